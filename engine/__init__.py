@@ -1,0 +1,1 @@
+"""The machinery: scheduler, probes, store, bus, leases, delivery. It observes, asks `evaluators` to decide, remembers, acts."""

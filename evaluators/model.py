@@ -1,0 +1,131 @@
+"""All domain values: what probes see, what evaluators decide, what operators and customers are shown. No behaviour."""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from msgspec import Struct
+
+PHASES = ("dns", "connect", "tls", "ttfb", "transfer", "total")
+
+
+class Verdict(StrEnum):
+    """What one run says. `error` is the probe's own trouble and says nothing about the target."""
+
+    OK = "ok"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    ERROR = "error"
+
+
+class Stage(StrEnum):
+    """What Upbeat says of a beat."""
+
+    OK = "ok"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    UNKNOWN = "unknown"
+
+
+class Kind(StrEnum):
+    """Why a run was made. `manual` runs are shown and never vote."""
+
+    SCHEDULED = "scheduled"
+    CONFIRM = "confirm"
+    MANUAL = "manual"
+
+
+BADNESS = {Stage.OK: 0, Stage.UNKNOWN: 1, Stage.WARNING: 2, Stage.CRITICAL: 3}
+"""Stages from best to worst: the worst one wins."""
+
+Severity = Literal["warning", "critical"]
+
+
+class Timings(Struct, frozen=True, array_like=True):
+    """Seconds per phase, not overlapping; None where the phase did not happen. `total` is the last attempt's wall time."""
+
+    dns: float | None = None
+    connect: float | None = None
+    tls: float | None = None
+    ttfb: float | None = None
+    transfer: float | None = None
+    total: float | None = None
+
+
+class Failure(Struct, frozen=True):
+    """Why a run failed. `type` is from docs/reference/errors.md and equals OTLP `error.type`."""
+
+    type: str
+    message: str
+
+
+class Outcome(Struct, frozen=True, omit_defaults=True):
+    """One assertion, judged. `actual` is JSON-like and cut; `message` is empty when it holds."""
+
+    of: str
+    ok: bool
+    actual: Any = None
+    message: str = ""
+    severity: Severity = "critical"
+
+
+class Result(Struct, frozen=True, omit_defaults=True):
+    """One finished run, as a probe publishes it and the store keeps it. Times are seconds since the epoch, UTC.
+
+    `at` is when the run ended by the probe's clock; the evaluator moves it into server time by the batch's `sent_at`.
+    """
+
+    run_id: str
+    beat_id: str
+    region: str
+    kind: Kind
+    verdict: Verdict
+    scheduled_at: float
+    at: float
+    seq: int  # order within the probe's boot
+    attempts: int
+    timings: Timings
+    outcomes: tuple[Outcome, ...] = ()
+    failure: Failure | None = None
+    evidence: dict[str, Any] | None = None  # status, address, headers and body excerpt of a bad run
+    request: str | None = None  # the confirm round or manual request it answers
+    n: int = 0  # which of the request's runs in this region, from 0
+    check_version: int = 0  # version of the beat that was measured
+    stored: bool = True  # False for a dropped confirm run: an answer, but not a run
+
+
+class Batch(Struct, frozen=True):
+    """Results of one partition from one probe boot; one bus message."""
+
+    boot_id: str
+    seq: int  # of batches, per (boot, partition), from 1
+    partition: int
+    sent_at: float  # probe clock, seconds since the epoch
+    results: tuple[Result, ...]
+
+
+class ConfirmOrder(Struct, frozen=True):
+    """Ask a region's probe to run a beat now and again, outside its schedule (bus message)."""
+
+    beat_id: str
+    request: str
+    runs: int
+    spacing_s: float
+    kind: Kind = Kind.CONFIRM
+
+
+class Notice(Struct, frozen=True, omit_defaults=True):
+    """What operators are told. Exporters turn it into each channel's own form."""
+
+    id: str
+    told: Literal["open", "change", "recovery", "unknown", "draft", "test"]
+    title: str
+    at: float
+    beat: str | None = None  # slug
+    beat_title: str | None = None
+    page: str | None = None  # slug
+    stage: Stage | None = None
+    was: Stage | None = None
+    why: tuple[str, ...] = ()  # one line per region, or the draft's text
+    episode: str | None = None
+    action: str | None = None
+    link: str | None = None

@@ -1,0 +1,332 @@
+"""From results to a beat's stage: votes, quorum, confirmation rounds and episodes, as one pure fold.
+
+`decide(policy, state, fact)` is total: every fact has an answer, nothing raises, nothing waits. Time is a field of the
+fact. Before a fact at t is folded, the caller folds `Tick(d)` for every `next_deadline` d <= t, live and in replay.
+
+How a stage comes about (docs/explanation/deciding.md tells it with pictures):
+
+1. A result changes its region's vote only after `consecutive` results in a row (`evaluators.vote`).
+2. A region's first bad scheduled result asks every region to look again, now and after `spacing`: a *round*. While it
+   is out nothing may open; it is judged when all answers are in, or after `wait`.
+3. Fresh votes are counted. A level (critical, warning) opens at `open` votes at least that bad and ends at `close`
+   better ones; between the two it holds. Fewer than `min_voters` fresh votes are `unknown`, which is neither good
+   news nor bad: it opens no episode and ends none.
+4. An episode lasts from the first warning or critical to the next ok.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from evaluators import vote as votes
+from evaluators.model import Kind, Result, Severity, Stage, Verdict
+from evaluators.policy import Policy
+from rules.incident import Step
+
+# ---- facts: `at` is server time, seconds since the epoch
+
+
+class ResultSeen(Struct, frozen=True):
+    """A result that was not seen before. `measured_at` is the run's end in server time."""
+
+    at: float
+    result: Result
+    boot: str
+    measured_at: float
+
+
+class Tick(Struct, frozen=True):
+    """Time has passed: a round ran out, a vote went stale."""
+
+    at: float
+
+
+class PolicyChanged(Struct, frozen=True):
+    """The beat was edited. `measures_anew`: what is measured changed, so that old votes say nothing any more."""
+
+    at: float
+    measures_anew: bool
+
+
+class Returned(Struct, frozen=True):
+    """Nobody was looking until now (Upbeat was down, or cut off from its bus): votes did not age meanwhile."""
+
+    at: float
+
+
+class Suspended(Struct, frozen=True):
+    """A person paused the beat (`removed`: took it away). The episode is frozen (ended) as such, never recovered."""
+
+    at: float
+    removed: bool = False
+
+
+class Continued(Struct, frozen=True):
+    """A paused beat runs again."""
+
+    at: float
+
+
+Fact = ResultSeen | Tick | PolicyChanged | Returned | Suspended | Continued
+
+# ---- effects
+
+
+class Transitioned(Struct, frozen=True):
+    """The stage changed. `first`: out of the `unknown` a beat is born with."""
+
+    at: float
+    was: Stage
+    stage: Stage
+    first: bool
+
+
+class EpisodeOpened(Struct, frozen=True):
+    """The beat's `number`-th episode began."""
+
+    at: float
+    number: int
+    severity: Severity
+
+
+class EpisodeClosed(Struct, frozen=True):
+    """It ended; only `recovered` is good news."""
+
+    at: float
+    number: int
+    cause: Literal["recovered", "removed"]
+
+
+class EpisodeFrozen(Struct, frozen=True):
+    """Its beat was paused: it stays open, and nothing pending may go out."""
+
+    at: float
+    number: int
+
+
+class StepProposed(Struct, frozen=True):
+    """Something may now be said in public; `evaluators.review` decides with the episode's actions in hand.
+
+    `careful`: a change of policy caused it, so that it is a draft at most.
+    """
+
+    at: float
+    step: Step
+    severity: Severity
+    careful: bool
+
+
+class ConfirmWanted(Struct, frozen=True):
+    """Ask `regions` to run now, `runs` times, `spacing_s` apart. `request` names the round."""
+
+    request: str
+    regions: tuple[str, ...]
+    runs: int
+    spacing_s: float
+
+
+Effect = Transitioned | EpisodeOpened | EpisodeClosed | EpisodeFrozen | StepProposed | ConfirmWanted
+
+# ---- state
+
+
+class Round(Struct, frozen=True, array_like=True):
+    """A confirmation round that is out. A dropped run is an answer."""
+
+    request: str
+    until: float
+    wanted: int
+    answers: tuple[tuple[str, int], ...] = ()  # (region, n)
+
+
+class State(Struct, frozen=True, omit_defaults=True):
+    """All that is remembered of a beat between facts."""
+
+    stage: Stage = Stage.UNKNOWN
+    since: float = 0.0
+    at: float = 0.0  # of the last fact
+    regions: dict[str, votes.Region] = {}
+    critical: bool = False  # the level is open
+    warning: bool = False
+    severity: Severity | None = None  # of the open episode; None when there is none
+    episodes: int = 0  # opened so far
+    round: Round | None = None
+    next_round_at: float = 0.0
+    returned_at: float = 0.0
+    held_until: float = 0.0  # measured anew: the stage is held until enough regions answered, or until then
+    suspended: bool = False
+    frozen: bool = False  # the open episode was frozen by a pause
+    born: bool = False  # has ever had a stage of its own
+
+
+def decide(policy: Policy, state: State, fact: Fact) -> tuple[State, tuple[Effect, ...]]:
+    """Fold one fact into `state`. Total: every input has an answer, nothing raises."""
+    if isinstance(fact, ResultSeen):
+        return _seen(policy, state, fact)
+    if isinstance(fact, Tick):
+        return _judge(policy, replace(state, at=max(state.at, fact.at)), careful=False)
+    if isinstance(fact, PolicyChanged):
+        return _changed(policy, state, fact)
+    if isinstance(fact, Returned):
+        return replace(state, at=max(state.at, fact.at), returned_at=max(state.returned_at, fact.at)), ()
+    if isinstance(fact, Suspended):
+        return _suspended(state, fact)
+    return _anew(policy, replace(state, suspended=False), fact.at), ()
+
+
+def next_deadline(policy: Policy, state: State) -> float | None:
+    """When time alone may change the stage next (seconds since the epoch), or None."""
+    if state.suspended:
+        return None
+    deadlines = [
+        until
+        for region in state.regions.values()
+        if region.vote.verdict is not None and (until := _fresh_until(policy, state, region.vote)) > state.at
+    ]
+    if state.round is not None:
+        deadlines.append(state.round.until)
+    if state.held_until > state.at:
+        deadlines.append(state.held_until)
+    return min(deadlines, default=None)
+
+
+def fresh_votes(policy: Policy, state: State, at: float) -> dict[str, Verdict]:
+    """The vote of every assigned region that has a fresh one at `at`."""
+    fresh: dict[str, Verdict] = {}
+    for slug in policy.regions:
+        region = state.regions.get(slug)
+        if region is None or region.vote.verdict is None:
+            continue
+        if at < _fresh_until(policy, state, region.vote):
+            fresh[slug] = region.vote.verdict
+    return fresh
+
+
+def _fresh_until(policy: Policy, state: State, vote: votes.Vote) -> float:
+    return max(vote.at, state.returned_at) + policy.max_age_s
+
+
+def _seen(policy: Policy, state: State, fact: ResultSeen) -> tuple[State, tuple[Effect, ...]]:
+    result = fact.result
+    at = max(state.at, fact.at)
+    if state.suspended or result.region not in policy.regions:
+        return replace(state, at=at), ()
+    before = state.regions.get(result.region, votes.Region())
+    after = votes.see(policy, before, result, fact.boot, fact.measured_at)
+    state = replace(
+        state, at=at, regions={**state.regions, result.region: after}, round=_answered(state.round, result)
+    )
+    state, asked = _ask(policy, state, before, after, result)
+    state, effects = _judge(policy, state, careful=False)
+    return state, (*asked, *effects)
+
+
+def _answered(out: Round | None, result: Result) -> Round | None:
+    if out is None or result.kind is not Kind.CONFIRM or result.request != out.request:
+        return out
+    answer = (result.region, result.n)
+    return out if answer in out.answers else replace(out, answers=(*out.answers, answer))
+
+
+def _ask(
+    policy: Policy, state: State, before: votes.Region, after: votes.Region, result: Result
+) -> tuple[State, tuple[Effect, ...]]:
+    """A region's first bad scheduled result asks all regions, unless a round is out or was just judged."""
+    first_bad = result.kind is Kind.SCHEDULED and before.vote.bad == 0 and after.vote.bad > 0
+    could_open = not state.critical
+    if (
+        policy.confirm is None
+        or not first_bad
+        or not could_open
+        or state.round
+        or state.at < state.next_round_at
+    ):
+        return state, ()
+    until = state.at + policy.confirm.wait_s
+    wanted = len(policy.regions) * policy.confirm.runs
+    # The run that caused the round names it, so that folding the same facts again asks under the same name.
+    out = Round(result.run_id, until, wanted)
+    order = ConfirmWanted(result.run_id, policy.regions, policy.confirm.runs, policy.confirm.spacing_s)
+    return replace(state, round=out, next_round_at=until), (order,)
+
+
+def _judge(policy: Policy, state: State, *, careful: bool) -> tuple[State, tuple[Effect, ...]]:
+    """Count the fresh votes and follow what they say."""
+    if state.suspended:
+        return state, ()
+    if state.round and (state.at >= state.round.until or len(state.round.answers) >= state.round.wanted):
+        state = replace(state, round=None)
+    fresh = fresh_votes(policy, state, state.at)
+    if len(fresh) < policy.min_voters:
+        held = policy.holds or state.at < state.held_until
+        return _become(state, state.stage if held else Stage.UNKNOWN, careful)
+    critical = sum(verdict is Verdict.CRITICAL for verdict in fresh.values())
+    warning = sum(verdict is Verdict.WARNING for verdict in fresh.values())
+    good = len(fresh) - critical - warning
+    may_open = state.round is None
+    if state.critical:
+        is_critical = warning + good < policy.critical.close
+    else:
+        is_critical = may_open and critical >= policy.critical.open
+    if state.warning:
+        is_warning = good < policy.warning.close
+    else:
+        is_warning = may_open and critical + warning >= policy.warning.open
+    state = replace(state, critical=is_critical, warning=is_warning or is_critical, held_until=0.0)
+    stage = Stage.CRITICAL if is_critical else Stage.WARNING if state.warning else Stage.OK
+    if state.frozen and state.severity is not None and stage is not Stage.OK:
+        # The draft that the pause withdrew is owed again.
+        again = StepProposed(state.at, "open", state.severity, careful)
+        state, effects = _become(replace(state, frozen=False), stage, careful)
+        return state, (again, *effects)
+    return _become(replace(state, frozen=False), stage, careful)
+
+
+def _become(state: State, stage: Stage, careful: bool) -> tuple[State, tuple[Effect, ...]]:
+    """Move to `stage`, and open, change or close the episode as that asks."""
+    at, effects = state.at, list[Effect]()
+    if stage is not state.stage:
+        effects.append(Transitioned(at, state.stage, stage, not state.born))
+        state = replace(state, stage=stage, since=at, born=True)
+    severity: Severity | None = (
+        "critical" if stage is Stage.CRITICAL else "warning" if stage is Stage.WARNING else None
+    )
+    if severity is not None and state.severity is None:
+        state = replace(state, severity=severity, episodes=state.episodes + 1)
+        effects += (EpisodeOpened(at, state.episodes, severity), StepProposed(at, "open", severity, careful))
+    elif severity is not None and severity != state.severity:
+        state = replace(state, severity=severity)
+        effects.append(StepProposed(at, "update", severity, careful))
+    elif stage is Stage.OK and state.severity is not None:
+        effects += (
+            EpisodeClosed(at, state.episodes, "recovered"),
+            StepProposed(at, "resolve", state.severity, careful),
+        )
+        state = replace(state, severity=None)
+    return state, tuple(effects)
+
+
+def _changed(policy: Policy, state: State, fact: PolicyChanged) -> tuple[State, tuple[Effect, ...]]:
+    if fact.measures_anew:
+        return _anew(policy, state, fact.at), ()
+    kept = {
+        slug: votes.refold(policy, region) for slug, region in state.regions.items() if slug in policy.regions
+    }
+    return _judge(policy, replace(state, at=max(state.at, fact.at), regions=kept), careful=True)
+
+
+def _anew(policy: Policy, state: State, at: float) -> State:
+    """Forget all votes and hold the stage until enough regions have answered again."""
+    at = max(state.at, at)
+    return replace(state, at=at, regions={}, round=None, held_until=at + policy.max_age_s)
+
+
+def _suspended(state: State, fact: Suspended) -> tuple[State, tuple[Effect, ...]]:
+    at = max(state.at, fact.at)
+    state, number = replace(state, at=at, suspended=True, round=None), state.episodes
+    if state.severity is None:
+        return state, ()
+    if not fact.removed:
+        return replace(state, frozen=True), (EpisodeFrozen(at, number),)
+    return replace(state, severity=None), (EpisodeClosed(at, number, "removed"),)

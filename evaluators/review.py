@@ -1,0 +1,137 @@
+"""What an episode may say in public: which actions to propose, revise or withdraw, and what a person's word does to them.
+
+Pure, over the actions an episode already has. The store applies the commands in the transaction that caused them.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Literal
+
+from msgspec import Struct
+
+from evaluators.model import Severity
+from rules.incident import IncidentPolicy, Mode, Step
+
+BADNESS = {"warning": 1, "critical": 2}
+
+
+class Status(StrEnum):
+    """Where an action stands in its review and delivery."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    DONE = "done"
+    FAILED = "failed"
+
+
+PUBLISHED = frozenset({Status.APPROVED, Status.DONE, Status.FAILED})
+"""Statuses of an action that customers were, or are being, told."""
+
+
+class Action(Struct, frozen=True):
+    """One public-facing step of an episode, as far as deciding needs it."""
+
+    id: str
+    step: Step
+    status: Status
+    severity: Severity
+
+
+class Propose(Struct, frozen=True):
+    """Create an action: pending for `draft`, approved by policy for `auto`."""
+
+    step: Step
+    severity: Severity
+    mode: Literal["draft", "auto"]
+
+
+class Revise(Struct, frozen=True):
+    """A pending action now says something else: revision + 1."""
+
+    action: str
+    severity: Severity
+
+
+class Withdraw(Struct, frozen=True):
+    """A pending action is no longer wanted."""
+
+    action: str
+    why: str
+
+
+Command = Propose | Revise | Withdraw
+
+
+def mode_of(policy: IncidentPolicy, step: Step, *, careful: bool) -> Mode:
+    """The mode of a step; a careful one is a draft at most."""
+    mode: Mode = getattr(policy, step)
+    return "draft" if careful and mode == "auto" else mode
+
+
+def propose(
+    actions: Sequence[Action],
+    policy: IncidentPolicy,
+    step: Step,
+    severity: Severity,
+    *,
+    careful: bool = False,
+) -> tuple[Command, ...]:
+    """What to do about `step`, given the episode's `actions`, oldest first. Proposing the same twice changes nothing."""
+    if step == "resolve":
+        return _resolve(actions, policy, severity, careful)
+    opens = [action for action in actions if action.step == "open"]
+    opened = opens[-1] if opens else None
+    if opened is not None and opened.status is Status.PENDING:
+        return (Revise(opened.id, severity),) if opened.severity != severity else ()
+    if opened is not None and opened.status in PUBLISHED:
+        return _update(actions, policy, severity, careful) if step == "update" else ()
+    if (
+        opened is not None
+        and opened.status is Status.REJECTED
+        and BADNESS[severity] <= BADNESS[opened.severity]
+    ):
+        return ()  # a person said no; only something worse is asked again
+    return _new(policy, "open", severity, careful) if opened is not None or step == "open" else ()
+
+
+def withdraw_pending(actions: Sequence[Action], why: str) -> tuple[Withdraw, ...]:
+    """Take back whatever still waits for a person."""
+    return tuple(Withdraw(action.id, why) for action in actions if action.status is Status.PENDING)
+
+
+def is_owed_resolve(actions: Sequence[Action]) -> bool:
+    """Whether customers were told of the opening and of no end."""
+    told = {action.step for action in actions if action.status in PUBLISHED}
+    return "open" in told and "resolve" not in told
+
+
+def _update(
+    actions: Sequence[Action], policy: IncidentPolicy, severity: Severity, careful: bool
+) -> tuple[Command, ...]:
+    pending = [action for action in actions if action.step == "update" and action.status is Status.PENDING]
+    said = [action for action in actions if action.status in PUBLISHED and action.step != "resolve"][-1]
+    if pending:
+        if said.severity == severity:
+            return (Withdraw(pending[-1].id, "back to what customers were told"),)
+        return (Revise(pending[-1].id, severity),) if pending[-1].severity != severity else ()
+    return () if said.severity == severity else _new(policy, "update", severity, careful)
+
+
+def _resolve(
+    actions: Sequence[Action], policy: IncidentPolicy, severity: Severity, careful: bool
+) -> tuple[Command, ...]:
+    withdrawn = withdraw_pending(
+        [a for a in actions if a.step != "resolve"], "recovered before it was reviewed"
+    )
+    waits = any(action.step == "resolve" and action.status is Status.PENDING for action in actions)
+    if not is_owed_resolve(actions) or waits:
+        return withdrawn
+    return (*withdrawn, *_new(policy, "resolve", severity, careful))
+
+
+def _new(policy: IncidentPolicy, step: Step, severity: Severity, careful: bool) -> tuple[Command, ...]:
+    mode = mode_of(policy, step, careful=careful)
+    return () if mode == "off" else (Propose(step, severity, mode),)

@@ -1,0 +1,45 @@
+"""The default words: what customers and operators read when nobody wrote a template. No counters, no ages: text that changes by itself would ask for review again."""
+
+from collections.abc import Sequence
+
+from evaluators.model import Severity, Stage
+from rules.incident import Step
+
+_PUBLIC = {
+    "warning": "We are seeing degraded performance of {what}. We are looking into it.",
+    "critical": "{what} is currently unavailable or failing for some customers. We are investigating.",
+}
+_CHANGED = {
+    "warning": "{what} is working again with degraded performance. We continue to work on it.",
+    "critical": "The problem has become worse: {what} is currently unavailable or failing for some customers.",
+}
+_HEADLINE = {"warning": "Degraded performance: {what}", "critical": "Outage: {what}"}
+
+
+def public_title(severity: Severity, subject: str, components: Sequence[str]) -> str:
+    """An incident's title, from the names of the components it affects, or the beat's where it feeds none."""
+    return _HEADLINE[severity].format(what=_what(subject, components))[:200]
+
+
+def public_text(step: Step, severity: Severity, subject: str, components: Sequence[str]) -> str:
+    """The text of one step."""
+    what = _what(subject, components)
+    if step == "resolve":
+        return f"{what} is working normally again. This incident is resolved."
+    return (_PUBLIC if step == "open" else _CHANGED)[severity].format(what=what)
+
+
+def headline(stage: Stage, subject: str) -> str:
+    """An operator's headline for a stage."""
+    said = {
+        Stage.OK: "has recovered",
+        Stage.WARNING: "is degraded",
+        Stage.CRITICAL: "is down",
+        Stage.UNKNOWN: "sends no data",
+    }
+    return f"{subject} {said[stage]}"
+
+
+def _what(subject: str, components: Sequence[str]) -> str:
+    names = list(components) or [subject]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

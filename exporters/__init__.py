@@ -1,0 +1,1 @@
+"""Ways out: one outside system per module, each answering `Delivered | Retry | Rejected`."""

@@ -1,0 +1,1 @@
+"""What operators write: pydantic models, selections, templates and address policy. Pure: nothing here waits or looks around."""

@@ -1,0 +1,165 @@
+"""Beats as operators write them: what is measured, how it is judged, who is told."""
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, model_validator
+
+from rules.assertion import Assertion, HeaderName, RecordType
+from rules.component import Impact
+from rules.duration import Duration, format_duration
+from rules.incident import IncidentPolicy
+from rules.quorum import Quorum
+from rules.shape import Name, Rule, Slug, Tag, Text
+
+MIN_INTERVAL_S = 1.0
+DNS_SUBJECTS = frozenset({"record", "rcode", "timing.dns", "timing.total"})
+TCP_SUBJECTS = frozenset({"timing.dns", "timing.connect", "timing.total"})
+HTTP_SUBJECTS = frozenset(
+    {"status", "body", "json", "header", "size"}
+    | {f"timing.{phase}" for phase in ("dns", "connect", "tls", "ttfb", "transfer", "total")}
+)
+
+ComponentPath = Annotated[
+    str,
+    StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
+]
+"""A component's slug, or page/slug for one of another page."""
+Host = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[^\s/@?#]+$")]
+HeaderValue = Annotated[str, StringConstraints(max_length=8000, pattern=r"^[^\r\n\x00]*$")]
+
+
+class ComponentImpact(Rule):
+    """What a component is shown as while an approved incident of this beat is open."""
+
+    warning: Impact = "degraded_performance"
+    critical: Impact = "major_outage"
+
+
+def _impacts(value: object) -> object:
+    if isinstance(value, list):
+        return {item: {} for item in value if isinstance(item, str)}
+    return value
+
+
+class _Beat(Rule):
+    slug: Slug
+    name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")
+    page: Slug | None = Field(
+        default=None, description="Slug of its home page; optional while there is one page."
+    )
+    description: Text = ""
+    enabled: bool = True
+    tags: list[Tag] = Field(default=[], max_length=50)
+    interval: Duration = Field(default=60.0, ge=MIN_INTERVAL_S, le=86400.0)
+    timeout: Duration = Field(default=10.0, gt=0, le=300.0, description="Per attempt.")
+    retries: int = Field(default=1, ge=0, le=5, description="Attempts after the first, in the same run.")
+    degraded_after: Duration | None = Field(default=None, gt=0, description="Slower than this is a warning.")
+    assertions: list[Assertion] = Field(default=[], max_length=100)
+    regions: list[Slug] | None = Field(
+        default=None, description="Where it runs; all regions when not given.", min_length=1
+    )
+    quorum: Quorum = Quorum()
+    incidents: IncidentPolicy = IncidentPolicy()
+    components: Annotated[
+        dict[ComponentPath, ComponentImpact],
+        BeforeValidator(
+            _impacts, json_schema_input_type=dict[ComponentPath, ComponentImpact] | list[ComponentPath]
+        ),
+    ] = Field(default={}, max_length=100)
+    channels: list[Slug] = Field(default=[], max_length=50)
+
+    @model_validator(mode="after")
+    def _fits_in_its_interval(self) -> Self:
+        if self.timeout > self.interval:
+            raise ValueError(
+                f"timeout {format_duration(self.timeout)} is longer than the interval "
+                f"{format_duration(self.interval)}; a run must end before the next begins"
+            )
+        if self.regions is not None and len(set(self.regions)) != len(self.regions):
+            raise ValueError("regions names a region twice")
+        return self
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.name or self.slug
+
+
+def _fits(assertions: list[Assertion], subjects: frozenset[str], kind: str) -> None:
+    for assertion in assertions:
+        if assertion.of not in subjects:
+            raise ValueError(
+                f"a {kind} beat has no {assertion.of}; assert one of {', '.join(sorted(subjects))}"
+            )
+
+
+def _http_url(url: str) -> str:
+    if "${env:" in url:
+        return url  # judged when it is expanded
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as wrong:
+        raise ValueError(f"{url!r} is not a URL: {wrong}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError(f"{url!r} is not an http or https URL")
+    if any(c <= " " for c in url):
+        raise ValueError(f"{url!r} has a space or control character in it; write it percent-encoded")
+    if parts.username or parts.password:
+        raise ValueError("a URL must not carry credentials; use an Authorization header with ${env:NAME}")
+    return url
+
+
+class HttpBeat(_Beat):
+    """A fresh HTTP/1.1 request: no reused connection, so that every phase is measured."""
+
+    type: Literal["http"]
+    url: Annotated[str, StringConstraints(max_length=4000), AfterValidator(_http_url)]
+    method: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3,10}$")] = "GET"
+    headers: dict[HeaderName, HeaderValue] = Field(default={}, max_length=100)
+    body: Annotated[str, StringConstraints(max_length=262_144)] | None = None
+    redirects: int = Field(default=5, ge=0, le=10, description="Redirects followed.")
+    verify: bool = Field(default=True, description="Whether the certificate is checked.")
+
+    @model_validator(mode="after")
+    def _asserts_http(self) -> Self:
+        _fits(self.assertions, HTTP_SUBJECTS, "http")
+        for name in self.headers:
+            if name.lower() in ("content-length", "transfer-encoding", "connection"):
+                raise ValueError(f"the header {name} is written by Upbeat itself")
+        return self
+
+
+class TcpBeat(_Beat):
+    """A TCP connection that is made and closed."""
+
+    type: Literal["tcp"]
+    host: Host
+    port: int = Field(ge=1, le=65535)
+
+    @model_validator(mode="after")
+    def _asserts_tcp(self) -> Self:
+        _fits(self.assertions, TCP_SUBJECTS, "tcp")
+        return self
+
+
+class DnsBeat(_Beat):
+    """A DNS query; NOERROR with a record of the asked type is ok."""
+
+    type: Literal["dns"]
+    host: Host
+    record: RecordType = "A"
+    resolver: Annotated[str, StringConstraints(max_length=260)] | None = Field(
+        default=None, description="address or address:port of the server asked; the system's when not given."
+    )
+
+    @model_validator(mode="after")
+    def _asserts_dns(self) -> Self:
+        _fits(self.assertions, DNS_SUBJECTS, "dns")
+        return self
+
+
+AnyBeat = HttpBeat | TcpBeat | DnsBeat
+Beat = Annotated[AnyBeat, Field(discriminator="type")]
+BEAT: TypeAdapter[AnyBeat] = TypeAdapter(Beat)

@@ -1,0 +1,194 @@
+"""Checks: beats compiled for the probes. Slotted values, one per beat, with nothing left to parse at run time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from rules.assertion import Assertion, compile_pattern
+from rules.beat import AnyBeat, DnsBeat, HttpBeat
+from rules.secret import expand
+from rules.selection import Select, compile_path
+
+BACKOFF_FIRST_S = 0.5
+BACKOFF_MAX_S = 5.0
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """A compiled assertion. `select` is set for `json`, `pattern` for `matches`."""
+
+    of: str
+    operator: str
+    expected: Any
+    severity: str
+    key: str | None = None  # header name in lower case, record type
+    select: Select | None = None
+    pattern: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When and how long a check runs; everything in seconds."""
+
+    interval_s: float
+    timeout_s: float  # per attempt
+    retries: int
+    deadline_s: float  # all attempts and back-off, never more than the interval
+    degraded_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one HTTP request goes."""
+
+    scheme: str
+    host: str
+    port: int
+    authority: str  # the Host header
+    path: str  # with query, never empty
+
+    @property
+    def url(self) -> str:
+        """The absolute URL, without fragment."""
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCheck:
+    """A compiled `http` beat."""
+
+    pace: Pace
+    expectations: tuple[Expectation, ...]
+    target: Target
+    method: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    redirects: int
+    verify: bool
+    reads_body: bool  # whether an expectation needs the decoded body
+
+
+@dataclass(frozen=True, slots=True)
+class TcpCheck:
+    """A compiled `tcp` beat."""
+
+    pace: Pace
+    expectations: tuple[Expectation, ...]
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class DnsCheck:
+    """A compiled `dns` beat. `resolver` is (address, port), or None for the system's."""
+
+    pace: Pace
+    expectations: tuple[Expectation, ...]
+    host: str
+    record: str
+    resolver: tuple[str, int] | None
+
+
+Check = HttpCheck | TcpCheck | DnsCheck
+
+
+def run_deadline_s(interval_s: float, timeout_s: float, retries: int) -> float:
+    """All attempts and the back-off between them, cut at the interval."""
+    backoff_s: float = sum(min(BACKOFF_FIRST_S * 2**n, BACKOFF_MAX_S) for n in range(retries))
+    return min(timeout_s * (retries + 1) + backoff_s, interval_s)
+
+
+def compile_check(beat: AnyBeat, environment: Mapping[str, str]) -> Check:
+    """`beat` ready to run, its `${env:NAME}` replaced from `environment`.
+
+    Raises `rules.secret.UnsetReferenceError`, or `ValueError` when a replaced value is not allowed where it stands.
+    """
+    pace = Pace(
+        beat.interval,
+        beat.timeout,
+        beat.retries,
+        run_deadline_s(beat.interval, beat.timeout, beat.retries),
+        beat.degraded_after,
+    )
+    expectations = tuple(_expectation(assertion) for assertion in beat.assertions)
+    if isinstance(beat, HttpBeat):
+        headers = tuple(
+            (name, _header(name, expand(value, environment))) for name, value in beat.headers.items()
+        )
+        return HttpCheck(
+            pace,
+            expectations,
+            parse_target(expand(beat.url, environment)),
+            beat.method,
+            headers,
+            expand(beat.body, environment).encode() if beat.body else b"",
+            beat.redirects,
+            beat.verify,
+            any(e.of in ("body", "json") for e in expectations),
+        )
+    host = expand(beat.host, environment)
+    if isinstance(beat, DnsBeat):
+        return DnsCheck(pace, expectations, host, beat.record, parse_resolver(beat.resolver))
+    return TcpCheck(pace, expectations, host, beat.port)
+
+
+def _expectation(assertion: Assertion) -> Expectation:
+    return Expectation(
+        assertion.of,
+        assertion.operator,
+        assertion.expected,
+        assertion.severity,
+        assertion.name.lower() if assertion.name else assertion.type,
+        compile_path(assertion.path) if assertion.path else None,
+        compile_pattern(assertion.matches) if assertion.matches is not None else None,
+    )
+
+
+def _header(name: str, value: str) -> str:
+    if any(c in value for c in "\r\n\x00"):
+        raise ValueError(f"the header {name} holds a line break once its reference is replaced")
+    return value
+
+
+def parse_target(url: str, base: Target | None = None) -> Target:
+    """`url` taken apart, resolved against `base` (a redirect). Raises `ValueError` for anything but http and https."""
+    if base is not None:
+        url = urljoin(base.url, url)
+    parts = urlsplit(url)
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise ValueError(f"{url[:200]!r} is not an http or https URL")
+    if parts.username or parts.password:
+        raise ValueError("a URL must not carry credentials")
+    if any(c <= " " or c == "\x7f" for c in url):
+        raise ValueError(f"{url[:200]!r} has a space or control character in it")
+    host = parts.hostname
+    if not host.isascii():
+        host = host.encode("idna").decode()
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
+    literal = f"[{host}]" if ":" in host else host
+    authority = literal if port == DEFAULT_PORTS[parts.scheme] else f"{literal}:{port}"
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(parts.scheme, host, port, authority, _ascii(path))
+
+
+def _ascii(path: str) -> str:
+    return path if path.isascii() else "".join(c if c.isascii() else _percent(c) for c in path)
+
+
+def _percent(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode())
+
+
+def parse_resolver(text: str | None) -> tuple[str, int] | None:
+    """(address, port) of `9.9.9.9`, `9.9.9.9:5353`, `2620:fe::fe` or `[2620:fe::fe]:53`."""
+    if text is None:
+        return None
+    if text.startswith("["):
+        address, _, port = text[1:].partition("]")
+        return address, int(port[1:]) if port else 53
+    if text.count(":") == 1:
+        address, _, port = text.partition(":")
+        return address, int(port)
+    return text, 53

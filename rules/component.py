@@ -1,0 +1,73 @@
+"""Pages, components and regions as operators write them."""
+
+import ipaddress
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from rules.shape import Name, Rule, Slug, Text
+
+ComponentStatus = Literal[
+    "operational", "degraded_performance", "partial_outage", "major_outage", "under_maintenance"
+]
+Impact = Literal["operational", "degraded_performance", "partial_outage", "major_outage"]
+
+
+class Page(Rule):
+    """A public status page at `/p/{slug}`."""
+
+    slug: Slug
+    name: Name
+    description: Text = ""
+    homepage: Annotated[str, StringConstraints(pattern=r"^(https?://\S+)?$", max_length=500)] = ""
+
+
+class Component(Rule):
+    """A customer-facing part of a page, fed by beats or static."""
+
+    slug: Slug
+    name: Name
+    page: Slug | None = Field(default=None, description="Slug of its page; optional while there is one page.")
+    description: Text = ""
+    group: Name | None = Field(default=None, description="Heading it is listed under.")
+    status: ComponentStatus | None = Field(
+        default=None, description="A manual status, which wins over what feeds it until cleared (null)."
+    )
+    position: int = Field(default=0, ge=0, le=10_000, description="Order on the page; ties by name.")
+    listed: bool = Field(default=True, description="Whether the public page shows it.")
+
+
+_HOST_PORT = re.compile(r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})$")
+
+
+def _host_port(text: str) -> str:
+    match = _HOST_PORT.match(text)
+    if not match or not 0 < int(match.group(2)) < 65536:
+        raise ValueError(f"{text!r} is not host:port")
+    return text
+
+
+class Region(Rule):
+    """A named vantage point."""
+
+    slug: Slug
+    name: Name | None = None
+    reference: list[Annotated[str, AfterValidator(_host_port)]] = Field(
+        default=[],
+        description="host:port targets; when all of them fail too, a failed run is `error`.",
+        max_length=10,
+    )
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address or network such as 10.0.0.0/8 or fd00::/8") from None
+
+
+class Egress(Rule):
+    """`egress:` of an installation: which otherwise denied addresses channels and publishers may reach."""
+
+    allow: list[Annotated[str, AfterValidator(_network)]] = Field(default=[], max_length=1000)
