@@ -63,7 +63,7 @@ class EgressPolicy:
     def refusal(self, address: str, purpose: Purpose) -> str | None:
         """Why `address` may not be reached for `purpose`, or None when it may. An unreadable address is refused."""
         try:
-            given = ipaddress.ip_address(address.split("%")[0])
+            given = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
         except ValueError:
             return f"{address!r} is not an address"
         if _within(given, self._allow):
@@ -92,4 +92,4 @@ def _embedded(address: Address) -> tuple[Address, ...]:
         return (ipaddress.IPv4Address(int(address) & 0xFFFFFFFF),)
     if address in _6TO4 and address.sixtofour:
         return (address.sixtofour,)
-    return address.teredo if address.teredo else ()
+    return address.teredo or ()

@@ -1,0 +1,71 @@
+"""The audit log: who changed what, by which surface, before and after. Secrets are cut before they are written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from engine.store.database import Connection, Row
+
+Surface = Literal["console", "api", "cli", "file", "policy"]
+_SECRET_KEYS = ("password", "secret", "token", "authorization", "cookie", "api-key", "apikey")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: a person (or `policy`), through a surface, perhaps with a token."""
+
+    name: str
+    surface: Surface
+    key_id: str | None = None
+
+
+POLICY = Actor("policy", "policy")
+
+
+async def record(
+    connection: Connection,
+    actor: Actor,
+    verb: str,
+    object_name: str,
+    page_id: UUID | None = None,
+    before: Any = None,
+    after: Any = None,
+) -> None:
+    """Write one line, in the caller's transaction: it is there exactly when the change is."""
+    await connection.execute(
+        "INSERT INTO audit (actor, surface, key_id, verb, object, page_id, before, after) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        actor.name,
+        actor.surface,
+        actor.key_id,
+        verb,
+        object_name,
+        page_id,
+        redact(before),
+        redact(after),
+    )
+
+
+async def listing(
+    connection: Connection, *, pages: list[UUID] | None = None, before_id: int | None = None, limit: int = 100
+) -> list[Row]:
+    """Newest first, of these pages (None: everything)."""
+    return await connection.fetch(
+        "SELECT * FROM audit WHERE ($1::uuid[] IS NULL OR page_id = ANY ($1)) AND ($2::bigint IS NULL OR id < $2) "
+        "ORDER BY id DESC LIMIT $3",
+        pages,
+        before_id,
+        limit,
+    )
+
+
+def redact(value: Any, key: str = "") -> Any:
+    """`value` with whatever looks like a secret by its key replaced by `***`; `${env:X}` references stay."""
+    if isinstance(value, Mapping):
+        return {name: redact(inner, str(name).lower()) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [redact(inner, key) for inner in value]
+    if isinstance(value, str) and any(word in key for word in _SECRET_KEYS) and "${env:" not in value:
+        return "***"
+    return value

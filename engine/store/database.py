@@ -1,0 +1,99 @@
+"""The pool, its codecs, and migrations: a plain runner over numbered SQL files, up and down."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any
+
+import asyncpg
+
+Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
+Row = asyncpg.Record
+Pool = asyncpg.Pool[Any]
+
+_MIGRATION_LOCK = 0x75706265  # "upbe": one migrator at a time in a database
+
+
+async def open_pool(url: str, *, size: int = 10) -> Pool:
+    """A pool of at most `size` connections. Raises `asyncpg` and `OSError` errors when the server cannot be reached."""
+    return await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        init=_codecs,
+        command_timeout=30,
+        server_settings={"application_name": "upbeat", "timezone": "UTC", "jit": "off"},
+    )
+
+
+async def _codecs(connection: asyncpg.Connection[Any]) -> None:
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection in a transaction: committed when the block ends, rolled back when it raises."""
+    async with pool.acquire() as connection, connection.transaction():
+        yield connection
+
+
+class MigrationError(Exception):
+    """The database cannot be brought to this program's version."""
+
+
+def versions() -> list[str]:
+    """Names of all migrations this program knows, in order: `0001_foundation`, ..."""
+    files = resources.files("engine.store").joinpath("migrations").iterdir()
+    return sorted(file.name.removesuffix(".up.sql") for file in files if file.name.endswith(".up.sql"))
+
+
+async def migrate(pool: Pool, *, to: str | None = None) -> list[str]:
+    """Bring the schema up (or down) to version `to`, by default the newest; one transaction a step. Returns the steps.
+
+    Raises `MigrationError` when the database is newer than this program, or a lock is not had within 5 seconds.
+    """
+    known = versions()
+    target = len(known) if to is None else known.index(to) + 1 if to else 0
+    async with pool.acquire() as connection:
+        await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+        try:
+            return await _steps(connection, known, target)
+        finally:
+            await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
+
+
+async def _steps(connection: Connection, known: list[str], target: int) -> list[str]:
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS migrations (version text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    applied = [
+        row["version"] for row in await connection.fetch("SELECT version FROM migrations ORDER BY version")
+    ]
+    if applied != known[: len(applied)]:
+        raise MigrationError(
+            f"the database was migrated to {applied[-1]}, which this program does not know; "
+            f"it knows up to {known[-1]}. Start the newer program, or migrate down with it first"
+        )
+    steps = [(name, "up") for name in known[len(applied) : target]]
+    steps += [(name, "down") for name in reversed(applied[target:])]
+    for name, direction in steps:
+        await _step(connection, name, direction)
+    return [f"{name} {direction}" for name, direction in steps]
+
+
+async def _step(connection: Connection, name: str, direction: str) -> None:
+    sql = resources.files("engine.store").joinpath("migrations", f"{name}.{direction}.sql").read_text("utf-8")
+    record = (
+        "INSERT INTO migrations (version) VALUES ($1)"
+        if direction == "up"
+        else "DELETE FROM migrations WHERE version = $1"
+    )
+    try:
+        async with connection.transaction():
+            await connection.execute("SET LOCAL lock_timeout = '5s'")
+            await connection.execute(sql)
+            await connection.execute(record, name)
+    except asyncpg.LockNotAvailableError:
+        raise MigrationError(f"{name}: another session holds a table for more than 5 s; try again") from None

@@ -1,0 +1,278 @@
+"""Declared objects (pages, components, regions, beats, channels): created, replaced, removed and found, always audited."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import asyncpg
+
+from engine.store.audit import Actor, record
+from engine.store.database import Connection, Row
+from engine.store.ids import new_id, partition_of, read
+
+ObjectKind = Literal["page", "component", "region", "beat", "channel"]
+KINDS: tuple[ObjectKind, ...] = ("page", "region", "channel", "component", "beat")
+"""In an order in which each may refer only to those before it."""
+
+CHANGED = "upbeat_objects"
+"""PostgreSQL notification sent with every change; its payload is the kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One declared object. `spec` is the JSON form of its rule, without what is its default."""
+
+    id: UUID
+    kind: ObjectKind
+    page_id: UUID | None
+    slug: str
+    spec: dict[str, Any]
+    managed_by: Literal["api", "file"]
+    source: str | None
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    removed_at: datetime | None
+
+
+class MissingError(LookupError):
+    """No such object among those asked for."""
+
+
+class AmbiguousError(LookupError):
+    """Several pages have the slug; `pages` names them."""
+
+    def __init__(self, kind: str, slug: str, pages: Sequence[str]) -> None:
+        super().__init__(f"{kind} {slug!r} exists on the pages {', '.join(pages)}; say which with ?page=")
+        self.pages = tuple(pages)
+
+
+class TakenError(ValueError):
+    """The slug is in use."""
+
+
+class StaleError(ValueError):
+    """It was changed by somebody else; `current` is its revision now."""
+
+    def __init__(self, current: int) -> None:
+        super().__init__(f"it was changed meanwhile; it is at revision {current} now")
+        self.current = current
+
+
+class InUseError(ValueError):
+    """Something else refers to it."""
+
+
+class ManagedByFileError(ValueError):
+    """It is declared in a file and read-only elsewhere."""
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(f"{stored.kind} {stored.slug!r} is managed by {stored.source}; change it there")
+        self.source = stored.source
+
+
+def _stored(row: Row) -> Stored:
+    return Stored(*(row[name] for name in Stored.__slots__))
+
+
+_COLUMNS = ", ".join(f"o.{name}" for name in Stored.__slots__)
+
+
+async def find(
+    connection: Connection,
+    kind: ObjectKind,
+    ref: str,
+    *,
+    pages: Sequence[UUID] | None = None,
+    lock: bool = False,
+) -> Stored:
+    """The living object with this slug or id, among `pages` (None: all). Raises `MissingError`, `AmbiguousError`."""
+    by_id = read(kind, ref)
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM objects o WHERE o.kind = $1 AND o.removed_at IS NULL "  # noqa: S608 - constant
+        "AND (o.id = $2 OR ($2 IS NULL AND o.slug = $3)) "
+        "AND ($4::uuid[] IS NULL OR coalesce(o.page_id, CASE WHEN o.kind = 'page' THEN o.id END) = ANY ($4) "
+        "     OR o.kind = 'region')" + (" FOR UPDATE" if lock else ""),
+        kind,
+        by_id,
+        ref,
+        pages,
+    )
+    if not rows:
+        raise MissingError(f"there is no {kind} {ref!r}")
+    if len(rows) > 1:
+        names = await connection.fetch(
+            "SELECT slug FROM objects WHERE id = ANY ($1) ORDER BY slug", [row["page_id"] for row in rows]
+        )
+        raise AmbiguousError(kind, ref, [row["slug"] for row in names])
+    return _stored(rows[0])
+
+
+async def get(connection: Connection, object_id: UUID) -> Stored | None:
+    """The object with this id, removed or not."""
+    row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM objects o WHERE o.id = $1", object_id)  # noqa: S608
+    return _stored(row) if row else None
+
+
+async def listing(
+    connection: Connection,
+    kind: ObjectKind,
+    *,
+    pages: Sequence[UUID] | None = None,
+    after: tuple[str, UUID] | None = None,
+    limit: int | None = None,
+    search: str | None = None,
+    tag: str | None = None,
+) -> list[Stored]:
+    """Living objects ordered by (slug, id), those behind the cursor `after`; `pages` None means all."""
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM objects o WHERE o.kind = $1 AND o.removed_at IS NULL "  # noqa: S608 - constant
+        "AND ($2::uuid[] IS NULL OR coalesce(o.page_id, CASE WHEN o.kind = 'page' THEN o.id END) = ANY ($2) "
+        "     OR o.kind = 'region') "
+        "AND ($3::text IS NULL OR (o.slug, o.id) > ($3, $4)) "
+        "AND ($6::text IS NULL OR o.slug ILIKE '%' || $6 || '%' OR o.spec->>'name' ILIKE '%' || $6 || '%') "
+        "AND ($7::text IS NULL OR o.spec->'tags' ? $7) "
+        "ORDER BY o.slug, o.id LIMIT $5",
+        kind,
+        pages,
+        after[0] if after else None,
+        after[1] if after else None,
+        limit,
+        search,
+        tag,
+    )
+    return [_stored(row) for row in rows]
+
+
+async def create(
+    connection: Connection,
+    actor: Actor,
+    kind: ObjectKind,
+    page_id: UUID | None,
+    spec: dict[str, Any],
+    *,
+    source: str | None = None,
+) -> Stored:
+    """A new object; file-managed when it has a `source`. Raises `TakenError`."""
+    object_id, slug = new_id(), spec["slug"]
+    try:
+        async with connection.transaction():
+            row = await connection.fetchrow(
+                "INSERT INTO objects AS o (id, kind, page_id, slug, spec, managed_by, source) "  # noqa: S608 - constant
+                f"VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING {_COLUMNS}",
+                object_id,
+                kind,
+                page_id,
+                slug,
+                spec,
+                "file" if source else "api",
+                source,
+            )
+            if kind == "beat":
+                await connection.execute(
+                    "INSERT INTO beat_states (beat_id, partition) VALUES ($1, $2)",
+                    object_id,
+                    partition_of(object_id),
+                )
+    except asyncpg.UniqueViolationError:
+        raise TakenError(f"there is a {kind} {slug!r} already") from None
+    assert row is not None
+    await record(connection, actor, f"{kind}.create", slug, page_id, None, spec)
+    await _notify(connection, kind)
+    return _stored(row)
+
+
+async def replace(
+    connection: Connection,
+    actor: Actor,
+    stored: Stored,
+    spec: dict[str, Any],
+    *,
+    expected: int | None = None,
+    source: str | None = None,
+) -> Stored:
+    """`stored` with another spec. A file (`source` given) may take over what the API made; never the other way.
+
+    Raises `StaleError` when `expected` is not its revision, `ManagedByFileError`, `TakenError`.
+    """
+    if stored.managed_by == "file" and source is None:
+        raise ManagedByFileError(stored)
+    try:
+        async with connection.transaction():
+            row = await connection.fetchrow(
+                "UPDATE objects AS o SET slug = $2, spec = $3, managed_by = $4, source = $5, "  # noqa: S608 - constant
+                "revision = revision + 1, updated_at = clock_timestamp() "
+                "WHERE id = $1 AND removed_at IS NULL AND revision = $6 "
+                f"RETURNING {_COLUMNS}",
+                stored.id,
+                spec["slug"],
+                spec,
+                "file" if source else "api",
+                source,
+                expected if expected is not None else stored.revision,
+            )
+    except asyncpg.UniqueViolationError:
+        raise TakenError(f"there is a {stored.kind} {spec['slug']!r} already") from None
+    if row is None:
+        current = await get(connection, stored.id)
+        raise StaleError(current.revision if current else 0)
+    await record(connection, actor, f"{stored.kind}.change", stored.slug, stored.page_id, stored.spec, spec)
+    await _notify(connection, stored.kind)
+    return _stored(row)
+
+
+async def remove(connection: Connection, actor: Actor, stored: Stored, *, by_file: bool = False) -> None:
+    """Take `stored` away; its history stays for 30 days. Raises `ManagedByFileError`, `InUseError`."""
+    if stored.managed_by == "file" and not by_file:
+        raise ManagedByFileError(stored)
+    await _refuse_if_used(connection, stored)
+    await connection.execute(
+        "UPDATE objects SET removed_at = clock_timestamp(), updated_at = clock_timestamp(), revision = revision + 1 "
+        "WHERE id = $1",
+        stored.id,
+    )
+    await record(connection, actor, f"{stored.kind}.remove", stored.slug, stored.page_id, stored.spec, None)
+    await _notify(connection, stored.kind)
+
+
+async def moved(connection: Connection, stored: Stored, source: str) -> None:
+    """The same declaration now stands on another line of its file: no change worth a revision."""
+    await connection.execute("UPDATE objects SET source = $2 WHERE id = $1", stored.id, source)
+
+
+async def _refuse_if_used(connection: Connection, stored: Stored) -> None:
+    user = None
+    if stored.kind == "page":
+        user = await connection.fetchrow(
+            "SELECT kind, slug FROM objects WHERE page_id = $1 AND removed_at IS NULL LIMIT 1", stored.id
+        )
+    elif stored.kind == "region":
+        user = await connection.fetchrow(
+            "SELECT kind, slug FROM objects WHERE kind = 'beat' AND removed_at IS NULL AND spec->'regions' ? $1 LIMIT 1",
+            stored.slug,
+        )
+    elif stored.kind == "channel":
+        user = await connection.fetchrow(
+            "SELECT kind, slug FROM objects WHERE kind = 'beat' AND removed_at IS NULL AND page_id = $1 "
+            "AND spec->'channels' ? $2 LIMIT 1",
+            stored.page_id,
+            stored.slug,
+        )
+    elif stored.kind == "component":
+        user = await connection.fetchrow(
+            "SELECT b.kind, b.slug FROM objects b JOIN objects p ON p.id = $1 WHERE b.kind = 'beat' "
+            "AND b.removed_at IS NULL AND (b.page_id = $1 AND b.spec->'components' ? $2 "
+            "OR b.spec->'components' ? (p.slug || '/' || $2)) LIMIT 1",
+            stored.page_id,
+            stored.slug,
+        )
+    if user is not None:
+        raise InUseError(
+            f"{stored.kind} {stored.slug!r} is used by {user['kind']} {user['slug']!r}; change that first"
+        )
+
+
+async def _notify(connection: Connection, kind: str) -> None:
+    await connection.execute("SELECT pg_notify($1, $2)", CHANGED, kind)
