@@ -169,7 +169,7 @@ def decide(policy: Policy, state: State, fact: Fact) -> tuple[State, tuple[Effec
     if isinstance(fact, PolicyChanged):
         return _changed(policy, state, fact)
     if isinstance(fact, Returned):
-        return replace(state, at=max(state.at, fact.at), returned_at=max(state.returned_at, fact.at)), ()
+        return _returned(state, fact.at), ()
     if isinstance(fact, Suspended):
         return _suspended(state, fact)
     return _anew(policy, replace(state, suspended=False), fact.at), ()
@@ -314,6 +314,15 @@ def _changed(policy: Policy, state: State, fact: PolicyChanged) -> tuple[State, 
         slug: votes.refold(policy, region) for slug, region in state.regions.items() if slug in policy.regions
     }
     return _judge(policy, replace(state, at=max(state.at, fact.at), regions=kept), careful=True)
+
+
+def _returned(state: State, at: float) -> State:
+    """The clock may have gone back while nobody looked: what lies in the future is brought to now."""
+    regions = {
+        slug: replace(region, vote=replace(region.vote, at=min(region.vote.at, at)))
+        for slug, region in state.regions.items()
+    }
+    return replace(state, at=at, returned_at=at, regions=regions)
 
 
 def _anew(policy: Policy, state: State, at: float) -> State:

@@ -63,7 +63,12 @@ async def listing(
 def redact(value: Any, key: str = "") -> Any:
     """`value` with whatever looks like a secret by its key replaced by `***`; `${env:X}` references stay."""
     if isinstance(value, Mapping):
-        return {name: redact(inner, str(name).lower()) for name, inner in value.items()}
+        # A Slack incoming webhook's URL is its password.
+        hidden = "secret" if value.get("type") == "slack" else ""
+        return {
+            name: redact(inner, hidden if name == "url" and hidden else str(name).lower())
+            for name, inner in value.items()
+        }
     if isinstance(value, list):
         return [redact(inner, key) for inner in value]
     if isinstance(value, str) and any(word in key for word in _SECRET_KEYS) and "${env:" not in value:

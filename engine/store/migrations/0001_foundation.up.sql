@@ -24,6 +24,7 @@ CREATE TABLE beat_states (
     version      bigint NOT NULL DEFAULT 0,
     revision     bigint NOT NULL DEFAULT 0,            -- of the object, as the evaluator last applied it
     measures     text NOT NULL DEFAULT '',             -- digest of what is measured, as last applied
+    measured_from bigint NOT NULL DEFAULT 0,           -- the revision that digest came with: older runs do not vote
     state        json NOT NULL DEFAULT '{}',
     stage        text NOT NULL DEFAULT 'unknown',
     since        timestamptz NOT NULL DEFAULT now(),

@@ -1,0 +1,97 @@
+"""What must leave: notices queued in the transaction that caused them, delivered at least once, in order per line."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from engine.store.database import Connection, Row
+from evaluators.model import Notice
+
+SCHEDULE_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 28800.0)
+"""Seconds to wait after each failed try (about a day in all); after the last one the notice is a dead letter."""
+
+
+async def put(connection: Connection, targets: Sequence[UUID], line: str, key: str, notice: Notice) -> None:
+    """Queue `notice` for each target once: the same (target, key) again changes nothing. `line` stays in order."""
+    await connection.execute(
+        "INSERT INTO outbox (target_id, line, key, notice) SELECT t, $2, $3, $4 FROM unnest($1::uuid[]) AS t "
+        "ON CONFLICT (target_id, key) DO NOTHING",
+        list(targets),
+        line,
+        key,
+        msgspec.to_builtins(notice),
+    )
+
+
+async def due(connection: Connection, limit: int = 100) -> list[Row]:
+    """The due heads of all lines, each with its target's spec; a line whose head waits or is dead gives nothing else."""
+    return await connection.fetch(
+        "SELECT o.id, o.target_id, o.line, o.attempts, o.notice, t.slug, t.spec, t.removed_at FROM outbox o "
+        "JOIN objects t ON t.id = o.target_id WHERE o.status = 'pending' AND o.due_at <= now() "
+        "AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.target_id = o.target_id AND e.line = o.line "
+        " AND e.id < o.id AND e.status = 'pending') ORDER BY o.due_at, o.id LIMIT $1",
+        limit,
+    )
+
+
+async def next_due_s(connection: Connection) -> float | None:
+    """Seconds until the next pending notice is due (0 or less: now), None when nothing waits."""
+    wait: float | None = await connection.fetchval(
+        "SELECT extract(epoch FROM min(due_at) - now())::float8 FROM outbox WHERE status = 'pending'"
+    )
+    return wait
+
+
+async def delivered(connection: Connection, outbox_id: int) -> None:
+    """The target has it."""
+    await connection.execute(
+        "UPDATE outbox SET status = 'done', attempts = attempts + 1, last_error = NULL, finished_at = now() WHERE id = $1",
+        outbox_id,
+    )
+
+
+async def failed(connection: Connection, outbox_id: int, reason: str, after_s: float | None) -> None:
+    """One try failed: again in `after_s` seconds, or never (None)."""
+    await connection.execute(
+        "UPDATE outbox SET attempts = attempts + 1, last_error = $2, "
+        "status = CASE WHEN $3::float8 IS NULL THEN 'dead' ELSE 'pending' END, "
+        "due_at = now() + make_interval(secs => coalesce($3, 0)), "
+        "finished_at = CASE WHEN $3::float8 IS NULL THEN now() END WHERE id = $1",
+        outbox_id,
+        reason[:500],
+        after_s,
+    )
+
+
+async def listing(
+    connection: Connection,
+    *,
+    pages: Sequence[UUID] | None = None,
+    status: str | None = None,
+    before_id: int | None = None,
+    limit: int = 100,
+) -> list[Row]:
+    """Deliveries, newest first, with the slug of their target."""
+    return await connection.fetch(
+        "SELECT o.*, t.slug, t.page_id FROM outbox o JOIN objects t ON t.id = o.target_id "
+        "WHERE ($1::uuid[] IS NULL OR t.page_id = ANY ($1)) AND ($2::text IS NULL OR o.status = $2) "
+        "AND ($3::bigint IS NULL OR o.id < $3) ORDER BY o.id DESC LIMIT $4",
+        pages,
+        status,
+        before_id,
+        limit,
+    )
+
+
+async def retry(connection: Connection, outbox_id: int, pages: Sequence[UUID] | None) -> bool:
+    """Make a dead letter of one of these pages pending again; whether there was one."""
+    row: Any = await connection.fetchrow(
+        "UPDATE outbox o SET status = 'pending', attempts = 0, due_at = now(), finished_at = NULL "
+        "FROM objects t WHERE o.id = $1 AND o.status = 'dead' AND t.id = o.target_id "
+        "AND ($2::uuid[] IS NULL OR t.page_id = ANY ($2)) RETURNING o.id",
+        outbox_id,
+        pages,
+    )
+    return row is not None

@@ -1,0 +1,141 @@
+"""Raw results: written in bulk exactly once, read newest first."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from engine.store.database import Connection, Row
+from evaluators.model import PHASES, Result
+
+_COLUMNS: Final = (
+    ("scheduled_at", "float8", "to_timestamp(r.scheduled_at)"),
+    ("run_id", "uuid", "r.run_id"),
+    ("beat_id", "uuid", "r.beat_id"),
+    ("region", "text", "r.region"),
+    ("kind", "text", "r.kind"),
+    ("verdict", "text", "r.verdict"),
+    ("at", "float8", "to_timestamp(r.at)"),
+    ("seen_at", "float8", "to_timestamp(r.seen_at)"),
+    ("boot_id", "uuid", "r.boot_id"),
+    ("seq", "int8", "r.seq"),
+    ("attempts", "int2", "r.attempts"),
+    ("check_version", "int8", "r.check_version"),
+    *((phase, "float4", f"r.{phase}") for phase in PHASES),
+    ("failure_type", "text", "r.failure_type"),
+    ("failure_message", "text", "r.failure_message"),
+    ("outcomes", "text", "r.outcomes::json"),
+    ("evidence", "text", "r.evidence::json"),
+    ("request", "text", "r.request"),
+    ("n", "int2", "r.n"),
+)
+_INSERT: Final = (
+    f"INSERT INTO results ({', '.join(name for name, _, _ in _COLUMNS)}) "  # noqa: S608 - constants
+    f"SELECT {', '.join(value for _, _, value in _COLUMNS)} "
+    f"FROM unnest({', '.join(f'${i}::{kind}[]' for i, (_, kind, _) in enumerate(_COLUMNS, 1))}) "
+    f"AS r ({', '.join(name for name, _, _ in _COLUMNS)}) ON CONFLICT DO NOTHING RETURNING run_id"
+)
+
+
+async def insert(
+    connection: Connection, arrived: Sequence[tuple[str, float, Result]], seen_at: float
+) -> set[str]:
+    """Write results not written before; returns the run ids that were new.
+
+    `arrived` holds (boot id, end of the run in server time, result); times are seconds since the epoch.
+    """
+    if not arrived:
+        return set()
+    rows = [_row(boot_id, at, result, seen_at) for boot_id, at, result in arrived]
+    inserted = await connection.fetch(_INSERT, *(list(column) for column in zip(*rows, strict=True)))
+    return {str(row["run_id"]) for row in inserted}
+
+
+def _row(boot_id: str, at: float, result: Result, seen_at: float) -> tuple[Any, ...]:
+    failure = result.failure
+    return (
+        result.scheduled_at,
+        result.run_id,
+        result.beat_id,
+        result.region,
+        result.kind,
+        result.verdict,
+        at,
+        seen_at,
+        boot_id,
+        result.seq,
+        result.attempts,
+        result.check_version,
+        result.timings.dns,
+        result.timings.connect,
+        result.timings.tls,
+        result.timings.ttfb,
+        result.timings.transfer,
+        result.timings.total,
+        failure.type if failure else None,
+        failure.message if failure else None,
+        _text(result.outcomes),
+        _text(result.evidence),
+        result.request,
+        result.n,
+    )
+
+
+def _text(value: object) -> str | None:
+    return msgspec.json.encode(value).decode() if value else None
+
+
+async def listing(
+    connection: Connection,
+    beat_id: UUID,
+    *,
+    region: str | None = None,
+    kind: str | None = None,
+    request: str | None = None,
+    before: tuple[datetime, UUID] | None = None,
+    since: datetime | None = None,
+    limit: int = 100,
+) -> list[Row]:
+    """Results of a beat, newest first by (scheduled_at, run_id), those behind the cursor `before`."""
+    return await connection.fetch(
+        "SELECT * FROM results WHERE beat_id = $1 AND ($2::text IS NULL OR region = $2) "
+        "AND ($3::text IS NULL OR kind = $3) AND ($4::text IS NULL OR request = $4) "
+        "AND ($5::timestamptz IS NULL OR (scheduled_at, run_id) < ($5, $6)) "
+        "AND ($7::timestamptz IS NULL OR scheduled_at >= $7) "
+        "ORDER BY scheduled_at DESC, run_id DESC LIMIT $8",
+        beat_id,
+        region,
+        kind,
+        request,
+        before[0] if before else None,
+        before[1] if before else None,
+        since,
+        limit,
+    )
+
+
+async def newest_per_region(connection: Connection, beat_id: UUID, regions: Sequence[str]) -> list[Row]:
+    """The newest result that voted, of each region that has one: what a draft shows as evidence."""
+    return await connection.fetch(
+        "SELECT r.* FROM unnest($2::text[]) AS g (region) CROSS JOIN LATERAL ("
+        " SELECT * FROM results WHERE beat_id = $1 AND region = g.region AND kind <> 'manual' "
+        " AND verdict <> 'error' ORDER BY scheduled_at DESC, run_id DESC LIMIT 1) r",
+        beat_id,
+        list(regions),
+    )
+
+
+async def latency(connection: Connection, beat_id: UUID, since: datetime, step_s: int) -> list[Row]:
+    """Per region and step of `step_s` seconds: rows of at, region, p50, p95 (seconds), runs, bad."""
+    return await connection.fetch(
+        "SELECT to_timestamp(floor(extract(epoch FROM scheduled_at) / $3) * $3) AS at, region, "
+        "percentile_cont(0.5) WITHIN GROUP (ORDER BY total) AS p50, "
+        "percentile_cont(0.95) WITHIN GROUP (ORDER BY total) AS p95, count(*) AS runs, "
+        "count(*) FILTER (WHERE verdict IN ('warning', 'critical')) AS bad "
+        "FROM results WHERE beat_id = $1 AND scheduled_at >= $2 AND verdict <> 'error' GROUP BY 1, 2 ORDER BY 1, 2",
+        beat_id,
+        since,
+        step_s,
+    )

@@ -1,0 +1,476 @@
+"""Episodes, actions and incidents: what `evaluators.review` commands, and what people say, written in one transaction.
+
+Whoever touches an episode's actions holds its row lock first, so that an approval and a recovery cannot pass each other.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from engine.store.audit import POLICY, Actor, record
+from engine.store.database import Connection, Row
+from engine.store.ids import derived_id, new_id
+from engine.store.objects import Stored
+from evaluators import review, words
+from evaluators.model import Severity
+from evaluators.quorum import EpisodeClosed, EpisodeOpened, StepProposed
+from rules.beat import BEAT, AnyBeat
+
+RESOLVE_DRAFT_LIFE = "24 hours"
+"""How long a draft waits once its episode is over; before, it escalates rather than expires."""
+
+_STATUS_AFTER = {"open": "investigating", "resolve": "resolved"}
+
+
+class ActionGoneError(Exception):
+    """The action can no longer be decided; `status` says why."""
+
+    def __init__(self, status: str, by: str | None) -> None:
+        super().__init__(f"the action is {status}" + (f" by {by}" if by else ""))
+        self.status = status
+        self.by = by
+
+
+class StaleRevisionError(Exception):
+    """The action was revised since it was read; `current` is its revision now."""
+
+    def __init__(self, current: int) -> None:
+        super().__init__(f"the action says something else now: it is at revision {current}; read it again")
+        self.current = current
+
+
+def episode_id(owner_id: UUID, number: int) -> UUID:
+    """The id of an owner's n-th episode: the same wherever it is computed, so that it can only be opened once."""
+    return derived_id("episode", owner_id, number)
+
+
+async def open_episode(connection: Connection, beat: Stored, effect: EpisodeOpened) -> None:
+    """Remember a new episode with its owner as it is now."""
+    await connection.execute(
+        "INSERT INTO episodes (id, owner_id, number, severity, peak, opened_at, spec) "
+        "VALUES ($1, $2, $3, $4, $4, to_timestamp($5), $6)",
+        episode_id(beat.id, effect.number),
+        beat.id,
+        effect.number,
+        effect.severity,
+        effect.at,
+        beat.spec,
+    )
+
+
+async def close_episode(connection: Connection, beat_id: UUID, effect: EpisodeClosed) -> None:
+    """Remember how an episode ended. What was removed says nothing more by itself: its drafts go, its end is a draft."""
+    episode = episode_id(beat_id, effect.number)
+    await connection.execute(
+        "UPDATE episodes SET closed_at = to_timestamp($2), cause = $3, frozen = false WHERE id = $1",
+        episode,
+        effect.at,
+        effect.cause,
+    )
+    if effect.cause != "recovered":
+        await stop_speaking(connection, episode, effect.at, "its beat was removed")
+
+
+async def freeze_episode(connection: Connection, beat_id: UUID, number: int, at: float) -> None:
+    """The owner was paused: the episode stays as it is, drafts go, a published incident is left with a resolve draft."""
+    episode = episode_id(beat_id, number)
+    await connection.execute("UPDATE episodes SET frozen = true WHERE id = $1", episode)
+    await stop_speaking(connection, episode, at, "its beat was paused")
+
+
+async def stop_speaking(connection: Connection, episode: UUID, at: float, why: str) -> None:
+    """Withdraw what waits; where customers were told of an opening, leave a draft of its end."""
+    held = await _locked(connection, episode)
+    actions = await _actions(connection, episode)
+    commands: list[review.Command] = list(review.withdraw_pending(actions, why))
+    if review.is_owed_resolve(actions):
+        commands.append(review.Propose("resolve", held["severity"], "draft"))
+    for command in commands:
+        await _obey(connection, held, command, at)
+
+
+async def propose(connection: Connection, beat: Stored, number: int, effect: StepProposed) -> list[UUID]:
+    """Apply what `evaluators.review` decides about a proposed step; returns the actions a person must now look at."""
+    episode = episode_id(beat.id, number)
+    held = await _locked(connection, episode)
+    await connection.execute(
+        "UPDATE episodes SET severity = $2, frozen = false, "
+        "peak = CASE WHEN 'critical' IN ($2, peak) THEN 'critical' ELSE $2 END WHERE id = $1",
+        episode,
+        effect.severity,
+    )
+    policy = _rule(held).incidents
+    actions = await _actions(connection, episode)
+    waiting = []
+    for command in review.propose(actions, policy, effect.step, effect.severity, careful=effect.careful):
+        action = await _obey(connection, held, command, effect.at)
+        if action is not None:
+            waiting.append(action)
+    return waiting
+
+
+async def _locked(connection: Connection, episode: UUID) -> Row:
+    row = await connection.fetchrow(
+        "SELECT e.*, o.slug, o.page_id FROM episodes e JOIN objects o ON o.id = e.owner_id WHERE e.id = $1 "
+        "FOR UPDATE OF e",
+        episode,
+    )
+    if row is None:
+        raise LookupError(f"episode {episode} is not there")
+    return row
+
+
+async def _actions(connection: Connection, episode: UUID) -> list[review.Action]:
+    rows = await connection.fetch(
+        "SELECT id, step, status, severity FROM actions WHERE episode_id = $1 ORDER BY created_at, id",
+        episode,
+    )
+    return [
+        review.Action(str(row["id"]), row["step"], review.Status(row["status"]), row["severity"])
+        for row in rows
+    ]
+
+
+def _rule(episode: Row) -> AnyBeat:
+    # The owner as it was when the episode opened: an episode keeps its policy.
+    return BEAT.validate_python(episode["spec"])
+
+
+async def _obey(connection: Connection, episode: Row, command: review.Command, at: float) -> UUID | None:
+    """Carry out one command; returns the action when a person must look at it."""
+    if isinstance(command, review.Withdraw):
+        await connection.execute(
+            "UPDATE actions SET status = 'withdrawn', reason = $2, decided_at = to_timestamp($3), decided_by = 'policy' "
+            "WHERE id = $1",
+            UUID(command.action),
+            command.why,
+            at,
+        )
+        return None
+    if isinstance(command, review.Revise):
+        return await _revise(connection, episode, UUID(command.action), command.severity)
+    title, text, components = await _say(connection, episode, command.step, command.severity)
+    action: UUID = await connection.fetchval(
+        "INSERT INTO actions (id, episode_id, owner_id, page_id, step, status, severity, title, text, components, "
+        "evidence, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, "
+        f"to_timestamp($11), CASE WHEN $5 = 'resolve' THEN now() + interval '{RESOLVE_DRAFT_LIFE}' END) RETURNING id",  # noqa: S608
+        new_id(),
+        episode["id"],
+        episode["owner_id"],
+        episode["page_id"],
+        command.step,
+        command.severity,
+        title,
+        text,
+        components,
+        [],
+        at,
+    )
+    if command.mode == "draft":
+        return action
+    await publish(connection, action, POLICY, at)
+    return None
+
+
+async def _revise(connection: Connection, episode: Row, action: UUID, severity: Severity) -> UUID:
+    step = await connection.fetchval("SELECT step FROM actions WHERE id = $1", action)
+    title, text, components = await _say(connection, episode, step, severity)
+    await connection.execute(
+        "UPDATE actions SET revision = revision + 1, severity = $2, title = $3, text = $4, components = $5 WHERE id = $1",
+        action,
+        severity,
+        title,
+        text,
+        components,
+    )
+    return action
+
+
+async def _say(
+    connection: Connection, episode: Row, step: Any, severity: Severity
+) -> tuple[str, str, dict[str, str]]:
+    """Title, text and component impact (component id -> public status) of a step."""
+    rule = _rule(episode)
+    rows = await connection.fetch(
+        "SELECT c.id, c.slug, c.spec->>'name' AS name, p.slug AS page, c.page_id FROM objects c "
+        "JOIN objects p ON p.id = c.page_id WHERE c.kind = 'component' AND c.removed_at IS NULL "
+        "AND (c.page_id = $1 AND c.slug = ANY ($2) OR p.slug || '/' || c.slug = ANY ($2)) ORDER BY c.slug",
+        episode["page_id"],
+        list(rule.components),
+    )
+    components: dict[str, str] = {}
+    for row in rows:
+        impact = rule.components.get(row["slug"]) if row["page_id"] == episode["page_id"] else None
+        impact = impact or rule.components[f"{row['page']}/{row['slug']}"]
+        components[str(row["id"])] = impact.critical if severity == "critical" else impact.warning
+    names = [row["name"] for row in rows]
+    return (
+        words.public_title(severity, rule.title, names),
+        words.public_text(step, severity, rule.title, names),
+        components,
+    )
+
+
+async def publish(connection: Connection, action_id: UUID, actor: Actor, at: float) -> UUID:
+    """Approve a pending action and put it on its own page, in this transaction. Returns the incident."""
+    action = await connection.fetchrow("SELECT * FROM actions WHERE id = $1 FOR UPDATE", action_id)
+    assert action is not None
+    incident: UUID = derived_id("incident", action["episode_id"])
+    status = _STATUS_AFTER.get(action["step"])
+    if action["step"] == "open":
+        await connection.execute(
+            "INSERT INTO incidents (id, page_id, episode_id, title, status, components, created_at) "
+            "VALUES ($1, $2, $3, $4, $5, $6, to_timestamp($7))",
+            incident,
+            action["page_id"],
+            action["episode_id"],
+            action["title"],
+            status,
+            action["components"],
+            at,
+        )
+    else:
+        await connection.execute(
+            "UPDATE incidents SET status = coalesce($2, status), components = $3, revision = revision + 1, "
+            "resolved_at = CASE WHEN $2 = 'resolved' THEN to_timestamp($4) END WHERE id = $1",
+            incident,
+            status,
+            action["components"],
+            at,
+        )
+    await connection.execute(
+        "INSERT INTO updates (id, incident_id, action_id, status, text, components, at, by) "
+        "SELECT $1, $2, $3, status, $4, $5, to_timestamp($6), $7 FROM incidents WHERE id = $2",
+        derived_id("update", action_id),
+        incident,
+        action_id,
+        action["text"],
+        action["components"],
+        at,
+        actor.name,
+    )
+    await connection.execute(
+        "UPDATE actions SET status = 'done', decided_at = to_timestamp($2), decided_by = $3, incident_id = $4 "
+        "WHERE id = $1",
+        action_id,
+        at,
+        actor.name,
+        incident,
+    )
+    await record(connection, actor, f"action.approve.{action['step']}", str(action_id), action["page_id"])
+    return incident
+
+
+async def approve(connection: Connection, actor: Actor, action_id: UUID, revision: int, at: float) -> Row:
+    """A person says yes to this revision. A second yes changes nothing and shows who said the first.
+
+    Raises `LookupError`, `ActionGoneError` (rejected, withdrawn, expired), `StaleRevisionError`.
+    """
+    action = await _held(connection, action_id)
+    if action["status"] in ("approved", "done", "failed"):
+        return action
+    _refuse_gone_or_stale(action, revision)
+    await publish(connection, action_id, actor, at)
+    return await one(connection, action_id)
+
+
+async def reject(connection: Connection, actor: Actor, action_id: UUID, reason: str, at: float) -> Row:
+    """A person says no. Raises as `approve`."""
+    action = await _held(connection, action_id)
+    if action["status"] == "rejected":
+        return action
+    if action["status"] != "pending":
+        raise ActionGoneError(action["status"], action["decided_by"])
+    await connection.execute(
+        "UPDATE actions SET status = 'rejected', reason = $2, decided_at = to_timestamp($3), decided_by = $4 "
+        "WHERE id = $1",
+        action_id,
+        reason,
+        at,
+        actor.name,
+    )
+    await record(
+        connection, actor, "action.reject", str(action_id), action["page_id"], None, {"reason": reason}
+    )
+    return await one(connection, action_id)
+
+
+async def edit(
+    connection: Connection,
+    actor: Actor,
+    action_id: UUID,
+    revision: int,
+    *,
+    title: str | None,
+    text: str | None,
+) -> Row:
+    """A person changes a pending action's words: a new revision. Raises as `approve`."""
+    action = await _held(connection, action_id)
+    if action["status"] != "pending":
+        raise ActionGoneError(action["status"], action["decided_by"])
+    _refuse_gone_or_stale(action, revision)
+    await connection.execute(
+        "UPDATE actions SET revision = revision + 1, title = coalesce($2, title), text = coalesce($3, text) WHERE id = $1",
+        action_id,
+        title,
+        text,
+    )
+    before = {"title": action["title"], "text": action["text"]}
+    await record(
+        connection,
+        actor,
+        "action.edit",
+        str(action_id),
+        action["page_id"],
+        before,
+        {"title": title, "text": text},
+    )
+    return await one(connection, action_id)
+
+
+def _refuse_gone_or_stale(action: Row, revision: int) -> None:
+    if action["status"] != "pending":
+        raise ActionGoneError(action["status"], action["decided_by"])
+    if action["revision"] != revision:
+        raise StaleRevisionError(action["revision"])
+
+
+async def _held(connection: Connection, action_id: UUID) -> Row:
+    episode = await connection.fetchval("SELECT episode_id FROM actions WHERE id = $1", action_id)
+    if episode is None:
+        raise LookupError(f"there is no action {action_id}")
+    await _locked(connection, episode)
+    return await one(connection, action_id)
+
+
+async def expire(connection: Connection) -> int:
+    """Expire drafts whose time is over; returns how many."""
+    rows = await connection.fetch(
+        "UPDATE actions SET status = 'expired', decided_at = now(), decided_by = 'policy', "
+        "reason = 'nobody looked in time' WHERE status = 'pending' AND expires_at < now() RETURNING id"
+    )
+    return len(rows)
+
+
+async def refresh_evidence(
+    connection: Connection, beat_id: UUID, evidence: Sequence[Mapping[str, Any]]
+) -> None:
+    """Show pending actions of a beat with what is known now; no new revision."""
+    await connection.execute(
+        "UPDATE actions SET evidence = $2 WHERE owner_id = $1 AND status = 'pending'",
+        beat_id,
+        [dict(item) for item in evidence],
+    )
+
+
+_ACTIONS = (
+    "SELECT a.*, o.slug AS owner, o.spec->>'name' AS owner_name, p.slug AS page FROM actions a "
+    "JOIN objects o ON o.id = a.owner_id JOIN objects p ON p.id = a.page_id "
+)
+
+
+async def one(connection: Connection, action_id: UUID) -> Row:
+    """An action with the slugs of its owner and page. Raises `LookupError`."""
+    row = await connection.fetchrow(f"{_ACTIONS} WHERE a.id = $1", action_id)
+    if row is None:
+        raise LookupError(f"there is no action {action_id}")
+    return row
+
+
+async def actions(
+    connection: Connection,
+    *,
+    pages: Sequence[UUID] | None = None,
+    status: str | None = None,
+    owner: UUID | None = None,
+    before: tuple[datetime, UUID] | None = None,
+    limit: int = 100,
+) -> list[Row]:
+    """Actions, newest first."""
+    return await connection.fetch(
+        f"{_ACTIONS} WHERE ($1::uuid[] IS NULL OR a.page_id = ANY ($1)) AND ($2::text IS NULL OR a.status = $2) "
+        "AND ($3::uuid IS NULL OR a.owner_id = $3) "
+        "AND ($4::timestamptz IS NULL OR (a.created_at, a.id) < ($4, $5)) ORDER BY a.created_at DESC, a.id DESC LIMIT $6",
+        pages,
+        status,
+        owner,
+        before[0] if before else None,
+        before[1] if before else None,
+        limit,
+    )
+
+
+async def episodes(
+    connection: Connection,
+    *,
+    pages: Sequence[UUID] | None = None,
+    is_open: bool | None = None,
+    owner: UUID | None = None,
+    before: tuple[datetime, UUID] | None = None,
+    limit: int = 100,
+) -> list[Row]:
+    """Episodes with the slug of their owner, newest first."""
+    return await connection.fetch(
+        "SELECT e.*, o.slug AS owner, o.spec->>'name' AS owner_name, o.page_id, p.slug AS page FROM episodes e "
+        "JOIN objects o ON o.id = e.owner_id JOIN objects p ON p.id = o.page_id "
+        "WHERE ($1::uuid[] IS NULL OR o.page_id = ANY ($1)) AND ($2::bool IS NULL OR (e.closed_at IS NULL) = $2) "
+        "AND ($3::uuid IS NULL OR e.owner_id = $3) "
+        "AND ($4::timestamptz IS NULL OR (e.opened_at, e.id) < ($4, $5)) ORDER BY e.opened_at DESC, e.id DESC LIMIT $6",
+        pages,
+        is_open,
+        owner,
+        before[0] if before else None,
+        before[1] if before else None,
+        limit,
+    )
+
+
+async def incidents(
+    connection: Connection,
+    *,
+    pages: Sequence[UUID] | None = None,
+    status: str | None = None,
+    incident: UUID | None = None,
+    since: datetime | None = None,
+    before: tuple[datetime, UUID] | None = None,
+    limit: int = 100,
+) -> list[Row]:
+    """Incidents, newest first; `status` is one of the four, or `open` for every one not resolved."""
+    return await connection.fetch(
+        "SELECT i.*, p.slug AS page FROM incidents i JOIN objects p ON p.id = i.page_id "
+        "WHERE ($1::uuid[] IS NULL OR i.page_id = ANY ($1)) "
+        "AND ($2::text IS NULL OR CASE $2 WHEN 'open' THEN i.status <> 'resolved' ELSE i.status = $2 END) "
+        "AND ($3::uuid IS NULL OR i.id = $3) "
+        "AND ($4::timestamptz IS NULL OR i.created_at >= $4 OR i.resolved_at IS NULL OR i.resolved_at >= $4) "
+        "AND ($5::timestamptz IS NULL OR (i.created_at, i.id) < ($5, $6)) "
+        "ORDER BY i.created_at DESC, i.id DESC LIMIT $7",
+        pages,
+        status,
+        incident,
+        since,
+        before[0] if before else None,
+        before[1] if before else None,
+        limit,
+    )
+
+
+async def updates(connection: Connection, incident_ids: Sequence[UUID]) -> dict[UUID, list[Row]]:
+    """Updates of these incidents, newest first."""
+    rows = await connection.fetch(
+        "SELECT * FROM updates WHERE incident_id = ANY ($1) ORDER BY at DESC, id DESC", list(incident_ids)
+    )
+    found: dict[UUID, list[Row]] = {incident: [] for incident in incident_ids}
+    for row in rows:
+        found[row["incident_id"]].append(row)
+    return found
+
+
+async def component_names(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """(page slug, slug, name) of components by id, removed ones too."""
+    rows = await connection.fetch(
+        "SELECT c.id, p.slug AS page, c.slug, c.spec->>'name' AS name FROM objects c "
+        "JOIN objects p ON p.id = c.page_id WHERE c.id = ANY ($1::uuid[])",
+        list(ids),
+    )
+    return {str(row["id"]): (row["page"], row["slug"], row["name"]) for row in rows}

@@ -1,0 +1,157 @@
+"""What is remembered of beats between facts, saved by compare-and-swap; pausing; transitions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from engine.store.audit import Actor, record
+from engine.store.database import Connection, Row
+from engine.store.objects import CHANGED, Stored
+from evaluators.model import Stage
+from evaluators.quorum import State
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A beat's state with what the compare-and-swap needs."""
+
+    beat_id: UUID
+    version: int
+    revision: int  # of the object, as last applied
+    measures: str  # digest of what is measured, as last applied
+    measured_from: int  # runs of older revisions do not vote
+    state: State
+
+
+class ConflictError(Exception):
+    """Somebody else saved one of the states first: roll back, load again, fold again."""
+
+
+_STATE = msgspec.json.Decoder(State)
+
+
+async def load(
+    connection: Connection, *, partition: int | None = None, beats: Sequence[UUID] | None = None
+) -> list[Held]:
+    """States of a partition, or of these beats; of removed beats too until they were told so."""
+    rows = await connection.fetch(
+        "SELECT beat_id, version, revision, measures, measured_from, state::text FROM beat_states "
+        "WHERE ($1::int2 IS NULL OR partition = $1) AND ($2::uuid[] IS NULL OR beat_id = ANY ($2))",
+        partition,
+        beats,
+    )
+    return [
+        Held(
+            row["beat_id"],
+            row["version"],
+            row["revision"],
+            row["measures"],
+            row["measured_from"],
+            _STATE.decode(row["state"]),
+        )
+        for row in rows
+    ]
+
+
+async def save(connection: Connection, held: Sequence[Held]) -> None:
+    """Write states, each only if its `version` is still the stored one; then that is version + 1.
+
+    Raises `ConflictError` when any was not: the transaction must be rolled back.
+    """
+    if not held:
+        return
+    saved = await connection.fetchval(
+        "WITH saved AS (UPDATE beat_states s SET version = s.version + 1, revision = n.revision, "
+        " measures = n.measures, measured_from = n.measured_from, state = n.state::json, stage = n.stage, "
+        " since = to_timestamp(n.since) "
+        "FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::text[], $5::int8[], $6::text[], $7::text[], $8::float8[]) "
+        "AS n (beat_id, version, revision, measures, measured_from, state, stage, since) "
+        "WHERE s.beat_id = n.beat_id AND s.version = n.version RETURNING 1) SELECT count(*) FROM saved",
+        [h.beat_id for h in held],
+        [h.version for h in held],
+        [h.revision for h in held],
+        [h.measures for h in held],
+        [h.measured_from for h in held],
+        [msgspec.json.encode(h.state).decode() for h in held],
+        [h.state.stage for h in held],
+        [h.state.since for h in held],
+    )
+    if saved != len(held):
+        raise ConflictError
+
+
+async def summaries(connection: Connection, beats: Sequence[UUID]) -> dict[UUID, Row]:
+    """stage, since, paused_until, paused_by and state (text) of each of these beats."""
+    rows = await connection.fetch(
+        "SELECT beat_id, stage, since, paused_until, paused_by, state::text FROM beat_states WHERE beat_id = ANY ($1)",
+        list(beats),
+    )
+    return {row["beat_id"]: row for row in rows}
+
+
+def decode_state(text: str) -> State:
+    """A `state` column read as text."""
+    return _STATE.decode(text)
+
+
+async def pause(connection: Connection, actor: Actor, beat: Stored, until: datetime | None) -> None:
+    """Stop running `beat` until `until`, or until somebody resumes it (None)."""
+    await connection.execute(
+        "UPDATE beat_states SET paused_until = coalesce($2, 'infinity'), paused_by = $3 WHERE beat_id = $1",
+        beat.id,
+        until,
+        actor.name,
+    )
+    after = {"until": until.isoformat() if until else None}
+    await _touched(connection, actor, beat, "beat.pause", after)
+
+
+async def resume(connection: Connection, actor: Actor, beat: Stored) -> None:
+    """Run `beat` again."""
+    await connection.execute(
+        "UPDATE beat_states SET paused_until = NULL, paused_by = NULL WHERE beat_id = $1", beat.id
+    )
+    await _touched(connection, actor, beat, "beat.resume", None)
+
+
+async def _touched(connection: Connection, actor: Actor, beat: Stored, verb: str, after: Any) -> None:
+    await connection.execute("UPDATE objects SET updated_at = clock_timestamp() WHERE id = $1", beat.id)
+    await record(connection, actor, verb, beat.slug, beat.page_id, None, after)
+    await connection.execute("SELECT pg_notify($1, 'beat')", CHANGED)
+
+
+async def record_transition(
+    connection: Connection, beat_id: UUID, at: float, was: Stage, stage: Stage, votes: Mapping[str, str]
+) -> None:
+    """One line of a beat's history, with the fresh votes it rested on."""
+    await connection.execute(
+        "INSERT INTO transitions (beat_id, at, was, stage, votes) VALUES ($1, to_timestamp($2), $3, $4, $5)",
+        beat_id,
+        at,
+        was,
+        stage,
+        dict(votes),
+    )
+
+
+async def transitions(
+    connection: Connection, beats: Sequence[UUID], *, since: datetime, limit: int | None = None
+) -> list[Row]:
+    """Transitions of these beats from `since` on, oldest first, each beat's last one before `since` included."""
+    return await connection.fetch(
+        "(SELECT t.* FROM unnest($1::uuid[]) AS b (id) CROSS JOIN LATERAL (SELECT * FROM transitions "
+        "  WHERE beat_id = b.id AND at < $2 ORDER BY at DESC, id DESC LIMIT 1) t) "
+        "UNION ALL (SELECT * FROM transitions WHERE beat_id = ANY ($1) AND at >= $2) ORDER BY at, id LIMIT $3",
+        list(beats),
+        since,
+        limit,
+    )
+
+
+def moment(epoch_s: float) -> datetime:
+    """Seconds since the epoch as an aware datetime."""
+    return datetime.fromtimestamp(epoch_s, UTC)
