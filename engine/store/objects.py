@@ -91,7 +91,7 @@ async def find(
     """The living object with this slug or id, among `pages` (None: all). Raises `MissingError`, `AmbiguousError`."""
     by_id = read(kind, ref)
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM objects o WHERE o.kind = $1 AND o.removed_at IS NULL "  # noqa: S608 - constant
+        f"SELECT {_COLUMNS} FROM objects o WHERE o.kind = $1 AND o.removed_at IS NULL "
         "AND (o.id = $2 OR ($2 IS NULL AND o.slug = $3)) "
         "AND ($4::uuid[] IS NULL OR coalesce(o.page_id, CASE WHEN o.kind = 'page' THEN o.id END) = ANY ($4) "
         "     OR o.kind = 'region')" + (" FOR UPDATE" if lock else ""),
@@ -112,7 +112,7 @@ async def find(
 
 async def get(connection: Connection, object_id: UUID) -> Stored | None:
     """The object with this id, removed or not."""
-    row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM objects o WHERE o.id = $1", object_id)  # noqa: S608
+    row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM objects o WHERE o.id = $1", object_id)
     return _stored(row) if row else None
 
 
@@ -128,7 +128,7 @@ async def listing(
 ) -> list[Stored]:
     """Living objects ordered by (slug, id), those behind the cursor `after`; `pages` None means all."""
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM objects o WHERE o.kind = $1 AND o.removed_at IS NULL "  # noqa: S608 - constant
+        f"SELECT {_COLUMNS} FROM objects o WHERE o.kind = $1 AND o.removed_at IS NULL "
         "AND ($2::uuid[] IS NULL OR coalesce(o.page_id, CASE WHEN o.kind = 'page' THEN o.id END) = ANY ($2) "
         "     OR o.kind = 'region') "
         "AND ($3::text IS NULL OR (o.slug, o.id) > ($3, $4)) "
@@ -160,7 +160,7 @@ async def create(
     try:
         async with connection.transaction():
             row = await connection.fetchrow(
-                "INSERT INTO objects AS o (id, kind, page_id, slug, spec, managed_by, source) "  # noqa: S608 - constant
+                "INSERT INTO objects AS o (id, kind, page_id, slug, spec, managed_by, source) "
                 f"VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING {_COLUMNS}",
                 object_id,
                 kind,
@@ -202,7 +202,7 @@ async def replace(
     try:
         async with connection.transaction():
             row = await connection.fetchrow(
-                "UPDATE objects AS o SET slug = $2, spec = $3, managed_by = $4, source = $5, "  # noqa: S608 - constant
+                "UPDATE objects AS o SET slug = $2, spec = $3, managed_by = $4, source = $5, "
                 "revision = revision + 1, updated_at = clock_timestamp() "
                 "WHERE id = $1 AND removed_at IS NULL AND revision = $6 "
                 f"RETURNING {_COLUMNS}",

@@ -32,7 +32,7 @@ _COLUMNS: Final = (
     ("n", "int2", "r.n"),
 )
 _INSERT: Final = (
-    f"INSERT INTO results ({', '.join(name for name, _, _ in _COLUMNS)}) "  # noqa: S608 - constants
+    f"INSERT INTO results ({', '.join(name for name, _, _ in _COLUMNS)}) "
     f"SELECT {', '.join(value for _, _, value in _COLUMNS)} "
     f"FROM unnest({', '.join(f'${i}::{kind}[]' for i, (_, kind, _) in enumerate(_COLUMNS, 1))}) "
     f"AS r ({', '.join(name for name, _, _ in _COLUMNS)}) ON CONFLICT DO NOTHING RETURNING run_id"

@@ -17,7 +17,7 @@ from evaluators.model import Severity
 from evaluators.quorum import EpisodeClosed, EpisodeOpened, StepProposed
 from rules.beat import BEAT, AnyBeat
 
-RESOLVE_DRAFT_LIFE = "24 hours"
+RESOLVE_DRAFT_LIFE_S = 86400.0
 """How long a draft waits once its episode is over; before, it escalates rather than expires."""
 
 _STATUS_AFTER = {"open": "investigating", "resolve": "resolved"}
@@ -111,7 +111,7 @@ async def propose(connection: Connection, beat: Stored, number: int, effect: Ste
 
 
 async def _locked(connection: Connection, episode: UUID) -> Row:
-    row = await connection.fetchrow(
+    row: Row | None = await connection.fetchrow(
         "SELECT e.*, o.slug, o.page_id FROM episodes e JOIN objects o ON o.id = e.owner_id WHERE e.id = $1 "
         "FOR UPDATE OF e",
         episode,
@@ -154,7 +154,7 @@ async def _obey(connection: Connection, episode: Row, command: review.Command, a
     action: UUID = await connection.fetchval(
         "INSERT INTO actions (id, episode_id, owner_id, page_id, step, status, severity, title, text, components, "
         "evidence, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, "
-        f"to_timestamp($11), CASE WHEN $5 = 'resolve' THEN now() + interval '{RESOLVE_DRAFT_LIFE}' END) RETURNING id",  # noqa: S608
+        "to_timestamp($11), CASE WHEN $5 = 'resolve' THEN now() + make_interval(secs => $12) END) RETURNING id",
         new_id(),
         episode["id"],
         episode["owner_id"],
@@ -166,6 +166,7 @@ async def _obey(connection: Connection, episode: Row, command: review.Command, a
         components,
         [],
         at,
+        RESOLVE_DRAFT_LIFE_S,
     )
     if command.mode == "draft":
         return action
@@ -372,7 +373,7 @@ _ACTIONS = (
 
 async def one(connection: Connection, action_id: UUID) -> Row:
     """An action with the slugs of its owner and page. Raises `LookupError`."""
-    row = await connection.fetchrow(f"{_ACTIONS} WHERE a.id = $1", action_id)
+    row: Row | None = await connection.fetchrow(f"{_ACTIONS} WHERE a.id = $1", action_id)
     if row is None:
         raise LookupError(f"there is no action {action_id}")
     return row
