@@ -3,7 +3,14 @@
 from typing import Annotated, Any, Final, Literal, Self
 
 import re2
-from pydantic import Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from rules.duration import parse_duration_s
 from rules.selection import compile_path
@@ -98,6 +105,13 @@ class Assertion(Rule):
             compile_pattern(self.matches)
         self._expect_types(given[0])
         return self
+
+    @model_serializer(mode="wrap")
+    def _only_its_operator(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Written out whole, the operators that were not given would read back as given; `eq: null` must stay.
+        written: dict[str, Any] = dump(self)
+        kept = {key: value for key, value in written.items() if key not in OPERATORS}
+        return kept | {self.operator: getattr(self, _field(self.operator))}
 
     def _given(self) -> list[str]:
         return [name for name in OPERATORS if _field(name) in self.model_fields_set]

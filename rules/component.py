@@ -38,11 +38,11 @@ class Component(Rule):
     listed: bool = Field(default=True, description="Whether the public page shows it.")
 
 
-_HOST_PORT = re.compile(r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})$")
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})")
 
 
 def _host_port(text: str) -> str:
-    match = _HOST_PORT.match(text)
+    match = _HOST_PORT.fullmatch(text)
     if not match or not 0 < int(match.group(2)) < 65536:
         raise ValueError(f"{text!r} is not host:port")
     return text
@@ -67,7 +67,11 @@ def _network(text: str) -> str:
         raise ValueError(f"{text!r} is not an address or network such as 10.0.0.0/8 or fd00::/8") from None
 
 
+Network = Annotated[str, AfterValidator(_network)]
+"""An address or network in its canonical form."""
+
+
 class Egress(Rule):
     """`egress:` of an installation: which otherwise denied addresses channels and publishers may reach."""
 
-    allow: list[Annotated[str, AfterValidator(_network)]] = Field(default=[], max_length=1000)
+    allow: list[Network] = Field(default=[], max_length=1000)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
@@ -30,13 +31,21 @@ def parse_duration_s(text: object) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text that `parse_duration_s` reads back to the same value: 90.0 -> `90s`, 0.8 -> `800ms`."""
+    """A short text that `parse_duration_s` reads back to exactly the same value: 90.0 -> `90s`, 0.8 -> `800ms`."""
     for unit, size_s in (("d", 86400.0), ("h", 3600.0), ("m", 60.0)):
         if seconds >= size_s and seconds % size_s == 0:
-            return f"{seconds / size_s:g}{unit}"
-    if seconds == 0 or seconds >= 1:
-        return f"{seconds:.10g}s"
-    return f"{seconds * 1000:.10g}ms"
+            return f"{seconds / size_s:.0f}{unit}"
+    if 0 < seconds < 1:
+        short = f"{_plain(round(seconds * 1000, 9))}ms"
+        if parse_duration_s(short) == seconds:
+            return short
+    return f"{_plain(seconds)}s"
+
+
+def _plain(number: float) -> str:
+    """All digits of `number`, never an exponent."""
+    digits = f"{Decimal(repr(number)):f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
 Duration = Annotated[

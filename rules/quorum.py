@@ -18,7 +18,7 @@ def _count(value: object) -> object:
     if isinstance(value, str):
         if value in ("majority", "all", "any"):
             return value
-        match = _PERCENT.match(value)
+        match = _PERCENT.fullmatch(value)
         if match and 0 < float(match.group(1)) <= 100:
             return value
     raise ValueError(f"{value!r} is not a number of regions; write 1 or more, '60%', majority, all or any")

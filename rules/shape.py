@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 class Rule(BaseModel):
     """A frozen model that refuses unknown keys, so that a typing mistake is an error and never a silent default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, serialize_by_alias=True)
 
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]

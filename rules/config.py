@@ -1,0 +1,297 @@
+"""The document `upbeat.yaml`: from text to validated objects, or to everything that is wrong with it. It opens no file."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from rules.beat import AnyBeat, ComponentImpact, DnsBeat, HttpBeat, TcpBeat
+from rules.channel import SlackChannel, SmtpChannel, WebhookChannel
+from rules.check import compile_check
+from rules.component import Component, Page, Region
+from rules.declared import Declared, Document
+from rules.export import dump
+from rules.known import KINDS, Kind, Known, check_references
+from rules.node import Node, read
+from rules.problem import ConfigError, Problem, nearest, show
+from rules.secret import UnsetReferenceError, expand, references
+from rules.settings import BEAT_WIDE, Defaults, DocumentShape, Settings
+from rules.shape import Rule
+from rules.validation import check, place, unknown_key
+
+__all__ = [
+    "ConfigError",
+    "Declared",
+    "Document",
+    "Kind",
+    "Known",
+    "Problem",
+    "check_references",
+    "dump",
+    "json_schema",
+    "parse",
+]
+
+IMPLIED_PAGE = Page(slug="status", name="Status")
+IMPLIED_REGION = Region(slug="local", name="Local")
+_LISTS: dict[str, Kind] = {f"{kind}s": kind for kind in KINDS}
+_MERGED = frozenset({"quorum", "incidents"})
+_MODELS: dict[Kind, type[Rule]] = {"page": Page, "region": Region, "component": Component}
+_TYPED: dict[Kind, dict[str, type[Rule]]] = {
+    "channel": {"webhook": WebhookChannel, "slack": SlackChannel, "smtp": SmtpChannel},
+    "beat": {"http": HttpBeat, "tcp": TcpBeat, "dns": DnsBeat},
+}
+
+
+def parse(text: str, file: str, environment: Mapping[str, str], known: Known | None = None) -> Document:
+    """The document in `text`; `file` is its name in messages, `environment` resolves `${env:NAME}`.
+
+    `known` is what exists besides the file (made through the API), which its objects may refer to. Where there is no
+    page or region at all, the page `status` and the region `local` are implied. Raises `ConfigError` with all problems.
+    """
+    root, problems = read(text, file)
+    if not isinstance(root.value, dict):
+        said = f"the file must be a mapping of keys such as beats: and channels:, not {show(root.plain())}"
+        raise ConfigError([*problems, Problem(file, root.line, "", said)])
+    reading = _Reading(root, file, environment, known or Known())
+    document = reading.document()
+    if problems or reading.problems:
+        raise ConfigError([*problems, *reading.problems])
+    return document
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of the document, for editors. It knows no check across objects."""
+    schema = DocumentShape.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return schema | {"title": "upbeat.yaml"}
+
+
+class _Reading:
+    """One pass over a document's nodes, gathering problems."""
+
+    def __init__(self, root: Node, file: str, environment: Mapping[str, str], known: Known) -> None:
+        self.problems: list[Problem] = []
+        self._root, self._file, self._environment, self._outside = root, file, environment, known
+        self._nodes: dict[Kind, list[Node]] = {kind: [] for kind in KINDS}
+        self._home: str | None = None  # of an object that names no page
+        self._taken: dict[tuple[Kind, str | None, str], Node] = {}
+
+    def document(self) -> Document:
+        self._expect_set_references()
+        settings = self._settings()
+        self._gather()
+        implied = self._implied()
+        known = self._known(implied)
+        objects = [*implied]
+        for kind in KINDS:
+            for node in self._nodes[kind]:
+                declared = self._declared(kind, node, known)
+                if declared is not None:
+                    objects.append(declared)
+        objects.sort(key=lambda declared: KINDS.index(declared.kind))
+        return Document(self._file, settings, tuple(objects))
+
+    def _wrong(self, node: Node, message: str, key: str = "") -> None:
+        path = f"{node.path}.{key}" if node.path and key else node.path or key
+        self.problems.append(Problem(self._file, node.line, path, message))
+
+    def _expect_set_references(self) -> None:
+        for node in self._root.scalars():
+            if not isinstance(node.value, str) or "${" not in node.value:
+                continue
+            for name in references(node.value):
+                if name not in self._environment:
+                    self._wrong(node, str(UnsetReferenceError(name)))
+            if node.value.count("${env:") > sum(1 for _ in references(node.value)):
+                self._wrong(node, "a reference is written ${env:NAME}, of letters, digits and _")
+
+    def _settings(self) -> Settings:
+        assert isinstance(self._root.value, dict)
+        given, allowed = dict[str, Node](), list(DocumentShape.model_fields)
+        for key, node in self._root.value.items():
+            if key not in allowed:
+                self._wrong(node, unknown_key(key, allowed))
+            elif key == "version":
+                if node.value != 1 or isinstance(node.value, bool):
+                    self._wrong(node, f"{show(node.value)} is not allowed; this Upbeat reads version 1")
+            elif key in Settings.model_fields:
+                given[key] = node
+        settings, problems = check(Settings, replace(self._root, value=given), self._file)
+        self.problems += problems
+        return settings if isinstance(settings, Settings) else Settings()
+
+    def _gather(self) -> None:
+        """Sort the objects by kind, with the defaults merged into the beats."""
+        single = self._root.child("page")
+        if single is not None:
+            self._nodes["page"].append(single)
+            if self._root.child("pages") is not None:
+                self._wrong(single, "write either `page` or `pages`, not both")
+        defaults = self._root.child("defaults")
+        if defaults is not None and defaults.value is not None:
+            self.problems += check(Defaults, defaults, self._file)[1]
+        for key, kind in _LISTS.items():
+            listed = self._root.child(key)
+            if listed is None or listed.value is None:
+                continue
+            if not isinstance(listed.value, list):
+                self._wrong(listed, f"{show(listed.plain())} is not a list of {key}")
+                continue
+            items = listed.value
+            self._nodes[kind] += [_merged(defaults, item) for item in items] if kind == "beat" else items
+
+    def _implied(self) -> list[Declared]:
+        implied: list[Declared] = []
+        belonging = self._nodes["component"] or self._nodes["channel"] or self._nodes["beat"]
+        if belonging and not self._nodes["page"] and not self._outside.pages:
+            implied.append(Declared("page", IMPLIED_PAGE.slug, None, IMPLIED_PAGE, 0))
+        if self._nodes["beat"] and not self._nodes["region"] and not self._outside.regions:
+            implied.append(Declared("region", IMPLIED_REGION.slug, None, IMPLIED_REGION, 0))
+        return implied
+
+    def _known(self, implied: list[Declared]) -> Known:
+        """All slugs, also those of objects with other mistakes in them, so that one mistake is told once."""
+        outside = self._outside
+        pages = {slug for node in self._nodes["page"] if (slug := _slug(node))}
+        regions = {slug for node in self._nodes["region"] if (slug := _slug(node))}
+        pages |= {declared.slug for declared in implied if declared.kind == "page"}
+        regions |= {declared.slug for declared in implied if declared.kind == "region"}
+        candidates = pages or outside.pages
+        self._home = next(iter(candidates)) if len(candidates) == 1 else None
+        return Known(
+            frozenset(pages | outside.pages),
+            frozenset(regions | outside.regions),
+            self._slugs_by_page("channel", outside.channels),
+            self._slugs_by_page("component", outside.components),
+        )
+
+    def _slugs_by_page(self, kind: Kind, outside: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+        found = defaultdict[str, set[str]](set, {page: set(slugs) for page, slugs in outside.items()})
+        for node in self._nodes[kind]:
+            slug, page = _slug(node), self._page(node)
+            if slug and page:
+                found[page].add(slug)
+        return {page: frozenset(slugs) for page, slugs in found.items()}
+
+    def _page(self, node: Node) -> str | None:
+        written = node.child("page")
+        return written.value if written and isinstance(written.value, str) else self._home
+
+    def _declared(self, kind: Kind, node: Node, known: Known) -> Declared | None:
+        self._expect_one_of_its_name(kind, node)
+        page = None if kind in ("page", "region") else self._page(node)
+        valid = self._spec(kind, node)
+        spec = valid or _sketch(kind, node)
+        if kind not in ("page", "region"):
+            spec = spec.model_copy(update={"page": page})
+        for pointer, message in check_references(kind, spec, known):
+            self._at(node, pointer, message)
+        if valid is None:
+            return None
+        self._expect_runnable(kind, spec, node)
+        return Declared(kind, _slug(node) or "", page, spec, node.line)
+
+    def _expect_one_of_its_name(self, kind: Kind, node: Node) -> None:
+        slug = _slug(node)
+        if slug is None:
+            return
+        page = None if kind in ("page", "region") else self._page(node)
+        first = self._taken.setdefault((kind, page, slug), node)
+        if first is not node:
+            said = f"another {kind} has the slug {show(slug)}, on line {first.line}"
+            self._wrong(node.child("slug") or node, said)
+
+    def _spec(self, kind: Kind, node: Node) -> Rule | None:
+        if kind == "region" and isinstance(node.value, str):
+            return self._checked(Region, node, {"slug": node.value})
+        if not isinstance(node.value, dict):
+            self._wrong(node, f"{show(node.plain())} is not a mapping such as {{slug: shop, ...}}")
+            return None
+        model = _MODELS.get(kind)
+        if model is None:
+            typed, written = _TYPED[kind], node.child("type")
+            model = typed.get(written.value) if written and isinstance(written.value, str) else None
+            if model is None:
+                allowed = ", ".join(typed)
+                if written is None:
+                    self._wrong(node, f"is missing; one of {allowed}", "type")
+                else:
+                    near = nearest(str(written.value), typed)
+                    self._wrong(
+                        written, f"{show(written.plain())} is not allowed{near or ';'} one of {allowed}"
+                    )
+                return None
+        return self._checked(model, node)
+
+    def _checked(self, model: type[Rule], node: Node, value: Any = None) -> Rule | None:
+        spec, problems = check(model, node, self._file, value)
+        self.problems += problems
+        return spec
+
+    def _at(self, node: Node, pointer: str, message: str) -> None:
+        """Report what is wrong at a JSON Pointer into `node`, or as near to it as something is written."""
+        parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+        found, lost = place(node, [int(part) if part.isdigit() else part for part in parts])
+        self._wrong(found, message, ".".join(map(str, lost)) if isinstance(found.value, dict) else "")
+
+    def _expect_runnable(self, kind: Kind, spec: Rule, node: Node) -> None:
+        """What only shows once `${env:NAME}` is replaced. The replaced values are never told."""
+        refers = any(any(references(scalar.value)) for scalar in node.scalars())
+        try:
+            if refers:
+                spec = type(spec).model_validate(_expanded(node.plain(), self._environment))
+            if isinstance(spec, AnyBeat):
+                compile_check(spec, self._environment)
+        except UnsetReferenceError:
+            return  # told where it is written
+        except ValidationError as refused:
+            for error in refused.errors(include_url=False):
+                found, lost = place(node, error["loc"])
+                self._wrong(
+                    found, "is not allowed once its ${env:NAME} is replaced", ".".join(map(str, lost))
+                )
+        except ValueError as refused:
+            self._wrong(node, "cannot run once its ${env:NAME} is replaced" if refers else str(refused))
+
+
+def _sketch(kind: Kind, node: Node) -> Rule:
+    """What an invalid object refers to, as far as it can be read: its references are checked all the same."""
+    read: dict[str, Any] = {}
+    for key in ("regions", "channels", "components") if kind == "beat" else ():
+        listed = node.child(key)
+        if listed is not None and isinstance(listed.value, list | dict):
+            plain = [name for name in listed.plain() if isinstance(name, str)]
+            read[key] = dict.fromkeys(plain, ComponentImpact()) if key == "components" else plain
+    model: type[Rule] = TcpBeat if kind == "beat" else Rule
+    return model.model_construct(None, **read)
+
+
+def _slug(node: Node) -> str | None:
+    slug = node.child("slug") if isinstance(node.value, dict) else node
+    return slug.value if slug and isinstance(slug.value, str) else None
+
+
+def _expanded(value: Any, environment: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return expand(value, environment)
+    if isinstance(value, dict):
+        return {key: _expanded(inner, environment) for key, inner in value.items()}
+    return [_expanded(inner, environment) for inner in value] if isinstance(value, list) else value
+
+
+def _merged(defaults: Node | None, beat: Node) -> Node:
+    """`beat` with what it does not say itself taken from `defaults`, each node keeping its own line."""
+    if defaults is None or not isinstance(defaults.value, dict) or not isinstance(beat.value, dict):
+        return beat
+    members = {key: node for key, node in defaults.value.items() if key in BEAT_WIDE} | beat.value
+    for key in _MERGED & defaults.value.keys() & beat.value.keys():
+        default, own = defaults.value[key], beat.value[key]
+        if isinstance(default.value, dict) and isinstance(own.value, dict):
+            members[key] = replace(own, value=default.value | own.value)
+    return replace(beat, value=members)
+
+
+assert set(get_args(AnyBeat)) == set(_TYPED["beat"].values())

@@ -1,0 +1,114 @@
+"""Objects and settings as the text of an `upbeat.yaml`, for `upbeat export`. Not a general YAML writer: only JSON's types."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from rules.declared import Declared
+from rules.known import KINDS
+from rules.settings import Settings
+
+_SIMPLE = re.compile(r"[A-Za-z/$][\w./$-]*|\d+(?:\.\d+)?(?:ms|s|m|h|d|KB|MB|GB|TB|%)", re.ASCII)
+_WORDS_OF_YAML = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_FIRST = ("slug", "name", "page", "type")
+
+
+def dump(objects: Iterable[Declared], settings: Settings) -> str:
+    """YAML that `rules.config.parse` reads back to equal objects and settings. Only what differs from its default is written.
+
+    Pages and regions keep their order, the rest is sorted by page and slug. Secrets stay `${env:NAME}`.
+    """
+    given = list(objects)
+    pages = {declared.slug for declared in given if declared.kind == "page"}
+    sections: list[dict[str, Any]] = [{"version": 1} | _written(settings)]
+    for kind in KINDS:
+        chosen = [declared for declared in given if declared.kind == kind]
+        if kind not in ("page", "region"):
+            chosen.sort(key=lambda declared: (declared.page or "", declared.slug))
+        if chosen:
+            sections.append({f"{kind}s": [_object(declared, pages) for declared in chosen]})
+    return "\n".join("".join(f"{line}\n" for line in _mapping(section, 0)) for section in sections)
+
+
+def _written(spec: BaseModel) -> dict[str, Any]:
+    written: dict[str, Any] = spec.model_dump(mode="json", exclude_defaults=True)
+    return written
+
+
+def _object(declared: Declared, pages: set[str]) -> dict[str, Any] | str:
+    written = _written(declared.spec)
+    written.pop("page", None)
+    if declared.page is not None and pages != {declared.page}:
+        written["page"] = declared.page
+    quorum = written.get("quorum")
+    if quorum and "confirm" in quorum and quorum["confirm"] is None:
+        quorum["confirm"] = "off"
+    if declared.kind == "region" and set(written) == {"slug"}:
+        return declared.slug
+    return {key: written[key] for key in _FIRST if key in written} | written
+
+
+def _mapping(value: dict[str, Any], indent: int) -> Iterator[str]:
+    for key, inner in value.items():
+        yield from _entry(f"{'  ' * indent}{_text(key)}:", inner, indent + 1)
+
+
+def _entry(head: str, value: Any, indent: int) -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        yield head
+        yield from _mapping(value, indent)
+    elif isinstance(value, list) and value:
+        if all(isinstance(item, str) and _is_simple(item) for item in value) and len(str(value)) < 90:
+            yield f"{head} [{', '.join(value)}]"
+            return
+        yield head
+        for item in value:
+            yield from _item(item, indent)
+    else:
+        yield f"{head} {_scalar(value)}"
+
+
+def _item(value: Any, indent: int) -> Iterator[str]:
+    dash = f"{'  ' * indent}- "
+    if isinstance(value, dict) and value:
+        first, *rest = _mapping(value, indent + 1)
+        yield dash + first.lstrip(" ")
+        yield from rest
+    elif isinstance(value, list) and value:
+        yield dash + _flow(value)
+    else:
+        yield dash + _scalar(value)
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_quoted(key)}: {_flow(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _quoted(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _scalar(value: Any) -> str:
+    return _text(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _text(text: str) -> str:
+    return text if _is_simple(text) else _quoted(text)
+
+
+def _is_simple(text: str) -> bool:
+    # `yes`, `no` and the like are text in YAML 1.2 and true or false in 1.1: quotes please every reader.
+    return bool(_SIMPLE.fullmatch(text)) and (text.lower() not in _WORDS_OF_YAML or text in ("on", "off"))
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return '"' + _UNPRINTABLE.sub(lambda found: _escape(ord(found.group())), escaped) + '"'
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,132 @@
+"""The top level of `upbeat.yaml`: settings of the installation, defaults for beats, lists of objects. Not the objects."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema, create_model
+
+from rules.assertion import HeaderName
+from rules.beat import Beat, HeaderValue, HttpBeat
+from rules.channel import Channel, HttpUrl
+from rules.component import Component, Egress, Network, Page, Region
+from rules.duration import Duration
+from rules.shape import Rule, Slug
+
+_SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?(KB|MB|GB|TB)")
+
+
+def parse_size_bytes(text: object) -> int:
+    """Bytes of `500MB` or `20GB` (decimal units), or of a whole number of bytes. Raises `ValueError` for anything else."""
+    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+        return text
+    match = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r} is not a size; write a number with a unit, such as 500MB or 20GB")
+    return round(float(match.group(1)) * _SIZES[match.group(2)])
+
+
+def format_size(size_bytes: int) -> str | int:
+    """What `parse_size_bytes` reads back to the same number."""
+    for unit, factor in reversed(_SIZES.items()):
+        if size_bytes >= factor and size_bytes % factor == 0:
+            return f"{size_bytes // factor}{unit}"
+    return size_bytes
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size_bytes),
+    PlainSerializer(format_size, when_used="json"),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": f"^{_SIZE.pattern}$"}, {"type": "integer", "minimum": 0}]}
+    ),
+]
+"""Bytes in Python, text with a unit in YAML and JSON."""
+
+
+class Watchdog(Rule):
+    """A URL of somebody else's that is fetched while results commit, so that silence is noticed there."""
+
+    url: HttpUrl = Field(description="Fetched with GET.")
+    every: Duration = Field(default=60.0, ge=10, le=86400, description="How often.")
+
+
+class Otlp(Rule):
+    """Where metrics are exported to."""
+
+    endpoint: HttpUrl = Field(description="Base URL of the collector, e.g. http://127.0.0.1:4318.")
+    protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
+    headers: dict[HeaderName, HeaderValue] = Field(
+        default={}, max_length=100, description="Sent with every export; `${env:NAME}` for secrets."
+    )
+    interval: Duration = Field(default=15.0, ge=1, le=3600, description="Between two exports.")
+
+
+class Retention(Rule):
+    """How long raw results are kept: until one of the two limits is reached."""
+
+    days: int = Field(default=30, ge=1, le=3650)
+    size: Size = Field(default=20 * 10**9, ge=10**8, description="Of the raw results' tables.")
+
+
+class Settings(Rule):
+    """Settings of the installation; each is optional."""
+
+    public_url: (
+        Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=500)] | None
+    ) = Field(default=None, description="How people reach this installation; links are made from it.")
+    trusted_proxies: list[Network] = Field(
+        default=[], max_length=100, description="Networks whose X-Forwarded-For is believed."
+    )
+    egress: Egress = Egress()
+    watchdog: Watchdog | None = None
+    otlp: Otlp | None = None
+    retention: Retention = Retention()
+
+
+BEAT_WIDE = (
+    "page",
+    "interval",
+    "timeout",
+    "retries",
+    "degraded_after",
+    "regions",
+    "quorum",
+    "incidents",
+    "channels",
+    "components",
+    "tags",
+)
+"""Fields every beat has and `defaults` may hold."""
+
+_WIDE: dict[str, Any] = {
+    name: (HttpBeat.model_fields[name].annotation, HttpBeat.model_fields[name]) for name in BEAT_WIDE
+}
+Defaults: type[Rule] = create_model(
+    "Defaults",
+    __base__=Rule,
+    __module__=__name__,
+    __doc__="What every beat of the file has unless it says otherwise. A beat's own key replaces the whole default; "
+    "`quorum` and `incidents` are merged key by key.",
+    **_WIDE,
+)
+
+
+class DocumentShape(Settings):
+    """`upbeat.yaml`: what is measured, from where, who is told. Several pages: every object below names its `page`."""
+
+    version: Literal[1] = Field(default=1, description="Of this format.")
+    page: Page | None = Field(default=None, description="The only page: short for `pages` with one entry.")
+    pages: list[Page] = Field(
+        default=[], description="A page {slug: status, name: Status} when there is none."
+    )
+    regions: list[Region | Slug] = Field(
+        default=[], description="In the order shown. One region `local` when there is none."
+    )
+    components: list[Component] = Field(default=[], description="What customers see.")
+    defaults: Defaults = Field(
+        default=Defaults(), description="What every beat has unless it says otherwise."
+    )
+    channels: list[Channel] = Field(default=[], description="Where operators are told.")
+    beats: list[Beat] = Field(default=[], description="What is measured.")

@@ -1,0 +1,176 @@
+"""A node against a model: a validated rule, or pydantic's errors in plain words at their lines. No check across objects."""
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from rules.assertion import HeaderName
+from rules.beat import ComponentPath, HeaderValue, Host, HttpBeat
+from rules.channel import SECRET_FIELDS, HttpUrl, Mailbox
+from rules.duration import format_duration
+from rules.node import Node
+from rules.problem import Problem, cut, nearest, show
+from rules.shape import Rule, Slug, Tag
+
+_PATTERNS: dict[str, str] = {
+    get_args(annotated)[1].pattern: words
+    for annotated, words in (
+        (Slug, "is not a slug: 1 to 63 lower-case letters, digits and inner hyphens"),
+        (Tag, "is not a tag: 1 to 63 letters, digits and _ . : / -, a letter or digit first"),
+        (HeaderName, "is not a header name"),
+        (HeaderValue, "has a line break in it; a header is one line"),
+        (ComponentPath, "is not a component: write its slug, or page/slug"),
+        (Mailbox, "is not a mail address"),
+        (HttpUrl, "is not an http or https URL"),
+        (Host, "is not a host name or address; write it without scheme, port and path"),
+    )
+}
+_WORDS = {
+    "int_type": "is not a whole number",
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "bool_type": "is neither true nor false",
+    "bool_parsing": "is neither true nor false",
+    "list_type": "is not a list",
+    "dict_type": "is not a mapping",
+    "model_type": "is not a mapping",
+    "model_attributes_type": "is not a mapping",
+}
+
+
+def check(model: type[Rule], node: Node, file: str, value: Any = None) -> tuple[Rule | None, list[Problem]]:
+    """`node` (or `value`, made from it) as a `model`; None and all that is wrong where it is not one."""
+    try:
+        return model.model_validate(node.plain() if value is None else value), []
+    except ValidationError as refused:
+        found: dict[tuple[int, str], list[str]] = {}
+        for error in refused.errors(include_url=False, include_context=True):
+            at, message = _explained(model, node, error)
+            said = found.setdefault(at, [])
+            if message not in said:
+                said.append(message)
+        return None, [Problem(file, line, path, _joined(said)) for (line, path), said in found.items()]
+
+
+def place(node: Node, steps: Sequence[str | int]) -> tuple[Node, list[str | int]]:
+    """The node that `steps` lead to, and the steps that could not be gone."""
+    lost: list[str | int] = []
+    for step in steps:
+        inner = node.child(step)
+        if inner is None:
+            lost.append(step)
+        else:
+            node = inner
+    return node, lost
+
+
+def _joined(messages: list[str]) -> str:
+    """The branches of a union, each saying what it wants, as one sentence."""
+    head, *rest = messages
+    return "; or ".join([head, *(message.split("; ", 1)[-1] for message in rest)])
+
+
+def _explained(model: type[Rule], root: Node, error: ErrorDetails) -> tuple[tuple[int, str], str]:
+    node, lost = place(root, error["loc"])
+    kind = error["type"]
+    if kind == "missing":
+        key = str(error["loc"][-1])
+        return (node.line, f"{node.path}.{key}" if node.path else key), "is missing"
+    if kind == "extra_forbidden":
+        return (node.line, node.path), unknown_key(str(error["loc"][-1]), _keys(model, error["loc"][:-1]))
+    if kind == "value_error":
+        message = error["msg"].removeprefix("Value error, ")
+        about = node.child(
+            message.split(" ", 1)[0].strip("`")
+        )  # a whole object: the key its message begins with
+        if about is not None and isinstance(node.value, dict):
+            node = about
+        return (node.line, node.path), _discreet(message, error["input"], _is_secret(model, error["loc"]))
+    is_key = bool(lost) and lost[-1] == "[key]"
+    given = str(error["loc"][-2]) if is_key else error["input"]
+    shown = "the value" if _is_secret(model, error["loc"]) and not is_key else _clean(show(given))
+    return (node.line, node.path), f"{shown} {_said(kind, error, given)}"
+
+
+def unknown_key(key: str, allowed: Sequence[str]) -> str:
+    """What is said of a key that does not exist."""
+    return f"unknown key{nearest(key, allowed) or ';'} allowed: {', '.join(allowed)}"
+
+
+def _said(kind: str, error: ErrorDetails, given: object) -> str:
+    context: Mapping[str, Any] = error.get("ctx", {})
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if kind == "literal_error":
+        return f"is not allowed; write {str(context['expected']).replace(chr(39), '')}"
+    if kind == "string_type":
+        scalar = not isinstance(given, dict | list) and given is not None
+        return "is not text; put it in quotes" if scalar else "is not text"
+    if kind == "string_pattern_mismatch":
+        return _PATTERNS.get(context["pattern"], f"does not fit {context['pattern']}")
+    if kind in ("string_too_long", "too_long", "string_too_short", "too_short"):
+        return _sized(kind, context)
+    for name, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than")):
+        if name in context:
+            return f"is out of range; {words} {_limit(context[name], given)} is allowed"
+    return f"is not allowed: {error['msg']}"
+
+
+def _sized(kind: str, context: Mapping[str, Any]) -> str:
+    unit = "character(s)" if kind.startswith("string") else "item(s)"
+    if kind.endswith("long"):
+        return f"is too long; at most {context['max_length']} {unit} are allowed"
+    return f"is too short; at least {context['min_length']} {unit} are needed"
+
+
+def _limit(limit: float, given: object) -> str:
+    return format_duration(float(limit)) if isinstance(given, str) else f"{limit:g}"
+
+
+def _is_secret(model: type[Rule], steps: Sequence[str | int]) -> bool:
+    names = [step for step in steps if isinstance(step, str)]
+    if not names or (model is HttpBeat and names == ["url"]):
+        return (
+            False  # where a beat looks is no secret; a channel's and a watchdog's URL let anybody write there
+        )
+    return names[-1] in (SECRET_FIELDS | {"body"}) or "headers" in names[:-1]
+
+
+def _clean(shown: str) -> str:
+    """`shown` without the credentials of a URL."""
+    scheme, slashes, rest = shown.partition("://")
+    authority, at, tail = rest.partition("@")
+    return f"{scheme}://…@{tail}" if slashes and at and "/" not in authority else shown
+
+
+def _discreet(message: str, given: object, secret: bool) -> str:
+    """A validator's own message, with the value it repeats cut, or left out where it is a secret."""
+    if isinstance(given, str) and repr(given) in message:
+        shown = "the value" if secret else _clean(cut(repr(given)))
+        return message.replace(repr(given), shown)
+    return message if len(message) <= 600 else f"{message[:599]}…"
+
+
+def _keys(model: type[Rule], steps: Sequence[str | int]) -> list[str]:
+    """The keys that the model at `steps` inside `model` allows."""
+    for step in steps:
+        field = model.model_fields.get(str(step)) or next(
+            (inner for inner in model.model_fields.values() if inner.alias == step), None
+        )
+        model = (_model_in(field.annotation) or model) if field is not None else model
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[Rule] | None:
+    """The model that a field's annotation holds, under lists, mappings, options and metadata."""
+    if isinstance(annotation, type) and issubclass(annotation, Rule):
+        return annotation
+    if get_origin(annotation) in (Annotated, Union, types.UnionType, list, dict):
+        for inner in reversed(get_args(annotation)):
+            found = _model_in(inner)
+            if found is not None:
+                return found
+    return None
