@@ -10,6 +10,13 @@ Purpose = Literal["beat", "relay", "channel"]
 """`beat`: a probe. `relay`: an smtp channel's relay. `channel`: every other channel and publisher."""
 
 
+class EgressRefusedError(OSError):
+    """An address that may not be reached: said by the guarded connector, final for exporters.
+
+    It stands here because both may import this module, and neither the other.
+    """
+
+
 def _networks(*texts: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(text) for text in texts)
 
