@@ -1,12 +1,28 @@
 """One run of one check: attempts with back-off under an enforced deadline. Knows no schedule, region or bus."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from engine.probes import dns, http, tcp
+from engine.probes.attempt import Probe, Watch, attempt
+from engine.probes.connect import connect
 from engine.probes.context import Context
+from engine.probes.evidence import evidence
+from engine.probes.trouble import TroubleError
+from evaluators.assess import Observation, assess
 from evaluators.model import Failure, Outcome, Timings, Verdict
-from rules.check import Check
+from rules.check import BACKOFF_FIRST_S, BACKOFF_MAX_S, Check, DnsCheck, HttpCheck, TcpCheck
+
+REFERENCE_S: Final = 2.0
+PROBES: Final[dict[type, Probe]] = {
+    HttpCheck: http.probe,
+    TcpCheck: tcp.probe,
+    DnsCheck: dns.probe,
+}
+# Failures that a dead network of our own could explain.
+_NETWORK: Final = ("dns.", "connect.", "tls.", "http.", "body.timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +40,53 @@ class RunOutcome:
 async def run(check: Check, context: Context, *, reference: Sequence[tuple[str, int]] = ()) -> RunOutcome:
     """Run `check` once, with its retries, within `check.pace.deadline_s` seconds.
 
+    An attempt is cut at the deadline, and one that could not begin before it is not begun; the last attempt counts.
     After a failed network run the region's `reference` targets (host, port) are tried for at most 2 s more;
     when all fail, the verdict is `error`. Raises nothing but cancellation.
     """
-    raise NotImplementedError
+    clock, pace, probe = context.clock, check.pace, PROBES[type(check)]
+    ends, began, backoff_s = clock() + pace.deadline_s, 0, BACKOFF_FIRST_S
+    left_s = pace.deadline_s
+    while True:
+        seen = await attempt(probe, check, context, min(pace.timeout_s, left_s))
+        began += 1
+        verdict, outcomes, failure = assess(check, seen)
+        if verdict is Verdict.OK:
+            return RunOutcome(verdict, outcomes, None, seen.timings, began, None)
+        left_s = ends - clock() - backoff_s
+        if began > pace.retries or left_s <= 0:
+            break
+        await asyncio.sleep(backoff_s)
+        backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+    is_network = seen.failure is not None and seen.failure.type.startswith(_NETWORK)
+    if failure and is_network and reference and not await _any_answers(context, reference):
+        verdict = Verdict.ERROR
+        failure = Failure("probe.no_network", f"no reference target answers; {failure.message}")
+    return RunOutcome(verdict, outcomes, failure, seen.timings, began, evidence(check, seen))
 
 
 def troubled(kind: str, message: str) -> RunOutcome:
     """The outcome of a run that was not made for the probe's own trouble, e.g. `probe.config` or `probe.dropped`."""
     return RunOutcome(Verdict.ERROR, (), Failure(kind, message), Timings(), 0, None)
+
+
+async def _any_answers(context: Context, reference: Sequence[tuple[str, int]]) -> bool:
+    tries = [asyncio.ensure_future(_answers(context, host, port)) for host, port in reference]
+    try:
+        for answered in asyncio.as_completed(tries):
+            if await answered:
+                return True
+        return False
+    finally:
+        for one in tries:
+            one.cancel()
+        await asyncio.gather(*tries, return_exceptions=True)
+
+
+async def _answers(context: Context, host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(REFERENCE_S):
+            (await connect(context, Watch(context.clock), Observation(), host, port)).close()
+    except (OSError, TroubleError):
+        return False
+    return True

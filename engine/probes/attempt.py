@@ -1,0 +1,66 @@
+"""One attempt of a probe: its deadline, its phases, and what ended it. Knows no retries and judges nothing."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from engine.probes.context import Context
+from engine.probes.trouble import TroubleError, of_os_error, timed_out
+from evaluators.assess import Observation
+from evaluators.model import Failure, Timings
+
+MESSAGE_MAX: Final = 500  # characters
+log: Final = logging.getLogger(__name__)
+
+
+class Watch:
+    """Seconds per phase. Phases never overlap; a phase entered again, after a redirect, adds up."""
+
+    __slots__ = ("_began", "_clock", "_since", "_spent", "phase")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._began = self._since = clock()
+        self._spent: dict[str, float] = {}
+        self.phase = ""
+
+    def enter(self, phase: str) -> None:
+        """The phase before ends here."""
+        now = self._clock()
+        if self.phase:
+            self._spent[self.phase] = self._spent.get(self.phase, 0.0) + now - self._since
+        self.phase, self._since = phase, now
+
+    def stop(self) -> Timings:
+        """End the last phase. `total` includes what lies between phases."""
+        self.enter(self.phase)
+        return Timings(**self._spent, total=self._since - self._began)
+
+
+Probe = Callable[[Any, Context, Watch, Observation], Awaitable[None]]
+"""Fills in the observation. Raises `TroubleError`, `OSError` in a phase, or cancellation."""
+
+
+async def attempt(probe: Probe, check: Any, context: Context, timeout_s: float) -> Observation:
+    """Run `probe` for at most `timeout_s` seconds. Raises nothing but cancellation."""
+    seen, watch, limit = Observation(), Watch(context.clock), asyncio.timeout(timeout_s)
+    try:
+        async with limit:
+            await probe(check, context, watch, seen)
+    except TroubleError as trouble:
+        seen.failure = _failure(trouble)
+    except OSError as failure:  # TimeoutError is one, and ETIMEDOUT is a TimeoutError
+        phase = watch.phase
+        seen.failure = _failure(
+            timed_out(phase, timeout_s) if limit.expired() else of_os_error(phase, failure)
+        )
+    except Exception as bug:
+        log.exception("a probe failed; this is a bug in Upbeat")
+        seen.failure = Failure("probe.internal", f"{type(bug).__name__}: {bug}"[:MESSAGE_MAX])
+    seen.timings = watch.stop()
+    return seen
+
+
+def _failure(trouble: TroubleError) -> Failure:
+    return Failure(trouble.kind, str(trouble)[:MESSAGE_MAX])

@@ -1,0 +1,177 @@
+"""Non-blocking sockets awaited with little work: one per attempt, closed by it. Speaks no protocol and keeps no time.
+
+Linux: all sockets of a loop sit in one edge-triggered epoll, itself a single reader of the event loop, because one
+registration per socket costs less than add_reader and remove_reader around every wait (measured: 18 us of a run on
+uvloop, 38 us on asyncio). An edge may come while nobody waits, so it is kept until the next wait; who waits must
+try again afterwards, as an edge may also be stale. Elsewhere: the loop's own readers and writers.
+"""
+
+import asyncio
+import os
+import select
+import socket
+import ssl
+from typing import Final, Self
+
+from engine.probes.trouble import NO_ROUTE, TroubleError, no_route, of_certificate
+
+READ_BYTES: Final = 16_384  # one TLS record
+_ROUNDS: Final = 16  # ready sockets taken per turn of the loop, so that timers are not late
+
+
+class Poller:
+    """Tells sockets of one event loop that they are ready."""
+
+    __slots__ = ("_edges", "_epoll", "loop")
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._edges: dict[int, Wire] = {}
+        self._epoll = select.epoll() if hasattr(select, "epoll") else None
+        if self._epoll is not None:
+            self.loop.add_reader(self._epoll.fileno(), self._dispatch)
+
+    def close(self) -> None:
+        """Stop. No wire may be open."""
+        if self._epoll is not None:
+            self.loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            self._epoll = None
+
+    def add(self, wire: "Wire") -> None:
+        """Watch `wire` until `remove`."""
+        if self._epoll is not None:
+            self._edges[wire.fd] = wire
+            self._epoll.register(wire.fd, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+
+    def remove(self, wire: "Wire") -> None:
+        """Forget `wire`; closing its socket takes it out of the epoll."""
+        self._edges.pop(wire.fd, None)
+
+    async def wait(self, wire: "Wire", *, write: bool) -> None:
+        """Until `wire` may be ready."""
+        waiter = wire.waiter = self.loop.create_future()
+        if self._epoll is not None:
+            await waiter
+            return
+        add, remove = self.loop.add_reader, self.loop.remove_reader
+        if write:
+            add, remove = self.loop.add_writer, self.loop.remove_writer
+        add(wire.fd, wire.wake)
+        try:
+            await waiter
+        finally:
+            remove(wire.fd)
+
+    def _dispatch(self) -> None:
+        assert self._epoll is not None
+        edges = self._edges
+        for fd, events in self._epoll.poll(0, _ROUNDS):
+            if fd in edges:
+                edges[fd].wake(events)
+
+
+class Wire:
+    """One socket to one judged address. Use as a context manager: leaving it closes the socket."""
+
+    __slots__ = ("_early", "_events", "_poller", "_sock", "fd", "waiter")
+
+    def __init__(self, poller: Poller, family: int, kind: int = socket.SOCK_STREAM) -> None:
+        self._sock: socket.socket = socket.socket(family, kind)
+        self._sock.setblocking(False)
+        self._poller = poller
+        self._early = False
+        self._events = 0
+        self.fd = self._sock.fileno()
+        self.waiter: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._poller.remove(self)
+        self._sock.close()
+
+    def wake(self, events: int = 0) -> None:
+        """An edge: something changed. `events` are epoll's."""
+        self._events = events
+        if self.waiter is None or self.waiter.done():
+            self._early = True
+        else:
+            self.waiter.set_result(None)
+
+    async def _ready(self, *, write: bool = False) -> None:
+        if self._early:
+            self._early = False
+        else:
+            await self._poller.wait(self, write=write)
+
+    async def connect(self, address: str, port: int) -> None:
+        """Connect, waiting without limit. Raises `OSError` from afar, `TroubleError` where this machine has no route."""
+        try:
+            self._sock.connect((address, port))
+        except BlockingIOError:
+            self._poller.add(self)
+            await self._ready(write=True)
+            if number := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(number, os.strerror(number)) from None
+            self._early = bool(self._events & select.POLLIN)  # a server that speaks first spent that edge
+            return
+        except OSError as failure:
+            # Said at once, so by the local kernel; the same number later on is a router's answer.
+            if failure.errno in NO_ROUTE:
+                raise no_route(address, failure) from None
+            raise
+        self._poller.add(self)
+
+    async def start_tls(self, context: ssl.SSLContext, host: str) -> str | None:
+        """Shake hands as a client of `host` and return the protocol version. Raises `OSError` or `TroubleError`."""
+        try:
+            wrapped = context.wrap_socket(self._sock, do_handshake_on_connect=False, server_hostname=host)
+        except ValueError as wrong:  # a host that cannot be a server name
+            raise TroubleError("tls.wrong_host", f"{host!r} cannot be verified: {wrong}") from None
+        self._sock = wrapped
+        while True:
+            try:
+                wrapped.do_handshake()
+                self._early = True  # what follows the handshake may be here already
+                return wrapped.version()
+            except ssl.SSLWantReadError:
+                await self._ready()
+            except ssl.SSLWantWriteError:
+                await self._ready(write=True)
+            except ssl.SSLCertVerificationError as refused:
+                raise of_certificate(refused) from None
+
+    async def send(self, data: bytes) -> None:
+        """Send all of `data`. Raises `OSError`."""
+        while True:
+            try:
+                sent = self._sock.send(data)
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                await self._ready(write=True)
+            except ssl.SSLWantReadError:
+                await self._ready()
+            else:
+                if sent == len(data):
+                    return
+                data = data[sent:]
+
+    async def receive(self) -> bytes:
+        """The next at most 16 KiB, waited for first; empty at the end of the stream. Raises `OSError`."""
+        await self._ready()
+        return await self.receive_more()
+
+    async def receive_more(self) -> bytes:
+        """Like `receive` where more may already be here."""
+        while True:
+            try:
+                return self._sock.recv(READ_BYTES)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                await self._ready()
+            except ssl.SSLWantWriteError:
+                await self._ready(write=True)
