@@ -1,0 +1,120 @@
+"""The HTTP application: one list of routers, and what all of them share. Its routes are in their own modules."""
+
+import re
+
+from fastapi import APIRouter, FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import problems
+from api.context import Services
+from api.limits import WINDOW_S, Limiter
+from engine.store.ids import new_id
+
+MAX_BODY_BYTES = 1_000_000
+VERSION = "1"
+
+# One line per router; each module makes its `router` with `api.auth.Router`.
+ROUTERS: tuple[APIRouter, ...] = ()
+
+# How browsers are shown problems outside /api; the console puts its own page here.
+HTML_PROBLEM: problems.HtmlProblem | None = None
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # A page that needs more sets its own; nothing is ever loaded from elsewhere.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application over `services`. Serve it with uvicorn's `proxy_headers=False`: `trusted_proxies` are ours."""
+    app = FastAPI(
+        title="Upbeat",
+        version=VERSION,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    app.state.limiter = Limiter(WINDOW_S)
+    app.state.logins = Limiter(300.0)
+    problems.install(app, HTML_PROBLEM)
+    for router in ROUTERS:
+        app.router.routes.extend(router.routes)
+    app.add_middleware(Frame)
+    return app
+
+
+class Frame:
+    """Around every request: its id, the cap on its body, security headers, and what it was refused with."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode(
+            "latin-1"
+        )
+        request_id = given if re.fullmatch(r"[\w.-]{1,64}", given, re.ASCII) else f"req_{new_id().hex}"
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        is_begun = False
+
+        async def framed(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self._app(scope, _capped(scope, receive), framed)
+        except Exception as bug:
+            # Here rather than in Starlette's outermost layer, so that a bug's answer is framed like any other.
+            if is_begun:
+                raise
+            response = await problems.answer(Request(scope), bug)
+            await response(scope, receive, framed)
+
+
+def _capped(scope: Scope, receive: Receive) -> Receive:
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    left = MAX_BODY_BYTES
+
+    async def capped() -> Message:
+        nonlocal left
+        if declared.isdigit() and int(declared[:20]) > MAX_BODY_BYTES:
+            raise too_large()
+        message = await receive()
+        if message["type"] == "http.request":
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise too_large()
+        return message
+
+    return capped
+
+
+def too_large() -> problems.ProblemError:
+    """413."""
+    return problems.ProblemError(
+        413,
+        "too-large",
+        f"a request may have {MAX_BODY_BYTES} bytes",
+        headers={"Connection": "close"},
+    )

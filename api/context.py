@@ -1,0 +1,54 @@
+"""What the ways in are handed by upbeat/: the pool, the bus and callables. It builds none of them."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import HTTPConnection
+
+from engine.bus import Bus
+from engine.clock import Clock
+from engine.store.database import Pool
+from engine.store.objects import Stored
+from exporters.outcome import Outcome
+from rules.beat import AnyBeat
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """What an operator may set of the ways in."""
+
+    public_url: str | None = None
+    trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-For and -Proto are believed
+    admin_token: str | None = None  # UPBEAT_ADMIN_TOKEN
+    metrics_public: bool = False
+    requests_per_minute: int = 3000  # per principal, or address while nobody is signed in
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the asked roles do their work; `reasons` say why not, `detail` is for who may read."""
+
+    ready: bool
+    reasons: tuple[str, ...] = ()
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything a route may use. `settings` may be replaced while serving (SIGHUP)."""
+
+    pool: Pool
+    bus: Bus
+    clock: Clock
+    settings: ApiSettings
+    test_channel: Callable[[Stored], Awaitable[Outcome]]
+    check_now: Callable[[AnyBeat], Awaitable[dict[str, Any]]]
+    health: Callable[[str | None, bool], Awaitable[Health]]
+    metrics_text: Callable[[], Awaitable[str]]
+
+
+def services_of(connection: HTTPConnection) -> Services:
+    """The services of the app that answers `connection`."""
+    services: Services = connection.app.state.services
+    return services

@@ -1,0 +1,59 @@
+"""Where a request came from: client address, scheme and origin, believing only trusted proxies."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+from api.context import services_of
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """The client's address: the last hop of X-Forwarded-For that no trusted proxy is."""
+    hop = connection.client.host if connection.client else "unknown"
+    if not _is_trusted(connection, hop):
+        return hop
+    for said in reversed(connection.headers.get("x-forwarded-for", "").split(",")):
+        if not said.strip():
+            break
+        hop = said.strip()[:64]
+        if not _is_trusted(connection, hop):
+            break
+    return hop
+
+
+def is_https(connection: HTTPConnection) -> bool:
+    """Whether people reach us by https."""
+    public_url = services_of(connection).settings.public_url
+    if public_url is not None:
+        return public_url.startswith("https://")
+    if connection.client and _is_trusted(connection, connection.client.host):
+        return connection.headers.get("x-forwarded-proto", connection.url.scheme) == "https"
+    return connection.url.scheme == "https"
+
+
+def base_url(connection: HTTPConnection) -> str:
+    """How people reach this installation, without a slash at the end."""
+    public_url = services_of(connection).settings.public_url
+    return public_url.rstrip("/") if public_url else f"{connection.url.scheme}://{connection.url.netloc}"
+
+
+def is_foreign(connection: HTTPConnection) -> bool:
+    """Whether a browser says that another site's page made this request."""
+    if connection.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return True
+    origin = connection.headers.get("origin")
+    if origin is None:
+        return False
+    # The Host header too: an installation may be reached by several names, and the cookie is bound to its own.
+    ours = {urlsplit(base_url(connection)).netloc, connection.headers.get("host", "")}
+    return urlsplit(origin).netloc not in ours
+
+
+def _is_trusted(connection: HTTPConnection, hop: str) -> bool:
+    networks = services_of(connection).settings.trusted_proxies
+    try:
+        address = ipaddress.ip_address(hop)
+    except ValueError:
+        return False
+    return any(address in ipaddress.ip_network(network, strict=False) for network in networks)
