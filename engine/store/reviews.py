@@ -87,12 +87,21 @@ async def stop_speaking(connection: Connection, episode: UUID, at: float, why: s
     if review.is_owed_resolve(actions):
         commands.append(review.Propose("resolve", held["severity"], "draft"))
     for command in commands:
-        await _obey(connection, held, command, at)
+        await _obey(connection, held, command, at, ())
 
 
-async def propose(connection: Connection, beat: Stored, number: int, effect: StepProposed) -> list[UUID]:
-    """Apply what `evaluators.review` decides about a proposed step; returns the actions a person must now look at."""
-    episode = episode_id(beat.id, number)
+async def propose(
+    connection: Connection,
+    beat_id: UUID,
+    number: int,
+    effect: StepProposed,
+    evidence: Sequence[Mapping[str, Any]],
+) -> list[UUID]:
+    """Apply what `evaluators.review` decides about a proposed step; returns the actions a person must now look at.
+
+    `evidence` is per region what was seen; a pending action shows it until newer is known.
+    """
+    episode = episode_id(beat_id, number)
     held = await _locked(connection, episode)
     await connection.execute(
         "UPDATE episodes SET severity = $2, frozen = false, "
@@ -104,7 +113,7 @@ async def propose(connection: Connection, beat: Stored, number: int, effect: Ste
     actions = await _actions(connection, episode)
     waiting = []
     for command in review.propose(actions, policy, effect.step, effect.severity, careful=effect.careful):
-        action = await _obey(connection, held, command, effect.at)
+        action = await _obey(connection, held, command, effect.at, evidence)
         if action is not None:
             waiting.append(action)
     return waiting
@@ -137,7 +146,13 @@ def _rule(episode: Row) -> AnyBeat:
     return BEAT.validate_python(episode["spec"])
 
 
-async def _obey(connection: Connection, episode: Row, command: review.Command, at: float) -> UUID | None:
+async def _obey(
+    connection: Connection,
+    episode: Row,
+    command: review.Command,
+    at: float,
+    evidence: Sequence[Mapping[str, Any]],
+) -> UUID | None:
     """Carry out one command; returns the action when a person must look at it."""
     if isinstance(command, review.Withdraw):
         await connection.execute(
@@ -164,7 +179,7 @@ async def _obey(connection: Connection, episode: Row, command: review.Command, a
         title,
         text,
         components,
-        [],
+        [dict(item) for item in evidence],
         at,
         RESOLVE_DRAFT_LIFE_S,
     )
@@ -352,17 +367,6 @@ async def expire(connection: Connection) -> int:
         "reason = 'nobody looked in time' WHERE status = 'pending' AND expires_at < now() RETURNING id"
     )
     return len(rows)
-
-
-async def refresh_evidence(
-    connection: Connection, beat_id: UUID, evidence: Sequence[Mapping[str, Any]]
-) -> None:
-    """Show pending actions of a beat with what is known now; no new revision."""
-    await connection.execute(
-        "UPDATE actions SET evidence = $2 WHERE owner_id = $1 AND status = 'pending'",
-        beat_id,
-        [dict(item) for item in evidence],
-    )
 
 
 _ACTIONS = (

@@ -37,10 +37,13 @@ _STATE = msgspec.json.Decoder(State)
 async def load(
     connection: Connection, *, partition: int | None = None, beats: Sequence[UUID] | None = None
 ) -> list[Held]:
-    """States of a partition, or of these beats; of removed beats too until they were told so."""
+    """States of a partition, or of these beats; of a removed beat only while its end is not folded in yet."""
     rows = await connection.fetch(
-        "SELECT beat_id, version, revision, measures, measured_from, state::text FROM beat_states "
-        "WHERE ($1::int2 IS NULL OR partition = $1) AND ($2::uuid[] IS NULL OR beat_id = ANY ($2))",
+        "SELECT s.beat_id, s.version, s.revision, s.measures, s.measured_from, s.state::text FROM beat_states s "
+        "JOIN objects o ON o.id = s.beat_id WHERE ($1::int2 IS NULL OR s.partition = $1) "
+        "AND ($2::uuid[] IS NULL OR s.beat_id = ANY ($2)) "
+        "AND (o.removed_at IS NULL OR s.state->>'suspended' IS DISTINCT FROM 'true' "
+        "     OR s.state->>'severity' IS NOT NULL)",
         partition,
         beats,
     )

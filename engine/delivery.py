@@ -1,0 +1,122 @@
+"""The delivery loop: takes what is due from the outbox, hands it to its channel, writes down what came of it.
+
+At least once, in order per (target, line), each with its own schedule: a slow or dead target delays nobody else. What a
+channel is lives in `exporters`; which one serves a target is `upbeat`'s to say.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from engine.leases import Leases
+from engine.store import outbox, reviews
+from engine.store.database import Pool, Row
+from evaluators.model import Notice
+from exporters.outcome import Delivered, Outcome, Rejected, Retry
+
+AT_ONCE = 32
+IDLE_S = 0.5
+EXPIRE_EVERY_S = 60.0
+
+Send = Callable[[Mapping[str, Any], Notice], Awaitable[Outcome]]
+"""Deliver a notice to the channel with this spec; never raises."""
+
+_log = logging.getLogger(__name__)
+_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+@dataclass(slots=True)
+class Health:
+    """Counts for /metrics."""
+
+    delivered: int = 0
+    retried: int = 0
+    dead: int = 0
+
+
+class Delivery:
+    """The exporter role's outbox part. One process at a time holds the lease; a second one waits to take over."""
+
+    def __init__(self, pool: Pool, send: Send, *, holder: str) -> None:
+        self.health = Health()
+        self._pool, self._send = pool, send
+        self._lease = Leases(pool, "delivery", ["0"], holder)
+        self._busy: set[tuple[object, str]] = set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._lease.run())
+                group.create_task(self._work(group))
+        finally:
+            await self._lease.release()
+
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        expire_in_s = 0.0
+        while True:
+            await asyncio.sleep(IDLE_S)
+            if not self._lease.held:
+                continue
+            try:
+                await self._start_due(group)
+                expire_in_s -= IDLE_S
+                if expire_in_s <= 0:
+                    expire_in_s = EXPIRE_EVERY_S
+                    async with self._pool.acquire() as connection:
+                        await reviews.expire(connection)
+            except _AWAY as away:
+                _log.warning("deliveries wait for the database: %s", away)
+                await asyncio.sleep(2.0)
+
+    async def _start_due(self, group: asyncio.TaskGroup) -> None:
+        free = AT_ONCE - len(self._busy)
+        if free <= 0:
+            return
+        async with self._pool.acquire() as connection:
+            rows = await outbox.due(connection, AT_ONCE)
+        for row in rows:
+            line = (row["target_id"], row["line"])
+            if line not in self._busy and free > 0:
+                free -= 1
+                self._busy.add(line)
+                group.create_task(self._deliver(row, line))
+
+    async def _deliver(self, row: Row, line: tuple[object, str]) -> None:
+        try:
+            outcome = await self._try(row)
+            async with self._pool.acquire() as connection:
+                await self._write(connection, row, outcome)
+        except _AWAY as away:
+            _log.warning("what came of a delivery could not be written, it will be tried again: %s", away)
+        finally:
+            self._busy.discard(line)
+
+    async def _try(self, row: Row) -> Outcome:
+        if row["removed_at"] is not None:
+            return Rejected("the channel was removed")
+        try:
+            return await self._send(row["spec"], msgspec.convert(row["notice"], Notice))
+        except Exception as bug:  # one bad notice must not stop the others
+            _log.exception("delivery %d to %s", row["id"], row["slug"])
+            return Retry(f"a bug in Upbeat: {type(bug).__name__}")
+
+    async def _write(self, connection: Any, row: Row, outcome: Outcome) -> None:
+        if isinstance(outcome, Delivered):
+            self.health.delivered += 1
+            await outbox.delivered(connection, row["id"])
+            return
+        after_s = None
+        if isinstance(outcome, Retry) and row["attempts"] < len(outbox.SCHEDULE_S):
+            after_s = max(outbox.SCHEDULE_S[row["attempts"]], outcome.after_s or 0.0)
+        if after_s is None:
+            self.health.dead += 1
+            _log.error("%s will not be told of notice %d: %s", row["slug"], row["id"], outcome.reason)
+        else:
+            self.health.retried += 1
+        await outbox.failed(connection, row["id"], outcome.reason, after_s)

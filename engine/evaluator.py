@@ -1,0 +1,408 @@
+"""The evaluator role: results in, decisions out, everything a decision causes committed in one transaction.
+
+Each partition is worked by one task: fetch, fold, commit, acknowledge. Correctness rests on the compare-and-swap of
+`engine.store.states`; the lease only keeps two evaluators from doing the same work. What decides is `evaluators`.
+"""
+
+import asyncio
+import heapq
+import json
+import logging
+import traceback
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from engine import consequences
+from engine.bus import EVALUATOR, LIVE, Bus, Delivery, decode
+from engine.clock import SystemClock
+from engine.fold import Fold
+from engine.leases import Leases
+from engine.store import dead_letters, objects, results, states, watermarks
+from engine.store.database import Connection, Pool, transaction
+from engine.store.ids import PARTITIONS, partition_of
+from engine.store.states import ConflictError, Held
+from engine.subject import Subject, compile_subject
+from evaluators import quorum
+from evaluators.model import Batch, Result
+
+MESSAGES_AT_ONCE = 64
+WAIT_S = 1.0  # longest fetch: how late a change of configuration is seen
+LOOKED_AWAY_S = 5.0  # longer than this without a look, and votes did not age meanwhile
+BLIND_S = 60.0  # the bus away for longer than this is no data, and said so
+TRIES = 3
+SKEW_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+# What the database says of one batch's contents; anything else it says is the database's own trouble.
+_POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+@dataclass(slots=True)
+class Health:
+    """What /readyz and /metrics want to know of this process's evaluator."""
+
+    results: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    dead_letters: int = 0
+    skewed_boots: int = 0
+    trouble: str | None = None
+
+
+class Evaluator:
+    """All partitions this process holds. `subjects` is the catalog's live view of the declared beats."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        bus: Bus,
+        clock: SystemClock,
+        subjects: Mapping[UUID, Subject],
+        *,
+        holder: str,
+        refresh: Callable[[], Awaitable[None]],
+        public_url: Callable[[], str],
+    ) -> None:
+        self.health = Health()
+        self.leases = Leases(
+            pool, "evaluator", [str(p) for p in range(PARTITIONS)], holder, on_change=self._share
+        )
+        self._pool, self._bus, self._clock, self._subjects = pool, bus, clock, subjects
+        self._refresh, self._public_url = refresh, public_url
+        self._working: dict[int, asyncio.Task[None]] = {}
+        self._partitions: dict[int, Partition] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled, then give the partitions back."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                group.create_task(self.leases.run())
+        finally:
+            self._group = None
+            await self.leases.release()
+
+    def changed(self, beat_id: UUID) -> None:
+        """The catalog has another view of this beat."""
+        partition = self._partitions.get(partition_of(beat_id))
+        if partition is not None:
+            partition.dirty.add(beat_id)
+
+    def _share(self, gained: Mapping[str, float | None], lost: frozenset[str]) -> None:
+        for unit in lost:
+            if task := self._working.pop(int(unit), None):
+                task.cancel()
+            self._partitions.pop(int(unit), None)
+        if self._group is None:
+            return
+        for unit, gap_s in gained.items():
+            partition = Partition(
+                int(unit),
+                self._pool,
+                self._bus,
+                self._clock,
+                self._subjects,
+                self.health,
+                refresh=self._refresh,
+                public_url=self._public_url,
+            )
+            if gap_s is not None and gap_s > LOOKED_AWAY_S:
+                partition.returned_at = self._clock.epoch_s()
+            self._partitions[int(unit)] = partition
+            self._working[int(unit)] = self._group.create_task(partition.run())
+
+
+class Partition:
+    """One partition's states, deadlines and work."""
+
+    def __init__(
+        self,
+        number: int,
+        pool: Pool,
+        bus: Bus,
+        clock: SystemClock,
+        subjects: Mapping[UUID, Subject],
+        health: Health,
+        *,
+        refresh: Callable[[], Awaitable[None]],
+        public_url: Callable[[], str],
+    ) -> None:
+        self.dirty: set[UUID] = set()
+        self.returned_at = 0.0
+        self._number, self._pool, self._bus, self._clock = number, pool, bus, clock
+        self._subjects, self._health = subjects, health
+        self._refresh, self._public_url = refresh, public_url
+        self._held: dict[UUID, Held] = {}
+        self._deadlines: list[tuple[float, UUID]] = []
+        self._standing: dict[UUID, float] = {}
+        self._looked_s = clock.monotonic_s()
+        self._jumps = clock.jumps
+        self._failures: Counter[str] = Counter()
+        self._skewed: set[str] = set()
+
+    async def run(self) -> None:
+        """Work until cancelled. The database's trouble is waited out, anything else is a bug of one message."""
+        pause_s = 0.1
+        loaded = False
+        while True:
+            try:
+                if not loaded:
+                    await self._load()
+                    loaded = True
+                await self._turn()
+            except ConflictError:
+                self._health.conflicts += 1
+                loaded = False
+            except _AWAY as away:
+                reason = str(away) or type(away).__name__
+                self._say(f"partition {self._number} waits for the database: {reason}")
+                await asyncio.sleep(pause_s)
+                pause_s, loaded = min(pause_s * 2, 2.0), False
+            else:
+                pause_s = 0.1
+                self._say(None)
+
+    def _say(self, trouble: str | None) -> None:
+        if trouble and not self._health.trouble:
+            _log.warning("%s", trouble)
+        self._health.trouble = trouble
+
+    async def _load(self) -> None:
+        async with self._pool.acquire() as connection:
+            loaded = await states.load(connection, partition=self._number)
+        self._held = {held.beat_id: held for held in loaded}
+        self._deadlines, self._standing = [], {}
+        for beat_id in self._held:
+            self._schedule(beat_id)
+        # Whatever changed while nobody held this partition is found by looking at every beat once.
+        self.dirty.update(self._held)
+
+    async def _turn(self) -> None:
+        """One look: what came, what is due, what was changed."""
+        if not self._bus.connected:
+            await self._blind()
+            return
+        self._notice_absence()
+        now = self._clock.epoch_s()
+        wait_s = WAIT_S if not self._deadlines else min(WAIT_S, max(0.02, self._deadlines[0][0] - now))
+        deliveries = await self._bus.fetch(
+            EVALUATOR, self._number, MESSAGES_AT_ONCE, 0.02 if self.dirty else wait_s
+        )
+        batches = [(delivery, batch) for delivery in deliveries if (batch := await self._decode(delivery))]
+        await self._settle(batches, caught_up=len(deliveries) < MESSAGES_AT_ONCE)
+        self._looked_s = self._clock.monotonic_s()
+
+    async def _blind(self) -> None:
+        """The bus is away: wait a while before saying that there is no data."""
+        await asyncio.sleep(0.2)
+        if self._clock.monotonic_s() - self._looked_s > BLIND_S:
+            await self._settle([], caught_up=True)
+
+    def _notice_absence(self) -> None:
+        away_s = self._clock.monotonic_s() - self._looked_s
+        if away_s > LOOKED_AWAY_S or self._clock.jumps != self._jumps:
+            self.returned_at = self._clock.epoch_s()
+            self._jumps = self._clock.jumps
+
+    async def _decode(self, delivery: Delivery) -> Batch | None:
+        try:
+            return decode(delivery.data)
+        except msgspec.DecodeError:
+            await self._bury(delivery, traceback.format_exc())
+            return None
+
+    async def _settle(self, batches: Sequence[tuple[Delivery, Batch]], *, caught_up: bool) -> None:
+        """Commit all batches together, or, when one of them is poison, each alone."""
+        try:
+            await self._commit(batches, caught_up=caught_up)
+        except _POISON as poison:
+            await self._isolate(batches, poison)
+        except (ConflictError, *_AWAY) as again:
+            for delivery, _ in batches:
+                await delivery.nak(0.0 if isinstance(again, ConflictError) else 1.0)
+            raise
+        except Exception as bug:
+            await self._isolate(batches, bug)
+
+    async def _isolate(self, batches: Sequence[tuple[Delivery, Batch]], failure: Exception) -> None:
+        if not batches:
+            raise failure
+        if len(batches) > 1:
+            for one in batches:
+                await self._settle([one], caught_up=False)
+            return
+        delivery, batch = batches[0]
+        key = f"{batch.boot_id}:{batch.seq}"
+        self._failures[key] += 1
+        _log.error("batch %s cannot be evaluated", key, exc_info=failure)
+        if self._failures[key] < TRIES:
+            await delivery.nak(0.5)
+            return
+        del self._failures[key]
+        async with transaction(self._pool) as connection:
+            await watermarks.advance(
+                connection, batch.boot_id, self._number, [batch.seq], self._clock.epoch_s()
+            )
+        await self._bury(delivery, "".join(traceback.format_exception(failure)))
+
+    async def _bury(self, delivery: Delivery, error: str) -> None:
+        """Put a message nobody can use where a person finds it, and go on."""
+        async with transaction(self._pool) as connection:
+            await dead_letters.put(connection, f"results.{self._number}", delivery.data, error)
+        self._health.dead_letters += 1
+        _log.error("a message of partition %d is a dead letter now: %s", self._number, error)
+        await delivery.ack()
+
+    async def _commit(self, batches: Sequence[tuple[Delivery, Batch]], *, caught_up: bool) -> None:
+        """The one transaction: rows, states, and everything they cause. Then acknowledge, order and announce."""
+        now = self._clock.epoch_s()
+        arrived = [item for delivery, batch in batches for item in self._in_server_time(delivery, batch, now)]
+        await self._catch_up([result for _, _, result in arrived])
+        dirty, self.dirty = self.dirty, set()
+        due = self._due(now) if caught_up else set()
+        if not arrived and not dirty and not due and not batches:
+            return
+        try:
+            async with transaction(self._pool) as connection:
+                await self._meet(connection, {UUID(result.beat_id) for _, _, result in arrived} | dirty)
+                gone = await self._gone(connection, dirty)
+                new = await results.insert(connection, [item for item in arrived if item[2].stored], now)
+                fold = Fold(
+                    self._held,
+                    lambda beat_id: self._subjects.get(beat_id) or gone.get(beat_id),
+                    self.returned_at,
+                )
+                for beat_id in dirty:
+                    fold.reconcile(beat_id, now)
+                fresh = [item for item in arrived if item[2].run_id in new or not item[2].stored]
+                for boot_id, at, result in fresh:
+                    fold.result(UUID(result.beat_id), result, boot_id, at, now)
+                for beat_id in due:
+                    fold.tick(beat_id, now)
+                orders, news = await consequences.record(connection, fold.consequences, self._public_url())
+                await states.save(connection, list(fold.changed.values()))
+                for boot_id, seqs in _sequences(batches).items():
+                    await watermarks.advance(connection, boot_id, self._number, seqs, now)
+        except BaseException:
+            self.dirty |= dirty
+            for beat_id in due:
+                self._schedule(beat_id)
+            raise
+        self._remember(fold, due)
+        self._health.results += len(new)
+        self._health.duplicates += len(arrived) - len(fresh)
+        for delivery, _ in batches:
+            await delivery.ack()
+        for order in orders:
+            for region in order.regions:
+                await self._bus.order(region, self._number, order.order)
+        await self._announce(news, fresh)
+
+    async def _catch_up(self, arrived: Sequence[Result]) -> None:
+        """A probe may have heard of a beat, or of its change, before this process has."""
+        behind = {
+            beat_id
+            for result in arrived
+            if (subject := self._subjects.get(beat_id := UUID(result.beat_id))) is None
+            or subject.revision < result.check_version
+        }
+        if behind:
+            await self._refresh()
+            self.dirty |= behind
+
+    async def _meet(self, connection: Connection, beats: set[UUID]) -> None:
+        """Load the states of beats that were declared after this partition was loaded."""
+        if unknown := [beat_id for beat_id in beats if beat_id not in self._held]:
+            for held in await states.load(connection, beats=unknown):
+                self._held[held.beat_id] = held
+
+    async def _gone(self, connection: Connection, beats: set[UUID]) -> dict[UUID, Subject]:
+        """Removed beats are in no catalog; their episodes have to be ended all the same."""
+        gone = {}
+        for beat_id in beats:
+            if beat_id in self._held and beat_id not in self._subjects:
+                stored = await objects.get(connection, beat_id)
+                if stored is not None and stored.removed_at is not None:
+                    gone[beat_id] = compile_subject(stored, ["-"], is_paused=False)
+        return gone
+
+    def _remember(self, fold: Fold, due: set[UUID]) -> None:
+        for beat_id, held in fold.changed.items():
+            self._held[beat_id] = replace(held, version=held.version + 1)
+        for beat_id in fold.changed.keys() | due:
+            self._schedule(beat_id)
+
+    def _schedule(self, beat_id: UUID) -> None:
+        """Look at this beat again at its next deadline. A deadline that moves away leaves its entry: it is early, once."""
+        deadline, standing = self._deadline(beat_id), self._standing.get(beat_id)
+        if deadline is not None and (standing is None or deadline < standing):
+            self._standing[beat_id] = deadline
+            heapq.heappush(self._deadlines, (deadline, beat_id))
+
+    def _deadline(self, beat_id: UUID) -> float | None:
+        held, subject = self._held.get(beat_id), self._subjects.get(beat_id)
+        return quorum.next_deadline(subject.policy, held.state) if held and subject else None
+
+    def _due(self, now: float) -> set[UUID]:
+        """Beats with a deadline behind them."""
+        due: set[UUID] = set()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            standing, beat_id = heapq.heappop(self._deadlines)
+            if self._standing.get(beat_id) != standing:
+                continue
+            del self._standing[beat_id]
+            deadline = self._deadline(beat_id)
+            if deadline is not None and deadline <= now:
+                due.add(beat_id)
+            else:
+                self._schedule(beat_id)
+        return due
+
+    def _in_server_time(
+        self, delivery: Delivery, batch: Batch, now: float
+    ) -> list[tuple[str, float, Result]]:
+        """A batch that is late by our clock and by the bus's was sent by a clock that is wrong; else it only waited."""
+        skew_s = delivery.stored_at - batch.sent_at
+        if abs(now - batch.sent_at) <= SKEW_S or abs(skew_s) <= SKEW_S:
+            skew_s = 0.0
+        elif batch.boot_id not in self._skewed:
+            self._skewed.add(batch.boot_id)
+            self._health.skewed_boots += 1
+            _log.warning("the clock of probe boot %s is %.1f s apart from ours", batch.boot_id, -skew_s)
+        return [(batch.boot_id, min(result.at + skew_s, now), result) for result in batch.results]
+
+    async def _announce(
+        self, news: list[dict[str, object]], fresh: Sequence[tuple[str, float, Result]]
+    ) -> None:
+        for _, at, result in fresh:
+            subject = self._subjects.get(UUID(result.beat_id))
+            if subject is not None and result.stored:
+                news.append(
+                    {
+                        "event": "result",
+                        "page": str(subject.page_id),
+                        "beat": subject.slug,
+                        "region": result.region,
+                        "verdict": result.verdict,
+                        "kind": result.kind,
+                        "at": at,
+                        "total": result.timings.total,
+                    }
+                )
+        if news:
+            await self._bus.announce(LIVE, json.dumps(news).encode())
+
+
+def _sequences(batches: Sequence[tuple[Delivery, Batch]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for _, batch in batches:
+        found.setdefault(batch.boot_id, []).append(batch.seq)
+    return found

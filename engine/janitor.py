@@ -1,0 +1,57 @@
+"""The janitor: makes tomorrow's partitions and drops what is too old. One process of an installation does it."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import asyncpg
+
+from engine.clock import Clock
+from engine.leases import Leases
+from engine.store import retention
+from engine.store.database import Pool
+
+EVERY_S = 3600.0
+RETRY_S = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class Janitor:
+    """`keep` says how long raw results stay: (days, bytes)."""
+
+    def __init__(self, pool: Pool, clock: Clock, *, holder: str, keep: Callable[[], tuple[int, int]]) -> None:
+        self._pool, self._clock, self._keep = pool, clock, keep
+        self._lease = Leases(pool, "janitor", ["0"], holder)
+
+    async def run(self) -> None:
+        """Clean up every hour until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._lease.run())
+                group.create_task(self._work())
+        finally:
+            await self._lease.release()
+
+    async def _work(self) -> None:
+        while True:
+            if not self._lease.held:
+                await asyncio.sleep(1.0)
+                continue
+            try:
+                await self.clean()
+                await asyncio.sleep(EVERY_S)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as failure:
+                _log.warning("clean-up will be tried again: %s", failure)
+                await asyncio.sleep(RETRY_S)
+
+    async def clean(self) -> list[str]:
+        """One clean-up. Returns the partitions that were dropped."""
+        days, max_bytes = self._keep()
+        today = datetime.fromtimestamp(self._clock.epoch_s(), UTC).date()
+        async with self._pool.acquire() as connection:
+            await retention.make_days(connection, today)
+            dropped = await retention.drop_days(connection, today, days=days, max_bytes=max_bytes)
+            await retention.sweep(connection)
+        return dropped

@@ -1,0 +1,72 @@
+"""How long history is kept: day partitions of raw results are made ahead and dropped by age or size; the rest by rows."""
+
+from datetime import date, timedelta
+
+from engine.store.database import Connection
+
+AHEAD_DAYS = 3
+
+
+async def make_days(connection: Connection, today: date) -> None:
+    """See that the partitions of yesterday to three days ahead exist; rows of other days go to `results_rest`."""
+    for offset in range(-1, AHEAD_DAYS + 1):
+        day = today + timedelta(days=offset)
+        name = f"results_{day:%Y%m%d}"
+        if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
+            continue
+        async with connection.transaction():
+            await connection.execute("SET LOCAL lock_timeout = '5s'")
+            # Rows that came before their day had a partition move into it.
+            await connection.execute(f"CREATE TABLE {name} (LIKE results INCLUDING DEFAULTS)")
+            await connection.fetchval(
+                f"WITH moved AS (DELETE FROM results_rest WHERE scheduled_at >= '{day}' "
+                f"AND scheduled_at < '{day + timedelta(days=1)}' RETURNING *), "
+                f"kept AS (INSERT INTO {name} SELECT * FROM moved RETURNING 1) SELECT count(*) FROM kept"
+            )
+            await connection.execute(
+                f"ALTER TABLE results ATTACH PARTITION {name} FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
+            )
+
+
+async def drop_days(connection: Connection, today: date, *, days: int, max_bytes: int) -> list[str]:
+    """Drop whole days older than `days`, and the oldest while all take more than `max_bytes`. Returns their names."""
+    rows = await connection.fetch(
+        "SELECT c.relname AS name, pg_total_relation_size(c.oid) AS size_bytes FROM pg_inherits i "
+        "JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'results'::regclass "
+        "AND c.relname ~ '^results_[0-9]{8}$' ORDER BY c.relname"
+    )
+    oldest_kept = f"results_{today - timedelta(days=days):%Y%m%d}"
+    total = sum(row["size_bytes"] for row in rows)
+    dropped = []
+    for row in rows:
+        is_past = row["name"] < f"results_{today:%Y%m%d}"
+        if row["name"] >= oldest_kept and not (total > max_bytes and is_past):
+            break
+        await connection.execute("SET lock_timeout = '5s'")
+        await connection.execute(f"DROP TABLE {row['name']}")
+        total -= row["size_bytes"]
+        dropped.append(row["name"])
+    await connection.execute(
+        "DELETE FROM results_rest WHERE scheduled_at < $1::date - make_interval(days => $2)", today, days
+    )
+    return dropped
+
+
+async def sweep(connection: Connection, *, history_days: int = 400, removed_days: int = 30) -> None:
+    """Forget old history: transitions and episodes' leftovers, delivered notices, used watermarks, expired logins."""
+    await connection.execute(
+        "DELETE FROM transitions t WHERE at < now() - make_interval(days => $1) AND EXISTS "
+        "(SELECT 1 FROM transitions n WHERE n.beat_id = t.beat_id AND n.at > t.at AND n.at < now() - make_interval(days => $1))",
+        history_days,
+    )
+    await connection.execute(
+        "DELETE FROM outbox WHERE status = 'done' AND finished_at < now() - interval '30 days'"
+    )
+    await connection.execute("DELETE FROM watermarks WHERE at < now() - interval '2 days'")
+    await connection.execute("DELETE FROM idempotency WHERE at < now() - interval '1 day'")
+    await connection.execute("DELETE FROM sessions WHERE expires_at < now()")
+    await connection.execute("DELETE FROM login_links WHERE expires_at < now()")
+    await connection.execute("DELETE FROM members WHERE until < now() - interval '1 day'")
+    await connection.execute(
+        "DELETE FROM dead_letters WHERE at < now() - make_interval(days => $1)", removed_days
+    )
