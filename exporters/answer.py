@@ -1,0 +1,81 @@
+"""One HTTP POST and what its answer means for delivery. Shared by HTTP exporters; retrying is the engine's."""
+
+import math
+from collections.abc import Collection, Mapping
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+
+from exporters.outcome import Delivered, Outcome, Rejected, Retry
+from rules.address import EgressRefusedError
+
+LONGEST_WAIT_S = 3600.0
+"""A Retry-After beyond this is cut to it: nobody outside may silence a channel for a day."""
+
+
+async def post(
+    session: aiohttp.ClientSession,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    now_s: float,
+    codes: Collection[str] = (),
+) -> Outcome:
+    """POST once, following no redirect. Raises nothing but cancellation.
+
+    The answer's body never leaves this function, except as one of the known `codes`, and is not read without them.
+    """
+    try:
+        async with session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+            code = ""
+            if codes and answer.status >= 400:
+                code = (await answer.content.read(64)).decode("latin-1").strip()
+            return judge(
+                answer.status,
+                answer.headers.get("Retry-After"),
+                now_s=now_s,
+                code=code if code in codes else "",
+            )
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+        return Rejected("the URL is not a usable http or https address")  # not quoted: it may hold a secret
+    except TimeoutError:
+        return Retry("no answer in time")
+    except (aiohttp.ClientError, OSError) as failure:
+        return failed(failure)
+
+
+def failed(failure: Exception) -> Outcome:
+    """What a failure before any answer means: final when the address is refused by policy, else another try."""
+    cause = failure.os_error if isinstance(failure, aiohttp.ClientConnectorError) else failure
+    if isinstance(cause, EgressRefusedError):
+        return Rejected(str(cause))
+    if isinstance(cause, aiohttp.ClientError):
+        return Retry(type(cause).__name__)  # its text may quote the URL or what the other side sent
+    return Retry(str(cause) or type(cause).__name__)
+
+
+def judge(status: int, retry_after: str | None = None, *, now_s: float, code: str = "") -> Outcome:
+    """The outcome an HTTP status asks for. `code` is added to the reason."""
+    if 200 <= status < 300:
+        return Delivered()
+    reason = f"HTTP {status} {code}".rstrip()
+    if status in (408, 425, 429) or status >= 500:
+        return Retry(reason, wait_s(retry_after, now_s))
+    if 300 <= status < 400:
+        return Rejected(f"{reason}: redirects are not followed")
+    return Rejected(f"{reason}: gone for good" if status == 410 and not code else reason)
+
+
+def wait_s(retry_after: str | None, now_s: float) -> float | None:
+    """Seconds a Retry-After header asks for, 0 to `LONGEST_WAIT_S`; None when it is missing or unreadable."""
+    if not retry_after:
+        return None
+    try:
+        asked_s = float(retry_after)
+    except ValueError:
+        try:
+            asked_s = parsedate_to_datetime(retry_after).timestamp() - now_s
+        except (ValueError, OverflowError):
+            return None
+    return min(max(asked_s, 0.0), LONGEST_WAIT_S) if math.isfinite(asked_s) else None

@@ -1,0 +1,58 @@
+"""The webhook channel: JSON by POST, signed by Standard Webhooks. It follows no redirect and shows no answer's text."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from evaluators.model import Notice
+from exporters.answer import post
+from exporters.outcome import Outcome
+from rules.channel import signing_key
+
+
+class WebhookExporter:
+    """Tells one URL. `secret` is a `whsec_` one; without it the same headers are sent, unsigned."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        secret: str | None = None,
+        *,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._session, self._url, self._now_s = session, url, now_s
+        self._key = signing_key(secret) if secret else None
+
+    async def export(self, notice: Notice) -> Outcome:
+        """POST `notice` once. The id and body of every try are the same, its timestamp and signature are not."""
+        now_s = self._now_s()
+        body = json.dumps(payload(notice), separators=(",", ":")).encode()
+        headers = {"Content-Type": "application/json", **signed(self._key, notice.id, int(now_s), body)}
+        return await post(self._session, self._url, body, headers, now_s=now_s)
+
+
+def payload(notice: Notice) -> dict[str, Any]:
+    """The JSON of a notice: every field always there, absent ones null, times RFC 3339 in UTC."""
+    at = datetime.fromtimestamp(notice.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    data: dict[str, Any] = msgspec.to_builtins(
+        {name: getattr(notice, name) for name in notice.__struct_fields__}
+    )
+    return {"type": f"beat.{notice.told}", "timestamp": at, "data": {**data, "at": at}}
+
+
+def signed(key: bytes | None, message_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:
+    """The Standard Webhooks headers of `body`: HMAC-SHA256 over `id.timestamp.body`, when there is a key."""
+    headers = {"webhook-id": message_id, "webhook-timestamp": str(timestamp_s)}
+    if key is not None:
+        digest = hmac.digest(key, f"{message_id}.{timestamp_s}.".encode() + body, hashlib.sha256)
+        headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
+    return headers
