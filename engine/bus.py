@@ -64,7 +64,7 @@ class Sealed(Struct, frozen=True):
     seq: int
     partition: int
     sent_at: float
-    results: tuple[Raw, ...]
+    results: Raw  # a JSON array
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +191,11 @@ class Bus:
             except (OSError, TimeoutError, nats.errors.Error) as failure:
                 raise BusError(f"the stream {STREAM} cannot be made: {failure}") from failure
 
-    async def publish(self, batch: Batch | Sealed, *, repeat: int = 0) -> None:
+    async def publish(self, batch: Batch | Sealed, *, repeat: int = 0) -> bool:
         """Hand `batch` to the stream; it is stored there when this returns. Raises `BusError`.
 
-        The stream takes the same (boot, partition, seq, repeat) only once within DUPLICATE_WINDOW_S.
+        The stream takes the same (boot, partition, seq, repeat) only once within DUPLICATE_WINDOW_S: False says that
+        it had it already.
         """
         if not self.connected:
             raise BusError("the bus is away")
@@ -203,12 +204,13 @@ class Bus:
         js = self._client.jetstream(timeout=ANSWER_S)
         try:
             try:
-                await js.publish(subject, data, headers=headers)
+                stored = await js.publish(subject, data, headers=headers)
             except NoStreamResponseError:
                 await self.ensure()
-                await js.publish(subject, data, headers=headers)
+                stored = await js.publish(subject, data, headers=headers)
         except (OSError, TimeoutError, nats.errors.Error) as failure:
             raise BusError(f"not published: {str(failure) or type(failure).__name__}") from failure
+        return not stored.duplicate
 
     async def fetch(self, group: str, partition: int, most: int, wait_s: float) -> list[Delivery]:
         """What waits for `group` in `partition`: at most `most`, as soon as there is any, [] after `wait_s` seconds.
