@@ -1,6 +1,6 @@
 """The one shape of everything an operator writes: frozen, unknown keys refused."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
@@ -17,3 +17,9 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Text = Annotated[str, StringConstraints(max_length=4000)]
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,62}$")]
+
+
+def written(rule: BaseModel) -> dict[str, Any]:
+    """`rule` as JSON without what is its default: how objects are stored, exported and compared."""
+    spec: dict[str, Any] = rule.model_dump(mode="json", exclude_defaults=True)
+    return spec

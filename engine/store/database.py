@@ -4,13 +4,14 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
-Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
+# asyncpg's classes are generic for type checkers only.
+Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 Row = asyncpg.Record
-Pool = asyncpg.Pool[Any]
+Pool: TypeAlias = "asyncpg.Pool[Any]"
 
 _MIGRATION_LOCK = 0x75706265  # "upbe": one migrator at a time in a database
 
@@ -27,7 +28,7 @@ async def open_pool(url: str, *, size: int = 10) -> Pool:
     )
 
 
-async def _codecs(connection: asyncpg.Connection[Any]) -> None:
+async def _codecs(connection: "asyncpg.Connection[Any]") -> None:
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
 

@@ -1,0 +1,330 @@
+"""The evaluator on a real PostgreSQL and NATS: results in, rows out, whatever happens in between."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from engine.bus import Bus, decode, encode
+from engine.clock import SystemClock
+from engine.evaluator import Evaluator
+from engine.store import objects, reviews, states
+from engine.store.audit import Actor
+from engine.store.database import Pool, migrate, open_pool, transaction
+from engine.store.ids import derived_id, new_id, partition_of
+from engine.store.objects import Stored
+from engine.subject import Subject, compile_subject
+from evaluators.model import Batch, Failure, Kind, Result, Timings, Verdict
+
+REGIONS = ["eu", "us", "ap"]
+ACTOR = Actor("test", "api")
+SPEC: dict[str, Any] = {
+    "slug": "shop",
+    "type": "tcp",
+    "host": "shop.example",
+    "port": 443,
+    "interval": "10s",
+    "channels": ["ops"],
+    "components": {"checkout": {}},
+    "quorum": {"confirm": None},
+}
+
+
+@dataclass
+class Lab:
+    """One page, one component, one channel, one beat and an evaluator that is running."""
+
+    pool: Pool
+    bus: Bus
+    clock: SystemClock
+    subjects: dict[UUID, Subject]
+    beat: Stored
+    boot: str = field(default_factory=lambda: str(uuid4()))
+    seqs: dict[int, int] = field(default_factory=dict)
+    runs: int = 0
+    working: Evaluator | None = None
+
+    async def send(self, picture: str) -> None:
+        """One batch: a letter a region (`x` critical, `w` warning, `.` ok, `-` nothing)."""
+        results = []
+        for slug, mark in zip(REGIONS, picture, strict=True):
+            if mark != "-":
+                results.append(self.result(slug, {"x": "critical", "w": "warning", ".": "ok"}[mark]))
+        await self.publish(results)
+
+    def result(self, region: str, verdict: str) -> Result:
+        self.runs += 1
+        now = self.clock.epoch_s()
+        bad = Failure("connect.refused", "nobody listens") if verdict != "ok" else None
+        return Result(
+            run_id=str(new_id()),
+            beat_id=str(self.beat.id),
+            region=region,
+            kind=Kind.SCHEDULED,
+            verdict=Verdict(verdict),
+            scheduled_at=now,
+            at=now,
+            seq=self.runs,
+            attempts=1,
+            timings=Timings(connect=0.01, total=0.01),
+            failure=bad,
+            check_version=self.beat.revision,
+        )
+
+    async def publish(self, results: Sequence[Result]) -> Batch:
+        partition = partition_of(self.beat.id)
+        self.seqs[partition] = self.seqs.get(partition, 0) + 1
+        batch = Batch(self.boot, self.seqs[partition], partition, self.clock.epoch_s(), tuple(results))
+        await self.bus.publish(batch)
+        return batch
+
+    async def stage(self) -> str:
+        stage: str = await self.pool.fetchval(
+            "SELECT stage FROM beat_states WHERE beat_id = $1", self.beat.id
+        )
+        return stage
+
+    async def becomes(self, stage: str) -> None:
+        await eventually(self.stage, stage)
+
+    async def count(self, table: str) -> int:
+        count: int = await self.pool.fetchval(f"SELECT count(*) FROM {table}")
+        return count
+
+    async def told(self) -> list[str]:
+        rows = await self.pool.fetch("SELECT notice->>'told' AS told FROM outbox ORDER BY id")
+        return [row["told"] for row in rows]
+
+    def tell(self) -> None:
+        """The catalog says that the beat changed."""
+        assert self.working is not None
+        self.working.changed(self.beat.id)
+
+    async def change(self, spec: dict[str, Any]) -> None:
+        async with transaction(self.pool) as connection:
+            self.beat = await objects.replace(connection, ACTOR, self.beat, spec)
+        self.subjects[self.beat.id] = compile_subject(self.beat, REGIONS, is_paused=False)
+        self.tell()
+
+    async def bring_down(self) -> None:
+        await self.send("...")
+        await self.becomes("ok")
+        await self.send("xxx")
+        await self.send("xxx")
+        await self.becomes("critical")
+
+    async def bring_up(self) -> None:
+        await self.send("...")
+        await self.send("...")
+        await self.becomes("ok")
+
+    def evaluator(self, holder: str = "one") -> Evaluator:
+        async def refresh() -> None:
+            await asyncio.sleep(0)
+
+        return Evaluator(
+            self.pool,
+            self.bus,
+            self.clock,
+            self.subjects,
+            holder=holder,
+            refresh=refresh,
+            public_url=lambda: "http://upbeat.test",
+        )
+
+
+async def eventually(
+    read: Callable[[], Coroutine[Any, Any, Any]], expected: Any, within_s: float = 10.0
+) -> None:
+    last = None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while (last := await read()) != expected:
+                await asyncio.sleep(0.02)
+    assert last == expected
+
+
+@pytest.fixture
+async def idle(database_url: str, nats_url: str) -> AsyncIterator[Lab]:
+    """The lab with nobody evaluating yet."""
+    pool = await open_pool(database_url)
+    await migrate(pool)
+    bus = Bus()
+    await bus.connect(nats_url, name="test")
+    async with transaction(pool) as connection:
+        page = await objects.create(connection, ACTOR, "page", None, {"slug": "p", "name": "P"})
+        await objects.create(
+            connection, ACTOR, "component", page.id, {"slug": "checkout", "name": "Checkout"}
+        )
+        channel = {"slug": "ops", "type": "webhook", "url": "http://127.0.0.1:9/hook"}
+        await objects.create(connection, ACTOR, "channel", page.id, channel)
+        beat = await objects.create(connection, ACTOR, "beat", page.id, SPEC)
+    subjects = {beat.id: compile_subject(beat, REGIONS, is_paused=False)}
+    lab = Lab(pool, bus, SystemClock(), subjects, beat)
+    yield lab
+    await bus.close()
+    await pool.close()
+
+
+@contextlib.asynccontextmanager
+async def running(evaluator: Evaluator) -> AsyncIterator[Evaluator]:
+    task = asyncio.create_task(evaluator.run())
+    try:
+        yield evaluator
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+async def lab(idle: Lab) -> AsyncIterator[Lab]:
+    async with running(idle.evaluator()) as evaluator:
+        await eventually(lambda: _held(evaluator), 8)
+        idle.working = evaluator
+        yield idle
+
+
+async def _held(evaluator: Evaluator) -> int:
+    return len(evaluator.leases.held)
+
+
+async def test_an_outage_becomes_one_episode_one_draft_and_is_withdrawn_on_recovery(lab: Lab) -> None:
+    await lab.bring_down()
+    drafts = await lab.pool.fetch("SELECT * FROM actions")
+    assert [(d["step"], d["status"], d["title"]) for d in drafts] == [("open", "pending", "Outage: Checkout")]
+    assert {e["region"]: e["error"]["type"] for e in drafts[0]["evidence"]} == dict.fromkeys(
+        REGIONS, "connect.refused"
+    )
+    assert await lab.count("incidents") == 0
+    await lab.bring_up()
+    assert await lab.pool.fetchval("SELECT status FROM actions") == "withdrawn"
+    assert await lab.pool.fetchval("SELECT cause FROM episodes") == "recovered"
+    assert await lab.told() == ["open", "draft", "recovery"]
+
+
+async def test_an_approved_draft_is_published_and_resolved_by_recovery(lab: Lab) -> None:
+    await lab.bring_down()
+    action = await lab.pool.fetchrow("SELECT * FROM actions")
+    assert action is not None
+    async with transaction(lab.pool) as connection:
+        done = await reviews.approve(connection, ACTOR, action["id"], 1, lab.clock.epoch_s())
+    assert done["status"] == "done"
+    async with transaction(lab.pool) as connection:
+        again = await reviews.approve(connection, Actor("other", "api"), action["id"], 1, lab.clock.epoch_s())
+    assert again["decided_by"] == "test"
+    await lab.bring_up()
+    incident = await lab.pool.fetchrow("SELECT * FROM incidents")
+    assert incident is not None
+    assert (incident["status"], incident["title"]) == ("resolved", "Outage: Checkout")
+    assert await lab.count("updates") == 2
+
+
+async def test_the_same_batch_delivered_again_is_folded_once(lab: Lab) -> None:
+    await lab.send("...")
+    await lab.becomes("ok")
+    batch = await lab.publish([lab.result("eu", "critical")])
+    await lab.bus.publish(batch, repeat=1)
+    await lab.bus.publish(batch, repeat=2)
+    await lab.send("-..")
+    await eventually(lambda: lab.count("results"), 6)
+    assert await lab.stage() == "ok"
+    state = states.decode_state(await lab.pool.fetchval("SELECT state::text FROM beat_states"))
+    assert state.regions["eu"].vote.critical == 1
+
+
+async def test_a_minority_is_no_outage(lab: Lab) -> None:
+    await lab.send("...")
+    for _ in range(4):
+        await lab.send("x..")
+    await eventually(lambda: lab.count("results"), 15)
+    assert await lab.stage() == "ok"
+    assert await lab.count("episodes") == 0
+
+
+async def test_two_evaluators_that_both_believe_they_hold_everything_open_one_episode(idle: Lab) -> None:
+    async with running(idle.evaluator("one")) as first:
+        await eventually(lambda: _held(first), 8)
+        second = idle.evaluator("two")
+        async with running(second):
+            for unit in range(8):
+                second._share({str(unit): None}, frozenset())
+            await idle.bring_down()
+            await idle.bring_up()
+            await idle.bring_down()
+    assert await idle.count("episodes") == 2
+    assert await idle.count("actions") == 2
+
+
+async def test_a_message_that_is_no_batch_becomes_a_dead_letter_and_the_partition_goes_on(lab: Lab) -> None:
+    js = lab.bus._client.jetstream()
+    await js.publish(f"upbeat.results.{partition_of(lab.beat.id)}", b"\x00 no batch")
+    await lab.send("...")
+    await lab.becomes("ok")
+    assert await lab.count("dead_letters") == 1
+
+
+async def test_a_result_the_database_refuses_is_buried_alone(lab: Lab) -> None:
+    poison = lab.result("eu", "ok")
+    await lab.publish(
+        [Result(**{f: getattr(poison, f) for f in poison.__struct_fields__} | {"run_id": "no uuid"})]
+    )
+    await lab.send("...")
+    await lab.becomes("ok")
+    await eventually(lambda: lab.count("dead_letters"), 1)
+
+
+async def test_silence_is_unknown_and_opens_nothing(lab: Lab) -> None:
+    await lab.change(
+        {**SPEC, "interval": "1s", "timeout": "500ms", "quorum": {"max_age": "1s", "confirm": None}}
+    )
+    await lab.send("...")
+    await lab.becomes("ok")
+    await lab.becomes("unknown")
+    assert await lab.count("episodes") == 0
+    assert await lab.told() == ["unknown"]
+
+
+async def test_a_removed_beat_ends_its_episode_as_removed_and_leaves_a_resolve_draft(lab: Lab) -> None:
+    await lab.bring_down()
+    action = await lab.pool.fetchval("SELECT id FROM actions")
+    async with transaction(lab.pool) as connection:
+        await reviews.approve(connection, ACTOR, action, 1, lab.clock.epoch_s())
+    async with transaction(lab.pool) as connection:
+        await objects.remove(connection, ACTOR, lab.beat)
+    del lab.subjects[lab.beat.id]
+    lab.tell()
+    await eventually(lambda: lab.pool.fetchval("SELECT cause FROM episodes"), "removed")
+    assert await lab.pool.fetchval("SELECT status FROM incidents") == "investigating"
+    assert await lab.pool.fetchval("SELECT status FROM actions WHERE step = 'resolve'") == "pending"
+
+
+async def test_a_paused_beat_freezes_its_episode_and_withdraws_its_draft(lab: Lab) -> None:
+    await lab.bring_down()
+    lab.subjects[lab.beat.id] = compile_subject(lab.beat, REGIONS, is_paused=True)
+    lab.tell()
+    await eventually(lambda: lab.pool.fetchval("SELECT frozen FROM episodes"), True)
+    assert await lab.pool.fetchval("SELECT status FROM actions") == "withdrawn"
+    assert await lab.pool.fetchval("SELECT closed_at FROM episodes") is None
+
+
+async def test_a_batch_committed_by_a_killed_evaluator_is_not_folded_again_by_the_next(idle: Lab) -> None:
+    async with running(idle.evaluator("one")):
+        await idle.bring_down()
+    async with running(idle.evaluator("two")):
+        await idle.bring_up()
+    assert await idle.count("episodes") == 1
+    assert await idle.pool.fetchval("SELECT count(*) FROM watermarks WHERE seq = 5") == 1
+
+
+def test_a_batch_is_the_same_after_the_wire() -> None:
+    beat = derived_id("beat")
+    result = Result(
+        str(new_id()), str(beat), "eu", Kind.MANUAL, Verdict.ERROR, 1.0, 2.0, 3, 0, Timings(), stored=False
+    )
+    batch = Batch(str(uuid4()), 1, 2, 3.0, (result,))
+    assert decode(encode(batch)) == batch

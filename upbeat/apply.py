@@ -1,0 +1,133 @@
+"""Applying a document: what it declares becomes so, in one transaction. It touches only what it declares or once declared."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from engine.store import installation, objects
+from engine.store.audit import Actor
+from engine.store.database import Connection, Pool, transaction
+from engine.store.objects import InUseError, Stored
+from rules.config import ConfigError, Document, Known, Problem, parse
+from rules.shape import written
+
+_APPLY_LOCK = 0x6170706C  # "appl": two processes that start with the same file take turns
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How many objects the document created, changed, removed and left as they were."""
+
+    created: int
+    changed: int
+    removed: int
+    untouched: int
+
+    def __str__(self) -> str:
+        return f"{self.created} created, {self.changed} changed, {self.removed} removed, {self.untouched} untouched"
+
+
+async def apply_file(pool: Pool, path: Path, environment: Mapping[str, str]) -> Applied:
+    """Read, check and apply `path`. Raises `rules.config.ConfigError` with all problems, or `OSError`; then nothing changed."""
+    text = await asyncio.to_thread(path.read_text, "utf-8")
+    async with transaction(pool) as connection:
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _APPLY_LOCK)
+        document = parse(text, str(path), environment, await _known(connection))
+        return await _apply(connection, document)
+
+
+async def _known(connection: Connection) -> Known:
+    """What the API made: a file may refer to it."""
+    rows = await connection.fetch(
+        "SELECT o.kind, o.slug, p.slug AS page FROM objects o LEFT JOIN objects p ON p.id = o.page_id "
+        "WHERE o.removed_at IS NULL AND o.managed_by = 'api'"
+    )
+    channels: dict[str, set[str]] = {}
+    components: dict[str, set[str]] = {}
+    for row in rows:
+        if row["kind"] in ("channel", "component"):
+            (channels if row["kind"] == "channel" else components).setdefault(row["page"], set()).add(
+                row["slug"]
+            )
+    return Known(
+        frozenset(row["slug"] for row in rows if row["kind"] == "page"),
+        frozenset(row["slug"] for row in rows if row["kind"] == "region"),
+        {page: frozenset(slugs) for page, slugs in channels.items()},
+        {page: frozenset(slugs) for page, slugs in components.items()},
+    )
+
+
+async def _apply(connection: Connection, document: Document) -> Applied:
+    actor = Actor(document.file, "file")
+    existing = await _existing(connection)
+    pages: dict[str, UUID] = {
+        stored.slug: stored.id for (kind, _, _), stored in existing.items() if kind == "page"
+    }
+    created = changed = untouched = 0
+    declared_keys: set[tuple[str, UUID | None, str]] = set()
+    for declared in document.objects:
+        page_id = pages[declared.page] if declared.page else None
+        key = (declared.kind, page_id, declared.slug)
+        declared_keys.add(key)
+        spec, source = _spec(declared.spec), f"{document.file}:{declared.line}"
+        stored = existing.get(key)
+        if stored is None:
+            stored = await objects.create(connection, actor, declared.kind, page_id, spec, source=source)
+            created += 1
+        elif stored.spec != spec or (stored.managed_by == "api" and declared.line):
+            await objects.replace(connection, actor, stored, spec, source=source)
+            changed += 1
+        else:
+            if stored.source != source and stored.managed_by == "file":
+                await objects.moved(connection, stored, source)
+            untouched += 1
+        if declared.kind == "page":
+            pages[declared.slug] = stored.id
+    removed = await _remove(connection, actor, document, existing, declared_keys)
+    await installation.write_settings(connection, written(document.settings))
+    return Applied(created, changed, removed, untouched)
+
+
+def _spec(rule: Any) -> dict[str, Any]:
+    spec = written(rule)
+    spec.pop("page", None)  # the home page is a column
+    return spec
+
+
+async def _existing(connection: Connection) -> dict[tuple[str, UUID | None, str], Stored]:
+    found: dict[tuple[str, UUID | None, str], Stored] = {}
+    for kind in objects.KINDS:
+        for stored in await objects.listing(connection, kind):
+            found[kind, stored.page_id, stored.slug] = stored
+    return found
+
+
+async def _remove(
+    connection: Connection,
+    actor: Actor,
+    document: Document,
+    existing: Mapping[tuple[str, UUID | None, str], Stored],
+    declared: set[tuple[str, UUID | None, str]],
+) -> int:
+    """What this file declared before and no longer does; users before what they use."""
+    removed = 0
+    for kind in reversed(objects.KINDS):
+        for key, stored in existing.items():
+            is_ours = (
+                stored.managed_by == "file" and (stored.source or "").rpartition(":")[0] == document.file
+            )
+            if key[0] != kind or not is_ours or key in declared:
+                continue
+            try:
+                await objects.remove(connection, actor, stored, by_file=True)
+            except InUseError as used:
+                line = int((stored.source or ":0").rpartition(":")[2])
+                problem = Problem(
+                    document.file, line, f"{kind}s", f"{stored.slug} cannot be taken out: {used}"
+                )
+                raise ConfigError([problem]) from None
+            removed += 1
+    return removed
