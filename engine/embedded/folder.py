@@ -99,6 +99,7 @@ class Folder:
 
     def release(self) -> None:
         """Give up the lock; the file stays, so that nobody can hold a lock on a deleted one."""
+        os.ftruncate(self.lock_fd, 0)  # whoever is refused next must not read our name in it
         os.close(self.lock_fd)
 
     def subfolder(self, name: str, *, ours: bool = False) -> Path:

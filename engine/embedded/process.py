@@ -164,13 +164,19 @@ class Process:
         failures, began = 0, time.monotonic()
         while True:
             await asyncio.sleep(_LOOK_S)
-            self._cap_log()
-            if self._is_alive():
+            try:
+                self._cap_log()
+                if self._is_alive():
+                    continue
+            except OSError as failure:  # no handles or no disk is not a death
+                self._on_event(f"{self.server.name} cannot be watched: {failure}")
+                await asyncio.sleep(_PATIENCE_S)
                 continue
             if time.monotonic() - began > _HEALTHY_S:
                 failures = 0
+            status = f"status {self._child.returncode}" if self._child else "adopted"
             self._on_event(
-                f"{self.server.name} (pid {self.pid}) died; starting it again. It said: {self._tail(1)}"
+                f"{self.server.name} (pid {self.pid}, {status}) died; starting it again. Last in its log: {self._tail(1)}"
             )
             while True:
                 await asyncio.sleep(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])
@@ -211,7 +217,10 @@ class Process:
         return self._child.poll() is None if self._child else not self._is_free()
 
     def _is_free(self) -> bool:
-        alive_fd = self._lock()
+        try:
+            alive_fd = self._lock()
+        except FileNotFoundError:  # somebody deleted the data folder; our child is still to be ended
+            return not self._child or self._child.poll() is not None
         if alive_fd is not None:
             os.close(alive_fd)
         return alive_fd is not None

@@ -31,7 +31,7 @@ def folder(data_place: Path) -> Iterator[Path]:
     yield made
     for pid in processes(made):
         os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(made)
+    shutil.rmtree(made, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -323,6 +323,13 @@ async def test_a_start_that_is_given_up_leaves_nothing(folder: Path) -> None:
         await starting
     await until(lambda: not processes(folder))
     await (await start(folder, durable=False)).stop()  # its lock is free
+
+
+async def test_servers_whose_folder_was_deleted_still_stop(used: Path) -> None:
+    running = await start(used, durable=False)
+    shutil.rmtree(used)
+    await running.stop()
+    assert not processes(used)
 
 
 async def test_a_folder_of_somebody_elses_files_is_left_alone(folder: Path) -> None:
