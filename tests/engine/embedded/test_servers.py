@@ -80,7 +80,7 @@ def kill(child: "subprocess.Popen[str]") -> None:
 
 async def until(claim: Callable[[], bool], limit_s: float = 10.0) -> None:
     async with asyncio.timeout(limit_s):
-        while not claim():  # noqa: ASYNC110 - the outside world sets no events
+        while not claim():
             await asyncio.sleep(0.02)
 
 
