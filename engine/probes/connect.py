@@ -15,31 +15,28 @@ from evaluators.assess import Observation
 
 async def connect(context: Context, watch: Watch, seen: Observation, host: str, port: int) -> Wire:
     """A connected wire, which the caller closes. Raises `TroubleError` or `OSError`."""
-    first: TroubleError | None = None
-    for family in (socket.AF_INET, socket.AF_INET6):
-        watch.enter("dns")
-        try:
-            address = (await context.resolver.addresses(host, family))[0]
-            judge(context, address)
-            seen.address = address
-            watch.enter("connect")
-            return await _open(context, family, address, port)
-        except TroubleError as trouble:
-            first = first or trouble
-            if trouble.kind not in ("dns.no_record", "probe.no_route"):
-                raise first from None
-    assert first is not None
-    raise first
+    try:
+        return await _connect(context, watch, seen, host, port, socket.AF_INET)
+    except TroubleError as trouble:
+        if trouble.kind not in ("dns.no_record", "probe.no_route"):
+            raise
+        no_route = trouble if trouble.kind == "probe.no_route" else None
+    try:
+        return await _connect(context, watch, seen, host, port, socket.AF_INET6)
+    except TroubleError as trouble:
+        if no_route is not None and trouble.kind.startswith("dns."):
+            raise no_route from None  # IPv4 is all there is
+        raise
 
 
-def judge(context: Context, address: str) -> None:
-    """Raises `TroubleError` where the policy forbids `address`."""
-    refusal = context.refusal(address)
-    if refusal is not None:
-        raise TroubleError("egress.refused", refusal)
-
-
-async def _open(context: Context, family: socket.AddressFamily, address: str, port: int) -> Wire:
+async def _connect(
+    context: Context, watch: Watch, seen: Observation, host: str, port: int, family: socket.AddressFamily
+) -> Wire:
+    watch.enter("dns")
+    address = (await context.resolver.addresses(host, family))[0]
+    judge(context, address)
+    seen.address = address
+    watch.enter("connect")
     wire = Wire(context.poller, family)
     try:
         await wire.connect(address, port)
@@ -47,3 +44,10 @@ async def _open(context: Context, family: socket.AddressFamily, address: str, po
         wire.close()
         raise
     return wire
+
+
+def judge(context: Context, address: str) -> None:
+    """Raises `TroubleError` where the policy forbids `address`."""
+    refusal = context.refusal(address)
+    if refusal is not None:
+        raise TroubleError("egress.refused", refusal)

@@ -58,6 +58,8 @@ def of_os_error(phase: str, failure: OSError) -> TroubleError:
         return TroubleError("tls.handshake", f"the connection broke in the handshake: {said}")
     if phase != "connect":
         return TroubleError("http.reset", f"the connection broke: {said}")
+    if number == errno.EAFNOSUPPORT:
+        return TroubleError("probe.no_route", f"this machine cannot speak to such an address: {said}")
     if number == errno.ECONNREFUSED:
         return TroubleError("connect.refused", said)
     if number == errno.ETIMEDOUT:
