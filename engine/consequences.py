@@ -217,4 +217,10 @@ async def _queue(case: _Case, told: Told, notice: Notice) -> None:
 
 
 def _news(case: _Case, event: str, **more: object) -> dict[str, Any]:
-    return {"event": event, "page": str(case.beat.page_id), "beat": case.beat.slug, **more}
+    return {
+        "event": event,
+        "page": str(case.beat.page_id),
+        "beat": case.beat.slug,
+        "beat_id": str(case.beat.id),
+        **more,
+    }

@@ -8,6 +8,7 @@ import asyncio
 import heapq
 import json
 import logging
+import math
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -280,7 +281,7 @@ class Partition:
                     lambda beat_id: self._subjects.get(beat_id) or gone.get(beat_id),
                     self.returned_at,
                 )
-                for beat_id in dirty:
+                for beat_id in dirty | due:
                     fold.reconcile(beat_id, now)
                 fresh = [item for item in arrived if item[2].run_id in new or not item[2].stored]
                 for boot_id, at, result in fresh:
@@ -331,7 +332,7 @@ class Partition:
             if beat_id in self._held and beat_id not in self._subjects:
                 stored = await objects.get(connection, beat_id)
                 if stored is not None and stored.removed_at is not None:
-                    gone[beat_id] = compile_subject(stored, ["-"], is_paused=False)
+                    gone[beat_id] = compile_subject(stored, ["-"])
         return gone
 
     def _remember(self, fold: Fold, due: set[UUID]) -> None:
@@ -349,7 +350,11 @@ class Partition:
 
     def _deadline(self, beat_id: UUID) -> float | None:
         held, subject = self._held.get(beat_id), self._subjects.get(beat_id)
-        return quorum.next_deadline(subject.policy, held.state) if held and subject else None
+        if held is None or subject is None:
+            return None
+        if held.state.suspended:
+            return subject.paused_until_s if subject.paused_until_s < math.inf else None
+        return quorum.next_deadline(subject.policy, held.state)
 
     def _due(self, now: float) -> set[UUID]:
         """Beats with a deadline behind them."""

@@ -72,8 +72,8 @@ class Fold:
         if subject.is_removed:
             if not held.state.suspended or held.state.severity is not None:
                 self._fold(subject, held, quorum.Suspended(now, removed=True))
-        elif subject.is_paused != held.state.suspended:
-            fact: Fact = quorum.Suspended(now) if subject.is_paused else quorum.Continued(now)
+        elif subject.is_paused(now) != held.state.suspended:
+            fact: Fact = quorum.Suspended(now) if subject.is_paused(now) else quorum.Continued(now)
             self._fold(subject, held, fact)
 
     def _get(self, beat_id: UUID) -> Held | None:

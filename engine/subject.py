@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from engine.catalog import Declared
 from engine.store.objects import Stored
 from evaluators.policy import Policy, compile_policy
 from rules.beat import BEAT
@@ -19,31 +21,38 @@ MEASURED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the evaluator holds per beat. `is_paused` includes beats that are not enabled."""
+    """What the evaluator holds per beat. `paused_until_s`: seconds since the epoch, inf for a beat that is not enabled."""
 
     beat_id: UUID
     page_id: UUID
     slug: str
+    type: str
     revision: int
     measures: str
     policy: Policy
-    is_paused: bool
+    paused_until_s: float
     is_removed: bool
 
+    def is_paused(self, now: float) -> bool:
+        """Whether it is not to run at `now`."""
+        return now < self.paused_until_s
 
-def compile_subject(stored: Stored, regions: Sequence[str], *, is_paused: bool) -> Subject:
-    """`stored` (a beat) compiled, in an installation with these `regions`."""
-    rule = BEAT.validate_python(stored.spec)
-    assert stored.page_id is not None
+
+def compile_subject(beat: Declared | Stored, regions: Sequence[str]) -> Subject:
+    """`beat` compiled, in an installation with these `regions`. A `Stored` one is taken as removed."""
+    rule = BEAT.validate_python(beat.spec)
+    assert beat.page_id is not None
+    paused_until_s = 0.0 if isinstance(beat, Stored) else beat.paused_until_s or 0.0
     return Subject(
-        stored.id,
-        stored.page_id,
-        stored.slug,
-        stored.revision,
-        measures_digest(stored.spec),
+        beat.id,
+        beat.page_id,
+        beat.slug,
+        rule.type,
+        beat.revision,
+        measures_digest(beat.spec),
         compile_policy(rule, regions),
-        is_paused or not rule.enabled,
-        stored.removed_at is not None,
+        paused_until_s if rule.enabled else math.inf,
+        isinstance(beat, Stored),
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from engine.bus import Bus, decode, encode
+from engine.catalog import Declared
 from engine.clock import SystemClock
 from engine.evaluator import Evaluator
 from engine.store import objects, reviews, states
@@ -32,6 +34,11 @@ SPEC: dict[str, Any] = {
     "components": {"checkout": {}},
     "quorum": {"confirm": None},
 }
+
+
+def subject(beat: Stored, *, paused_until_s: float | None = None) -> Subject:
+    declared = Declared(beat.id, beat.page_id, beat.slug, beat.spec, beat.revision, paused_until_s)
+    return compile_subject(declared, REGIONS)
 
 
 @dataclass
@@ -107,7 +114,7 @@ class Lab:
     async def change(self, spec: dict[str, Any]) -> None:
         async with transaction(self.pool) as connection:
             self.beat = await objects.replace(connection, ACTOR, self.beat, spec)
-        self.subjects[self.beat.id] = compile_subject(self.beat, REGIONS, is_paused=False)
+        self.subjects[self.beat.id] = subject(self.beat)
         self.tell()
 
     async def bring_down(self) -> None:
@@ -163,7 +170,7 @@ async def idle(database_url: str, nats_url: str) -> AsyncIterator[Lab]:
         channel = {"slug": "ops", "type": "webhook", "url": "http://127.0.0.1:9/hook"}
         await objects.create(connection, ACTOR, "channel", page.id, channel)
         beat = await objects.create(connection, ACTOR, "beat", page.id, SPEC)
-    subjects = {beat.id: compile_subject(beat, REGIONS, is_paused=False)}
+    subjects = {beat.id: subject(beat)}
     lab = Lab(pool, bus, SystemClock(), subjects, beat)
     yield lab
     await bus.close()
@@ -305,11 +312,23 @@ async def test_a_removed_beat_ends_its_episode_as_removed_and_leaves_a_resolve_d
 
 async def test_a_paused_beat_freezes_its_episode_and_withdraws_its_draft(lab: Lab) -> None:
     await lab.bring_down()
-    lab.subjects[lab.beat.id] = compile_subject(lab.beat, REGIONS, is_paused=True)
+    lab.subjects[lab.beat.id] = subject(lab.beat, paused_until_s=math.inf)
     lab.tell()
     await eventually(lambda: lab.pool.fetchval("SELECT frozen FROM episodes"), True)
     assert await lab.pool.fetchval("SELECT status FROM actions") == "withdrawn"
     assert await lab.pool.fetchval("SELECT closed_at FROM episodes") is None
+
+
+async def test_a_pause_with_an_end_is_over_by_itself(lab: Lab) -> None:
+    await lab.bring_down()
+    until_s = lab.clock.epoch_s() + 1.0
+    lab.subjects[lab.beat.id] = subject(lab.beat, paused_until_s=until_s)
+    lab.tell()
+    await eventually(lambda: lab.pool.fetchval("SELECT frozen FROM episodes"), True)
+    suspended = "SELECT coalesce((state->>'suspended')::bool, false) FROM beat_states"
+    await eventually(lambda: lab.pool.fetchval(suspended), False)
+    await lab.bring_up()
+    assert await lab.pool.fetchval("SELECT cause FROM episodes") == "recovered"
 
 
 async def test_a_batch_committed_by_a_killed_evaluator_is_not_folded_again_by_the_next(idle: Lab) -> None:
