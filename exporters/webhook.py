@@ -46,7 +46,11 @@ def payload(notice: Notice) -> dict[str, Any]:
     data: dict[str, Any] = msgspec.to_builtins(
         {name: getattr(notice, name) for name in notice.__struct_fields__}
     )
-    return {"type": f"beat.{notice.told}", "timestamp": at, "data": {**data, "at": at}}
+    return {
+        "type": f"beat.{notice.told}",
+        "timestamp": at,
+        "data": {**data, "at": at, "why": list(notice.why)},
+    }
 
 
 def signed(key: bytes | None, message_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:
