@@ -50,7 +50,10 @@ class PolicyChanged(Struct, frozen=True):
 
 
 class Returned(Struct, frozen=True):
-    """Nobody was looking until now (Upbeat was down, or cut off from its bus): votes did not age meanwhile."""
+    """Nobody was looking until now (Upbeat was down, or cut off from its bus): votes did not age meanwhile.
+
+    The one fact that is folded without the ticks before it: to the beat, that time did not pass.
+    """
 
     at: float
 
@@ -169,7 +172,7 @@ def decide(policy: Policy, state: State, fact: Fact) -> tuple[State, tuple[Effec
     if isinstance(fact, PolicyChanged):
         return _changed(policy, state, fact)
     if isinstance(fact, Returned):
-        return _returned(state, fact.at), ()
+        return _returned(policy, state, fact.at), ()
     if isinstance(fact, Suspended):
         return _suspended(state, fact)
     return _anew(policy, replace(state, suspended=False), fact.at), ()
@@ -213,11 +216,10 @@ def _seen(policy: Policy, state: State, fact: ResultSeen) -> tuple[State, tuple[
     if state.suspended or result.region not in policy.regions:
         return replace(state, at=at), ()
     before = state.regions.get(result.region, votes.Region())
-    after = votes.see(policy, before, result, fact.boot, fact.measured_at)
-    state = replace(
-        state, at=at, regions={**state.regions, result.region: after}, round=_answered(state.round, result)
-    )
-    state, asked = _ask(policy, state, before, after, result)
+    after = votes.see(policy, before, result, fact.boot, fact.measured_at, state.returned_at)
+    regions = state.regions if after is before else {**state.regions, result.region: after}
+    state = replace(state, at=at, regions=regions, round=_answered(state.round, result))
+    state, asked = _ask(policy, state, after, fact)
     state, effects = _judge(policy, state, careful=False)
     return state, (*asked, *effects)
 
@@ -230,18 +232,13 @@ def _answered(out: Round | None, result: Result) -> Round | None:
 
 
 def _ask(
-    policy: Policy, state: State, before: votes.Region, after: votes.Region, result: Result
+    policy: Policy, state: State, region: votes.Region, fact: ResultSeen
 ) -> tuple[State, tuple[Effect, ...]]:
     """A region's first bad scheduled result asks all regions, unless a round is out or was just judged."""
-    first_bad = result.kind is Kind.SCHEDULED and before.vote.bad == 0 and after.vote.bad > 0
-    could_open = not state.critical
-    if (
-        policy.confirm is None
-        or not first_bad
-        or not could_open
-        or state.round
-        or state.at < state.next_round_at
-    ):
+    result = fact.result
+    if policy.confirm is None or state.critical or state.round or state.at < state.next_round_at:
+        return state, ()
+    if result.kind is not Kind.SCHEDULED or not _begins_bad(region, fact):
         return state, ()
     until = state.at + policy.confirm.wait_s
     wanted = len(policy.regions) * policy.confirm.runs
@@ -249,6 +246,14 @@ def _ask(
     out = Round(result.run_id, until, wanted)
     order = ConfirmWanted(result.run_id, policy.regions, policy.confirm.runs, policy.confirm.spacing_s)
     return replace(state, round=out, next_round_at=until), (order,)
+
+
+def _begins_bad(region: votes.Region, fact: ResultSeen) -> bool:
+    """Whether the result just seen is the region's newest and the first of a bad streak."""
+    if region.vote.bad != 1 or not region.recent or fact.result.verdict in (Verdict.OK, Verdict.ERROR):
+        return False
+    newest = region.recent[-1]
+    return (newest.boot, newest.seq) == (fact.boot, fact.result.seq)
 
 
 def _judge(policy: Policy, state: State, *, careful: bool) -> tuple[State, tuple[Effect, ...]]:
@@ -311,18 +316,35 @@ def _changed(policy: Policy, state: State, fact: PolicyChanged) -> tuple[State, 
     if fact.measures_anew:
         return _anew(policy, state, fact.at), ()
     kept = {
-        slug: votes.refold(policy, region) for slug, region in state.regions.items() if slug in policy.regions
+        slug: votes.refold(policy, region, state.returned_at)
+        for slug, region in state.regions.items()
+        if slug in policy.regions
     }
-    return _judge(policy, replace(state, at=max(state.at, fact.at), regions=kept), careful=True)
+    # A round that is out is given up: what the new policy opens is opened here and now, as a draft.
+    state = replace(state, at=max(state.at, fact.at), regions=kept, round=None)
+    return _judge(policy, state, careful=True)
 
 
-def _returned(state: State, at: float) -> State:
-    """The clock may have gone back while nobody looked: what lies in the future is brought to now."""
-    regions = {
+def _returned(policy: Policy, state: State, at: float) -> State:
+    """The fresh votes stay fresh from now on; those that had gone stale before are forgotten.
+
+    The clock may have gone back while nobody looked: what lies in the future is brought to now.
+    """
+    kept = {
         slug: replace(region, vote=replace(region.vote, at=min(region.vote.at, at)))
         for slug, region in state.regions.items()
+        if region.vote.verdict is None or state.at < _fresh_until(policy, state, region.vote)
     }
-    return replace(state, at=at, returned_at=at, regions=regions)
+    wait_s = policy.confirm.wait_s if policy.confirm else 0.0
+    return replace(
+        state,
+        at=at,
+        returned_at=at,
+        regions=kept,
+        round=state.round if state.round and state.round.until <= at + wait_s else None,
+        next_round_at=min(state.next_round_at, at + wait_s),
+        held_until=at + policy.max_age_s if state.held_until > state.at else state.held_until,
+    )
 
 
 def _anew(policy: Policy, state: State, at: float) -> State:
@@ -332,10 +354,12 @@ def _anew(policy: Policy, state: State, at: float) -> State:
 
 
 def _suspended(state: State, fact: Suspended) -> tuple[State, tuple[Effect, ...]]:
-    at = max(state.at, fact.at)
-    state, number = replace(state, at=at, suspended=True, round=None), state.episodes
-    if state.severity is None:
+    at, number, severity = max(state.at, fact.at), state.episodes, state.severity
+    if fact.removed:
+        # Should it come back, nothing of before may open an episode: only the count of episodes goes on.
+        gone = State(since=at, at=at, episodes=number, suspended=True)
+        return gone, () if severity is None else (EpisodeClosed(at, number, "removed"),)
+    state = replace(state, at=at, suspended=True, round=None)
+    if severity is None or state.frozen:
         return state, ()
-    if not fact.removed:
-        return replace(state, frozen=True), (EpisodeFrozen(at, number),)
-    return replace(state, severity=None), (EpisodeClosed(at, number, "removed"),)
+    return replace(state, frozen=True), (EpisodeFrozen(at, number),)

@@ -82,19 +82,26 @@ def propose(
     """What to do about `step`, given the episode's `actions`, oldest first. Proposing the same twice changes nothing."""
     if step == "resolve":
         return _resolve(actions, policy, severity, careful)
+    over = _no_longer_over(actions)
     opens = [action for action in actions if action.step == "open"]
-    opened = opens[-1] if opens else None
-    if opened is not None and opened.status is Status.PENDING:
-        return (Revise(opened.id, severity),) if opened.severity != severity else ()
-    if opened is not None and opened.status in PUBLISHED:
-        return _update(actions, policy, severity, careful) if step == "update" else ()
-    if (
-        opened is not None
-        and opened.status is Status.REJECTED
-        and BADNESS[severity] <= BADNESS[opened.severity]
-    ):
-        return ()  # a person said no; only something worse is asked again
-    return _new(policy, "open", severity, careful) if opened is not None or step == "open" else ()
+    if any(action.status in PUBLISHED for action in opens):
+        return over + (_update(actions, policy, severity, careful) if step == "update" else ())
+    refused = max((BADNESS[a.severity] for a in opens if a.status is Status.REJECTED), default=0)
+    pending = next((action for action in opens if action.status is Status.PENDING), None)
+    if BADNESS[severity] <= refused:  # a person said no; only something worse is asked again
+        return () if pending is None else (Withdraw(pending.id, "back to what was rejected"),)
+    if pending is not None:
+        return (Revise(pending.id, severity),) if pending.severity != severity else ()
+    return _new(policy, "open", severity, careful) if opens or step == "open" else ()
+
+
+def _no_longer_over(actions: Sequence[Action]) -> tuple[Command, ...]:
+    """Take back a resolve that was drafted when the beat was paused, and that nobody has approved."""
+    return tuple(
+        Withdraw(action.id, "it is not over")
+        for action in actions
+        if action.step == "resolve" and action.status is Status.PENDING
+    )
 
 
 def withdraw_pending(actions: Sequence[Action], why: str) -> tuple[Withdraw, ...]:
@@ -111,8 +118,10 @@ def is_owed_resolve(actions: Sequence[Action]) -> bool:
 def _update(
     actions: Sequence[Action], policy: IncidentPolicy, severity: Severity, careful: bool
 ) -> tuple[Command, ...]:
+    if not is_owed_resolve(actions):
+        return ()  # customers were told that it is over: this episode says no more
     pending = [action for action in actions if action.step == "update" and action.status is Status.PENDING]
-    said = [action for action in actions if action.status in PUBLISHED and action.step != "resolve"][-1]
+    said = [action for action in actions if action.status in PUBLISHED][-1]
     if pending:
         if said.severity == severity:
             return (Withdraw(pending[-1].id, "back to what customers were told"),)
@@ -126,10 +135,16 @@ def _resolve(
     withdrawn = withdraw_pending(
         [a for a in actions if a.step != "resolve"], "recovered before it was reviewed"
     )
-    waits = any(action.step == "resolve" and action.status is Status.PENDING for action in actions)
-    if not is_owed_resolve(actions) or waits:
+    if not is_owed_resolve(actions):
         return withdrawn
-    return (*withdrawn, *_new(policy, "resolve", severity, careful))
+    asked = _new(policy, "resolve", severity, careful)
+    waiting = [a for a in actions if a.step == "resolve" and a.status is Status.PENDING]
+    if not waiting:
+        return (*withdrawn, *asked)
+    if asked and mode_of(policy, "resolve", careful=careful) == "auto":
+        # Drafted when the beat was paused; now that it did recover, policy may say so by itself.
+        return (*withdrawn, Withdraw(waiting[-1].id, "approved by policy after recovery"), *asked)
+    return withdrawn
 
 
 def _new(policy: IncidentPolicy, step: Step, severity: Severity, careful: bool) -> tuple[Command, ...]:

@@ -41,9 +41,13 @@ class Region(Struct, frozen=True, array_like=True):
     full: bool = False  # whether results have left the window into `base`
 
 
-def step(policy: Policy, vote: Vote, seen: Seen) -> Vote:
-    """Fold one result into a vote. `error` and `manual` never get here (see `see`)."""
-    if vote.verdict is not None and seen.at - vote.at > policy.max_age_s:
+def step(policy: Policy, vote: Vote, seen: Seen, returned_at: float = 0.0) -> Vote:
+    """Fold one result into a vote. `error` and `manual` never get here (see `see`).
+
+    `returned_at`: nobody looked until then, so that the vote did not age before it.
+    """
+    since = max(vote.at, returned_at) if returned_at <= seen.at else vote.at
+    if seen.at - since > policy.max_age_s:
         vote = Vote()  # it had gone stale: no vote, nothing to smooth against
     scheduled = seen.kind is not Kind.CONFIRM
     at = max(vote.at, seen.at)
@@ -74,12 +78,14 @@ def _verdict(policy: Policy, vote: Vote, seen: Seen) -> Verdict | None:
     return now
 
 
-def see(policy: Policy, region: Region, result: Result, boot: str, at: float) -> Region:
+def see(
+    policy: Policy, region: Region, result: Result, boot: str, at: float, returned_at: float = 0.0
+) -> Region:
     """`region` after one result of it, wherever in time it belongs.
 
-    `at` is the result's own time moved into server time. Errors and manual runs change nothing.
+    `at` is the result's own time moved into server time. Errors, manual and dropped runs change nothing.
     """
-    if result.verdict is Verdict.ERROR or result.kind is Kind.MANUAL:
+    if result.verdict is Verdict.ERROR or result.kind is Kind.MANUAL or not result.stored:
         return region
     seen = Seen(result.verdict, result.kind, at, boot, result.seq)
     recent = region.recent
@@ -87,23 +93,23 @@ def see(policy: Policy, region: Region, result: Result, boot: str, at: float) ->
     while place and _after(recent[place - 1], seen):
         place -= 1
     if place == len(recent):
-        vote = step(policy, region.vote, seen)
+        vote = step(policy, region.vote, seen, returned_at)
         if len(recent) < policy.window:
             return Region(region.base, (*recent, seen), vote, region.full)
-        return Region(step(policy, region.base, recent[0]), (*recent[1:], seen), vote, True)
+        return Region(step(policy, region.base, recent[0], returned_at), (*recent[1:], seen), vote, True)
     if place == 0 and region.full:
         return region  # older than all that is kept: history only
-    return refold(policy, replace(region, recent=(*recent[:place], seen, *recent[place:])))
+    return refold(policy, replace(region, recent=(*recent[:place], seen, *recent[place:])), returned_at)
 
 
-def refold(policy: Policy, region: Region) -> Region:
+def refold(policy: Policy, region: Region, returned_at: float = 0.0) -> Region:
     """The vote folded again over the kept results: after a late one, or under another policy."""
     base, recent, full = region.base, region.recent, region.full
     while len(recent) > policy.window:
-        base, recent, full = step(policy, base, recent[0]), recent[1:], True
+        base, recent, full = step(policy, base, recent[0], returned_at), recent[1:], True
     vote = base
     for seen in recent:
-        vote = step(policy, vote, seen)
+        vote = step(policy, vote, seen, returned_at)
     return Region(base, recent, vote, full)
 
 

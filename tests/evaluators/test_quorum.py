@@ -1,0 +1,585 @@
+"""From results to stages and episodes, as pictures. Votes alone are in test_vote.py, laws over everything in test_quorum_laws.py.
+
+A picture has one row per region (a/b/c), one column per interval of 60 s, and what came of each column:
+
+    in   . ok   w warning   x critical   e error   m a manual critical run   blank: no result
+    out  o w x ? the stage   O an episode opened   C it closed (its stage is ok then)
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from evaluators.model import Kind, Result, Stage, Timings, Verdict
+from evaluators.policy import Policy, compile_policy
+from evaluators.quorum import (
+    ConfirmWanted,
+    Continued,
+    Effect,
+    EpisodeClosed,
+    EpisodeFrozen,
+    EpisodeOpened,
+    Fact,
+    PolicyChanged,
+    ResultSeen,
+    Returned,
+    State,
+    StepProposed,
+    Suspended,
+    Tick,
+    Transitioned,
+    decide,
+    fresh_votes,
+    next_deadline,
+)
+from rules.beat import BEAT
+
+VERDICTS = {
+    ".": Verdict.OK,
+    "w": Verdict.WARNING,
+    "x": Verdict.CRITICAL,
+    "e": Verdict.ERROR,
+    "m": Verdict.CRITICAL,
+}
+SAID = {Stage.OK: "o", Stage.WARNING: "w", Stage.CRITICAL: "x", Stage.UNKNOWN: "?"}
+INTERVAL_S = 60.0
+AGE_S = 2 * INTERVAL_S + 20.5  # auto: twice the interval and the run deadline
+OFF: dict[str, Any] = {"confirm": "off"}
+
+
+def policy(quorum: dict[str, Any], regions: int = 3) -> Policy:
+    beat = BEAT.validate_python({"slug": "b", "type": "tcp", "host": "h", "port": 1, "quorum": quorum})
+    return compile_policy(beat, "abcdefg"[:regions])
+
+
+class Scene:
+    """A beat's state, fed as the engine feeds it: the ticks before each fact first."""
+
+    def __init__(self, quorum: dict[str, Any], regions: int = 3) -> None:
+        self.policy, self.state = policy(quorum, regions), State()
+        self.effects: list[Effect] = []
+        self._seq = 0
+
+    def fold(self, fact: Fact) -> list[Effect]:
+        """The effects of one fact, and of the ticks before it."""
+        made: list[Effect] = []
+        while (
+            not isinstance(fact, Returned)
+            and (due := next_deadline(self.policy, self.state)) is not None
+            and due <= fact.at
+        ):
+            made += self._decide(Tick(due))
+        made += self._decide(fact)
+        self.effects += made
+        return made
+
+    def _decide(self, fact: Fact) -> Iterable[Effect]:
+        self.state, effects = decide(self.policy, self.state, fact)
+        return effects
+
+    def see(
+        self,
+        region: str,
+        letter: str,
+        at: float,
+        *,
+        request: str | None = None,
+        n: int = 0,
+        dropped: bool = False,
+    ) -> list[Effect]:
+        """One result; a confirm run where it answers a `request`."""
+        self._seq += 1
+        kind = Kind.MANUAL if letter == "m" else Kind.CONFIRM if request else Kind.SCHEDULED
+        seen = Result(
+            f"run{self._seq}",
+            "b",
+            region,
+            kind,
+            VERDICTS[letter],
+            at,
+            at,
+            self._seq,
+            1,
+            Timings(),
+            request=request,
+            n=n,
+            stored=not dropped,
+        )
+        return self.fold(ResultSeen(at, seen, "boot", at))
+
+    def all(self, letters: str, at: float) -> list[Effect]:
+        """One result per region, at once."""
+        return [
+            effect
+            for region, letter in zip(self.policy.regions, letters, strict=True)
+            for effect in self.see(region, letter, at)
+        ]
+
+    @property
+    def votes(self) -> str:
+        """What every region says, `-` where it says nothing fresh."""
+        fresh = fresh_votes(self.policy, self.state, self.state.at)
+        return "".join(
+            SAID[Stage(fresh[region])] if region in fresh else "-" for region in self.policy.regions
+        )
+
+
+def of(kind: type[Any], effects: Iterable[Effect]) -> list[Any]:
+    return [effect for effect in effects if isinstance(effect, kind)]
+
+
+def shown(scene: Scene, effects: list[Effect]) -> str:
+    if of(EpisodeOpened, effects):
+        return "O"
+    return "C" if of(EpisodeClosed, effects) else SAID[scene.state.stage]
+
+
+def played(quorum: dict[str, Any], picture: str) -> str:
+    rows = picture.split("/")
+    scene, out = Scene(quorum, len(rows)), ""
+    for column in range(len(rows[0])):
+        effects: list[Effect] = []
+        for row, region in zip(rows, scene.policy.regions, strict=True):
+            if row[column] != " ":
+                at = INTERVAL_S * (column + scene.policy.regions.index(region) / len(rows))
+                effects += scene.see(region, row[column], at)
+        effects += scene.fold(Tick(INTERVAL_S * (column + 1) - 0.001))
+        out += shown(scene, effects)
+    return out
+
+
+PICTURES: list[tuple[dict[str, Any], str, str, str]] = [
+    ({}, "...../...../.....", "ooooo", "all well"),
+    ({}, "..xxxx/....../......", "oooooo", "one region of three is no majority"),
+    ({}, "..xxxx/..xxxx/......", "oooOxx", "two of three open when both have seen it twice"),
+    ({}, "..xx../..xx../......", "oooOxC", "the episode closes when the majority is ok again"),
+    ({}, "..xx.x../..xx..../........", "oooOxCoo", "a relapse of one region reopens nothing"),
+    ({}, "..ww../..ww../......", "oooOwC", "warnings open an episode as warning"),
+    ({}, "..wwxx/..wwxx/......", "oooOwx", "it becomes critical without a second episode"),
+    ({}, "..xxww/..xxww/......", "oooOxw", "and a warning without closing"),
+    ({}, "..ww/..xx/....", "oooO", "a critical vote also counts for warning"),
+    ({}, "xx/xx/xx", "?O", "a beat that was never ok opens with the second result"),
+    ({}, "x./x./x.", "?o", "and is ok at once when the second is"),
+    ({}, "./ / ", "?", "one voter of three is not enough to say anything"),
+    ({}, "./ /.", "o", "two are"),
+    ({}, "..eeeeee/..eeeeee/..eeeeee", "ooo?????", "errors do not refresh votes: no data is unknown"),
+    ({}, "..mmmm/..mmmm/..mmmm", "ooo???", "manual runs neither vote nor refresh"),
+    ({}, "..xx      /..xx      /....      ", "oooOx?????", "unknown does not end an episode"),
+    ({}, "..xx    ../..xx    ../....    ..", "oooOx???Co", "a recovery after a gap is told as one"),
+    (
+        {"on_insufficient": "hold"},
+        "..      /..      /..      ",
+        "oooooooo",
+        "held: too few voters change nothing",
+    ),
+    (
+        {"on_insufficient": "hold"},
+        "..xx    /..xx    /....    ",
+        "oooOxxxx",
+        "held: not an open episode either",
+    ),
+    ({"critical": "any"}, "..xx/..../....", "oooO", "any: one region opens"),
+    ({"critical": "any", "warning": "any"}, "..xx../..xxxx/......", "oooOxx", "any: all must be ok to close"),
+    ({"critical": "all"}, "..xxx/..xxx/.....", "oooOw", "all: two of three are a majority's warning"),
+    ({"critical": "all", "warning": "all"}, "..xxxx/..xxxx/...xxx", "ooooOx", "all: every region is needed"),
+    ({"critical": "all", "warning": "all"}, "..xx../..xxxx/..xxxx", "oooOxC", "all: one ok region ends it"),
+    ({"critical": 3, "warning": 3}, "..xx/..xx/..xx/..../....", "oooO", "a count of three of five"),
+    ({"critical": "60%", "warning": "60%"}, "..xx/..xx/..xx/..../....", "oooO", "60 % of five are three"),
+    ({"critical": "60%", "warning": "60%"}, "..xx/..xx/..../..../....", "oooo", "60 % of five are not two"),
+    ({"consecutive": {"open": 1, "close": 1}}, ".x./.x./...", "oOC", "one and one follow every result"),
+    ({"consecutive": {"open": 3, "close": 3}}, ".xxx.../.xxx.../.......", "oooOxxC", "three and three"),
+    (
+        {"critical": {"open": 2, "close": 3}, "warning": {"open": 2, "close": 3}},
+        "..xx..../..xxxxxx/........",
+        "oooOxxxx",
+        "a larger close holds between the two",
+    ),
+    (
+        {"critical": {"open": 2, "close": 3}, "warning": {"open": 2, "close": 3}},
+        "..xx..../..xxxx../........",
+        "oooOxxxC",
+        "until as many say so",
+    ),
+    (
+        {"critical": {"open": 2, "close": 3}, "warning": {"open": 2, "close": 3}},
+        "..xx..../......../........",
+        "oooooooo",
+        "and what holds never opened by itself",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("quorum", "picture", "said"),
+    [pytest.param(OFF | quorum, picture, said, id=title) for quorum, picture, said, title in PICTURES],
+)
+def test_stages_follow_the_votes(quorum: dict[str, Any], picture: str, said: str) -> None:
+    assert played(quorum, picture) == said
+
+
+# ---- confirmation rounds
+
+
+def well(quorum: dict[str, Any] | None = None, regions: int = 3) -> Scene:
+    """A beat that is ok everywhere at 0 s."""
+    scene = Scene(quorum or {}, regions)
+    scene.all("." * regions, 0.0)
+    assert scene.state.stage is Stage.OK
+    return scene
+
+
+def asked(effects: Iterable[Effect]) -> ConfirmWanted:
+    (wanted,) = of(ConfirmWanted, effects)
+    assert isinstance(wanted, ConfirmWanted)
+    return wanted
+
+
+def answer(scene: Scene, wanted: ConfirmWanted, letters: dict[str, str], at: float) -> list[Effect]:
+    """The answers of some regions, one letter per run."""
+    return [
+        effect
+        for region, answers in letters.items()
+        for n, letter in enumerate(answers)
+        for effect in scene.see(region, letter, at, request=wanted.request, n=n)
+    ]
+
+
+def test_a_first_bad_result_asks_every_region_the_origin_included() -> None:
+    wanted = asked(well().see("b", "x", 60.0))
+    assert (wanted.regions, wanted.runs, wanted.spacing_s) == (("a", "b", "c"), 2, 1.0)
+
+
+def test_a_round_is_named_by_the_run_that_began_it() -> None:
+    scene = well()
+    assert asked(scene.see("b", "x", 60.0)).request == f"run{scene._seq}"
+
+
+def test_an_outage_opens_as_soon_as_all_answers_are_in() -> None:
+    scene = well()
+    wanted = asked(scene.see("a", "x", 60.0))
+    assert not of(EpisodeOpened, answer(scene, wanted, {"a": "xx", "b": "xx", "c": "x"}, 61.0))
+    (last,) = of(EpisodeOpened, scene.see("c", "x", 61.4, request=wanted.request, n=1))
+    assert (last.at, last.severity) == (61.4, "critical")
+
+
+def test_missing_answers_are_waited_for_and_no_longer() -> None:
+    scene = well()
+    answer(scene, asked(scene.see("a", "x", 60.0)), {"a": "xx", "b": "xx"}, 61.0)
+    assert scene.fold(Tick(64.9)) == []
+    assert [effect.at for effect in of(EpisodeOpened, scene.fold(Tick(70.0)))] == [65.0]
+
+
+def test_a_dropped_run_is_an_answer() -> None:
+    scene = well()
+    wanted = asked(scene.see("a", "x", 60.0))
+    answer(scene, wanted, {"a": "xx", "b": "xx"}, 61.0)
+    scene.see("c", "e", 61.0, request=wanted.request, n=0, dropped=True)
+    assert of(EpisodeOpened, scene.see("c", "e", 61.0, request=wanted.request, n=1, dropped=True))
+    assert scene.votes == "xxo"
+
+
+def test_an_answer_that_comes_twice_counts_once() -> None:
+    scene = well()
+    wanted = asked(scene.see("a", "x", 60.0))
+    answer(scene, wanted, {"a": "xx", "b": "xx"}, 61.0)
+    for _ in range(3):
+        assert not of(EpisodeOpened, scene.see("c", "x", 61.0, request=wanted.request, n=0))
+
+
+def test_an_answer_to_an_older_round_is_no_answer() -> None:
+    scene = well()
+    wanted = asked(scene.see("a", "x", 60.0))
+    answer(scene, wanted, {"a": "xx", "b": "xx"}, 61.0)
+    scene.see("c", "x", 61.0, request="another", n=0)
+    assert not of(EpisodeOpened, scene.see("c", "x", 61.0, request="another", n=1))
+
+
+def test_a_blip_that_nobody_confirms_changes_nothing() -> None:
+    scene = well()
+    answer(scene, asked(scene.see("a", "x", 60.0)), {"a": "..", "b": "..", "c": ".."}, 61.0)
+    assert (scene.votes, scene.state.round, scene.state.stage) == ("ooo", None, Stage.OK)
+
+
+def test_nothing_opens_while_a_round_is_out_whoever_says_so() -> None:
+    scene = well({"consecutive": {"open": 1}})
+    scene.see("a", "x", 60.0)
+    assert scene.all("xxx", 61.0) == []
+    assert scene.votes == "xxx"
+    assert of(EpisodeOpened, scene.fold(Tick(65.0)))
+
+
+def test_an_episode_may_close_while_a_round_is_out() -> None:
+    scene = well({"critical": "all"})
+    scene.all("ww.", 60.0)
+    scene.all("ww.", 120.0)
+    assert scene.state.stage is Stage.WARNING
+    scene.all("..x", 180.0)
+    assert scene.state.round is not None
+    assert of(EpisodeClosed, scene.see("a", ".", 182.0) + scene.see("b", ".", 182.0))
+
+
+def test_a_first_bad_result_while_a_round_is_out_joins_it() -> None:
+    scene = well()
+    asked(scene.see("a", "x", 60.0))
+    assert scene.see("b", "x", 61.0) == []
+
+
+def test_no_round_begins_before_the_wait_of_the_last_has_passed() -> None:
+    scene = well()
+    answer(scene, asked(scene.see("a", "x", 60.0)), {"a": "..", "b": "..", "c": ".."}, 61.0)
+    assert scene.state.round is None
+    assert scene.see("b", "x", 64.9) == []
+    assert asked(scene.see("c", "x", 65.0)).regions == ("a", "b", "c")
+
+
+def test_a_second_bad_result_in_a_row_asks_nobody() -> None:
+    scene = well()
+    answer(scene, asked(scene.see("a", "x", 60.0)), {"a": "xx", "b": "..", "c": ".."}, 61.0)
+    assert of(ConfirmWanted, scene.see("a", "x", 120.0)) == []
+
+
+def test_a_bad_confirm_run_begins_no_round() -> None:
+    assert of(ConfirmWanted, well().see("b", "x", 60.0, request="old")) == []
+
+
+def test_a_manual_run_and_an_error_ask_nobody() -> None:
+    scene = well()
+    assert scene.see("a", "m", 60.0) + scene.see("a", "e", 61.0) == []
+
+
+def test_a_late_bad_result_that_was_followed_by_ok_asks_nobody() -> None:
+    scene = Scene({})
+    old = Result("late", "b", "a", Kind.SCHEDULED, Verdict.CRITICAL, 0.0, 0.0, 0, 1, Timings())
+    scene.see("a", ".", 60.0)
+    assert scene.fold(ResultSeen(61.0, old, "boot", 0.0)) == []
+
+
+def test_nobody_is_asked_while_it_is_critical() -> None:
+    scene = outage()
+    scene.see("c", ".", 100.0)
+    assert of(ConfirmWanted, scene.see("c", "x", 160.0)) == []
+
+
+def test_confirm_off_asks_nobody() -> None:
+    assert well(OFF).see("a", "x", 60.0) == []
+
+
+# ---- silence
+
+
+def outage(quorum: dict[str, Any] | None = None) -> Scene:
+    """A beat with an open critical episode: all regions critical at 62 s."""
+    scene = well(quorum)
+    scene.all("xxx", 60.0)
+    scene.all("xxx", 62.0)
+    scene.fold(Tick(66.0))
+    assert scene.state.severity == "critical"
+    return scene
+
+
+def test_silence_is_unknown_at_the_very_second() -> None:
+    scene = well()
+    (gone,) = of(Transitioned, scene.fold(Tick(1000.0)))
+    assert (gone.at, gone.was, gone.stage) == (AGE_S, Stage.OK, Stage.UNKNOWN)
+
+
+def test_unknown_neither_opens_nor_ends_an_episode() -> None:
+    scene = outage()
+    told = scene.fold(Tick(1000.0))
+    assert [effect.stage for effect in of(Transitioned, told)] == [Stage.UNKNOWN]
+    assert len(told) == 1
+    assert scene.state.severity == "critical"
+
+
+def test_the_same_episode_goes_on_after_unknown() -> None:
+    scene = outage()
+    scene.fold(Tick(1000.0))
+    scene.all("xxx", 1000.0)
+    scene.all("xxx", 1060.0)
+    assert (scene.state.stage, scene.state.episodes) == (Stage.CRITICAL, 1)
+
+
+def test_the_first_stage_is_told_as_first() -> None:
+    first, second = of(Transitioned, [*outage(OFF).effects])
+    assert (first.first, first.was, second.first) == (True, Stage.UNKNOWN, False)
+
+
+def test_votes_do_not_age_while_nobody_looks() -> None:
+    scene = well()
+    assert scene.fold(Returned(5000.0)) == []
+    assert scene.fold(Tick(5000.0 + AGE_S - 0.1)) == []
+    assert [effect.at for effect in of(Transitioned, scene.fold(Tick(6000.0)))] == [5000.0 + AGE_S]
+
+
+def test_one_ok_result_after_a_return_does_not_end_an_outage() -> None:
+    scene = outage()
+    scene.fold(Returned(5000.0))
+    assert scene.all("...", 5001.0) == []
+    assert of(EpisodeClosed, scene.all("...", 5061.0))
+
+
+def test_what_had_gone_stale_before_stays_so_after_a_return() -> None:
+    scene = well()
+    scene.fold(Tick(1000.0))
+    scene.fold(Returned(5000.0))
+    scene.fold(Tick(5001.0))
+    assert (scene.votes, scene.state.stage) == ("---", Stage.UNKNOWN)
+
+
+def test_a_clock_that_went_back_blocks_nothing() -> None:
+    scene = well()
+    scene.see("a", "x", 9000.0 - AGE_S)
+    scene.state = State(
+        at=9000.0, stage=Stage.OK, regions=scene.state.regions, round=scene.state.round, next_round_at=9005.0
+    )
+    scene.fold(Returned(100.0))
+    assert scene.state.at == 100.0
+    scene.all("xxx", 160.0)
+    scene.all("xxx", 220.0)
+    assert scene.state.stage is Stage.CRITICAL
+
+
+# ---- paused, removed, edited
+
+
+def test_pausing_freezes_the_episode_and_asks_for_no_deadline() -> None:
+    scene = outage()
+    (frozen,) = scene.fold(Suspended(100.0))
+    assert isinstance(frozen, EpisodeFrozen)
+    assert next_deadline(scene.policy, scene.state) is None
+
+
+def test_pausing_twice_freezes_once() -> None:
+    scene = outage()
+    scene.fold(Suspended(100.0))
+    assert scene.fold(Suspended(101.0)) == []
+
+
+def test_pausing_a_beat_that_is_well_says_nothing() -> None:
+    assert well().fold(Suspended(100.0)) == []
+
+
+def test_results_of_a_paused_beat_change_nothing() -> None:
+    scene = well()
+    scene.fold(Suspended(100.0))
+    assert scene.all("xxx", 101.0) + scene.all("xxx", 161.0) + scene.fold(Tick(9000.0)) == []
+
+
+def test_a_frozen_episode_that_is_still_bad_is_owed_its_draft_again() -> None:
+    scene = outage(OFF)
+    scene.fold(Suspended(100.0))
+    scene.fold(Continued(200.0))
+    scene.all("xxx", 201.0)
+    told = scene.all("xxx", 261.0)
+    assert [effect.step for effect in of(StepProposed, told)] == ["open"]
+    assert of(EpisodeOpened, told) == []
+
+
+def test_a_frozen_episode_that_is_well_recovers() -> None:
+    scene = outage()
+    scene.fold(Suspended(100.0))
+    scene.fold(Continued(200.0))
+    (closed,) = of(EpisodeClosed, scene.all("...", 201.0))
+    assert closed.cause == "recovered"
+
+
+def test_one_region_is_not_enough_to_judge_after_a_pause() -> None:
+    scene = outage()
+    scene.fold(Suspended(100.0))
+    scene.fold(Continued(200.0))
+    assert scene.see("a", ".", 201.0) == []
+    assert scene.state.stage is Stage.CRITICAL
+
+
+def test_removing_ends_the_episode_as_removed_never_recovered() -> None:
+    (closed,) = of(EpisodeClosed, outage().fold(Suspended(100.0, removed=True)))
+    assert (closed.cause, closed.number) == ("removed", 1)
+
+
+def test_removing_a_paused_beat_ends_its_frozen_episode() -> None:
+    scene = outage()
+    scene.fold(Suspended(100.0))
+    (closed,) = of(EpisodeClosed, scene.fold(Suspended(101.0, removed=True)))
+    assert closed.cause == "removed"
+
+
+def test_what_was_removed_opens_nothing_when_it_comes_back() -> None:
+    scene = outage()
+    scene.fold(Suspended(100.0, removed=True))
+    scene.fold(Continued(200.0))
+    scene.fold(Tick(201.0))
+    scene.all("x..", 202.0)
+    scene.all("x..", 262.0)
+    assert scene.state.stage is Stage.OK
+    assert scene.state.episodes == 1
+
+
+def test_measuring_something_else_holds_the_stage_until_enough_answered() -> None:
+    scene = outage()
+    assert scene.fold(PolicyChanged(100.0, measures_anew=True)) == []
+    assert (scene.votes, scene.see("a", ".", 101.0), scene.state.stage) == ("---", [], Stage.CRITICAL)
+    assert of(EpisodeClosed, scene.see("b", ".", 102.0))
+
+
+def test_measuring_something_else_holds_no_longer_than_a_vote_is_fresh() -> None:
+    scene = well()
+    scene.fold(PolicyChanged(100.0, measures_anew=True))
+    (gone,) = of(Transitioned, scene.fold(Tick(1000.0)))
+    assert (gone.at, gone.stage) == (100.0 + AGE_S, Stage.UNKNOWN)
+
+
+def test_another_policy_is_applied_to_the_stored_votes_and_what_it_opens_is_careful() -> None:
+    scene = well(OFF)
+    scene.all("x..", 60.0)
+    scene.all("x..", 62.0)
+    scene.policy = policy(OFF | {"critical": "any"})
+    told = scene.fold(PolicyChanged(63.0, measures_anew=False))
+    assert [effect.careful for effect in of(StepProposed, told)] == [True]
+    assert scene.state.stage is Stage.CRITICAL
+
+
+def test_what_results_open_is_not_careful() -> None:
+    assert [effect.careful for effect in of(StepProposed, outage().effects)] == [False]
+
+
+def test_what_another_policy_opens_is_careful_even_while_a_round_was_out() -> None:
+    scene = well()
+    answer(scene, asked(scene.see("a", "x", 60.0)), {"a": "x"}, 61.0)
+    scene.policy = policy({"critical": "any"})
+    told = scene.fold(PolicyChanged(61.5, measures_anew=False)) + scene.fold(Tick(70.0))
+    assert [effect.careful for effect in of(StepProposed, told)] == [True]
+
+
+def test_another_policy_may_close_an_episode_too() -> None:
+    scene = well(OFF | {"critical": "any"})
+    scene.all("x..", 60.0)
+    scene.all("x..", 62.0)
+    scene.policy = policy(OFF)
+    assert of(EpisodeClosed, scene.fold(PolicyChanged(63.0, measures_anew=False)))
+
+
+def test_a_region_that_was_taken_away_votes_no_more() -> None:
+    scene = well(OFF)
+    scene.policy = policy(OFF, regions=2)
+    scene.fold(PolicyChanged(10.0, measures_anew=False))
+    assert set(scene.state.regions) == {"a", "b"}
+    assert scene.see("c", "x", 60.0) + scene.see("c", "x", 120.0) == []
+    assert set(scene.state.regions) == {"a", "b"}
+
+
+def test_a_change_of_severity_is_an_update_of_the_same_episode() -> None:
+    scene = well(OFF)
+    scene.all("ww.", 60.0)
+    scene.all("ww.", 120.0)
+    scene.all("xx.", 180.0)
+    told = scene.all("xx.", 240.0)
+    assert [(effect.step, effect.severity) for effect in of(StepProposed, told)] == [("update", "critical")]
+    assert scene.state.episodes == 1
+
+
+def test_recovery_proposes_a_resolve() -> None:
+    scene = outage()
+    scene.all("...", 120.0)
+    told = scene.all("...", 180.0)
+    assert [effect.step for effect in of(StepProposed, told)] == ["resolve"]
