@@ -1,5 +1,7 @@
 """Beats as operators write them: what is measured, how it is judged, who is told."""
 
+import ipaddress
+import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -13,6 +15,7 @@ from rules.quorum import Quorum
 from rules.shape import Name, Rule, Slug, Tag, Text
 
 MIN_INTERVAL_S = 1.0
+_BRACKETED = re.compile(r"\[([0-9A-Fa-f:.%a-z]+)\](?::(\d{1,5}))?", re.ASCII)
 DNS_SUBJECTS = frozenset({"record", "rcode", "timing.dns", "timing.total"})
 TCP_SUBJECTS = frozenset({"timing.dns", "timing.connect", "timing.total"})
 HTTP_SUBJECTS = frozenset(
@@ -38,7 +41,11 @@ class ComponentImpact(Rule):
 
 def _impacts(value: object) -> object:
     if isinstance(value, list):
-        return {item: {} for item in value if isinstance(item, str)}
+        for item in value:
+            if not isinstance(item, str):
+                said = f"{item!r} is not a component; write its slug, or page/slug"
+                raise ValueError(said)  # noqa: TRY004  # pydantic reports no TypeError
+        return {item: {} for item in value}
     return value
 
 
@@ -144,13 +151,38 @@ class TcpBeat(_Beat):
         return self
 
 
+def parse_resolver(text: str | None) -> tuple[str, int] | None:
+    """(address, port) of `9.9.9.9`, `9.9.9.9:5353`, `2620:fe::fe` or `[2620:fe::fe]:53`. Raises `ValueError` for the rest."""
+    if text is None:
+        return None
+    address, port = text, "53"
+    if match := _BRACKETED.fullmatch(text):
+        address, port = match.group(1), match.group(2) or "53"
+    elif text.count(":") == 1:
+        address, _, port = text.partition(":")
+    try:
+        server = ipaddress.ip_address(address)
+    except ValueError:
+        server = None
+    if server is None or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(
+            f"{text!r} is not address or address:port of a name server, such as 9.9.9.9 or [2620:fe::fe]:53"
+        )
+    return address, int(port)
+
+
+def _resolver(text: str) -> str:
+    parse_resolver(text)
+    return text
+
+
 class DnsBeat(_Beat):
     """A DNS query; NOERROR with a record of the asked type is ok."""
 
     type: Literal["dns"]
     host: Host
     record: RecordType = "A"
-    resolver: Annotated[str, StringConstraints(max_length=260)] | None = Field(
+    resolver: Annotated[str, StringConstraints(max_length=260), AfterValidator(_resolver)] | None = Field(
         default=None, description="address or address:port of the server asked; the system's when not given."
     )
 

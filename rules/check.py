@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from rules.assertion import Assertion, compile_pattern
-from rules.beat import AnyBeat, DnsBeat, HttpBeat
+from rules.beat import AnyBeat, DnsBeat, HttpBeat, parse_resolver
 from rules.secret import expand
 from rules.selection import Select, compile_path
 
@@ -128,7 +128,7 @@ def compile_check(beat: AnyBeat, environment: Mapping[str, str]) -> Check:
             beat.verify,
             any(e.of in ("body", "json") for e in expectations),
         )
-    host = expand(beat.host, environment)
+    host = _ascii_host(expand(beat.host, environment))
     if isinstance(beat, DnsBeat):
         return DnsCheck(pace, expectations, host, beat.record, parse_resolver(beat.resolver))
     return TcpCheck(pace, expectations, host, beat.port)
@@ -163,14 +163,24 @@ def parse_target(url: str, base: Target | None = None) -> Target:
         raise ValueError("a URL must not carry credentials")
     if any(c <= " " or c == "\x7f" for c in url):
         raise ValueError(f"{url[:200]!r} has a space or control character in it")
-    host = parts.hostname
-    if not host.isascii():
-        host = host.encode("idna").decode()
+    if parts.port == 0:
+        raise ValueError("port 0 is no port")
+    host = _ascii_host(parts.hostname)
     port = parts.port or DEFAULT_PORTS[parts.scheme]
     literal = f"[{host}]" if ":" in host else host
     authority = literal if port == DEFAULT_PORTS[parts.scheme] else f"{literal}:{port}"
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme, host, port, authority, _ascii(path))
+
+
+def _ascii_host(host: str) -> str:
+    """`host` as it is looked up (IDNA). Raises `ValueError` for a name that has no such form."""
+    if host.isascii():
+        return host
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        raise ValueError(f"{host[:100]!r} is not a host name") from None
 
 
 def _ascii(path: str) -> str:
@@ -179,16 +189,3 @@ def _ascii(path: str) -> str:
 
 def _percent(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode())
-
-
-def parse_resolver(text: str | None) -> tuple[str, int] | None:
-    """(address, port) of `9.9.9.9`, `9.9.9.9:5353`, `2620:fe::fe` or `[2620:fe::fe]:53`."""
-    if text is None:
-        return None
-    if text.startswith("["):
-        address, _, port = text[1:].partition("]")
-        return address, int(port[1:]) if port else 53
-    if text.count(":") == 1:
-        address, _, port = text.partition(":")
-        return address, int(port)
-    return text, 53

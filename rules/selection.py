@@ -1,17 +1,23 @@
 """Selecting values from JSON: RFC 9535 JSONPath, bounded when it is written; definite paths become plain getters."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Final
 
-from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError
+from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathQuery
+from jsonpath_rfc9535.filter_expressions import Expression, FilterQuery, RootFilterQuery
+from jsonpath_rfc9535.segments import JSONPathRecursiveDescentSegment, JSONPathSegment
+from jsonpath_rfc9535.selectors import FilterSelector, IndexSelector, NameSelector
 
 MAX_PATH_LENGTH: Final = 1000
+MAX_DESCENTS: Final = 2
+MAX_SELECTED: Final = 100
 
 # A definite path names one value and needs no engine: $.a.b[0]['c']
-_DEFINITE = re.compile(r"""^\$(?:\.[A-Za-z_][A-Za-z0-9_]*|\[\d{1,9}\]|\['[^'\\]*'\]|\["[^"\\]*"\])*$""")
-_STEP = re.compile(r"""\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d{1,9})\]|\['([^'\\]*)'\]|\["([^"\\]*)"\]""")
+_STEPS = r"""\.([A-Za-z_][A-Za-z0-9_]*)|\[(0|[1-9][0-9]{0,8})\]|\['([^'\\\x00-\x1f]*)'\]|\["([^"\\\x00-\x1f]*)"\]"""
+_STEP = re.compile(_STEPS)
+_DEFINITE = re.compile(rf"\$(?:{_STEPS})*")
 
 Select = Callable[[Any], list[Any]]
 """All values a path names in a document, in order; an empty list where there is none."""
@@ -32,12 +38,15 @@ def compile_path(path: str) -> Select:
     """The compiled `path`. Raises `ValueError` saying where the path is wrong."""
     if len(path) > MAX_PATH_LENGTH:
         raise ValueError(f"the path has {len(path)} characters; {MAX_PATH_LENGTH} are allowed")
-    if _DEFINITE.match(path):
+    if _DEFINITE.fullmatch(path):
         return _getter(path)
     try:
         query = _Environment().compile(path)
+        _refuse_costly(query, path)
     except JSONPathError as wrong:
         raise ValueError(f"{path!r} is not a JSONPath (RFC 9535): {wrong}") from None
+    except RecursionError:
+        raise ValueError(f"the path is nested too deeply: {path[:60]!r}") from None
 
     def select(document: Any) -> list[Any]:
         try:
@@ -46,6 +55,47 @@ def compile_path(path: str) -> Select:
             return []  # too deep to walk: it selects nothing, and the assertion fails as missing
 
     return select
+
+
+def _refuse_costly(query: JSONPathQuery, path: str) -> None:
+    """Raises `ValueError` for a path that may visit the same value very often.
+
+    One `..` visits a value once per level above it, so two of them are bounded by size times depth. Several selectors
+    in one bracket multiply what follows. A query of the whole document inside a filter runs once per candidate.
+    """
+    descents, selectors = 0, 1
+    for segment, is_root in _segments(query, is_root=False):
+        descents += isinstance(segment, JSONPathRecursiveDescentSegment)
+        selectors *= len(segment.selectors)
+        if is_root and not all(isinstance(s, NameSelector | IndexSelector) for s in segment.selectors):
+            raise ValueError(
+                f"{path!r} searches the whole document inside a filter; use @ or a definite path"
+            )
+    if descents > MAX_DESCENTS:
+        raise ValueError(f"{path!r} has {descents} `..`; {MAX_DESCENTS} are allowed")
+    if selectors > MAX_SELECTED:
+        raise ValueError(f"{path!r} may select a value {selectors} times; {MAX_SELECTED} are allowed")
+
+
+def _segments(query: JSONPathQuery, *, is_root: bool) -> Iterator[tuple[JSONPathSegment, bool]]:
+    """Every segment of `query` and of the queries in its filters, and whether it is part of one that starts at `$` there."""
+    for segment in query.segments:
+        yield segment, is_root
+        for selector in segment.selectors:
+            if isinstance(selector, FilterSelector):
+                yield from _in_filter(selector.expression, is_root=is_root)
+
+
+def _in_filter(expression: Expression, *, is_root: bool) -> Iterator[tuple[JSONPathSegment, bool]]:
+    if isinstance(expression, FilterQuery):
+        yield from _segments(expression.query, is_root=is_root or isinstance(expression, RootFilterQuery))
+        return
+    for name in ("expression", "left", "right"):
+        inner = getattr(expression, name, None)
+        if isinstance(inner, Expression):
+            yield from _in_filter(inner, is_root=is_root)
+    for argument in getattr(expression, "args", ()):
+        yield from _in_filter(argument, is_root=is_root)
 
 
 def _getter(path: str) -> Select:
