@@ -333,7 +333,10 @@ class Listening:
         self._subscription: Subscription | None = None
 
     async def start(self, client: Client) -> None:
-        self._subscription = await client.subscribe(self._subject, cb=self._heard)
+        with contextlib.suppress(
+            nats.errors.ConnectionClosedError
+        ):  # the client after this one starts it again
+            self._subscription = await client.subscribe(self._subject, cb=self._heard)
 
     async def stop(self) -> None:
         """Hear nothing more."""

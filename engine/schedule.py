@@ -79,12 +79,6 @@ class Schedule(Generic[K]):
             self._turns[key] = turn
         self._spread(new, now_s)
 
-    def put_at(self, key: K, interval_s: float, fraction: float, not_before_s: float) -> None:
-        """Take up an entry that sleeps until `not_before_s` (monotonic), then goes on in its place."""
-        self.drop(key)
-        turn = self._turns[key] = Turn(key, interval_s, fraction, is_first=False)
-        self._push(turn, self._after(turn, max(not_before_s, self._clock.monotonic_s())))
-
     def drop(self, key: K) -> None:
         """Forget an entry."""
         if (turn := self._turns.pop(key, None)) is not None:

@@ -1,7 +1,7 @@
 """Starts what is due, so many at a time, and says how late: the loop around `engine.schedule`. Knows no check.
 
 At most `slots` runs are in progress. When all are, what is due waits its turn, the longest-due first. Runs out of
-schedule (`extra`) may take a fifth of the slots, at least one, on top of a full house: an outage that fills the slots
+schedule (`run_extra`) may take a fifth of the slots, at least one, on top of a full house: an outage that fills the slots
 with hanging targets is when they are wanted.
 """
 
@@ -85,7 +85,7 @@ class Scheduler(Generic[K]):
         """Entries were changed: look again when the next one is due."""
         self._wake.set()
 
-    def extra(self, run: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+    def run_extra(self, run: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         """Run something now, out of schedule. False, and counted, when those take their share of slots already."""
         if len(self._extra) >= max(1, self._slots // EXTRA_SHARE):
             self.refused += 1

@@ -194,13 +194,3 @@ def test_the_same_pace_again_keeps_the_turn() -> None:
     due_s = schedule.next_due_s()
     schedule.put([(0, 600.0, fraction_of(UUID(int=0)))])
     assert schedule.next_due_s() == due_s
-
-
-def test_a_sleeping_entry_goes_on_in_its_place() -> None:
-    clock = HandClock()
-    schedule: Schedule[int] = Schedule(clock)
-    schedule.put_at(1, 10.0, 0.25, clock.mono_s + 100.0)
-    due_s = schedule.next_due_s()
-    assert due_s is not None
-    assert 100.0 <= due_s - clock.mono_s <= 110.0
-    assert (due_s + clock.offset_s) % 10.0 == pytest.approx(2.5, abs=1e-3)

@@ -27,7 +27,7 @@ async def running(run_one: RunOne, count: int, *, slots: int = 1000) -> AsyncIte
 
 async def until(holds: Callable[[], bool], within_s: float = 5.0) -> None:
     async with asyncio.timeout(within_s):
-        while not holds():  # noqa: ASYNC110 - nothing there tells us
+        while not holds():
             await asyncio.sleep(0.005)
 
 
@@ -69,14 +69,14 @@ async def test_extra_runs_take_a_fifth_of_the_slots_even_in_a_full_house() -> No
 
     async with running(run_one, 20, slots=10) as scheduler:
         await until(lambda: scheduler.in_progress == 10)
-        assert [scheduler.extra(extra) for _ in range(3)] == [True, True, False]
+        assert [scheduler.run_extra(extra) for _ in range(3)] == [True, True, False]
         assert scheduler.refused == 1
 
 
 async def test_one_slot_still_has_room_for_one_extra_run() -> None:
     scheduler: Scheduler[int] = Scheduler(SystemClock(), lambda *_: asyncio.sleep(0), slots=1)
-    assert scheduler.extra(lambda: asyncio.sleep(0))
-    assert not scheduler.extra(lambda: asyncio.sleep(0))
+    assert scheduler.run_extra(lambda: asyncio.sleep(0))
+    assert not scheduler.run_extra(lambda: asyncio.sleep(0))
     await until(lambda: scheduler.in_progress == 0)
 
 

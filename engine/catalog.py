@@ -1,0 +1,218 @@
+"""A process's compiled view of the declared beats, kept fresh: told by PostgreSQL, and looked up in case it was not.
+
+It keeps only what `compile_beat` makes of a row, never the row. Without the database it goes on with what it has.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from engine.store.database import Connection, Pool, Row
+from engine.store.objects import CHANGED
+
+POLL_S: Final = 5.0
+OVERLAP_S: Final = 10.0  # rows may become visible this long after the time they carry
+SWEEP_S: Final = 60.0  # how often everything is compared, for transactions longer than OVERLAP_S
+QUERY_TIMEOUT_S: Final = 60.0
+_AT_ONCE: Final = 25  # rows compiled before others have a turn
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+# `paused_for_s` by the database's clock; a pause that is over is none.
+_BEATS: Final = (
+    "SELECT o.id, o.page_id, o.slug, o.spec, o.revision, o.removed_at IS NOT NULL AS removed, "
+    "extract(epoch FROM o.updated_at)::float8 AS updated_s, "
+    "CASE WHEN s.paused_until = 'infinity' THEN 'infinity'::float8 "
+    "ELSE extract(epoch FROM s.paused_until - clock_timestamp())::float8 END AS paused_for_s, "
+    "CASE WHEN s.paused_until = 'infinity' THEN 'infinity'::float8 "
+    "ELSE extract(epoch FROM s.paused_until)::float8 END AS paused_until_s "
+    "FROM objects o LEFT JOIN beat_states s ON s.beat_id = o.id WHERE o.kind = 'beat' AND "
+)
+_STAMPS: Final = (
+    "SELECT id, extract(epoch FROM updated_at)::float8 AS updated_s FROM objects "
+    "WHERE kind = 'beat' AND removed_at IS NULL"
+)
+_REGIONS: Final = "SELECT slug, spec FROM objects WHERE kind = 'region' AND removed_at IS NULL ORDER BY slug"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A living beat as it stands in the database. `paused_until_s`: epoch seconds, inf, or None when it is not paused."""
+
+    id: UUID
+    page_id: UUID | None
+    slug: str
+    spec: dict[str, Any]
+    revision: int
+    paused_until_s: float | None
+
+
+class Catalog(Generic[T]):
+    """All living beats, each as `compile_beat(declared, regions)` made it; regions are all there are, by slug.
+
+    `on_change(beat_id, entry)` is called with every entry that is new or changed, or whose pause is over, and with
+    None for one that is removed. `on_regions()` is called after `regions` has changed. A beat that `compile_beat` raises for keeps its
+    former entry; that is a bug, and logged.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        compile_beat: Callable[[Declared, tuple[str, ...]], T],
+        *,
+        on_change: Callable[[UUID, T | None], None] | None = None,
+        on_regions: Callable[[], None] | None = None,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self.entries: dict[UUID, T] = {}
+        self.regions: dict[str, tuple[tuple[str, int], ...]] = {}  # slug -> its reference targets
+        self.loaded = asyncio.Event()
+        self.trouble: str | None = None
+        self._pool, self._compile, self._poll_s = pool, compile_beat, poll_s
+        self._on_change, self._on_regions = on_change, on_regions
+        self._stamps: dict[UUID, float] = {}  # when each entry was last changed, by the database
+        self._pauses: dict[UUID, float] = {}  # when each pause that has an end is over, by the loop's clock
+        self._newest_s = float("-inf")
+        self._told = asyncio.Event()
+        self._regions_moved = False
+
+    async def run(self) -> None:
+        """Load everything, then follow what changes, until cancelled."""
+        swept_s = float("-inf")
+        while True:
+            try:
+                async with self._pool.acquire() as connection, self._listening(connection):
+                    while True:
+                        self._told.clear()
+                        async with asyncio.timeout(QUERY_TIMEOUT_S):
+                            if _now_s() - swept_s >= SWEEP_S:
+                                await self._sweep(connection)
+                                swept_s = _now_s()
+                            else:
+                                await self._follow(connection)
+                        self.trouble = None
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(self._wait_s()):
+                                await self._told.wait()
+            except _FAILURES as failure:
+                self._say(str(failure) or type(failure).__name__)
+                await asyncio.sleep(min(1.0, self._poll_s))
+
+    def _wait_s(self) -> float:
+        """Until the next look: `poll_s`, or the end of a pause if that is sooner."""
+        soonest_s = min(self._pauses.values(), default=float("inf")) - _now_s()
+        return min(self._poll_s, max(soonest_s, 0.0) + 0.01)
+
+    def _say(self, failure: str) -> None:
+        if self.trouble is None:
+            _log.warning("beats are not followed, those known are kept: %s", failure)
+        self.trouble = failure
+
+    @contextlib.asynccontextmanager
+    async def _listening(self, connection: Connection) -> AsyncIterator[None]:
+        def heard(*_: object) -> None:
+            self._told.set()
+
+        await connection.add_listener(CHANGED, heard)
+        connection.add_termination_listener(heard)
+        try:
+            yield
+        finally:
+            if not connection.is_closed():
+                connection.remove_termination_listener(heard)
+                with contextlib.suppress(*_FAILURES):
+                    await connection.remove_listener(CHANGED, heard)
+
+    async def _sweep(self, connection: Connection) -> None:
+        """Compare everything: the first load, and once in a while what `_follow` may have missed."""
+        await self._read_regions(connection)
+        living, changed = set[UUID](), list[UUID]()
+        async with connection.transaction(readonly=True):
+            async for row in connection.cursor(_STAMPS, prefetch=500):
+                living.add(row["id"])
+                if self._stamps.get(row["id"]) != row["updated_s"]:
+                    changed.append(row["id"])
+        for beat_id in [known for known in self._stamps if known not in living]:
+            self._remove(beat_id)
+        await self._take(connection, "o.id = ANY ($1) ORDER BY o.id", changed)
+        await self._regroup(connection)
+        self.loaded.set()
+
+    async def _follow(self, connection: Connection) -> None:
+        """What changed since the last look, and a little before it."""
+        await self._read_regions(connection)
+        await self._take(connection, "o.updated_at > to_timestamp($1)", self._newest_s - OVERLAP_S)
+        await self._regroup(connection)
+        if over := [beat_id for beat_id, end_s in self._pauses.items() if end_s <= _now_s()]:
+            await self._take(connection, "o.id = ANY ($1)", over, again=True)
+
+    async def _regroup(self, connection: Connection) -> None:
+        """A region came or went: beats that run in all of them are compiled anew."""
+        if self._regions_moved:
+            await self._take(connection, "o.removed_at IS NULL AND NOT o.spec ? 'regions'", again=True)
+            self._regions_moved = False
+
+    async def _take(
+        self, connection: Connection, which: str, *arguments: object, again: bool = False
+    ) -> None:
+        regions = tuple(self.regions)
+        async with connection.transaction(readonly=True):
+            async for row in connection.cursor(_BEATS + which, *arguments, prefetch=_AT_ONCE):
+                if again or self._stamps.get(row["id"]) != row["updated_s"]:
+                    self._apply(row, regions)
+
+    def _apply(self, row: Row, regions: tuple[str, ...]) -> None:
+        beat_id: UUID = row["id"]
+        self._newest_s = max(self._newest_s, row["updated_s"])
+        if row["removed"]:
+            self._remove(beat_id)
+            return
+        self._stamps[beat_id] = row["updated_s"]
+        paused_for_s = row["paused_for_s"] or 0.0
+        self._pauses.pop(beat_id, None)
+        if 0 < paused_for_s < float("inf"):
+            self._pauses[beat_id] = _now_s() + paused_for_s
+        until_s = row["paused_until_s"] if paused_for_s > 0 else None
+        declared = Declared(beat_id, row["page_id"], row["slug"], row["spec"], row["revision"], until_s)
+        try:
+            entry = self._compile(declared, regions)
+        except Exception:
+            _log.exception("the beat %s, revision %d, cannot be compiled", row["slug"], row["revision"])
+            return
+        self.entries[beat_id] = entry
+        if self._on_change is not None:
+            self._on_change(beat_id, entry)
+
+    def _remove(self, beat_id: UUID) -> None:
+        self._stamps.pop(beat_id, None)
+        self._pauses.pop(beat_id, None)
+        if self.entries.pop(beat_id, None) is not None and self._on_change is not None:
+            self._on_change(beat_id, None)
+
+    async def _read_regions(self, connection: Connection) -> None:
+        rows = await connection.fetch(_REGIONS)
+        regions = {row["slug"]: references(row["spec"].get("reference", ())) for row in rows}
+        if regions == self.regions:
+            return
+        self._regions_moved |= self.loaded.is_set() and regions.keys() != self.regions.keys()
+        self.regions = regions
+        if self._on_regions is not None:
+            self._on_regions()
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def references(targets: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """(host, port) of each `host:port` or `[address]:port`, which the rule has judged."""
+    parted = (target.rpartition(":") for target in targets)
+    return tuple((host.strip("[]"), int(port)) for host, _, port in parted)
