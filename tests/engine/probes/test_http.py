@@ -379,3 +379,11 @@ def test_phases_are_measured_and_do_not_overlap(play: Play) -> None:
     phases = [times.dns, times.connect, times.ttfb, times.transfer]
     assert times.tls is None
     assert 0 < sum(phase for phase in phases if phase is not None) <= (times.total or 0)
+
+
+def test_where_there_is_no_epoll_the_loops_own_readers_do(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("select.epoll")
+    outcome = play(plain(b"x" * 300_000), url=URL, method="POST", body="x" * 200_000, assertions=[BODY_HAS_X])
+    assert outcome.verdict is Verdict.OK
