@@ -7,7 +7,19 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems
+from api import (
+    beats,
+    channels,
+    events,
+    health,
+    objects,
+    openapi,
+    people,
+    problems,
+    reviews,
+    session,
+    tools,
+)
 from api.context import Services
 from api.limits import WINDOW_S, Limiter
 from engine.store.ids import new_id
@@ -16,7 +28,18 @@ MAX_BODY_BYTES = 1_000_000
 VERSION = "1"
 
 # One line per router; each module makes its `router` with `api.auth.Router`.
-ROUTERS: tuple[APIRouter, ...] = ()
+ROUTERS: tuple[APIRouter, ...] = (
+    *objects.ROUTERS,
+    beats.router,
+    channels.router,
+    reviews.router,
+    session.router,
+    people.router,
+    tools.router,
+    events.router,
+    health.router,
+    openapi.router,
+)
 
 # How browsers are shown problems outside /api; the console puts its own page here.
 HTML_PROBLEM: problems.HtmlProblem | None = None
@@ -46,6 +69,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.limiter = Limiter(WINDOW_S)
     app.state.logins = Limiter(300.0)
+    app.state.hub = events.Hub()
     problems.install(app, HTML_PROBLEM)
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
@@ -64,6 +88,12 @@ class Frame:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+            scope = scope | {
+                "path": "/",
+                "raw_path": b"/",
+                "query_string": b"",
+            }  # PostgreSQL knows no NUL: 404
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode(
             "latin-1"
         )

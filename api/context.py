@@ -1,6 +1,7 @@
 """What the ways in are handed by upbeat/: the pool, the bus and callables. It builds none of them."""
 
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,17 @@ class Health:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """What the demo tells a newcomer at this moment: the console shows it on top."""
+
+    step: str
+    title: str
+    text: str
+    link: str | None = None
+    link_label: str | None = None
+
+
 @dataclass(slots=True)
 class Services:
     """Everything a route may use. `settings` may be replaced while serving (SIGHUP)."""
@@ -46,6 +58,8 @@ class Services:
     check_now: Callable[[AnyBeat], Awaitable[dict[str, Any]]]
     health: Callable[[str | None, bool], Awaitable[Health]]
     metrics_text: Callable[[], Awaitable[str]]
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    guide: Callable[[], Guide | None] = lambda: None
 
 
 def services_of(connection: HTTPConnection) -> Services:

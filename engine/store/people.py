@@ -360,28 +360,37 @@ async def tokens(
     connection: Connection,
     *,
     pages: Sequence[UUID] | None = None,
+    created_by: str | None = None,
     after: UUID | None = None,
     limit: int = 100,
 ) -> list[Row]:
-    """Tokens of these pages (None: all), oldest first."""
+    """Tokens of these pages, or of this maker (None: all), oldest first."""
     return await connection.fetch(
         "SELECT t.*, p.slug AS page FROM tokens t LEFT JOIN objects p ON p.id = t.page_id "
-        "WHERE ($1::uuid[] IS NULL OR t.page_id = ANY ($1)) AND ($2::uuid IS NULL OR t.id > $2) ORDER BY t.id LIMIT $3",
+        "WHERE ($1::uuid[] IS NULL OR t.page_id = ANY ($1)) AND ($2::uuid IS NULL OR t.id > $2) "
+        "AND ($4::text IS NULL OR t.created_by = $4) ORDER BY t.id LIMIT $3",
         pages,
         after,
         limit,
+        created_by,
     )
 
 
 async def revoke_token(
-    connection: Connection, actor: Actor, token_id: UUID, pages: Sequence[UUID] | None = None
+    connection: Connection,
+    actor: Actor,
+    token_id: UUID,
+    *,
+    pages: Sequence[UUID] | None = None,
+    created_by: str | None = None,
 ) -> None:
-    """End a token of these pages (None: any) now. Doing it again changes nothing. Raises `MissingError`."""
+    """End a token of these pages, or of this maker (None: any) now. Doing it again changes nothing. Raises `MissingError`."""
     row = await connection.fetchrow(
         "SELECT name, page_id, revoked_at FROM tokens WHERE id = $1 AND ($2::uuid[] IS NULL OR page_id = ANY ($2)) "
-        "FOR UPDATE",
+        "AND ($3::text IS NULL OR created_by = $3) FOR UPDATE",
         token_id,
         pages,
+        created_by,
     )
     if row is None:
         raise MissingError("there is no such token")

@@ -1,0 +1,83 @@
+"""What is special to channels: testing one, and what left for them or did not. Declaring them is `api.objects`."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import Asking, Permission, Router, permits
+from api.body import reply
+from api.context import services_of
+from api.objects import PageRef, locate
+from api.paging import Cursor, Limit, page, read_cursor
+from api.problems import missing
+from engine.store import outbox
+from engine.store.audit import record
+from engine.store.database import Row, transaction
+from exporters.outcome import Delivered, Outcome
+
+router = Router(prefix="/api/v1", tags=["channels"])
+
+DeliveryId = Annotated[int, Path(ge=1, le=2**62)]
+
+
+@router.post("/channels/{ref}/test")
+@permits(Permission.WRITE)
+async def send_test(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """Send a test notice now. Says what came of it, never what the other side answered."""
+    services = services_of(request)
+    async with transaction(services.pool) as db:
+        channel = await locate(db, asking, "channel", ref, page_ref)
+        asking.require(Permission.WRITE, channel.page_id)
+        await record(db, asking.actor, "channel.test", channel.slug, channel.page_id)
+    return reply(shown_outcome(await services.test_channel(channel)))
+
+
+def shown_outcome(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as JSON."""
+    if isinstance(outcome, Delivered):
+        return {"outcome": "delivered", "reason": None}
+    return {"outcome": type(outcome).__name__.lower(), "reason": outcome.reason[:500]}
+
+
+@router.get("/deliveries")
+@permits(Permission.READ)
+async def list_deliveries(
+    request: Request,
+    asking: Asking,
+    status: Annotated[Literal["pending", "done", "dead"] | None, Query()] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """What leaves for channels, newest first; `dead` is what was given up."""
+    async with services_of(request).pool.acquire() as db:
+        before = read_cursor(cursor, tuple[int])
+        rows = await outbox.listing(
+            db,
+            pages=asking.pages_for(Permission.READ),
+            status=status,
+            before_id=before[0] if before else None,
+            limit=limit + 1,
+        )
+    last = (rows[limit - 1]["id"],) if len(rows) > limit else None
+    return page(request, [_shown(row) for row in rows[:limit]], limit, last)
+
+
+def _shown(row: Row) -> dict[str, Any]:
+    kept = ("id", "status", "attempts", "due_at", "last_error", "created_at", "finished_at")
+    notice = row["notice"]
+    return {"channel": row["slug"], "told": notice.get("told"), "title": notice.get("title")} | {
+        name: row[name] for name in kept
+    }
+
+
+@router.post("/deliveries/{delivery_id}/retry", status_code=202)
+@permits(Permission.WRITE)
+async def retry(request: Request, asking: Asking, delivery_id: DeliveryId) -> Response:
+    """Try a dead letter again, and what waits behind it."""
+    async with transaction(services_of(request).pool) as db:
+        if not await outbox.retry(db, delivery_id, asking.pages_for(Permission.WRITE)):
+            raise missing("there is no such dead delivery")
+        await record(db, asking.actor, "delivery.retry", str(delivery_id))
+    return reply({"id": delivery_id, "status": "pending"}, 202)

@@ -1,0 +1,115 @@
+"""Server-sent events: what changes, as it changes, to whom may read it. News only: what was missed is read anew."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from api.auth import Permission, Principal, Router, identify, permits
+from api.context import Services, services_of
+from api.origin import is_foreign
+from api.problems import ProblemError
+from engine.bus import LIVE, Listening
+
+HEARTBEAT_S: Final = 15.0
+TRUST_S: Final = 1.0
+"""How long a principal is believed without asking the database again: a revoked token hears nothing after that."""
+QUEUE: Final = 1000
+MOST_CLIENTS: Final = 500
+
+router = Router(prefix="/api/v1", tags=["live"])
+
+
+class Hub:
+    """One subscription of this process, fanned out to its clients. A client that does not read loses its oldest news."""
+
+    def __init__(self) -> None:
+        self.clients: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._listening: Listening | None = None
+        self._starting = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def client(self, services: Services) -> AsyncIterator[asyncio.Queue[dict[str, Any]]]:
+        """A queue that hears everything while the block lasts."""
+        async with self._starting:
+            if self._listening is None:
+                self._listening = await services.bus.listen(LIVE, self._hear)
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUE)
+        self.clients.add(queue)
+        try:
+            yield queue
+        finally:
+            self.clients.discard(queue)
+
+    async def _hear(self, payload: bytes) -> None:
+        news = msgspec.json.decode(payload)
+        for item in news if isinstance(news, list) else [news]:
+            for queue in self.clients:
+                if queue.full():
+                    queue.get_nowait()
+                queue.put_nowait(item)
+
+
+@router.get("/events")
+@permits(Permission.READ)
+async def events(request: Request) -> Response:
+    """`event:` is `stage`, `result` or `action`; `data:` is JSON with the slugs of page and beat."""
+    if is_foreign(request):
+        raise ProblemError(403, "forged", "another site's page made this request")
+    hub: Hub = request.app.state.hub
+    if len(hub.clients) >= MOST_CLIENTS:
+        raise ProblemError(503, "busy", "too many live viewers", headers={"Retry-After": "30"})
+    return StreamingResponse(
+        _stream(request, hub), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+    )
+
+
+async def _stream(request: Request, hub: Hub) -> AsyncIterator[bytes]:
+    services = services_of(request)
+    clock = services.clock
+    asking: Principal = request.state.principal
+    trusted_s = told_s = clock.monotonic_s()
+    yield b"retry: 2000\n\n"
+    async with hub.client(services) as queue:
+        while True:
+            item: dict[str, Any] | None = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TRUST_S):
+                    item = await queue.get()
+            now_s = clock.monotonic_s()
+            if now_s - trusted_s >= TRUST_S:
+                fresh = await _still(request)
+                if fresh is None:
+                    return
+                asking, trusted_s = fresh, now_s
+            if item is not None and _may_hear(asking, item):
+                told_s = now_s
+                yield _framed(item)
+            elif now_s - told_s >= HEARTBEAT_S:
+                told_s = now_s
+                yield b": still here\n\n"
+
+
+async def _still(request: Request) -> Principal | None:
+    with contextlib.suppress(ProblemError):
+        asking = await identify(request)
+        if asking.pages_for(Permission.READ) != []:
+            return asking
+    return None
+
+
+def _may_hear(asking: Principal, item: dict[str, Any]) -> bool:
+    try:
+        return asking.may(Permission.READ, UUID(str(item.get("page"))))
+    except ValueError:
+        return asking.may(Permission.READ, None)
+
+
+def _framed(item: dict[str, Any]) -> bytes:
+    data = {key: value for key, value in item.items() if key != "event"}
+    return b"event: %s\ndata: %s\n\n" % (str(item.get("event", "news")).encode(), msgspec.json.encode(data))

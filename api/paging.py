@@ -1,0 +1,46 @@
+"""Opaque cursors: `{items, next}` and a `Link` header. What a cursor holds is the listing's own business."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+import msgspec
+from fastapi import Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.body import reply
+from api.problems import ProblemError
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most items in the answer.")]
+Cursor = Annotated[str | None, Query(max_length=1000, description="`next` of the page before.")]
+
+AtAndId = tuple[datetime, UUID]
+SlugAndId = tuple[str, UUID]
+
+
+def page(request: Request, items: Sequence[Any], limit: int, cursor: Sequence[Any] | None) -> Response:
+    """`items` (one more than `limit` were asked for) cut to `limit`; `cursor` is that of the last one shown."""
+    if len(items) <= limit or cursor is None:
+        return reply({"items": items[:limit], "next": None})
+    text = base64.urlsafe_b64encode(msgspec.json.encode(list(cursor))).decode().rstrip("=")
+    query = urlencode(
+        [(k, v) for k, v in request.query_params.multi_items() if k != "cursor"] + [("cursor", text)]
+    )
+    link = {"Link": f'<{request.url.path}?{query}>; rel="next"'}
+    return reply({"items": items[:limit], "next": text}, headers=link)
+
+
+def read_cursor(text: str | None, kind: Any) -> Any:
+    """The value in a cursor, of the type `kind`, or None without one. Raises 400."""
+    if text is None:
+        return None
+    try:
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, binascii.Error, ValueError):
+        raise ProblemError(400, "cursor", "this cursor is of no listing; begin without one") from None

@@ -1,0 +1,282 @@
+"""Episodes, actions and incidents: read, and decided by people. What may be said is decided in `evaluators.review`."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from fastapi import Query
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import Asking, Permission, Principal, Router, permits
+from api.body import read_body, reply, takes
+from api.context import Services, services_of
+from api.objects import PageRef, locate
+from api.paging import AtAndId, Cursor, Limit, page, read_cursor
+from api.problems import missing
+from engine.bus import LIVE
+from engine.store import reviews
+from engine.store.audit import Actor
+from engine.store.database import Connection, Row, transaction
+from engine.store.ids import read, show
+from evaluators.review import Status
+from rules.shape import Name, Rule, Text
+
+router = Router(prefix="/api/v1", tags=["incidents"])
+
+
+class Approval(Rule):
+    """What is approved: this revision, as it was read."""
+
+    revision: int = Field(ge=1)
+
+
+class Rejection(Rule):
+    """Why not."""
+
+    reason: Text = ""
+
+
+class Wording(Rule):
+    """New words for a pending action."""
+
+    revision: int = Field(ge=1)
+    title: Name | None = None
+    text: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
+
+
+IncidentStatus = Literal["open", "investigating", "identified", "monitoring", "resolved"]
+Open = Annotated[bool | None, Query(alias="open")]
+
+
+async def _scope(db: Connection, asking: Principal, page_ref: str | None) -> Sequence[UUID] | None:
+    if page_ref is None:
+        return asking.pages_for(Permission.READ)
+    return [(await locate(db, asking, "page", page_ref)).id]
+
+
+def _last(rows: Sequence[Row], limit: int, at: str) -> tuple[Any, UUID] | None:
+    return (rows[limit - 1][at], rows[limit - 1]["id"]) if len(rows) > limit else None
+
+
+@router.get("/episodes")
+@permits(Permission.READ)
+async def list_episodes(
+    request: Request,
+    asking: Asking,
+    page_ref: PageRef = None,
+    is_open: Open = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """Newest first."""
+    async with services_of(request).pool.acquire() as db:
+        pages = await _scope(db, asking, page_ref)
+        before = read_cursor(cursor, AtAndId)
+        rows = await reviews.episodes(db, pages=pages, is_open=is_open, before=before, limit=limit + 1)
+    return page(request, [shown_episode(row) for row in rows[:limit]], limit, _last(rows, limit, "opened_at"))
+
+
+def shown_episode(row: Row) -> dict[str, Any]:
+    """An episode as JSON."""
+    kept = (
+        "owner",
+        "owner_name",
+        "page",
+        "number",
+        "severity",
+        "peak",
+        "opened_at",
+        "closed_at",
+        "cause",
+        "frozen",
+    )
+    return {"id": show("episode", row["id"])} | {name: row[name] for name in kept}
+
+
+@router.get("/actions")
+@permits(Permission.READ)
+async def list_actions(
+    request: Request,
+    asking: Asking,
+    page_ref: PageRef = None,
+    status: Status | None = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """Newest first."""
+    async with services_of(request).pool.acquire() as db:
+        pages = await _scope(db, asking, page_ref)
+        before = read_cursor(cursor, AtAndId)
+        rows = await reviews.actions(db, pages=pages, status=status, before=before, limit=limit + 1)
+        items = await shown_actions(db, rows[:limit])
+    return page(request, items, limit, _last(rows, limit, "created_at"))
+
+
+async def shown_actions(db: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Actions as JSON, with the names of their components."""
+    names = await reviews.component_names(db, sorted({c for row in rows for c in row["components"]}))
+    said = ("revision", "step", "status", "severity", "title", "text", "evidence", "reason")
+    kept = (*said, "owner", "owner_name", "page", "created_at", "expires_at", "decided_at", "decided_by")
+    return [
+        {"id": show("action", row["id"]), "episode": show("episode", row["episode_id"])}
+        | {name: row[name] for name in kept}
+        | {
+            "components": _components(row["components"], names),
+            "incident": show("incident", row["incident_id"]) if row["incident_id"] else None,
+            "deliveries": [{"target": f"page {row['page']}", "status": "done"}] if row["incident_id"] else [],
+        }
+        for row in rows
+    ]
+
+
+def _components(impacts: dict[str, str], names: dict[str, tuple[str, str, str]]) -> list[dict[str, str]]:
+    return [
+        {"page": names[c][0], "slug": names[c][1], "name": names[c][2], "status": status}
+        for c, status in impacts.items()
+        if c in names
+    ]
+
+
+async def find_action(db: Connection, asking: Principal, ref: str, permission: Permission) -> UUID:
+    """The action's id, if they may do that to it. Raises 403, 404."""
+    action_id = read("action", ref)
+    gone = missing(f"there is no action {ref!r}")
+    if action_id is None:
+        raise gone
+    try:
+        row = await reviews.one(db, action_id)
+    except LookupError:
+        raise gone from None
+    if not asking.may(Permission.READ, row["page_id"]):
+        raise gone
+    asking.require(permission, row["page_id"])
+    return action_id
+
+
+@router.get("/actions/{ref}")
+@permits(Permission.READ)
+async def read_action(request: Request, asking: Asking, ref: str) -> Response:
+    """One action."""
+    async with services_of(request).pool.acquire() as db:
+        action_id = await find_action(db, asking, ref, Permission.READ)
+        (item,) = await shown_actions(db, [await reviews.one(db, action_id)])
+    return reply(item, headers={"ETag": f'"{item["revision"]}"'})
+
+
+Decision = Callable[[Connection, Actor, UUID], Coroutine[Any, Any, Row]]
+
+
+async def decide(services: Services, asking: Principal, ref: str, decision: Decision) -> dict[str, Any]:
+    """Carry out a person's decision on the action `ref`, tell live viewers, and show what it is now."""
+    async with transaction(services.pool) as db:
+        action_id = await find_action(db, asking, ref, Permission.REVIEW)
+        row = await decision(db, asking.actor, action_id)
+        (item,) = await shown_actions(db, [row])
+    news = {"event": "action", "page": str(row["page_id"]), "beat": row["owner"]}
+    await services.bus.announce(LIVE, msgspec.json.encode([news]))
+    return item
+
+
+@router.post("/actions/{ref}/approve")
+@permits(Permission.REVIEW)
+@takes(Approval)
+async def approve(request: Request, asking: Asking, ref: str) -> Response:
+    """Say yes to a revision: it is published in that transaction. A second yes is harmless and shows who said the first."""
+    services, sent = services_of(request), await read_body(request, Approval)
+    now_s = services.clock.epoch_s()
+    return reply(
+        await decide(
+            services,
+            asking,
+            ref,
+            lambda db, by, action: reviews.approve(db, by, action, sent.revision, now_s),
+        )
+    )
+
+
+@router.post("/actions/{ref}/reject")
+@permits(Permission.REVIEW)
+@takes(Rejection)
+async def reject(request: Request, asking: Asking, ref: str) -> Response:
+    """Say no."""
+    services, sent = services_of(request), await read_body(request, Rejection)
+    now_s = services.clock.epoch_s()
+    return reply(
+        await decide(
+            services, asking, ref, lambda db, by, action: reviews.reject(db, by, action, sent.reason, now_s)
+        )
+    )
+
+
+@router.patch("/actions/{ref}")
+@permits(Permission.REVIEW)
+@takes(Wording)
+async def edit(request: Request, asking: Asking, ref: str) -> Response:
+    """Change a pending action's words: a new revision."""
+    services, sent = services_of(request), await read_body(request, Wording)
+    return reply(
+        await decide(
+            services,
+            asking,
+            ref,
+            lambda db, by, action: reviews.edit(
+                db, by, action, sent.revision, title=sent.title, text=sent.text
+            ),
+        )
+    )
+
+
+@router.get("/incidents")
+@permits(Permission.READ)
+async def list_incidents(
+    request: Request,
+    asking: Asking,
+    page_ref: PageRef = None,
+    status: IncidentStatus | None = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """Newest first; `open` is every one that is not resolved."""
+    async with services_of(request).pool.acquire() as db:
+        pages = await _scope(db, asking, page_ref)
+        before = read_cursor(cursor, AtAndId)
+        rows = await reviews.incidents(db, pages=pages, status=status, before=before, limit=limit + 1)
+        items = await shown_incidents(db, rows[:limit])
+    return page(request, items, limit, _last(rows, limit, "created_at"))
+
+
+@router.get("/incidents/{ref}")
+@permits(Permission.READ)
+async def read_incident(request: Request, asking: Asking, ref: str) -> Response:
+    """One incident."""
+    incident_id = read("incident", ref)
+    async with services_of(request).pool.acquire() as db:
+        pages = asking.pages_for(Permission.READ)
+        rows = await reviews.incidents(db, pages=pages, incident=incident_id, limit=1) if incident_id else []
+        if not rows:
+            raise missing(f"there is no incident {ref!r}")
+        (item,) = await shown_incidents(db, rows)
+    return reply(item, headers={"ETag": f'"{item["revision"]}"'})
+
+
+async def shown_incidents(db: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Incidents as JSON, updates newest first."""
+    names = await reviews.component_names(db, sorted({c for row in rows for c in row["components"]}))
+    updates = await reviews.updates(db, [row["id"] for row in rows])
+    kept = ("title", "status", "page", "created_at", "resolved_at", "revision")
+    return [
+        {"id": show("incident", row["id"])}
+        | {name: row[name] for name in kept}
+        | {
+            "episode": show("episode", row["episode_id"]) if row["episode_id"] else None,
+            "components": _components(row["components"], names),
+            "updates": [
+                {"id": show("update", u["id"])} | {name: u[name] for name in ("status", "text", "at", "by")}
+                for u in updates[row["id"]]
+            ],
+        }
+        for row in rows
+    ]

@@ -1,0 +1,268 @@
+"""Saving declared objects for every surface: validated as a file is, references checked, secrets kept. No HTTP."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, get_args
+from uuid import UUID
+
+from api.auth import Permission, Principal
+from api.body import escape, validated
+from api.context import Services
+from api.problems import ProblemError, invalid
+from engine.store import objects
+from engine.store.database import Connection, transaction
+from engine.store.objects import ObjectKind, Stored
+from rules.beat import AnyBeat
+from rules.channel import SECRET_FIELDS, SlackChannel, SmtpChannel, WebhookChannel
+from rules.check import compile_check
+from rules.component import Component, Page, Region
+from rules.known import Known, check_references
+from rules.problem import nearest, show
+from rules.secret import UnsetReferenceError, references
+from rules.shape import Rule
+
+MASK: Final = "***"
+READ_ONLY: Final = frozenset(
+    {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
+    | {"stage", "since", "votes", "paused", "paused_until", "episode"}
+)
+"""What is shown beside a spec: ignored when it is sent back."""
+
+_SECRET_HEADER = re.compile(r"auth|cookie|token|secret|key|password|signature", re.IGNORECASE)
+_ONE: dict[ObjectKind, type[Rule]] = {"page": Page, "component": Component, "region": Region}
+
+
+def _by_type(*models: type[Rule]) -> dict[str, type[Rule]]:
+    return {get_args(model.model_fields["type"].annotation)[0]: model for model in models}
+
+
+TYPED: Final[dict[ObjectKind, dict[str, type[Rule]]]] = {
+    "beat": _by_type(*get_args(AnyBeat)),
+    "channel": _by_type(WebhookChannel, SlackChannel, SmtpChannel),
+}
+
+
+def rule_of(kind: ObjectKind, document: Any) -> Rule:
+    """`document` as the rule it is. Raises 422."""
+    if not isinstance(document, dict):
+        raise invalid([("", f"{show(document)} is not a mapping")])
+    model = _ONE.get(kind)
+    if model is None:
+        types, written = TYPED[kind], document.get("type")
+        model = types.get(written) if isinstance(written, str) else None
+        if model is None:
+            near = nearest(written, types) if isinstance(written, str) else ""
+            said = "is missing;" if written is None else f"{show(written)} is not allowed{near or ';'}"
+            raise invalid([("/type", f"{said} one of {', '.join(types)}")])
+    return validated(model, document)
+
+
+def spec_of(rule: Rule) -> dict[str, Any]:
+    """What is stored of a rule: its JSON form without defaults and without its page, which the row has."""
+    spec: dict[str, Any] = rule.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    if isinstance(rule, AnyBeat) and rule.assertions:
+        # `eq: null` is an expectation, though null is the default of `eq`.
+        spec["assertions"] = [
+            a.model_dump(mode="json", by_alias=True, exclude_unset=True) for a in rule.assertions
+        ]
+    spec.pop("page", None)
+    return spec
+
+
+async def create(
+    services: Services, asking: Principal, kind: ObjectKind, document: Any, page: str | None = None
+) -> Stored:
+    """A new object from what was sent; `page` where the document names none."""
+    async with transaction(services.pool) as db:
+        rule, page_id = await _checked(services, db, asking, kind, _writable(document), page, {})
+        asking.require(Permission.WRITE if kind != "page" else Permission.ADMIN, page_id)
+        return await objects.create(db, asking.actor, kind, page_id, spec_of(rule))
+
+
+async def change(
+    services: Services,
+    asking: Principal,
+    stored: Stored,
+    document: Any,
+    *,
+    patch: bool = False,
+    expected: int | None = None,
+) -> Stored:
+    """`stored` as what was sent says; `patch`: merged into what it is (RFC 7396). `expected` is its revision then."""
+    asking.require(*needed(stored))
+    if stored.managed_by == "file":
+        raise objects.ManagedByFileError(stored)
+    if expected is not None and expected != stored.revision:
+        raise objects.StaleError(stored.revision)
+    sent = _writable(document)
+    if patch:
+        sent = merged(stored.spec, sent)
+    sent = _unmasked(sent, stored.spec)
+    async with transaction(services.pool) as db:
+        home = await objects.get(db, stored.page_id) if stored.page_id else None
+        page = home.slug if home else None
+        if isinstance(sent, dict) and sent.get("page", page) != page:
+            raise invalid([("/page", "an object stays on its page; create another there")])
+        rule, _ = await _checked(services, db, asking, stored.kind, sent, page, stored.spec)
+        spec = spec_of(rule)
+        if spec["slug"] != stored.slug:
+            raise invalid(
+                [("/slug", "a slug stays what it is, as others refer to it; create another object")]
+            )
+        if spec == stored.spec:
+            return stored
+        return await objects.replace(db, asking.actor, stored, spec, expected=expected)
+
+
+async def remove(services: Services, asking: Principal, stored: Stored, expected: int | None = None) -> None:
+    """Take `stored` away."""
+    permission, page_id = needed(stored)
+    asking.require(permission, None if stored.kind == "page" else page_id)
+    if expected is not None and expected != stored.revision:
+        raise objects.StaleError(stored.revision)
+    async with transaction(services.pool) as db:
+        await objects.remove(db, asking.actor, stored)
+
+
+def needed(stored: Stored) -> tuple[Permission, UUID | None]:
+    """What changing `stored` needs: a page its admin, a region an editor of everything, the rest an editor."""
+    if stored.kind == "page":
+        return Permission.ADMIN, stored.id
+    return Permission.WRITE, stored.page_id
+
+
+def may_edit(asking: Principal, stored: Stored) -> bool:
+    """Whether they are shown its secrets."""
+    return asking.may(*needed(stored))
+
+
+def masked(spec: Mapping[str, Any], kind: ObjectKind) -> dict[str, Any]:
+    """`spec` for who may not edit it."""
+    shown = dict(spec)
+    if kind == "channel":
+        return {key: MASK if key in SECRET_FIELDS and value else value for key, value in shown.items()}
+    if "headers" in shown:
+        shown["headers"] = {
+            name: MASK if _SECRET_HEADER.search(name) else value for name, value in shown["headers"].items()
+        }
+    if shown.get("body"):
+        shown["body"] = MASK
+    return shown
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """JSON Merge Patch (RFC 7396)."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def _writable(document: Any) -> Any:
+    return (
+        {key: value for key, value in document.items() if key not in READ_ONLY}
+        if isinstance(document, dict)
+        else document
+    )
+
+
+def _unmasked(sent: Any, stored: Mapping[str, Any]) -> Any:
+    """What was shown as `***` and sent back stays what it was."""
+    if not isinstance(sent, dict):
+        return sent
+    kept = {key: stored[key] if value == MASK and key in stored else value for key, value in sent.items()}
+    if isinstance(kept.get("headers"), dict) and isinstance(stored.get("headers"), dict):
+        old = stored["headers"]
+        kept["headers"] = {k: old[k] if v == MASK and k in old else v for k, v in kept["headers"].items()}
+    return kept
+
+
+async def _checked(
+    services: Services,
+    db: Connection,
+    asking: Principal,
+    kind: ObjectKind,
+    document: Any,
+    page: str | None,
+    before: Mapping[str, Any],
+) -> tuple[Rule, UUID | None]:
+    """The rule, and its page's id. Nobody learns of a page they may not read."""
+    pages = {stored.slug: stored.id for stored in await _listed(db, asking, "page")}
+    if kind not in ("page", "region") and isinstance(document, dict):
+        document = {"page": page} | document if page else document
+        if document.get("page") is None and len(pages) == 1:
+            document = document | {"page": next(iter(pages))}
+    rule = rule_of(kind, document)
+    errors = check_references(kind, rule, await _known(db, asking, pages))
+    errors += _unrunnable(services, asking, rule, before)
+    if errors:
+        raise invalid(errors)
+    if isinstance(rule, AnyBeat):
+        for path in rule.components:
+            home, slash, _ = path.rpartition("/")
+            if slash:  # a beat speaks in the name of that page, too
+                asking.require(Permission.WRITE, pages[home])
+    return rule, pages.get(getattr(rule, "page", None) or "")
+
+
+async def _listed(db: Connection, asking: Principal, kind: ObjectKind) -> list[Stored]:
+    return await objects.listing(db, kind, pages=asking.pages_for(Permission.READ))
+
+
+async def _known(db: Connection, asking: Principal, pages: Mapping[str, UUID]) -> Known:
+    slugs = {page_id: slug for slug, page_id in pages.items()}
+    by_page: dict[str, dict[str, set[str]]] = {"channel": {}, "component": {}}
+    for kind in ("channel", "component"):
+        for stored in await _listed(db, asking, kind):
+            if stored.page_id in slugs:
+                by_page[kind].setdefault(slugs[stored.page_id], set()).add(stored.slug)
+    frozen = {
+        kind: {page: frozenset(found) for page, found in pages.items()} for kind, pages in by_page.items()
+    }
+    regions = frozenset(stored.slug for stored in await _listed(db, asking, "region"))
+    return Known(frozenset(pages), regions, frozen["channel"], frozen["component"])
+
+
+def _unrunnable(
+    services: Services, asking: Principal, rule: Rule, before: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """References to the environment, which is the whole installation's, and what cannot be compiled."""
+    errors = []
+    old = set(references(before))
+    for pointer, name in _references(rule.model_dump(mode="json"), ""):
+        if name.startswith("UPBEAT_"):
+            errors.append((pointer, "UPBEAT_* are Upbeat's own secrets and go nowhere"))
+        elif name not in old and not asking.may(Permission.WRITE, None):
+            errors.append(
+                (pointer, "${env:NAME} reads the installation's secrets: ask an editor of every page")
+            )
+    if isinstance(rule, AnyBeat) and not errors:
+        try:
+            compile_check(rule, services.environment)
+        except UnsetReferenceError:
+            return []  # the probes may have it though this process has not
+        except ValueError as wrong:
+            return [("", str(wrong))]
+    return errors
+
+
+def _references(value: Any, pointer: str) -> list[tuple[str, str]]:
+    if isinstance(value, str):
+        return [(pointer, name) for name in references(value)]
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for key, inner in items for found in _references(inner, f"{pointer}/{escape(str(key))}")]
+
+
+def expected_revision(if_match: str | None) -> int | None:
+    """The revision in If-Match; None for none and for `*`."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    match = re.fullmatch(r'"(\d{1,18})"', if_match.strip())
+    if match is None:
+        raise ProblemError(412, "stale", 'If-Match takes the ETag of the object, such as "3"')
+    return int(match.group(1))

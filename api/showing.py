@@ -1,0 +1,114 @@
+"""Declared objects as the API shows them: every field with its default, secrets masked, beats with stage and votes."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from api.auth import Principal
+from api.context import Services
+from api.saving import TYPED, masked, may_edit
+from engine.store import objects, states
+from engine.store.database import Connection, Row
+from engine.store.ids import show
+from engine.store.objects import ObjectKind, Stored
+from engine.store.reviews import episode_id
+from evaluators.policy import compile_policy
+from evaluators.quorum import State, fresh_votes
+from rules.beat import BEAT
+from rules.component import Component, Page, Region
+from rules.shape import Rule
+
+_MODELS: dict[ObjectKind, type[Rule]] = {"page": Page, "component": Component, "region": Region}
+
+
+async def shown(
+    services: Services, db: Connection, asking: Principal, kind: ObjectKind, found: Sequence[Stored]
+) -> list[dict[str, Any]]:
+    """`found` (all of one kind) as JSON, in a number of queries that does not depend on how many they are."""
+    pages = await page_slugs(db)
+    items = [_declared(stored, pages, asking) for stored in found]
+    if kind == "beat" and found:
+        regions = [stored.slug for stored in await objects.listing(db, "region")]
+        rows = await states.summaries(db, [stored.id for stored in found])
+        now_s = services.clock.epoch_s()
+        for stored, item in zip(found, items, strict=True):
+            item.update(_standing(stored, rows[stored.id], regions, now_s))
+    return items
+
+
+async def page_slugs(db: Connection) -> dict[UUID, str]:
+    """Every page's slug."""
+    return {stored.id: stored.slug for stored in await objects.listing(db, "page")}
+
+
+def _declared(stored: Stored, pages: Mapping[UUID, str], asking: Principal) -> dict[str, Any]:
+    spec = stored.spec if may_edit(asking, stored) else masked(stored.spec, stored.kind)
+    item = {"id": show(stored.kind, stored.id), "slug": stored.slug} | _filled(
+        defaults_of(stored.kind, stored.spec.get("type")), spec
+    )
+    if stored.page_id is not None:
+        item["page"] = pages.get(stored.page_id)
+    return item | {
+        "managed_by": stored.managed_by,
+        "source": stored.source,
+        "revision": stored.revision,
+        "created_at": stored.created_at,
+        "updated_at": stored.updated_at,
+    }
+
+
+def _filled(defaults: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """`spec` with the defaults it leaves out, also inside quorum and incidents."""
+    return dict(defaults) | {
+        key: _filled(defaults[key], value)
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
+        else value
+        for key, value in spec.items()
+    }
+
+
+@cache
+def defaults_of(kind: ObjectKind, type_: str | None) -> dict[str, Any]:
+    """What a kind's fields are when nobody says otherwise, as JSON."""
+    model = _MODELS[kind] if kind in _MODELS else TYPED[kind][type_ or ""]
+    given = {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
+    made = model.model_construct(
+        **{name: value for name, value in given.items() if not _is_required(model, name)}
+    )
+    dumped: dict[str, Any] = made.model_dump(mode="json", by_alias=True, warnings=False)
+    dumped.pop("page", None)
+    return dumped
+
+
+def _is_required(model: type[Rule], name: str) -> bool:
+    return model.model_fields[name].is_required()
+
+
+def _standing(stored: Stored, row: Row, regions: Sequence[str], now_s: float) -> dict[str, Any]:
+    """What Upbeat says of a beat: the contract's `stage`, `since` and `votes`, and what stands beside them."""
+    state = states.decode_state(row["state"])
+    until: datetime | None = row["paused_until"]
+    is_paused = until is not None and until.timestamp() > now_s
+    forever = is_paused and until is not None and until.year >= 9999
+    return {
+        "stage": row["stage"],
+        "since": row["since"],
+        "paused": is_paused,
+        "paused_until": until if is_paused and not forever else None,
+        "episode": show("episode", episode_id(stored.id, state.episodes)) if state.severity else None,
+        "votes": _votes(stored, state, regions, now_s),
+    }
+
+
+def _votes(stored: Stored, state: State, regions: Sequence[str], now_s: float) -> list[dict[str, Any]]:
+    policy = compile_policy(BEAT.validate_python(stored.spec), regions)
+    fresh = fresh_votes(policy, state, now_s)
+    votes = []
+    for slug in policy.regions:
+        region = state.regions.get(slug)
+        verdict = region.vote.verdict if region else None
+        at = datetime.fromtimestamp(region.vote.at, UTC) if region and verdict else None
+        votes.append({"region": slug, "verdict": verdict, "at": at, "fresh": slug in fresh})
+    return votes

@@ -1,0 +1,102 @@
+"""Checks without saving, and the document: check a URL now, validate, export, schema. It changes nothing."""
+
+import asyncio
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import Asking, Permission, Principal, Router, permits
+from api.body import read_json, reply, takes
+from api.context import Services, services_of
+from api.problems import ProblemError, invalid
+from api.saving import rule_of
+from engine.store import objects
+from engine.store.database import Connection
+from engine.store.objects import KINDS
+from rules.beat import AnyBeat, Beat
+from rules.config import Declared, dump, json_schema, parse
+from rules.problem import ConfigError
+from rules.secret import UnsetReferenceError, references
+from rules.settings import Settings
+
+CHECKS_AT_ONCE: Final = 8
+MOST_CHECK_S: Final = 30.0
+
+router = Router(prefix="/api/v1", tags=["tools"])
+_slots = asyncio.Semaphore(CHECKS_AT_ONCE)
+
+
+@router.post("/check")
+@permits(Permission.WRITE)
+@takes(Beat)
+async def check(request: Request, asking: Asking) -> Response:
+    """Run a beat that is not saved, now; `{url}` alone is enough."""
+    return reply(await check_now(services_of(request), asking, await read_json(request)))
+
+
+async def check_now(services: Services, asking: Principal, document: Any) -> dict[str, Any]:
+    """The result of one run of `document`, in at most 30 s. Raises 403, 422, 503."""
+    if isinstance(document, dict):
+        document = {"slug": "check", "type": "http" if "url" in document else None, "retries": 0} | document
+    rule = rule_of("beat", document)
+    assert isinstance(rule, AnyBeat)
+    if rule.timeout * (rule.retries + 1) > MOST_CHECK_S:
+        raise invalid([("/timeout", f"a check may take {MOST_CHECK_S:.0f} s in all, retries included")])
+    if any(references(document)) and not asking.may(Permission.WRITE, None):
+        raise invalid([("", "${env:NAME} reads the installation's secrets: ask an editor of every page")])
+    if any(name.startswith("UPBEAT_") for name in references(document)):
+        raise invalid([("", "UPBEAT_* are Upbeat's own secrets and go nowhere")])
+    if _slots.locked():
+        raise ProblemError(503, "busy", f"{CHECKS_AT_ONCE} checks are running", headers={"Retry-After": "5"})
+    async with _slots:
+        try:
+            return await services.check_now(rule)
+        except (UnsetReferenceError, ValueError) as refused:
+            raise invalid([("", str(refused))]) from None
+
+
+@router.post("/validate")
+@permits(Permission.WRITE, installation=True)
+@takes(str)
+async def validate(request: Request) -> Response:
+    """An `upbeat.yaml` (the raw body): every mistake with its line. Changes nothing."""
+    raw = await request.body()
+    try:
+        text = raw.decode("utf-8")
+        document = await asyncio.to_thread(parse, text, "upbeat.yaml", services_of(request).environment)
+    except UnicodeDecodeError:
+        raise ProblemError(400, "malformed", "the body is not UTF-8") from None
+    except ConfigError as wrong:
+        problems = [{"line": p.line, "path": p.path, "message": p.message} for p in wrong.problems]
+        return reply({"valid": False, "problems": problems, "objects": 0})
+    return reply({"valid": True, "problems": [], "objects": len(document.objects)})
+
+
+@router.get("/export")
+@permits(Permission.WRITE)
+async def export(request: Request, asking: Asking) -> Response:
+    """The objects of the pages one may edit, as `upbeat.yaml`; secrets as they are written."""
+    async with services_of(request).pool.acquire() as db:
+        text = dump(await declared(db, asking), Settings())
+    return Response(text, media_type="application/yaml")
+
+
+async def declared(db: Connection, asking: Principal) -> list[Declared]:
+    """Everything on the pages they may edit, in an order in which later ones refer to earlier ones."""
+    pages = asking.pages_for(Permission.WRITE)
+    slugs = {stored.id: stored.slug for stored in await objects.listing(db, "page", pages=pages)}
+    found = []
+    for kind in KINDS:
+        for stored in await objects.listing(db, kind, pages=pages):
+            page = slugs.get(stored.page_id) if stored.page_id else None
+            spec = stored.spec if page is None else stored.spec | {"page": page}
+            found.append(Declared(kind, stored.slug, page, rule_of(kind, spec), 0))
+    return found
+
+
+@router.get("/schema")
+@permits(Permission.PUBLIC)
+async def schema() -> Response:
+    """JSON Schema of `upbeat.yaml`, for editors."""
+    return reply(json_schema())
