@@ -249,11 +249,14 @@ def _ask(
 
 
 def _begins_bad(region: votes.Region, fact: ResultSeen) -> bool:
-    """Whether the result just seen is the region's newest and the first of a bad streak."""
-    if region.vote.bad != 1 or not region.recent or fact.result.verdict in (Verdict.OK, Verdict.ERROR):
+    """Whether the scheduled result just seen is its region's newest, and no scheduled one of its bad streak came before.
+
+    Bad confirm runs before it do not count: a round that ended just before an outage would else hide its beginning.
+    """
+    streak = region.recent[-region.vote.bad :] if region.vote.bad else ()
+    if not streak or (streak[-1].boot, streak[-1].seq) != (fact.boot, fact.result.seq):
         return False
-    newest = region.recent[-1]
-    return (newest.boot, newest.seq) == (fact.boot, fact.result.seq)
+    return len(streak) == region.vote.bad and all(seen.kind is Kind.CONFIRM for seen in streak[:-1])
 
 
 def _judge(policy: Policy, state: State, *, careful: bool) -> tuple[State, tuple[Effect, ...]]:

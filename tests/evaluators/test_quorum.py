@@ -339,6 +339,12 @@ def test_a_second_bad_result_in_a_row_asks_nobody() -> None:
     assert of(ConfirmWanted, scene.see("a", "x", 120.0)) == []
 
 
+def test_a_round_that_ended_just_before_an_outage_does_not_hide_its_beginning() -> None:
+    scene = well()
+    answer(scene, asked(scene.see("a", "x", 60.0)), {"a": ".x", "b": ".x", "c": ".x"}, 61.0)
+    assert asked(scene.see("b", "x", 80.0)).regions == ("a", "b", "c")
+
+
 def test_a_bad_confirm_run_begins_no_round() -> None:
     assert of(ConfirmWanted, well().see("b", "x", 60.0, request="old")) == []
 
