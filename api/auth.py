@@ -184,9 +184,10 @@ async def identify(connection: HTTPConnection) -> Principal:
 async def _by_token(connection: HTTPConnection, text: str) -> Principal:
     services = services_of(connection)
     surface: Surface = "cli" if connection.headers.get("user-agent", "").startswith("upbeat-cli") else "api"
-    admin = services.settings.admin_token
-    if admin and len(admin) >= ADMIN_TOKEN_LEAST and hmac.compare_digest(text.encode(), admin.encode()):
-        return Principal("UPBEAT_ADMIN_TOKEN", surface, "UPBEAT_ADMIN_TOKEN", {None: "admin"})
+    settings = services.settings
+    for name, admin in (("UPBEAT_ADMIN_TOKEN", settings.admin_token), ("local", settings.local_token)):
+        if admin and len(admin) >= ADMIN_TOKEN_LEAST and hmac.compare_digest(text.encode(), admin.encode()):
+            return Principal(name, surface, name, {None: "admin"})
     if not people.is_token(text):
         raise unauthorized("this is no token; was it cut when it was copied?")
     async with services.pool.acquire() as db:

@@ -22,6 +22,7 @@ class ApiSettings:
     public_url: str | None = None
     trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-For and -Proto are believed
     admin_token: str | None = None  # UPBEAT_ADMIN_TOKEN
+    local_token: str | None = None  # of the command line on this machine, new with every start
     metrics_public: bool = False
     requests_per_minute: int = 3000  # per principal, or address while nobody is signed in
 

@@ -111,6 +111,11 @@ class Catalog(Generic[T]):
         soonest_s = min(self._pauses.values(), default=float("inf")) - _now_s()
         return min(self._poll_s, max(soonest_s, 0.0) + 0.01)
 
+    async def refresh(self) -> None:
+        """Look now, without waiting to be told. Raises what the database does."""
+        async with self._pool.acquire() as connection:
+            await self._follow(connection)
+
     def _say(self, failure: str) -> None:
         if self.trouble is None:
             _log.warning("beats are not followed, those known are kept: %s", failure)

@@ -33,12 +33,21 @@ class Channels:
     def __init__(self, policy: EgressPolicy, environment: Mapping[str, str]) -> None:
         self._policy, self._environment = policy, environment
         self._session: aiohttp.ClientSession | None = None
+        self._retired: list[aiohttp.ClientSession] = []  # a delivery may still be under way
         self._exporters: dict[str, Exporter] = {}
         self._builders: dict[type[Rule], Callable[[Any], Exporter]] = {
             WebhookChannel: self._webhook,
             SlackChannel: self._slack,
             SmtpChannel: self._smtp,
         }
+
+    def judge_by(self, policy: EgressPolicy) -> None:
+        """Send under another policy from now on."""
+        self._policy = policy
+        self._exporters.clear()
+        if self._session is not None:
+            self._retired.append(self._session)
+            self._session = None
 
     async def send(self, spec: Mapping[str, Any], notice: Notice) -> Outcome:
         """Deliver `notice` to the channel with this spec, once."""
@@ -53,9 +62,10 @@ class Channels:
         return await exporter.export(notice)
 
     async def close(self) -> None:
-        """Close the session that all share."""
-        if self._session is not None:
-            await self._session.close()
+        """Close the sessions that all share."""
+        for session in (*self._retired, self._session):
+            if session is not None:
+                await session.close()
 
     def _web(self) -> aiohttp.ClientSession:
         if self._session is None:

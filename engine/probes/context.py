@@ -50,12 +50,16 @@ class Context:
         self.tls = {True: verifying or client_tls(verify=True), False: client_tls(verify=False)}
         self.traceparent = traceparent
         self.clock = clock
+        self.judge_by(egress)
+
+    def judge_by(self, egress: EgressPolicy) -> None:
+        """Judge addresses by `egress` from now on."""
 
         @lru_cache(maxsize=4096)  # the policy is pure, and judging takes longer than a connect call
         def refusal(address: str) -> str | None:
             return egress.refusal(address, "beat")
 
-        self.refusal = refusal
+        self.refusal: Callable[[str], str | None] = refusal
 
     def close(self) -> None:
         """Give back what is held on the loop. Runs must have ended."""

@@ -1,0 +1,29 @@
+"""One run here and now, outside any schedule: what `upbeat check` and the console's form show."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from engine.probes.context import Context
+from engine.probes.run import run, troubled
+from evaluators.model import PHASES
+from rules.beat import AnyBeat
+from rules.check import compile_check
+from rules.secret import UnsetReferenceError
+
+
+async def check_now(rule: AnyBeat, context: Context, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Run `rule` once; the answer has the shape of a result in the API, without region and time."""
+    try:
+        outcome = await run(compile_check(rule, environment), context)
+    except (UnsetReferenceError, ValueError) as wrong:
+        outcome = troubled("probe.config", str(wrong))
+    return {
+        "verdict": outcome.verdict.value,
+        "attempts": outcome.attempts,
+        "timings": {phase: getattr(outcome.timings, phase) for phase in PHASES},
+        "assertions": [msgspec.to_builtins(one) for one in outcome.outcomes],
+        "error": msgspec.to_builtins(outcome.failure) if outcome.failure else None,
+        "evidence": outcome.evidence,
+    }

@@ -1,0 +1,336 @@
+"""One process of an installation: builds the roles it was asked for, and knows how they are doing."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from api.context import ApiSettings, Guide, Health, Services
+from engine import metering
+from engine.bus import Bus
+from engine.catalog import Catalog
+from engine.clock import SystemClock
+from engine.delivery import Delivery
+from engine.egress import open_session
+from engine.embedded.supervisor import Embedded
+from engine.evaluator import Evaluator
+from engine.janitor import Janitor
+from engine.prober import Prober
+from engine.probes.context import Context
+from engine.spool import Spool
+from engine.store import installation
+from engine.store.database import Pool
+from engine.store.ids import derived_id, new_id
+from engine.store.objects import Stored
+from engine.subject import Subject, compile_subject
+from evaluators.model import Notice
+from exporters import otlp, prometheus
+from exporters.measurement import Totals
+from exporters.outcome import Outcome, Rejected
+from rules.address import EgressPolicy
+from rules.secret import UnsetReferenceError, expand
+from rules.settings import Settings
+from upbeat import __version__
+from upbeat.channels import Channels
+from upbeat.check import check_now
+from upbeat.selfmetrics import self_families
+from upbeat.settings import ServeSettings
+from upbeat.watchdog import watch
+
+STUCK_S = 15.0
+"""A finished result uncommitted, or a due run unstarted, for longer than this is not ready."""
+
+_log = logging.getLogger(__name__)
+
+
+class Node:
+    """Holds what the roles share. `kept` are the installation's settings, replaced while running."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        kept: Settings,
+        pool: Pool,
+        bus: Bus,
+        clock: SystemClock,
+        database_url: str,
+        nats_url: str,
+        embedded: Embedded | None,
+    ) -> None:
+        self.settings, self.kept, self.pool, self.bus, self.clock = settings, kept, pool, bus, clock
+        self.database_url, self.nats_url, self.embedded = database_url, nats_url, embedded
+        self.base_url, self.local_token = "", ""
+        self.guide: Callable[[], Guide | None] = lambda: None
+        # The same node re-takes its leases at once after a restart; two nodes on one machine differ by their folder.
+        self.holder = str(
+            derived_id("node", socket.gethostname(), settings.data, sorted(settings.roles), _slot())
+        )
+        self.policy = EgressPolicy(kept.egress.allow)
+        self.channels = Channels(self.policy, settings.environment)
+        self.catalog: Catalog[Subject] = Catalog(pool, compile_subject, on_change=self._changed)
+        self.evaluator: Evaluator | None = None
+        self.prober: Prober | None = None
+        self.delivery: Delivery | None = None
+        self.metering: metering.Metering | None = None
+        self._pages: dict[UUID, str] = {}
+        self.totals = Totals(self._labels)
+        self._context: Context | None = None
+        self._services: Services | None = None
+        self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = [self.channels.close]
+
+    # ---- roles
+
+    def parts(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What runs in this process, until cancelled."""
+        roles = self.settings.roles
+        yield self._follow_settings()
+        if roles & {"evaluator", "exporter"}:
+            yield self.catalog.run()
+        if "evaluator" in roles:
+            self.evaluator = Evaluator(
+                self.pool,
+                self.bus,
+                self.clock,
+                self.catalog.entries,
+                holder=self.holder,
+                refresh=self.catalog.refresh,
+                public_url=self.public_url,
+            )
+            yield self._after_catalog(self.evaluator.run)
+        if "exporter" in roles:
+            self.delivery = Delivery(self.pool, self.channels.send, holder=self.holder)
+            yield self.delivery.run()
+            yield Janitor(self.pool, self.clock, holder=self.holder, keep=self._keep).run()
+            yield self._after_catalog(self._meter)
+            if self.kept.watchdog is not None:
+                url = expand(self.kept.watchdog.url, self.settings.environment)
+                yield watch(self.kept.watchdog, url, self.policy, self._commits)
+        if "probe" in roles:
+            self.prober = self._prober()
+            yield self.prober.run()
+        if parent := self.settings.environment.get("UPBEAT_PARENT"):
+            yield _end_with(int(parent))
+
+    async def close(self) -> None:
+        """Give back what the roles shared."""
+        if self._context is not None:
+            self._context.close()
+        for close in reversed(self._closers):
+            await close()
+
+    async def _after_catalog(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await self.catalog.loaded.wait()
+        await run()
+
+    def _changed(self, beat_id: UUID, subject: Subject | None) -> None:
+        if self.evaluator is not None:
+            self.evaluator.changed(beat_id)
+
+    def context(self) -> Context:
+        """What probes share on this loop."""
+        if self._context is None:
+            self._context = Context(self.policy)
+        return self._context
+
+    def _prober(self) -> Prober:
+        return Prober(
+            self.pool,
+            self.bus,
+            Spool(self.bus, self.pool, str(new_id()), clock=self.clock),
+            self.context(),
+            self.clock,
+            holder=self.holder,
+            regions=self.settings.regions,
+            environment=self.settings.environment,
+        )
+
+    async def _meter(self) -> None:
+        await self._load_pages()
+        target = self._otlp_settings()
+        flush, interval_s = None, 60.0
+        if target is not None:
+            send: otlp.Send
+            if target.protocol == "grpc":
+                grpc = otlp.GrpcSender(target)
+                self._closers.append(grpc.close)
+                send = grpc
+            else:
+                session = open_session(self.policy, "relay", timeout_s=target.timeout_s)
+                self._closers.append(session.close)
+                send = otlp.HttpSender(session, target)
+            metrics = otlp.OtlpMetrics(self.totals, send, otlp.resource(self.holder, __version__))
+            flush, interval_s = metrics.flush, target.interval_s
+        self.metering = metering.Metering(
+            self.pool,
+            self.bus,
+            observe=self.totals.observe,
+            stage=self.totals.stage,
+            flush=flush,
+            interval_s=interval_s,
+        )
+        await self.metering.run()
+
+    def _otlp_settings(self) -> otlp.OtlpSettings | None:
+        """The environment's, else the file's."""
+        given = otlp.settings_from(self.settings.environment)
+        if given is not None or self.kept.otlp is None:
+            return given
+        rule, environment = self.kept.otlp, self.settings.environment
+        return otlp.OtlpSettings(
+            expand(rule.endpoint, environment),
+            rule.protocol,
+            {name: expand(value, environment) for name, value in rule.headers.items()},
+            interval_s=rule.interval,
+        )
+
+    # ---- settings that change while running
+
+    async def _follow_settings(self) -> None:
+        """Take up the installation's settings when they change."""
+        changed = asyncio.Event()
+        while True:
+            try:
+                async with self.pool.acquire() as connection:
+                    await connection.add_listener(installation.CHANGED, lambda *_: changed.set())
+                    while not connection.is_closed():
+                        changed.clear()
+                        await self._take_settings(await installation.read_settings(connection))
+                        await self._load_pages()
+                        try:
+                            await asyncio.wait_for(changed.wait(), 30)
+                        except TimeoutError:
+                            continue
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                await asyncio.sleep(1.0)
+
+    async def _take_settings(self, spec: dict[str, Any]) -> None:
+        kept = Settings.model_validate(spec)
+        if kept == self.kept:
+            return
+        if kept.egress != self.kept.egress:
+            self.policy = EgressPolicy(kept.egress.allow)
+            self.channels.judge_by(self.policy)
+            self.context().judge_by(self.policy)
+        if kept.otlp != self.kept.otlp or kept.watchdog != self.kept.watchdog:
+            _log.warning("otlp and watchdog settings changed; they take effect at the next start")
+        self.kept = kept
+        if self._services is not None:
+            self._services.settings = self._api_settings()
+
+    def public_url(self) -> str:
+        """How people reach this installation, without a slash at the end."""
+        return (self.settings.public_url or self.kept.public_url or self.base_url).rstrip("/")
+
+    def _keep(self) -> tuple[int, int]:
+        return self.kept.retention.days, self.kept.retention.size
+
+    # ---- labels of metrics
+
+    def _labels(self, beat_id: str) -> tuple[str, str, str] | None:
+        subject = self.catalog.entries.get(UUID(beat_id))
+        return (subject.slug, self._pages.get(subject.page_id, ""), subject.type) if subject else None
+
+    async def _load_pages(self) -> None:
+        async with self.pool.acquire() as connection:
+            rows = await connection.fetch("SELECT id, slug FROM objects WHERE kind = 'page'")
+        self._pages = {row["id"]: row["slug"] for row in rows}
+
+    # ---- what the ways in are handed
+
+    def services(self) -> Services:
+        """For `api.app.create_app`."""
+
+        async def check(rule: Any) -> dict[str, Any]:
+            return await check_now(rule, self.context(), self.settings.environment)
+
+        self._services = Services(
+            self.pool,
+            self.bus,
+            self.clock,
+            self._api_settings(),
+            self._test_channel,
+            check,
+            self.health,
+            self._metrics_text,
+            self.settings.environment,
+            self.guide,
+        )
+        return self._services
+
+    def _api_settings(self) -> ApiSettings:
+        return ApiSettings(
+            public_url=self.public_url(),
+            trusted_proxies=tuple(self.kept.trusted_proxies),
+            admin_token=self.settings.admin_token,
+            local_token=self.local_token or None,
+        )
+
+    async def _test_channel(self, channel: Stored) -> Outcome:
+        notice = Notice(
+            id=str(new_id()),
+            told="test",
+            title="This is a test from Upbeat: the channel works",
+            at=self.clock.epoch_s(),
+            link=f"{self.public_url()}/console/channels",
+        )
+        try:
+            return await self.channels.send(channel.spec, notice)
+        except UnsetReferenceError as unset:
+            return Rejected(str(unset))
+
+    async def _metrics_text(self) -> str:
+        return prometheus.render((*self_families(self), *prometheus.families(self.totals)))
+
+    # ---- health
+
+    async def health(self, role: str | None, verbose: bool) -> Health:
+        """Whether the asked role (None: every role of this process) does its work."""
+        roles = {role} & self.settings.roles if role else self.settings.roles
+        if role and not roles:
+            return Health(False, (f"this process does not have the role {role}",))
+        reasons: list[str] = []
+        if "api" in roles and (away := await self._database_trouble()):
+            reasons.append(f"api: {away}")
+        if "evaluator" in roles and self.evaluator is not None:
+            if self.evaluator.health.trouble:
+                reasons.append(f"evaluator: {self.evaluator.health.trouble}")
+            if not self.bus.connected:
+                reasons.append("evaluator: the bus is away")
+        if "probe" in roles and self.prober is not None:
+            reasons += self._probe_trouble(self.prober)
+        detail = {"roles": sorted(self.settings.roles), "version": __version__} if verbose else {}
+        return Health(not reasons, tuple(reasons), detail)
+
+    def _probe_trouble(self, prober: Prober) -> Iterator[str]:
+        if prober.spool.oldest_uncommitted_s > STUCK_S:
+            yield f"probe: a finished result is not committed for {prober.spool.oldest_uncommitted_s:.0f} s"
+        if prober.scheduler.overdue_s > STUCK_S:
+            yield f"probe: a due run is not started for {prober.scheduler.overdue_s:.0f} s"
+
+    async def _database_trouble(self) -> str | None:
+        try:
+            async with asyncio.timeout(2), self.pool.acquire() as connection:
+                await connection.fetchval("SELECT 1")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as failure:
+            return f"the database does not answer ({str(failure) or type(failure).__name__})"
+        return None
+
+    async def _commits(self) -> bool:
+        return (await self.health(None, False)).ready
+
+
+def _slot() -> str:
+    """What tells processes on one data folder apart: workers of one parent."""
+    return f"{os.getpid()}" if os.environ.get("UPBEAT_PARENT") else ""
+
+
+async def _end_with(parent: int) -> None:
+    """A worker whose parent is gone has nobody to end it."""
+    while os.getppid() == parent:
+        await asyncio.sleep(1.0)
+    raise SystemExit(0)

@@ -1,0 +1,61 @@
+"""Upbeat's metrics about itself, read off the parts that run in this process."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from exporters.prometheus import Family, Sample
+from upbeat import __version__
+
+if TYPE_CHECKING:
+    from upbeat.node import Node
+
+
+def self_families(node: "Node") -> Iterator[Family]:
+    """The families of the roles this process has."""
+    yield _gauge("upbeat_build_info", "Always 1.", 1, (("version", __version__),))
+    yield _gauge("upbeat_bus_connected", "Whether the bus is there.", node.bus.connected)
+    if node.evaluator is not None:
+        seen = node.evaluator.health
+        yield _counter("upbeat_results_committed_total", "Results committed.", seen.results)
+        yield _counter(
+            "upbeat_results_duplicate_total", "Results that had been committed before.", seen.duplicates
+        )
+        yield _counter(
+            "upbeat_state_conflicts_total", "Folds rolled back since another was first.", seen.conflicts
+        )
+        yield _counter("upbeat_dead_letters_total", "Messages nobody could use.", seen.dead_letters)
+        yield _counter(
+            "upbeat_skewed_probe_boots_total", "Probe boots with a wrong clock.", seen.skewed_boots
+        )
+        yield _gauge("upbeat_partitions_held", "Partitions evaluated here.", len(node.evaluator.leases.held))
+    if node.delivery is not None:
+        sent = node.delivery.health
+        yield _counter("upbeat_notices_delivered_total", "Notices delivered.", sent.delivered)
+        yield _counter("upbeat_notices_retried_total", "Deliveries that will be tried again.", sent.retried)
+        yield _counter("upbeat_notices_dead_total", "Notices given up.", sent.dead)
+    if node.prober is not None:
+        spool = node.prober.spool
+        yield _gauge("upbeat_results_uncommitted", "Results waiting to be committed.", spool.held)
+        yield _gauge("upbeat_oldest_uncommitted_seconds", "Age of the oldest.", spool.oldest_uncommitted_s)
+        yield _counter("upbeat_results_dropped_total", "Results lost for want of memory.", spool.dropped)
+        yield _counter("upbeat_batches_repeated_total", "Batches published again.", spool.repeated)
+        yield from _schedule(node)
+
+
+def _schedule(node: "Node") -> Iterator[Family]:
+    assert node.prober is not None
+    lateness = node.prober.scheduler.lateness
+    yield Family(
+        "upbeat_start_lateness_seconds",
+        "gauge",
+        "How late runs start, by quantile.",
+        [Sample(lateness.quantile_s(q), (("quantile", str(q)),)) for q in (0.5, 0.99, 1.0)],
+    )
+
+
+def _gauge(name: str, text: str, value: float, labels: tuple[tuple[str, str], ...] = ()) -> Family:
+    return Family(name, "gauge", text, [Sample(float(value), labels)])
+
+
+def _counter(name: str, text: str, value: float) -> Family:
+    return Family(name, "counter", text, [Sample(float(value))])

@@ -1,0 +1,245 @@
+"""The composition root of `upbeat serve`: starts what is needed, hands every part what it may use, runs the roles."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from api.app import create_app
+from api.context import Guide
+from engine.bus import Bus, BusError
+from engine.bus import Settings as BusSettings
+from engine.clock import SystemClock
+from engine.embedded.folder import FolderError
+from engine.embedded.process import ServerError
+from engine.embedded.supervisor import Embedded, start
+from engine.store import installation
+from engine.store.database import MigrationError, Pool, migrate, open_pool
+from rules.config import ConfigError
+from rules.settings import Settings
+from upbeat.apply import apply_file
+from upbeat.logs import set_up
+from upbeat.node import Node
+from upbeat.settings import ServeSettings, SettingsError
+from upbeat.web import bind, serve_http
+
+POOL_SIZE = 16
+
+_log = logging.getLogger(__name__)
+
+
+class ServeError(Exception):
+    """Upbeat cannot start; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A started Upbeat, for whoever started it."""
+
+    base_url: str
+    node: Node
+    stop: Callable[[], None]
+
+
+async def serve(
+    settings: ServeSettings,
+    *,
+    guide: Callable[[], Guide | None] = lambda: None,
+    on_ready: Callable[[Running], Awaitable[None]] | None = None,
+) -> None:
+    """Run until SIGTERM, SIGINT or `Running.stop`. Raises `ServeError` when it cannot start or a part of it fails."""
+    set_up(settings.log_format)
+    stopped = asyncio.Event()
+    try:
+        async with _started(settings, guide, stopped) as (node, listener):
+            await _run(settings, node, listener, stopped, on_ready)
+    except (SettingsError, FolderError, ServerError, MigrationError, BusError, ConfigError) as refused:
+        raise ServeError(str(refused)) from None
+
+
+@contextlib.asynccontextmanager
+async def _started(
+    settings: ServeSettings, guide: Callable[[], Guide | None], stopped: asyncio.Event
+) -> AsyncIterator[tuple[Node, socket.socket | None]]:
+    async with contextlib.AsyncExitStack() as stack:
+        listener = None
+        if "api" in settings.roles:
+            listener = stack.enter_context(contextlib.closing(bind(settings.host, settings.port)))
+        embedded = await _servers(settings, stack)
+        database_url = embedded.database_url if embedded else settings.database_url
+        nats_url = embedded.nats_url if embedded else settings.nats_url
+        assert database_url is not None
+        assert nats_url is not None
+        pool = await _pool(database_url)
+        stack.push_async_callback(_close_pool, pool)
+        await migrate(pool)
+        if settings.config is not None:
+            applied = await apply_file(pool, settings.config, settings.environment)
+            _log.info("%s: %s", settings.config, applied)
+        bus = Bus(BusSettings(replicas=settings.nats_replicas))
+        await bus.connect(nats_url, name=f"upbeat {','.join(sorted(settings.roles))}")
+        stack.push_async_callback(bus.close)
+        async with pool.acquire() as connection:
+            kept = Settings.model_validate(await installation.read_settings(connection))
+        node = Node(settings, kept, pool, bus, SystemClock(), database_url, nats_url, embedded)
+        node.guide = guide
+        stack.push_async_callback(node.close)
+        if embedded is not None:
+            await asyncio.to_thread(_leave_token, settings.data, node)
+        yield node, listener
+
+
+async def _servers(settings: ServeSettings, stack: contextlib.AsyncExitStack) -> Embedded | None:
+    if settings.database_url and settings.nats_url:
+        return None
+    if settings.database_url or settings.nats_url:
+        raise SettingsError(
+            "UPBEAT_DATABASE_URL and UPBEAT_NATS_URL go together: set both for servers of your own, neither for embedded ones"
+        )
+    embedded = await start(settings.data, durable=settings.durable)
+    stack.push_async_callback(embedded.stop)
+    return embedded
+
+
+async def _pool(url: str) -> Pool:
+    try:
+        return await open_pool(url, size=POOL_SIZE)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TimeoutError) as failure:
+        reason = str(failure) or type(failure).__name__
+        raise SettingsError(
+            f"the database cannot be reached: {reason}. Check UPBEAT_DATABASE_URL "
+            "(postgresql://user@host:5432/name) and that the server takes connections"
+        ) from None
+
+
+async def _close_pool(pool: Pool) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+def _leave_token(data: Path, node: Node) -> None:
+    """A token for the command line of who may read the data folder; it changes with every start."""
+    node.local_token = secrets.token_urlsafe(32)
+    path = data / "local-token"
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(node.local_token)
+
+
+async def _run(
+    settings: ServeSettings,
+    node: Node,
+    listener: socket.socket | None,
+    stopped: asyncio.Event,
+    on_ready: Callable[[Running], Awaitable[None]] | None,
+) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    reload = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    work = asyncio.create_task(_work(settings, node, listener, reload, on_ready, stopped))
+    waiter = asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait((work, waiter), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+        waiter.cancel()
+        work.cancel()
+        await asyncio.gather(work, waiter, return_exceptions=True)
+
+
+async def _work(
+    settings: ServeSettings,
+    node: Node,
+    listener: socket.socket | None,
+    reload: asyncio.Event,
+    on_ready: Callable[[Running], Awaitable[None]] | None,
+    stopped: asyncio.Event,
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        for part in node.parts():
+            group.create_task(part)
+        group.create_task(_reloads(settings, node, reload))
+        for worker in range(1, settings.workers):
+            group.create_task(_worker(node, worker))
+        base_url = ""
+        if listener is not None:
+            host, port = listener.getsockname()[:2]
+            base_url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
+            node.base_url = base_url
+            group.create_task(serve_http(create_app(node.services()), listener))
+            _say_where(settings, node, host, port)
+        if on_ready is not None:
+            group.create_task(_told(on_ready, Running(base_url, node, stopped.set)))
+
+
+async def _told(on_ready: Callable[[Running], Awaitable[None]], running: Running) -> None:
+    await on_ready(running)
+
+
+def _say_where(settings: ServeSettings, node: Node, host: str, port: int) -> None:
+    _log.info("console at %s/console", node.public_url())
+    if host not in ("127.0.0.1", "::1", "localhost") and not node.public_url().startswith("https://"):
+        _log.warning(
+            "%s:%d is reachable from elsewhere without TLS: put a reverse proxy before it and set public_url",
+            host,
+            port,
+        )
+
+
+async def _reloads(settings: ServeSettings, node: Node, reload: asyncio.Event) -> None:
+    """SIGHUP: apply the file again. A bad one changes nothing, and says so."""
+    while True:
+        await reload.wait()
+        reload.clear()
+        if settings.config is None:
+            _log.warning("nothing to reload: started without --config")
+            continue
+        try:
+            applied = await apply_file(node.pool, settings.config, settings.environment)
+        except (ConfigError, OSError) as bad:
+            _log.error("%s is not applied, what ran before goes on:\n%s", settings.config, bad)
+        except asyncpg.PostgresError as away:
+            _log.error("%s is not applied, the database is away: %s", settings.config, away)
+        else:
+            _log.info("%s: %s", settings.config, applied)
+
+
+async def _worker(node: Node, number: int) -> None:
+    """Another process for evaluating and probing; started again when it ends, ended with this one."""
+    command = [sys.executable, "-m", "upbeat.cli", "serve", "--roles", "evaluator,probe"]
+    environment = {
+        **node.settings.environment,
+        "UPBEAT_DATABASE_URL": node.database_url,
+        "UPBEAT_NATS_URL": node.nats_url,
+        "UPBEAT_CONFIG": "",
+        "UPBEAT_WORKERS": "1",
+        "UPBEAT_PARENT": str(os.getpid()),
+    }
+    while True:
+        process = await asyncio.create_subprocess_exec(*command, env=environment)
+        try:
+            code = await process.wait()
+            _log.warning("worker %d ended with %s and is started again", number, code)
+            await asyncio.sleep(1.0)
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), 10)
