@@ -149,8 +149,9 @@ def _judge(expectation: Expectation, seen: Observation, parsed: list[Any]) -> Ou
         wrong = "" if ok else f"{_subject(expectation)} {'exists' if values else missing}"
     elif not values:
         wrong = f"{_subject(expectation)} {missing}"
-    elif seen.is_truncated and expectation.of == "size" and not _holds_beyond(expectation, seen.size_bytes):
-        wrong = f"size is more than the {seen.size_bytes} bytes that are read"
+    elif seen.is_truncated and expectation.of == "size":
+        beyond = _holds_beyond(expectation, seen.size_bytes)
+        wrong = "" if beyond else f"size is more than the {seen.size_bytes} bytes that are read"
     else:
         wrong = _refutation(expectation, values, shown)
     if not wrong and expectation.of == "body":
@@ -158,9 +159,12 @@ def _judge(expectation: Expectation, seen: Observation, parsed: list[Any]) -> Ou
     return Outcome(expectation.of, not wrong, shown, wrong, _severity(expectation))
 
 
-def _holds_beyond(expectation: Expectation, size_bytes: int) -> bool:
-    """Whether a lower bound is already passed, so that what was not read changes nothing."""
-    return expectation.operator in ("gt", "ge") and size_bytes >= expectation.expected
+def _holds_beyond(expectation: Expectation, read_bytes: int) -> bool:
+    """Whether every size above `read_bytes` holds; how much was left unread is not known."""
+    if expectation.operator not in ("gt", "ge"):
+        return False
+    least: float = expectation.expected - (expectation.operator == "ge")
+    return read_bytes >= least
 
 
 def _values(expectation: Expectation, seen: Observation, parsed: list[Any]) -> tuple[list[Any], str]:

@@ -385,5 +385,6 @@ def test_where_there_is_no_epoll_the_loops_own_readers_do(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr("select.epoll")
-    outcome = play(plain(b"x" * 300_000), url=URL, method="POST", body="x" * 200_000, assertions=[BODY_HAS_X])
+    server = Recorder({"/": OK + b"content-length: 300000\r\n\r\n" + b"x" * 300_000})
+    outcome = play(server, url=URL, method="POST", body="x" * 200_000, assertions=[BODY_HAS_X])
     assert outcome.verdict is Verdict.OK
