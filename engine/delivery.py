@@ -5,6 +5,7 @@ channel is lives in `exporters`; which one serves a target is `upbeat`'s to say.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Delivery:
         self._pool, self._send = pool, send
         self._lease = Leases(pool, "delivery", ["0"], holder)
         self._busy: set[tuple[object, str]] = set()
+        self._freed = asyncio.Event()
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -58,16 +60,17 @@ class Delivery:
             await self._lease.release()
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
-        expire_in_s = 0.0
+        loop, expire_at_s = asyncio.get_running_loop(), 0.0
         while True:
-            await asyncio.sleep(IDLE_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._freed.wait(), IDLE_S)
+            self._freed.clear()
             if not self._lease.held:
                 continue
             try:
                 await self._start_due(group)
-                expire_in_s -= IDLE_S
-                if expire_in_s <= 0:
-                    expire_in_s = EXPIRE_EVERY_S
+                if loop.time() >= expire_at_s:
+                    expire_at_s = loop.time() + EXPIRE_EVERY_S
                     async with self._pool.acquire() as connection:
                         await reviews.expire(connection)
             except _AWAY as away:
@@ -96,6 +99,7 @@ class Delivery:
             _log.warning("what came of a delivery could not be written, it will be tried again: %s", away)
         finally:
             self._busy.discard(line)
+            self._freed.set()  # what waits behind it need not wait for the next look
 
     async def _try(self, row: Row) -> Outcome:
         if row["removed_at"] is not None:

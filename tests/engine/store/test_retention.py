@@ -1,0 +1,88 @@
+"""Day partitions: made ahead, filled from the rest, dropped by age and by size."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from engine.store import results, retention
+from engine.store.database import Connection, migrate, open_pool
+from engine.store.ids import new_id
+from evaluators.model import Kind, Result, Timings, Verdict
+
+TODAY = date(2026, 11, 20)
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Connection]:
+    pool = await open_pool(database_url)
+    await migrate(pool)
+    async with pool.acquire() as connection:
+        yield connection
+    await pool.close()
+
+
+async def put(db: Connection, day: date, count: int = 1) -> None:
+    at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp()
+    rows = [
+        Result(
+            str(new_id()), str(uuid4()), "eu", Kind.SCHEDULED, Verdict.OK, at, at, n, 1, Timings(total=0.1)
+        )
+        for n in range(count)
+    ]
+    await results.insert(db, [(str(uuid4()), at, row) for row in rows], at)
+
+
+async def days(db: Connection) -> list[str]:
+    rows = await db.fetch(
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+        "WHERE i.inhparent = 'results'::regclass AND c.relname <> 'results_rest' ORDER BY 1"
+    )
+    return [row["relname"] for row in rows]
+
+
+async def test_days_are_made_from_yesterday_to_three_days_ahead_and_only_once(db: Connection) -> None:
+    await retention.make_days(db, TODAY)
+    await retention.make_days(db, TODAY)
+    assert await days(db) == [f"results_202611{day}" for day in (19, 20, 21, 22, 23)]
+
+
+async def test_rows_that_came_before_their_day_was_made_move_into_it(db: Connection) -> None:
+    await put(db, TODAY, 3)
+    assert await db.fetchval("SELECT count(*) FROM results_rest") == 3
+    await retention.make_days(db, TODAY)
+    assert await db.fetchval("SELECT count(*) FROM results_20261120") == 3
+    assert await db.fetchval("SELECT count(*) FROM results_rest") == 0
+    assert await db.fetchval("SELECT count(DISTINCT position) FROM results") == 3
+
+
+async def test_days_older_than_the_limit_are_dropped_whole(db: Connection) -> None:
+    for back in (0, 10, 40):
+        await retention.make_days(db, TODAY - timedelta(days=back))
+    await put(db, TODAY)
+    await put(db, TODAY - timedelta(days=40))
+    dropped = await retention.drop_days(db, TODAY, days=30, max_bytes=10**12)
+    assert len(dropped) == 5
+    assert await db.fetchval("SELECT count(*) FROM results") == 1
+
+
+async def test_the_oldest_days_go_first_when_all_take_too_much_and_today_never_goes(db: Connection) -> None:
+    await retention.make_days(db, TODAY)
+    await put(db, TODAY - timedelta(days=1), 50)
+    await put(db, TODAY, 50)
+    assert await retention.drop_days(db, TODAY, days=30, max_bytes=1) == ["results_20261119"]
+    assert await db.fetchval("SELECT count(*) FROM results") == 50
+
+
+async def test_a_row_that_belongs_to_a_dropped_day_is_kept_in_the_rest_until_it_is_too_old(
+    db: Connection,
+) -> None:
+    await put(db, TODAY - timedelta(days=40))
+    await put(db, TODAY - timedelta(days=20))
+    await retention.drop_days(db, TODAY, days=30, max_bytes=10**12)
+    assert await db.fetchval("SELECT count(*) FROM results_rest") == 1
+
+
+async def test_a_sweep_of_an_empty_installation_is_no_error(db: Connection) -> None:
+    await retention.sweep(db)

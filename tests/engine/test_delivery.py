@@ -1,0 +1,138 @@
+"""The delivery loop on a real outbox: order per line, retries, dead letters, and nobody delayed by another."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from engine.delivery import Delivery
+from engine.store import objects, outbox
+from engine.store.audit import Actor
+from engine.store.database import Pool, migrate, open_pool, transaction
+from evaluators.model import Notice
+from exporters.outcome import Delivered, Outcome, Rejected, Retry
+
+ACTOR = Actor("test", "api")
+
+
+@dataclass
+class Desk:
+    """Channels `good` and `bad`, and what they were handed."""
+
+    pool: Pool
+    channels: dict[str, UUID]
+    sent: list[tuple[str, str]] = field(default_factory=list)
+    answers: dict[str, list[Outcome]] = field(default_factory=dict)
+
+    async def send(self, spec: Mapping[str, Any], notice: Notice) -> Outcome:
+        slug = spec["slug"]
+        self.sent.append((slug, notice.id))
+        answers = self.answers.get(slug, [])
+        return answers.pop(0) if answers else Delivered()
+
+    async def put(self, channel: str, *ids: str, line: str = "line") -> None:
+        async with transaction(self.pool) as connection:
+            for one in ids:
+                notice = Notice(id=one, told="open", title=one, at=1.0)
+                await outbox.put(connection, [self.channels[channel]], line, one, notice)
+
+    async def settled(self, count: int) -> dict[str, int]:
+        async with asyncio.timeout(10):
+            while True:
+                rows = await self.pool.fetch("SELECT status, count(*) AS n FROM outbox GROUP BY 1")
+                found = {row["status"]: row["n"] for row in rows}
+                if sum(n for status, n in found.items() if status != "pending") >= count:
+                    return found
+                await asyncio.sleep(0.05)
+
+    @contextlib.asynccontextmanager
+    async def delivering(self, holder: str = "one") -> AsyncIterator[Delivery]:
+        delivery = Delivery(self.pool, self.send, holder=holder)
+        task = asyncio.create_task(delivery.run())
+        try:
+            yield delivery
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+@pytest.fixture
+async def desk(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    monkeypatch.setattr(outbox, "SCHEDULE_S", (0.01, 0.01))
+    pool = await open_pool(database_url)
+    await migrate(pool)
+    channels = {}
+    async with transaction(pool) as connection:
+        page = await objects.create(connection, ACTOR, "page", None, {"slug": "p", "name": "P"})
+        for slug in ("good", "bad"):
+            spec = {"slug": slug, "type": "webhook", "url": "http://127.0.0.1:9/"}
+            channels[slug] = (await objects.create(connection, ACTOR, "channel", page.id, spec)).id
+    yield Desk(pool, channels)
+    await pool.close()
+
+
+async def test_a_line_is_delivered_in_the_order_it_was_queued(desk: Desk) -> None:
+    await desk.put("good", *map(str, range(5)))
+    async with desk.delivering():
+        await desk.settled(5)
+    assert [one for _, one in desk.sent] == ["0", "1", "2", "3", "4"]
+
+
+async def test_the_same_key_is_queued_once_for_a_target(desk: Desk) -> None:
+    await desk.put("good", "a", "a", "a")
+    async with desk.delivering():
+        assert await desk.settled(1) == {"done": 1}
+
+
+async def test_what_waits_behind_a_failing_head_keeps_its_order(desk: Desk) -> None:
+    desk.answers["bad"] = [Retry("busy"), Retry("busy")]
+    await desk.put("bad", "first", "second")
+    async with desk.delivering():
+        assert await desk.settled(2) == {"done": 2}
+    assert [one for _, one in desk.sent] == ["first", "first", "first", "second"]
+
+
+async def test_a_dead_target_delays_no_other_and_ends_as_a_dead_letter(desk: Desk) -> None:
+    desk.answers["bad"] = [Retry("busy")] * 9
+    await desk.put("bad", "lost", line="one")
+    await desk.put("good", "found", line="one")
+    async with desk.delivering():
+        assert await desk.settled(2) == {"done": 1, "dead": 1}
+    assert desk.sent.count(("bad", "lost")) == 3
+
+
+async def test_what_is_rejected_is_dead_at_once_and_can_be_sent_again_by_a_person(desk: Desk) -> None:
+    desk.answers["bad"] = [Rejected("HTTP 410")]
+    await desk.put("bad", "gone")
+    async with desk.delivering():
+        assert await desk.settled(1) == {"dead": 1}
+        row = await desk.pool.fetchrow("SELECT id, last_error FROM outbox")
+        assert row is not None
+        assert row["last_error"] == "HTTP 410"
+        async with desk.pool.acquire() as connection:
+            assert await outbox.retry(connection, row["id"], None)
+        async with asyncio.timeout(10):
+            while await desk.settled(0) != {"done": 1}:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_notice_for_a_removed_channel_is_given_up(desk: Desk) -> None:
+    await desk.put("good", "late")
+    async with transaction(desk.pool) as connection:
+        stored = await objects.find(connection, "channel", "good")
+        await objects.remove(connection, ACTOR, stored)
+    async with desk.delivering():
+        assert await desk.settled(1) == {"dead": 1}
+    assert desk.sent == []
+
+
+async def test_of_two_processes_one_delivers(desk: Desk) -> None:
+    async with desk.delivering("one"), desk.delivering("two"):
+        await desk.put("good", *map(str, range(20)))
+        await desk.settled(20)
+    assert len(desk.sent) == 20
