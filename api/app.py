@@ -25,6 +25,7 @@ from api.limits import WINDOW_S, Limiter
 from engine.store.ids import new_id
 
 MAX_BODY_BYTES = 1_000_000
+DRAINED_BYTES = 10 * MAX_BODY_BYTES
 VERSION = "1"
 
 # One line per router; each module makes its `router` with `api.auth.Router`.
@@ -89,11 +90,8 @@ class Frame:
             await self._app(scope, receive, send)
             return
         if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
-            scope = scope | {
-                "path": "/",
-                "raw_path": b"/",
-                "query_string": b"",
-            }  # PostgreSQL knows no NUL: 404
+            # PostgreSQL knows no NUL, so nothing can be there.
+            scope = {**scope, "path": "/\ufffd", "query_string": b""}
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode(
             "latin-1"
         )
@@ -113,7 +111,7 @@ class Frame:
             await send(message)
 
         try:
-            await self._app(scope, _capped(scope, receive), framed)
+            await self._app(scope, _capped(receive), framed)
         except Exception as bug:
             # Here rather than in Starlette's outermost layer, so that a bug's answer is framed like any other.
             if is_begun:
@@ -122,29 +120,19 @@ class Frame:
             await response(scope, receive, framed)
 
 
-def _capped(scope: Scope, receive: Receive) -> Receive:
-    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    left = MAX_BODY_BYTES
+def _capped(receive: Receive) -> Receive:
+    taken = 0
 
     async def capped() -> Message:
-        nonlocal left
-        if declared.isdigit() and int(declared[:20]) > MAX_BODY_BYTES:
-            raise too_large()
+        nonlocal taken
         message = await receive()
-        if message["type"] == "http.request":
-            left -= len(message.get("body", b""))
-            if left < 0:
-                raise too_large()
-        return message
+        taken += len(message.get("body", b""))
+        if taken <= MAX_BODY_BYTES:
+            return message
+        # Read on for a while: closing a connection with unread data would destroy the answer on its way.
+        while message.get("more_body") and taken < DRAINED_BYTES:
+            message = await receive()
+            taken += len(message.get("body", b""))
+        raise problems.ProblemError(413, "too-large", f"a request may have {MAX_BODY_BYTES} bytes")
 
     return capped
-
-
-def too_large() -> problems.ProblemError:
-    """413."""
-    return problems.ProblemError(
-        413,
-        "too-large",
-        f"a request may have {MAX_BODY_BYTES} bytes",
-        headers={"Connection": "close"},
-    )

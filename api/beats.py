@@ -75,7 +75,7 @@ async def list_results(
             db, beat.id, region=region, kind=kind, request=run_request, before=before, limit=limit + 1
         )
     last = (rows[limit - 1]["scheduled_at"], rows[limit - 1]["run_id"]) if len(rows) > limit else None
-    return page(request, [shown_result(row) for row in rows[:limit]], limit, last)
+    return page(request, [shown_result(row) for row in rows[:limit]], last)
 
 
 def shown_result(row: Row) -> dict[str, Any]:

@@ -61,7 +61,7 @@ async def list_deliveries(
             limit=limit + 1,
         )
     last = (rows[limit - 1]["id"],) if len(rows) > limit else None
-    return page(request, [_shown(row) for row in rows[:limit]], limit, last)
+    return page(request, [_shown(row) for row in rows[:limit]], last)
 
 
 def _shown(row: Row) -> dict[str, Any]:

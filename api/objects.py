@@ -83,7 +83,7 @@ def routes(kind: ObjectKind) -> APIRouter:
             )
             items = await shown(services, db, asking, kind, found[:limit])
         last = (found[limit - 1].slug, found[limit - 1].id) if len(found) > limit else None
-        return page(request, items, limit, last)
+        return page(request, items, last)
 
     @router.post("", status_code=201, name=f"Create a {kind}", operation_id=f"create_{kind}")
     @permits(write, installation=whole)

@@ -23,16 +23,16 @@ AtAndId = tuple[datetime, UUID]
 SlugAndId = tuple[str, UUID]
 
 
-def page(request: Request, items: Sequence[Any], limit: int, cursor: Sequence[Any] | None) -> Response:
-    """`items` (one more than `limit` were asked for) cut to `limit`; `cursor` is that of the last one shown."""
-    if len(items) <= limit or cursor is None:
-        return reply({"items": items[:limit], "next": None})
+def page(request: Request, items: Sequence[Any], cursor: Sequence[Any] | None) -> Response:
+    """`items`; `cursor` is that of the last one when more follow."""
+    if cursor is None:
+        return reply({"items": items, "next": None})
     text = base64.urlsafe_b64encode(msgspec.json.encode(list(cursor))).decode().rstrip("=")
     query = urlencode(
         [(k, v) for k, v in request.query_params.multi_items() if k != "cursor"] + [("cursor", text)]
     )
     link = {"Link": f'<{request.url.path}?{query}>; rel="next"'}
-    return reply({"items": items[:limit], "next": text}, headers=link)
+    return reply({"items": items, "next": text}, headers=link)
 
 
 def read_cursor(text: str | None, kind: Any) -> Any:

@@ -110,7 +110,7 @@ async def list_users(request: Request, limit: Limit = 100, cursor: Cursor = None
         rows = await people.users(db, after=read_cursor(cursor, SlugAndId), limit=limit + 1)
         slugs = await page_slugs(db)
     last = (rows[limit - 1]["email"].lower(), rows[limit - 1]["id"]) if len(rows) > limit else None
-    return page(request, [_shown_user(row, slugs) for row in rows[:limit]], limit, last)
+    return page(request, [_shown_user(row, slugs) for row in rows[:limit]], last)
 
 
 @router.post("/users", status_code=201)
@@ -201,7 +201,7 @@ async def list_tokens(
             db, pages=pages, created_by=maker, after=after[0] if after else None, limit=limit + 1
         )
     last = (rows[limit - 1]["id"],) if len(rows) > limit else None
-    return page(request, [_shown_token(row) for row in rows[:limit]], limit, last)
+    return page(request, [_shown_token(row) for row in rows[:limit]], last)
 
 
 @router.post("/tokens", status_code=201)

@@ -76,7 +76,7 @@ async def list_episodes(
         pages = await _scope(db, asking, page_ref)
         before = read_cursor(cursor, AtAndId)
         rows = await reviews.episodes(db, pages=pages, is_open=is_open, before=before, limit=limit + 1)
-    return page(request, [shown_episode(row) for row in rows[:limit]], limit, _last(rows, limit, "opened_at"))
+    return page(request, [shown_episode(row) for row in rows[:limit]], _last(rows, limit, "opened_at"))
 
 
 def shown_episode(row: Row) -> dict[str, Any]:
@@ -112,7 +112,7 @@ async def list_actions(
         before = read_cursor(cursor, AtAndId)
         rows = await reviews.actions(db, pages=pages, status=status, before=before, limit=limit + 1)
         items = await shown_actions(db, rows[:limit])
-    return page(request, items, limit, _last(rows, limit, "created_at"))
+    return page(request, items, _last(rows, limit, "created_at"))
 
 
 async def shown_actions(db: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -245,7 +245,7 @@ async def list_incidents(
         before = read_cursor(cursor, AtAndId)
         rows = await reviews.incidents(db, pages=pages, status=status, before=before, limit=limit + 1)
         items = await shown_incidents(db, rows[:limit])
-    return page(request, items, limit, _last(rows, limit, "created_at"))
+    return page(request, items, _last(rows, limit, "created_at"))
 
 
 @router.get("/incidents/{ref}")
