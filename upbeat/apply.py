@@ -32,6 +32,7 @@ class Applied:
 
 async def apply_file(pool: Pool, path: Path, environment: Mapping[str, str]) -> Applied:
     """Read, check and apply `path`. Raises `rules.config.ConfigError` with all problems, or `OSError`; then nothing changed."""
+    path = path.absolute()  # objects remember the file that declared them, from wherever it was named
     text = await asyncio.to_thread(path.read_text, "utf-8")
     async with transaction(pool) as connection:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _APPLY_LOCK)

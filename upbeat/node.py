@@ -71,7 +71,7 @@ class Node:
             derived_id("node", socket.gethostname(), settings.data, sorted(settings.roles), _slot())
         )
         self.policy = EgressPolicy(kept.egress.allow)
-        self.channels = Channels(self.policy, settings.environment)
+        self.channels = Channels(self.policy, settings.lent)
         self.catalog: Catalog[Subject] = Catalog(pool, compile_subject, on_change=self._changed)
         self.evaluator: Evaluator | None = None
         self.prober: Prober | None = None
@@ -108,7 +108,7 @@ class Node:
             yield Janitor(self.pool, self.clock, holder=self.holder, keep=self._keep).run()
             yield self._after_catalog(self._meter)
             if self.kept.watchdog is not None:
-                url = expand(self.kept.watchdog.url, self.settings.environment)
+                url = expand(self.kept.watchdog.url, self.settings.lent)
                 yield watch(self.kept.watchdog, url, self.policy, self._commits)
         if "probe" in roles:
             self.prober = self._prober()
@@ -146,7 +146,7 @@ class Node:
             self.clock,
             holder=self.holder,
             regions=self.settings.regions,
-            environment=self.settings.environment,
+            environment=self.settings.lent,
         )
 
     async def _meter(self) -> None:
@@ -180,7 +180,7 @@ class Node:
         given = otlp.settings_from(self.settings.environment)
         if given is not None or self.kept.otlp is None:
             return given
-        rule, environment = self.kept.otlp, self.settings.environment
+        rule, environment = self.kept.otlp, self.settings.lent
         return otlp.OtlpSettings(
             expand(rule.endpoint, environment),
             rule.protocol,
@@ -246,7 +246,7 @@ class Node:
         """For `api.app.create_app`."""
 
         async def check(rule: Any) -> dict[str, Any]:
-            return await check_now(rule, self.context(), self.settings.environment)
+            return await check_now(rule, self.context(), self.settings.lent)
 
         self._services = Services(
             self.pool,
@@ -257,7 +257,7 @@ class Node:
             check,
             self.health,
             self._metrics_text,
-            self.settings.environment,
+            self.settings.lent,
             self.guide,
         )
         return self._services

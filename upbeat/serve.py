@@ -83,7 +83,7 @@ async def _started(
         stack.push_async_callback(_close_pool, pool)
         await migrate(pool)
         if settings.config is not None:
-            applied = await apply_file(pool, settings.config, settings.environment)
+            applied = await apply_file(pool, settings.config, settings.lent)
             _log.info("%s: %s", settings.config, applied)
         bus = Bus(BusSettings(replicas=settings.nats_replicas))
         await bus.connect(nats_url, name=f"upbeat {','.join(sorted(settings.roles))}")
@@ -212,7 +212,7 @@ async def _reloads(settings: ServeSettings, node: Node, reload: asyncio.Event) -
             _log.warning("nothing to reload: started without --config")
             continue
         try:
-            applied = await apply_file(node.pool, settings.config, settings.environment)
+            applied = await apply_file(node.pool, settings.config, settings.lent)
         except (ConfigError, OSError) as bad:
             _log.error("%s is not applied, what ran before goes on:\n%s", settings.config, bad)
         except asyncpg.PostgresError as away:
