@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +13,22 @@ import pytest
 
 from engine.embedded.supervisor import Embedded, start
 
+CHROMIUM_FINDER = Path(__file__).parents[1] / ".ci/chromium"
+
 _numbers = itertools.count()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Name the Chromium for tests marked `browser` in CHROMIUM, or skip them."""
+    chosen = [item for item in items if item.get_closest_marker("browser")]
+    if not chosen:
+        return
+    found = subprocess.run(["sh", CHROMIUM_FINDER], capture_output=True, text=True, check=False)
+    if found.returncode == 0:
+        os.environ["CHROMIUM"] = found.stdout.strip()
+        return
+    for item in chosen:
+        item.add_marker(pytest.mark.skip("no Chromium; `make test` installs one, CHROMIUM=/path names one"))
 
 
 @pytest.fixture(scope="session")
