@@ -83,8 +83,7 @@ async def _started(
         stack.push_async_callback(_close_pool, pool)
         await migrate(pool)
         if settings.config is not None:
-            applied = await apply_file(pool, settings.config, settings.lent)
-            _log.info("%s: %s", settings.config, applied)
+            await _apply(pool, settings.config, settings)
         bus = Bus(BusSettings(replicas=settings.nats_replicas))
         await bus.connect(nats_url, name=f"upbeat {','.join(sorted(settings.roles))}")
         stack.push_async_callback(bus.close)
@@ -119,6 +118,14 @@ async def _pool(url: str) -> Pool:
             f"the database cannot be reached: {reason}. Check UPBEAT_DATABASE_URL "
             "(postgresql://user@host:5432/name) and that the server takes connections"
         ) from None
+
+
+async def _apply(pool: Pool, config: Path, settings: ServeSettings) -> None:
+    try:
+        applied = await apply_file(pool, config, settings.lent)
+    except (OSError, UnicodeDecodeError) as failure:
+        raise SettingsError(f"{config} cannot be read: {failure}") from None
+    _log.info("%s: %s", config, applied)
 
 
 async def _close_pool(pool: Pool) -> None:
@@ -212,13 +219,9 @@ async def _reloads(settings: ServeSettings, node: Node, reload: asyncio.Event) -
             _log.warning("nothing to reload: started without --config")
             continue
         try:
-            applied = await apply_file(node.pool, settings.config, settings.lent)
-        except (ConfigError, OSError) as bad:
+            await _apply(node.pool, settings.config, settings)
+        except (ConfigError, SettingsError, asyncpg.PostgresError, asyncpg.InterfaceError) as bad:
             _log.error("%s is not applied, what ran before goes on:\n%s", settings.config, bad)
-        except asyncpg.PostgresError as away:
-            _log.error("%s is not applied, the database is away: %s", settings.config, away)
-        else:
-            _log.info("%s: %s", settings.config, applied)
 
 
 async def _worker(node: Node, number: int) -> None:
