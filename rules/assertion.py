@@ -113,11 +113,6 @@ class Assertion(Rule):
         kept = {key: value for key, value in written.items() if key not in OPERATORS}
         return kept | {self.operator: getattr(self, _field(self.operator))}
 
-    @model_serializer(mode="wrap")
-    def _with_its_operator(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # `eq: null` is an expectation, though null is the default of `eq`.
-        return {**serialize(self), self.operator: getattr(self, _field(self.operator))}
-
     def _given(self) -> list[str]:
         return [name for name in OPERATORS if _field(name) in self.model_fields_set]
 

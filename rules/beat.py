@@ -29,6 +29,7 @@ ComponentPath = Annotated[
 ]
 """A component's slug, or page/slug for one of another page."""
 Host = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[^\s/@?#]+$")]
+Method = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3,10}$")]
 HeaderValue = Annotated[str, StringConstraints(max_length=8000, pattern=r"^[^\r\n\x00]*$")]
 
 
@@ -123,7 +124,7 @@ class HttpBeat(_Beat):
 
     type: Literal["http"]
     url: Annotated[str, StringConstraints(max_length=4000), AfterValidator(_http_url)]
-    method: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3,10}$")] = "GET"
+    method: Method = "GET"
     headers: dict[HeaderName, HeaderValue] = Field(default={}, max_length=100)
     body: Annotated[str, StringConstraints(max_length=262_144)] | None = None
     redirects: int = Field(default=5, ge=0, le=10, description="Redirects followed.")

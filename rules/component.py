@@ -14,13 +14,16 @@ ComponentStatus = Literal[
 Impact = Literal["operational", "degraded_performance", "partial_outage", "major_outage"]
 
 
+Homepage = Annotated[str, StringConstraints(pattern=r"^(https?://\S+)?$", max_length=500)]
+
+
 class Page(Rule):
     """A public status page at `/p/{slug}`."""
 
     slug: Slug
     name: Name
     description: Text = ""
-    homepage: Annotated[str, StringConstraints(pattern=r"^(https?://\S+)?$", max_length=500)] = ""
+    homepage: Homepage = Field(default="", description="Where its logo leads.")
 
 
 class Component(Rule):

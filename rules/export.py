@@ -5,14 +5,14 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pydantic import BaseModel
-
 from rules.declared import Declared
 from rules.known import KINDS
 from rules.settings import Settings
+from rules.shape import written
 
 _SIMPLE = re.compile(r"[A-Za-z/$][\w./$-]*|\d+(?:\.\d+)?(?:ms|s|m|h|d|KB|MB|GB|TB|%)", re.ASCII)
-_WORDS_OF_YAML = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+_WORDS_OF_YAML = frozenset({"null", "true", "false", "yes", "no", "y", "n"})
+"""Never text, or not in YAML 1.1. `on` and `off` are left: they are this format's own words."""
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _FIRST = ("slug", "name", "page", "type")
 
@@ -24,7 +24,7 @@ def dump(objects: Iterable[Declared], settings: Settings) -> str:
     """
     given = list(objects)
     pages = {declared.slug for declared in given if declared.kind == "page"}
-    sections: list[dict[str, Any]] = [{"version": 1} | _written(settings)]
+    sections: list[dict[str, Any]] = [{"version": 1} | written(settings)]
     for kind in KINDS:
         chosen = [declared for declared in given if declared.kind == kind]
         if kind not in ("page", "region"):
@@ -34,22 +34,17 @@ def dump(objects: Iterable[Declared], settings: Settings) -> str:
     return "\n".join("".join(f"{line}\n" for line in _mapping(section, 0)) for section in sections)
 
 
-def _written(spec: BaseModel) -> dict[str, Any]:
-    written: dict[str, Any] = spec.model_dump(mode="json", exclude_defaults=True)
-    return written
-
-
 def _object(declared: Declared, pages: set[str]) -> dict[str, Any] | str:
-    written = _written(declared.spec)
-    written.pop("page", None)
+    spec = written(declared.spec)
+    spec.pop("page", None)
     if declared.page is not None and pages != {declared.page}:
-        written["page"] = declared.page
-    quorum = written.get("quorum")
+        spec["page"] = declared.page
+    quorum = spec.get("quorum")
     if quorum and "confirm" in quorum and quorum["confirm"] is None:
         quorum["confirm"] = "off"
-    if declared.kind == "region" and set(written) == {"slug"}:
+    if declared.kind == "region" and set(spec) == {"slug"}:
         return declared.slug
-    return {key: written[key] for key in _FIRST if key in written} | written
+    return {key: spec[key] for key in _FIRST if key in spec} | spec
 
 
 def _mapping(value: dict[str, Any], indent: int) -> Iterator[str]:
@@ -101,8 +96,7 @@ def _text(text: str) -> str:
 
 
 def _is_simple(text: str) -> bool:
-    # `yes`, `no` and the like are text in YAML 1.2 and true or false in 1.1: quotes please every reader.
-    return bool(_SIMPLE.fullmatch(text)) and (text.lower() not in _WORDS_OF_YAML or text in ("on", "off"))
+    return bool(_SIMPLE.fullmatch(text)) and text.lower() not in _WORDS_OF_YAML
 
 
 def _quoted(text: str) -> str:

@@ -23,7 +23,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from rules.problem import ConfigError, Problem, show
+from rules.problem import ConfigError, Problem, cut, show
 
 MAX_BYTES: Final = 4_000_000
 MAX_DEPTH: Final = 50
@@ -95,8 +95,7 @@ def read(text: str, file: str) -> tuple[Node, list[Problem]]:
         raise ConfigError([Problem(file, mark.line + 1 if mark else 1, "", _words(wrong))]) from None
     except YAMLError as wrong:  # a character that YAML does not know
         place = getattr(wrong, "position", 0)
-        character = getattr(wrong, "character", "")
-        said = f"the character {character!r} is not allowed in YAML"
+        said = f"the character U+{getattr(wrong, 'character', 0):04X} is not allowed in YAML"
         raise ConfigError([Problem(file, text.count("\n", 0, place) + 1, "", said)]) from None
 
 
@@ -145,7 +144,7 @@ class _Reader:
         if isinstance(event, AliasEvent):
             return self._alias(event, path, depth)
         if depth > MAX_DEPTH:
-            raise self._wrong(_line(event), path, f"nested more than {MAX_DEPTH} deep")
+            raise self._wrong(_line(event), cut(path), f"nested more than {MAX_DEPTH} deep")
         tag = getattr(event, "tag", None)
         if tag is not None:
             raise self._wrong(
@@ -175,7 +174,7 @@ class _Reader:
         if target is None:
             raise self._wrong(_line(event), path, f"*{name} stands inside the value it refers to")
         if depth + target.height > MAX_DEPTH:
-            raise self._wrong(_line(event), path, f"nested more than {MAX_DEPTH} deep")
+            raise self._wrong(_line(event), cut(path), f"nested more than {MAX_DEPTH} deep")
         self._aliased += target.size
         if self._aliased > MAX_ALIASED:
             raise self._wrong(_line(event), path, f"aliases stand for more than {MAX_ALIASED} values")

@@ -45,6 +45,9 @@ Size = Annotated[
 """Bytes in Python, text with a unit in YAML and JSON."""
 
 
+PublicUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=500)]
+
+
 class Watchdog(Rule):
     """A URL of somebody else's that is fetched while results commit, so that silence is noticed there."""
 
@@ -73,9 +76,9 @@ class Retention(Rule):
 class Settings(Rule):
     """Settings of the installation; each is optional."""
 
-    public_url: (
-        Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=500)] | None
-    ) = Field(default=None, description="How people reach this installation; links are made from it.")
+    public_url: PublicUrl | None = Field(
+        default=None, description="How people reach this installation; links are made from it."
+    )
     trusted_proxies: list[Network] = Field(
         default=[], max_length=100, description="Networks whose X-Forwarded-For is believed."
     )

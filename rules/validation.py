@@ -8,11 +8,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from rules.assertion import HeaderName
-from rules.beat import ComponentPath, HeaderValue, Host, HttpBeat
+from rules.beat import ComponentPath, HeaderValue, Host, HttpBeat, Method
 from rules.channel import SECRET_FIELDS, HttpUrl, Mailbox
+from rules.component import Homepage
 from rules.duration import format_duration
 from rules.node import Node
 from rules.problem import Problem, cut, nearest, show
+from rules.settings import PublicUrl
 from rules.shape import Rule, Slug, Tag
 
 _PATTERNS: dict[str, str] = {
@@ -26,6 +28,9 @@ _PATTERNS: dict[str, str] = {
         (Mailbox, "is not a mail address"),
         (HttpUrl, "is not an http or https URL"),
         (Host, "is not a host name or address; write it without scheme, port and path"),
+        (Method, "is not a method in capital letters, such as GET"),
+        (Homepage, "is not an http or https URL"),
+        (PublicUrl, "is not an http or https URL without query"),
     )
 }
 _WORDS = {
@@ -90,7 +95,8 @@ def _explained(model: type[Rule], root: Node, error: ErrorDetails) -> tuple[tupl
             node = about
         return (node.line, node.path), _discreet(message, error["input"], _is_secret(model, error["loc"]))
     is_key = bool(lost) and lost[-1] == "[key]"
-    given = str(error["loc"][-2]) if is_key else error["input"]
+    # A validator may have converted the value before it was refused: what is written is shown.
+    given = str(error["loc"][-2]) if is_key else error["input"] if lost else node.plain()
     shown = "the value" if _is_secret(model, error["loc"]) and not is_key else _clean(show(given))
     return (node.line, node.path), f"{shown} {_said(kind, error, given)}"
 
