@@ -1,0 +1,94 @@
+"""The command `upbeat`: names every command and loads a command's module only when it is used."""
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Final
+
+import click
+
+from upbeat import __version__
+
+SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "Run Upbeat": {
+        "serve": ("machine", "Start the server: console, status pages, API and checks."),
+        "demo": ("demo", "See the whole path on local targets that fail on cue."),
+        "doctor": ("doctor", "Say what is used, where, how durable it is, and what is wrong."),
+        "login": ("machine", "Print a link that signs in once, for a server on this machine."),
+        "backup": ("machine", "Write the whole database to one file."),
+        "restore": ("machine", "Fill an empty database from such a file."),
+    },
+    "Try and write beats": {
+        "check": ("check", "Check a URL or a beat now, from here, without a server."),
+        "validate": ("files", "Say everything that is wrong with an upbeat.yaml."),
+        "schema": ("files", "Print the JSON Schema of upbeat.yaml, for editors."),
+        "export": ("files", "Print what a server holds as an upbeat.yaml."),
+    },
+    "Work with a server": {
+        "beats": ("beats", "Beats: what is measured, what their regions say."),
+        "run": ("beats", "Run a beat now, in all its regions."),
+        "pause": ("beats", "Stop running a beat for a while."),
+        "resume": ("beats", "Run a paused beat again."),
+        "incidents": ("public", "Incidents: what customers are told."),
+        "episodes": ("public", "Episodes: what was wrong, and for how long."),
+        "actions": ("public", "Drafts and decisions about what customers are told."),
+        "pages": ("objects", "Status pages."),
+        "components": ("objects", "Components of status pages."),
+        "regions": ("objects", "Regions beats run in."),
+        "channels": ("channels", "Channels: where operators are told."),
+        "deliveries": ("channels", "What channels were told, and what is stuck."),
+        "users": ("people", "People and their roles."),
+        "tokens": ("people", "Tokens for the API."),
+        "audit": ("people", "Who changed what."),
+    },
+    "Your shell": {
+        "completion": ("completion", "Print completion for bash, zsh or fish."),
+    },
+}
+_COMMANDS: Final = {name: place for section in SECTIONS.values() for name, place in section.items()}
+
+
+class Commands(click.Group):
+    """A group whose help needs no command's module."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, said = _COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"upbeat.cli.{module}"), cmd_name)
+        command.short_help = said
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, _COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), said) for name, (_, said) in commands.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="upbeat %(version)s")
+@click.pass_context
+def upbeat(context: click.Context) -> None:
+    """Event-driven synthetic monitoring: beats from several regions, decided by quorum, told to operators at once,
+    reviewed before customers read them.
+
+    Exit codes: 0 done, 1 a check failed, 2 it cannot be done as asked, 3 no server answers, 4 not allowed.
+    """
+    if os.environ.get("NO_COLOR"):
+        context.color = False
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        code = upbeat.main(prog_name="upbeat", standalone_mode=False)
+    except click.ClickException as refused:
+        refused.show()
+        raise SystemExit(refused.exit_code) from None
+    except (click.Abort, KeyboardInterrupt):
+        raise SystemExit(130) from None  # as a shell counts SIGINT; 1 would be a failed check
+    raise SystemExit(code if isinstance(code, int) else 0)

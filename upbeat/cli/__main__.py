@@ -1,0 +1,5 @@
+"""`python -m upbeat.cli`."""
+
+from upbeat.cli import main
+
+main()

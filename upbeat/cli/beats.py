@@ -1,0 +1,156 @@
+"""`upbeat beats`, `run`, `pause` and `resume`: what is special to beats. Declaring them is `upbeat.cli.objects`."""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from rules.duration import parse_duration_s
+from upbeat.cli.client import Client, UnreachableError, remote
+from upbeat.cli.objects import SHOWN_ONLY, at, group_of, standing, with_page
+from upbeat.cli.output import Output, milliseconds, paint, print_fields, print_table, when
+
+WAIT_MOST_S = 60
+
+
+def _show(beat: Mapping[str, Any]) -> None:
+    click.echo(f"{standing(beat)}  {beat['slug']}, since {when(beat['since'])}")
+    if beat["paused"]:
+        click.echo(
+            f"paused {'until ' + when(beat['paused_until']) if beat['paused_until'] else 'until it is resumed'}"
+        )
+    click.echo()
+    _print_votes(beat["votes"])
+    click.echo()
+    written = {key: value for key, value in beat.items() if key not in SHOWN_ONLY}
+    print_fields(written | {"managed by": f"{beat['managed_by']} {beat['source'] or ''}".strip()})
+
+
+beats = group_of("beat", show=_show)
+
+
+@beats.command()
+@click.argument("slug")
+@with_page
+@remote
+async def votes(api: Client, out: Output, slug: str, page: str | None) -> None:
+    """Show what each region says of a beat now."""
+    beat = await api.get(at("/beats", slug), page=page)
+    shown = {key: beat[key] for key in ("slug", "stage", "since", "votes")}
+    out.show(shown, lambda _: _print_votes(beat["votes"]), brief=[beat["stage"]])
+
+
+@beats.command()
+@click.argument("slug")
+@click.option("--region", metavar="SLUG", help="Only of this region.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True)
+@with_page
+@remote
+async def results(
+    api: Client, out: Output, slug: str, region: str | None, limit: int, page: str | None
+) -> None:
+    """List a beat's runs, newest first."""
+    found = await api.items(f"{at('/beats', slug)}/results", limit=limit, region=region, page=page)
+    out.show(
+        found, lambda _: _print_results(found["items"]), brief=[item["verdict"] for item in found["items"]]
+    )
+
+
+@click.command()
+@click.argument("slug")
+@click.option("--wait", is_flag=True, help="Wait for the results; exit with 1 when one of them is not ok.")
+@with_page
+@remote
+async def run(api: Client, out: Output, slug: str, wait: bool, page: str | None) -> None:
+    """Run the beat SLUG now, once in each of its regions. Such a run is shown as manual and never votes."""
+    asked = await api.post(f"{at('/beats', slug)}/run", wait=WAIT_MOST_S - 5 if wait else None, page=page)
+    if not wait:
+        out.done(asked, f"{slug} runs in {', '.join(asked['regions'])}")
+        return
+    out.show(asked, lambda _: _print_results(asked["results"]))
+    if missing := set(asked["regions"]) - {result["region"] for result in asked["results"]}:
+        raise UnreachableError(f"No answer from {', '.join(sorted(missing))}: is a probe running there?")
+    if any(result["verdict"] not in ("ok", "warning") for result in asked["results"]):
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("slug")
+@click.option("--for", "for_", metavar="DURATION", help="Such as 45m or 2h.")
+@click.option("--until", metavar="TIME", help="Such as 2026-01-31T18:00Z; without a zone it is UTC.")
+@with_page
+@remote
+async def pause(
+    api: Client, out: Output, slug: str, for_: str | None, until: str | None, page: str | None
+) -> None:
+    """Stop running the beat SLUG: for a while, until a time, or until it is resumed."""
+    if for_ and until:
+        raise click.UsageError("Give either --for or --until.")
+    body = {"for": _duration(for_)} if for_ else {"until": _moment(until)} if until else {}
+    beat = await api.post(f"{at('/beats', slug)}/pause", body, page=page)
+    end = f"until {when(beat['paused_until'])}" if beat["paused_until"] else "until it is resumed"
+    out.done(beat, f"{slug} is paused {end}")
+
+
+@click.command()
+@click.argument("slug")
+@with_page
+@remote
+async def resume(api: Client, out: Output, slug: str, page: str | None) -> None:
+    """Run the beat SLUG again."""
+    beat = await api.post(f"{at('/beats', slug)}/resume", page=page)
+    out.done(beat, f"{slug} runs again")
+
+
+def _duration(text: str) -> str:
+    try:
+        parse_duration_s(text)
+    except ValueError as wrong:
+        raise click.UsageError(f"--for: {wrong}") from None
+    return text
+
+
+def _moment(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(f"--until: {text!r} is not a time such as 2026-01-31T18:00Z") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    if moment.timestamp() <= time.time():
+        raise click.UsageError(f"--until: {text} is in the past")
+    return moment.isoformat()
+
+
+def _print_votes(given: Sequence[Mapping[str, Any]]) -> None:
+    print_table(
+        ("REGION", "VOTE", "SEEN"),
+        [
+            (
+                vote["region"],
+                paint(vote["verdict"] or "none yet"),
+                when(vote["at"]) + ("" if vote["fresh"] else ", stale"),
+            )
+            for vote in given
+        ],
+    )
+
+
+def _print_results(given: Sequence[Mapping[str, Any]]) -> None:
+    print_table(
+        ("AT", "REGION", "KIND", "VERDICT", "TOTAL", "ERROR"),
+        [
+            (
+                when(result["at"]),
+                result["region"],
+                result["kind"],
+                paint(result["verdict"]),
+                milliseconds(result["timings"]["total"]),
+                result["error"]["message"] if result["error"] else "",
+            )
+            for result in given
+        ],
+        empty="no runs yet",
+    )

@@ -1,0 +1,185 @@
+"""`upbeat check`: one run of a beat or URL, made here and now by the probes the server uses. It records nothing."""
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import click
+from pydantic import ValidationError
+
+from engine.probes.context import Context
+from evaluators.model import Kind
+from rules.address import EgressPolicy
+from rules.beat import BEAT, AnyBeat, DnsBeat, HttpBeat
+from upbeat.check import check_now
+from upbeat.cli.files import read_document
+from upbeat.cli.output import Output, milliseconds, paint, print_table
+
+AT_ONCE: Final = 20
+_SLUG = re.compile(r"[a-z0-9-]+")
+
+
+@click.command()
+@click.argument("target", required=False)
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Where beats are declared.")
+@click.option("--all", "everything", is_flag=True, help="Check every enabled beat of the file.")
+@click.option("--timeout", metavar="DURATION", help="Per attempt, instead of the beat's own.")
+@click.option(
+    "--retries", type=click.IntRange(0, 5), help="Attempts after the first, instead of the beat's own."
+)
+@click.option("--strict", is_flag=True, help="A warning fails the check, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print results as the API shows them.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code says it.")
+def check(
+    target: str | None,
+    config: Path | None,
+    everything: bool,
+    timeout: str | None,
+    retries: int | None,
+    strict: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Check TARGET now, from this machine: a URL, or the slug of a beat in a file.
+
+    \b
+      upbeat check https://shop.example/health
+      upbeat check tcp://db.internal:5432
+      upbeat check dns:shop.example        (or dns:shop.example?type=MX)
+      upbeat check checkout-api --config upbeat.yaml
+      upbeat check --all --config upbeat.yaml
+
+    Exits with 0 when all is well, 1 when a check failed, 2 when there was nothing to check.
+    """  # noqa: D301 - \b is click's mark for text that keeps its lines
+    if (target is None) != everything:
+        raise click.UsageError("Name one target, or give --all with --config.")
+    given = {"timeout": timeout, "retries": retries}
+    beats, egress = _beats(target, config, {key: value for key, value in given.items() if value is not None})
+    results = asyncio.run(_run(beats, egress))
+    if everything:
+        Output(as_json, quiet).show({"items": results, "next": None}, lambda _: _print_all(results))
+    else:
+        Output(as_json, quiet).show(results[0], _print_one)
+    allowed = ("ok",) if strict else ("ok", "warning")
+    raise click.exceptions.Exit(0 if all(result["verdict"] in allowed for result in results) else 1)
+
+
+def _beats(
+    target: str | None, config: Path | None, given: Mapping[str, Any]
+) -> tuple[list[AnyBeat], EgressPolicy]:
+    """What is to be run, and where it may connect to."""
+    if target is not None and not _SLUG.fullmatch(target):
+        return [_beat({"slug": "check", **_parsed(target)}, given)], EgressPolicy()
+    if config is None:
+        raise click.UsageError(f"{target or '--all'} needs --config, the file where beats are declared.")
+    document = read_document(config)
+    declared = [one.spec for one in document.objects if isinstance(one.spec, AnyBeat)]
+    chosen = [beat for beat in declared if (beat.enabled if target is None else beat.slug == target)]
+    if not chosen:
+        slugs = ", ".join(beat.slug for beat in declared) or "none"
+        raise click.UsageError(f"{config} declares no beat {target or 'that is enabled'}; there are: {slugs}")
+    egress = EgressPolicy(document.settings.egress.allow)
+    return [
+        _beat(beat.model_dump(mode="json", exclude_unset=True), given) if given else beat for beat in chosen
+    ], egress
+
+
+def _parsed(target: str) -> dict[str, Any]:
+    """The beat that a URL stands for. `dns:` is RFC 4501, as far as it says what to ask."""
+    try:
+        parts = urlsplit(target)
+        if parts.scheme in ("http", "https"):
+            return {"type": "http", "url": target}
+        if parts.scheme == "tcp" and parts.hostname and parts.port:
+            return {"type": "tcp", "host": parts.hostname, "port": parts.port}
+        if parts.scheme == "dns" and (name := unquote(parts.path).strip("/")):
+            record = parse_qs(parts.query).get("type", ["A"])[0].upper()
+            return {"type": "dns", "host": name, "record": record} | (
+                {"resolver": parts.netloc} if parts.netloc else {}
+            )
+    except ValueError:
+        pass
+    raise click.UsageError(
+        f"{target!r} cannot be checked; write https://host/path, tcp://host:port, dns:name, "
+        "or the slug of a beat in --config."
+    )
+
+
+def _beat(spec: Mapping[str, Any], given: Mapping[str, Any]) -> AnyBeat:
+    try:
+        return BEAT.validate_python({**spec, **given})
+    except ValidationError as refused:
+        said = "; ".join(
+            f"{error['loc'][-1] if error['loc'] else 'it'}: {error['msg'].removeprefix('Value error, ')}"
+            for error in refused.errors(include_url=False)
+        )
+        raise click.UsageError(said) from None
+
+
+async def _run(beats: Sequence[AnyBeat], egress: EgressPolicy) -> list[dict[str, Any]]:
+    """The result of each, as `GET /api/v1/beats/{slug}/results` shows a run, with what was run."""
+    context, slots = Context(egress), asyncio.Semaphore(AT_ONCE)
+
+    async def one(beat: AnyBeat) -> dict[str, Any]:
+        async with slots:
+            result = await check_now(beat, context, os.environ)
+        at = (
+            datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        )
+        unsaid = {"actual": None, "message": "", "severity": "critical"}
+        judged = [unsaid | assertion for assertion in result["assertions"]]
+        seen = {"kind": str(Kind.MANUAL), "region": None, "at": at, "assertions": judged}
+        return {"beat": beat.slug, "target": _target(beat)} | result | seen
+
+    try:
+        return await asyncio.gather(*map(one, beats))
+    finally:
+        context.close()
+
+
+def _target(beat: AnyBeat) -> str:
+    if isinstance(beat, HttpBeat):
+        return f"{beat.method} {beat.url}"
+    return f"dns {beat.record} {beat.host}" if isinstance(beat, DnsBeat) else f"tcp {beat.host}:{beat.port}"
+
+
+def _print_one(result: Mapping[str, Any]) -> None:
+    attempts = f", {result['attempts']} attempts" if result["attempts"] > 1 else ""
+    click.echo(f"{paint(result['verdict'])}  {result['target']}{attempts}")
+    if result["error"]:
+        click.echo(f"{result['error']['type']}: {result['error']['message']}")
+    if address := (result["evidence"] or {}).get("address"):
+        click.echo(f"from {address}")
+    click.echo()
+    taken = [
+        (phase, milliseconds(seconds)) for phase, seconds in result["timings"].items() if seconds is not None
+    ]
+    print_table(("PHASE", "TIME"), taken, empty="it was not run")
+    if result["assertions"]:
+        click.echo()
+        rows = [
+            (a["of"], paint("ok" if a["ok"] else a["severity"]), a["message"]) for a in result["assertions"]
+        ]
+        print_table(("ASSERTION", "OUTCOME", "WHY"), rows)
+
+
+def _print_all(results: Sequence[Mapping[str, Any]]) -> None:
+    print_table(
+        ("BEAT", "VERDICT", "TOTAL", "TARGET", "ERROR"),
+        [
+            (
+                result["beat"],
+                paint(result["verdict"]),
+                milliseconds(result["timings"]["total"]),
+                result["target"],
+                result["error"]["message"] if result["error"] else "",
+            )
+            for result in results
+        ],
+    )

@@ -1,0 +1,217 @@
+"""The REST API as the command line asks it: one server, one token, refusals in plain words. It knows no object."""
+
+import asyncio
+import contextlib
+import functools
+import ipaddress
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import click
+
+from upbeat import __version__
+from upbeat.cli.output import Output
+from upbeat.settings import DEFAULT_HOST, DEFAULT_PORT, SettingsError, default_data, secret
+
+DEFAULT_SERVER: Final = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+LOCAL_TOKEN: Final = "local-token"  # noqa: S105 - a file name: `serve` writes it into its data folder
+LOCAL_URL: Final = "local-url"
+TIMEOUT_S: Final = 60.0
+PAGE: Final = 200
+T = TypeVar("T")
+
+
+class RefusedError(click.ClickException):
+    """The server understood and says no: the request cannot be done as asked."""
+
+    exit_code = 2
+
+
+class UnreachableError(click.ClickException):
+    """No server that can answer."""
+
+    exit_code = 3
+
+
+class DeniedError(click.ClickException):
+    """Not with this token."""
+
+    exit_code = 4
+
+
+class Client:
+    """One server's API below `/api/v1`. Every method raises one of the three errors above, and nothing else."""
+
+    def __init__(self, session: aiohttp.ClientSession, server: str, *, has_token: bool) -> None:
+        self._session, self.server, self._has_token = session, server, has_token
+
+    async def get(self, path: str, **query: object) -> Any:
+        """The JSON document at `path`; parameters that are None are not sent."""
+        return await self._json("GET", path, query)
+
+    async def post(self, path: str, body: Any = None, **query: object) -> Any:
+        """What the server answers to `body` at `path`."""
+        return await self._json("POST", path, query, body)
+
+    async def put(self, path: str, body: Any, **query: object) -> Any:
+        """Replace what is at `path`."""
+        return await self._json("PUT", path, query, body)
+
+    async def patch(self, path: str, body: Any, **query: object) -> Any:
+        """Merge `body` into what is at `path` (RFC 7396)."""
+        return await self._json("PATCH", path, query, body)
+
+    async def delete(self, path: str, **query: object) -> Any:
+        """Take away what is at `path`."""
+        return await self._json("DELETE", path, query)
+
+    async def text(self, path: str, **query: object) -> str:
+        """What is at `path`, as it is."""
+        return (await self._ask("GET", path, query))[1]
+
+    async def items(self, path: str, *, limit: int | None = None, **query: object) -> dict[str, Any]:
+        """A whole listing, or its first `limit` items, in the shape of one page."""
+        found: list[Any] = []
+        cursor: str | None = None
+        while True:
+            size = PAGE if limit is None else min(PAGE, limit - len(found))
+            page = await self.get(path, limit=size, cursor=cursor, **query)
+            found += page["items"]
+            cursor = page["next"]
+            if cursor is None or (limit is not None and len(found) >= limit):
+                return {"items": found, "next": cursor}
+
+    async def _json(self, method: str, path: str, query: Mapping[str, object], body: Any = None) -> Any:
+        answer, text = await self._ask(method, path, query, body)
+        if not text:
+            return {}
+        if answer.content_type != "application/json":
+            raise _no_upbeat(self.server, answer)
+        return await answer.json()
+
+    async def _ask(
+        self, method: str, path: str, query: Mapping[str, object], body: Any = None
+    ) -> tuple[aiohttp.ClientResponse, str]:
+        sent = {key: str(value) for key, value in query.items() if value is not None}
+        try:
+            async with self._session.request(
+                method, f"{self.server}/api/v1{path}", params=sent, json=body, allow_redirects=False
+            ) as answer:
+                text = await answer.text()
+                problem = await answer.json(content_type=None) if _is_problem(answer) else None
+        except aiohttp.InvalidURL:
+            raise click.UsageError(f"{self.server!r} is no server; write http://host:port") from None
+        except (aiohttp.ClientError, TimeoutError, ValueError) as failure:
+            raise UnreachableError(
+                f"No answer from {self.server}: {_why(failure)}.\n"
+                "Start one with `upbeat serve`, or name another with --server or UPBEAT_SERVER."
+            ) from None
+        if answer.ok:
+            return answer, text
+        if problem is None:
+            raise _no_upbeat(self.server, answer)
+        raise self._refusal(answer.status, problem)
+
+    def _refusal(self, status: int, problem: Mapping[str, Any]) -> click.ClickException:
+        said = _in_words(problem)
+        if status in (401, 403):
+            hint = (
+                "" if self._has_token else "\nGive a token with --token, UPBEAT_TOKEN or UPBEAT_TOKEN_FILE."
+            )
+            return DeniedError(f"Not allowed: {said}{hint}")
+        return UnreachableError(said) if status >= 500 or status == 429 else RefusedError(said)
+
+
+def _why(failure: Exception) -> str:
+    number = failure.errno if isinstance(failure, OSError) else None
+    return os.strerror(number) if number else str(failure) or "it took too long"
+
+
+def _is_problem(answer: aiohttp.ClientResponse) -> bool:
+    return answer.content_type == "application/problem+json"
+
+
+def _no_upbeat(server: str, answer: aiohttp.ClientResponse) -> UnreachableError:
+    return UnreachableError(
+        f"{server} answers HTTP {answer.status} {answer.content_type}: this is no Upbeat."
+    )
+
+
+def _in_words(problem: Mapping[str, Any]) -> str:
+    errors = [f"{error['pointer'] or '/'}: {error['message']}" for error in problem.get("errors", ())]
+    detail = str(problem.get("detail") or problem.get("title") or "refused")
+    if errors and detail in errors:  # the detail of a 422 repeats its first error
+        return "\n".join(errors)
+    return "\n".join([detail, *errors])
+
+
+def remote(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Make a command of `async def command(api: Client, out: Output, ...)`: options for the server, token and output."""
+
+    @click.option(
+        "--server",
+        envvar="UPBEAT_SERVER",
+        help=f"Its URL; when not given, the server's on this machine, else {DEFAULT_SERVER}. [env: UPBEAT_SERVER]",
+    )
+    @click.option("--token", help="A token of that server. [env: UPBEAT_TOKEN, UPBEAT_TOKEN_FILE]")
+    @click.option(
+        "--data",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="UPBEAT_DATA",
+        help="Data folder of a server on this machine, for its address and its own token. [env: UPBEAT_DATA]",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print only slugs or ids, or nothing.")
+    @functools.wraps(command)
+    def run(
+        server: str | None, token: str | None, data: Path | None, as_json: bool, quiet: bool, **given: Any
+    ) -> None:
+        data = data or default_data(os.environ)
+        server = (server or local_url(data) or DEFAULT_SERVER).rstrip("/")
+        token = token or _known_token(server, data)
+        work = functools.partial(command, out=Output(as_json, quiet), **given)
+        asyncio.run(with_client(server, token, work))
+
+    return run
+
+
+async def with_client(server: str, token: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
+    """What `work` returns, given a client of `server` that lives as long as it."""
+    headers = {"User-Agent": f"upbeat-cli/{__version__}"} | (
+        {"Authorization": f"Bearer {token}"} if token else {}
+    )
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, connect=10.0)
+    async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
+        return await work(Client(session, server, has_token=bool(token)))
+
+
+def _known_token(server: str, data: Path) -> str | None:
+    try:
+        found = secret(os.environ, "UPBEAT_TOKEN") or secret(os.environ, "UPBEAT_ADMIN_TOKEN")
+    except SettingsError as wrong:
+        raise click.UsageError(str(wrong)) from None
+    return found or (_left(data / LOCAL_TOKEN) if is_here(server) else None)
+
+
+def is_here(server: str) -> bool:
+    """Whether `server` can only be on this machine: its local token must not be sent anywhere else."""
+    host = urlsplit(server).hostname or ""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def local_url(data: Path) -> str | None:
+    """Where the server of this data folder said it is."""
+    return _left(data / LOCAL_URL)
+
+
+def _left(path: Path) -> str | None:
+    """What a server on this machine left in its data folder for who may read it."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return path.read_text("utf-8").strip() or None
+    return None

@@ -1,0 +1,83 @@
+"""`upbeat validate`, `schema` and `export`: upbeat.yaml as a file. They change nothing."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rules.config import ConfigError, Document, json_schema, parse
+from upbeat.cli.client import Client, remote
+from upbeat.cli.output import Output, print_json
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print {valid, problems: [{file, line, path, message}]}."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code says it.")
+def validate(file: Path, as_json: bool, quiet: bool) -> None:
+    """Read FILE as `serve` would and say everything that is wrong with it, as file:line. Exits with 1 if anything is."""
+    try:
+        document, problems = _parse(file), []
+    except ConfigError as wrong:
+        document, problems = None, list(wrong.problems)
+    listed = [{"file": p.file, "line": p.line, "path": p.path, "message": p.message} for p in problems]
+
+    def render(_: Any) -> None:
+        for problem in problems:
+            click.echo(str(problem))
+        if document is not None:
+            click.echo(f"{file} is valid: {_counted(document)}")
+
+    Output(as_json, quiet).show({"valid": not problems, "problems": listed}, render)
+    raise click.exceptions.Exit(1 if problems else 0)
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of upbeat.yaml. Editors that know YAML schemas complete and check with it."""
+    print_json(json_schema())
+
+
+@click.command()
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of the screen."
+)
+@remote
+async def export(api: Client, out: Output, output: Path | None) -> None:
+    """Print what the server holds as an upbeat.yaml that `serve --config` reads. Secrets stay ${env:NAME}."""
+    text = await api.text("/export")
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as failure:
+        raise click.UsageError(f"{output} cannot be written: {failure.strerror}") from None
+    out.done({"file": str(output)}, f"{output} is written.")
+
+
+def read_document(file: Path) -> Document:
+    """The valid document in `file`. What is wrong with it ends the command, as a mistake in usage."""
+    try:
+        return _parse(file)
+    except ConfigError as wrong:
+        raise click.UsageError(str(wrong)) from None
+
+
+def _parse(file: Path) -> Document:
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as failure:
+        reason = failure.strerror if isinstance(failure, OSError) else failure
+        raise click.UsageError(f"{file} cannot be read: {reason}") from None
+    return parse(text, str(file), os.environ)
+
+
+def _counted(document: Document) -> str:
+    kinds: dict[str, int] = {}
+    for declared in document.objects:
+        kinds[declared.kind] = kinds.get(declared.kind, 0) + 1
+    return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items()) or "empty"

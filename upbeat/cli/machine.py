@@ -1,0 +1,102 @@
+"""Commands for the server's own machine: `serve`, `login`, `backup`, `restore`, and `users password`."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from upbeat.settings import ServeSettings, SettingsError, serve_settings
+
+
+def settings_of(**given: Any) -> ServeSettings:
+    """Flags over the environment; a mistake in either is one in usage."""
+    try:
+        return serve_settings(os.environ, **given)
+    except SettingsError as wrong:
+        raise click.UsageError(str(wrong)) from None
+
+
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="What is measured and who is told: an upbeat.yaml. [env: UPBEAT_CONFIG]",
+)
+_DATA = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the embedded servers. [env: UPBEAT_DATA]",
+)
+
+
+@click.command()
+@_CONFIG
+@_DATA
+@click.option("--host", help="Address to listen on; 127.0.0.1 when not given. [env: UPBEAT_HOST]")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="0 is any free one; 8000 when not given. [env: UPBEAT_PORT]"
+)
+@click.option("--roles", help="Of api,evaluator,exporter,probe; all when not given. [env: UPBEAT_ROLES]")
+@click.option("--regions", help="Which regions run here; all when not given. [env: UPBEAT_REGIONS]")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), help="Processes, to use more cores. [env: UPBEAT_WORKERS]"
+)
+def serve(**given: Any) -> None:
+    """Start the server. Without settings it runs its own PostgreSQL and NATS in one private folder.
+
+    UPBEAT_DATABASE_URL and UPBEAT_NATS_URL name servers of your own. SIGHUP reads the configuration again.
+    """
+    settings = settings_of(**given)
+    from upbeat.cli.local import run_loop, serving
+
+    run_loop(serving(settings))
+
+
+@click.command()
+@click.argument("email", required=False)
+@_DATA
+@click.option("--url", help="How the console is reached, when the link should begin otherwise.")
+def login(email: str | None, data: Path | None, url: str | None) -> None:
+    """Print a link that signs EMAIL in, once and within an hour; without EMAIL the first admin, who is made if need be.
+
+    It needs no password but access to the data folder, or to UPBEAT_DATABASE_URL: use it on the server's machine.
+    """
+    from upbeat.cli import local
+
+    settings = settings_of(data=data)
+    click.echo(local.run_loop(local.login_link(settings, email, url)))
+
+
+@click.command()
+@click.argument("email")
+@_DATA
+@click.password_option(help="Asked for when not given.")
+def password(email: str, data: Path | None, password: str) -> None:
+    """Set a person's password. This ends their sessions. It works on the server's machine, like `upbeat login`."""
+    from upbeat.cli import local
+
+    local.run_loop(local.set_password(settings_of(data=data), email, password))
+    click.echo(f"{email} has a new password")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_DATA
+def backup(file: Path, data: Path | None) -> None:
+    """Write the whole database to FILE, consistent also while the server runs. FILE holds secrets: it is only yours to read."""
+    from upbeat.cli import local
+
+    made = local.run_loop(local.back_up(settings_of(data=data), file))
+    click.echo(f"{file}: {made.size_bytes / 1e6:.1f} MB, from PostgreSQL {made.postgres}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@_DATA
+@click.option("--force", is_flag=True, help="Replace what the database holds.")
+def restore(file: Path, data: Path | None, force: bool) -> None:
+    """Fill an empty database from a backup FILE: all of it, or nothing. Stop the server first."""
+    from upbeat.cli import local
+
+    made = local.run_loop(local.restore_from(settings_of(data=data), file, force))
+    click.echo(f"restored {made.size_bytes / 1e6:.1f} MB, written on {made.created}")

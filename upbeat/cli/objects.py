@@ -1,0 +1,222 @@
+"""Pages, components, regions, channels and beats: listed, shown, created, edited and deleted by one implementation."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+
+from rules.node import read
+from rules.problem import ConfigError
+from upbeat.cli.client import Client, RefusedError, remote
+from upbeat.cli.listed import Listed
+from upbeat.cli.output import Output, paint, print_fields, print_table, when
+
+Columns = Mapping[str, Callable[[Mapping[str, Any]], object]]
+SHOWN_ONLY: Final = frozenset(
+    {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
+    | {"stage", "since", "paused", "paused_until", "episode", "votes"}
+)
+"""What the API shows beside what was written."""
+with_page = click.option("--page", metavar="SLUG", help="Its page, where several have that slug.")
+
+
+def standing(beat: Mapping[str, Any]) -> str:
+    """A beat's stage and what stands beside it."""
+    if not beat["enabled"]:
+        return "disabled"
+    return paint(beat["stage"]) + (" paused" if beat["paused"] else "")
+
+
+_COLUMNS: Final[dict[str, Columns]] = {
+    "page": {"PAGE": lambda o: o["slug"], "NAME": lambda o: o["name"]},
+    "component": {
+        "COMPONENT": lambda o: o["slug"],
+        "NAME": lambda o: o["name"],
+        "GROUP": lambda o: o["group"],
+        "PAGE": lambda o: o["page"],
+        "SET TO": lambda o: paint(o["status"] or ""),
+    },
+    "region": {
+        "REGION": lambda o: o["slug"],
+        "NAME": lambda o: o["name"],
+        "REFERENCE": lambda o: ", ".join(o["reference"]),
+    },
+    "channel": {
+        "CHANNEL": lambda o: o["slug"],
+        "TYPE": lambda o: o["type"],
+        "PAGE": lambda o: o["page"],
+        "TOLD": lambda o: ", ".join(o["on"]) if o["enabled"] else "nothing: disabled",
+    },
+    "beat": {
+        "BEAT": lambda o: o["slug"],
+        "TYPE": lambda o: o["type"],
+        "STAGE": standing,
+        "SINCE": lambda o: when(o["since"]),
+        "PAGE": lambda o: o["page"],
+    },
+}
+
+
+def group_of(kind: str, *, show: Callable[[Mapping[str, Any]], None] | None = None) -> click.Group:
+    """The commands of one kind. `show` renders one object, where fields and values are not enough."""
+    path, columns = f"/{kind}s", _COLUMNS[kind]
+
+    @click.group(name=f"{kind}s", cls=Listed)
+    def group() -> None:
+        pass
+
+    group.help = f"Work with {kind}s. What a file declares is changed in the file."
+
+    @group.command("list")
+    @click.option("--search", help="Part of a slug or name.")
+    @click.option("--page", metavar="SLUG", help="Only of this page.")
+    @remote
+    async def listing(api: Client, out: Output, search: str | None, page: str | None) -> None:
+        found = await api.items(path, search=search, page=page)
+        rows = [[column(item) for column in columns.values()] for item in found["items"]]
+        brief = [item["slug"] for item in found["items"]]
+        out.show(found, lambda _: print_table(list(columns), rows, empty=f"no {kind}s"), brief=brief)
+
+    @group.command("show")
+    @click.argument("slug")
+    @with_page
+    @remote
+    async def show_one(api: Client, out: Output, slug: str, page: str | None) -> None:
+        item = await api.get(at(path, slug), page=page)
+        out.show(item, show or _show, brief=[item["slug"]])
+
+    @group.command("create")
+    @click.option(
+        "-f",
+        "--file",
+        "file",
+        default="-",
+        show_default=True,
+        help="YAML or JSON of one, or a list; - is stdin.",
+    )
+    @click.option("--page", metavar="SLUG", help="Its page, where the file names none.")
+    @remote
+    async def create(api: Client, out: Output, file: str, page: str | None) -> None:
+        documents = _read(file)
+        many = documents if isinstance(documents, list) else [documents]
+        made = [await api.post(path, document, page=page) for document in many]
+        said = f"{kind} {', '.join(item['slug'] for item in made)} created"
+        document = {"items": made, "next": None} if isinstance(documents, list) else made[0]
+        out.show(document, lambda _: click.echo(said), brief=[item["slug"] for item in made])
+
+    @group.command("edit")
+    @click.argument("slug")
+    @click.option("-f", "--file", "file", help="Replace it by this YAML or JSON; - is stdin.")
+    @click.option(
+        "--set",
+        "changes",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change one key; the value is YAML, null its default.",
+    )
+    @with_page
+    @remote
+    async def edit(
+        api: Client, out: Output, slug: str, file: str | None, changes: Sequence[str], page: str | None
+    ) -> None:
+        place = at(path, slug)
+        if file is not None and changes:
+            raise click.UsageError("Give either --file or --set.")
+        if changes:
+            item = await api.patch(place, _changes(changes), page=page)
+        else:
+            before = await api.get(place, page=page)
+            document = _read(file) if file is not None else _edited(before)
+            if document is None:
+                out.done(before, "nothing changed")
+                return
+            item = await api.put(place, document, page=page)
+        out.show(item, lambda _: click.echo(f"{kind} {item['slug']} is at revision {item['revision']}"))
+
+    @group.command("delete")
+    @click.argument("slug")
+    @with_page
+    @remote
+    async def delete(api: Client, out: Output, slug: str, page: str | None) -> None:
+        await api.delete(at(path, slug), page=page)
+        out.done({}, f"{kind} {slug} deleted")
+
+    for name, said in (
+        ("list", f"List {kind}s."),
+        ("show", f"Show one {kind} with everything that is set."),
+        ("create", f"Create a {kind} from YAML or JSON."),
+        ("edit", f"Change a {kind}: by --set, by a file, or in your editor."),
+        ("delete", f"Delete a {kind}."),
+    ):
+        group.commands[name].help = said
+    return group
+
+
+def at(path: str, ref: str) -> str:
+    """The path of one object."""
+    return f"{path}/{quote(ref, safe='')}"
+
+
+def _show(item: Mapping[str, Any]) -> None:
+    print_fields(item)
+
+
+def _read(file: str) -> Any:
+    """The plain value in a YAML (or JSON) file."""
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+        node, problems = read(text, "stdin" if file == "-" else file)
+    except (OSError, UnicodeDecodeError) as failure:
+        raise click.UsageError(f"{file} cannot be read: {failure}") from None
+    except ConfigError as wrong:
+        raise click.UsageError(str(wrong)) from None
+    if problems:
+        raise click.UsageError("\n".join(map(str, problems)))
+    return node.plain()
+
+
+def _changes(given: Sequence[str]) -> dict[str, Any]:
+    """The merge patch that `a.b=1 c=null` stands for."""
+    patch: dict[str, Any] = {}
+    for change in given:
+        name, equals, text = change.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--set {change!r} is not KEY=VALUE.")
+        *outer, last = name.split(".")
+        inner = patch
+        for key in outer:
+            inner = inner.setdefault(key, {})
+        inner[last] = _value(text)
+    return patch
+
+
+def _value(text: str) -> Any:
+    if not text.strip():
+        return ""
+    try:
+        node, problems = read(text, "--set")
+    except ConfigError:
+        return text
+    return text if problems else node.plain()
+
+
+def _edited(before: Mapping[str, Any]) -> Any:
+    """What the person at the editor made of an object; None when nothing changed."""
+    shown = {key: value for key, value in before.items() if key not in SHOWN_ONLY}
+    text = click.edit(json.dumps(shown, indent=2, ensure_ascii=False) + "\n", extension=".json")
+    if text is None:
+        return None
+    try:
+        document = json.loads(text)
+    except ValueError as wrong:
+        raise RefusedError(f"This is no JSON, nothing was changed: {wrong}") from None
+    return None if document == shown else document
+
+
+pages = group_of("page")
+components = group_of("component")
+regions = group_of("region")
