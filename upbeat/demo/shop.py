@@ -1,0 +1,51 @@
+"""The demo's upbeat.yaml: what a newcomer may copy from."""
+
+from rules.duration import format_duration
+from upbeat.demo.targets import HOST, SHOP_ADDRESS, Targets
+
+
+def config_text(targets: Targets, interval_s: float) -> str:
+    """The document that watches `targets`, every `interval_s` seconds from three regions."""
+    http, interval = f"http://{HOST}:{targets.http_port}", format_duration(interval_s)
+    return f"""\
+version: 1
+pages: [{{slug: shop, name: Shop, description: "A small shop that fails on cue."}}]
+components:
+  - {{slug: storefront, name: Storefront, group: Shopping, position: 1}}
+  - {{slug: search, name: Search, group: Shopping, position: 2}}
+  - {{slug: checkout, name: Checkout, group: Shopping, position: 3}}
+  - {{slug: partners, name: Partner API, group: Partners, description: "Fed by nothing: set by hand."}}
+regions:
+  - {{slug: eu-west, name: Western Europe}}
+  - {{slug: us-east, name: Eastern United States}}
+  - {{slug: ap-south, name: Southern Asia}}
+defaults: {{interval: {interval}, timeout: {format_duration(min(2.0, interval_s))}, retries: 0, channels: [ops]}}
+egress: {{allow: [{HOST}/32]}}
+channels:
+  - {{slug: ops, name: Operators, type: webhook, url: "{http}/hook"}}
+beats:
+  - slug: checkout
+    name: Checkout
+    type: http
+    url: {http}/checkout/health
+    degraded_after: 300ms
+    assertions:
+      - {{of: status, eq: 200}}
+      - {{of: header, name: content-type, contains: json}}
+      - {{of: json, path: "$.status", eq: ok}}
+    components: {{checkout: {{warning: degraded_performance, critical: major_outage}}}}
+  - slug: search
+    name: Search
+    type: http
+    url: {http}/search
+    degraded_after: 300ms
+    incidents: {{open: "off"}}
+  - {{slug: storefront, name: Storefront, type: http, url: "{http}/", components: [storefront]}}
+  - {{slug: db, name: Database, type: tcp, host: {HOST}, port: {targets.db_port}, incidents: {{open: "off"}}}}
+  - slug: dns
+    name: DNS
+    type: dns
+    host: shop.example
+    resolver: {HOST}:{targets.dns_port}
+    assertions: [{{of: record, type: A, contains: {SHOP_ADDRESS}}}]
+"""
