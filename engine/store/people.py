@@ -30,6 +30,7 @@ SCOPE_CAP: Final[dict[Scope, Role]] = {"read": "viewer", "write": "editor", "adm
 SESSION_LIFE: Final = timedelta(days=14)
 LINK_LIFE: Final = timedelta(hours=1)
 TOKEN_LIFE: Final = timedelta(days=90)
+FIRST_ADMIN: Final = "admin@localhost"
 
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _PREFIX = "upb_"
@@ -246,11 +247,11 @@ async def end_sessions(connection: Connection, user_id: UUID) -> None:
 async def make_login_link(connection: Connection, actor: Actor, email: str | None = None) -> str:
     """The secret of a link that signs in once within `LINK_LIFE`.
 
-    Without `email` it is the first admin's: one is made when there is no user yet. Raises `MissingError`.
+    Without `email` it is the oldest admin's; where the installation has none, `FIRST_ADMIN` is made. Raises `MissingError`.
     """
     row = await user_by_email(connection, email) if email else await _first_admin(connection)
-    if row is None and email is None and not await connection.fetchval("SELECT EXISTS (SELECT FROM users)"):
-        await create_user(connection, actor, "admin@localhost", "Admin", {None: "admin"})
+    if row is None and email is None and await user_by_email(connection, FIRST_ADMIN) is None:
+        await create_user(connection, actor, FIRST_ADMIN, "Admin", {None: "admin"})
         row = await _first_admin(connection)
     if row is None or row["disabled"]:
         raise MissingError(f"there is no active user {email}" if email else "there is no active admin")

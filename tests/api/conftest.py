@@ -12,6 +12,7 @@ import aiohttp
 import asyncpg
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from api.context import ApiSettings, Health, Services
@@ -47,7 +48,7 @@ class Server:
     services: Services
     session: aiohttp.ClientSession
     tokens: dict[str, str] = field(default_factory=dict)
-    tested: list[Stored] = field(default_factory=list)
+    app: FastAPI = field(init=False)
 
     async def call(
         self,
@@ -118,9 +119,8 @@ def _services(pool: Any, bus: Bus) -> Services:
 async def _served(running: Server) -> AsyncIterator[None]:
     listener = socket.create_server(("127.0.0.1", 0))
     running.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = uvicorn.Config(
-        create_app(running.services), log_config=None, lifespan="off", proxy_headers=False, ws="none"
-    )
+    running.app = create_app(running.services)
+    config = uvicorn.Config(running.app, log_config=None, lifespan="off", proxy_headers=False, ws="none")
     uvicorn_server = uvicorn.Server(config)
     serving = asyncio.create_task(uvicorn_server.serve([listener]))
     while not uvicorn_server.started:
