@@ -1,0 +1,89 @@
+"""Assertions as operators write them. Judging them is tests/evaluators/test_assess.py."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from rules.assertion import OPERATORS, Assertion, compile_pattern
+from rules.beat import BEAT
+
+
+@pytest.mark.parametrize(
+    ("written", "operator", "expected"),
+    [
+        pytest.param({"of": "status", "eq": 200}, "eq", 200, id="a number"),
+        pytest.param({"of": "status", "in": [200, 204]}, "in", [200, 204], id="a list"),
+        pytest.param({"of": "timing.total", "lt": "800ms"}, "lt", 0.8, id="a duration is seconds"),
+        pytest.param({"of": "json", "path": "$.a", "eq": None}, "eq", None, id="null is a value"),
+        pytest.param({"of": "header", "name": "X-A", "exists": False}, "exists", False, id="absence"),
+        pytest.param({"of": "record", "type": "MX", "contains": "mail"}, "contains", "mail", id="a record"),
+    ],
+)
+def test_an_assertion_has_one_operator(written: dict[str, Any], operator: str, expected: object) -> None:
+    made = Assertion.model_validate(written)
+    assert (made.operator, made.expected) == (operator, expected)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        pytest.param({"of": "status"}, "exactly one of", id="no operator"),
+        pytest.param({"of": "status", "eq": 1, "ne": 2}, "this one has eq, ne", id="two operators"),
+        pytest.param({"of": "json", "eq": 1}, "needs `path`", id="json without a path"),
+        pytest.param(
+            {"of": "body", "path": "$.a", "eq": "x"}, "does not take `path`", id="a path of no json"
+        ),
+        pytest.param({"of": "header", "exists": True}, "needs `name`", id="a header without a name"),
+        pytest.param({"of": "record", "exists": True}, "needs `type`", id="a record without a type"),
+        pytest.param(
+            {"of": "timing.dns", "eq": "1s"}, "takes lt, le, gt or ge", id="a timing that must be equal"
+        ),
+        pytest.param({"of": "timing.dns", "lt": "1"}, "is not a duration", id="a timing without unit"),
+        pytest.param({"of": "size", "lt": "1"}, "lt compares numbers", id="order of a text"),
+        pytest.param({"of": "size", "lt": True}, "lt compares numbers", id="order of a boolean"),
+        pytest.param({"of": "status", "eq": "200"}, "whole number", id="a status that is text"),
+        pytest.param({"of": "body", "contains": None}, "needs a value", id="an operator without value"),
+        pytest.param({"of": "body", "matches": "(a"}, "not an RE2", id="a broken pattern"),
+        pytest.param({"of": "body", "matches": r"(a)\1"}, "not an RE2", id="a back-reference"),
+        pytest.param({"of": "json", "path": "a", "eq": 1}, "not a JSONPath", id="a broken path"),
+        pytest.param({"of": "status", "in": []}, "at least 1", id="one of nothing"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(written: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Assertion.model_validate(written)
+
+
+@pytest.mark.parametrize(("pattern", "finds"), [("(a+)+$", False), ("(.*)*!", True), ("(a|a)*b", False)])
+def test_a_pattern_that_would_hang_elsewhere_does_not(pattern: str, finds: bool) -> None:
+    assert bool(compile_pattern(pattern).search("a" * 50_000 + "!")) is finds
+
+
+def test_an_enormous_pattern_is_refused() -> None:
+    with pytest.raises(ValueError, match="not an RE2"):
+        compile_pattern("((((a{100}){100}){100}){100})")
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_an_assertion_reads_back_however_it_is_written_out(operator: str) -> None:
+    values = {"in": [1], "contains": "a", "starts": "a", "ends": "a", "matches": "a", "exists": True}
+    numbers = dict.fromkeys(("lt", "le", "gt", "ge"), 1)
+    made = Assertion.model_validate({"of": "json", "path": "$", operator: (values | numbers).get(operator)})
+    for dumped in (made.model_dump(), made.model_dump(mode="json", exclude_defaults=True)):
+        again = Assertion.model_validate(dumped)
+        assert (again, again.operator) == (made, operator)
+
+
+@pytest.mark.parametrize(
+    ("kind", "of"),
+    [
+        pytest.param({"type": "tcp", "host": "h", "port": 1}, "status", id="tcp has no status"),
+        pytest.param({"type": "dns", "host": "h"}, "timing.tls", id="dns has no tls"),
+        pytest.param({"type": "http", "url": "http://h/"}, "rcode", id="http has no rcode"),
+    ],
+)
+def test_a_beat_asserts_only_what_it_measures(kind: dict[str, Any], of: str) -> None:
+    value = {"lt": "1s"} if of.startswith("timing") else {"eq": 1}
+    with pytest.raises(ValidationError, match="assert one of"):
+        BEAT.validate_python({"slug": "b", "assertions": [{"of": of} | value]} | kind)
