@@ -10,7 +10,7 @@
 PYTHON ?= python3
 VENV = .venv
 RUN = $(VENV)/bin/python
-INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes
+INSTALL = $(RUN) -m pip install -qq --disable-pip-version-check --require-hashes
 FAILED = { code=$$?; test $$code -ne 5 || echo "No test was found: look at ARGS and at the markers"; exit $$code; }
 
 .PHONY: run test check bench faults docs
@@ -35,22 +35,26 @@ docs: $(VENV)/dev.stamp
 	@$(RUN) docs/generate.py
 	@$(RUN) -m pytest tests/docs $(ARGS)
 
-# The folder of installed things. A stamp is older than its list of requirements only when that list changed since.
+# The folder of installed things. A stamp is older than what it stands for only when that changed since.
 $(VENV)/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Upbeat needs Python 3.11 or later: make PYTHON=python3.12 (or where yours is)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
 		{ echo "Python cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
-	@sh .ci/checkout $(RUN)
 	@touch $@
 
-$(VENV)/run.stamp: requirements.txt $(VENV)/python.stamp
+$(VENV)/checkout.stamp: $(VENV)/python.stamp pyproject.toml .ci/checkout.py
+	@$(RUN) .ci/checkout.py
+	@touch $@
+
+$(VENV)/run.stamp: requirements.txt $(VENV)/checkout.stamp
 	@test $(VENV)/dev.stamp -nt requirements.txt || { \
 		echo "Installing what Upbeat needs into $(VENV): about 60 locked packages, once"; \
 		$(INSTALL) -r requirements.txt; }
 	@touch $@
 
-$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/python.stamp
-	@echo "Installing what Upbeat and its tests need into $(VENV): about 120 locked packages, once"
-	@$(INSTALL) -r requirements-dev.txt
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/checkout.stamp
+	@test $(VENV)/dev.stamp -nt requirements-dev.txt || { \
+		echo "Installing what Upbeat and its tests need into $(VENV): about 120 locked packages, once"; \
+		$(INSTALL) -r requirements-dev.txt; }
 	@touch $@
