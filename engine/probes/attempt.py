@@ -1,7 +1,6 @@
 """One attempt of a probe: its deadline, its phases, and what ended it. Knows no retries and judges nothing."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -11,7 +10,6 @@ from evaluators.assess import Observation
 from evaluators.model import Failure, Timings
 
 MESSAGE_MAX: Final = 500  # characters
-log: Final = logging.getLogger(__name__)
 
 
 class Watch:
@@ -43,7 +41,7 @@ Probe = Callable[[Any, Context, Watch, Observation], Awaitable[None]]
 
 
 async def attempt(probe: Probe, check: Any, context: Context, timeout_s: float) -> Observation:
-    """Run `probe` for at most `timeout_s` seconds. Raises nothing but cancellation."""
+    """Run `probe` for at most `timeout_s` seconds. Raises nothing but cancellation and bugs."""
     seen, watch, limit = Observation(), Watch(context.clock), asyncio.timeout(timeout_s)
     try:
         async with limit:
@@ -55,9 +53,6 @@ async def attempt(probe: Probe, check: Any, context: Context, timeout_s: float) 
         seen.failure = _failure(
             timed_out(phase, timeout_s) if limit.expired() else of_os_error(phase, failure)
         )
-    except Exception as bug:
-        log.exception("a probe failed; this is a bug in Upbeat")
-        seen.failure = Failure("probe.internal", f"{type(bug).__name__}: {bug}"[:MESSAGE_MAX])
     seen.timings = watch.stop()
     return seen
 

@@ -27,9 +27,8 @@ class Reply:
     __slots__ = (
         "_has_head",
         "_is_framed",
-        "_kept_bytes",
+        "_kept",
         "_parser",
-        "_pieces",
         "_received_bytes",
         "_skips_body",
         "_skips_redirects",
@@ -47,8 +46,8 @@ class Reply:
         self._skips_body, self._skips_redirects = skips_body, skips_redirects
         self._parser: Any = httptools.HttpResponseParser(self)
         self._has_head = self._is_framed = self.is_done = self.is_truncated = False
-        self._kept_bytes = self._received_bytes = self.size_bytes = 0
-        self._pieces: list[bytes] = []
+        self._received_bytes = self.size_bytes = 0
+        self._kept = bytearray()  # a list of a million one-byte chunks would take 40 times the room
         self.headers: list[tuple[str, str]] = []
         self.status: int | None = None
         self.reason = ""
@@ -56,7 +55,7 @@ class Reply:
     @property
     def body(self) -> bytes:
         """What was kept of it, as received."""
-        return b"".join(self._pieces)
+        return bytes(self._kept)
 
     def on_message_begin(self) -> None:
         self.headers, self.reason, self._has_head = [], "", False
@@ -80,9 +79,8 @@ class Reply:
 
     def on_body(self, data: bytes) -> None:
         self.size_bytes += len(data)
-        if self._kept_bytes < self.keep_bytes:
-            self._pieces.append(data[: self.keep_bytes - self._kept_bytes])
-            self._kept_bytes += len(self._pieces[-1])
+        if len(self._kept) < self.keep_bytes:
+            self._kept += data[: self.keep_bytes - len(self._kept)]
         if self.size_bytes > BODY_MAX_BYTES:
             self.size_bytes, self.is_truncated, self.is_done = BODY_MAX_BYTES, True, True
 

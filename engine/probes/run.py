@@ -1,12 +1,13 @@
 """One run of one check: attempts with back-off under an enforced deadline. Knows no schedule, region or bus."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from engine.probes import dns, http, tcp
-from engine.probes.attempt import Probe, Watch, attempt
+from engine.probes.attempt import MESSAGE_MAX, Probe, Watch, attempt
 from engine.probes.connect import connect
 from engine.probes.context import Context
 from engine.probes.evidence import evidence
@@ -15,6 +16,7 @@ from evaluators.assess import Observation, assess
 from evaluators.model import Failure, Outcome, Timings, Verdict
 from rules.check import BACKOFF_FIRST_S, BACKOFF_MAX_S, Check, DnsCheck, HttpCheck, TcpCheck
 
+log: Final = logging.getLogger(__name__)
 REFERENCE_S: Final = 2.0
 PROBES: Final[dict[type, Probe]] = {
     HttpCheck: http.probe,
@@ -42,8 +44,17 @@ async def run(check: Check, context: Context, *, reference: Sequence[tuple[str, 
 
     An attempt is cut at the deadline, and one that could not begin before it is not begun; the last attempt counts.
     After a failed network run the region's `reference` targets (host, port) are tried for at most 2 s more;
-    when all fail, the verdict is `error`. Raises nothing but cancellation.
+    when all fail, the verdict is `error`. Raises nothing but cancellation; a bug is logged and is an `error` too.
     """
+    try:
+        return await _run(check, context, reference)
+    except Exception as bug:
+        log.exception("a run failed; this is a bug in Upbeat")
+        failure = Failure("probe.internal", f"{type(bug).__name__}: {bug}"[:MESSAGE_MAX])
+        return RunOutcome(Verdict.ERROR, (), failure, Timings(), 1, None)
+
+
+async def _run(check: Check, context: Context, reference: Sequence[tuple[str, int]]) -> RunOutcome:
     clock, pace, probe = context.clock, check.pace, PROBES[type(check)]
     ends, began, backoff_s = clock() + pace.deadline_s, 0, BACKOFF_FIRST_S
     left_s = pace.deadline_s

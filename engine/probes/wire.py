@@ -154,6 +154,7 @@ class Wire:
                 sent = self._sock.send(data)
             except (BlockingIOError, ssl.SSLWantWriteError):
                 await self._ready(write=True)
+                self._early = True  # that edge may also have been an answer's
             except ssl.SSLWantReadError:
                 await self._ready()
             else:

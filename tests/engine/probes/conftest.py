@@ -51,11 +51,6 @@ def play(on_loop: Callable[[Any], Any], trusting: ssl.SSLContext) -> Callable[..
     return played
 
 
-@pytest.fixture
-def stage() -> type["Stage"]:
-    return Stage
-
-
 async def _play(
     serve: Serve,
     trusting: ssl.SSLContext,
@@ -67,15 +62,16 @@ async def _play(
     deadline_s: float = 10.0,
     retries: int = 0,
     copies: int = 1,
+    ports: list[int] | None = None,
     **beat: Any,
 ) -> RunOutcome:
     stage = Stage()
     server = await stage.open(serve, tls)
     second = await stage.open(also or serve)
-    ports = {"{port}": server, "{also}": second}
+    if ports is not None:
+        ports.append(second)
     given = {"type": "http", "slug": "played", **beat}
-    for mark, port in ports.items():
-        given = {k: v.replace(mark, str(port)) if isinstance(v, str) else v for k, v in given.items()}
+    given = {k: v.replace("{port}", str(server)) if isinstance(v, str) else v for k, v in given.items()}
     check = compile_check(BEAT.validate_python(given), {})
     check = replace(
         check, pace=replace(check.pace, timeout_s=timeout_s, deadline_s=deadline_s, retries=retries)
