@@ -102,21 +102,24 @@ E = TypeVar("E", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a route needs. `installation`: for every page, not just one."""
+    """What a route needs. `installation`: for every page, not just one. `tells_secret`: its answer is kept nowhere."""
 
     permission: Permission
     installation: bool = False
     csrf: bool = True
+    tells_secret: bool = False
 
 
-def permits(permission: Permission, *, installation: bool = False, csrf: bool = True) -> Callable[[E], E]:
+def permits(
+    permission: Permission, *, installation: bool = False, csrf: bool = True, tells_secret: bool = False
+) -> Callable[[E], E]:
     """Declare what a route needs; stands below the router's own decorator.
 
     `csrf=False` is for what an outsider may as well do (signing in); the Origin is checked all the same.
     """
 
     def declare(endpoint: E) -> E:
-        endpoint.declared = Declared(permission, installation, csrf)  # type: ignore[attr-defined]
+        endpoint.declared = Declared(permission, installation, csrf, tells_secret)  # type: ignore[attr-defined]
         return endpoint
 
     return declare
@@ -161,7 +164,8 @@ def guarded(
         await _refuse_forged(request, asking, declared)
         _refuse_unpermitted(asking, declared)
         if request.method == "POST" and "idempotency-key" in request.headers and not asking.is_anonymous:
-            response = await idempotency.once(request, asking.key_id or asking.name, handle)
+            actor = asking.key_id or asking.name
+            response = await idempotency.once(request, actor, handle, keep=not declared.tells_secret)
         else:
             response = await handle(request)
         response.headers.update(headers)

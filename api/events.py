@@ -29,30 +29,40 @@ class Hub:
     """One subscription of this process, fanned out to its clients. A client that does not read loses its oldest news."""
 
     def __init__(self) -> None:
-        self.clients: set[asyncio.Queue[dict[str, Any]]] = set()
+        self.clients: set[asyncio.Queue[dict[str, Any] | None]] = set()
         self._listening: Listening | None = None
         self._starting = asyncio.Lock()
+        self._is_closed = False
 
     @contextlib.asynccontextmanager
-    async def client(self, services: Services) -> AsyncIterator[asyncio.Queue[dict[str, Any]]]:
+    async def client(self, services: Services) -> AsyncIterator[asyncio.Queue[dict[str, Any] | None]]:
         """A queue that hears everything while the block lasts."""
         async with self._starting:
             if self._listening is None:
                 self._listening = await services.bus.listen(LIVE, self._hear)
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUE)
+        queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(QUEUE)
         self.clients.add(queue)
+        if self._is_closed:
+            queue.put_nowait(None)
         try:
             yield queue
         finally:
             self.clients.discard(queue)
 
     async def _hear(self, payload: bytes) -> None:
-        news = msgspec.json.decode(payload)
-        for item in news if isinstance(news, list) else [news]:
-            for queue in self.clients:
-                if queue.full():
-                    queue.get_nowait()
-                queue.put_nowait(item)
+        for item in msgspec.json.decode(payload, type=list[dict[str, Any]]):
+            self._tell(item)
+
+    def close(self) -> None:
+        """End every stream, so that the server can stop."""
+        self._is_closed = True
+        self._tell(None)
+
+    def _tell(self, item: dict[str, Any] | None) -> None:
+        for queue in self.clients:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(item)
 
 
 @router.get("/events")
@@ -62,6 +72,8 @@ async def events(request: Request) -> Response:
     if is_foreign(request):
         raise ProblemError(403, "forged", "another site's page made this request")
     hub: Hub = request.app.state.hub
+    if not services_of(request).bus.connected:
+        raise ProblemError(503, "bus-away", "there are no live news now", headers={"Retry-After": "5"})
     if len(hub.clients) >= MOST_CLIENTS:
         raise ProblemError(503, "busy", "too many live viewers", headers={"Retry-After": "30"})
     return StreamingResponse(
@@ -77,17 +89,19 @@ async def _stream(request: Request, hub: Hub) -> AsyncIterator[bytes]:
     yield b"retry: 2000\n\n"
     async with hub.client(services) as queue:
         while True:
-            item: dict[str, Any] | None = None
+            item: dict[str, Any] | None = {}
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TRUST_S):
                     item = await queue.get()
+            if item is None:
+                return
             now_s = clock.monotonic_s()
             if now_s - trusted_s >= TRUST_S:
                 fresh = await _still(request)
                 if fresh is None:
                     return
                 asking, trusted_s = fresh, now_s
-            if item is not None and _may_hear(asking, item):
+            if item and _may_hear(asking, item):
                 told_s = now_s
                 yield _framed(item)
             elif now_s - told_s >= HEARTBEAT_S:

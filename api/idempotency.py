@@ -13,8 +13,13 @@ from engine.store import idempotency as store
 _KEPT_HEADERS = ("content-type", "location", "etag")
 
 
-async def once(request: Request, actor: str, handle: Callable[[Request], Awaitable[Response]]) -> Response:
-    """The answer of `handle`, or the one it gave before under this key. 422: another request; 409: under way."""
+async def once(
+    request: Request, actor: str, handle: Callable[[Request], Awaitable[Response]], *, keep: bool
+) -> Response:
+    """The answer of `handle`, or the one it gave before under this key. 422: another request; 409: under way.
+
+    Without `keep` the answer holds a secret and is not stored: repeating it is 409 too, and nothing is done twice.
+    """
     key = request.headers["idempotency-key"]
     if not 1 <= len(key) <= 200:
         raise ProblemError(400, "idempotency-key", "an Idempotency-Key has 1 to 200 characters")
@@ -33,7 +38,8 @@ async def once(request: Request, actor: str, handle: Callable[[Request], Awaitab
         raise
     headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
     async with pool.acquire() as db:
-        await store.finish(db, actor, key, response.status_code, headers, bytes(response.body))
+        body = bytes(response.body) if keep else None
+        await store.finish(db, actor, key, response.status_code, headers, body)
     return response
 
 
@@ -43,5 +49,9 @@ def _again(is_same: bool, status: int | None, headers: dict[str, str] | None, bo
     if status is None:
         raise ProblemError(
             409, "idempotency-key", "the first request with this Idempotency-Key is still under way"
+        )
+    if body is None:
+        raise ProblemError(
+            409, "idempotency-key", "this was done; its answer held a secret, which is told once"
         )
     return Response(body, status, {**(headers or {}), "Idempotency-Replayed": "true"})

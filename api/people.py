@@ -114,7 +114,7 @@ async def list_users(request: Request, limit: Limit = 100, cursor: Cursor = None
 
 
 @router.post("/users", status_code=201)
-@permits(Permission.ADMIN, installation=True)
+@permits(Permission.ADMIN, installation=True, tells_secret=True)
 @takes(NewUser)
 async def create_user(request: Request, asking: Asking) -> Response:
     """A user, and the link with which they sign in first (valid for an hour)."""
@@ -165,7 +165,7 @@ async def remove_user(request: Request, asking: Asking, ref: str) -> Response:
 
 
 @router.post("/users/{ref}/login-link", status_code=201)
-@permits(Permission.ADMIN, installation=True)
+@permits(Permission.ADMIN, installation=True, tells_secret=True)
 async def create_login_link(request: Request, asking: Asking, ref: str) -> Response:
     """A new link that signs this user in once."""
     async with transaction(services_of(request).pool) as db:
@@ -205,7 +205,7 @@ async def list_tokens(
 
 
 @router.post("/tokens", status_code=201)
-@permits(Permission.SIGNED_IN)
+@permits(Permission.SIGNED_IN, tells_secret=True)
 @takes(NewToken)
 async def create_token(request: Request, asking: Asking) -> Response:
     """A token that may no more than its maker; its text is shown this once. With a token it takes the scope admin."""

@@ -19,7 +19,7 @@ from rules.component import Component, Page, Region
 from rules.known import Known, check_references
 from rules.problem import nearest, show
 from rules.secret import UnsetReferenceError, references
-from rules.shape import Rule
+from rules.shape import Rule, written
 
 MASK: Final = "***"
 READ_ONLY: Final = frozenset(
@@ -58,13 +58,8 @@ def rule_of(kind: ObjectKind, document: Any) -> Rule:
 
 
 def spec_of(rule: Rule) -> dict[str, Any]:
-    """What is stored of a rule: its JSON form without defaults and without its page, which the row has."""
-    spec: dict[str, Any] = rule.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    if isinstance(rule, AnyBeat) and rule.assertions:
-        # `eq: null` is an expectation, though null is the default of `eq`.
-        spec["assertions"] = [
-            a.model_dump(mode="json", by_alias=True, exclude_unset=True) for a in rule.assertions
-        ]
+    """What is stored of a rule: only what differs from its default, and without its page, which the row has."""
+    spec = written(rule)
     spec.pop("page", None)
     return spec
 

@@ -141,7 +141,7 @@ async def me(request: Request, asking: Asking) -> Response:
 
 
 @router.post("/me/password")
-@permits(Permission.SIGNED_IN)
+@permits(Permission.SIGNED_IN, tells_secret=True)
 @takes(NewPassword)
 async def change_password(request: Request, asking: Asking) -> Response:
     """Change one's own password: every session of the user ends, and this one is replaced."""

@@ -11,7 +11,7 @@ from api.body import read_json, reply, takes
 from api.context import Services, services_of
 from api.problems import ProblemError, invalid
 from api.saving import rule_of
-from engine.store import objects
+from engine.store import installation, objects
 from engine.store.database import Connection
 from engine.store.objects import KINDS
 from rules.beat import AnyBeat, Beat
@@ -76,9 +76,11 @@ async def validate(request: Request) -> Response:
 @router.get("/export")
 @permits(Permission.WRITE)
 async def export(request: Request, asking: Asking) -> Response:
-    """The objects of the pages one may edit, as `upbeat.yaml`; secrets as they are written."""
+    """The objects of the pages one may edit, as `upbeat.yaml`; secrets as they are written. Settings with a role on all."""
     async with services_of(request).pool.acquire() as db:
-        text = dump(await declared(db, asking), Settings())
+        whole = asking.may(Permission.WRITE, None)
+        settings = Settings.model_validate(await installation.read_settings(db) if whole else {})
+        text = dump(await declared(db, asking), settings)
     return Response(text, media_type="application/yaml")
 
 

@@ -29,9 +29,9 @@ async def begin(connection: Connection, actor: str, key: str, digest: bytes) -> 
 
 
 async def finish(
-    connection: Connection, actor: str, key: str, status: int, headers: dict[str, Any], body: bytes
+    connection: Connection, actor: str, key: str, status: int, headers: dict[str, Any], body: bytes | None
 ) -> None:
-    """Keep the answer."""
+    """Keep the answer; without `body` only that there was one."""
     await connection.execute(
         "UPDATE idempotency SET status = $3, headers = $4, body = $5 WHERE actor = $1 AND key = $2",
         actor,
