@@ -27,6 +27,7 @@ class Reply:
     __slots__ = (
         "_has_head",
         "_is_framed",
+        "_keep_bytes",
         "_kept",
         "_parser",
         "_received_bytes",
@@ -35,14 +36,13 @@ class Reply:
         "headers",
         "is_done",
         "is_truncated",
-        "keep_bytes",
         "reason",
         "size_bytes",
         "status",
     )
 
     def __init__(self, *, keeps_body: bool, skips_body: bool, skips_redirects: bool) -> None:
-        self.keep_bytes = BODY_MAX_BYTES if keeps_body else EXCERPT_BYTES
+        self._keep_bytes = BODY_MAX_BYTES if keeps_body else EXCERPT_BYTES
         self._skips_body, self._skips_redirects = skips_body, skips_redirects
         self._parser: Any = httptools.HttpResponseParser(self)
         self._has_head = self._is_framed = self.is_done = self.is_truncated = False
@@ -79,8 +79,8 @@ class Reply:
 
     def on_body(self, data: bytes) -> None:
         self.size_bytes += len(data)
-        if len(self._kept) < self.keep_bytes:
-            self._kept += data[: self.keep_bytes - len(self._kept)]
+        if len(self._kept) < self._keep_bytes:
+            self._kept += data[: self._keep_bytes - len(self._kept)]
         if self.size_bytes > BODY_MAX_BYTES:
             self.size_bytes, self.is_truncated, self.is_done = BODY_MAX_BYTES, True, True
 

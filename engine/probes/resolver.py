@@ -43,7 +43,9 @@ class Resolver:
         """The addresses of `host`, in the order given, at least one. Raises `TroubleError` (`dns.`, `probe.`)."""
         literal = literal_address(host)
         if literal is not None:
-            return _of_family((literal,), family, host)
+            if (":" in literal) is not (family == socket.AF_INET6):
+                raise _no_record(host, family)
+            return (literal,)
         key = host, family
         cached = self._cache.get(key)
         if cached is not None and cached[0] > self._clock():

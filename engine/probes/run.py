@@ -56,7 +56,7 @@ async def run(check: Check, context: Context, *, reference: Sequence[tuple[str, 
 
 async def _run(check: Check, context: Context, reference: Sequence[tuple[str, int]]) -> RunOutcome:
     clock, pace, probe = context.clock, check.pace, PROBES[type(check)]
-    ends, began, backoff_s = clock() + pace.deadline_s, 0, BACKOFF_FIRST_S
+    ends_s, began, backoff_s = clock() + pace.deadline_s, 0, BACKOFF_FIRST_S
     left_s = pace.deadline_s
     while True:
         seen = await attempt(probe, check, context, min(pace.timeout_s, left_s))
@@ -64,10 +64,12 @@ async def _run(check: Check, context: Context, reference: Sequence[tuple[str, in
         verdict, outcomes, failure = assess(check, seen)
         if verdict is Verdict.OK:
             return RunOutcome(verdict, outcomes, None, seen.timings, began, None)
-        left_s = ends - clock() - backoff_s
-        if began > pace.retries or left_s <= 0:
+        if began > pace.retries or clock() + backoff_s >= ends_s:
             break
         await asyncio.sleep(backoff_s)
+        left_s = ends_s - clock()
+        if left_s <= 0:  # it slept too long
+            break
         backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
     is_network = seen.failure is not None and seen.failure.type.startswith(_NETWORK)
     if failure and is_network and reference and not await _any_answers(context, reference):
