@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+import asyncpg
 import msgspec
 
 from engine.bus import LIVE, OTLP, Bus, decode
@@ -39,9 +40,7 @@ class Metering:
         """Measure until cancelled; what is not sent then is sent once more before the end."""
         listening = await self._bus.listen(LIVE, self._heard)
         try:
-            async with self._pool.acquire() as connection:
-                for row in await connection.fetch("SELECT beat_id, stage FROM beat_states"):
-                    self._stage(str(row["beat_id"]), Stage(row["stage"]))
+            await self._read_stages()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._count())
                 if self._flush is not None:
@@ -50,6 +49,18 @@ class Metering:
             await listening.stop()
             if self._flush is not None:
                 await self._flush_once()
+
+    async def _read_stages(self) -> None:
+        while True:
+            try:
+                async with self._pool.acquire() as connection:
+                    rows = await connection.fetch("SELECT beat_id, stage FROM beat_states")
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await asyncio.sleep(1.0)  # who renews leases says that the database is away
+            else:
+                break
+        for row in rows:
+            self._stage(str(row["beat_id"]), Stage(row["stage"]))
 
     async def _count(self) -> None:
         while True:

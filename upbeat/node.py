@@ -1,10 +1,11 @@
 """One process of an installation: builds the roles it was asked for, and knows how they are doing."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +25,7 @@ from engine.prober import Prober
 from engine.probes.context import Context
 from engine.spool import Spool
 from engine.store import installation
-from engine.store.database import Pool
+from engine.store.database import Connection, Pool
 from engine.store.ids import derived_id, new_id
 from engine.store.objects import Stored
 from engine.subject import Subject, compile_subject
@@ -86,7 +87,7 @@ class Node:
     # ---- roles
 
     def parts(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """What runs in this process, until cancelled."""
+        """What runs in this process until cancelled, all but `probe`."""
         roles = self.settings.roles
         yield self._follow_settings()
         if roles & {"evaluator", "exporter"}:
@@ -110,11 +111,13 @@ class Node:
             if self.kept.watchdog is not None:
                 url = expand(self.kept.watchdog.url, self.settings.lent)
                 yield watch(self.kept.watchdog, url, self.policy, self._commits)
-        if "probe" in roles:
-            self.prober = self._prober()
-            yield self.prober.run()
         if parent := self.settings.environment.get("UPBEAT_PARENT"):
             yield _end_with(int(parent))
+
+    async def probe(self) -> None:
+        """The probe role, until cancelled: that is done first, for its last results need an evaluator."""
+        self.prober = self._prober()
+        await self.prober.run()
 
     async def close(self) -> None:
         """Give back what the roles shared."""
@@ -150,7 +153,6 @@ class Node:
         )
 
     async def _meter(self) -> None:
-        await self._load_pages()
         target = self._otlp_settings()
         flush, interval_s = None, 60.0
         if target is not None:
@@ -195,16 +197,13 @@ class Node:
         changed = asyncio.Event()
         while True:
             try:
-                async with self.pool.acquire() as connection:
-                    await connection.add_listener(installation.CHANGED, lambda *_: changed.set())
+                async with self.pool.acquire() as connection, _listening(connection, changed):
                     while not connection.is_closed():
                         changed.clear()
                         await self._take_settings(await installation.read_settings(connection))
                         await self._load_pages()
-                        try:
+                        with contextlib.suppress(TimeoutError):
                             await asyncio.wait_for(changed.wait(), 30)
-                        except TimeoutError:
-                            continue
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
                 await asyncio.sleep(1.0)
 
@@ -322,6 +321,22 @@ class Node:
 
     async def _commits(self) -> bool:
         return (await self.health(None, False)).ready
+
+
+@contextlib.asynccontextmanager
+async def _listening(connection: Connection, changed: asyncio.Event) -> AsyncIterator[None]:
+    """Set `changed` when the settings do; the pool gets the connection back as it was."""
+
+    def heard(*_: object) -> None:
+        changed.set()
+
+    await connection.add_listener(installation.CHANGED, heard)
+    try:
+        yield
+    finally:
+        if not connection.is_closed():
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await connection.remove_listener(installation.CHANGED, heard)
 
 
 def _slot() -> str:

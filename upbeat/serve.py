@@ -64,6 +64,10 @@ async def serve(
             await _run(settings, node, listener, stopped, on_ready)
     except (SettingsError, FolderError, ServerError, MigrationError, BusError, ConfigError) as refused:
         raise ServeError(str(refused)) from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as failure:  # a bug's traceback comes in a group
+        raise ServeError(
+            f"the database failed while Upbeat was starting: {failure}. See its log, and that its disk has room"
+        ) from failure
 
 
 @contextlib.asynccontextmanager
@@ -157,12 +161,17 @@ async def _run(
         loop.add_signal_handler(number, stopped.set)
     reload = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, reload.set)
-    work = asyncio.create_task(_work(settings, node, listener, reload, on_ready, stopped))
+    feeding: list[asyncio.Task[None]] = []
+    work = asyncio.create_task(_work(settings, node, listener, reload, on_ready, stopped, feeding))
     waiter = asyncio.create_task(stopped.wait())
     try:
         await asyncio.wait((work, waiter), return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             work.result()
+        # What makes results ends while what commits them still runs: nothing is left over, and nothing waited for.
+        for task in feeding:
+            task.cancel()
+        await asyncio.gather(*feeding, return_exceptions=True)
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
@@ -178,13 +187,15 @@ async def _work(
     reload: asyncio.Event,
     on_ready: Callable[[Running], Awaitable[None]] | None,
     stopped: asyncio.Event,
+    feeding: list[asyncio.Task[None]],
 ) -> None:
     async with asyncio.TaskGroup() as group:
         for part in node.parts():
             group.create_task(part)
         group.create_task(_reloads(settings, node, reload))
-        for worker in range(1, settings.workers):
-            group.create_task(_worker(node, worker))
+        if "probe" in settings.roles:
+            feeding.append(group.create_task(node.probe()))
+        feeding += [group.create_task(_worker(node, number)) for number in range(1, settings.workers)]
         base_url = ""
         if listener is not None:
             host, port = listener.getsockname()[:2]
