@@ -69,25 +69,27 @@ class Assertion(Rule):
         "timing.ttfb",
         "timing.transfer",
         "timing.total",
-    ]
+    ] = Field(description="What is looked at.")
     path: str | None = Field(default=None, description="RFC 9535 JSONPath, with `of: json`.", max_length=1000)
     name: HeaderName | None = Field(default=None, description="Header name, with `of: header`.")
     type: RecordType | None = Field(default=None, description="Record type, with `of: record`.")
-    severity: Severity = "critical"
-    eq: JsonValue = None
-    ne: JsonValue = None
-    lt: JsonValue = None
-    le: JsonValue = None
-    gt: JsonValue = None
-    ge: JsonValue = None
-    in_: list[JsonValue] | None = Field(default=None, alias="in", min_length=1, max_length=1000)
-    contains: str | None = None
-    starts: str | None = None
-    ends: str | None = None
+    severity: Severity = Field(default="critical", description="What the run is when it does not hold.")
+    eq: JsonValue = Field(default=None, description="Equal to.")
+    ne: JsonValue = Field(default=None, description="Not equal to.")
+    lt: JsonValue = Field(default=None, description="Less than: a number, or a duration of a timing.")
+    le: JsonValue = Field(default=None, description="At most.")
+    gt: JsonValue = Field(default=None, description="More than.")
+    ge: JsonValue = Field(default=None, description="At least.")
+    in_: list[JsonValue] | None = Field(
+        default=None, alias="in", min_length=1, max_length=1000, description="One of."
+    )
+    contains: str | None = Field(default=None, description="Has this text in it.")
+    starts: str | None = Field(default=None, description="Begins with this text.")
+    ends: str | None = Field(default=None, description="Ends with this text.")
     matches: str | None = Field(
         default=None, description="RE2 regular expression, searched.", max_length=1000
     )
-    exists: bool | None = None
+    exists: bool | None = Field(default=None, description="Is there (true) or is not (false).")
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

@@ -36,8 +36,8 @@ HeaderValue = Annotated[str, StringConstraints(max_length=8000, pattern=r"^[^\r\
 class ComponentImpact(Rule):
     """What a component is shown as while an approved incident of this beat is open."""
 
-    warning: Impact = "degraded_performance"
-    critical: Impact = "major_outage"
+    warning: Impact = Field(default="degraded_performance", description="While it is a warning.")
+    critical: Impact = Field(default="major_outage", description="While it is critical.")
 
 
 def _impacts(value: object) -> object:
@@ -51,31 +51,45 @@ def _impacts(value: object) -> object:
 
 
 class _Beat(Rule):
-    slug: Slug
+    slug: Slug = Field(description="Its name in URLs, metrics and references; unique per page.")
     name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")
     page: Slug | None = Field(
         default=None, description="Slug of its home page; optional while there is one page."
     )
-    description: Text = ""
-    enabled: bool = True
-    tags: list[Tag] = Field(default=[], max_length=50)
-    interval: Duration = Field(default=60.0, ge=MIN_INTERVAL_S, le=86400.0)
-    timeout: Duration = Field(default=10.0, gt=0, le=300.0, description="Per attempt.")
+    description: Text = Field(default="", description="For operators.")
+    enabled: bool = Field(default=True, description="Whether it runs; false pauses it.")
+    tags: list[Tag] = Field(default=[], max_length=50, description="For filters and metrics.")
+    interval: Duration = Field(
+        default=60.0, ge=MIN_INTERVAL_S, le=86400.0, description="Between two runs in one region."
+    )
+    timeout: Duration = Field(
+        default=10.0, gt=0, le=300.0, description="Per attempt; not longer than the interval."
+    )
     retries: int = Field(default=1, ge=0, le=5, description="Attempts after the first, in the same run.")
     degraded_after: Duration | None = Field(default=None, gt=0, description="Slower than this is a warning.")
-    assertions: list[Assertion] = Field(default=[], max_length=100)
+    assertions: list[Assertion] = Field(
+        default=[], max_length=100, description="What a run must show; all of them."
+    )
     regions: list[Slug] | None = Field(
         default=None, description="Where it runs; all regions when not given.", min_length=1
     )
-    quorum: Quorum = Quorum()
-    incidents: IncidentPolicy = IncidentPolicy()
+    quorum: Quorum = Field(default=Quorum(), description="How votes of regions become its stage.")
+    incidents: IncidentPolicy = Field(
+        default=IncidentPolicy(), description="What may be said in public by itself."
+    )
     components: Annotated[
         dict[ComponentPath, ComponentImpact],
         BeforeValidator(
             _impacts, json_schema_input_type=dict[ComponentPath, ComponentImpact] | list[ComponentPath]
         ),
-    ] = Field(default={}, max_length=100)
-    channels: list[Slug] = Field(default=[], max_length=50)
+    ] = Field(
+        default={},
+        max_length=100,
+        description="What it feeds: slugs (page/slug of another page), alone or with what they are shown as.",
+    )
+    channels: list[Slug] = Field(
+        default=[], max_length=50, description="Slugs of the channels of its page that are told."
+    )
 
     @model_validator(mode="after")
     def _fits_in_its_interval(self) -> Self:
@@ -122,11 +136,17 @@ def _http_url(url: str) -> str:
 class HttpBeat(_Beat):
     """A fresh HTTP/1.1 request: no reused connection, so that every phase is measured."""
 
-    type: Literal["http"]
-    url: Annotated[str, StringConstraints(max_length=4000), AfterValidator(_http_url)]
-    method: Method = "GET"
-    headers: dict[HeaderName, HeaderValue] = Field(default={}, max_length=100)
-    body: Annotated[str, StringConstraints(max_length=262_144)] | None = None
+    type: Literal["http"] = Field(description="The kind of beat.")
+    url: Annotated[str, StringConstraints(max_length=4000), AfterValidator(_http_url)] = Field(
+        description="http or https, without credentials; may hold `${env:NAME}`."
+    )
+    method: Method = Field(default="GET", description="In capital letters.")
+    headers: dict[HeaderName, HeaderValue] = Field(
+        default={}, max_length=100, description="Sent with every attempt; values may hold `${env:NAME}`."
+    )
+    body: Annotated[str, StringConstraints(max_length=262_144)] | None = Field(
+        default=None, description="Sent as UTF-8; may hold `${env:NAME}`."
+    )
     redirects: int = Field(default=5, ge=0, le=10, description="Redirects followed.")
     verify: bool = Field(default=True, description="Whether the certificate is checked.")
 
@@ -142,9 +162,9 @@ class HttpBeat(_Beat):
 class TcpBeat(_Beat):
     """A TCP connection that is made and closed."""
 
-    type: Literal["tcp"]
-    host: Host
-    port: int = Field(ge=1, le=65535)
+    type: Literal["tcp"] = Field(description="The kind of beat.")
+    host: Host = Field(description="Name or address.")
+    port: int = Field(ge=1, le=65535, description="TCP port.")
 
     @model_validator(mode="after")
     def _asserts_tcp(self) -> Self:
@@ -180,9 +200,9 @@ def _resolver(text: str) -> str:
 class DnsBeat(_Beat):
     """A DNS query; NOERROR with a record of the asked type is ok."""
 
-    type: Literal["dns"]
-    host: Host
-    record: RecordType = "A"
+    type: Literal["dns"] = Field(description="The kind of beat.")
+    host: Host = Field(description="The name that is asked for.")
+    record: RecordType = Field(default="A", description="The type that is asked for.")
     resolver: Annotated[str, StringConstraints(max_length=260), AfterValidator(_resolver)] | None = Field(
         default=None, description="address or address:port of the server asked; the system's when not given."
     )

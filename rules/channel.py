@@ -18,20 +18,20 @@ Mailbox = Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;\r\n]+@[^\s@<>,;\
 
 
 class _Channel(Rule):
-    slug: Slug
-    name: Name | None = None
+    slug: Slug = Field(description="Its name in references; unique per page.")
+    name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")
     page: Slug | None = Field(
         default=None, description="Slug of its home page; optional while there is one page."
     )
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="Whether it is told anything.")
     on: list[Told] = Field(default=list(ALL_TOLD), description="Which news it is told.")
 
 
 class WebhookChannel(_Channel):
     """POSTs JSON, signed by Standard Webhooks when it has a secret."""
 
-    type: Literal["webhook"]
-    url: HttpUrl
+    type: Literal["webhook"] = Field(description="The kind of channel.")
+    url: HttpUrl = Field(description="Where JSON is posted; may be `${env:NAME}`.")
     secret: Annotated[str, StringConstraints(max_length=200)] | None = Field(
         default=None, description="`whsec_` and base64 of 24 to 64 bytes, or `${env:NAME}`."
     )
@@ -46,24 +46,26 @@ class WebhookChannel(_Channel):
 class SlackChannel(_Channel):
     """A Slack incoming webhook."""
 
-    type: Literal["slack"]
-    url: HttpUrl
+    type: Literal["slack"] = Field(description="The kind of channel.")
+    url: HttpUrl = Field(description="The incoming webhook's URL; may be `${env:NAME}`.")
 
 
 class SmtpChannel(_Channel):
     """E-mail through a relay."""
 
-    type: Literal["smtp"]
-    host: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^\S+$")]
-    port: int = Field(default=587, ge=1, le=65535)
+    type: Literal["smtp"] = Field(description="The kind of channel.")
+    host: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^\S+$")] = Field(
+        description="The relay."
+    )
+    port: int = Field(default=587, ge=1, le=65535, description="Of the relay.")
     tls: Literal["starttls", "tls", "none"] = Field(
         default="starttls",
         description="`starttls` refuses to go on without it; `none` is for a relay on this host.",
     )
-    username: str | None = Field(default=None, max_length=200)
-    password: str | None = Field(default=None, max_length=500)
-    sender: Mailbox
-    to: list[Mailbox] = Field(min_length=1, max_length=50)
+    username: str | None = Field(default=None, max_length=200, description="For the relay, with `password`.")
+    password: str | None = Field(default=None, max_length=500, description="Best as `${env:NAME}`.")
+    sender: Mailbox = Field(description="The From address.")
+    to: list[Mailbox] = Field(min_length=1, max_length=50, description="Who is told.")
 
 
 Channel = Annotated[WebhookChannel | SlackChannel | SmtpChannel, Field(discriminator="type")]

@@ -20,19 +20,19 @@ Homepage = Annotated[str, StringConstraints(pattern=r"^(https?://\S+)?$", max_le
 class Page(Rule):
     """A public status page at `/p/{slug}`."""
 
-    slug: Slug
-    name: Name
-    description: Text = ""
+    slug: Slug = Field(description="Its name in URLs and references.")
+    name: Name = Field(description="Its title.")
+    description: Text = Field(default="", description="Shown below the title.")
     homepage: Homepage = Field(default="", description="Where its logo leads.")
 
 
 class Component(Rule):
     """A customer-facing part of a page, fed by beats or static."""
 
-    slug: Slug
-    name: Name
+    slug: Slug = Field(description="Its name in references; unique per page.")
+    name: Name = Field(description="What customers call it.")
     page: Slug | None = Field(default=None, description="Slug of its page; optional while there is one page.")
-    description: Text = ""
+    description: Text = Field(default="", description="Shown beside it.")
     group: Name | None = Field(default=None, description="Heading it is listed under.")
     status: ComponentStatus | None = Field(
         default=None, description="A manual status, which wins over what feeds it until cleared (null)."
@@ -54,8 +54,8 @@ def _host_port(text: str) -> str:
 class Region(Rule):
     """A named vantage point."""
 
-    slug: Slug
-    name: Name | None = None
+    slug: Slug = Field(description="Its name in references and metrics.")
+    name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")
     reference: list[Annotated[str, AfterValidator(_host_port)]] = Field(
         default=[],
         description="host:port targets; when all of them fail too, a failed run is `error`.",
@@ -77,4 +77,6 @@ Network = Annotated[str, AfterValidator(_network)]
 class Egress(Rule):
     """`egress:` of an installation: which otherwise denied addresses channels and publishers may reach."""
 
-    allow: list[Network] = Field(default=[], max_length=1000)
+    allow: list[Network] = Field(
+        default=[], max_length=1000, description="Addresses or networks that are reached whatever they are."
+    )

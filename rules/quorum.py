@@ -79,17 +79,17 @@ LevelRule = Annotated[Level, BeforeValidator(_level, json_schema_input_type=Coun
 class Consecutive(Rule):
     """A region's own smoothing: results in a row before its vote changes."""
 
-    open: int = Field(default=2, ge=1, le=20)
-    close: int = Field(default=2, ge=1, le=20)
+    open: int = Field(default=2, ge=1, le=20, description="Bad results before its vote is bad.")
+    close: int = Field(default=2, ge=1, le=20, description="Ok results before its vote is ok again.")
 
 
 class Confirm(Rule):
     """A round of extra runs in every region after a region's first bad result."""
 
-    runs: int = Field(default=2, ge=1, le=5)
-    spacing: Duration = Field(default=1.0, description="Seconds between a region's confirm runs.")
+    runs: int = Field(default=2, ge=1, le=5, description="Extra runs per region.")
+    spacing: Duration = Field(default=1.0, description="Between a region's confirm runs.")
     wait: Duration = Field(
-        default=5.0, description="Seconds after which a round is judged without the missing answers."
+        default=5.0, description="After this a round is judged without the missing answers."
     )
 
 
@@ -101,20 +101,24 @@ def _confirm(value: object) -> object:
 class Quorum(Rule):
     """`quorum:` of a beat. See docs/explanation/deciding.md."""
 
-    critical: LevelRule = Level()
-    warning: LevelRule = Level()
-    consecutive: Consecutive = Consecutive()
+    critical: LevelRule = Field(default=Level(), description="When the stage is critical.")
+    warning: LevelRule = Field(
+        default=Level(), description="When it is warning; critical votes count for it too."
+    )
+    consecutive: Consecutive = Field(default=Consecutive(), description="A region's own smoothing.")
     max_age: Duration | Literal["auto"] = Field(
         default="auto", description="How long a vote stays fresh; auto is 2 x interval + run deadline."
     )
     min_voters: Count | Literal["auto"] = Field(
         default="auto", description="Regions that must have a vote; auto is what critical.open resolves to."
     )
-    on_insufficient: Literal["unknown", "hold"] = "unknown"
+    on_insufficient: Literal["unknown", "hold"] = Field(
+        default="unknown", description="The stage while fewer than `min_voters` regions have a fresh vote."
+    )
     confirm: Annotated[
         Confirm | None,
         BeforeValidator(_confirm, json_schema_input_type=Confirm | Literal["off", False] | None),
-    ] = Confirm()
+    ] = Field(default=Confirm(), description="Fast confirmation of a first bad result, or `off`.")
 
     def refuse_overlap(self, regions: int) -> None:
         """Raises `ValueError` when, with this many regions, a level could open and close on the same votes."""

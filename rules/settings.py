@@ -59,7 +59,9 @@ class Otlp(Rule):
     """Where metrics are exported to."""
 
     endpoint: HttpUrl = Field(description="Base URL of the collector, e.g. http://127.0.0.1:4318.")
-    protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
+    protocol: Literal["http/protobuf", "grpc"] = Field(
+        default="http/protobuf", description="What the collector speaks."
+    )
     headers: dict[HeaderName, HeaderValue] = Field(
         default={}, max_length=100, description="Sent with every export; `${env:NAME}` for secrets."
     )
@@ -69,7 +71,7 @@ class Otlp(Rule):
 class Retention(Rule):
     """How long raw results are kept: until one of the two limits is reached."""
 
-    days: int = Field(default=30, ge=1, le=3650)
+    days: int = Field(default=30, ge=1, le=3650, description="Days of raw results.")
     size: Size = Field(default=20 * 10**9, ge=10**8, description="Of the raw results' tables.")
 
 
@@ -82,10 +84,10 @@ class Settings(Rule):
     trusted_proxies: list[Network] = Field(
         default=[], max_length=100, description="Networks whose X-Forwarded-For is believed."
     )
-    egress: Egress = Egress()
-    watchdog: Watchdog | None = None
-    otlp: Otlp | None = None
-    retention: Retention = Retention()
+    egress: Egress = Field(default=Egress(), description="Otherwise denied addresses that may be reached.")
+    watchdog: Watchdog | None = Field(default=None, description="Who notices when Upbeat itself is silent.")
+    otlp: Otlp | None = Field(default=None, description="Where metrics are exported to.")
+    retention: Retention = Field(default=Retention(), description="How long raw results are kept.")
 
 
 BEAT_WIDE = (

@@ -1,0 +1,189 @@
+"""Writes the reference of `upbeat.yaml` from its models: pure introspection, so that page and code cannot disagree.
+
+Run `python docs/generate.py`; tests/docs/test_generated.py fails while what is committed differs.
+"""  # noqa: INP001  # a script, not a package
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rules.config import json_schema
+from rules.duration import PATTERN, format_duration
+from rules.settings import BEAT_WIDE, format_size
+
+HERE = Path(__file__).parent
+_BEATS = ("HttpBeat", "TcpBeat", "DnsBeat")
+_ORDER = (
+    "Page",
+    "Component",
+    "Region",
+    "Defaults",
+    *_BEATS,
+    "Assertion",
+    "Quorum",
+    "Level",
+    "Consecutive",
+    "Confirm",
+    "IncidentPolicy",
+    "ComponentImpact",
+    "WebhookChannel",
+    "SlackChannel",
+    "SmtpChannel",
+    "Egress",
+    "Watchdog",
+    "Otlp",
+    "Retention",
+)
+_TITLES = {
+    "HttpBeat": "http beat",
+    "TcpBeat": "tcp beat",
+    "DnsBeat": "dns beat",
+    "IncidentPolicy": "Incidents",
+    "ComponentImpact": "Impact on a component",
+    "WebhookChannel": "webhook channel",
+    "SlackChannel": "slack channel",
+    "SmtpChannel": "smtp channel",
+}
+_INTRO = """\
+<!-- Written by docs/generate.py from the models in rules/. Do not edit. -->
+# Configuration: `upbeat.yaml`
+
+YAML 1.2. Unknown keys, values that are not allowed and unset `${env:NAME}` are refused, all together, each with file,
+line and key. Durations are numbers with a unit: `800ms`, `30s`, `5m`, `2h`, `1d`, also `1h30m`; a bare number is
+seconds. Sizes are `500MB` or `20GB`. A slug is 1 to 63 lower-case letters, digits and inner hyphens. Editors read
+[upbeat.schema.json](upbeat.schema.json).
+
+Where a file declares no page (and none exists), its objects belong to the implied page `{slug: status, name: Status}`.
+Where it declares no region (and none exists), its beats run in the implied region `local`. With several pages, every
+component, channel and beat says `page:`.
+"""
+
+
+def configuration() -> str:
+    """The page docs/reference/configuration.md."""
+    schema = json_schema()
+    models: dict[str, Any] = schema["$defs"]
+    parts = [_INTRO, "## The file\n", *_table(schema["properties"], schema.get("required", []))]
+    for name in _ORDER:
+        model = models[name]
+        parts += [f"\n## {_title(name)}\n", f"{_text(model.get('description', ''))}\n"]
+        keys: dict[str, Any] = model["properties"]
+        if name in _BEATS:
+            parts.append(
+                f"Every beat has the keys of [every beat](#every-beat); a {_title(name)} has these too.\n"
+            )
+            keys = {key: value for key, value in keys.items() if key not in _common(models)}
+        parts += _table(keys, model.get("required", []))
+        if name == "Defaults":
+            common = {key: models["HttpBeat"]["properties"][key] for key in _common(models)}
+            parts += ["\n## Every beat\n", *_table(common, models["HttpBeat"]["required"])]
+    return "\n".join(parts) + "\n"
+
+
+def editor_schema() -> str:
+    """The file docs/reference/upbeat.schema.json."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+FILES = {"reference/configuration.md": configuration, "reference/upbeat.schema.json": editor_schema}
+
+
+def _common(models: dict[str, Any]) -> list[str]:
+    """Keys of every kind of beat, in the order of the model."""
+    shared = set.intersection(*(set(models[name]["properties"]) for name in _BEATS)) - {"type"}
+    assert shared.issuperset(BEAT_WIDE)
+    return [key for key in models["HttpBeat"]["properties"] if key in shared]
+
+
+def _table(properties: dict[str, Any], required: list[str]) -> Iterator[str]:
+    yield "| key | type | default | description |"
+    yield "|---|---|---|---|"
+    for key, schema in properties.items():
+        default = "required" if key in required else _default(schema)
+        yield f"| `{key}` | {_type(schema)} | {default} | {_text(schema.get('description', ''))} |"
+
+
+def _default(schema: dict[str, Any]) -> str:
+    value = schema.get("default")
+    if value is None:
+        return ""
+    if isinstance(value, dict | list) and (not value or "$ref" in json.dumps(schema)):
+        return "" if not value else "as there"
+    if isinstance(value, float) and _type(schema).startswith("duration"):
+        return f"`{format_duration(value)}`"
+    if isinstance(value, int) and _type(schema) == "size":
+        return f"`{format_size(value)}`"
+    return f"`{json.dumps(value)}`" if not isinstance(value, str) else f"`{value}`" if value else ""
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        return _link(schema["$ref"]) if not schema["$ref"].endswith("/JsonValue") else "any value"
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return ", ".join(f"`{json.dumps(value).strip(chr(34))}`" for value in schema["enum"])
+    branches = schema.get("anyOf") or schema.get("oneOf")
+    if branches:
+        return _either(branches)
+    return _plain(schema)
+
+
+def _either(branches: list[dict[str, Any]]) -> str:
+    texts = [branch.get("pattern", "") for branch in branches]
+    word = "duration" if PATTERN in texts else "size" if any("MB" in text for text in texts) else None
+    # Both may be bare numbers too, which goes without saying.
+    left_out = ("null",) if word is None else ("null", "number", "integer", "string")
+    said = [word] if word else []
+    said += [_type(branch) for branch in branches if branch.get("type") not in left_out or "const" in branch]
+    return " or ".join(dict.fromkeys(said))
+
+
+def _plain(schema: dict[str, Any]) -> str:
+    kind = schema.get("type")
+    if kind == "array":
+        return f"list of {_type(schema['items'])}"
+    if kind == "object":
+        inner = schema.get("additionalProperties") or next(
+            iter(schema.get("patternProperties", {}).values()), {}
+        )
+        return f"mapping to {_type(inner)}"
+    if kind in ("integer", "number"):
+        word = "whole number" if kind == "integer" else "number"
+        low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
+        if low is not None and high is not None:
+            return f"{word}, {low} to {high}"
+        return word if low is None else f"{word} from {low}"
+    if kind == "boolean":
+        return "`true` or `false`"
+    if kind is None:
+        return "any value"
+    pattern = schema.get("pattern", "")
+    if "%" in pattern and "d{1,3}" in pattern:
+        return "a share such as `60%`"
+    return "slug" if pattern.startswith("^[a-z0-9](") else "text"
+
+
+def _link(reference: str) -> str:
+    title = _title(reference.rsplit("/", 1)[-1])
+    return f"[{title}](#{title.lower().replace(' ', '-')})"
+
+
+def _title(name: str) -> str:
+    return _TITLES.get(name, name)
+
+
+def _text(description: str) -> str:
+    return re.sub(r"\s+", " ", description).replace("|", "\\|")
+
+
+def main() -> None:
+    """Write all files."""
+    for name, made in FILES.items():
+        (HERE / name).write_text(made(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
