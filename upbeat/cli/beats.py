@@ -3,16 +3,25 @@
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from rules.duration import parse_duration_s
 from upbeat.cli.client import Client, UnreachableError, remote
-from upbeat.cli.objects import SHOWN_ONLY, at, group_of, standing, with_page
+from upbeat.cli.listed import Columns, listing, with_page
+from upbeat.cli.objects import SHOWN_ONLY, at, group_of, standing
 from upbeat.cli.output import Output, milliseconds, paint, print_fields, print_table, when
 
-WAIT_MOST_S = 60
+WAIT_MOST_S: Final = 60
+RESULT: Final[Columns] = {
+    "AT": lambda r: when(r["at"]),
+    "REGION": lambda r: r["region"],
+    "KIND": lambda r: r["kind"],
+    "VERDICT": lambda r: paint(r["verdict"]),
+    "TOTAL": lambda r: milliseconds(r["timings"]["total"]),
+    "ERROR": lambda r: r["error"]["message"] if r["error"] else "",
+}
 
 
 def _show(beat: Mapping[str, Any]) -> None:
@@ -42,20 +51,19 @@ async def votes(api: Client, out: Output, slug: str, page: str | None) -> None:
     out.show(shown, lambda _: _print_votes(beat["votes"]), brief=[beat["stage"]])
 
 
-@beats.command()
-@click.argument("slug")
-@click.option("--region", metavar="SLUG", help="Only of this region.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True)
-@with_page
-@remote
-async def results(
-    api: Client, out: Output, slug: str, region: str | None, limit: int, page: str | None
-) -> None:
-    """List a beat's runs, newest first."""
-    found = await api.items(f"{at('/beats', slug)}/results", limit=limit, region=region, page=page)
-    out.show(
-        found, lambda _: _print_results(found["items"]), brief=[item["verdict"] for item in found["items"]]
+beats.add_command(
+    listing(
+        lambda query: f"{at('/beats', query.pop('slug'))}/results",
+        "List a beat's runs, newest first.",
+        RESULT,
+        click.argument("slug"),
+        click.option("--region", metavar="SLUG", help="Only of this region."),
+        with_page,
+        name="results",
+        brief="verdict",
+        limit=20,
     )
+)
 
 
 @click.command()
@@ -69,7 +77,8 @@ async def run(api: Client, out: Output, slug: str, wait: bool, page: str | None)
     if not wait:
         out.done(asked, f"{slug} runs in {', '.join(asked['regions'])}")
         return
-    out.show(asked, lambda _: _print_results(asked["results"]))
+    rows = [[column(result) for column in RESULT.values()] for result in asked["results"]]
+    out.show(asked, lambda _: print_table(list(RESULT), rows))
     if missing := set(asked["regions"]) - {result["region"] for result in asked["results"]}:
         raise UnreachableError(f"No answer from {', '.join(sorted(missing))}: is a probe running there?")
     if any(result["verdict"] not in ("ok", "warning") for result in asked["results"]):
@@ -135,22 +144,4 @@ def _print_votes(given: Sequence[Mapping[str, Any]]) -> None:
             )
             for vote in given
         ],
-    )
-
-
-def _print_results(given: Sequence[Mapping[str, Any]]) -> None:
-    print_table(
-        ("AT", "REGION", "KIND", "VERDICT", "TOTAL", "ERROR"),
-        [
-            (
-                when(result["at"]),
-                result["region"],
-                result["kind"],
-                paint(result["verdict"]),
-                milliseconds(result["timings"]["total"]),
-                result["error"]["message"] if result["error"] else "",
-            )
-            for result in given
-        ],
-        empty="no runs yet",
     )

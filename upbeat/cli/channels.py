@@ -3,9 +3,9 @@
 import click
 
 from upbeat.cli.client import Client, UnreachableError, remote
-from upbeat.cli.listed import Listed
-from upbeat.cli.objects import at, group_of, with_page
-from upbeat.cli.output import Output, paint, print_table, when
+from upbeat.cli.listed import Listed, listing, with_page
+from upbeat.cli.objects import at, group_of
+from upbeat.cli.output import Output, paint, when
 
 channels = group_of("channel")
 
@@ -27,31 +27,22 @@ def deliveries() -> None:
     """What channels were told, and what is stuck."""
 
 
-@deliveries.command("list")
-@click.option("--status", help="pending, done or dead (given up).")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
-@remote
-async def list_deliveries(api: Client, out: Output, status: str | None, limit: int) -> None:
-    """List deliveries, newest first."""
-    found = await api.items("/deliveries", limit=limit, status=status)
-    rows = [
-        (
-            d["id"],
-            d["channel"],
-            paint(d["status"]),
-            d["attempts"],
-            when(d["created_at"]),
-            d["title"],
-            d["last_error"],
-        )
-        for d in found["items"]
-    ]
-    headings = ("DELIVERY", "CHANNEL", "STATUS", "TRIES", "SINCE", "TITLE", "LAST ERROR")
-    out.show(
-        found,
-        lambda _: print_table(headings, rows, empty="no deliveries"),
-        brief=[str(item["id"]) for item in found["items"]],
+deliveries.add_command(
+    listing(
+        "/deliveries",
+        "List deliveries, newest first.",
+        {
+            "DELIVERY": lambda d: d["id"],
+            "CHANNEL": lambda d: d["channel"],
+            "STATUS": lambda d: paint(d["status"]),
+            "TRIES": lambda d: d["attempts"],
+            "SINCE": lambda d: when(d["created_at"]),
+            "TITLE": lambda d: d["title"],
+            "LAST ERROR": lambda d: d["last_error"],
+        },
+        click.option("--status", help="Only those: pending, done or dead (given up)."),
     )
+)
 
 
 @deliveries.command()

@@ -160,7 +160,7 @@ def _print_one(result: Mapping[str, Any]) -> None:
     taken = [
         (phase, milliseconds(seconds)) for phase, seconds in result["timings"].items() if seconds is not None
     ]
-    print_table(("PHASE", "TIME"), taken, empty="it was not run")
+    print_table(("PHASE", "TIME"), taken)
     if result["assertions"]:
         click.echo()
         rows = [

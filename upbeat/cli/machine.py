@@ -17,12 +17,12 @@ def settings_of(**given: Any) -> ServeSettings:
         raise click.UsageError(str(wrong)) from None
 
 
-_CONFIG = click.option(
+CONFIG = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
     help="What is measured and who is told: an upbeat.yaml. [env: UPBEAT_CONFIG]",
 )
-_DATA = click.option(
+DATA = click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the embedded servers. [env: UPBEAT_DATA]",
@@ -30,8 +30,8 @@ _DATA = click.option(
 
 
 @click.command()
-@_CONFIG
-@_DATA
+@CONFIG
+@DATA
 @click.option("--host", help="Address to listen on; 127.0.0.1 when not given. [env: UPBEAT_HOST]")
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="0 is any free one; 8000 when not given. [env: UPBEAT_PORT]"
@@ -54,7 +54,7 @@ def serve(**given: Any) -> None:
 
 @click.command()
 @click.argument("email", required=False)
-@_DATA
+@DATA
 @click.option("--url", help="How the console is reached, when the link should begin otherwise.")
 def login(email: str | None, data: Path | None, url: str | None) -> None:
     """Print a link that signs EMAIL in, once and within an hour; without EMAIL the first admin, who is made if need be.
@@ -69,7 +69,7 @@ def login(email: str | None, data: Path | None, url: str | None) -> None:
 
 @click.command()
 @click.argument("email")
-@_DATA
+@DATA
 @click.password_option(help="Asked for when not given.")
 def password(email: str, data: Path | None, password: str) -> None:
     """Set a person's password. This ends their sessions. It works on the server's machine, like `upbeat login`."""
@@ -81,22 +81,22 @@ def password(email: str, data: Path | None, password: str) -> None:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@_DATA
+@DATA
 def backup(file: Path, data: Path | None) -> None:
     """Write the whole database to FILE, consistent also while the server runs. FILE holds secrets: it is only yours to read."""
     from upbeat.cli import local
 
     made = local.run_loop(local.back_up(settings_of(data=data), file))
-    click.echo(f"{file}: {made.size_bytes / 1e6:.1f} MB, from PostgreSQL {made.postgres}")
+    click.echo(f"{file}: {made.size_bytes / 1e3:.0f} kB, from PostgreSQL {made.postgres}")
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@_DATA
+@DATA
 @click.option("--force", is_flag=True, help="Replace what the database holds.")
 def restore(file: Path, data: Path | None, force: bool) -> None:
     """Fill an empty database from a backup FILE: all of it, or nothing. Stop the server first."""
     from upbeat.cli import local
 
     made = local.run_loop(local.restore_from(settings_of(data=data), file, force))
-    click.echo(f"restored {made.size_bytes / 1e6:.1f} MB, written on {made.created}")
+    click.echo(f"restored {made.size_bytes / 1e3:.0f} kB, written on {made.created}")

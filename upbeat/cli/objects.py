@@ -12,16 +12,14 @@ import click
 from rules.node import read
 from rules.problem import ConfigError
 from upbeat.cli.client import Client, RefusedError, remote
-from upbeat.cli.listed import Listed
-from upbeat.cli.output import Output, paint, print_fields, print_table, when
+from upbeat.cli.listed import Columns, Listed, listing, of_page, with_page
+from upbeat.cli.output import Output, paint, print_fields, when
 
-Columns = Mapping[str, Callable[[Mapping[str, Any]], object]]
 SHOWN_ONLY: Final = frozenset(
     {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
     | {"stage", "since", "paused", "paused_until", "episode", "votes"}
 )
 """What the API shows beside what was written."""
-with_page = click.option("--page", metavar="SLUG", help="Its page, where several have that slug.")
 
 
 def standing(beat: Mapping[str, Any]) -> str:
@@ -71,15 +69,8 @@ def group_of(kind: str, *, show: Callable[[Mapping[str, Any]], None] | None = No
 
     group.help = f"Work with {kind}s. What a file declares is changed in the file."
 
-    @group.command("list")
-    @click.option("--search", help="Part of a slug or name.")
-    @click.option("--page", metavar="SLUG", help="Only of this page.")
-    @remote
-    async def listing(api: Client, out: Output, search: str | None, page: str | None) -> None:
-        found = await api.items(path, search=search, page=page)
-        rows = [[column(item) for column in columns.values()] for item in found["items"]]
-        brief = [item["slug"] for item in found["items"]]
-        out.show(found, lambda _: print_table(list(columns), rows, empty=f"no {kind}s"), brief=brief)
+    search = click.option("--search", help="Part of a slug or name.")
+    group.add_command(listing(path, f"List {kind}s.", columns, search, of_page, brief="slug", limit=None))
 
     @group.command("show")
     @click.argument("slug")
@@ -146,7 +137,6 @@ def group_of(kind: str, *, show: Callable[[Mapping[str, Any]], None] | None = No
         out.done({}, f"{kind} {slug} deleted")
 
     for name, said in (
-        ("list", f"List {kind}s."),
         ("show", f"Show one {kind} with everything that is set."),
         ("create", f"Create a {kind} from YAML or JSON."),
         ("edit", f"Change a {kind}: by --set, by a file, or in your editor."),

@@ -60,11 +60,11 @@ def paint(word: str) -> str:
     return click.style(word, fg=_COLOURS[word]) if word in _COLOURS else word
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "none") -> None:
-    """Rows under headings, columns aligned; `empty` is said instead of a table without rows."""
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Rows under headings, columns aligned; `none` without rows."""
     texts = [["-" if cell is None or cell == "" else str(cell) for cell in row] for row in rows]
     if not texts:
-        click.echo(empty)
+        click.echo("none")
         return
     widths = [
         max(len(click.unstyle(cell)) for cell in column) for column in zip(headings, *texts, strict=True)

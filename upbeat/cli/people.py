@@ -7,12 +7,22 @@ from typing import Any
 import click
 
 from upbeat.cli.client import Client, remote
-from upbeat.cli.listed import Listed
+from upbeat.cli.listed import Listed, listing
 from upbeat.cli.machine import password
 from upbeat.cli.objects import at
-from upbeat.cli.output import Output, print_table, when
+from upbeat.cli.output import Output, when
 
 ROLES = click.Choice(("viewer", "reviewer", "editor", "admin"))
+
+
+def _roles(user: Mapping[str, Any]) -> str:
+    return ", ".join(f"{r['role']} of {r['page'] or 'everything'}" for r in user["roles"]) or "without a role"
+
+
+def _state(token: Mapping[str, Any]) -> str:
+    if token["revoked_at"]:
+        return f"revoked {when(token['revoked_at'])}"
+    return f"ends {when(token['expires_at'])}" if token["expires_at"] else "never ends"
 
 
 @click.group(cls=Listed)
@@ -23,19 +33,20 @@ def users() -> None:
 users.add_command(password)
 
 
-@users.command("list")
-@remote
-async def list_users(api: Client, out: Output) -> None:
-    """List people, by e-mail address."""
-    found = await api.items("/users")
-    rows = [
-        (u["email"], u["name"], "disabled" if u["disabled"] else _roles(u), u["id"]) for u in found["items"]
-    ]
-    out.show(
-        found,
-        lambda _: print_table(("E-MAIL", "NAME", "ROLES", "USER"), rows, empty="no users"),
-        brief=[item["email"] for item in found["items"]],
+users.add_command(
+    listing(
+        "/users",
+        "List people, by e-mail address.",
+        {
+            "E-MAIL": lambda u: u["email"],
+            "NAME": lambda u: u["name"],
+            "ROLES": lambda u: "disabled" if u["disabled"] else _roles(u),
+            "USER": lambda u: u["id"],
+        },
+        brief="email",
+        limit=None,
     )
+)
 
 
 @users.command("create")
@@ -103,21 +114,22 @@ def tokens() -> None:
     """Tokens for the API: no more than their maker may, on one page or everywhere."""
 
 
-@tokens.command("list")
-@remote
-async def list_tokens(api: Client, out: Output) -> None:
-    """List tokens, oldest first."""
-    found = await api.items("/tokens")
-    rows = [
-        (t["id"], t["name"], t["scope"], t["role"], t["page"] or "everywhere", t["created_by"], _state(t))
-        for t in found["items"]
-    ]
-    headings = ("TOKEN", "NAME", "SCOPE", "ROLE", "PAGE", "MADE BY", "STATE")
-    out.show(
-        found,
-        lambda _: print_table(headings, rows, empty="no tokens"),
-        brief=[item["id"] for item in found["items"]],
+tokens.add_command(
+    listing(
+        "/tokens",
+        "List tokens, oldest first.",
+        {
+            "TOKEN": lambda t: t["id"],
+            "NAME": lambda t: t["name"],
+            "SCOPE": lambda t: t["scope"],
+            "ROLE": lambda t: t["role"],
+            "PAGE": lambda t: t["page"] or "everywhere",
+            "MADE BY": lambda t: t["created_by"],
+            "STATE": _state,
+        },
+        limit=None,
     )
+)
 
 
 @tokens.command("create")
@@ -147,32 +159,16 @@ async def revoke(api: Client, out: Output, token_id: str) -> None:
     out.done({}, f"{token_id} no longer opens anything")
 
 
-@click.command()
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
-@remote
-async def audit(api: Client, out: Output, limit: int) -> None:
-    """List who changed what, newest first."""
-    found = await api.items("/audit", limit=limit)
-    rows = [
-        (
-            when(a["at"]),
-            a["actor"],
-            a["surface"],
-            a["verb"],
-            a["object"],
-            json.dumps(a["after"])[:60] if a["after"] else "",
-        )
-        for a in found["items"]
-    ]
-    headings = ("AT", "WHO", "BY", "DID", "TO", "AFTER")
-    out.show(found, lambda _: print_table(headings, rows), brief=[str(item["id"]) for item in found["items"]])
-
-
-def _roles(user: Mapping[str, Any]) -> str:
-    return ", ".join(f"{r['role']} of {r['page'] or 'everything'}" for r in user["roles"]) or "without a role"
-
-
-def _state(token: Mapping[str, Any]) -> str:
-    if token["revoked_at"]:
-        return f"revoked {when(token['revoked_at'])}"
-    return f"ends {when(token['expires_at'])}" if token["expires_at"] else "never ends"
+audit = listing(
+    "/audit",
+    "List who changed what, newest first.",
+    {
+        "AT": lambda a: when(a["at"]),
+        "WHO": lambda a: a["actor"],
+        "BY": lambda a: a["surface"],
+        "DID": lambda a: a["verb"],
+        "TO": lambda a: a["object"],
+        "AFTER": lambda a: json.dumps(a["after"])[:60] if a["after"] else "",
+    },
+    name="audit",
+)

@@ -6,12 +6,13 @@ from typing import Any
 import click
 
 from upbeat.cli.client import Client, remote
-from upbeat.cli.listed import Listed
+from upbeat.cli.listed import Decorator, Listed, listing, of_page
 from upbeat.cli.objects import at
 from upbeat.cli.output import Output, paint, print_fields, print_table, when
 
-LIMIT = click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
-PAGE = click.option("--page", metavar="SLUG", help="Only of this page.")
+
+def _status(allowed: str) -> Decorator:
+    return click.option("--status", help=f"Only those: {allowed}.")
 
 
 @click.group(cls=Listed)
@@ -19,22 +20,21 @@ def incidents() -> None:
     """Incidents: what customers are told."""
 
 
-@incidents.command("list")
-@click.option("--status", help="open, investigating, identified, monitoring or resolved.")
-@PAGE
-@LIMIT
-@remote
-async def list_incidents(api: Client, out: Output, status: str | None, page: str | None, limit: int) -> None:
-    """List incidents, newest first."""
-    found = await api.items("/incidents", limit=limit, status=status, page=page)
-    rows = [
-        (i["id"], paint(i["status"]), i["page"], when(i["created_at"]), i["title"]) for i in found["items"]
-    ]
-    out.show(
-        found,
-        lambda _: print_table(("INCIDENT", "STATUS", "PAGE", "BEGAN", "TITLE"), rows, empty="no incidents"),
-        brief=[item["id"] for item in found["items"]],
+incidents.add_command(
+    listing(
+        "/incidents",
+        "List incidents, newest first.",
+        {
+            "INCIDENT": lambda i: i["id"],
+            "STATUS": lambda i: paint(i["status"]),
+            "PAGE": lambda i: i["page"],
+            "BEGAN": lambda i: when(i["created_at"]),
+            "TITLE": lambda i: i["title"],
+        },
+        _status("open, investigating, identified, monitoring or resolved"),
+        of_page,
     )
+)
 
 
 @incidents.command("show")
@@ -51,27 +51,27 @@ def episodes() -> None:
     """Episodes: what was wrong, and for how long."""
 
 
-@episodes.command("list")
-@click.option(
-    "--open/--closed", "is_open", default=None, help="Only those that last, or only those that ended."
-)
-@PAGE
-@LIMIT
-@remote
-async def list_episodes(api: Client, out: Output, is_open: bool | None, page: str | None, limit: int) -> None:
-    """List episodes, newest first."""
-    wanted = None if is_open is None else str(is_open).lower()
-    found = await api.items("/episodes", limit=limit, open=wanted, page=page)
-    rows = [
-        (e["id"], e["owner"], paint(e["severity"]), when(e["opened_at"]), when(e["closed_at"]), e["cause"])
-        for e in found["items"]
-    ]
-    headings = ("EPISODE", "OWNER", "SEVERITY", "OPENED", "CLOSED", "CAUSE")
-    out.show(
-        found,
-        lambda _: print_table(headings, rows, empty="no episodes"),
-        brief=[item["id"] for item in found["items"]],
+episodes.add_command(
+    listing(
+        "/episodes",
+        "List episodes, newest first.",
+        {
+            "EPISODE": lambda e: e["id"],
+            "OWNER": lambda e: e["owner"],
+            "SEVERITY": lambda e: paint(e["severity"]),
+            "OPENED": lambda e: when(e["opened_at"]),
+            "CLOSED": lambda e: when(e["closed_at"]),
+            "CAUSE": lambda e: e["cause"],
+        },
+        click.option(
+            "--open/--closed",
+            default=None,
+            callback=lambda _context, _option, given: None if given is None else str(given).lower(),
+            help="Only those that last, or only those that ended.",
+        ),
+        of_page,
     )
+)
 
 
 @click.group(cls=Listed)
@@ -79,24 +79,23 @@ def actions() -> None:
     """Drafts and decisions about what customers are told."""
 
 
-@actions.command("list")
-@click.option("--status", help="pending, approved, rejected, expired, withdrawn, done or failed.")
-@PAGE
-@LIMIT
-@remote
-async def list_actions(api: Client, out: Output, status: str | None, page: str | None, limit: int) -> None:
-    """List actions, newest first. `--status pending` are the drafts that wait."""
-    found = await api.items("/actions", limit=limit, status=status, page=page)
-    rows = [
-        (a["id"], a["revision"], a["step"], paint(a["status"]), a["owner"], when(a["created_at"]), a["title"])
-        for a in found["items"]
-    ]
-    headings = ("ACTION", "REVISION", "STEP", "STATUS", "OWNER", "MADE", "TITLE")
-    out.show(
-        found,
-        lambda _: print_table(headings, rows, empty="no actions"),
-        brief=[item["id"] for item in found["items"]],
+actions.add_command(
+    listing(
+        "/actions",
+        "List actions, newest first. `--status pending` are the drafts that wait.",
+        {
+            "ACTION": lambda a: a["id"],
+            "REVISION": lambda a: a["revision"],
+            "STEP": lambda a: a["step"],
+            "STATUS": lambda a: paint(a["status"]),
+            "OWNER": lambda a: a["owner"],
+            "MADE": lambda a: when(a["created_at"]),
+            "TITLE": lambda a: a["title"],
+        },
+        _status("pending, approved, rejected, expired, withdrawn, done or failed"),
+        of_page,
     )
+)
 
 
 @actions.command("show")

@@ -1,0 +1,385 @@
+"""What `upbeat doctor` finds: what is used, where, how durable it is, and what is wrong. It repairs nothing."""
+
+import asyncio
+import contextlib
+import importlib.util
+import ipaddress
+import json
+import os
+import re
+import resource
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+import asyncpg
+import nats
+import nats.errors
+from nats.aio.client import Client as NatsClient
+from nats.js.errors import NotFoundError
+
+from engine.bus import EVALUATOR, STREAM, consumer
+from engine.embedded.nats import Program
+from engine.embedded.postgres import Programs
+from engine.embedded.process import ServerError
+from engine.store.database import Connection, Row, versions
+from engine.store.ids import PARTITIONS
+from rules.config import ConfigError, parse
+from rules.secret import references
+from upbeat import __version__
+from upbeat.settings import ServeSettings
+
+Level = Literal["ok", "warn", "fail"]
+FILES_LEAST: Final = 4096
+DISK_FAIL_BYTES: Final = 200 << 20
+DISK_WARN_BYTES: Final = 2 << 30
+SKEW_WARN_S: Final = 1.0
+SKEW_FAIL_S: Final = 5.0
+BACKLOG_WARN: Final = 1000
+ANSWER_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `todo` says what to do when it is not well."""
+
+    about: str
+    level: Level
+    said: str
+    todo: str = ""
+
+
+async def examine(settings: ServeSettings, database_url: str | None, nats_url: str | None) -> list[Finding]:
+    """Everything there is to say. The URLs are those of running servers; None where nothing runs."""
+    found = [*_program(), *_folder(settings), *_configuration(settings), *_address(settings)]
+    if database_url is None:
+        found += _stopped(settings)
+        return found
+    found += [one async for one in _database(settings, database_url)]
+    if nats_url is not None:
+        found += [one async for one in _bus(settings, nats_url)]
+    return found
+
+
+def _program() -> Iterator[Finding]:
+    yield Finding("upbeat", "ok", f"version {__version__}")
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    is_enough = soft == resource.RLIM_INFINITY or soft >= FILES_LEAST
+    yield Finding(
+        "open files",
+        "ok" if is_enough else "warn",
+        f"{soft} allowed",
+        ""
+        if is_enough
+        else f"Allow {FILES_LEAST} or more: `ulimit -n`, or LimitNOFILE= of the systemd unit.",
+    )
+    has_uvloop = importlib.util.find_spec("uvloop") is not None
+    todo = "" if has_uvloop else "Install uvloop: runs start later without it."
+    yield Finding("uvloop", "ok" if has_uvloop else "warn", "present" if has_uvloop else "missing", todo)
+    browser = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))),
+        None,
+    )
+    yield Finding("browser", "ok", browser or "no Chromium on PATH; only browser beats need one")
+
+
+def _folder(settings: ServeSettings) -> Iterator[Finding]:
+    if settings.database_url:
+        return
+    data = settings.data
+    record = data / "format.json"
+    if not record.exists():
+        yield Finding(
+            "data folder",
+            "warn",
+            f"{data} holds no data yet",
+            "Start `upbeat serve`, or name another with --data.",
+        )
+        return
+    try:
+        known = json.loads(record.read_text("utf-8"))
+        sizes = {name: _size_bytes(data / name) for name in ("pg", "nats", "log")}
+    except (OSError, ValueError) as failure:
+        yield Finding(
+            "data folder",
+            "fail",
+            f"{data} cannot be read: {failure}",
+            "Run doctor as the user of the server.",
+        )
+        return
+    used = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in sizes.items())
+    yield Finding("data folder", "ok", f"{data}, for PostgreSQL {known.get('postgres')}: {used}")
+    free = shutil.disk_usage(data).free
+    level: Level = "fail" if free < DISK_FAIL_BYTES else "warn" if free < DISK_WARN_BYTES else "ok"
+    todo = "" if level == "ok" else "Free some space, or shorten `retention`: a full disk stops everything."
+    yield Finding("disk", level, f"{free / 1e9:.1f} GB free", todo)
+
+
+def _size_bytes(folder: Path) -> int:
+    total = 0
+    for parent, _, files in os.walk(folder):
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                total += (Path(parent) / file).lstat().st_blocks * 512
+    return total
+
+
+def _configuration(settings: ServeSettings) -> Iterator[Finding]:
+    if settings.config is None:
+        yield Finding("configuration", "ok", "no file was named: what is declared is in the database")
+        return
+    try:
+        document = parse(settings.config.read_text("utf-8"), str(settings.config), settings.environment)
+    except OSError as failure:
+        yield Finding(
+            "configuration", "fail", f"{settings.config}: {failure.strerror}", "Name a file that is there."
+        )
+    except ConfigError as wrong:
+        for problem in wrong.problems:
+            yield Finding(
+                "configuration", "fail", str(problem), "Mend it: until then the old one stays in force."
+            )
+    else:
+        yield Finding(
+            "configuration", "ok", f"{settings.config} is valid, with {len(document.objects)} objects"
+        )
+
+
+def _address(settings: ServeSettings) -> Iterator[Finding]:
+    is_near = settings.host == "localhost"
+    with contextlib.suppress(ValueError):
+        is_near = ipaddress.ip_address(settings.host).is_loopback
+    if is_near or (settings.public_url or "").startswith("https://"):
+        yield Finding(
+            "address", "ok", f"{settings.host}:{settings.port}, {settings.public_url or 'this machine only'}"
+        )
+        return
+    yield Finding(
+        "address",
+        "warn",
+        f"{settings.host}:{settings.port} is reachable from elsewhere without TLS",
+        "Put a reverse proxy with TLS before it and set public_url to its https address.",
+    )
+
+
+def _stopped(settings: ServeSettings) -> Iterator[Finding]:
+    yield Finding("server", "warn", "nothing runs on this data folder", "Start it: upbeat serve")
+    try:
+        postgres, nats_server = Programs.find(), Program.find()
+    except ServerError as missing:
+        yield Finding("programs", "fail", str(missing), "Install what is missing.")
+        return
+    yield Finding(
+        "programs", "ok", f"PostgreSQL {postgres.version} and nats-server {nats_server.version} would be run"
+    )
+
+
+# ---- the database
+
+
+async def _database(settings: ServeSettings, url: str) -> AsyncIterator[Finding]:
+    where = "embedded" if not settings.database_url else _place(url)
+    try:
+        connection = await asyncpg.connect(url, timeout=ANSWER_S)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TimeoutError) as failure:
+        said = f"{where} does not answer: {str(failure) or type(failure).__name__}"
+        yield Finding("database", "fail", said, "Start it, or mend UPBEAT_DATABASE_URL.")
+        return
+    try:
+        row = await connection.fetchrow(
+            "SELECT current_setting('server_version') AS version, current_setting('fsync') AS fsync, "
+            "current_setting('synchronous_commit') AS commits, current_setting('full_page_writes') AS pages, "
+            "current_setting('max_connections') AS connections, pg_database_size(current_database()) AS size"
+        )
+        assert row is not None
+        yield Finding("database", "ok", f"PostgreSQL {row['version']}, {where}, {row['size'] / 1e6:.0f} MB")
+        yield _durability(row)
+        yield await _skew(connection)
+        steps = await _migrations(connection)
+        yield steps
+        if steps.level == "ok":
+            async for one in _installation(settings, connection):
+                yield one
+    finally:
+        await connection.close()
+
+
+def _durability(row: Row) -> Finding:
+    said = f"fsync {row['fsync']}, synchronous_commit {row['commits']}, full_page_writes {row['pages']}"
+    if row["fsync"] == "off" or row["pages"] == "off":
+        return Finding(
+            "durability", "fail", said, "Turn both on: a power cut may destroy the whole database."
+        )
+    if row["commits"] == "off":
+        return Finding(
+            "durability", "warn", said, "A power cut loses the last commits: turn synchronous_commit on."
+        )
+    return Finding("durability", "ok", f"database: {said}")
+
+
+async def _skew(connection: Connection) -> Finding:
+    before = time.time()
+    there = float(await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8"))
+    skew_s = there - (before + time.time()) / 2
+    level: Level = "fail" if abs(skew_s) > SKEW_FAIL_S else "warn" if abs(skew_s) > SKEW_WARN_S else "ok"
+    todo = "" if level == "ok" else "Let NTP set both clocks: votes age and leases end by the database's."
+    return Finding("clock", level, f"{abs(skew_s) * 1000:.0f} ms between this machine and the database", todo)
+
+
+async def _migrations(connection: Connection) -> Finding:
+    known = versions()
+    try:
+        rows = await connection.fetch("SELECT version FROM migrations ORDER BY version")
+    except asyncpg.UndefinedTableError:
+        return Finding("migrations", "warn", "the database is empty", "`upbeat serve` makes its tables.")
+    applied = [row["version"] for row in rows]
+    if applied == known:
+        return Finding("migrations", "ok", f"at {known[-1]}, the newest")
+    if applied == known[: len(applied)]:
+        return Finding(
+            "migrations", "warn", f"{len(known) - len(applied)} to come", "`upbeat serve` applies them."
+        )
+    return Finding(
+        "migrations", "fail", f"at {applied[-1]}, newer than this program", "Use the newer program."
+    )
+
+
+async def _installation(settings: ServeSettings, connection: Connection) -> AsyncIterator[Finding]:
+    members = await connection.fetch("SELECT kind, holder FROM members WHERE until > now() ORDER BY kind")
+    kinds = {row["kind"].partition(":")[0] for row in members}
+    holders = {row["holder"] for row in members}
+    if not members:
+        yield Finding("members", "warn", "no server works on this database now", "Start it: upbeat serve")
+    else:
+        yield Finding("members", "ok", f"{len(holders)} process(es): {', '.join(sorted(kinds))}")
+    free = await connection.fetchval("SELECT count(*) FROM leases WHERE kind = 'evaluator' AND until < now()")
+    if members and free:
+        yield Finding(
+            "leases",
+            "warn",
+            f"{free} partitions have no evaluator",
+            "Start one: upbeat serve --roles evaluator",
+        )
+    async for one in _regions(connection):
+        yield one
+    async for one in _backlog(connection):
+        yield one
+    specs = await connection.fetch(
+        "SELECT kind, slug, spec::text FROM objects WHERE removed_at IS NULL AND spec::text LIKE '%${env:%'"
+    )
+    for row in specs:
+        for name in sorted({*references(json.loads(row["spec"]))} - settings.environment.keys()):
+            said = f"${{env:{name}}} of the {row['kind']} {row['slug']} is not set here"
+            yield Finding("secrets", "warn", said, f"Set {name} where the server starts, if it is not.")
+
+
+async def _regions(connection: Connection) -> AsyncIterator[Finding]:
+    rows = await connection.fetch(
+        "SELECT o.slug, array_agg(m.holder) FILTER (WHERE m.holder IS NOT NULL) AS holders FROM objects o "
+        "LEFT JOIN members m ON m.kind = 'probe:' || o.slug AND m.until > now() "
+        "WHERE o.kind = 'region' AND o.removed_at IS NULL GROUP BY o.slug ORDER BY o.slug"
+    )
+    if silent := [row["slug"] for row in rows if not row["holders"]]:
+        yield Finding(
+            "regions", "warn", f"no probe in {', '.join(silent)}", "Start one: upbeat serve --roles probe"
+        )
+    shared = [row["slug"] for row in rows if row["holders"]]
+    if len(shared) > 1 and len({holder for row in rows for holder in row["holders"] or ()}) == 1:
+        said = f"{', '.join(shared)} run in one process: one failure domain, seen from one place"
+        yield Finding("regions", "ok", said)
+    elif shared:
+        yield Finding("regions", "ok", f"{', '.join(shared)} have probes")
+
+
+async def _backlog(connection: Connection) -> AsyncIterator[Finding]:
+    row = await connection.fetchrow(
+        "SELECT (SELECT count(*) FROM outbox WHERE status = 'pending') AS pending, "
+        "(SELECT count(*) FROM outbox WHERE status = 'dead') AS dead, "
+        "(SELECT count(*) FROM dead_letters) AS letters"
+    )
+    assert row is not None
+    level: Level = "warn" if row["dead"] or row["pending"] > BACKLOG_WARN else "ok"
+    todo = "See `upbeat deliveries --status dead`, mend the channel, then `upbeat deliveries retry`."
+    said = f"{row['pending']} notices wait, {row['dead']} were given up"
+    yield Finding("deliveries", level, said, todo if level == "warn" else "")
+    if row["letters"]:
+        said = f"{row['letters']} messages could not be used"
+        yield Finding(
+            "dead letters", "warn", said, "The table dead_letters has each with its traceback: report it."
+        )
+
+
+# ---- the bus
+
+
+async def _bus(settings: ServeSettings, url: str) -> AsyncIterator[Finding]:
+    where = "embedded" if not settings.nats_url else _place(url)
+    client = NatsClient()
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            await client.connect(
+                servers=url.split(","), allow_reconnect=False, connect_timeout=2, error_cb=_hush
+            )
+    except (OSError, TimeoutError, nats.errors.Error) as failure:
+        said = f"NATS, {where}, does not answer: {str(failure) or type(failure).__name__}"
+        yield Finding("bus", "fail", said, "Start it, or mend UPBEAT_NATS_URL.")
+        return
+    try:
+        stream = client.jetstream(timeout=ANSWER_S)
+        seen = client.connected_server_version
+        version = f"{seen.major}.{seen.minor}.{seen.patch}"
+        try:
+            info = await stream.stream_info(STREAM)
+        except NotFoundError:
+            yield Finding(
+                "bus", "warn", f"NATS {version}, {where}, has no stream {STREAM}", "`upbeat serve` makes it."
+            )
+            return
+        size, kept = info.state.bytes, info.config.max_bytes or 0
+        yield Finding(
+            "bus", "ok", f"NATS {version}, {where}, {size / 1e6:.1f} of {kept / 1e6:.0f} MB in {STREAM}"
+        )
+        yield _bus_durability(settings, info.config.num_replicas or 1)
+        waiting = 0
+        for partition in range(PARTITIONS):
+            with contextlib.suppress(NotFoundError):
+                held = await stream.consumer_info(STREAM, consumer(EVALUATOR, partition))
+                waiting += (held.num_pending or 0) + (held.num_ack_pending or 0)
+        level: Level = "warn" if waiting > BACKLOG_WARN else "ok"
+        todo = "Start more evaluators: upbeat serve --roles evaluator" if level == "warn" else ""
+        yield Finding("backlog", level, f"{waiting} batches of results are not committed yet", todo)
+    except (nats.errors.Error, TimeoutError) as failure:
+        yield Finding(
+            "bus", "fail", f"JetStream does not answer: {failure}", "Turn JetStream on in nats-server."
+        )
+    finally:
+        await client.close()
+
+
+def _bus_durability(settings: ServeSettings, replicas: int) -> Finding:
+    if settings.nats_url:
+        level: Level = "ok" if replicas > 1 else "warn"
+        said = f"bus: R{replicas}, fsync as its servers are set (sync_interval: always is safest)"
+        todo = (
+            ""
+            if level == "ok"
+            else "Set UPBEAT_NATS_REPLICAS=3 with three servers. Results are not lost meanwhile: probes keep them."
+        )
+        return Finding("durability", level, said, todo)
+    conf = settings.data / "nats" / "nats.conf"
+    written = re.search(r"sync_interval:\s*\"?(\w+)", conf.read_text("utf-8")) if conf.exists() else None
+    return Finding("durability", "ok", f"bus: R{replicas}, fsync {written[1] if written else 'unknown'}")
+
+
+async def _hush(_: Exception) -> None:
+    """What goes wrong is told as a finding."""
+
+
+def _place(url: str) -> str:
+    """Host and port of a URL, without what is secret in it."""
+    parts = urlsplit(url.split(",", maxsplit=1)[0])
+    return f"{parts.hostname or 'a socket'}:{parts.port or ''}".rstrip(":")
