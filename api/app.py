@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import (
     beats,
     channels,
+    console,
     events,
     health,
     objects,
@@ -18,6 +19,7 @@ from api import (
     problems,
     reviews,
     session,
+    status,
     tools,
 )
 from api.context import Services
@@ -40,10 +42,12 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     health.router,
     openapi.router,
+    *console.ROUTERS,
+    status.router,
 )
 
 # How browsers are shown problems outside /api; the console puts its own page here.
-HTML_PROBLEM: problems.HtmlProblem | None = None
+HTML_PROBLEM: problems.HtmlProblem | None = console.html_problem
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -1,0 +1,174 @@
+"""A beat's page: what it is and why, how fast, what ran, what happened; its runs; run now, pause, resume, delete."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import beats, saving
+from api.auth import Asking, Permission, Principal, Router, permits
+from api.console import charts
+from api.console.page import address, fields, go, now, render
+from api.console.why import explain
+from api.context import services_of
+from api.objects import PageRef, locate
+from api.problems import missing
+from engine.store import objects, results, reviews, states, views
+from engine.store.database import Connection, transaction
+from engine.store.ids import read
+from engine.store.objects import Stored
+from rules.beat import BEAT, AnyBeat
+from rules.duration import parse_duration_s
+
+RANGES: Final = {"1h": 1, "24h": 24, "7d": 7 * 24, "30d": 30 * 24}  # hours
+RUNS: Final = 40
+_LONGEST_RUN: Final = timedelta(minutes=40)  # six attempts of 300 s with back-off
+
+router = Router(prefix="/console/beats/{ref}", include_in_schema=False)
+
+
+@router.get("")
+@permits(Permission.READ)
+async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """Everything about one beat."""
+    asked = request.query_params.get("range", "1h")
+    span = asked if asked in RANGES else "1h"
+    async with services_of(request).pool.acquire() as db:
+        beat = await locate(db, asking, "beat", ref, page_ref)
+        rule = BEAT.validate_python(_readable(asking, beat))
+        row = (await states.summaries(db, [beat.id]))[beat.id]
+        regions = [stored.slug for stored in await objects.listing(db, "region")]
+        page_slug = await _slug_of_page(db, beat)
+        at = now(request)
+        transitions = await states.transitions(db, [beat.id], since=at - timedelta(days=90))
+        return await render(
+            request,
+            db,
+            "beat.html",
+            beat=beat,
+            rule=rule,
+            row=row,
+            page_slug=page_slug,
+            target=_target(rule),
+            why=explain(rule, regions, states.decode_state(row["state"]), at),
+            **_pause(rule, row["paused_until"], at),
+            episode=next(iter(await reviews.episodes(db, owner=beat.id, is_open=True, limit=1)), None),
+            episodes=await reviews.episodes(db, owner=beat.id, limit=10),
+            transitions=transitions[::-1][:20],
+            **await _uptime(db, beat, at),
+            chart=await _chart(db, beat, span, at),
+            ranges=RANGES,
+            range=span,
+            runs=await _runs(db, beat, page_slug),
+        )
+
+
+def _readable(asking: Principal, beat: Stored) -> dict[str, Any]:
+    return beat.spec if saving.may_edit(asking, beat) else saving.masked(beat.spec, "beat")
+
+
+async def _slug_of_page(db: Connection, stored: Stored) -> str:
+    home = await objects.get(db, stored.page_id) if stored.page_id else None
+    return home.slug if home else ""
+
+
+def _target(rule: AnyBeat) -> str:
+    if rule.type == "http":
+        return f"{rule.method} {rule.url}"
+    return f"tcp {rule.host}:{rule.port}" if rule.type == "tcp" else f"dns {rule.host} {rule.record}"
+
+
+def _pause(rule: AnyBeat, until: datetime | None, at: datetime) -> dict[str, Any]:
+    paused = until is not None and until.timestamp() > at.timestamp()
+    ends = until if paused and until is not None and until.year < 9999 else None
+    return {"paused": paused or not rule.enabled, "paused_until": ends}
+
+
+async def _uptime(db: Connection, beat: Stored, at: datetime) -> dict[str, Any]:
+    found = await beats.uptime(db, beat, charts.DAYS, at.timestamp())
+    bars = [
+        {"status": bar["stage"], "date": f"{bar['start']:%d %b}", "uptime": bar["up_ratio"]}
+        for bar in found["bars"]
+    ]
+    return {"bars": bars, "uptime": found["up_ratio"]}
+
+
+async def _chart(db: Connection, beat: Stored, span: str, at: datetime) -> charts.Latency:
+    found = await beats.latency(db, beat, RANGES[span], at.timestamp())
+    since = at - timedelta(hours=RANGES[span])
+    return charts.latency(found["items"], since, at, found["step"])
+
+
+async def _runs(db: Connection, beat: Stored, page_slug: str) -> list[dict[str, Any]]:
+    rows = [beats.shown_result(row) for row in await results.listing(db, beat.id, limit=RUNS)]
+    scale_s = max((run["timings"]["total"] or 0.0 for run in rows), default=0.0)
+    for run in rows:
+        run["parts"] = charts.stacked(run["timings"], scale_s)
+        run["said"] = ", ".join(f"{part.phase} {charts.shown(part.seconds)}" for part in run["parts"])
+        run["url"] = run_url(beat.slug, page_slug, run["run"], run["at"])
+    return rows
+
+
+def run_url(slug: str, page_slug: str, run: str, at: datetime) -> str:
+    """Where a run is shown; its time spares a search through all days."""
+    return address("beat", slug, page_slug, "runs", run, at=f"{at.timestamp():.0f}")
+
+
+@router.get("/runs/{run_ref}")
+@permits(Permission.READ)
+async def run_page(
+    request: Request, asking: Asking, ref: str, run_ref: str, at: float, page_ref: PageRef = None
+) -> Response:
+    """One run with its assertions and evidence; `at` is about when it ended, in seconds since the epoch."""
+    run_id = read("run", run_ref)
+    async with services_of(request).pool.acquire() as db:
+        beat = await locate(db, asking, "beat", ref, page_ref)
+        ended = states.moment(min(max(at, 0.0), 4e9))
+        row = (
+            await views.run(db, beat.id, run_id, ended - _LONGEST_RUN, ended + _LONGEST_RUN)
+            if run_id
+            else None
+        )
+        if row is None:
+            raise missing("there is no such run; raw results are kept for 30 days")
+        run = beats.shown_result(row)
+        return await render(
+            request,
+            db,
+            "run.html",
+            beat=beat,
+            title=beat.spec.get("name") or beat.slug,
+            page_slug=await _slug_of_page(db, beat),
+            run=run,
+            parts=charts.stacked(run["timings"], run["timings"]["total"] or 0.0),
+        )
+
+
+@router.post("/run")
+@permits(Permission.WRITE)
+async def run_now(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """Ask every region for a manual run."""
+    await beats.run_now(request, asking, ref, page_ref, 0)
+    return go(address("beat", ref, page_ref), "run")
+
+
+@router.post("/pause")
+@permits(Permission.WRITE)
+async def pause(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """Stop running it, for a while or until somebody resumes it."""
+    lasting = (await fields(request)).get("for")
+    until = now(request) + timedelta(seconds=parse_duration_s(lasting)) if lasting else None
+    async with transaction(services_of(request).pool) as db:
+        beat = await locate(db, asking, "beat", ref, page_ref)
+        asking.require(Permission.WRITE, beat.page_id)
+        await states.pause(db, asking.actor, beat, until)
+    return go(address("beat", ref, page_ref), "paused")
+
+
+@router.post("/resume")
+@permits(Permission.WRITE)
+async def resume(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """Run it again."""
+    await beats.resume(request, asking, ref, page_ref)
+    return go(address("beat", ref, page_ref), "resumed")

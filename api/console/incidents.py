@@ -1,0 +1,49 @@
+"""Incidents and episodes: what customers saw, and what operators did. Read here; decided in the drafts."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import Asking, Permission, Router, permits
+from api.console.page import PART, before, older, render
+from api.context import services_of
+from api.problems import missing
+from api.reviews import shown_incidents
+from engine.store import reviews
+from engine.store.ids import read
+
+router = Router(prefix="/console", include_in_schema=False)
+
+
+@router.get("/incidents")
+@permits(Permission.READ)
+async def incidents(request: Request, asking: Asking) -> Response:
+    """Newest first."""
+    pages = asking.pages_for(Permission.READ)
+    async with services_of(request).pool.acquire() as db:
+        rows = await reviews.incidents(db, pages=pages, before=before(request), limit=PART + 1)
+        shown = await shown_incidents(db, rows[:PART])
+        return await render(request, db, "incidents.html", rows=shown, cursor=older(rows, "created_at"))
+
+
+@router.get("/incidents/{ref}")
+@permits(Permission.READ)
+async def incident(request: Request, asking: Asking, ref: str) -> Response:
+    """One incident with its updates."""
+    incident_id, pages = read("incident", ref), asking.pages_for(Permission.READ)
+    async with services_of(request).pool.acquire() as db:
+        rows = await reviews.incidents(db, pages=pages, incident=incident_id, limit=1) if incident_id else []
+        if not rows:
+            raise missing(f"there is no incident {ref!r}")
+        (shown,) = await shown_incidents(db, rows)
+        return await render(request, db, "incident.html", incident=shown)
+
+
+@router.get("/episodes")
+@permits(Permission.READ)
+async def episodes(request: Request, asking: Asking) -> Response:
+    """Newest first."""
+    pages = asking.pages_for(Permission.READ)
+    async with services_of(request).pool.acquire() as db:
+        rows = await reviews.episodes(db, pages=pages, before=before(request), limit=PART + 1)
+        cursor = older(rows, "opened_at")
+        return await render(request, db, "episodes.html", rows=rows[:PART], cursor=cursor)

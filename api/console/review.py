@@ -1,0 +1,158 @@
+"""The drafts: what waits for a person, with the evidence, and their word on it. What that word does is `api.reviews`."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import Asking, Permission, Principal, Router, permits
+from api.body import validated
+from api.console.beats import run_url
+from api.console.page import PART, address, before, fields, go, older, render, whole
+from api.context import services_of
+from api.problems import ProblemError
+from api.reviews import Decision, Wording, decide, find_action, shown_actions
+from engine.store import objects, results, reviews
+from engine.store.database import Connection, Row
+from engine.store.ids import show
+from evaluators.review import Status
+
+router = Router(prefix="/console/actions", include_in_schema=False)
+
+
+@router.get("")
+@permits(Permission.READ)
+async def queue(request: Request, asking: Asking) -> Response:
+    """Pending ones first, then what was decided."""
+    pages = asking.pages_for(Permission.READ)
+    async with services_of(request).pool.acquire() as db:
+        pending = await reviews.actions(db, pages=pages, status="pending", limit=200)
+        rows = await reviews.actions(db, pages=pages, before=before(request), limit=PART + 1)
+        decided = [row for row in rows[:PART] if row["status"] != "pending"]
+        cursor = older(rows, "created_at")
+        return await render(request, db, "actions.html", pending=pending, decided=decided, cursor=cursor)
+
+
+@router.get("/{ref}")
+@permits(Permission.READ)
+async def action_page(request: Request, asking: Asking, ref: str) -> Response:
+    """One draft, with what it rests on."""
+    return await _page(request, asking, ref)
+
+
+async def _page(
+    request: Request,
+    asking: Principal,
+    ref: str,
+    *,
+    status: int = 200,
+    stale: bool = False,
+    wrong: str | None = None,
+) -> Response:
+    async with services_of(request).pool.acquire() as db:
+        row = await reviews.one(db, await find_action(db, asking, ref, Permission.READ))
+        (action,) = await shown_actions(db, [row])
+        return await render(
+            request,
+            db,
+            "action.html",
+            status,
+            action=action,
+            evidence=await _evidence(db, row),
+            can_review=asking.may(Permission.REVIEW, row["page_id"]),
+            stale=stale,
+            wrong=wrong,
+        )
+
+
+async def _evidence(db: Connection, action: Row) -> list[dict[str, Any]]:
+    """Per region: what is known now while it waits (no new revision is made of that), what was known once decided."""
+    items: list[dict[str, Any]] = action["evidence"]
+    if action["status"] == Status.PENDING:
+        items = await _newest(db, action["owner_id"]) or items
+    shown = []
+    for item in items:
+        at = datetime.fromisoformat(item["at"])
+        url = run_url(action["owner"], action["page"], item["run"], at)
+        shown.append(dict(item) | {"moment": at, "url": url})
+    return shown
+
+
+async def _newest(db: Connection, owner_id: UUID) -> list[dict[str, Any]]:
+    beat = await objects.get(db, owner_id)
+    regions = (beat.spec.get("regions") if beat else None) or [
+        stored.slug for stored in await objects.listing(db, "region")
+    ]
+    return [
+        {
+            "region": row["region"],
+            "verdict": row["verdict"],
+            "at": row["at"].isoformat(),
+            "run": show("run", row["run_id"]),
+            "error": {"type": row["failure_type"], "message": row["failure_message"]}
+            if row["failure_type"]
+            else None,
+        }
+        for row in await results.newest_per_region(db, owner_id, regions)
+    ]
+
+
+async def _decided(request: Request, asking: Principal, ref: str, decision: Decision, said: str) -> Response:
+    """Carry out `decision`; where it comes too late, the page says so and shows what is there now."""
+    try:
+        await decide(services_of(request), asking, ref, decision)
+    except reviews.StaleRevisionError:
+        return await _page(request, asking, ref, status=409, stale=True)
+    except reviews.ActionGoneError as gone:
+        return await _page(request, asking, ref, status=409, wrong=f"Too late: {gone}.")
+    return go(address("action", ref), said)
+
+
+@router.post("/{ref}/approve")
+@permits(Permission.REVIEW)
+async def approve(request: Request, asking: Asking, ref: str) -> Response:
+    """Say yes to the revision that was shown."""
+    revision, now_s = (
+        whole((await fields(request)).get("revision"), 0),
+        services_of(request).clock.epoch_s(),
+    )
+    return await _decided(
+        request,
+        asking,
+        ref,
+        lambda db, by, action: reviews.approve(db, by, action, revision, now_s),
+        "approved",
+    )
+
+
+@router.post("/{ref}/reject")
+@permits(Permission.REVIEW)
+async def reject(request: Request, asking: Asking, ref: str) -> Response:
+    """Say no."""
+    reason, now_s = (await fields(request)).get("reason", "")[:4000], services_of(request).clock.epoch_s()
+    return await _decided(
+        request, asking, ref, lambda db, by, action: reviews.reject(db, by, action, reason, now_s), "rejected"
+    )
+
+
+@router.post("/{ref}/edit")
+@permits(Permission.REVIEW)
+async def edit(request: Request, asking: Asking, ref: str) -> Response:
+    """Other words: a new revision."""
+    sent = await fields(request)
+    words = {key: sent.get(key, "").replace("\r\n", "\n") for key in ("title", "text")}
+    try:
+        wording = validated(Wording, words | {"revision": whole(sent.get("revision"), 1)})
+    except ProblemError as refused:
+        return await _page(request, asking, ref, status=422, wrong=f"Not saved: {refused.detail}.")
+    return await _decided(
+        request,
+        asking,
+        ref,
+        lambda db, by, action: reviews.edit(
+            db, by, action, wording.revision, title=wording.title, text=wording.text
+        ),
+        "revised",
+    )

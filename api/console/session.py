@@ -1,0 +1,94 @@
+"""Signing in to the console with a password or a one-time link, and out again. How it is proved is `api.session`."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import Asking, Permission, Router, clear_session, permits, session_secret, set_session
+from api.console.page import bare, fields, go
+from api.context import services_of
+from api.passwords import LEAST_LENGTH, hash_password
+from api.problems import ProblemError
+from api.session import sign_in, sign_in_by_link
+from engine.store import people
+from engine.store.audit import Actor
+from engine.store.database import transaction
+
+router = Router(prefix="/console", include_in_schema=False)
+
+
+def _inside(path: str) -> str:
+    """`path` where it is a page of the console: nobody is sent anywhere else after signing in."""
+    fits = path == "/console" or path.startswith(("/console/", "/console?"))
+    return path if fits and "\\" not in path and path.isprintable() else "/console"
+
+
+@router.get("/login")
+@permits(Permission.PUBLIC)
+async def login_page(request: Request, asking: Asking) -> Response:
+    """The form; who is signed in goes on at once."""
+    back = _inside(request.query_params.get("next", ""))
+    if not asking.is_anonymous:
+        return go(back)
+    return bare(request, "login.html", next=back, email="", wrong=None)
+
+
+@router.post("/login")
+@permits(Permission.PUBLIC, csrf=False)
+async def login(request: Request) -> Response:
+    """Sign in with a password."""
+    sent = await fields(request)
+    back, email = _inside(sent.get("next", "")), sent.get("email", "")
+    # Not from `fields`: blanks around a password are part of it.
+    password = (await request.form()).get("password")
+    try:
+        _, secret = await sign_in(request, email, password if isinstance(password, str) else "")
+    except ProblemError as refused:
+        return bare(request, "login.html", refused.status, next=back, email=email, wrong=refused.detail)
+    return _signed_in(request, secret, back)
+
+
+@router.get("/login/link")
+@permits(Permission.PUBLIC)
+async def link_page(request: Request) -> Response:
+    """The form behind a link: opening it uses nothing up, so that a mail scanner cannot."""
+    return bare(request, "link.html", secret=request.query_params.get("secret", ""), wrong=None)
+
+
+@router.post("/login/link")
+@permits(Permission.PUBLIC, csrf=False)
+async def link(request: Request) -> Response:
+    """Use the link, and set a password if one was chosen."""
+    used, form = (await fields(request)).get("secret", ""), await request.form()
+    chosen = form.get("password")
+    password = chosen if isinstance(chosen, str) else ""
+    if password and len(password) < LEAST_LENGTH:
+        wrong = f"a password has at least {LEAST_LENGTH} characters"
+        return bare(request, "link.html", 422, secret=used, wrong=wrong)
+    try:
+        person, secret = await sign_in_by_link(request, used)
+    except ProblemError as refused:
+        return bare(request, "link.html", refused.status, secret=used, wrong=refused.detail)
+    if password:
+        actor, hashed = Actor(person.email, "console"), await hash_password(password)
+        async with transaction(services_of(request).pool) as db:
+            await people.set_password(db, actor, person.id, hashed)
+            secret = await people.open_session(db, actor, person.id)
+    return _signed_in(request, secret, "/console")
+
+
+def _signed_in(request: Request, secret: str, back: str) -> Response:
+    response = go(back)
+    set_session(request, response, secret)
+    return response
+
+
+@router.post("/logout")
+@permits(Permission.SIGNED_IN)
+async def logout(request: Request, asking: Asking) -> Response:
+    """End the session."""
+    response, secret = go("/console/login", "signed-out"), session_secret(request)
+    if secret:
+        async with transaction(services_of(request).pool) as db:
+            await people.close_session(db, asking.actor, secret)
+        clear_session(request, response)
+    return response

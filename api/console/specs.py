@@ -1,0 +1,131 @@
+"""A declared object as YAML: read, changed and deleted, with mistakes at their lines. What may be saved is `api.saving`."""
+
+import json
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import saving
+from api.auth import Asking, Permission, Principal, Router, permits
+from api.console.page import address, fields, go, render, whole
+from api.context import services_of
+from api.objects import PageRef, locate
+from api.problems import ProblemError, missing
+from api.showing import page_slugs
+from engine.store.objects import KINDS, ObjectKind, StaleError, Stored
+from rules.declared import Declared
+from rules.export import dump
+from rules.node import Node, read
+from rules.problem import ConfigError
+from rules.settings import Settings
+from rules.validation import place
+
+router = Router(prefix="/console", include_in_schema=False)
+Mistakes = list[tuple[str, str]]
+
+
+def _kind(plural: str) -> ObjectKind:
+    for kind in KINDS:
+        if plural == f"{kind}s":
+            return kind
+    raise missing("there is nothing at this address")
+
+
+def as_text(stored: Stored, asking: Principal) -> str:
+    """`stored` as one entry of an `upbeat.yaml`; for who may not edit it, as JSON with its secrets hidden."""
+    if not saving.may_edit(asking, stored):
+        return json.dumps(saving.masked(stored.spec, stored.kind), indent=2, ensure_ascii=False)
+    rule = saving.rule_of(stored.kind, stored.spec)
+    text = dump([Declared(stored.kind, stored.slug, None, rule, 0)], Settings())
+    # The one entry of a list: `  - slug: x`, the rest indented as far.
+    entry = text.partition(f"{stored.kind}s:\n")[2]
+    return "\n".join(line[4:] for line in entry.splitlines()) or f"slug: {stored.slug}"
+
+
+@router.get("/{plural}/{ref}/edit")
+@permits(Permission.READ)
+async def edit_page(
+    request: Request, asking: Asking, plural: str, ref: str, page_ref: PageRef = None
+) -> Response:
+    """The object's declaration."""
+    async with services_of(request).pool.acquire() as db:
+        stored = await locate(db, asking, _kind(plural), ref, page_ref)
+    return await _page(request, asking, stored, as_text(stored, asking), [])
+
+
+async def _page(
+    request: Request,
+    asking: Principal,
+    stored: Stored,
+    text: str,
+    mistakes: Mistakes,
+    *,
+    status: int = 200,
+    changed: bool = False,
+) -> Response:
+    async with services_of(request).pool.acquire() as db:
+        page_slug = (await page_slugs(db)).get(stored.page_id) if stored.page_id else None
+        return await render(
+            request,
+            db,
+            "edit.html",
+            status,
+            stored=stored,
+            text=text,
+            mistakes=mistakes,
+            changed=changed,
+            page_slug=page_slug,
+            editable=stored.managed_by == "api" and saving.may_edit(asking, stored),
+            back=_back(stored, page_slug),
+        )
+
+
+def _back(stored: Stored, page_slug: str | None) -> str:
+    return address("beat", stored.slug, page_slug) if stored.kind == "beat" else f"/console/{stored.kind}s"
+
+
+@router.post("/{plural}/{ref}/edit")
+@permits(Permission.WRITE)
+async def edit(request: Request, asking: Asking, plural: str, ref: str, page_ref: PageRef = None) -> Response:
+    """Save it, or show every mistake at its line."""
+    sent = await fields(request)
+    text = sent.get("text", "").replace("\r\n", "\n")
+    async with services_of(request).pool.acquire() as db:
+        stored = await locate(db, asking, _kind(plural), ref, page_ref)
+    try:
+        node, problems = read(text, "line")
+    except ConfigError as wrong:
+        node, problems = Node(1, "", {}), list(wrong.problems)
+    if problems:
+        mistakes = [(f"line {problem.line}", problem.message) for problem in problems]
+        return await _page(request, asking, stored, text, mistakes, status=422)
+    try:
+        expected = whole(sent.get("revision"), stored.revision)
+        await saving.change(services_of(request), asking, stored, node.plain(), expected=expected)
+    except ProblemError as refused:
+        if refused.status != 422:
+            raise
+        mistakes = [(_where(node, pointer), message) for pointer, message in refused.errors]
+        return await _page(request, asking, stored, text, mistakes, status=422)
+    except StaleError:
+        return await _page(request, asking, stored, text, [], status=412, changed=True)
+    return go(_back(stored, page_ref), "saved")
+
+
+def _where(root: Node, pointer: str) -> str:
+    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+    found, _ = place(root, [int(step) if step.isdigit() else step for step in steps])
+    return f"line {found.line}, {'.'.join(steps)}" if steps else f"line {found.line}"
+
+
+@router.post("/{plural}/{ref}/delete")
+@permits(Permission.WRITE)
+async def delete(
+    request: Request, asking: Asking, plural: str, ref: str, page_ref: PageRef = None
+) -> Response:
+    """Take it away."""
+    kind = _kind(plural)
+    async with services_of(request).pool.acquire() as db:
+        stored = await locate(db, asking, kind, ref, page_ref)
+    await saving.remove(services_of(request), asking, stored)
+    return go("/console" if kind == "beat" else f"/console/{plural}", "removed")

@@ -1,0 +1,90 @@
+"""A beat's stage in words and votes: who says what, and how many it takes. Pure; it judges nothing itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from engine.store.states import moment
+from evaluators import quorum
+from evaluators.model import Verdict
+from evaluators.policy import Policy, Threshold, compile_policy
+from evaluators.quorum import State
+from rules.beat import AnyBeat
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What one region says, and the last runs it rests on (oldest first)."""
+
+    region: str
+    verdict: str | None
+    at: datetime | None
+    fresh: bool
+    recent: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """The votes, and sentences that say what they amount to."""
+
+    votes: tuple[Vote, ...]
+    sentences: tuple[str, ...]
+    round: str | None  # a confirmation round that is out
+
+
+def explain(rule: AnyBeat, regions: Sequence[str], state: State, now: datetime) -> Why:
+    """Why the beat is what it is at `now`."""
+    policy = compile_policy(rule, regions)
+    fresh = quorum.fresh_votes(policy, state, now.timestamp())
+    votes = tuple(_vote(region, state, fresh) for region in policy.regions)
+    return Why(votes, tuple(_sentences(policy, state, fresh)), _round(state))
+
+
+def _vote(slug: str, state: State, fresh: dict[str, Verdict]) -> Vote:
+    region = state.regions.get(slug)
+    if region is None:
+        return Vote(slug, None, None, False, ())
+    vote = region.vote
+    return Vote(
+        slug,
+        vote.verdict,
+        moment(vote.at) if vote.at else None,
+        slug in fresh,
+        tuple(seen.verdict for seen in region.recent),
+    )
+
+
+def _sentences(policy: Policy, state: State, fresh: dict[str, Verdict]) -> list[str]:
+    count = len(policy.regions)
+    voters = f"{len(fresh)} of {count} regions have a fresh vote; at least {policy.min_voters} must"
+    if len(fresh) < policy.min_voters:
+        kept = "the stage is held until they do" if policy.holds else "the stage is unknown until they do"
+        return [f"{voters}: {kept}."]
+    critical = sum(verdict is Verdict.CRITICAL for verdict in fresh.values())
+    warning = sum(verdict is Verdict.WARNING for verdict in fresh.values())
+    good = len(fresh) - critical - warning
+    said = [_level("critical", state.critical, critical, warning + good, policy.critical, count)]
+    if not state.critical:
+        said.append(
+            _level("warning or worse", state.warning, critical + warning, good, policy.warning, count)
+        )
+    smoothing = (
+        f"A region's vote changes after {policy.open_runs} bad or {policy.close_runs} good runs in a row."
+    )
+    return [*said, f"{voters}.", smoothing]
+
+
+def _level(name: str, is_open: bool, bad: int, better: int, needed: Threshold, count: int) -> str:
+    if is_open:
+        return f"{bad} of {count} regions say {name}; it ends when {needed.close} of {count} say better ({better} do)."
+    return f"{bad} of {count} regions say {name}; {needed.open} of {count} must."
+
+
+def _round(state: State) -> str | None:
+    if state.round is None:
+        return None
+    until = moment(state.round.until).strftime("%H:%M:%S")
+    return (
+        f"A confirmation round is out: {len(state.round.answers)} of {state.round.wanted} answers are in; "
+        f"it is judged at {until} UTC at the latest, and nothing opens before."
+    )

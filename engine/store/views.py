@@ -1,0 +1,138 @@
+"""What the console's and the status page's views read at once: each a constant number of queries, whatever the count."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from engine.store.database import Connection, Row
+
+_PAUSED = "(coalesce(s.paused_until > now(), false) OR coalesce(o.spec->>'enabled', 'true') = 'false')"
+_FROM = (
+    "FROM objects o JOIN beat_states s ON s.beat_id = o.id WHERE o.kind = 'beat' AND o.removed_at IS NULL "
+)
+
+
+async def stage_counts(connection: Connection, pages: Sequence[UUID] | None) -> Row:
+    """How many beats of these pages (None: all) are ok, warning, critical, unknown and paused; paused ones only there."""
+    counted = ", ".join(
+        f"count(*) FILTER (WHERE s.stage = '{stage}' AND NOT {_PAUSED}) AS {stage}"
+        for stage in ("critical", "warning", "unknown", "ok")
+    )
+    row: Row | None = await connection.fetchrow(
+        f"SELECT {counted}, count(*) FILTER (WHERE {_PAUSED}) AS paused {_FROM}"
+        "AND ($1::uuid[] IS NULL OR o.page_id = ANY ($1))",
+        pages,
+    )
+    assert row is not None
+    return row
+
+
+async def beats(
+    connection: Connection,
+    *,
+    pages: Sequence[UUID] | None = None,
+    ids: Sequence[UUID] | None = None,
+    search: str | None = None,
+    stage: str | None = None,
+    tag: str | None = None,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[Row]:
+    """Beats with their state, the worst first; `total` of each row counts all that fit. `stage` may be `paused`."""
+    return await connection.fetch(
+        "WITH fit AS (SELECT o.id, count(*) OVER () AS total, "
+        f"CASE WHEN {_PAUSED} THEN 4 ELSE array_position(ARRAY['critical', 'warning', 'unknown', 'ok'], s.stage) END "
+        f"AS place, o.slug {_FROM} AND ($1::uuid[] IS NULL OR o.page_id = ANY ($1)) "
+        "AND ($2::uuid[] IS NULL OR o.id = ANY ($2)) "
+        "AND ($3::text IS NULL OR strpos(o.slug, lower($3)) > 0 OR strpos(lower(o.spec->>'name'), lower($3)) > 0) "
+        f"AND ($4::text IS NULL OR CASE $4 WHEN 'paused' THEN {_PAUSED} ELSE s.stage = $4 AND NOT {_PAUSED} END) "
+        "AND ($5::text IS NULL OR o.spec->'tags' ? $5) ORDER BY place, o.slug, o.id LIMIT $6 OFFSET $7) "
+        "SELECT o.id, o.slug, o.spec, o.revision, p.slug AS page, s.stage, s.since, s.paused_until, s.state::text, "
+        f"{_PAUSED} AS paused, fit.total FROM fit JOIN objects o ON o.id = fit.id "
+        "JOIN objects p ON p.id = o.page_id JOIN beat_states s ON s.beat_id = o.id ORDER BY fit.place, o.slug, o.id",
+        pages,
+        ids,
+        search,
+        stage,
+        tag,
+        limit,
+        offset,
+    )
+
+
+async def tags(connection: Connection, pages: Sequence[UUID] | None) -> list[str]:
+    """The tags in use on these pages, the 50 most used, by name."""
+    rows = await connection.fetch(
+        "SELECT tag FROM (SELECT jsonb_array_elements_text(o.spec->'tags') AS tag FROM objects o "
+        "WHERE o.kind = 'beat' AND o.removed_at IS NULL AND o.spec ? 'tags' "
+        "AND ($1::uuid[] IS NULL OR o.page_id = ANY ($1))) t GROUP BY tag ORDER BY count(*) DESC, tag LIMIT 50",
+        pages,
+    )
+    return sorted(row["tag"] for row in rows)
+
+
+async def newest_totals(
+    connection: Connection, beat_ids: Sequence[UUID], since: datetime, each: int
+) -> dict[UUID, list[float]]:
+    """The last `each` run times of each beat in seconds, oldest first."""
+    rows = await connection.fetch(
+        "SELECT b.id, array(SELECT r.total FROM results r WHERE r.beat_id = b.id AND r.scheduled_at >= $2 "
+        "AND r.total IS NOT NULL ORDER BY r.scheduled_at DESC LIMIT $3) AS totals FROM unnest($1::uuid[]) AS b (id)",
+        list(beat_ids),
+        since,
+        each,
+    )
+    return {row["id"]: row["totals"][::-1] for row in rows}
+
+
+async def newest_failures(
+    connection: Connection, pairs: Sequence[tuple[UUID, str]], since: datetime
+) -> dict[tuple[UUID, str], str]:
+    """Why the newest voting run of each (beat, region) failed, where it did."""
+    rows = await connection.fetch(
+        "SELECT g.beat_id, g.region, r.failure_message FROM unnest($1::uuid[], $2::text[]) AS g (beat_id, region) "
+        "CROSS JOIN LATERAL (SELECT failure_message FROM results WHERE beat_id = g.beat_id AND region = g.region "
+        " AND kind <> 'manual' AND verdict <> 'error' AND scheduled_at >= $3 "
+        " ORDER BY scheduled_at DESC, run_id DESC LIMIT 1) r WHERE r.failure_message IS NOT NULL",
+        [beat_id for beat_id, _ in pairs],
+        [region for _, region in pairs],
+        since,
+    )
+    return {(row["beat_id"], row["region"]): row["failure_message"] for row in rows}
+
+
+async def run(
+    connection: Connection, beat_id: UUID, run_id: UUID, since: datetime, until: datetime
+) -> Row | None:
+    """One run of a beat that was scheduled between `since` and `until`."""
+    row: Row | None = await connection.fetchrow(
+        "SELECT * FROM results WHERE beat_id = $1 AND run_id = $2 AND scheduled_at BETWEEN $3 AND $4",
+        beat_id,
+        run_id,
+        since,
+        until,
+    )
+    return row
+
+
+async def pending(connection: Connection, pages: Sequence[UUID] | None) -> int:
+    """How many actions of these pages wait for a person."""
+    count: int = await connection.fetchval(
+        "SELECT count(*) FROM actions WHERE status = 'pending' AND ($1::uuid[] IS NULL OR page_id = ANY ($1))",
+        pages,
+    )
+    return count
+
+
+async def published(
+    connection: Connection, page_id: UUID, component_ids: Sequence[UUID], since: datetime
+) -> list[Row]:
+    """Incidents of a page, or that touch its components, which lasted into the time from `since` on; newest first."""
+    return await connection.fetch(
+        "SELECT i.id, i.title, i.status, i.components, i.created_at, i.resolved_at FROM incidents i "
+        "WHERE (i.page_id = $1 OR i.components ?| $2::text[]) AND (i.resolved_at IS NULL OR i.resolved_at >= $3) "
+        "ORDER BY i.created_at DESC, i.id DESC LIMIT 1000",
+        page_id,
+        [str(component) for component in component_ids],
+        since,
+    )

@@ -1,0 +1,161 @@
+"""Somebody signed in to the console over HTTP, and a past that the evaluator's own fold wrote."""
+
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import aiohttp
+import pytest
+
+from engine import consequences
+from engine.catalog import Declared
+from engine.fold import Fold
+from engine.store import objects, people, results, states
+from engine.store.audit import Actor
+from engine.store.database import transaction
+from engine.store.ids import new_id
+from engine.store.objects import Stored
+from engine.subject import compile_subject
+from evaluators.model import Failure, Kind, Outcome, Result, Timings, Verdict
+
+if TYPE_CHECKING:
+    from api.context import Services
+    from tests.api.conftest import Server
+
+ACTOR = Actor("seed", "api")
+
+
+@dataclass(slots=True)
+class Page:
+    """What a browser would show."""
+
+    status: int
+    html: str
+    headers: Any
+    url: str
+
+
+@dataclass(slots=True)
+class Person:
+    """A browser without JavaScript: cookies, and the CSRF token of the pages it was shown."""
+
+    session: aiohttp.ClientSession
+    base: str
+    csrf: str = ""
+
+    async def get(self, path: str, **headers: str) -> Page:
+        """Open a page, following redirects."""
+        async with self.session.get(self.base + path, headers={"Accept": "text/html"} | headers) as answer:
+            return await self._page(answer)
+
+    async def post(self, path: str, fields: Any = None, *, csrf: str | None = None) -> Page:
+        """Send a form, and follow where it leads."""
+        pairs = list(fields.items()) if isinstance(fields, dict) else list(fields or [])
+        sent = [*pairs, ("csrf", self.csrf if csrf is None else csrf)]
+        async with self.session.post(self.base + path, data=sent, headers={"Accept": "text/html"}) as answer:
+            return await self._page(answer)
+
+    async def _page(self, answer: aiohttp.ClientResponse) -> Page:
+        html = await answer.text()
+        found = re.search(r'name="csrf" value="(\w+)"', html)
+        self.csrf = found[1] if found else self.csrf
+        return Page(answer.status, html, answer.headers, str(answer.url))
+
+
+SignIn = Callable[[str], Coroutine[Any, Any, Person]]
+
+
+@pytest.fixture
+async def sign_in(server: "Server") -> AsyncIterator[SignIn]:
+    """Somebody new with this role on every page (`admin`) or on one (`viewer@shop`), signed in by a link."""
+    sessions = []
+
+    async def signed_in(what: str) -> Person:
+        role, _, slug = what.partition("@")
+        async with transaction(server.services.pool) as db:
+            page = (await objects.find(db, "page", slug)).id if slug else None
+            email = f"{role}-{new_id().hex[-6:]}@shop.example"
+            grants: Any = {page: role}
+            await people.create_user(db, ACTOR, email, role.capitalize(), grants)
+            secret = await people.make_login_link(db, ACTOR, email)
+        session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        sessions.append(session)
+        person = Person(session, server.url)
+        opened = await person.post("/console/login/link", {"secret": secret, "password": ""})
+        assert opened.url.endswith("/console"), opened.html
+        return person
+
+    yield signed_in
+    for session in sessions:
+        await session.close()
+
+
+@pytest.fixture
+async def admin(sign_in: SignIn) -> Person:
+    """An admin of everything."""
+    return await sign_in("admin")
+
+
+Runs = Sequence[tuple[float, str, str]]
+"""(seconds ago, region, verdict)."""
+Live = Callable[..., Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+def live(server: "Server") -> Live:
+    """Let results of a beat happen, as the evaluator would fold them."""
+
+    async def happen(slug: str, runs: Runs, **more: Any) -> None:
+        async with transaction(server.services.pool) as db:
+            beat = await objects.find(db, "beat", slug, **more)
+        await happened(server.services, beat, runs)
+
+    return happen
+
+
+async def happened(services: "Services", beat: Stored, runs: Runs) -> None:
+    """Fold runs into the beat's state, oldest first, and write what follows."""
+    now, boot = services.clock.epoch_s(), str(uuid4())
+    declared = Declared(beat.id, beat.page_id, beat.slug, beat.spec, beat.revision, None)
+    async with transaction(services.pool) as db:
+        regions = [stored.slug for stored in await objects.listing(db, "region")]
+        subject = compile_subject(declared, regions)
+        for seq, (ago, region, verdict) in enumerate(runs, 1):
+            result, at = run_of(beat.id, region, verdict, now - ago, seq), now - ago
+            await results.insert(db, [(boot, at, result)], at)
+            (held,) = await states.load(db, beats=[beat.id])
+            fold = Fold({beat.id: held}, lambda _: subject, 0.0)
+            fold.reconcile(beat.id, at)
+            fold.result(beat.id, result, boot, at, at)
+            await consequences.record(db, fold.consequences, "http://upbeat.example")
+            await states.save(db, list(fold.changed.values()))
+
+
+def run_of(beat_id: UUID, region: str, verdict: str, at: float, seq: int) -> Result:
+    """A run with all phases; a bad one says why."""
+    total = 0.08 + 0.02 * (seq % 5) + (0.9 if verdict == "warning" else 0.0)
+    bad = verdict != "ok"
+    return Result(
+        str(new_id()),
+        str(beat_id),
+        region,
+        Kind.SCHEDULED,
+        Verdict(verdict),
+        at - total,
+        at,
+        seq,
+        1,
+        Timings(0.004, 0.012, 0.021, total - 0.05, 0.013, total),
+        (Outcome("status", not bad, 503 if bad else 200, "status is 503; expected eq 200" if bad else ""),),
+        Failure("assertion.status", "status is 503; expected eq 200") if bad else None,
+        {"status": 503, "headers": {"server": "nginx"}, "body": "upstream is away"} if bad else None,
+        check_version=1,
+    )
+
+
+def outage(regions: Sequence[str] = ("eu", "us", "ap"), ago: float = 60.0) -> list[tuple[float, str, str]]:
+    """All regions well, then all of them critical, `ago` seconds ago."""
+    runs = [(ago + 60 - n, region, "ok") for n, region in enumerate(regions)]
+    return runs + [(ago - 10 * n, region, "critical") for n in range(3) for region in regions]

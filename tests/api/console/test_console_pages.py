@@ -1,0 +1,139 @@
+"""Every page of the console is served to who may read it, says what is so, and asks a constant number of queries."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from engine.store import objects
+from engine.store.database import transaction
+from engine.store.ids import new_id, show
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Server
+    from tests.api.console.conftest import Live, Person, SignIn
+
+from tests.api.console.conftest import ACTOR, outage
+
+PAGES = (
+    "/console",
+    "/console?stage=critical&q=ho&tag=x&part=2",
+    "/console/beats/new",
+    "/console/beats/new?target=tcp://db.example:5432",
+    "/console/beats/home?page=shop",
+    "/console/beats/home?page=shop&range=30d",
+    "/console/beats/home/edit?page=shop",
+    "/console/actions",
+    "/console/incidents",
+    "/console/episodes",
+    "/console/components",
+    "/console/components/site/edit?page=shop",
+    "/console/channels",
+    "/console/channels?status=dead",
+    "/console/channels/ops/edit?page=shop",
+    "/console/pages",
+    "/console/pages/shop/edit",
+    "/console/regions",
+    "/console/tokens",
+    "/console/users",
+    "/console/audit",
+)
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_is_served_with_a_strict_policy(admin: "Person", path: str) -> None:
+    page = await admin.get(path)
+    assert page.status == 200, page.html
+    assert page.html.startswith("<!doctype html>")
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert " style=" not in page.html
+    assert "<script>" not in page.html
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if "users" not in path and "audit" not in path])
+async def test_a_viewer_of_one_page_reads_it_and_nothing_of_another(sign_in: "SignIn", path: str) -> None:
+    viewer = await sign_in("viewer@blog")
+    page = await viewer.get(path)
+    assert page.status == (
+        403 if "new" in path else 404 if "page=shop" in path or "pages/shop" in path else 200
+    )
+    assert "secret-path" not in page.html
+
+
+async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(server: "Server") -> None:
+    answer = await server.session.get(
+        server.url + "/console/beats/home?page=shop", headers={"Accept": "text/html"}, allow_redirects=False
+    )
+    assert answer.status == 303
+    assert answer.headers["Location"] == "/console/login?next=%2Fconsole%2Fbeats%2Fhome%3Fpage%3Dshop"
+    form = await server.session.get(server.url + answer.headers["Location"])
+    assert 'name="next" value="/console/beats/home?page=shop"' in await form.text()
+
+
+@pytest.mark.parametrize(
+    "back", ["https://evil.example/", "//evil.example", "/console\\@evil.example", "/p/x"]
+)
+async def test_signing_in_leads_nowhere_else(server: "Server", back: str) -> None:
+    form = await server.session.get(server.url + "/console/login", params={"next": back})
+    assert 'name="next" value="/console"' in await form.text()
+
+
+async def test_an_outage_is_on_top_with_what_each_region_saw(
+    server: "Server", admin: "Person", live: "Live"
+) -> None:
+    async with transaction(server.services.pool) as db:
+        page = await objects.find(db, "page", "shop")
+        spec = {"slug": "pay", "name": "Pay", "type": "http", "url": "https://x.example", "tags": ["core"]}
+        beat = await objects.create(db, ACTOR, "beat", page.id, spec | {"components": {"site": {}}})
+    await live("pay", outage())
+    overview = (await admin.get("/console?tag=core")).html
+    assert "Happening now" in overview
+    assert "status is 503; expected eq 200" in overview
+    assert "Review the draft" in overview
+    shown = (await admin.get(f"/console/beats/{show('beat', beat.id)}")).html
+    assert "3 of 3 regions say critical; it ends when 2 of 3 say better (0 do)." in shown
+    assert 'aria-label="Latency: ap: newest p50' in shown
+    run = shown.split("/runs/")[1].split('"')[0].replace("&amp;", "&")
+    detail = (await admin.get(f"/console/beats/pay/runs/{run}")).html
+    assert "upstream is away" in detail
+    assert "assertion.status" in detail
+
+
+async def test_the_overview_asks_as_many_queries_for_many_beats_as_for_few(
+    server: "Server", admin: "Person"
+) -> None:
+    few = await _queries(server, admin)
+    async with transaction(server.services.pool) as db:
+        page = await objects.find(db, "page", "shop")
+        for n in range(150):
+            spec = {"slug": f"many-{n}-{new_id().hex[-6:]}", "type": "tcp", "host": "x.example", "port": 1}
+            await objects.create(db, ACTOR, "beat", page.id, spec)
+    assert await _queries(server, admin) == few
+    assert "of 2, 1" in (await admin.get("/console?q=many")).html  # two parts of the list
+
+
+async def _queries(server: "Server", admin: "Person") -> int:
+    seen: list[Any] = []
+    pool: Any = server.services.pool
+    server.services.pool = _Counted(pool, seen)  # type: ignore[assignment]
+    try:
+        assert (await admin.get("/console")).status == 200
+    finally:
+        server.services.pool = pool
+    return len(seen)
+
+
+class _Counted:
+    """A pool that notes the queries of its connections."""
+
+    def __init__(self, pool: Any, seen: list[Any]) -> None:
+        self._pool, self._seen = pool, seen
+
+    @contextlib.asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        async with self._pool.acquire() as connection:
+            with connection.query_logger(self._seen.append):
+                yield connection
