@@ -1,0 +1,5 @@
+"""The public status page: what customers read, computed from what was approved and from manual settings only."""
+
+from api.status.routes import router
+
+__all__ = ["router"]

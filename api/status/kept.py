@@ -1,0 +1,85 @@
+"""Public pages kept in memory for seconds: fast while all is well, still there, with their age, while the database is away."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+
+from api.problems import ProblemError
+
+FRESH_S: Final = 2.0
+READ_S: Final = 3.0
+"""How long the database may take before what is kept is shown."""
+MOST_PAGES: Final = 1000
+_AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+log = logging.getLogger(__name__)
+
+Read = Callable[[str], Awaitable[dict[str, Any] | None]]
+Render = Callable[[dict[str, Any], datetime | None], str]
+
+
+@dataclass(slots=True)
+class Copy:
+    """One page as it was read at `as_of`; `is_stale` while newer cannot be read."""
+
+    document: dict[str, Any]
+    as_of: datetime
+    read_s: float  # monotonic
+    is_stale: bool
+    html: bytes
+    json: bytes
+    etag: str
+
+
+@dataclass(slots=True)
+class Kept:
+    """The copies of this process."""
+
+    read: Read
+    render: Render
+    copies: dict[str, Copy] = field(default_factory=dict)
+    reading: set[str] = field(default_factory=set)
+
+    async def page(self, slug: str, now: datetime, now_s: float) -> Copy | None:
+        """The page, or None where there is none. Raises 503 when it was never read and cannot be."""
+        copy = self.copies.get(slug)
+        # One request reads; the others are answered at once with what is there.
+        if copy is not None and (now_s - copy.read_s < FRESH_S or slug in self.reading):
+            return copy
+        self.reading.add(slug)
+        try:
+            async with asyncio.timeout(READ_S):
+                document = await self.read(slug)
+        except _AWAY as away:
+            if copy is None:
+                raise ProblemError(
+                    503, "database-away", "this page cannot be read right now", headers={"Retry-After": "5"}
+                ) from None
+            log.warning("the status page %s is shown as of %s: %s", slug, copy.as_of, away)
+            copy = self._made(copy.document, copy.as_of, now_s, is_stale=True)
+        else:
+            if document is None:
+                self.copies.pop(slug, None)
+                return None
+            copy = self._made(document, now, now_s, is_stale=False)
+        finally:
+            self.reading.discard(slug)
+        if len(self.copies) >= MOST_PAGES:
+            self.copies.clear()
+        self.copies[slug] = copy
+        return copy
+
+    def _made(self, document: dict[str, Any], as_of: datetime, now_s: float, *, is_stale: bool) -> Copy:
+        # Of what is said, not of when it was read: an unchanged page is 304.
+        said = msgspec.json.encode(document)
+        etag = f'W/"{hashlib.sha256(said).hexdigest()[:24]}{"-stale" if is_stale else ""}"'
+        html = self.render(document, as_of if is_stale else None).encode()
+        json = msgspec.json.encode({"as_of": as_of, "is_stale": is_stale} | document)
+        return Copy(document, as_of, now_s, is_stale, html, json, etag)
