@@ -145,7 +145,10 @@ class GuardedRoute(APIRoute):
 
 def Router(**options: Any) -> APIRouter:  # noqa: N802 - it makes a router, as FastAPI's class does
     """An `APIRouter` whose routes all stand behind the guard. All of ours are made here."""
-    return APIRouter(route_class=GuardedRoute, **options)
+    # The function's name is the operationId: what generated clients call it.
+    return APIRouter(
+        route_class=GuardedRoute, generate_unique_id_function=lambda route: str(route.name), **options
+    )
 
 
 def guarded(
@@ -160,7 +163,10 @@ def guarded(
             limits.take(request, address_of(request))  # guessing is limited too
             raise
         request.state.principal = asking
-        headers = limits.take(request, asking.key_id or asking.name or address_of(request))
+        headers: dict[str, str] = {}
+        if declared.permission is not Permission.PUBLIC or request.method not in SAFE:
+            # Not what is public: many read a status page through one proxy, most of all in an outage.
+            headers = limits.take(request, asking.key_id or asking.name or address_of(request))
         await _refuse_forged(request, asking, declared)
         _refuse_unpermitted(asking, declared)
         if request.method == "POST" and "idempotency-key" in request.headers and not asking.is_anonymous:
@@ -176,13 +182,17 @@ def guarded(
 
 async def identify(connection: HTTPConnection) -> Principal:
     """Who asks. A bad token is 401; a cookie that ended is nobody."""
-    scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
-    if scheme:
-        if scheme.lower() != "bearer":
-            raise unauthorized("only bearer tokens are taken in the Authorization header")
-        return await _by_token(connection, credentials.strip())
+    text = _bearer(connection)
+    if text is not None:
+        return await _by_token(connection, text)
     secret = session_secret(connection)
     return await _by_session(connection, secret) if secret else ANONYMOUS
+
+
+def _bearer(connection: HTTPConnection) -> str | None:
+    """The token that was sent. Other schemes are somebody else's: a proxy's password passes through here."""
+    scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else None
 
 
 async def _by_token(connection: HTTPConnection, text: str) -> Principal:
@@ -273,8 +283,7 @@ def csrf_of(secret: str) -> str:
 
 
 async def _refuse_forged(request: Request, asking: Principal, declared: Declared) -> None:
-    by_token = "authorization" in request.headers
-    if request.method in SAFE or by_token:
+    if request.method in SAFE or _bearer(request) is not None:
         return
     if is_foreign(request):
         raise ProblemError(403, "forged", "another site's page made this request")

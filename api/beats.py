@@ -182,15 +182,14 @@ Days = Annotated[int, Query(ge=1, le=400)]
 async def list_transitions(
     request: Request, asking: Asking, ref: str, page_ref: PageRef = None, days: Days = 30, limit: Limit = 100
 ) -> Response:
-    """Oldest first, the one before the period included."""
+    """Newest first, at most `limit`; the one before the period is among them."""
     services = services_of(request)
     since = moment(services.clock.epoch_s()) - timedelta(days=days)
     async with services.pool.acquire() as db:
         beat = await locate(db, asking, "beat", ref, page_ref)
-        rows = await states.transitions(db, [beat.id], since=since, limit=limit)
-    return reply(
-        {"items": [{k: row[k] for k in ("at", "was", "stage", "votes")} for row in rows], "next": None}
-    )
+        rows = await states.transitions(db, [beat.id], since=since)
+    items = [{name: row[name] for name in ("at", "was", "stage", "votes")} for row in reversed(rows)]
+    return reply({"items": items[:limit], "next": None})
 
 
 @router.get("/uptime")
@@ -222,7 +221,7 @@ def _spans(rows: list[Row]) -> list[Span]:
     ends = [row["at"].timestamp() for row in rows[1:]]
     return [
         Span(row["at"].timestamp(), end, Stage(row["stage"]))
-        for row, end in zip(rows, [*ends, None], strict=True)
+        for row, end in zip(rows, [*ends, None], strict=False)  # no rows: no spans
     ]
 
 

@@ -10,7 +10,7 @@ from api.auth import Asking, Permission, Router, permits
 from api.body import reply
 from api.context import services_of
 from api.objects import PageRef, locate
-from api.paging import Cursor, Limit, page, read_cursor
+from api.paging import Cursor, Limit, NumberOnly, page, read_cursor
 from api.problems import missing
 from engine.store import outbox
 from engine.store.audit import record
@@ -52,7 +52,7 @@ async def list_deliveries(
 ) -> Response:
     """What leaves for channels, newest first; `dead` is what was given up."""
     async with services_of(request).pool.acquire() as db:
-        before = read_cursor(cursor, tuple[int])
+        before = read_cursor(cursor, NumberOnly)
         rows = await outbox.listing(
             db,
             pages=asking.pages_for(Permission.READ),

@@ -47,7 +47,7 @@ def is_foreign(connection: HTTPConnection) -> bool:
         return False
     # The Host header too: an installation may be reached by several names, and the cookie is bound to its own.
     ours = {urlsplit(base_url(connection)).netloc, connection.headers.get("host", "")}
-    return urlsplit(origin).netloc not in ours
+    return urlsplit(origin).netloc not in ours - {""}
 
 
 def _is_trusted(connection: HTTPConnection, hop: str) -> bool:

@@ -19,8 +19,9 @@ from api.problems import ProblemError
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items in the answer.")]
 Cursor = Annotated[str | None, Query(max_length=1000, description="`next` of the page before.")]
 
-AtAndId = tuple[datetime, UUID]
-SlugAndId = tuple[str, UUID]
+AtAndId = tuple[Annotated[datetime, msgspec.Meta(tz=True)], UUID]
+SlugAndId = tuple[Annotated[str, msgspec.Meta(pattern="^[^\\x00]*$")], UUID]
+NumberOnly = tuple[Annotated[int, msgspec.Meta(ge=1, le=2**62)]]
 
 
 def page(request: Request, items: Sequence[Any], cursor: Sequence[Any] | None) -> Response:

@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Query
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +14,7 @@ from api.body import read_body, reply, takes
 from api.context import services_of
 from api.objects import locate
 from api.origin import base_url
-from api.paging import Cursor, Limit, SlugAndId, page, read_cursor
+from api.paging import Cursor, Limit, NumberOnly, SlugAndId, page, read_cursor
 from api.problems import ProblemError, missing
 from api.showing import page_slugs
 from engine.store import audit, people
@@ -28,7 +27,7 @@ from rules.shape import Name, Rule
 
 router = Router(prefix="/api/v1", tags=["people"])
 
-LOGIN_PATH = "/login/link"
+LOGIN_PATH = "/console/login/link"
 """Where the console takes a login link's secret, as `?secret=`."""
 
 
@@ -183,9 +182,9 @@ def _shown_token(row: Row) -> dict[str, Any]:
 
 
 def _token_scope(asking: Principal) -> tuple[Sequence[UUID] | None, str | None]:
-    """(pages whose tokens they manage, else whose own tokens)."""
+    """(pages whose tokens they manage, else whose own tokens). A token without the scope admin manages none."""
     pages = asking.pages_for(Permission.ADMIN)
-    return (None, asking.name) if pages == [] else (pages, None)
+    return (None, asking.name) if pages == [] and asking.key_id is None else (pages, None)
 
 
 @router.get("/tokens")
@@ -254,17 +253,17 @@ async def list_audit(
     request: Request,
     asking: Asking,
     limit: Limit = 100,
-    cursor: Annotated[int | None, Query(ge=1, le=2**62)] = None,
+    cursor: Cursor = None,
 ) -> Response:
     """Newest first, of the pages one administers."""
+    before = read_cursor(cursor, NumberOnly)
     async with services_of(request).pool.acquire() as db:
         pages = asking.pages_for(Permission.ADMIN)
-        rows = await audit.listing(db, pages=pages, before_id=cursor, limit=limit + 1)
+        rows = await audit.listing(db, pages=pages, before_id=before[0] if before else None, limit=limit + 1)
         slugs = await page_slugs(db)
     kept = ("id", "at", "actor", "surface", "key_id", "verb", "object", "before", "after")
     items = [
         {name: row[name] for name in kept} | {"page": slugs.get(row["page_id"]) if row["page_id"] else None}
         for row in rows[:limit]
     ]
-    following = items[-1]["id"] if len(rows) > limit else None
-    return reply({"items": items, "next": str(following) if following else None})
+    return page(request, items, (items[-1]["id"],) if len(rows) > limit else None)

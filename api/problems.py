@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, NoReturn
 
+import asyncpg
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -101,6 +102,9 @@ def of_exception(raised: Exception) -> ProblemError:
     for kind, (status, name) in _TRANSLATED.items():
         if isinstance(raised, kind):
             return ProblemError(status, name, str(raised), **_members(raised))
+    if isinstance(raised, _DATABASE_AWAY):
+        said = "the database does not answer; nothing was changed unless this was about to be confirmed"
+        return ProblemError(503, "database-away", said, headers={"Retry-After": "2"})
     return ProblemError(500, "bug", "this is a fault of Upbeat; its log has the details under the request id")
 
 
@@ -115,6 +119,16 @@ _TRANSLATED: dict[type[Exception], tuple[int, str]] = {
     reviews.ActionGoneError: (409, "gone"),
     reviews.StaleRevisionError: (409, "stale-revision"),
 }
+
+
+_DATABASE_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
 
 
 def _members(raised: Exception) -> dict[str, Any]:

@@ -170,6 +170,7 @@ async def test_history_uptime_and_latency_follow_what_was_stored(server: "Server
     path = f"/api/v1/beats/{beat.slug}"
     shown = (await server.call("GET", f"{path}/transitions")).body["items"]
     assert [item["stage"] for item in shown] == ["ok", "critical", "ok"]
+    assert shown[0]["at"] > shown[-1]["at"]
     uptime = (await server.call("GET", f"{path}/uptime?days=7")).body
     assert len(uptime["bars"]) == 7
     assert uptime["up_ratio"] == pytest.approx(0.75, abs=0.01)

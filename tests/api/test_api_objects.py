@@ -1,5 +1,6 @@
 """Declared objects through the API: created, read, changed, listed, deleted; and every way of being refused."""
 
+import base64
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from tests.api.conftest import Server
 
 BEAT = {"slug": "checkout", "type": "http", "url": "https://shop.example/health", "page": "shop"}
+
+
+def _cursor(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+NOBODY = "00000000-0000-0000-0000-000000000000"
+NUL_CURSOR = _cursor(f'["a\\u0000", "{NOBODY}"]')
+NAIVE_CURSOR = _cursor(f'["2026-01-01T00:00:00", "{NOBODY}"]')
+HUGE_CURSOR = _cursor("[99999999999999999999999]")
 DEEP = b'{"a":' * 3000 + b"1" + b"}" * 3000
 
 
@@ -177,6 +188,9 @@ async def test_another_media_type_is_415(server: "Server") -> None:
         ("GET", "/api/v1/beats?limit=x", 422),
         ("GET", "/api/v1/beats?cursor=zzzz", 400),
         ("GET", "/api/v1/beats?cursor=WzFd", 400),
+        ("GET", f"/api/v1/beats?cursor={NUL_CURSOR}", 400),
+        ("GET", f"/api/v1/actions?cursor={NAIVE_CURSOR}", 400),
+        ("GET", f"/api/v1/audit?cursor={HUGE_CURSOR}", 400),
         ("GET", "/api/v1/beats?search=%00", 404),
         ("GET", "/api/v1/beats/a%00b", 404),
         ("GET", "/api/v1/beats/..%2f..%2fetc%2fpasswd", 404),

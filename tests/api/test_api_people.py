@@ -230,6 +230,21 @@ async def test_a_revoked_token_is_refused_at_once(server: "Server") -> None:
     assert (await server.call("GET", "/api/v1/me", who="brief")).status == 401
 
 
+async def test_a_token_without_the_scope_admin_manages_no_tokens(server: "Server") -> None:
+    made = (await server.call("POST", "/api/v1/tokens", {"name": "victim", "page": "shop"})).body
+    for who in ("viewer", "writer", "other"):
+        assert (await server.call("GET", "/api/v1/tokens", who=who)).body["items"] == []
+        assert (await server.call("DELETE", f"/api/v1/tokens/{made['id']}", who=who)).status == 404
+    assert (await server.call("DELETE", f"/api/v1/tokens/{made['id']}", who="admin")).status == 204
+
+
+async def test_a_proxys_own_password_is_no_concern_of_ours(browser: Browser) -> None:
+    basic = "Basic YTpi"
+    assert (await browser.call("GET", "/api/v1/me", authorization=basic)).status == 200
+    answer = await browser.call("PATCH", "/api/v1/beats/home", {"name": "H"}, authorization=basic)
+    assert answer.status == 403  # and it lifts no CSRF check
+
+
 @pytest.mark.parametrize(
     ("who", "body", "status"),
     [

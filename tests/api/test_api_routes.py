@@ -37,8 +37,12 @@ ROUTES = [
     if isinstance(route, GuardedRoute)
     for method in sorted(route.methods or ())
 ]
-# Asked of these, a stranger is told to sign in although the route itself is public.
-GUARDED_INSIDE = {"/metrics"}
+# What anybody may ask of the API: a route that becomes public by mistake is found here.
+PUBLIC = {"/api/v1/" + path for path in ("openapi.json", "docs", "schema", "login", "login/link")} | {
+    "/healthz",
+    "/readyz",
+    "/metrics",
+}
 
 
 def test_every_route_declares_what_it_needs() -> None:
@@ -46,6 +50,12 @@ def test_every_route_declares_what_it_needs() -> None:
         for route in router.routes:
             assert isinstance(route, GuardedRoute), route
             assert isinstance(route.declared.permission, Permission)
+
+
+def test_only_what_is_meant_to_be_public_is() -> None:
+    ours = [route for _, route in ROUTES if not route.path.startswith(("/console", "/p/", "/static"))]
+    public = {route.path for route in ours if route.declared.permission is Permission.PUBLIC}
+    assert public - {"/"} == PUBLIC
 
 
 def test_a_route_without_a_declared_permission_cannot_be_made() -> None:
@@ -67,8 +77,8 @@ def test_no_route_of_the_application_stands_outside_the_guard(server: "Server") 
 async def test_a_role_may_do_what_is_declared_and_nothing_else(server: "Server", who: str | None) -> None:
     wrong = []
     for method, route in ROUTES:
-        if "text/html" in str(route.response_class):
-            continue
+        if route.declared.permission is Permission.PUBLIC:
+            continue  # some ask more inside, and their own tests say so
         status = await _status(server, method, route, who)
         expected = _expected(route, who)
         if (expected is None and status in (401, 403)) or (expected is not None and status != expected):
@@ -77,15 +87,8 @@ async def test_a_role_may_do_what_is_declared_and_nothing_else(server: "Server",
 
 
 def _expected(route: GuardedRoute, who: str | None) -> int | None:
+    """The status that keeps `who` out; None: let in, whatever comes then."""
     declared, held = route.declared, WHO[who]
-    if declared.permission is Permission.PUBLIC:
-        if who is None:
-            return 401 if route.path in GUARDED_INSIDE else None
-        if held is not None and not held[1] and route.path in GUARDED_INSIDE:
-            return 401
-        if route.path in ("/api/v1/login", "/api/v1/login/link") and held is not None:
-            return None
-        return 401 if held is None else None
     if held is None:
         return 401
     rank, is_everywhere = held
