@@ -43,9 +43,15 @@ class ServeSettings:
 
 
 def default_data(environment: Mapping[str, str]) -> Path:
-    """Where data goes when nobody says: `$XDG_DATA_HOME/upbeat`, as a rule `~/.local/share/upbeat`."""
-    base = environment.get("XDG_DATA_HOME") or str(Path(environment.get("HOME", "/var/lib")) / ".local/share")
-    return Path(base) / "upbeat"
+    """Where data goes when nobody says: `$XDG_DATA_HOME/upbeat`, as a rule `~/.local/share/upbeat`.
+
+    Root's is `/var/lib/upbeat`: the embedded servers give up root's rights, and could not enter its home.
+    """
+    if base := environment.get("XDG_DATA_HOME"):
+        return Path(base) / "upbeat"
+    if os.geteuid() == 0 or "HOME" not in environment:
+        return Path("/var/lib/upbeat")
+    return Path(environment["HOME"]) / ".local/share/upbeat"
 
 
 def secret(environment: Mapping[str, str], name: str) -> str | None:
