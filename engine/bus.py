@@ -41,7 +41,8 @@ OTLP: Final = "otlp"
 DUPLICATE_WINDOW_S: Final = 600.0
 ACK_WAIT_S: Final = 30.0
 RECONNECT_S: Final = 0.25
-ANSWER_S: Final = 5.0  # how long the server may take to acknowledge
+ANSWER_S: Final = 2.0  # how long the server may take to acknowledge; what it did not is sent again
+MAKING_S: Final = 5.0  # and to make a stream
 PAUSE_S: Final = 0.2  # least time a fetch takes while there is nothing to fetch from
 _NAME_IN_USE: Final = 10058  # JetStream's error code for a stream of another shape
 
@@ -176,7 +177,7 @@ class Bus:
     async def ensure(self) -> None:
         """Make the stream and its consumers where they are missing. Raises `BusError`."""
         async with self._making:
-            js = self._client.jetstream(timeout=ANSWER_S)
+            js = self._client.jetstream(timeout=MAKING_S)
             try:
                 try:
                     await js.add_stream(_stream(self._settings))
