@@ -238,3 +238,19 @@ async def test_a_live_stream_ends_when_its_token_is_revoked(server: "Server") ->
     async with Stream(server, "live") as stream:
         assert (await server.call("DELETE", f"/api/v1/tokens/{made.body['id']}")).status == 204
         assert await stream.next() is None
+
+
+async def test_live_streams_end_when_the_server_stops(server: "Server") -> None:
+    async with Stream(server, "viewer") as stream:
+        while not server_clients(server):
+            await asyncio.sleep(0.01)
+        hub = server.app.state.hub
+        hub.close()
+        assert await stream.next() is None
+    server.app.state.hub = type(hub)()
+
+
+async def test_the_same_key_at_the_same_time_is_409_for_one_of_them(server: "Server", beat: Stored) -> None:
+    path, key = f"/api/v1/beats/{beat.slug}/run?wait=0.5", {"Idempotency-Key": "at-once"}
+    answers = await asyncio.gather(*(server.call("POST", path, headers=key) for _ in range(3)))
+    assert sorted(answer.status for answer in answers) == [202, 409, 409]

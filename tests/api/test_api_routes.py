@@ -3,6 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 from fastapi.routing import APIRoute
 from openapi_spec_validator import validate
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from api.app import ROUTERS, create_app
 from api.auth import GuardedRoute, Permission, Router
 from api.openapi import document
+from api.problems import of_exception
 from engine.store.people import RANK
 
 if TYPE_CHECKING:
@@ -164,3 +166,22 @@ async def test_the_docs_load_nothing_from_elsewhere(server: "Server") -> None:
     assert docs.status == 200
     assert "//" not in docs.body.replace("</", "")
     assert "default-src 'none'" in docs.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [
+        (ConnectionRefusedError(), 503),
+        (TimeoutError(), 503),
+        (asyncpg.AdminShutdownError("terminating connection"), 503),
+        (asyncpg.DiskFullError("no space left"), 503),
+        (asyncpg.InterfaceError("pool is closing"), 503),
+        (asyncpg.UndefinedColumnError("a typing mistake of ours"), 500),
+        (ZeroDivisionError(), 500),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_database_that_is_away_is_no_bug(raised: Exception, status: int) -> None:
+    problem = of_exception(raised)
+    assert problem.status == status
+    assert str(raised) not in problem.detail or not str(raised)
