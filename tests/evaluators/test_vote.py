@@ -137,6 +137,24 @@ def test_a_late_result_takes_its_place() -> None:
     assert region.vote.good == 1
 
 
+def test_within_a_boot_the_sequence_orders_whatever_its_clock_says() -> None:
+    rule, region = policy(), Region()
+    for letter, seq, at in ((".", 0, 100.0), ("x", 2, 90.0), ("x", 1, 95.0)):
+        region = see(rule, region, result(letter, seq), "boot", at)
+    assert [seen.seq for seen in region.recent] == [0, 1, 2]
+
+
+def test_across_boots_time_orders_whatever_the_sequence_says() -> None:
+    rule, region = policy(), Region()
+    for boot, seq, at in (("new", 0, 200.0), ("old", 70, 140.0), ("new", 1, 260.0)):
+        region = see(rule, region, result(".", seq), boot, at)
+    assert [seen.at for seen in region.recent] == [140.0, 200.0, 260.0]
+
+
+def test_what_was_not_run_does_not_vote_whatever_it_says() -> None:
+    assert see(policy(), Region(), replace(result("x", 0), stored=False), "boot", 0.0) == Region()
+
+
 def test_a_result_older_than_the_window_changes_no_vote() -> None:
     rule, region = policy(), Region()
     for seq in range(1, rule.window + 2):
