@@ -146,10 +146,8 @@ def _plain(schema: dict[str, Any]) -> str:
     if kind == "array":
         return f"list of {_type(schema['items'])}"
     if kind == "object":
-        inner = schema.get("additionalProperties") or next(
-            iter(schema.get("patternProperties", {}).values()), {}
-        )
-        return f"mapping to {_type(inner)}"
+        inner: list[dict[str, Any]] = [*schema.get("patternProperties", {}).values()]
+        return f"mapping to {_type(schema.get('additionalProperties') or inner[0])}"
     if kind in ("integer", "number"):
         word = "whole number" if kind == "integer" else "number"
         low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
