@@ -15,6 +15,7 @@ from api.context import Services, services_of
 from api.objects import PageRef, answer, locate
 from api.paging import AtAndId, Cursor, Limit, page, read_cursor
 from api.problems import ProblemError, invalid
+from api.shapes import ShownBeat, ShownResult, gives
 from engine.store import objects, results, states
 from engine.store.audit import record
 from engine.store.database import Connection, Row, transaction
@@ -56,6 +57,7 @@ async def find_beat(request: Request, asking: Asking, ref: str, page_ref: str | 
 
 @router.get("/results")
 @permits(Permission.READ)
+@gives(ShownResult, listed=True)
 async def list_results(
     request: Request,
     asking: Asking,
@@ -149,6 +151,7 @@ async def _awaited(services: Services, beat: Stored, name: str, wanted: int, wai
 @router.post("/pause")
 @permits(Permission.WRITE)
 @takes(Pause)
+@gives(ShownBeat)
 async def pause(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
     """Stop running it; also a file's beat, as this is no part of what it declares."""
     services, asked = services_of(request), await read_body(request, Pause)
@@ -165,6 +168,7 @@ async def pause(request: Request, asking: Asking, ref: str, page_ref: PageRef = 
 
 @router.post("/resume")
 @permits(Permission.WRITE)
+@gives(ShownBeat)
 async def resume(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
     """Run it again."""
     beat = await find_beat(request, asking, ref, page_ref)

@@ -11,6 +11,7 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_json, reply, takes
 from api.context import services_of
 from api.paging import Cursor, Limit, SlugAndId, page, read_cursor
+from api.shapes import Shown, ShownBeat, gives
 from api.showing import shown
 from engine.store import objects
 from engine.store.database import Connection
@@ -59,10 +60,11 @@ def routes(kind: ObjectKind) -> APIRouter:
     router = Router(prefix=f"/api/v1/{kind}s", tags=[f"{kind}s"])
     write = Permission.ADMIN if kind == "page" else Permission.WRITE
     whole = kind in ("page", "region")
-    takes_kind = takes(_MODELS[kind])
+    takes_kind, shape = takes(_MODELS[kind]), ShownBeat if kind == "beat" else Shown
 
     @router.get("", name=f"List {kind}s", operation_id=f"list_{kind}s")
     @permits(Permission.READ)
+    @gives(shape, listed=True)
     async def index(
         request: Request,
         asking: Asking,
@@ -88,6 +90,7 @@ def routes(kind: ObjectKind) -> APIRouter:
     @router.post("", status_code=201, name=f"Create a {kind}", operation_id=f"create_{kind}")
     @permits(write, installation=whole)
     @takes_kind
+    @gives(shape)
     async def create(request: Request, asking: Asking, page_ref: PageRef = None) -> Response:
         document = await read_json(request)
         page_slug = None
@@ -99,6 +102,7 @@ def routes(kind: ObjectKind) -> APIRouter:
 
     @router.get("/{ref}", name=f"Read a {kind}", operation_id=f"read_{kind}")
     @permits(Permission.READ)
+    @gives(shape)
     async def read(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
         async with services_of(request).pool.acquire() as db:
             stored = await locate(db, asking, kind, ref, page_ref)
@@ -125,6 +129,7 @@ def routes(kind: ObjectKind) -> APIRouter:
     @router.put("/{ref}", name=f"Replace a {kind}", operation_id=f"replace_{kind}")
     @permits(write)
     @takes_kind
+    @gives(shape)
     async def put(
         request: Request, asking: Asking, ref: str, page_ref: PageRef = None, if_match: IfMatch = None
     ) -> Response:
@@ -133,6 +138,7 @@ def routes(kind: ObjectKind) -> APIRouter:
     @router.patch("/{ref}", name=f"Change a {kind}", operation_id=f"change_{kind}")
     @permits(write)
     @takes(dict[str, Any])
+    @gives(shape)
     async def patch(
         request: Request, asking: Asking, ref: str, page_ref: PageRef = None, if_match: IfMatch = None
     ) -> Response:

@@ -3,6 +3,7 @@
 import html
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
@@ -93,10 +94,26 @@ def _made(app: FastAPI) -> dict[str, Any]:
                 "description": "A problem (RFC 9457)",
                 "content": {"application/problem+json": problem},
             }
+            _describe_answer(operation, getattr(route.endpoint, "gives", None), schemas)
             body = getattr(route.endpoint, "body", None)
             if body is not None:
                 operation["requestBody"] = _body(body, schemas)
     return made
+
+
+def _describe_answer(
+    operation: dict[str, Any], gives: tuple[type[Any], bool] | None, schemas: dict[str, Any]
+) -> None:
+    if gives is None:
+        return
+    shape, is_listed = gives
+    (schema,), found = msgspec.json.schema_components([shape], ref_template="#/components/schemas/{name}")
+    schemas.update(found)
+    if is_listed:
+        items = {"items": {"type": "array", "items": schema}, "next": {"type": ["string", "null"]}}
+        schema = {"type": "object", "required": list(items), "properties": items}
+    good = next(status for status in operation["responses"] if status.startswith("2"))
+    operation["responses"][good]["content"] = {"application/json": {"schema": schema}}
 
 
 def _body(model: Any, schemas: dict[str, Any]) -> dict[str, Any]:

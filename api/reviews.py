@@ -16,6 +16,7 @@ from api.context import Services, services_of
 from api.objects import PageRef, locate
 from api.paging import AtAndId, Cursor, Limit, page, read_cursor
 from api.problems import missing
+from api.shapes import ShownAction, ShownEpisode, ShownIncident, gives
 from engine.bus import LIVE
 from engine.store import reviews
 from engine.store.audit import Actor
@@ -63,6 +64,7 @@ def _last(rows: Sequence[Row], limit: int, at: str) -> tuple[Any, UUID] | None:
 
 @router.get("/episodes")
 @permits(Permission.READ)
+@gives(ShownEpisode, listed=True)
 async def list_episodes(
     request: Request,
     asking: Asking,
@@ -98,6 +100,7 @@ def shown_episode(row: Row) -> dict[str, Any]:
 
 @router.get("/actions")
 @permits(Permission.READ)
+@gives(ShownAction, listed=True)
 async def list_actions(
     request: Request,
     asking: Asking,
@@ -158,6 +161,7 @@ async def find_action(db: Connection, asking: Principal, ref: str, permission: P
 
 @router.get("/actions/{ref}")
 @permits(Permission.READ)
+@gives(ShownAction)
 async def read_action(request: Request, asking: Asking, ref: str) -> Response:
     """One action."""
     async with services_of(request).pool.acquire() as db:
@@ -183,6 +187,7 @@ async def decide(services: Services, asking: Principal, ref: str, decision: Deci
 @router.post("/actions/{ref}/approve")
 @permits(Permission.REVIEW)
 @takes(Approval)
+@gives(ShownAction)
 async def approve(request: Request, asking: Asking, ref: str) -> Response:
     """Say yes to a revision: it is published in that transaction. A second yes is harmless and shows who said the first."""
     services, sent = services_of(request), await read_body(request, Approval)
@@ -200,6 +205,7 @@ async def approve(request: Request, asking: Asking, ref: str) -> Response:
 @router.post("/actions/{ref}/reject")
 @permits(Permission.REVIEW)
 @takes(Rejection)
+@gives(ShownAction)
 async def reject(request: Request, asking: Asking, ref: str) -> Response:
     """Say no."""
     services, sent = services_of(request), await read_body(request, Rejection)
@@ -214,6 +220,7 @@ async def reject(request: Request, asking: Asking, ref: str) -> Response:
 @router.patch("/actions/{ref}")
 @permits(Permission.REVIEW)
 @takes(Wording)
+@gives(ShownAction)
 async def edit(request: Request, asking: Asking, ref: str) -> Response:
     """Change a pending action's words: a new revision."""
     services, sent = services_of(request), await read_body(request, Wording)
@@ -231,6 +238,7 @@ async def edit(request: Request, asking: Asking, ref: str) -> Response:
 
 @router.get("/incidents")
 @permits(Permission.READ)
+@gives(ShownIncident, listed=True)
 async def list_incidents(
     request: Request,
     asking: Asking,
@@ -250,6 +258,7 @@ async def list_incidents(
 
 @router.get("/incidents/{ref}")
 @permits(Permission.READ)
+@gives(ShownIncident)
 async def read_incident(request: Request, asking: Asking, ref: str) -> Response:
     """One incident."""
     incident_id = read("incident", ref)

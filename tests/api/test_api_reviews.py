@@ -4,13 +4,15 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
+from openapi_schema_validator import OAS31Validator
 
-from engine.store import objects, outbox, reviews
+from engine.store import objects, outbox, results, reviews
 from engine.store.audit import Actor
 from engine.store.database import transaction
 from engine.store.ids import new_id
 from engine.store.objects import Stored
-from evaluators.model import Notice
+from evaluators.model import Failure, Kind, Notice, Outcome, Result, Timings, Verdict
 from evaluators.quorum import EpisodeClosed, EpisodeOpened, StepProposed
 
 if TYPE_CHECKING:
@@ -159,3 +161,44 @@ async def test_a_dead_delivery_is_listed_and_tried_again(server: "Server") -> No
 async def test_a_channel_is_tested_and_says_what_came_of_it(server: "Server") -> None:
     answer = await server.call("POST", "/api/v1/channels/ops/test", who="editor")
     assert answer.body == {"outcome": "rejected", "reason": "ops said HTTP 410"}
+
+
+async def test_answers_are_what_the_description_says(
+    server: "Server", beat: Stored, draft: dict[str, Any]
+) -> None:
+    await _decide(server, draft, "approve", {"revision": 1})
+    now = server.services.clock.epoch_s()
+    run = Result(
+        str(new_id()),
+        str(beat.id),
+        "eu",
+        Kind.SCHEDULED,
+        Verdict.CRITICAL,
+        now,
+        now,
+        1,
+        1,
+        Timings(total=0.1),
+    )
+    failed = replace(
+        run, outcomes=(Outcome("status", False, 500, "no"),), failure=Failure("http.status", "no")
+    )
+    async with transaction(server.services.pool) as db:
+        await results.insert(db, [(str(new_id()), now, failed)], now)
+    described = (await server.call("GET", "/api/v1/openapi.json")).body
+    checked = 0
+    for path, operations in described["paths"].items():
+        schema = operations.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        if not (schema := schema.get("application/json", {}).get("schema")):
+            continue
+        kind = path.split("/")[3]
+        ref = beat.slug if kind == "beats" else {"pages": "shop", "regions": "eu"}.get(kind, "")
+        if "{ref}" in path and not ref:
+            listed = (await server.call("GET", f"/api/v1/{kind}?page=shop")).body["items"]
+            ref = listed[0]["id"]
+        answer = await server.call("GET", path.replace("{ref}", ref))
+        assert answer.status == 200, (path, answer.body)
+        OAS31Validator(schema | {"components": described["components"]}).validate(answer.body)
+        assert answer.body.get("items") != [], path
+        checked += 1
+    assert checked >= 16
