@@ -6,14 +6,14 @@ It keeps only what `compile_beat` makes of a row, never the row. Without the dat
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 import asyncpg
 
-from engine.store.database import Connection, Pool, Row
+from engine.store.database import Connection, Pool, Row, listening
 from engine.store.objects import CHANGED
 
 POLL_S: Final = 5.0
@@ -89,7 +89,7 @@ class Catalog(Generic[T]):
         swept_s = float("-inf")
         while True:
             try:
-                async with self._pool.acquire() as connection, self._listening(connection):
+                async with self._pool.acquire() as connection, listening(connection, CHANGED, self._told.set):
                     while True:
                         self._told.clear()
                         async with asyncio.timeout(QUERY_TIMEOUT_S):
@@ -120,21 +120,6 @@ class Catalog(Generic[T]):
         if self.trouble is None:
             _log.warning("beats are not followed, those known are kept: %s", failure)
         self.trouble = failure
-
-    @contextlib.asynccontextmanager
-    async def _listening(self, connection: Connection) -> AsyncIterator[None]:
-        def heard(*_: object) -> None:
-            self._told.set()
-
-        await connection.add_listener(CHANGED, heard)
-        connection.add_termination_listener(heard)
-        try:
-            yield
-        finally:
-            if not connection.is_closed():
-                connection.remove_termination_listener(heard)
-                with contextlib.suppress(*_FAILURES):
-                    await connection.remove_listener(CHANGED, heard)
 
     async def _sweep(self, connection: Connection) -> None:
         """Compare everything: the first load, and once in a while what `_follow` may have missed."""

@@ -57,10 +57,10 @@ class Metering:
                     rows = await connection.fetch("SELECT beat_id, stage FROM beat_states")
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await asyncio.sleep(1.0)  # who renews leases says that the database is away
-            else:
-                break
-        for row in rows:
-            self._stage(str(row["beat_id"]), Stage(row["stage"]))
+                continue
+            for row in rows:
+                self._stage(str(row["beat_id"]), Stage(row["stage"]))
+            return
 
     async def _count(self) -> None:
         while True:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from engine.prober import Prober
 from engine.probes.context import Context
 from engine.spool import Spool
 from engine.store import installation
-from engine.store.database import Connection, Pool
+from engine.store.database import Pool, listening
 from engine.store.ids import derived_id, new_id
 from engine.store.objects import Stored
 from engine.subject import Subject, compile_subject
@@ -43,6 +43,8 @@ from upbeat.selfmetrics import self_families
 from upbeat.settings import ServeSettings
 from upbeat.watchdog import watch
 
+SETTINGS_S = 30.0
+"""How often the settings are looked at without being told of a change."""
 STUCK_S = 15.0
 """A finished result uncommitted, or a due run unstarted, for longer than this is not ready."""
 
@@ -197,13 +199,17 @@ class Node:
         changed = asyncio.Event()
         while True:
             try:
-                async with self.pool.acquire() as connection, _listening(connection, changed):
-                    while not connection.is_closed():
+                async with (
+                    self.pool.acquire() as connection,
+                    listening(connection, installation.CHANGED, changed.set),
+                ):
+                    while True:  # a lost connection fails at the next look
                         changed.clear()
                         await self._take_settings(await installation.read_settings(connection))
                         await self._load_pages()
                         with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(changed.wait(), 30)
+                            async with asyncio.timeout(SETTINGS_S):
+                                await changed.wait()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
                 await asyncio.sleep(1.0)
 
@@ -321,22 +327,6 @@ class Node:
 
     async def _commits(self) -> bool:
         return (await self.health(None, False)).ready
-
-
-@contextlib.asynccontextmanager
-async def _listening(connection: Connection, changed: asyncio.Event) -> AsyncIterator[None]:
-    """Set `changed` when the settings do; the pool gets the connection back as it was."""
-
-    def heard(*_: object) -> None:
-        changed.set()
-
-    await connection.add_listener(installation.CHANGED, heard)
-    try:
-        yield
-    finally:
-        if not connection.is_closed():
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                await connection.remove_listener(installation.CHANGED, heard)
 
 
 def _slot() -> str:

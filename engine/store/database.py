@@ -1,7 +1,8 @@
 """The pool, its codecs, and migrations: a plain runner over numbered SQL files, up and down."""
 
+import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any, TypeAlias
@@ -38,6 +39,24 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """A connection in a transaction: committed when the block ends, rolled back when it raises."""
     async with pool.acquire() as connection, connection.transaction():
         yield connection
+
+
+@asynccontextmanager
+async def listening(connection: Connection, channel: str, heard: Callable[[], None]) -> AsyncIterator[None]:
+    """Call `heard()` with every notification on `channel`, and when the connection is lost."""
+
+    def told(*_: object) -> None:
+        heard()
+
+    await connection.add_listener(channel, told)
+    connection.add_termination_listener(told)
+    try:
+        yield
+    finally:
+        # A lost connection is the pool's again already, and says so: that must not take the place of a cancellation.
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.remove_termination_listener(told)
+            await connection.remove_listener(channel, told)
 
 
 class MigrationError(Exception):
