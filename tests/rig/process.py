@@ -117,7 +117,12 @@ class Upbeat:
     def launch(self) -> "subprocess.Popen[bytes]":
         """Start the process without waiting for it."""
         mine = {name: value for name, value in os.environ.items() if not name.startswith("UPBEAT_")}
-        told = {"UPBEAT_ADMIN_TOKEN": TOKEN, "PYTHONUNBUFFERED": "1", **self.environment}
+        told = {
+            "UPBEAT_ADMIN_TOKEN": TOKEN,
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONFAULTHANDLER": "1",
+            **self.environment,
+        }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
@@ -206,8 +211,9 @@ class Upbeat:
             try:
                 await self.stop()
             except subprocess.TimeoutExpired:
-                self.kill()
-                raise
+                self.process.send_signal(signal.SIGABRT)  # faulthandler writes where every thread is
+                self.process.wait()
+                raise AssertionError(f"upbeat does not stop: {self.last_words(400)}") from None
 
     async def __aenter__(self) -> Self:
         return self

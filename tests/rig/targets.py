@@ -143,6 +143,7 @@ class Receiver:
     port: int = 0
     told: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     _server: asyncio.Server | None = None
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -152,6 +153,10 @@ class Receiver:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+        while self._writers:
+            await asyncio.sleep(0)
 
     @property
     def url(self) -> str:
@@ -163,10 +168,12 @@ class Receiver:
         return [payload["data"]["told"] for _, payload in self.told if payload["data"]["beat"] == beat]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while head := (await reader.readuntil(b"\r\n\r\n")).decode():
                 fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
                 body = await reader.readexactly(int(fields.get("content-length", "0")))
                 self.told.append((fields["webhook-id"], json.loads(body)))
                 writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        self._writers.discard(writer)
         writer.close()

@@ -1,0 +1,43 @@
+"""`python -m tests.faults [NAME ...] [--seed N] [--kills N]`: every fault or the named ones, a JSON report, exit 1 if any is not clean."""
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import time
+from pathlib import Path
+
+from tests.faults.scenarios import ALL, Report, kills
+
+
+async def _run(names: list[str], seed: int, count: int) -> list[Report]:
+    reports = []
+    for name in names:
+        began_s = time.monotonic()
+        print(f"{name}, seed {seed} ...", file=sys.stderr, flush=True)
+        report = await (kills(seed, count) if name == "kills" else ALL[name](seed))
+        report.figures["took_s"] = round(time.monotonic() - began_s, 1)
+        reports.append(report)
+        print(json.dumps(report.to_json()), flush=True)
+    return reports
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--kills", type=int, default=50, help="of the scenario `kills`")
+    parser.add_argument("--report", type=Path, default=Path("faults.json"))
+    given = parser.parse_args()
+    if unknown := set(given.names) - set(ALL):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    reports = asyncio.run(_run(given.names or list(ALL), given.seed, given.kills))
+    given.report.write_text(json.dumps([report.to_json() for report in reports], indent=2) + "\n", "utf-8")
+    bad = [report.name for report in reports if not report.is_clean]
+    print(f"seed {given.seed}: {', '.join(bad) or 'nothing'} failed; see {given.report}", file=sys.stderr)
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()

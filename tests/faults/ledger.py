@@ -1,0 +1,175 @@
+"""What was really so, and what Upbeat acknowledged: drivers that make outages and API writes, and write both down."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from tests.faults.installation import Installation
+from tests.rig.process import NotInTimeError, until
+from tests.rig.targets import Receiver, StreamTarget
+
+PATIENCE_S = 90.0
+"""An outage that is not seen, or not over, after so long counts as missed."""
+
+
+@dataclass(slots=True)
+class Outage:
+    """One time a target was down. Seconds since the epoch; `seen_s` after how many seconds its episode was open."""
+
+    beat: str
+    down_at: float
+    up_at: float = 0.0
+    seen_s: float = 0.0
+    over_s: float = 0.0
+
+
+@dataclass
+class Ledger:
+    """The truth, and what was acknowledged."""
+
+    outages: list[Outage] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+    approved: list[str] = field(default_factory=list)  # action ids
+    written: dict[str, str | None] = field(default_factory=dict)  # component slug -> name; None: deleted
+    doubtful: dict[str, set[str | None]] = field(default_factory=dict)  # asked for, and no answer came
+    acknowledged: int = 0
+
+
+Stopped = Callable[[], bool]
+
+
+async def flip(
+    installation: Installation,
+    ledger: Ledger,
+    beat: str,
+    target: StreamTarget,
+    chance: random.Random,
+    stopped: Stopped,
+    approve: bool,
+) -> None:
+    """Take `target` down and bring it back, again and again; each time wait until Upbeat has seen it."""
+    count = 0
+    while not stopped():
+        await asyncio.sleep(chance.uniform(0.0, 3.0))
+        outage = Outage(beat, time.time())
+        ledger.outages.append(outage)
+        count += 1
+        try:
+            await target.becomes(chance.choice(["refuses", "fails", "hangs", "resets"]))
+            await _seen(f"outage {count} of {beat}", lambda n=count: _opened(installation, beat, n))  # type: ignore[misc]
+            outage.seen_s = time.time() - outage.down_at
+            if approve:
+                await _approve(installation, ledger, beat)
+            await asyncio.sleep(chance.uniform(0.0, 2.0))
+            outage.up_at = time.time()
+            await target.becomes("answers")
+            await _seen(f"end of outage {count} of {beat}", lambda n=count: _closed(installation, beat, n))  # type: ignore[misc]
+            outage.over_s = time.time() - outage.up_at
+        except NotInTimeError as late:
+            ledger.missed.append(str(late))
+            await target.becomes("answers")
+            return
+
+
+async def _seen(what: str, claim: Callable[[], Awaitable[bool]]) -> None:
+    await until(claim, what, PATIENCE_S)
+
+
+async def _opened(installation: Installation, beat: str, count: int) -> bool:
+    mine = await _episodes(installation, beat)
+    return len(mine) >= count
+
+
+async def _closed(installation: Installation, beat: str, count: int) -> bool:
+    mine = await _episodes(installation, beat)
+    return len(mine) >= count and all(row["closed_at"] for row in mine)
+
+
+async def _episodes(installation: Installation, beat: str) -> list[dict[str, Any]]:
+    rows = await installation.front.items("/episodes?limit=200")
+    return [row for row in rows if row["owner"] == beat]
+
+
+async def _approve(installation: Installation, ledger: Ledger, beat: str) -> None:
+    """Say yes until somebody is heard to have said it; a yes that was lost on the way is said again."""
+
+    async def approved() -> bool:
+        pending = await installation.front.items("/actions?status=pending")
+        for action in pending:
+            if action["owner"] == beat and action["step"] == "open":
+                status, answer = await installation.front.call(
+                    "POST", f"/actions/{action['id']}/approve", {"revision": action["revision"]}
+                )
+                if status == 200:
+                    ledger.approved.append(answer["id"])
+                    return True
+        done = await installation.front.items("/actions?status=done")
+        mine = [a["id"] for a in done if a["owner"] == beat and a["step"] == "open"]
+        return len(mine) > sum(1 for a in ledger.approved if a in mine)
+
+    await until(approved, f"approval of {beat}", PATIENCE_S)
+
+
+async def write(installation: Installation, ledger: Ledger, chance: random.Random, stopped: Stopped) -> None:
+    """Create, rename and delete components by API, about 20 a second; what was answered with 2xx is written down."""
+    number = 0
+    while not stopped():
+        await asyncio.sleep(0.05)
+        living = [slug for slug, name in ledger.written.items() if name is not None]
+        kind = chance.choice(["create", "create", "rename", "delete"]) if living else "create"
+        if kind == "create":
+            number += 1
+            slug, name = f"c{number}", f"name {number}"
+            wanted: str | None = name
+            request: tuple[str, str, Any] = ("POST", "/components", {"slug": slug, "name": name})
+        else:
+            slug = chance.choice(living)
+            wanted = None if kind == "delete" else f"renamed {time.time():.3f}"
+            body = None if wanted is None else {"name": wanted}
+            request = ("DELETE" if wanted is None else "PATCH", f"/components/{slug}", body)
+        try:
+            status, _ = await installation.front.call(*request, timeout_s=40)
+        except aiohttp.ClientConnectorError:
+            continue  # it never got there
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            status = 0
+        if 200 <= status < 300:
+            ledger.written[slug] = wanted
+            ledger.doubtful.pop(slug, None)
+            ledger.acknowledged += 1
+        elif status not in (404, 409, 412, 429):
+            # It may have been done or not; it is not touched again, and either will do.
+            before = {ledger.written.pop(slug, None)}
+            ledger.doubtful.setdefault(slug, before).add(wanted)
+
+
+@dataclass
+class Load:
+    """All drivers on one installation, until stopped."""
+
+    installation: Installation
+    ledger: Ledger
+    targets: dict[str, StreamTarget]
+    receiver: Receiver
+    is_stopped: bool = False
+
+    async def run(self, seed: int) -> None:
+        """Drive. Each driver has a chance of its own, so that they do not depend on each other's pace."""
+
+        def stopped() -> bool:
+            return self.is_stopped
+
+        async with asyncio.TaskGroup() as group:
+            for slug, target in self.targets.items():
+                chance = random.Random(f"{seed} {slug}")
+                approve = slug.startswith("drafted")
+                if not slug.startswith("steady"):
+                    group.create_task(
+                        flip(self.installation, self.ledger, slug, target, chance, stopped, approve)
+                    )
+            group.create_task(write(self.installation, self.ledger, random.Random(f"{seed} writes"), stopped))

@@ -1,0 +1,160 @@
+"""Compares what is stored with the ledger. It looks only after the storm, when everything has had time to settle."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from tests.faults.installation import Installation, connect
+from tests.faults.ledger import Ledger
+from tests.rig.process import until
+from tests.rig.targets import Receiver
+
+QUIET = """
+SELECT (SELECT count(*) FROM outbox WHERE status = 'pending') AS pending,
+       (SELECT count(*) FROM episodes WHERE closed_at IS NULL) AS open,
+       (SELECT count(*) FROM actions WHERE status = 'approved') AS approved
+"""
+
+
+@dataclass
+class Findings:
+    """Zeros, if all is well."""
+
+    duplicate_incidents: int = 0
+    missing_incidents: int = 0
+    false_episodes: int = 0
+    missing_episodes: int = 0
+    unresolved_incidents: int = 0
+    acknowledged_writes_lost: int = 0
+    acknowledged_approvals_lost: int = 0
+    notices_not_delivered: int = 0
+    notices_that_differ: int = 0
+    duplicate_results: int = 0
+    dead_letters: int = 0
+    details: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Of everything that must be zero."""
+        return sum(value for value in vars(self).values() if isinstance(value, int))
+
+
+async def settled(installation: Installation, within_s: float = 60.0) -> None:
+    """Wait until no notice waits and no episode is open."""
+    connection = await connect(installation)
+
+    async def quiet() -> bool:
+        row = await connection.fetchrow(QUIET)
+        return row is not None and not any(row.values())
+
+    try:
+        await until(quiet, "everything settles", within_s)
+    finally:
+        await connection.close()
+
+
+async def judge(installation: Installation, ledger: Ledger, receiver: Receiver) -> Findings:
+    """What is wrong."""
+    connection = await connect(installation)
+    try:
+        found = Findings()
+        await _episodes(connection, ledger, found)
+        await _writes(connection, ledger, found)
+        await _notices(connection, receiver, found)
+        found.duplicate_results = await connection.fetchval(
+            "SELECT count(*) - count(DISTINCT run_id) FROM results"
+        )
+        found.dead_letters = await connection.fetchval("SELECT count(*) FROM dead_letters")
+        found.details += ledger.missed
+        return found
+    finally:
+        await connection.close()
+
+
+async def _episodes(connection: "asyncpg.Connection[Any]", ledger: Ledger, found: Findings) -> None:
+    rows = await connection.fetch(
+        "SELECT o.slug, e.id, e.number, extract(epoch FROM e.opened_at)::float8 AS opened, "
+        "extract(epoch FROM e.closed_at)::float8 AS closed, "
+        "(SELECT count(*) FROM incidents i WHERE i.episode_id = e.id) AS incidents, "
+        "(SELECT count(*) FROM incidents i WHERE i.episode_id = e.id AND i.status <> 'resolved') AS unresolved, "
+        "(SELECT count(*) FROM updates u JOIN incidents i ON i.id = u.incident_id WHERE i.episode_id = e.id) AS updates "
+        "FROM episodes e JOIN objects o ON o.id = e.owner_id ORDER BY e.opened_at"
+    )
+    truth = {beat: [o for o in ledger.outages if o.beat == beat] for beat in {o.beat for o in ledger.outages}}
+    matched = Counter[int]()
+    for row in rows:
+        # An episode belongs to the outage that was on when it opened, or had just ended.
+        outage = next(
+            (
+                o
+                for o in truth.get(row["slug"], [])
+                if o.down_at - 1 <= row["opened"] <= (o.up_at or row["opened"]) + 5
+            ),
+            None,
+        )
+        if outage is None:
+            found.false_episodes += 1
+            found.details.append(
+                f"{row['slug']}: an episode at {row['opened']:.3f} while the target was well"
+            )
+            continue
+        matched[id(outage)] += 1
+        found.missing_incidents += row["incidents"] == 0
+        found.duplicate_incidents += max(row["incidents"] - 1, 0)
+        found.unresolved_incidents += row["unresolved"]
+        if row["incidents"] != 1 or row["unresolved"] or row["updates"] != 2:
+            found.details.append(
+                f"{row['slug']} episode {row['number']}: {row['incidents']} incidents, "
+                f"{row['unresolved']} unresolved, {row['updates']} updates"
+            )
+    for outage in ledger.outages:
+        times = matched[id(outage)]
+        if times > 1:
+            found.duplicate_incidents += times - 1
+            found.details.append(f"{outage.beat}: {times} episodes of the outage at {outage.down_at:.3f}")
+        elif times == 0:
+            found.missing_episodes += 1
+            found.details.append(f"{outage.beat}: no episode of the outage at {outage.down_at:.3f}")
+
+
+async def _writes(connection: "asyncpg.Connection[Any]", ledger: Ledger, found: Findings) -> None:
+    rows = await connection.fetch(
+        "SELECT slug, spec->>'name' AS name FROM objects WHERE kind = 'component' AND removed_at IS NULL"
+    )
+    stored: dict[str, str | None] = {row["slug"]: row["name"] for row in rows}
+    expected: dict[str, set[str | None]] = {slug: {name} for slug, name in ledger.written.items()}
+    expected |= ledger.doubtful
+    for slug, names in expected.items():
+        if stored.get(slug) not in names:
+            found.acknowledged_writes_lost += 1
+            found.details.append(f"component {slug}: {stored.get(slug)!r}, acknowledged {names}")
+    done = await connection.fetch(
+        "SELECT replace(id::text, '-', '') AS id FROM actions WHERE status = 'done'"
+    )
+    known = {row["id"] for row in done}
+    for action in ledger.approved:
+        if action.removeprefix("act_") not in known:
+            found.acknowledged_approvals_lost += 1
+            found.details.append(f"action {action} was approved and is not done")
+
+
+async def _notices(connection: "asyncpg.Connection[Any]", receiver: Receiver, found: Findings) -> None:
+    bodies: dict[str, set[str]] = {}
+    for key, payload in receiver.told:
+        bodies.setdefault(key, set()).add(str(payload))
+    found.notices_that_differ = sum(len(seen) > 1 for seen in bodies.values())
+    rows = await connection.fetch("SELECT key, status FROM outbox")
+    missing = [row["key"] for row in rows if row["key"] not in bodies or row["status"] != "done"]
+    found.notices_not_delivered = len(missing)
+    found.details += [f"notice {key} was not delivered" for key in missing[:5]]
+    # One beginning and one end of each episode, however often each was sent.
+    said = Counter(
+        (payload["data"]["episode"], payload["data"]["told"])
+        for payload in dict(receiver.told).values()
+        if payload["data"]["told"] in ("open", "recovery") and payload["data"]["episode"]
+    )
+    twice = [what for what, times in said.items() if times > 1]
+    found.notices_that_differ += len(twice)
+    found.details += [f"{told} of {episode} was told under two ids" for episode, told in twice]

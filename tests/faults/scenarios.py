@@ -1,0 +1,401 @@
+"""The named faults: each hurts an installation under load, lets it settle, and hands the oracle's findings back."""
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.faults import oracle
+from tests.faults.installation import Installation, connect, send, split, whole
+from tests.faults.ledger import Ledger, Load
+from tests.rig.process import fresh_folder, until
+from tests.rig.targets import Receiver, StreamTarget
+
+OUTAGE_S = 60.0
+SERVING_S = 5.0
+"""How soon Upbeat serves again after a kill."""
+
+CONFIG = """\
+version: 1
+page: {{slug: shop, name: Shop}}
+regions: [eu, us, ap]
+egress: {{allow: [127.0.0.1/32]}}
+defaults:
+  interval: 1s
+  timeout: 900ms
+  retries: 0
+  channels: [ops]
+  incidents: {{open: auto, update: auto, resolve: auto}}
+  quorum: {{confirm: {{runs: 2, spacing: 300ms, wait: 2s}}}}
+channels:
+  - {{slug: ops, type: webhook, url: "{url}"}}
+components:
+{components}
+beats:
+{beats}
+"""
+BEATS = ("auto-1", "auto-2", "auto-3", "drafted-1", "steady-1", "steady-2")
+
+
+@dataclass
+class Report:
+    """What came of a scenario. `skipped` says why it was not run."""
+
+    name: str
+    seed: int
+    findings: oracle.Findings = field(default_factory=oracle.Findings)
+    figures: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    skipped: str | None = None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether everything that must be so is so."""
+        return self.skipped is not None or (self.findings.total == 0 and not self.problems)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the report."""
+        return {**asdict(self), "clean": self.is_clean}
+
+
+@dataclass
+class Scene:
+    """An installation under load."""
+
+    installation: Installation
+    load: Load
+    report: Report
+    chance: random.Random
+
+    async def settle(self) -> None:
+        """Stop the load, let everything end, and judge."""
+        self.load.is_stopped = True
+
+    def expect(self, is_so: bool, what: str) -> None:
+        """Note a problem, and go on."""
+        if not is_so:
+            self.report.problems.append(what)
+
+
+Hurt = Callable[[Scene], Awaitable[None]]
+
+
+async def played(
+    name: str,
+    seed: int,
+    hurt: Hurt,
+    *,
+    roles: bool = False,
+    place: Path | None = None,
+    environment: dict[str, str] | None = None,
+    calm_s: float = 3.0,
+) -> Report:
+    """Load an installation, hurt it, stop the load, let it settle, judge."""
+    report = Report(name, seed)
+    ledger = Ledger()
+    async with contextlib.AsyncExitStack() as stack:
+        receiver = await stack.enter_async_context(Receiver())
+        targets = {slug: await stack.enter_async_context(StreamTarget()) for slug in BEATS}
+        folder = stack.enter_context(fresh_folder(place))
+        config = CONFIG.format(
+            url=receiver.url,
+            components="\n".join(f"  - {{slug: {slug}, name: {slug}}}" for slug in BEATS),
+            beats="\n".join(
+                f'  - {{slug: {slug}, type: http, url: "http://127.0.0.1:{target.port}/", components: [{slug}]'
+                + (", incidents: {open: draft}" if slug.startswith("drafted") else "")
+                + "}"
+                for slug, target in targets.items()
+            ),
+        )
+        made = split(folder, config) if roles else whole(folder, config, environment=environment)
+        installation = await stack.enter_async_context(made)
+        await until(lambda: _all_ok(installation), "all beats are ok", 60)
+        load = Load(installation, ledger, targets, receiver)
+        driving = asyncio.create_task(load.run(seed))
+        scene = Scene(installation, load, report, random.Random(seed))
+        try:
+            await asyncio.sleep(calm_s)
+            await hurt(scene)
+            await installation.well()
+        finally:
+            load.is_stopped = True
+            await driving
+        try:
+            await oracle.settled(installation)
+        except AssertionError as restless:
+            report.problems.append(str(restless))
+        report.findings = await oracle.judge(installation, ledger, receiver)
+        report.figures |= _figures(ledger) | {"results": await _counted(installation)}
+        if not report.is_clean:
+            _keep_logs(installation, report)
+    return report
+
+
+async def _all_ok(installation: Installation) -> bool:
+    beats = await installation.front.items("/beats")
+    return len(beats) == len(BEATS) and all(beat["stage"] == "ok" for beat in beats)
+
+
+async def _counted(installation: Installation) -> int:
+    connection = await connect(installation)
+    try:
+        count: int = await connection.fetchval("SELECT count(*) FROM results")
+        return count
+    finally:
+        await connection.close()
+
+
+def _figures(ledger: Ledger) -> dict[str, Any]:
+    seen = sorted(outage.seen_s for outage in ledger.outages if outage.seen_s)
+    return {
+        "outages": len(ledger.outages),
+        "acknowledged_writes": ledger.acknowledged,
+        "doubtful_writes": len(ledger.doubtful),
+        "approvals": len(ledger.approved),
+        "outage_seen_s": {"p50": round(statistics.median(seen), 2), "max": round(seen[-1], 2)}
+        if seen
+        else {},
+    }
+
+
+def _keep_logs(installation: Installation, report: Report) -> None:
+    """What the processes said, for whoever looks into it."""
+    kept = Path("faults-logs") / f"{report.name}-{report.seed}"
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    for name, process in installation.processes.items():
+        shutil.copy(process.log, kept / f"{name}.log")
+    for log in (installation.servers / "log").glob("*.log"):
+        shutil.copy(log, kept / log.name)
+
+
+# ---- kills
+
+
+async def kills(seed: int, count: int, *, roles: bool = False) -> Report:
+    """`count` times kill -9 of something at a random moment, sometimes twice in a row."""
+
+    async def hurt(scene: Scene) -> None:
+        again_s: list[tuple[float, str]] = []
+        killed = Counter[str]()
+        while sum(killed.values()) < count:
+            await asyncio.sleep(scene.chance.uniform(0.2, 3.0))
+            victim = scene.chance.choice(scene.installation.victims())
+            began_s = time.monotonic()
+            if not scene.installation.kill(victim):
+                continue
+            killed[victim] += 1
+            if scene.chance.random() < 0.2:  # once more while it starts
+                await asyncio.sleep(scene.chance.uniform(0.0, 1.0))
+                victim = scene.chance.choice(scene.installation.victims())
+                began_s = time.monotonic()
+                killed[victim] += scene.installation.kill(victim)
+            try:
+                await scene.installation.well()
+            except AssertionError as stuck:
+                scene.report.problems.append(f"after the kill of {victim}: {stuck}")
+                return
+            again_s.append((round(time.monotonic() - began_s, 2), victim))
+        took = sorted(again_s)
+        scene.report.figures |= {
+            "kills": sum(killed.values()),
+            "killed": dict(killed),
+            "serving_again_s": {"p50": took[len(took) // 2][0], "max": took[-1][0], "worst": took[-3:]},
+        }
+        # A busy machine may take a little longer once; that is said, and twice the promise is a failure.
+        scene.expect(took[-1][0] <= 2 * SERVING_S, f"serving again took {took[-1]}")
+
+    return await played("split-kills" if roles else "kills", seed, hurt, roles=roles)
+
+
+# ---- what stands still
+
+
+async def database_gone(seed: int, gone_s: float = OUTAGE_S) -> Report:
+    """PostgreSQL stands still, then dies at once; no result of the time is lost."""
+
+    async def hurt(scene: Scene) -> None:
+        with scene.installation.frozen("postgres"):
+            began_s = time.monotonic()
+            answer = await _answer(scene)
+            scene.report.figures["api_said"] = answer
+            await asyncio.sleep(gone_s - (time.monotonic() - began_s))
+        await _well_again(scene)
+        await asyncio.sleep(2)
+        pid = scene.installation.server("postgres")
+        send([pid], signal.SIGQUIT)  # `pg_ctl stop -m immediate`
+        await _well_again(scene)
+        await _nothing_lost(scene)
+
+    return await played("database-gone", seed, hurt)
+
+
+async def bus_gone(seed: int, gone_s: float = OUTAGE_S) -> Report:
+    """NATS stands still; the API goes on, results wait with the probes."""
+
+    async def hurt(scene: Scene) -> None:
+        with scene.installation.frozen("nats"):
+            began_s = time.monotonic()
+            scene.report.figures["api_said"] = await _answer(scene)
+            scene.expect(scene.report.figures["api_said"][0] == 200, "the API needs no bus")
+            await asyncio.sleep(gone_s - (time.monotonic() - began_s))
+        await _well_again(scene)
+        await _nothing_lost(scene)
+
+    return await played("bus-gone", seed, hurt)
+
+
+async def bus_wiped(seed: int, times: int = 3) -> Report:
+    """NATS dies and its data is gone, with whatever was in it."""
+
+    async def hurt(scene: Scene) -> None:
+        for _ in range(times):
+            await asyncio.sleep(scene.chance.uniform(0.5, 3.0))
+            pid = scene.installation.server("nats")
+            send([pid], signal.SIGSTOP)
+            shutil.rmtree(scene.installation.servers / "nats" / "jetstream", ignore_errors=True)
+            send([pid], signal.SIGKILL)
+            await _well_again(scene)
+        await asyncio.sleep(5)
+        await _nothing_lost(scene)
+
+    return await played("bus-wiped", seed, hurt)
+
+
+async def _answer(scene: Scene) -> tuple[int, float]:
+    """What the API says now, and after how many seconds; 0 when it says nothing."""
+    began_s = time.monotonic()
+    status = 0
+    with contextlib.suppress(OSError, TimeoutError):
+        status, _ = await scene.installation.front.call("GET", "/pages", timeout_s=45)
+    return status, round(time.monotonic() - began_s, 2)
+
+
+async def _well_again(scene: Scene) -> None:
+    began_s = time.monotonic()
+    await scene.installation.well()
+    took_s = round(time.monotonic() - began_s, 2)
+    scene.report.figures.setdefault("well_again_s", []).append(took_s)
+
+
+async def _nothing_lost(scene: Scene, within_s: float = 60.0) -> None:
+    """Every run the surviving probe process made is stored: their sequence has no hole."""
+    connection = await connect(scene.installation)
+
+    async def no_hole() -> bool:
+        row = await connection.fetchrow(
+            "SELECT count(DISTINCT seq) AS have, max(seq) AS want FROM results WHERE boot_id = "
+            "(SELECT boot_id FROM results ORDER BY seen_at DESC LIMIT 1)"
+        )
+        assert row is not None
+        scene.report.figures["runs_stored"] = [row["have"], row["want"]]
+        return bool(row["have"] == row["want"])
+
+    try:
+        await until(no_hole, "every run is stored", within_s)
+    except AssertionError as hole:
+        scene.report.problems.append(str(hole))
+    finally:
+        await connection.close()
+
+
+# ---- disk and clock
+
+
+async def disk_full(seed: int) -> Report:
+    """The disk of the data folder fills up and has room again; Upbeat recovers by itself."""
+    with contextlib.ExitStack() as stack:
+        try:
+            place = stack.enter_context(small_disk(600))
+        except OSError as refused:
+            return Report("disk-full", seed, skipped=str(refused))
+
+        async def hurt(scene: Scene) -> None:
+            balloon = place / "balloon"
+            with balloon.open("wb") as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(1 << 20))
+            scene.report.figures["left_bytes"] = shutil.disk_usage(place).free
+            await asyncio.sleep(15)
+            scene.report.figures["api_said"] = await _answer(scene)
+            balloon.unlink()
+            await _well_again(scene)
+
+        return await played("disk-full", seed, hurt, place=place)
+
+
+@contextlib.contextmanager
+def small_disk(size_mb: int) -> Iterator[Path]:
+    """A tmpfs of this size. Raises `OSError` where we may not mount."""
+    place = Path(tempfile.mkdtemp(prefix="upbeat-disk-"))
+    place.chmod(0o755)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=755", "tmpfs", str(place)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        place.rmdir()
+        raise OSError(f"a small disk cannot be mounted: {mounted.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+        place.rmdir()
+
+
+FAKETIME = (
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+)
+
+
+async def clock_jump(seed: int) -> Report:
+    """Upbeat's wall clock jumps an hour ahead, and back; PostgreSQL and NATS keep theirs."""
+    library = next(
+        (path for path in (os.environ.get("LIBFAKETIME", ""), *FAKETIME) if path and Path(path).exists()),
+        None,
+    )
+    if library is None:
+        return Report("clock-jump", seed, skipped="libfaketime is not installed (Debian: libfaketime)")
+    with fresh_folder() as folder:
+        offset = folder / "offset"
+        offset.write_text("+0")
+        environment = {
+            "LD_PRELOAD": library,
+            "FAKETIME_TIMESTAMP_FILE": str(offset),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+        async def hurt(scene: Scene) -> None:
+            for jump in ("+3600", "+0", "-3600", "+0"):
+                offset.write_text(jump)
+                await asyncio.sleep(12)
+            await _nothing_lost(scene)
+
+        return await played("clock-jump", seed, hurt, environment=environment)
+
+
+Named = Callable[[int], Awaitable[Report]]
+ALL: dict[str, Named] = {
+    "kills": lambda seed: kills(seed, 50),
+    "split-kills": lambda seed: kills(seed, 30, roles=True),
+    "bus-wiped": bus_wiped,
+    "bus-gone": bus_gone,
+    "database-gone": database_gone,
+    "disk-full": disk_full,
+    "clock-jump": clock_jump,
+}
