@@ -11,6 +11,8 @@ PYTHON ?= python3
 VENV = .venv
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install -qq --disable-pip-version-check --require-hashes
+# A test that hangs shows its stack and ends, instead of everything waiting for it.
+HANGS = -o faulthandler_timeout=120 -o faulthandler_exit_on_timeout=true
 FAILED = { code=$$?; test $$code -ne 5 || echo "No test was found: look at ARGS and at the markers"; exit $$code; }
 
 .PHONY: run test check bench faults docs
@@ -20,7 +22,7 @@ run: $(VENV)/run.stamp
 
 test: $(VENV)/dev.stamp
 	@CHROMIUM="$$(sh .ci/chromium --install || echo none)" $(RUN) -m pytest -n "$$(sh .ci/cores)" \
-		--dist worksteal -m "not slow" $(if $(CI),-ra --durations=10) $(ARGS) || $(FAILED)
+		--dist worksteal -m "not slow" $(HANGS) $(if $(CI),-ra --durations=10) $(ARGS) || $(FAILED)
 
 check: $(VENV)/dev.stamp
 	@sh .ci/check $(RUN)

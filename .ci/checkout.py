@@ -1,3 +1,4 @@
+# ruff: noqa: INP001
 """Makes this checkout the `upbeat` of the Python that runs this: what is checked out is what runs, nothing is built.
 
 A path file, the metadata that `importlib.metadata` reads, and the command. `pip install .` is for everybody else, and
