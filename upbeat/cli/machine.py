@@ -1,6 +1,7 @@
 """Commands for the server's own machine: `serve`, `login`, `backup`, `restore`, and `users password`."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,19 @@ def login(email: str | None, data: Path | None, url: str | None) -> None:
 @click.command()
 @click.argument("email")
 @DATA
-@click.password_option(help="Asked for when not given.")
-def password(email: str, data: Path | None, password: str) -> None:
-    """Set a person's password. This ends their sessions. It works on the server's machine, like `upbeat login`."""
+def password(email: str, data: Path | None) -> None:
+    """Set a person's password, asked for or the first line of stdin. This ends their sessions.
+
+    It works on the server's machine, like `upbeat login`.
+    """
     from upbeat.cli import local
 
-    local.run_loop(local.set_password(settings_of(data=data), email, password))
+    settings = settings_of(data=data)
+    if sys.stdin.isatty():
+        given = click.prompt("New password", hide_input=True, confirmation_prompt=True)
+    else:
+        given = sys.stdin.readline().rstrip("\n")
+    local.run_loop(local.set_password(settings, email, given))
     click.echo(f"{email} has a new password")
 
 
