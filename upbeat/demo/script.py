@@ -60,6 +60,16 @@ class Story:
 
 
 APPROVED: Final = frozenset({"approved", "done", "failed"})
+_STEPS: Final = {
+    Phase.WAITING: "1 of 5: watch",
+    Phase.HELLO: "1 of 5: watch",
+    Phase.SLOW: "1 of 5: watch",
+    Phase.OUTAGE: "2 of 5: an outage",
+    Phase.DECIDED: "4 of 5: customers",
+    Phase.RECOVERING: "5 of 5: recovery",
+    Phase.CALM: "Over",
+    Phase.UNATTENDED: "Over",
+}
 _DOWN: Final = frozenset({Phase.OUTAGE, Phase.DECIDED})
 
 
@@ -124,7 +134,7 @@ def tell(story: Story, told: str | None) -> Guide:
     """What the console shows on top. `told` is what operators heard last."""
     heard = f" Operators were told: “{told}”" if told else ""
     draft = f"/console/actions/{story.draft}" if story.draft else None
-    step = story.phase.value
+    step = _STEPS[story.phase]
     match story.phase:
         case Phase.WAITING | Phase.HELLO:
             return Guide(
@@ -147,7 +157,7 @@ def tell(story: Story, told: str | None) -> Guide:
             )
         case Phase.OUTAGE:
             return Guide(
-                step,
+                "3 of 5: your turn",
                 "A draft waits for you",
                 f"Customers know nothing yet. Open the draft, read what each region saw, and approve it.{heard}",
                 draft,
@@ -183,7 +193,7 @@ def tell(story: Story, told: str | None) -> Guide:
                 "Nobody approved it, and the shop is back",
                 "The draft was withdrawn: customers heard nothing of what is over. It begins again soon.",
                 draft,
-                "See the withdrawn draft",
+                "See the withdrawn draft" if draft else None,
             )
         case Phase.CALM:
             return Guide(
