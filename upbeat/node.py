@@ -289,7 +289,12 @@ class Node:
             return Rejected(str(unset))
 
     async def _metrics_text(self) -> str:
-        return prometheus.render((*self_families(self), *prometheus.families(self.totals)))
+        return prometheus.render(
+            (
+                *self_families(self.bus, self.evaluator, self.delivery, self.prober),
+                *prometheus.families(self.totals),
+            )
+        )
 
     # ---- health
 

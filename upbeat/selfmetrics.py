@@ -1,21 +1,23 @@
 """Upbeat's metrics about itself, read off the parts that run in this process."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from engine.bus import Bus
+from engine.delivery import Delivery
+from engine.evaluator import Evaluator
+from engine.prober import Prober
 from exporters.prometheus import Family, Sample
 from upbeat import __version__
 
-if TYPE_CHECKING:
-    from upbeat.node import Node
 
-
-def self_families(node: "Node") -> Iterator[Family]:
-    """The families of the roles this process has."""
+def self_families(
+    bus: Bus, evaluator: Evaluator | None, delivery: Delivery | None, prober: Prober | None
+) -> Iterator[Family]:
+    """The families of the roles this process has; None: it has not."""
     yield _gauge("upbeat_build_info", "Always 1.", 1, (("version", __version__),))
-    yield _gauge("upbeat_bus_connected", "Whether the bus is there.", node.bus.connected)
-    if node.evaluator is not None:
-        seen = node.evaluator.health
+    yield _gauge("upbeat_bus_connected", "Whether the bus is there.", bus.connected)
+    if evaluator is not None:
+        seen = evaluator.health
         yield _counter("upbeat_results_committed_total", "Results committed.", seen.results)
         yield _counter(
             "upbeat_results_duplicate_total", "Results that had been committed before.", seen.duplicates
@@ -27,24 +29,23 @@ def self_families(node: "Node") -> Iterator[Family]:
         yield _counter(
             "upbeat_skewed_probe_boots_total", "Probe boots with a wrong clock.", seen.skewed_boots
         )
-        yield _gauge("upbeat_partitions_held", "Partitions evaluated here.", len(node.evaluator.leases.held))
-    if node.delivery is not None:
-        sent = node.delivery.health
+        yield _gauge("upbeat_partitions_held", "Partitions evaluated here.", len(evaluator.leases.held))
+    if delivery is not None:
+        sent = delivery.health
         yield _counter("upbeat_notices_delivered_total", "Notices delivered.", sent.delivered)
         yield _counter("upbeat_notices_retried_total", "Deliveries that will be tried again.", sent.retried)
         yield _counter("upbeat_notices_dead_total", "Notices given up.", sent.dead)
-    if node.prober is not None:
-        spool = node.prober.spool
+    if prober is not None:
+        spool = prober.spool
         yield _gauge("upbeat_results_uncommitted", "Results waiting to be committed.", spool.held)
         yield _gauge("upbeat_oldest_uncommitted_seconds", "Age of the oldest.", spool.oldest_uncommitted_s)
         yield _counter("upbeat_results_dropped_total", "Results lost for want of memory.", spool.dropped)
         yield _counter("upbeat_batches_repeated_total", "Batches published again.", spool.repeated)
-        yield from _schedule(node)
+        yield from _schedule(prober)
 
 
-def _schedule(node: "Node") -> Iterator[Family]:
-    assert node.prober is not None
-    lateness = node.prober.scheduler.lateness
+def _schedule(prober: Prober) -> Iterator[Family]:
+    lateness = prober.scheduler.lateness
     yield Family(
         "upbeat_start_lateness_seconds",
         "gauge",

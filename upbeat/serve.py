@@ -201,7 +201,8 @@ async def _work(
             host, port = listener.getsockname()[:2]
             base_url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
             node.base_url = base_url
-            group.create_task(serve_http(create_app(node.services()), listener))
+            app = create_app(node.services())
+            group.create_task(serve_http(app, listener, end_streams=app.state.hub.close))
             _say_where(settings, node, host, port)
         if on_ready is not None:
             group.create_task(_told(on_ready, Running(base_url, node, stopped.set)))

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -36,8 +36,8 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve_http(app: ASGIApp, listener: socket.socket) -> None:
-    """Answer on `listener` until cancelled; requests under way get 5 seconds to end."""
+async def serve_http(app: ASGIApp, listener: socket.socket, *, end_streams: Callable[[], None]) -> None:
+    """Answer on `listener` until cancelled; then streams are ended, and requests under way get 5 seconds."""
     server = _Server(
         uvicorn.Config(
             app,
@@ -55,6 +55,7 @@ async def serve_http(app: ASGIApp, listener: socket.socket) -> None:
     try:
         await asyncio.shield(task)
     finally:
+        end_streams()
         server.should_exit = True
         with contextlib.suppress(asyncio.CancelledError):
             await task

@@ -104,7 +104,7 @@ def decode_state(text: str) -> State:
 async def pause(connection: Connection, actor: Actor, beat: Stored, until: datetime | None) -> None:
     """Stop running `beat` until `until`, or until somebody resumes it (None)."""
     await connection.execute(
-        "UPDATE beat_states SET paused_until = coalesce($2, 'infinity'), paused_by = $3 WHERE beat_id = $1",
+        "UPDATE beat_states SET paused_until = coalesce($2::timestamptz, 'infinity'), paused_by = $3 WHERE beat_id = $1",
         beat.id,
         until,
         actor.name,
