@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-import asyncpg
-
+from engine.leases import DATABASE_AWAY
 from engine.store.database import Connection, Pool, Row, listening
 from engine.store.objects import CHANGED
 
@@ -24,7 +23,6 @@ _AT_ONCE: Final = 25  # rows compiled before others have a turn
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 # `paused_for_s` by the database's clock; a pause that is over is none.
 _BEATS: Final = (
@@ -102,7 +100,7 @@ class Catalog(Generic[T]):
                         with contextlib.suppress(TimeoutError):
                             async with asyncio.timeout(self._wait_s()):
                                 await self._told.wait()
-            except _FAILURES as failure:
+            except DATABASE_AWAY as failure:
                 self._say(str(failure) or type(failure).__name__)
                 await asyncio.sleep(min(1.0, self._poll_s))
 

@@ -18,6 +18,14 @@ from engine.store.database import Pool
 TTL_S: Final = 10.0
 RENEW_S: Final = 3.0
 QUERY_TIMEOUT_S: Final = 5.0
+DATABASE_AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # asyncpg's word for a connection that broke in the middle of its protocol
+)
+"""What a query raises while the database cannot be worked with."""
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +147,7 @@ class Leases:
         try:
             async with asyncio.timeout(QUERY_TIMEOUT_S):
                 wanting = await self._round()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
+        except DATABASE_AWAY as failure:
             if self.trouble is None:
                 _log.warning("leases of %s cannot be renewed, all are kept: %s", self._kind, failure)
             self.trouble = str(failure) or type(failure).__name__
@@ -151,7 +159,7 @@ class Leases:
         """Give everything back at once, so that others need not wait for the lease to run out."""
         self.members = frozenset()
         self._become(frozenset(), {})
-        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with contextlib.suppress(*DATABASE_AWAY):
             async with asyncio.timeout(QUERY_TIMEOUT_S), self._pool.acquire() as connection:
                 await connection.execute(_RELEASE, self._kind, self._holder, list(self._units))
                 await connection.execute(_LEAVE, self._kind, self._holder)

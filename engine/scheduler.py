@@ -8,6 +8,7 @@ with hanging targets is when they are wanted.
 import asyncio
 import bisect
 import logging
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Final, Generic, TypeVar
 
@@ -126,7 +127,7 @@ class Scheduler(Generic[K]):
             return
         timer = None
         if due_s is not None and not is_full:
-            timer = asyncio.get_running_loop().call_later(due_s - now_s, self._wake.set)
+            timer = asyncio.get_running_loop().call_later(_whole_ms(due_s - now_s), self._wake.set)
         try:
             await self._wake.wait()
         finally:
@@ -156,3 +157,8 @@ class Scheduler(Generic[K]):
             self._wake.set()
         if not task.cancelled() and (failure := task.exception()) is not None:
             _log.error("a run failed in a way it must not", exc_info=failure)
+
+
+def _whole_ms(delay_s: float) -> float:
+    """Loops count in milliseconds; one that rounds down would wake us again and again until the moment has come."""
+    return math.ceil(delay_s * 1000) / 1000

@@ -19,12 +19,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-import asyncpg
 import msgspec
 from msgspec import Raw
 
 from engine.bus import Bus, BusError, Sealed
 from engine.clock import Clock
+from engine.leases import DATABASE_AWAY
 from engine.store.database import Pool
 from engine.store.watermarks import committed
 from evaluators.model import Result
@@ -246,7 +246,7 @@ class Spool:
         try:
             async with asyncio.timeout(QUERY_TIMEOUT_S), self._pool.acquire() as connection:
                 marks = await committed(connection, self._boot_id)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DATABASE_AWAY:
             return  # without the database nothing is committed either; whoever renews leases says so
         for partition, lane in self._lanes.items():
             seq, ahead = marks.get(partition, (0, frozenset[int]()))
