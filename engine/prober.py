@@ -87,23 +87,21 @@ class Prober:
 
     async def run(self) -> None:
         """Probe until cancelled; then runs in progress are cut, leases given back and results drained."""
-        spooling = asyncio.create_task(self.spool.run())
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self.spool.run())
                 group.create_task(self.catalog.run())
                 group.create_task(self.scheduler.run())
-                group.create_task(self._reconcile())
+                group.create_task(self._reconcile(group))
         finally:
             await self._leave()
             await self.spool.drain()
-            spooling.cancel()
-            await asyncio.gather(spooling, return_exceptions=True)
 
     async def _leave(self) -> None:
-        tasks = [*self._ordered, *(task for _, task in self._leases.values())]
-        for task in tasks:
+        ordered = tuple(self._ordered)
+        for task in ordered:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*ordered, return_exceptions=True)
         for listening in self._listening.values():
             await listening.stop()
         await asyncio.gather(*(leases.release() for leases in self.leases))
@@ -117,12 +115,12 @@ class Prober:
     def _regroup(self) -> None:
         self._moved.set()
 
-    async def _reconcile(self) -> None:
+    async def _reconcile(self, group: asyncio.TaskGroup) -> None:
         """Keep schedule and subscriptions in step with the catalog and the leases, many changes at a time."""
         await self.catalog.loaded.wait()
         while True:
             self._moved.clear()
-            await self._follow_regions()
+            await self._follow_regions(group)
             held = {
                 (region, int(unit)) for region, (leases, _) in self._leases.items() for unit in leases.held
             }
@@ -153,7 +151,7 @@ class Prober:
         self.scheduler.entries.put(wanted)
         self.scheduler.wake()
 
-    async def _follow_regions(self) -> None:
+    async def _follow_regions(self, group: asyncio.TaskGroup) -> None:
         wanted = {slug for slug in self.catalog.regions if self._only is None or slug in self._only}
         for region in wanted - self._leases.keys():
             leases = Leases(
@@ -165,7 +163,7 @@ class Prober:
                 ttl_s=self._ttl_s,
                 renew_s=self._renew_s,
             )
-            self._leases[region] = leases, asyncio.create_task(leases.run())
+            self._leases[region] = leases, group.create_task(leases.run())
         for region in self._leases.keys() - wanted:
             leases, task = self._leases.pop(region)
             task.cancel()
