@@ -22,7 +22,8 @@ from rules.beat import BEAT, AnyBeat
 from rules.duration import parse_duration_s
 
 RANGES: Final = {"1h": 1, "24h": 24, "7d": 7 * 24, "30d": 30 * 24}  # hours
-RUNS: Final = 40
+RUNS: Final = 25
+_SHORTEST_CHART: Final = timedelta(minutes=2)
 _LONGEST_RUN: Final = timedelta(minutes=40)  # six attempts of 300 s with back-off
 
 router = Router(prefix="/console/beats/{ref}", include_in_schema=False)
@@ -96,13 +97,16 @@ async def _uptime(db: Connection, beat: Stored, at: datetime) -> dict[str, Any]:
 
 async def _chart(db: Connection, beat: Stored, span: str, at: datetime) -> charts.Latency:
     found = await beats.latency(db, beat, RANGES[span], at.timestamp())
-    since = at - timedelta(hours=RANGES[span])
-    return charts.latency(found["items"], since, at, found["step"])
+    items, since = found["items"], at - timedelta(hours=RANGES[span])
+    if items:  # a young beat fills the chart with what there is
+        since = max(since, min(items[0]["at"], at - _SHORTEST_CHART))
+    return charts.latency(items, since, at, found["step"])
 
 
 async def _runs(db: Connection, beat: Stored, page_slug: str) -> list[dict[str, Any]]:
     rows = [beats.shown_result(row) for row in await results.listing(db, beat.id, limit=RUNS)]
-    scale_s = max((run["timings"]["total"] or 0.0 for run in rows), default=0.0)
+    totals = sorted(run["timings"]["total"] or 0.0 for run in rows)
+    scale_s = totals[(len(totals) - 1) * 9 // 10] if totals else 0.0  # one slow run makes no other invisible
     for run in rows:
         run["parts"] = charts.stacked(run["timings"], scale_s)
         run["said"] = ", ".join(f"{part.phase} {charts.shown(part.seconds)}" for part in run["parts"])

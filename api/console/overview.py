@@ -57,6 +57,8 @@ async def overview(request: Request, asking: Asking) -> Response:
         )
         total = rows[0]["total"] if rows else 0
         drafts = await reviews.actions(db, pages=pages, status="pending", limit=10)
+        happening = await _episodes(request, db, pages, regions)
+        shown = {row["id"] for row in happening["episodes"]}
         return await render(
             request,
             db,
@@ -65,9 +67,9 @@ async def overview(request: Request, asking: Asking) -> Response:
             counts=await views.stage_counts(db, pages),
             tags=await views.tags(db, pages),
             many_pages=len(await objects.listing(db, "page", pages=pages)) > 1,
-            drafts=drafts,
+            drafts=[row for row in drafts if row["episode_id"] not in shown],
             drafts_by_episode={row["episode_id"]: row for row in drafts},
-            **await _episodes(request, db, pages, regions),
+            **happening,
             rows=await _lines(request, db, rows, regions),
             total=total,
             part=part,

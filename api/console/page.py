@@ -24,6 +24,7 @@ from engine.store import views
 from engine.store.database import Connection, Row
 from engine.store.ids import show
 from engine.store.states import moment
+from rules.duration import format_duration
 
 CSP: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -79,10 +80,12 @@ def environment(package: str) -> Environment:
         "iso": iso,
         "clock": clock,
         "lasting": lasting,
+        "duration": format_duration,
         "words": words,
         "static": static_url,
         "shown_id": lambda value, kind: show(kind, value),
         "tojson_text": plain,
+        "pairs": pairs,
     }
     made.globals |= {"at": address, "sparkline": charts.sparkline}
     return made
@@ -118,6 +121,14 @@ def plain(value: Any) -> str:
     if value is None:
         return "–"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def pairs(items: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """A list's items with their names: headers come as pairs, the rest has its number."""
+    return [
+        (*item,) if isinstance(item, list) and len(item) == 2 else (n, item)
+        for n, item in enumerate(items, 1)
+    ]
 
 
 def address(kind: str, slug: str, page: str | None = None, *more: str, **query: object) -> str:
@@ -158,6 +169,7 @@ def bare(request: Request, template: str, status: int = 200, **values: Any) -> R
         "guide": services_of(request).guide() if not asking.is_anonymous else None,
         "method": request.method,
         "path": request.url.path,
+        "viewed": request.query_params.get("from", request.url.path),
         "here": request.url.path + (f"?{query}" if query else ""),
         "may": lambda permission, page_id=None: asking.may(Permission[permission], page_id),
         "notice": SAID.get(request.query_params.get("said", "")),

@@ -74,9 +74,10 @@ async def _evidence(db: Connection, action: Row) -> list[dict[str, Any]]:
         items = await _newest(db, action["owner_id"]) or items
     shown = []
     for item in items:
-        at = datetime.fromisoformat(item["at"])
-        url = run_url(action["owner"], action["page"], item["run"], at)
-        shown.append(dict(item) | {"moment": at, "url": url})
+        at = datetime.fromisoformat(item["at"]) if "at" in item else None
+        is_run = at is not None and "run" in item
+        url = run_url(action["owner"], action["page"], item["run"], at) if at and is_run else None
+        shown.append({"error": None} | dict(item) | {"moment": at, "url": url})
     return shown
 
 

@@ -95,4 +95,18 @@ def _render(said: dict[str, Any], stale_since: datetime | None) -> str:
     groups: dict[str | None, list[dict[str, Any]]] = {}
     for component in said["components"]:
         groups.setdefault(component["group"], []).append(component)
-    return _TEMPLATES.get_template("status.html").render(said, groups=groups, stale_since=stale_since)
+    return _TEMPLATES.get_template("status.html").render(
+        said, groups=groups, past=_past(said["days"]), stale_since=stale_since
+    )
+
+
+def _past(days: list[dict[str, Any]]) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """(newest day, oldest day, incidents), newest first: quiet days beside each other are one stretch."""
+    stretches: list[tuple[str, str, list[dict[str, Any]]]] = []
+    for day in days:
+        date = f"{datetime.fromisoformat(day['date']):%d %B %Y}".lstrip("0")
+        if stretches and not day["incidents"] and not stretches[-1][2]:
+            stretches[-1] = (stretches[-1][0], date, [])
+        else:
+            stretches.append((date, date, day["incidents"]))
+    return stretches

@@ -109,7 +109,7 @@
     if (!part) return;
     const look = async () => {
       try {
-        const fresh = document.hidden ? null : await get("/console/guide");
+        const fresh = document.hidden ? null : await get(`/console/guide?from=${encodeURIComponent(location.pathname)}`);
         const next = fresh && fresh.getElementById("guide");
         const now = document.getElementById("guide");
         if (next && next.innerHTML !== now.innerHTML) now.replaceWith(document.importNode(next, true));
