@@ -16,7 +16,6 @@ from engine.subject import Subject
 from evaluators import quorum, words
 from evaluators.model import ConfirmOrder, Notice, Stage
 from evaluators.quorum import State
-from rules.beat import BEAT
 from rules.channel import CHANNEL, Told
 
 _BAD = (Stage.WARNING, Stage.CRITICAL)
@@ -39,29 +38,30 @@ class _Case:
     subject: Subject
     public_url: str
     evidence: list[dict[str, Any]]
-
-    @property
-    def title(self) -> str:
-        return BEAT.validate_python(self.beat.spec).title
+    channels: list[Stored]
+    title: str
 
 
 async def record(
     connection: Connection, consequences: Sequence[Consequence], public_url: str
 ) -> tuple[list[Order], list[dict[str, Any]]]:
-    """Write what the effects ask for. Returns orders to send and news for live viewers, both after the commit."""
-    orders: list[Order] = []
-    news: list[dict[str, Any]] = []
-    for beat_id, group in _by_beat(consequences).items():
-        orders += [_order(beat_id, c.effect) for c in group if isinstance(c.effect, quorum.ConfirmWanted)]
-        lasting = [c for c in group if not isinstance(c.effect, quorum.ConfirmWanted)]
-        if not lasting:
-            continue
-        beat = await objects.get(connection, beat_id)
-        assert beat is not None
-        evidence = await _evidence(connection, lasting[0].subject)
-        case = _Case(connection, beat, lasting[0].subject, public_url, evidence)
-        for consequence in lasting:
-            news += await _one(case, consequence, group)
+    """Write what the effects ask for. Returns orders to send and news for live viewers, both after the commit.
+
+    When ten thousand beats change at once, most of them only leave a line of history: that is written in one go.
+    """
+    groups = _by_beat(consequences)
+    orders = [
+        _order(beat_id, c.effect)
+        for beat_id, group in groups.items()
+        for c in group
+        if isinstance(c.effect, quorum.ConfirmWanted)
+    ]
+    await states.record_transitions(connection, [_transition(c) for c in consequences if _is_transition(c)])
+    news = [_stage_news(c) for c in consequences if _is_transition(c)]
+    telling = {beat_id: group for beat_id, group in groups.items() if any(map(_is_told, group))}
+    for case in await _cases(connection, telling, public_url):
+        for consequence in telling[case.beat.id]:
+            news += await _one(case, consequence, telling[case.beat.id])
     return orders, news
 
 
@@ -72,13 +72,55 @@ def _by_beat(consequences: Sequence[Consequence]) -> dict[UUID, list[Consequence
     return groups
 
 
+def _is_transition(consequence: Consequence) -> bool:
+    return isinstance(consequence.effect, quorum.Transitioned)
+
+
+def _is_told(consequence: Consequence) -> bool:
+    """Whether anybody hears of it, or more than a line of history is written."""
+    effect = consequence.effect
+    if isinstance(effect, quorum.Transitioned):
+        return not effect.first
+    return not isinstance(effect, quorum.ConfirmWanted)
+
+
 def _order(beat_id: UUID, wanted: quorum.ConfirmWanted) -> Order:
     return Order(wanted.regions, ConfirmOrder(str(beat_id), wanted.request, wanted.runs, wanted.spacing_s))
 
 
-async def _evidence(connection: Connection, subject: Subject) -> list[dict[str, Any]]:
-    rows = await results.newest_per_region(connection, subject.beat_id, subject.policy.regions)
-    return [evidence_of(row) for row in rows]
+def _transition(consequence: Consequence) -> states.Transition:
+    effect, subject = consequence.effect, consequence.subject
+    assert isinstance(effect, quorum.Transitioned)
+    votes = quorum.fresh_votes(subject.policy, consequence.state, effect.at)
+    return states.Transition(subject.beat_id, effect.at, effect.was, effect.stage, votes)
+
+
+async def _cases(
+    connection: Connection, groups: Mapping[UUID, Sequence[Consequence]], public_url: str
+) -> list[_Case]:
+    """What is needed to speak of these beats, read in three queries however many they are."""
+    if not groups:
+        return []
+    subjects = {beat_id: group[0].subject for beat_id, group in groups.items()}
+    beats = await objects.several(connection, list(groups))
+    seen: dict[UUID, list[dict[str, Any]]] = {beat_id: [] for beat_id in groups}
+    wanted = [(beat_id, region) for beat_id, s in subjects.items() for region in s.policy.regions]
+    for row in await results.newest_per_region(connection, wanted):
+        seen[row["beat_id"]].append(evidence_of(row))
+    pages = {subject.page_id for subject in subjects.values()}
+    channels = await objects.listing(connection, "channel", pages=list(pages))
+    return [
+        _Case(
+            connection,
+            beat,
+            subjects[beat.id],
+            public_url,
+            seen[beat.id],
+            [c for c in channels if c.page_id == beat.page_id and c.slug in beat.spec.get("channels", ())],
+            beat.spec.get("name") or beat.slug,
+        )
+        for beat in beats
+    ]
 
 
 def evidence_of(row: Row) -> dict[str, Any]:
@@ -97,11 +139,8 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
     effect, state = consequence.effect, consequence.state
     connection, beat_id = case.connection, case.subject.beat_id
     if isinstance(effect, quorum.Transitioned):
-        votes = quorum.fresh_votes(case.subject.policy, state, effect.at)
-        await states.record_transition(connection, beat_id, effect.at, effect.was, effect.stage, votes)
         await _tell_transition(case, effect, group)
-        return [_news(case, "stage", stage=effect.stage, was=effect.was, since=effect.at)]
-    if isinstance(effect, quorum.EpisodeOpened):
+    elif isinstance(effect, quorum.EpisodeOpened):
         await reviews.open_episode(connection, case.beat, effect)
         await _tell(
             case, "open", effect.at, words.headline(Stage(effect.severity), case.title), effect.number, state
@@ -123,7 +162,7 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
         waiting = await reviews.propose(connection, beat_id, state.episodes, effect, case.evidence)
         for action in waiting:
             await _tell_draft(case, action, effect.at, state)
-        return [_news(case, "action")]
+        return [_news(case.subject, "action")]
     return []
 
 
@@ -200,27 +239,26 @@ def _line(item: Mapping[str, Any]) -> str:
 
 
 async def _queue(case: _Case, told: Told, notice: Notice) -> None:
-    slugs = case.beat.spec.get("channels", [])
-    if not slugs:
-        return
-    rows = await case.connection.fetch(
-        "SELECT id, spec FROM objects WHERE kind = 'channel' AND removed_at IS NULL AND page_id = $1 AND slug = ANY ($2)",
-        case.beat.page_id,
-        slugs,
-    )
     targets = []
-    for row in rows:
-        channel = CHANNEL.validate_python(row["spec"])
+    for stored in case.channels:
+        channel = CHANNEL.validate_python(stored.spec)
         if channel.enabled and told in channel.on:
-            targets.append(row["id"])
-    await outbox.put(case.connection, targets, str(case.beat.id), notice.id, notice)
+            targets.append(stored.id)
+    if targets:
+        await outbox.put(case.connection, targets, str(case.beat.id), notice.id, notice)
 
 
-def _news(case: _Case, event: str, **more: object) -> dict[str, Any]:
+def _stage_news(consequence: Consequence) -> dict[str, Any]:
+    effect = consequence.effect
+    assert isinstance(effect, quorum.Transitioned)
+    return _news(consequence.subject, "stage", stage=effect.stage, was=effect.was, since=effect.at)
+
+
+def _news(subject: Subject, event: str, **more: object) -> dict[str, Any]:
     return {
         "event": event,
-        "page": str(case.beat.page_id),
-        "beat": case.beat.slug,
-        "beat_id": str(case.beat.id),
+        "page": str(subject.page_id),
+        "beat": subject.slug,
+        "beat_id": str(subject.beat_id),
         **more,
     }

@@ -96,7 +96,7 @@ async def _newest(db: Connection, owner_id: UUID) -> list[dict[str, Any]]:
             if row["failure_type"]
             else None,
         }
-        for row in await results.newest_per_region(db, owner_id, regions)
+        for row in await results.newest_per_region(db, [(owner_id, region) for region in regions])
     ]
 
 

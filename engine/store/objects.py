@@ -116,6 +116,12 @@ async def get(connection: Connection, object_id: UUID) -> Stored | None:
     return _stored(row) if row else None
 
 
+async def several(connection: Connection, ids: Sequence[UUID]) -> list[Stored]:
+    """The objects with these ids, removed or not, in no order."""
+    rows = await connection.fetch(f"SELECT {_COLUMNS} FROM objects o WHERE o.id = ANY ($1)", list(ids))
+    return [_stored(row) for row in rows]
+
+
 async def listing(
     connection: Connection,
     kind: ObjectKind,

@@ -116,14 +116,14 @@ async def listing(
     )
 
 
-async def newest_per_region(connection: Connection, beat_id: UUID, regions: Sequence[str]) -> list[Row]:
-    """The newest result that voted, of each region that has one: what a draft shows as evidence."""
+async def newest_per_region(connection: Connection, wanted: Sequence[tuple[UUID, str]]) -> list[Row]:
+    """The newest result that voted of each (beat, region) that has one: what a draft shows as evidence."""
     return await connection.fetch(
-        "SELECT r.* FROM unnest($2::text[]) AS g (region) CROSS JOIN LATERAL ("
-        " SELECT * FROM results WHERE beat_id = $1 AND region = g.region AND kind <> 'manual' "
+        "SELECT r.* FROM unnest($1::uuid[], $2::text[]) AS g (beat_id, region) CROSS JOIN LATERAL ("
+        " SELECT * FROM results WHERE beat_id = g.beat_id AND region = g.region AND kind <> 'manual' "
         " AND verdict <> 'error' ORDER BY scheduled_at DESC, run_id DESC LIMIT 1) r",
-        beat_id,
-        list(regions),
+        [beat_id for beat_id, _ in wanted],
+        [region for _, region in wanted],
     )
 
 

@@ -127,18 +127,30 @@ async def _touched(connection: Connection, actor: Actor, beat: Stored, verb: str
     await connection.execute("SELECT pg_notify($1, 'beat')", CHANGED)
 
 
-async def record_transition(
-    connection: Connection, beat_id: UUID, at: float, was: Stage, stage: Stage, votes: Mapping[str, str]
-) -> None:
-    """One line of a beat's history, with the fresh votes it rested on."""
-    await connection.execute(
-        "INSERT INTO transitions (beat_id, at, was, stage, votes) VALUES ($1, to_timestamp($2), $3, $4, $5)",
-        beat_id,
-        at,
-        was,
-        stage,
-        dict(votes),
-    )
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One line of a beat's history, with the fresh votes it rested on; `at` in seconds since the epoch."""
+
+    beat_id: UUID
+    at: float
+    was: Stage
+    stage: Stage
+    votes: Mapping[str, str]
+
+
+async def record_transitions(connection: Connection, made: Sequence[Transition]) -> None:
+    """Write lines of history, in their order."""
+    if made:
+        await connection.execute(
+            "INSERT INTO transitions (beat_id, at, was, stage, votes) SELECT beat_id, to_timestamp(at), was, stage, "
+            "votes::json FROM unnest($1::uuid[], $2::float8[], $3::text[], $4::text[], $5::text[]) "
+            "AS t (beat_id, at, was, stage, votes)",
+            [one.beat_id for one in made],
+            [one.at for one in made],
+            [one.was for one in made],
+            [one.stage for one in made],
+            [msgspec.json.encode(one.votes).decode() for one in made],
+        )
 
 
 async def transitions(

@@ -165,7 +165,7 @@ async def test_history_uptime_and_latency_follow_what_was_stored(server: "Server
             (now - 2000, Stage.OK, Stage.CRITICAL),
             (now - 1000, Stage.CRITICAL, Stage.OK),
         ]:
-            await states.record_transition(db, beat.id, at, was, stage, {"eu": stage})
+            await states.record_transitions(db, [states.Transition(beat.id, at, was, stage, {"eu": stage})])
     await _store(server, _result(beat, now - 30), _result(beat, now - 20))
     path = f"/api/v1/beats/{beat.slug}"
     shown = (await server.call("GET", f"{path}/transitions")).body["items"]
