@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 
 from tests.faults.installation import Installation, connect
-from tests.faults.ledger import Ledger
+from tests.faults.ledger import Ledger, Outage
 from tests.rig.process import until
 from tests.rig.targets import Receiver
 
@@ -85,11 +85,11 @@ async def _episodes(connection: "asyncpg.Connection[Any]", ledger: Ledger, found
     truth = {beat: [o for o in ledger.outages if o.beat == beat] for beat in {o.beat for o in ledger.outages}}
     matched = Counter[int]()
     for row in rows:
-        # An episode belongs to the outage that was on when it opened, or had just ended.
+        # An episode belongs to the outage that was on when it opened, or had ended last.
         outage = next(
             (
                 o
-                for o in truth.get(row["slug"], [])
+                for o in reversed(truth.get(row["slug"], []))
                 if o.down_at - 1 <= row["opened"] <= (o.up_at or row["opened"]) + 5
             ),
             None,
@@ -114,9 +114,29 @@ async def _episodes(connection: "asyncpg.Connection[Any]", ledger: Ledger, found
         if times > 1:
             found.duplicate_incidents += times - 1
             found.details.append(f"{outage.beat}: {times} episodes of the outage at {outage.down_at:.3f}")
+            found.details += await _history(connection, outage)
         elif times == 0:
             found.missing_episodes += 1
             found.details.append(f"{outage.beat}: no episode of the outage at {outage.down_at:.3f}")
+
+
+async def _history(connection: "asyncpg.Connection[Any]", outage: Outage) -> list[str]:
+    """What was stored of a beat around an outage, in seconds since it began: for whoever looks into it."""
+    rows = await connection.fetch(
+        "SELECT t.at, 0 AS seq, was || ' -> ' || stage || ' ' || votes::text AS said FROM transitions t "
+        "JOIN objects o ON o.id = t.beat_id WHERE o.slug = $1 AND t.at BETWEEN to_timestamp($2::float8 - 3) AND to_timestamp($3::float8 + 15) "
+        "UNION ALL SELECT seen_at, position, left(boot_id::text, 8) || ' ' || seq || ' ' || r.region || ' ' || r.kind || ' ' || verdict || "
+        "' at ' || round((extract(epoch FROM r.at) - $2::float8)::numeric, 2) FROM results r JOIN objects o ON o.id = r.beat_id "
+        "WHERE o.slug = $1 AND seen_at BETWEEN to_timestamp($2::float8 - 3) AND to_timestamp($3::float8 + 15) ORDER BY 1, 2 DESC",
+        outage.beat,
+        outage.down_at,
+        outage.up_at,
+    )
+    up_s = outage.up_at - outage.down_at
+    return [
+        f"down 0, up {up_s:.2f}, seen {outage.seen_s:.2f}, over {outage.over_s:.2f}",
+        *(f"{row['at'].timestamp() - outage.down_at:.2f} {row['said']}" for row in rows),
+    ]
 
 
 async def _writes(connection: "asyncpg.Connection[Any]", ledger: Ledger, found: Findings) -> None:
