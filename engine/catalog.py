@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from engine.leases import DATABASE_AWAY
-from engine.store.database import Connection, Pool, Row, listening
+from engine.store.database import DATABASE_AWAY, Connection, Pool, Row, listening
 from engine.store.objects import CHANGED
 
 POLL_S: Final = 5.0

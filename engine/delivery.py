@@ -11,12 +11,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
 import msgspec
 
 from engine.leases import Leases
 from engine.store import outbox, reviews
-from engine.store.database import Pool, Row
+from engine.store.database import DATABASE_AWAY, Pool, Row
 from evaluators.model import Notice
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
 
@@ -28,7 +27,6 @@ Send = Callable[[Mapping[str, Any], Notice], Awaitable[Outcome]]
 """Deliver a notice to the channel with this spec; never raises."""
 
 _log = logging.getLogger(__name__)
-_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 @dataclass(slots=True)
@@ -73,7 +71,7 @@ class Delivery:
                     expire_at_s = loop.time() + EXPIRE_EVERY_S
                     async with self._pool.acquire() as connection:
                         await reviews.expire(connection)
-            except _AWAY as away:
+            except DATABASE_AWAY as away:
                 _log.warning("deliveries wait for the database: %s", away)
                 await asyncio.sleep(2.0)
 
@@ -95,7 +93,7 @@ class Delivery:
             outcome = await self._try(row)
             async with self._pool.acquire() as connection:
                 await self._write(connection, row, outcome)
-        except _AWAY as away:
+        except DATABASE_AWAY as away:
             _log.warning("what came of a delivery could not be written, it will be tried again: %s", away)
         finally:
             self._busy.discard(line)

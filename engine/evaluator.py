@@ -24,7 +24,7 @@ from engine.clock import SystemClock
 from engine.fold import Fold
 from engine.leases import Leases
 from engine.store import dead_letters, objects, results, states, watermarks
-from engine.store.database import Connection, Pool, transaction
+from engine.store.database import DATABASE_AWAY, Connection, Pool, transaction
 from engine.store.ids import PARTITIONS, partition_of
 from engine.store.states import ConflictError, Held
 from engine.subject import Subject, compile_subject
@@ -42,7 +42,6 @@ _log = logging.getLogger(__name__)
 
 # What the database says of one batch's contents; anything else it says is the database's own trouble.
 _POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 @dataclass(slots=True)
@@ -162,7 +161,7 @@ class Partition:
             except ConflictError:
                 self._health.conflicts += 1
                 loaded = False
-            except _AWAY as away:
+            except DATABASE_AWAY as away:
                 reason = str(away) or type(away).__name__
                 self._say(f"partition {self._number} waits for the database: {reason}")
                 await asyncio.sleep(pause_s)
@@ -226,7 +225,7 @@ class Partition:
             await self._commit(batches, caught_up=caught_up)
         except _POISON as poison:
             await self._isolate(batches, poison)
-        except (ConflictError, *_AWAY) as again:
+        except (ConflictError, *DATABASE_AWAY) as again:
             for delivery, _ in batches:
                 await delivery.nak(0.0 if isinstance(again, ConflictError) else 1.0)
             raise

@@ -5,12 +5,10 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import asyncpg
-
 from engine.clock import Clock
 from engine.leases import Leases
 from engine.store import retention
-from engine.store.database import Pool
+from engine.store.database import DATABASE_AWAY, Pool
 
 EVERY_S = 3600.0
 RETRY_S = 30.0
@@ -42,7 +40,7 @@ class Janitor:
             try:
                 await self.clean()
                 await asyncio.sleep(EVERY_S)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as failure:
+            except DATABASE_AWAY as failure:
                 _log.warning("clean-up will be tried again: %s", failure)
                 await asyncio.sleep(RETRY_S)
 

@@ -11,21 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import asyncpg
-
-from engine.store.database import Pool
+from engine.store.database import DATABASE_AWAY, Pool
 
 TTL_S: Final = 10.0
 RENEW_S: Final = 3.0
 QUERY_TIMEOUT_S: Final = 5.0
-DATABASE_AWAY: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # asyncpg's word for a connection that broke in the middle of its protocol
-)
-"""What a query raises while the database cannot be worked with."""
 
 _log = logging.getLogger(__name__)
 

@@ -5,11 +5,10 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-import asyncpg
 import msgspec
 
 from engine.bus import LIVE, OTLP, Bus, decode
-from engine.store.database import Pool
+from engine.store.database import DATABASE_AWAY, Pool
 from evaluators.model import Result, Stage
 from exporters.outcome import Delivered, Outcome
 
@@ -55,7 +54,7 @@ class Metering:
             try:
                 async with self._pool.acquire() as connection:
                     rows = await connection.fetch("SELECT beat_id, stage FROM beat_states")
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except DATABASE_AWAY:
                 await asyncio.sleep(1.0)  # who renews leases says that the database is away
                 continue
             for row in rows:

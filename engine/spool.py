@@ -24,8 +24,7 @@ from msgspec import Raw
 
 from engine.bus import Bus, BusError, Sealed
 from engine.clock import Clock
-from engine.leases import DATABASE_AWAY
-from engine.store.database import Pool
+from engine.store.database import DATABASE_AWAY, Pool
 from engine.store.watermarks import committed
 from evaluators.model import Result
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from api.context import ApiSettings, Guide, Health, Services
 from engine import metering
 from engine.bus import Bus
@@ -25,7 +23,7 @@ from engine.prober import Prober
 from engine.probes.context import Context
 from engine.spool import Spool
 from engine.store import installation
-from engine.store.database import Pool, listening
+from engine.store.database import DATABASE_AWAY, Pool, listening
 from engine.store.ids import derived_id, new_id
 from engine.store.objects import Stored
 from engine.subject import Subject, compile_subject
@@ -210,7 +208,7 @@ class Node:
                         with contextlib.suppress(TimeoutError):
                             async with asyncio.timeout(SETTINGS_S):
                                 await changed.wait()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            except DATABASE_AWAY:
                 await asyncio.sleep(1.0)
 
     async def _take_settings(self, spec: dict[str, Any]) -> None:
@@ -326,7 +324,7 @@ class Node:
         try:
             async with asyncio.timeout(2), self.pool.acquire() as connection:
                 await connection.fetchval("SELECT 1")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as failure:
+        except DATABASE_AWAY as failure:
             return f"the database does not answer ({str(failure) or type(failure).__name__})"
         return None
 

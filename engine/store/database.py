@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 
@@ -13,6 +13,15 @@ import asyncpg
 Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 Row = asyncpg.Record
 Pool: TypeAlias = "asyncpg.Pool[Any]"
+
+DATABASE_AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # asyncpg's word for a connection that broke in the middle of its protocol
+)
+"""What a query raises while the database cannot be worked with."""
 
 _MIGRATION_LOCK = 0x75706265  # "upbe": one migrator at a time in a database
 
