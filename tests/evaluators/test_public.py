@@ -74,6 +74,11 @@ def test_a_bar_of_the_future_is_empty() -> None:
     assert drawn([Span(0.0, None, "operational")], 2, DAY_S / 2)[1] == Bar(DAY_S, None, None)
 
 
+def test_a_span_that_is_planned_counts_only_until_now() -> None:
+    planned = [Span(0.0, DAY_S / 4, "major_outage"), Span(DAY_S / 4, 2 * DAY_S, "operational")]
+    assert [bar.up_ratio for bar in drawn(planned, 2, DAY_S / 2)] == [0.5, None]
+
+
 def test_a_span_over_several_bars_counts_in_each() -> None:
     assert [
         bar.up_ratio

@@ -158,6 +158,12 @@ PICTURES: list[tuple[dict[str, Any], str, str, str]] = [
     ({}, "..ww../..ww../......", "oooOwC", "warnings open an episode as warning"),
     ({}, "..wwxx/..wwxx/......", "oooOwx", "it becomes critical without a second episode"),
     ({}, "..xxww/..xxww/......", "oooOxw", "and a warning without closing"),
+    (
+        {"warning": {"open": "all", "close": "all"}},
+        "..xxww..../..xxww..../..........",
+        "oooOxwwCoo",
+        "what was critical was a warning too, and ends as one",
+    ),
     ({}, "..ww/..xx/....", "oooO", "a critical vote also counts for warning"),
     ({}, "xx/xx/xx", "?O", "a beat that was never ok opens with the second result"),
     ({}, "x./x./x.", "?o", "and is ok at once when the second is"),
@@ -441,9 +447,15 @@ def test_a_clock_that_went_back_blocks_nothing() -> None:
     )
     scene.fold(Returned(100.0))
     assert scene.state.at == 100.0
-    scene.all("xxx", 160.0)
-    scene.all("xxx", 220.0)
-    assert scene.state.stage is Stage.CRITICAL
+    assert asked(scene.see("b", "x", 160.0)).regions == ("a", "b", "c")
+
+
+def test_a_stage_that_is_held_is_held_anew_after_a_return() -> None:
+    scene = well()
+    scene.fold(PolicyChanged(100.0, measures_anew=True))
+    scene.fold(Returned(5000.0))
+    (gone,) = of(Transitioned, scene.fold(Tick(9000.0)))
+    assert gone.at == 5000.0 + AGE_S
 
 
 # ---- paused, removed, edited

@@ -180,6 +180,10 @@ def test_a_mistake_in_the_defaults_is_told_once() -> None:
     assert told(text) == ["upbeat.yaml:1: defaults.retries: 9 is out of range; at most 5 is allowed"]
 
 
+def test_an_unknown_default_is_told_once() -> None:
+    assert len(told("defaults: {intervall: 30s}\n" + BEAT_TEXT)) == 1
+
+
 def test_an_aliased_mistake_points_at_where_it_is_written() -> None:
     text = "beats:\n  - {slug: a, type: tcp, host: h, port: 1, quorum: &q {critical: most}}\n"
     text += "  - {slug: b, type: tcp, host: h, port: 1, quorum: *q}\n"
