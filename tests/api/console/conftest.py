@@ -1,13 +1,18 @@
 """Somebody signed in to the console over HTTP, and a past that the evaluator's own fold wrote."""
 
+import os
 import re
+import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import aiohttp
 import pytest
+from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Page as BrowserPage
 
 from engine import consequences
 from engine.catalog import Declared
@@ -64,6 +69,19 @@ class Person:
         return Page(answer.status, html, answer.headers, str(answer.url))
 
 
+@dataclass(slots=True)
+class Tab:
+    """A browser's tab, and what went wrong in it."""
+
+    page: BrowserPage
+    trouble: list[str]
+
+    async def attacks(self) -> list[str]:
+        """What was executed or refused by policy on this page."""
+        found: list[str] = await self.page.evaluate("window.attacks")
+        return found
+
+
 SignIn = Callable[[str], Coroutine[Any, Any, Person]]
 
 
@@ -100,16 +118,16 @@ async def admin(sign_in: SignIn) -> Person:
 
 Runs = Sequence[tuple[float, str, str]]
 """(seconds ago, region, verdict)."""
-Live = Callable[..., Coroutine[Any, Any, None]]
+Live = Callable[[str, Runs], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture
 def live(server: "Server") -> Live:
     """Let results of a beat happen, as the evaluator would fold them."""
 
-    async def happen(slug: str, runs: Runs, **more: Any) -> None:
+    async def happen(slug: str, runs: Runs) -> None:
         async with transaction(server.services.pool) as db:
-            beat = await objects.find(db, "beat", slug, **more)
+            beat = await objects.find(db, "beat", slug)
         await happened(server.services, beat, runs)
 
     return happen
@@ -159,3 +177,44 @@ def outage(regions: Sequence[str] = ("eu", "us", "ap"), ago: float = 60.0) -> li
     """All regions well, then all of them critical, `ago` seconds ago."""
     runs = [(ago + 60 - n, region, "ok") for n, region in enumerate(regions)]
     return runs + [(ago - 10 * n, region, "critical") for n in range(3) for region in regions]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A real Chromium: playwright's own, or one that is installed."""
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    async with async_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        found = str(own) if own.exists() else next(filter(None, map(shutil.which, names)), None)
+        if found is None:
+            pytest.skip(f"no Chromium: none of {', '.join(names)} is on PATH")
+        # Chromium's sandbox refuses to run as root, as containers do.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        opened = await playwright.chromium.launch(executable_path=found, args=arguments)
+        yield opened
+        await opened.close()
+
+
+WATCH = """
+window.attacks = [];
+window.xss = () => window.attacks.push("executed");
+for (const name of ["alert", "confirm", "prompt", "print"]) window[name] = window.xss;
+document.addEventListener("securitypolicyviolation", (e) => window.attacks.push(`${e.violatedDirective} ${e.blockedURI}`));
+"""
+
+
+@pytest.fixture
+async def tab(browser: Browser, server: "Server") -> AsyncIterator[Tab]:
+    """A tab of an admin, signed in by a login link, that notes every executed attack, refused load and script error."""
+    context = await browser.new_context(viewport={"width": 1200, "height": 800})
+    await context.add_init_script(WATCH)
+    page, trouble = await context.new_page(), list[str]()
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("console", lambda said: trouble.append(said.text) if said.type == "error" else None)
+    async with transaction(server.services.pool) as db:
+        secret = await people.make_login_link(db, ACTOR)
+    await page.goto(f"{server.url}/console/login/link?secret={secret}")
+    await page.get_by_role("button", name="Sign in").click()
+    await page.wait_for_url("**/console")
+    yield Tab(page, trouble)
+    await context.close()
