@@ -36,8 +36,9 @@ def document(
 ) -> dict[str, Any]:
     """The page at `now`; `incidents` newest first, their `updates` newest first."""
     impacts = _impacts(incidents, updates)
-    names = {str(stored.id): stored.spec["name"] for stored in components}
-    shown = [_component(stored, incidents, impacts, now) for stored in _listed(components)]
+    listed = _listed(components)
+    names = {str(stored.id): stored.spec["name"] for stored in listed}
+    shown = [_component(stored, incidents, impacts, now) for stored in listed]
     open_now = [row for row in incidents if row["status"] != "resolved"]
     return {
         "page": {key: page.spec.get(key, "") for key in ("slug", "name", "description", "homepage")},

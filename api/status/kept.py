@@ -13,7 +13,7 @@ import msgspec
 
 from api.problems import ProblemError
 
-FRESH_S: Final = 2.0
+FRESH_S: Final = 1.0
 READ_S: Final = 3.0
 """How long the database may take before what is kept is shown."""
 MOST_PAGES: Final = 1000
