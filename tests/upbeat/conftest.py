@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.rig.process import REPO, TOKEN, Upbeat, fresh_folder, upbeat
+from tests.rig.process import REPO, TOKEN, Upbeat, fresh_folder, until, upbeat
+from upbeat.cli.client import LOCAL_URL
 from upbeat.demo.shop import config_text
 from upbeat.demo.targets import Targets
 
@@ -91,6 +92,11 @@ def remote(server: Upbeat) -> Cli:
 
 
 @pytest.fixture
-def local(server: Upbeat) -> Cli:
+async def local(server: Upbeat) -> Cli:
     """With nothing but the server's data folder."""
+
+    async def said() -> bool:
+        return (server.data / LOCAL_URL).exists()
+
+    await until(said, "the server leaves its address")
     return Cli({"UPBEAT_DATA": str(server.data)})

@@ -1,9 +1,9 @@
 """What needs no server: help, completion, validate and schema."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -36,15 +36,16 @@ def test_help_is_printed_without_loading_any_command() -> None:
     assert not loaded & {"aiohttp", "asyncpg", "pydantic", "asyncio", "upbeat.cli.client", "upbeat.settings"}
 
 
-def test_help_comes_at_once() -> None:
-    took = []
+def test_help_takes_less_than_150_ms_of_work() -> None:
+    spent = []
     for _ in range(5):
-        began = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
             [sys.executable, "-m", "upbeat.cli", "--help"], cwd=REPO, capture_output=True, check=True
         )
-        took.append(time.monotonic() - began)
-    assert min(took) < 0.15
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.15  # processor time: what else runs here does not count
 
 
 @pytest.mark.parametrize("name", [name for section in SECTIONS.values() for name in section])

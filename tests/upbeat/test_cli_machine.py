@@ -90,6 +90,7 @@ async def test_a_second_server_on_the_folder_says_what_to_do(local: Cli, server:
     ran = await local("serve", "--port", "0")
     assert ran.code == 2
     assert "in use" in ran.err
+    assert (await local("beats", "-q")).code == 0  # and leaves the first one's address alone
 
 
 async def test_a_backup_is_restored_into_a_new_folder(local: Cli, cli: Cli, server: Upbeat) -> None:

@@ -15,7 +15,8 @@ from tests.rig.process import REPO, free_port, fresh_folder
 
 PAGE = REPO / "docs/tutorial/first-alert.md"
 PART = re.compile(
-    r"(?:<!-- (?P<word>\w+): (?P<value>.*?) -->)|(?:^```(?P<kind>\w+)\n(?P<body>.*?)^```)", re.MULTILINE | re.DOTALL
+    r"(?:<!-- (?P<word>\w+): (?P<value>.*?) -->)|(?:^```(?P<kind>\w+)\n(?P<body>.*?)^```)",
+    re.MULTILINE | re.DOTALL,
 )
 
 

@@ -19,7 +19,7 @@ from rules.address import EgressPolicy
 from rules.beat import BEAT, AnyBeat, DnsBeat, HttpBeat
 from upbeat.check import check_now
 from upbeat.cli.files import read_document
-from upbeat.cli.output import Output, milliseconds, paint, print_table
+from upbeat.cli.output import Output, milliseconds, paint, print_table, with_output
 
 AT_ONCE: Final = 20
 _SLUG = re.compile(r"[a-z0-9-]+")
@@ -34,8 +34,7 @@ _SLUG = re.compile(r"[a-z0-9-]+")
     "--retries", type=click.IntRange(0, 5), help="Attempts after the first, instead of the beat's own."
 )
 @click.option("--strict", is_flag=True, help="A warning fails the check, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print results as the API shows them.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code says it.")
+@with_output
 def check(
     target: str | None,
     config: Path | None,
@@ -43,8 +42,7 @@ def check(
     timeout: str | None,
     retries: int | None,
     strict: bool,
-    as_json: bool,
-    quiet: bool,
+    out: Output,
 ) -> None:
     """Check TARGET now, from this machine: a URL, or the slug of a beat in a file.
 
@@ -63,9 +61,9 @@ def check(
     beats, egress = _beats(target, config, {key: value for key, value in given.items() if value is not None})
     results = asyncio.run(_run(beats, egress))
     if everything:
-        Output(as_json, quiet).show({"items": results, "next": None}, lambda _: _print_all(results))
+        out.show({"items": results, "next": None}, lambda _: _print_all(results))
     else:
-        Output(as_json, quiet).show(results[0], _print_one)
+        out.show(results[0], _print_one)
     allowed = ("ok",) if strict else ("ok", "warning")
     raise click.exceptions.Exit(0 if all(result["verdict"] in allowed for result in results) else 1)
 

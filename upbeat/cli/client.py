@@ -14,7 +14,7 @@ import aiohttp
 import click
 
 from upbeat import __version__
-from upbeat.cli.output import Output
+from upbeat.cli.output import with_output
 from upbeat.settings import DEFAULT_HOST, DEFAULT_PORT, SettingsError, default_data, secret
 
 DEFAULT_SERVER: Final = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
@@ -164,17 +164,13 @@ def remote(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         envvar="UPBEAT_DATA",
         help="Data folder of a server on this machine, for its address and its own token. [env: UPBEAT_DATA]",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
-    @click.option("-q", "--quiet", is_flag=True, help="Print only slugs or ids, or nothing.")
+    @with_output
     @functools.wraps(command)
-    def run(
-        server: str | None, token: str | None, data: Path | None, as_json: bool, quiet: bool, **given: Any
-    ) -> None:
+    def run(server: str | None, token: str | None, data: Path | None, **given: Any) -> None:
         data = data or default_data(os.environ)
         server = (server or local_url(data) or DEFAULT_SERVER).rstrip("/")
         token = token or _known_token(server, data)
-        work = functools.partial(command, out=Output(as_json, quiet), **given)
-        asyncio.run(with_client(server, token, work))
+        asyncio.run(with_client(server, token, functools.partial(command, **given)))
 
     return run
 

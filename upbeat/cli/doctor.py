@@ -7,15 +7,14 @@ from typing import Any
 import click
 
 from upbeat.cli.machine import CONFIG, DATA, settings_of
-from upbeat.cli.output import Output, paint, print_table
+from upbeat.cli.output import Output, paint, print_table, with_output
 
 
 @click.command()
 @CONFIG
 @DATA
-@click.option("--json", "as_json", is_flag=True, help="Print {ok, findings: [{about, level, said, todo}]}.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code says it.")
-def doctor(config: Path | None, data: Path | None, as_json: bool, quiet: bool) -> None:
+@with_output
+def doctor(config: Path | None, data: Path | None, out: Output) -> None:
     """Say what is used, where, how durable it is, and what is wrong. Exits with 1 when anything fails.
 
     It looks at this machine's installation: the data folder, or UPBEAT_DATABASE_URL and UPBEAT_NATS_URL.
@@ -40,5 +39,5 @@ def doctor(config: Path | None, data: Path | None, as_json: bool, quiet: bool) -
                 click.echo(f"\n{paint(finding.level)} {finding.about}: {finding.todo}")
 
     shown = {"ok": not failed, "findings": [asdict(finding) for finding in findings]}
-    Output(as_json, quiet).show(shown, render)
+    out.show(shown, render)
     raise click.exceptions.Exit(1 if failed else 0)

@@ -7,17 +7,15 @@ from typing import Any
 import click
 
 from rules.config import ConfigError, Document, json_schema, parse
+from rules.node import read
 from upbeat.cli.client import Client, remote
-from upbeat.cli.output import Output, print_json
+from upbeat.cli.output import Output, print_json, with_output
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print {valid, problems: [{file, line, path, message}]}."
-)
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code says it.")
-def validate(file: Path, as_json: bool, quiet: bool) -> None:
+@with_output
+def validate(file: Path, out: Output) -> None:
     """Read FILE as `serve` would and say everything that is wrong with it, as file:line. Exits with 1 if anything is."""
     try:
         document, problems = _parse(file), []
@@ -31,7 +29,7 @@ def validate(file: Path, as_json: bool, quiet: bool) -> None:
         if document is not None:
             click.echo(f"{file} is valid: {_counted(document)}")
 
-    Output(as_json, quiet).show({"valid": not problems, "problems": listed}, render)
+    out.show({"valid": not problems, "problems": listed}, render)
     raise click.exceptions.Exit(1 if problems else 0)
 
 
@@ -50,7 +48,7 @@ async def export(api: Client, out: Output, output: Path | None) -> None:
     """Print what the server holds as an upbeat.yaml that `serve --config` reads. Secrets stay ${env:NAME}."""
     text = await api.text("/export")
     if output is None:
-        click.echo(text, nl=False)
+        out.show(read(text, "export")[0].plain(), lambda _: click.echo(text, nl=False))
         return
     try:
         output.write_text(text, "utf-8")

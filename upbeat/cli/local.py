@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import getpass
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,16 +71,19 @@ async def serving(
     async def ready(started: Running) -> None:
         if started.base_url and settings.data.is_dir():
             place.write_text(started.base_url, "utf-8")
+            after.callback(place.unlink, missing_ok=True)  # only here: another server's stays
         if then is not None:
             await then(started)
+        elif started.base_url and sys.stderr.isatty():
+            click.echo(
+                f"Open {started.base_url}/console. `upbeat login` prints a link that signs you in.", err=True
+            )
 
     try:
-        await serve(settings, guide=guide, on_ready=ready)
+        with contextlib.ExitStack() as after:
+            await serve(settings, guide=guide, on_ready=ready)
     except ServeError as refused:
         raise RefusedError(str(refused)) from None
-    finally:
-        with contextlib.suppress(OSError):
-            place.unlink()
 
 
 @contextlib.asynccontextmanager

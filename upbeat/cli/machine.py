@@ -2,11 +2,13 @@
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from upbeat.cli.output import Output, with_output
 from upbeat.settings import ServeSettings, SettingsError, serve_settings
 
 
@@ -57,7 +59,8 @@ def serve(**given: Any) -> None:
 @click.argument("email", required=False)
 @DATA
 @click.option("--url", help="How the console is reached, when the link should begin otherwise.")
-def login(email: str | None, data: Path | None, url: str | None) -> None:
+@with_output
+def login(email: str | None, data: Path | None, url: str | None, out: Output) -> None:
     """Print a link that signs EMAIL in, once and within an hour; without EMAIL the first admin, who is made if need be.
 
     It needs no password but access to the data folder, or to UPBEAT_DATABASE_URL: use it on the server's machine.
@@ -65,13 +68,15 @@ def login(email: str | None, data: Path | None, url: str | None) -> None:
     from upbeat.cli import local
 
     settings = settings_of(data=data)
-    click.echo(local.run_loop(local.login_link(settings, email, url)))
+    link = local.run_loop(local.login_link(settings, email, url))
+    out.show({"login_link": link}, lambda _: click.echo(link), brief=[link])
 
 
 @click.command()
 @click.argument("email")
 @DATA
-def password(email: str, data: Path | None) -> None:
+@with_output
+def password(email: str, data: Path | None, out: Output) -> None:
     """Set a person's password, asked for or the first line of stdin. This ends their sessions.
 
     It works on the server's machine, like `upbeat login`.
@@ -84,27 +89,31 @@ def password(email: str, data: Path | None) -> None:
     else:
         given = sys.stdin.readline().rstrip("\n")
     local.run_loop(local.set_password(settings, email, given))
-    click.echo(f"{email} has a new password")
+    out.done({"email": email}, f"{email} has a new password")
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @DATA
-def backup(file: Path, data: Path | None) -> None:
+@with_output
+def backup(file: Path, data: Path | None, out: Output) -> None:
     """Write the whole database to FILE, consistent also while the server runs. FILE holds secrets: it is only yours to read."""
     from upbeat.cli import local
 
     made = local.run_loop(local.back_up(settings_of(data=data), file))
-    click.echo(f"{file}: {made.size_bytes / 1e3:.0f} kB, from PostgreSQL {made.postgres}")
+    said = f"{file}: {made.size_bytes / 1e3:.0f} kB, from PostgreSQL {made.postgres}"
+    out.done({"file": str(file), **asdict(made)}, said)
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @DATA
 @click.option("--force", is_flag=True, help="Replace what the database holds.")
-def restore(file: Path, data: Path | None, force: bool) -> None:
+@with_output
+def restore(file: Path, data: Path | None, force: bool, out: Output) -> None:
     """Fill an empty database from a backup FILE: all of it, or nothing. Stop the server first."""
     from upbeat.cli import local
 
     made = local.run_loop(local.restore_from(settings_of(data=data), file, force))
-    click.echo(f"restored {made.size_bytes / 1e3:.0f} kB, written on {made.created}")
+    said = f"restored {made.size_bytes / 1e3:.0f} kB, written on {made.created}"
+    out.done({"file": str(file), **asdict(made)}, said)

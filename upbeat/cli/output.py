@@ -1,5 +1,6 @@
 """What the command line prints: aligned tables, calm colours, times people can read, or JSON. It asks no server."""
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,6 +49,18 @@ class Output:
     def done(self, document: Any, said: str) -> None:
         """A change was made."""
         self.show(document, lambda _: click.echo(said))
+
+
+def with_output(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--json` and `--quiet`, and hand it the `Output` they ask for as `out`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API shows it.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print only slugs, ids or links, or nothing.")
+    @functools.wraps(command)
+    def run(as_json: bool, quiet: bool, **given: Any) -> Any:
+        return command(out=Output(as_json, quiet), **given)
+
+    return run
 
 
 def print_json(document: Any) -> None:
