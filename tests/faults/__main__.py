@@ -28,11 +28,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--kills", type=int, default=50, help="of the scenario `kills`")
-    parser.add_argument("--report", type=Path, default=Path("faults.json"))
+    parser.add_argument("--report", type=Path, default=Path("build/faults.json"))
     given = parser.parse_args()
     if unknown := set(given.names) - set(ALL):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
     reports = asyncio.run(_run(given.names or list(ALL), given.seed, given.kills))
+    given.report.parent.mkdir(exist_ok=True)
     given.report.write_text(json.dumps([report.to_json() for report in reports], indent=2) + "\n", "utf-8")
     bad = [report.name for report in reports if not report.is_clean]
     print(f"seed {given.seed}: {', '.join(bad) or 'nothing'} failed; see {given.report}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.faults.installation import Installation
+from tests.rig.installation import Installation
 from tests.rig.process import NotInTimeError, until
 from tests.rig.targets import Receiver, StreamTarget
 
@@ -38,6 +38,7 @@ class Ledger:
     written: dict[str, str | None] = field(default_factory=dict)  # component slug -> name; None: deleted
     doubtful: dict[str, set[str | None]] = field(default_factory=dict)  # asked for, and no answer came
     acknowledged: int = 0
+    has_wrong_clock: bool = False  # Upbeat's clock was tampered with: times cannot be compared
 
 
 Stopped = Callable[[], bool]

@@ -7,19 +7,17 @@ import random
 import shutil
 import signal
 import statistics
-import subprocess
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.faults import oracle
-from tests.faults.installation import Installation, connect, send, split, whole
 from tests.faults.ledger import Ledger, Load
-from tests.rig.process import fresh_folder, until
+from tests.rig.installation import Installation, connect, send, split, whole
+from tests.rig.process import fresh_folder, small_disk, until
 from tests.rig.targets import Receiver, StreamTarget
 
 OUTAGE_S = 60.0
@@ -77,10 +75,6 @@ class Scene:
     load: Load
     report: Report
     chance: random.Random
-
-    async def settle(self) -> None:
-        """Stop the load, let everything end, and judge."""
-        self.load.is_stopped = True
 
     def expect(self, is_so: bool, what: str) -> None:
         """Note a problem, and go on."""
@@ -171,7 +165,7 @@ def _figures(ledger: Ledger) -> dict[str, Any]:
 
 def _keep_logs(installation: Installation, report: Report) -> None:
     """What the processes said, for whoever looks into it."""
-    kept = Path("faults-logs") / f"{report.name}-{report.seed}"
+    kept = Path("build/faults-logs") / f"{report.name}-{report.seed}"
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
     for name, process in installation.processes.items():
@@ -335,27 +329,6 @@ async def disk_full(seed: int) -> Report:
         return await played("disk-full", seed, hurt, place=place)
 
 
-@contextlib.contextmanager
-def small_disk(size_mb: int) -> Iterator[Path]:
-    """A tmpfs of this size. Raises `OSError` where we may not mount."""
-    place = Path(tempfile.mkdtemp(prefix="upbeat-disk-"))
-    place.chmod(0o755)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=755", "tmpfs", str(place)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        place.rmdir()
-        raise OSError(f"a small disk cannot be mounted: {mounted.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=False)
-        place.rmdir()
-
-
 FAKETIME = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
@@ -381,6 +354,7 @@ async def clock_jump(seed: int) -> Report:
         }
 
         async def hurt(scene: Scene) -> None:
+            scene.load.ledger.has_wrong_clock = True
             for jump in ("+3600", "+0", "-3600", "+0"):
                 offset.write_text(jump)
                 await asyncio.sleep(12)

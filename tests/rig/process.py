@@ -61,6 +61,27 @@ def fresh_folder(place: Path | None = None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def small_disk(size_mb: int) -> Iterator[Path]:
+    """A tmpfs of this size. Raises `OSError` where we may not mount."""
+    place = Path(tempfile.mkdtemp(prefix="upbeat-disk-"))
+    place.chmod(0o755)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=755", "tmpfs", str(place)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        place.rmdir()
+        raise OSError(f"a small disk cannot be mounted: {mounted.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+        place.rmdir()
+
+
 def servers_of(folder: Path) -> dict[int, str]:
     """Pid to name (`postgres`, `nats`) of every server started for `folder`, now."""
     found = {}
@@ -94,6 +115,7 @@ class Upbeat:
     prefix: Sequence[
         str
     ] = ()  # a program that starts it in some way: `ip netns exec NAME`, `faketime -f +1h`
+    host: str = "127.0.0.1"
     port: int = 0
     process: "subprocess.Popen[bytes] | None" = None
     _session: aiohttp.ClientSession | None = None
@@ -109,7 +131,7 @@ class Upbeat:
     @property
     def command(self) -> list[str]:
         """What is run."""
-        given = ["--data", str(self.data), "--port", str(self.port), *self.arguments]
+        given = ["--data", str(self.data), "--host", self.host, "--port", str(self.port), *self.arguments]
         if self.config is not None:
             given += ["--config", str(self.config)]
         return [*self.prefix, sys.executable, "-m", "upbeat.cli", "serve", *given]
@@ -184,7 +206,7 @@ class Upbeat:
                 headers={"Authorization": f"Bearer {TOKEN}"}, connector=aiohttp.TCPConnector(force_close=True)
             )
         where = path[1:] if path.startswith("//") else f"/api/v1{path}"
-        url, limit = f"http://127.0.0.1:{self.port}{where}", aiohttp.ClientTimeout(total=timeout_s)
+        url, limit = f"http://{self.host}:{self.port}{where}", aiohttp.ClientTimeout(total=timeout_s)
         async with self._session.request(method, url, json=body, timeout=limit) as answer:
             said = (
                 await answer.json(content_type=None) if "json" in answer.content_type else await answer.text()

@@ -22,7 +22,9 @@ BABBLE = b"\x00\xff\x13SSH-2.0-none of your business\r\n" * 20
 
 
 class StreamTarget:
-    """An `http` or `tcp` target on 127.0.0.1. It keeps its port while it refuses."""
+    """An `http` or `tcp` target on `host`. It keeps its port while it refuses."""
+
+    host = "127.0.0.1"
 
     def __init__(self, kind: Literal["http", "tcp"] = "http") -> None:
         self.kind, self.port, self.asked = kind, 0, 0
@@ -43,7 +45,7 @@ class StreamTarget:
     async def _open(self) -> None:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
+        listener.bind((self.host, self.port))
         self.port = listener.getsockname()[1]
         self._server = await asyncio.start_server(self._serve, sock=listener, backlog=1000)
 
