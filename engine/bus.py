@@ -27,7 +27,7 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import BadRequestError, NoStreamResponseError
+from nats.js.errors import APIError, BadRequestError, NoStreamResponseError
 
 from engine.store.ids import PARTITIONS
 from evaluators.model import Batch, ConfirmOrder
@@ -45,6 +45,7 @@ ANSWER_S: Final = 2.0  # how long the server may take to acknowledge; what it di
 MAKING_S: Final = 5.0  # and to make a stream
 PAUSE_S: Final = 0.2  # least time a fetch takes while there is nothing to fetch from
 _NAME_IN_USE: Final = 10058  # JetStream's error code for a stream of another shape
+_NOT_STORED: Final = 10077  # and for a message that could not be written to disk
 
 _log = logging.getLogger(__name__)
 _batches = wire.Decoder(Batch)
@@ -123,6 +124,13 @@ class Bus:
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_error = ""
         self._is_closing = False
+        self._refusing_since_s: float | None = None
+
+    @property
+    def refusing_s(self) -> float:
+        """For how long the server has not been able to write to its disk; 0 when it is. It stays so until it is restarted."""
+        since_s = self._refusing_since_s
+        return asyncio.get_running_loop().time() - since_s if since_s is not None else 0.0
 
     @property
     def connected(self) -> bool:
@@ -210,7 +218,14 @@ class Bus:
                 await self.ensure()
                 stored = await js.publish(subject, data, headers=headers)
         except (OSError, TimeoutError, nats.errors.Error) as failure:
+            if (
+                isinstance(failure, APIError)
+                and failure.err_code == _NOT_STORED
+                and not self._refusing_since_s
+            ):
+                self._refusing_since_s = asyncio.get_running_loop().time()
             raise BusError(f"not published: {str(failure) or type(failure).__name__}") from failure
+        self._refusing_since_s = None
         return not stored.duplicate
 
     async def fetch(self, group: str, partition: int, most: int, wait_s: float) -> list[Delivery]:

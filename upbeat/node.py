@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -41,6 +42,9 @@ from upbeat.selfmetrics import self_families
 from upbeat.settings import ServeSettings
 from upbeat.watchdog import watch
 
+REFUSING_S = 3.0
+"""NATS that could not write for longer than this is restarted, if its disk has ROOM_BYTES."""
+ROOM_BYTES = 32 << 20
 SETTINGS_S = 30.0
 """How often the settings are looked at without being told of a change."""
 STUCK_S = 15.0
@@ -90,6 +94,8 @@ class Node:
         """What runs in this process until cancelled, all but `probe`."""
         roles = self.settings.roles
         yield self._follow_settings()
+        if self.embedded is not None:
+            yield self._heal_bus(self.embedded)
         if roles & {"evaluator", "exporter"}:
             yield self.catalog.run()
         if "evaluator" in roles:
@@ -189,6 +195,19 @@ class Node:
             {name: expand(value, environment) for name, value in rule.headers.items()},
             interval_s=rule.interval,
         )
+
+    async def _heal_bus(self, embedded: Embedded) -> None:
+        """A full disk makes NATS refuse every message from then on, room or not: it is restarted once there is some."""
+        while True:
+            await asyncio.sleep(2.0)
+            if self.bus.refusing_s < REFUSING_S:
+                continue
+            if (await asyncio.to_thread(shutil.disk_usage, self.settings.data)).free >= ROOM_BYTES:
+                _log.warning(
+                    "NATS does not write to its disk since %.0f s; it is restarted", self.bus.refusing_s
+                )
+                embedded.restart_nats()
+                await asyncio.sleep(10.0)
 
     # ---- settings that change while running
 

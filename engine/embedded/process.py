@@ -95,6 +95,12 @@ class Process:
             await self._launch()
         self._watching = asyncio.create_task(self._watch(), name=f"watch {self.server.name}")
 
+    def bounce(self) -> None:
+        """Ask the server to end; whoever watches it starts it again."""
+        if pid := self._known_pid():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, self.server.stop_signals[0][0])
+
     async def stop(self) -> None:
         """End the server and wait until nothing of it lives. Raises ``ServerError`` if it survives every signal."""
         if self._watching:

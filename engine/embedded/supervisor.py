@@ -71,6 +71,10 @@ class Embedded:
         """Bring both up; called once, by ``start``."""
         await _all(process.start() for process in self._processes)
 
+    def restart_nats(self) -> None:
+        """Have NATS started again, with its data: the only cure for one that once could not write to its disk."""
+        self._processes[1].bounce()
+
     async def stop(self) -> None:
         """End both servers and release the folder. Raises ``ServerError`` if one does not end."""
         try:
