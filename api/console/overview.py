@@ -104,4 +104,5 @@ async def _episodes(request: Request, db: Connection, pages: Any, regions: Seque
     }
     pairs = [(beat, vote.region) for beat, why in whys.items() for vote in why.votes]
     failures = await views.newest_failures(db, pairs, now(request) - timedelta(days=1))
-    return {"episodes": [e for e in episodes if e["owner_id"] in whys], "whys": whys, "failures": failures}
+    shown = sorted((e for e in episodes if e["owner_id"] in whys), key=lambda e: e["severity"] != "critical")
+    return {"episodes": shown, "whys": whys, "failures": failures}
