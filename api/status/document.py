@@ -120,6 +120,7 @@ def _incident(row: Row, updates: Sequence[Row], names: Mapping[str, str]) -> dic
         "id": show("incident", row["id"]),
         "title": row["title"],
         "status": row["status"],
+        "impact": overall_status(row["components"].values()),
         "created_at": row["created_at"],
         "resolved_at": row["resolved_at"],
         "components": [names[key] for key in row["components"] if key in names],

@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-import asyncpg
 import msgspec
 
 from api.problems import ProblemError
+from engine.store.database import DATABASE_AWAY
 
 FRESH_S: Final = 1.0
 READ_S: Final = 3.0
 """How long the database may take before what is kept is shown."""
 MOST_PAGES: Final = 1000
-_AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ class Kept:
         try:
             async with asyncio.timeout(READ_S):
                 document = await self.read(slug)
-        except _AWAY as away:
+        except DATABASE_AWAY as away:
             if copy is None:
                 raise ProblemError(
                     503, "database-away", "this page cannot be read right now", headers={"Retry-After": "5"}
