@@ -111,14 +111,14 @@ def test_the_shop_is_down_exactly_from_the_outage_to_recovery() -> None:
 @pytest.mark.parametrize("was_approved", [False, True])
 def test_every_moment_has_its_guide(phase: Phase, was_approved: bool) -> None:
     for draft in ("act_1",) if phase is Phase.DECIDED else (None, "act_1"):
-        guide = tell(Story(phase, 0.0, draft, was_approved), "Checkout is down")
+        guide = tell(Story(phase, 0.0, draft, was_approved), ["Checkout is down"])
         assert guide.title
         assert guide.text
         assert (guide.link is None) == (guide.link_label is None)
 
 
 def test_the_guide_leads_to_the_draft() -> None:
-    guide = tell(Story(Phase.OUTAGE, 0.0, "act_1"), "Checkout is down")
+    guide = tell(Story(Phase.OUTAGE, 0.0, "act_1"), ["Checkout is down"])
     assert guide.link == "/console/actions/act_1"
     assert "Checkout is down" in guide.text
 

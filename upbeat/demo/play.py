@@ -65,7 +65,7 @@ class Demo:
         self._pace = Pace().scaled(options.factor)
         self._targets = Targets(self._heard)
         self._story, self._is_open = Story(), options.approve
-        self._told: str | None = None
+        self._told: list[str] = []  # in this round, without drafts: those the guide tells itself
         self._seen = Seen(0.0)
 
     async def run(self) -> None:
@@ -107,9 +107,11 @@ class Demo:
         self.moments[step] = time.monotonic()
 
     def _heard(self, payload: dict[str, Any]) -> None:
-        self._told = str(payload.get("data", {}).get("title", ""))
-        self._note(f"  operators are told: {self._told}")
-        if payload.get("type") == "beat.open" and payload["data"]["beat"] == "checkout":
+        news = payload["data"]
+        self._note(f"  operators are told: {news['title']}")
+        if news["told"] != "draft":
+            self._told.append(news["title"])
+        if (news["told"], news["beat"]) == ("open", "checkout"):
             self._mark("operators told")
 
     async def _play(self, running: Running) -> None:
@@ -172,7 +174,9 @@ class Demo:
             self._note(f"  the incident is resolved: {base_url}/p/shop")
         if story.phase is not self._story.phase and story.phase in _SAID:
             self._note(_SAID[story.phase])
-            if story.phase is Phase.OUTAGE:
+            if story.phase is Phase.SLOW:
+                self._told.clear()
+            elif story.phase is Phase.OUTAGE:
                 self.moments.clear()
                 self._mark("failure")
             elif story.phase is Phase.RECOVERING:

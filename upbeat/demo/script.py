@@ -1,5 +1,6 @@
 """What happens next in the demo, and what a newcomer is told about it. Pure: time and what was seen are handed in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -59,6 +60,7 @@ class Story:
     before: str | None = None  # the draft of the round before
 
 
+TOLD_SHOWN: Final = 3
 APPROVED: Final = frozenset({"approved", "done", "failed"})
 _STEPS: Final = {
     Phase.WAITING: "1 of 5: watch",
@@ -130,9 +132,9 @@ def _following(pace: Pace, story: Story, seen: Seen) -> Phase | None:
             return Phase.SLOW if spent_s >= pace.calm_s and seen.stage == "ok" else None
 
 
-def tell(story: Story, told: str | None) -> Guide:
-    """What the console shows on top. `told` is what operators heard last."""
-    heard = f" Operators were told: “{told}”" if told else ""
+def tell(story: Story, told: Sequence[str]) -> Guide:
+    """What the console shows on top. `told` is what operators heard in this round, oldest first."""
+    heard = f" Operators were told: {'; '.join(told[-TOLD_SHOWN:])}." if told else ""
     draft = f"/console/actions/{story.draft}" if story.draft else None
     step = _STEPS[story.phase]
     match story.phase:
