@@ -4,7 +4,7 @@
 #   make test    every test but the long counts; ARGS="tests/rules -k yaml" chooses
 #   make check   formatter, linter, types and import contracts
 #   make bench   every benchmark; NAME=... chooses one
-#   make faults  the long counts: servers and processes killed at random
+#   make faults  the long counts: servers and processes killed at random; NAME=... chooses one
 #   make docs    what is generated in docs/, and whether its links and commands hold
 
 PYTHON ?= python3
@@ -31,7 +31,8 @@ bench: $(VENV)/dev.stamp
 	@$(RUN) -m benchmarks $(NAME) $(ARGS)
 
 faults: $(VENV)/dev.stamp
-	@$(RUN) -m pytest -m slow $(ARGS) || $(FAILED)
+	@$(RUN) -m tests.faults $(NAME) $(ARGS)
+	@$(if $(NAME),true,$(RUN) -m pytest -m slow || test $$? -eq 5)
 
 docs: $(VENV)/dev.stamp
 	@$(RUN) docs/generate.py

@@ -1,4 +1,4 @@
-"""Writes the reference of `upbeat.yaml` from its models: pure introspection, so that page and code cannot disagree.
+"""Writes the reference of `upbeat.yaml` from its models and of the command line from its commands: pure introspection, so that page and code cannot disagree.
 
 Run `python docs/generate.py`; tests/docs/test_generated.py fails while what is committed differs.
 """  # noqa: INP001  # a script, not a package
@@ -12,6 +12,7 @@ from typing import Any
 from rules.config import json_schema
 from rules.duration import PATTERN, format_duration
 from rules.settings import BEAT_WIDE, format_size
+from upbeat.cli.reference import cli_reference
 
 HERE = Path(__file__).parent
 _BEATS = ("HttpBeat", "TcpBeat", "DnsBeat")
@@ -87,7 +88,16 @@ def editor_schema() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-FILES = {"reference/configuration.md": configuration, "reference/upbeat.schema.json": editor_schema}
+def command_line() -> str:
+    """The page of the command line."""
+    return "<!-- Written by docs/generate.py from upbeat/cli/. Do not edit. -->\n" + cli_reference()
+
+
+FILES = {
+    "reference/configuration.md": configuration,
+    "reference/upbeat.schema.json": editor_schema,
+    "reference/command-line.md": command_line,
+}
 
 
 def _common(models: dict[str, Any]) -> list[str]:
