@@ -41,6 +41,7 @@ _SAID: Final = {
     Phase.UNATTENDED: "Nobody approved the draft. The shop is back.",
 }
 
+_TOLD: Final = {"open": "operators told", "recovery": "operators told of recovery"}
 _DECIDED: Final = dict.fromkeys(APPROVED, "approved: customers are told on the status page")
 
 
@@ -111,8 +112,8 @@ class Demo:
         self._note(f"  operators are told: {news['title']}")
         if news["told"] != "draft":
             self._told.append(news["title"])
-        if (news["told"], news["beat"]) == ("open", "checkout"):
-            self._mark("operators told")
+        if news["beat"] == "checkout" and news["told"] in _TOLD:
+            self._mark(_TOLD[news["told"]])
 
     async def _play(self, running: Running) -> None:
         # A closed terminal ends the demo; a server would read its configuration again.
@@ -139,7 +140,8 @@ class Demo:
             if self._options.approve:
                 await self._approve(api, seen, story)
             self._seen, self._story = seen, story
-            self.is_complete = self._options.approve and story.phase is Phase.CALM
+            is_over = story.phase is Phase.CALM and _TOLD["recovery"] in self.moments
+            self.is_complete = self._options.approve and is_over
             await asyncio.sleep(LOOK_S)
 
     async def _look(self, api: Client) -> Seen:
