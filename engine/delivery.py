@@ -79,11 +79,13 @@ class Delivery:
         free = AT_ONCE - len(self._busy)
         if free <= 0:
             return
+        # A delivery that ends while we look is still due in what we see: its line waits for the next look.
+        busy = frozenset(self._busy)
         async with self._pool.acquire() as connection:
             rows = await outbox.due(connection, AT_ONCE)
         for row in rows:
             line = (row["target_id"], row["line"])
-            if line not in self._busy and free > 0:
+            if line not in busy and free > 0:
                 free -= 1
                 self._busy.add(line)
                 group.create_task(self._deliver(row, line))

@@ -12,7 +12,7 @@ import pytest
 from engine.delivery import Delivery
 from engine.store import objects, outbox
 from engine.store.audit import Actor
-from engine.store.database import Pool, migrate, open_pool, transaction
+from engine.store.database import Connection, Pool, Row, migrate, open_pool, transaction
 from evaluators.model import Notice
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
 
@@ -136,3 +136,29 @@ async def test_of_two_processes_one_delivers(desk: Desk) -> None:
         await desk.put("good", *map(str, range(20)))
         await desk.settled(20)
     assert len(desk.sent) == 20
+
+
+async def test_a_delivery_that_ends_while_the_outbox_is_read_is_not_sent_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending, read = asyncio.Event(), outbox.due
+
+    async def slowly(spec: Mapping[str, Any], notice: Notice) -> Outcome:
+        desk.sent.append((spec["slug"], notice.id))
+        await sending.wait()
+        return Delivered()
+
+    async def due(connection: Connection, limit: int = 100) -> list[Row]:
+        rows = await read(connection, limit)
+        if desk.sent:  # the delivery under way ends between this look and what is made of it
+            sending.set()
+            await desk.settled(1)
+        return rows
+
+    monkeypatch.setattr(outbox, "due", due)
+    monkeypatch.setattr(desk, "send", slowly)
+    await desk.put("good", "once")
+    async with desk.delivering():
+        await desk.settled(1)
+        await asyncio.sleep(0.2)
+    assert desk.sent == [("good", "once")]
