@@ -1,6 +1,18 @@
 """The console: server-rendered pages for operators over the same store and the same checks as REST."""
 
-from api.console import beats, declared, incidents, new_beat, overview, page, people, review, session, specs
+from api.console import (
+    beats,
+    declared,
+    files,
+    incidents,
+    new_beat,
+    overview,
+    page,
+    people,
+    review,
+    session,
+    specs,
+)
 from api.console.page import html_problem
 
 __all__ = ["ROUTERS", "html_problem"]
@@ -8,5 +20,17 @@ __all__ = ["ROUTERS", "html_problem"]
 # `specs` last: its paths begin with any kind.
 ROUTERS = tuple(
     module.router
-    for module in (page, session, overview, new_beat, beats, review, incidents, declared, people, specs)
+    for module in (
+        files,
+        page,
+        session,
+        overview,
+        new_beat,
+        beats,
+        review,
+        incidents,
+        declared,
+        people,
+        specs,
+    )
 )

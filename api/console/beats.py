@@ -9,8 +9,10 @@ from starlette.responses import Response
 from api import beats, saving
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.console import charts
-from api.console.page import address, fields, go, now, render
+from api.console.forms import fields
+from api.console.page import go, now, render
 from api.console.why import explain
+from api.console.words import address
 from api.context import services_of
 from api.objects import PageRef, locate
 from api.problems import missing

@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from api import channels, saving
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.console.page import fields, filled, go, mistakes_of, render
+from api.console.forms import fields, filled, mistakes_of
+from api.console.page import go, render
 from api.context import services_of
 from api.objects import PageRef, locate
 from api.problems import ProblemError

@@ -4,7 +4,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Asking, Permission, Router, permits
-from api.console.page import PART, before, older, render
+from api.console.forms import PART, before, older
+from api.console.page import render
 from api.context import services_of
 from api.problems import missing
 from api.reviews import shown_incidents

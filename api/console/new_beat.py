@@ -11,7 +11,9 @@ from starlette.responses import Response
 from api import saving, tools
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.console import charts
-from api.console.page import address, fields, go, mistakes_of, render, ticked
+from api.console.forms import fields, mistakes_of, ticked
+from api.console.page import go, render
+from api.console.words import address
 from api.context import services_of
 from api.problems import ProblemError
 from engine.store import objects

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Asking, Permission, Router, permits
-from api.console.page import now, render, whole
+from api.console.forms import whole
+from api.console.page import now, render
 from api.console.why import Vote, explain
 from api.context import services_of
 from engine.store import objects, reviews, views

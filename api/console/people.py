@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from api import people as rest
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.console.page import PART, as_json, fields, filled, go, mistakes_of, render, whole
+from api.console.forms import PART, as_json, fields, filled, mistakes_of, whole
+from api.console.page import go, render
 from api.context import services_of
 from api.problems import ProblemError
 from engine.store import audit, objects

@@ -10,7 +10,9 @@ from starlette.responses import Response
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import validated
 from api.console.beats import run_url
-from api.console.page import PART, address, before, fields, go, older, render, whole
+from api.console.forms import PART, before, fields, older, whole
+from api.console.page import go, render
+from api.console.words import address
 from api.context import services_of
 from api.problems import ProblemError
 from api.reviews import Decision, Wording, decide, find_action, shown_actions

@@ -4,11 +4,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Asking, Permission, Router, clear_session, permits, session_secret, set_session
-from api.console.page import bare, fields, go
+from api.body import validated
+from api.console.forms import fields, mistakes_of
+from api.console.page import bare, go, render
 from api.context import services_of
 from api.passwords import LEAST_LENGTH, hash_password
-from api.problems import ProblemError
-from api.session import sign_in, sign_in_by_link
+from api.problems import ProblemError, missing
+from api.session import NewPassword, replace_password, sign_in, sign_in_by_link
 from engine.store import people
 from engine.store.audit import Actor
 from engine.store.database import transaction
@@ -91,4 +93,36 @@ async def logout(request: Request, asking: Asking) -> Response:
         async with transaction(services_of(request).pool) as db:
             await people.close_session(db, asking.actor, secret)
         clear_session(request, response)
+    return response
+
+
+@router.get("/account")
+@permits(Permission.SIGNED_IN)
+async def account_page(request: Request) -> Response:
+    """One's own password."""
+    return await _account(request, [])
+
+
+async def _account(request: Request, mistakes: list[tuple[str, str]], status: int = 200) -> Response:
+    async with services_of(request).pool.acquire() as db:
+        return await render(request, db, "account.html", status, errors={p[1:]: said for p, said in mistakes})
+
+
+@router.post("/account")
+@permits(Permission.SIGNED_IN)
+async def change_password(request: Request, asking: Asking) -> Response:
+    """Replace it; every other session of the user ends."""
+    form = await request.form()
+    current, new = (str(form.get(name, "")) for name in ("current", "new"))
+    if asking.user_id is None:
+        raise missing("a token has no password")
+    try:
+        sent = validated(NewPassword, {"current": current, "new": new})
+        _, secret = await replace_password(request, asking.actor, asking.user_id, sent)
+    except ProblemError as refused:
+        if refused.status != 422:
+            raise
+        return await _account(request, mistakes_of(refused), 422)
+    response = go("/console/account", "saved")
+    set_session(request, response, secret)
     return response

@@ -7,7 +7,9 @@ from starlette.responses import Response
 
 from api import saving
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.console.page import address, fields, go, render, whole
+from api.console.forms import fields, whole
+from api.console.page import go, render
+from api.console.words import address
 from api.context import services_of
 from api.objects import PageRef, locate
 from api.problems import ProblemError, missing

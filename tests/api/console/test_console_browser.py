@@ -41,7 +41,7 @@ async def test_from_a_url_to_an_incident_that_customers_read(
 
     # Its first results arrive, and show without a reload.
     await page.evaluate("window.kept = true")
-    await live(slug, [(n, region, "ok") for n, region in ((3, "eu"), (2, "us"), (1, "ap"))])
+    await live(slug, [(n, region, "ok") for n, region in ((103, "eu"), (102, "us"), (101, "ap"))])
     await _announce(server, "result", slug)
     await page.locator("#runs tbody tr").nth(2).wait_for(timeout=10_000)
     assert await page.evaluate("window.kept") is True

@@ -299,3 +299,23 @@ async def test_a_link_sets_a_password_that_then_signs_in(server: "Server", sign_
     assert (await person.post("/console/login", right)).url.endswith("/console/audit")
     used = await person.post("/console/login/link", {"secret": secret, "password": ""})
     assert (used.status, "this link was used" in used.html) == (401, True)
+
+
+async def test_a_password_is_changed_by_who_knows_it(server: "Server", sign_in: "SignIn") -> None:
+    person = await sign_in("viewer@shop")
+    short = await person.post("/console/account", {"current": "", "new": "short"})
+    assert (short.status, "at least 12 characters" in short.html) == (422, True)
+    first = await person.post("/console/account", {"current": "", "new": "a first pass phrase"})
+    assert (first.status, "Saved." in first.html) == (200, True)
+    wrong = await person.post("/console/account", {"current": "guessed", "new": "another pass phrase"})
+    assert (wrong.status, "this is not the current password" in wrong.html) == (422, True)
+    assert (await person.get("/console")).url.endswith("/console")
+
+
+async def test_who_may_not_edit_is_shown_no_secret(sign_in: "SignIn") -> None:
+    viewer = await sign_in("viewer@shop")
+    page = await viewer.get("/console/channels/ops/edit?page=shop")
+    assert page.status == 200
+    assert "secret-path" not in page.html
+    assert "***" in page.html
+    assert "<textarea" not in page.html

@@ -35,6 +35,7 @@ PAGES = (
     "/console/pages",
     "/console/pages/shop/edit",
     "/console/regions",
+    "/console/account",
     "/console/tokens",
     "/console/users",
     "/console/audit",

@@ -1,0 +1,70 @@
+"""What comes back from a page: fields, cursors, mistakes; and a form handed to REST as the JSON it would have been."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.types import Message
+
+from api.problems import ProblemError
+from engine.store.database import Row
+from engine.store.states import moment
+
+PART: Final = 50
+"""Rows of a long list that are shown at once."""
+
+
+async def fields(request: Request) -> dict[str, str]:
+    """The texts of a form."""
+    form = await request.form()
+    return {name: value.strip() for name, value in form.items() if isinstance(value, str) and name != "csrf"}
+
+
+async def ticked(request: Request, name: str) -> list[str]:
+    """The values of a form's check boxes called `name`."""
+    return [value for value in (await request.form()).getlist(name) if isinstance(value, str)]
+
+
+def filled(values: Mapping[str, str]) -> dict[str, str]:
+    """Those of a form that were filled in."""
+    return {name: value for name, value in values.items() if value}
+
+
+def as_json(request: Request, document: Any) -> Request:
+    """The request as REST would have got it: the same asker, `document` as its body."""
+    kept = [pair for pair in request.scope["headers"] if pair[0] not in (b"content-type", b"content-length")]
+    body = json.dumps(document).encode()
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request({**request.scope, "headers": [*kept, (b"content-type", b"application/json")]}, receive)
+
+
+def older(rows: Sequence[Row], column: str) -> str | None:
+    """The cursor behind the first `PART` of `rows`, when there are more."""
+    if len(rows) <= PART:
+        return None
+    last = rows[PART - 1]
+    return f"{last[column].timestamp():.6f}_{last['id'].hex}"
+
+
+def before(request: Request) -> tuple[datetime, UUID] | None:
+    """What `older` said, as it comes back."""
+    text = request.query_params.get("before", "")
+    match = re.fullmatch(r"(\d{1,10}\.\d{6})_([0-9a-f]{32})", text, re.ASCII)
+    return (moment(float(match[1])), UUID(match[2])) if match else None
+
+
+def mistakes_of(problem: ProblemError) -> list[tuple[str, str]]:
+    """(where, what) of a refused form."""
+    return list(problem.errors) or [("", problem.detail)]
+
+
+def whole(text: str | None, default: int) -> int:
+    """A positive number in a query, else the default."""
+    return int(text) if text and text.isascii() and text.isdigit() and 0 < int(text[:10]) < 10**9 else default

@@ -1,0 +1,54 @@
+"""Values as people read them: moments, durations, addresses. Pure; templates call these as filters."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+
+def iso(moment: datetime) -> str:
+    """RFC 3339 in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def clock(moment: datetime) -> str:
+    """A moment for people, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def lasting(seconds: float) -> str:
+    """A duration for people: its two largest units."""
+    left, parts = int(max(seconds, 0)), []
+    for unit, size_s in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        number, left = divmod(left, size_s)
+        if number:
+            parts.append(f"{number} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def spelled(name: str) -> str:
+    """`major_outage` as people read it."""
+    return name.replace("_", " ")
+
+
+def plain(value: Any) -> str:
+    """Any JSON value as text; a text is itself."""
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def pairs(items: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """A list's items with their names: headers come as pairs, the rest has its number."""
+    return [
+        (*item,) if isinstance(item, list) and len(item) == 2 else (n, item)
+        for n, item in enumerate(items, 1)
+    ]
+
+
+def address(kind: str, slug: str, page: str | None = None, *more: str, **query: object) -> str:
+    """Where an object's page is: `/console/beats/api?page=shop`."""
+    path = "/".join(quote(part, safe="") for part in (f"{kind}s", slug, *more))
+    asked = urlencode({name: value for name, value in ({"page": page} | query).items() if value is not None})
+    return f"/console/{path}" + (f"?{asked}" if asked else "")
