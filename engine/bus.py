@@ -218,15 +218,21 @@ class Bus:
                 await self.ensure()
                 stored = await js.publish(subject, data, headers=headers)
         except (OSError, TimeoutError, nats.errors.Error) as failure:
-            if (
-                isinstance(failure, APIError)
-                and failure.err_code == _NOT_STORED
-                and not self._refusing_since_s
-            ):
+            if self._refusing_since_s is None and await self._is_refusal(failure):
                 self._refusing_since_s = asyncio.get_running_loop().time()
             raise BusError(f"not published: {str(failure) or type(failure).__name__}") from failure
         self._refusing_since_s = None
         return not stored.duplicate
+
+    async def _is_refusal(self, failure: Exception) -> bool:
+        """Whether the server is there and does not store. Of a message it could not write it says nothing at all."""
+        if isinstance(failure, APIError):
+            return bool(failure.err_code == _NOT_STORED)
+        if isinstance(failure, TimeoutError):
+            with contextlib.suppress(OSError, TimeoutError, nats.errors.Error):
+                await self._client.flush(timeout=1)
+                return True
+        return False
 
     async def fetch(self, group: str, partition: int, most: int, wait_s: float) -> list[Delivery]:
         """What waits for `group` in `partition`: at most `most`, as soon as there is any, [] after `wait_s` seconds.

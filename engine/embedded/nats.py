@@ -77,6 +77,7 @@ class Nats(Server):
         )
         self._configuration = self.data / "nats.conf"
         self._token = self._read_token()
+        self._known: tuple[int, str, int] | None = None
 
     @property
     def url(self) -> str:
@@ -94,7 +95,7 @@ class Nats(Server):
         return f"{self.version}\n{self._render(port=-1)}"
 
     async def prepare(self, alive_fd: int) -> None:
-        address = self._address()
+        address = self._address() or self._known  # a server that ends cleanly takes its file with it
         for stale in self.data.glob("*.ports"):
             stale.unlink()
         port = -1  # any
@@ -154,7 +155,8 @@ jetstream {{
         for file in self.data.glob("*.ports"):
             with contextlib.suppress(FileNotFoundError, ValueError, KeyError, IndexError):
                 seen = urlsplit(json.loads(file.read_text("utf-8"))["nats"][0])
-                return int(file.stem.rpartition("_")[2]), seen.hostname or "", seen.port or 0
+                self._known = int(file.stem.rpartition("_")[2]), seen.hostname or "", seen.port or 0
+                return self._known
         return None
 
 

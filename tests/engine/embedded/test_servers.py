@@ -337,3 +337,14 @@ async def test_a_folder_of_somebody_elses_files_is_left_alone(folder: Path) -> N
     with pytest.raises(FolderError, match=r"holds other files \(such as 'thesis.tex'\)"):
         await start(folder, durable=False)
     assert [item.name for item in folder.iterdir()] == ["thesis.tex"]
+
+
+async def test_nats_that_was_ended_politely_comes_back_on_the_port_its_clients_know(used: Path) -> None:
+    running = await start(used, durable=False, on_event=lambda _: None)
+    url, before = running.nats_url, pids(running)["nats"]
+    running.restart_nats()
+    await until(lambda: pids(running)["nats"] != before)
+    client = await nats.connect(url, allow_reconnect=False)
+    await client.close()
+    assert running.nats_url == url
+    await running.stop()
