@@ -50,15 +50,17 @@ async def test_a_reload_changes_what_changed_and_does_not_make_the_rest_jump(wor
     wanted["edited"] = wanted["edited"].replace("slug: edited", "slug: edited, name: Edited")
     wanted["added"] = http("added", world.targets["kept"].port)
     config.write_text(document(world.receiver.url, wanted), "utf-8")
+    await asyncio.sleep(1.5)
     world.upbeat.reload()
     await world.play("by 10  added is ok")
     assert (await world.upbeat.call("GET", "/beats/removed"))[0] == 404
     assert (await world.upbeat.get("/beats/edited"))["name"] == "Edited"
     await asyncio.sleep(2)
     for region, due in (await scheduled(world, "kept")).items():
-        steps = [later - earlier for later, earlier in itertools.pairwise(due)]
+        # The oldest is the first run of all: the second one falls into phase.
+        steps = [later - earlier for later, earlier in itertools.pairwise(due[:-1])]
         assert all(abs(step - 1.0) < 0.2 for step in steps), (region, steps)
-        assert len(due) > 4
+        assert len(steps) > 2
 
 
 async def test_a_bad_file_keeps_what_runs_and_says_what_is_wrong(world: World) -> None:

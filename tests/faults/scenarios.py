@@ -122,6 +122,8 @@ async def played(
             await asyncio.sleep(calm_s)
             await hurt(scene)
             await installation.well()
+        except AssertionError as stuck:
+            report.problems.append(str(stuck))
         finally:
             load.is_stopped = True
             await driving
