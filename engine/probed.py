@@ -69,6 +69,7 @@ class Compiler:
                 method=sys.intern(check.method),
                 headers=self._share(check.headers),
                 body=self._share(check.body),
+                secrets=self._share(check.secrets),
             )
         return replace(check, pace=pace, expectations=expectations, host=sys.intern(check.host))
 

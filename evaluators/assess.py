@@ -17,12 +17,11 @@ import msgspec
 
 from evaluators.model import Failure, Outcome, Timings, Verdict
 from rules.check import Check, DnsCheck, Expectation, HttpCheck
+from rules.secret import REDACTED, is_secret_name
 
 ACTUAL_MAX: Final = 200  # characters of an actual value that are kept
-REDACTED: Final = "[redacted]"
 NOT_REACHED: Final = "not reached"
 
-_SECRET_HEADER = re.compile(r"authori[sz]ation|cookie|token|secret|passw|session|credential|signature|key$")
 # Python has codecs that are quadratic or no text at all, so only known names are taken from a stranger.
 _CHARSET = re.compile(
     r"charset\s*=\s*[\"']?((?:utf-?(?:8|16|32)(?:[lb]e)?|us-ascii|ascii|latin-?1|iso-8859-\d+|windows-125\d|cp\d+"
@@ -67,11 +66,6 @@ class Observation:
             except LookupError:  # e.g. cp99999
                 self._text = self.body.decode("utf-8", "replace")
         return self._text
-
-
-def is_secret_header(name: str) -> bool:
-    """Whether a header's value is to be kept out of what is stored and shown."""
-    return _SECRET_HEADER.search(name.lower()) is not None
 
 
 def assess(check: Check, observation: Observation) -> Assessment:
@@ -236,7 +230,7 @@ def _kind(value: Any) -> str:
 
 def _wanted(expectation: Expectation) -> str:
     unit = " s" if expectation.of.startswith("timing.") else ""
-    if expectation.of == "header" and is_secret_header(expectation.key or ""):
+    if expectation.of == "header" and is_secret_name(expectation.key or ""):
         return f"{expectation.operator} {REDACTED}"
     return f"{expectation.operator} {_cut(expectation.expected)!r}{unit}"
 
@@ -244,7 +238,7 @@ def _wanted(expectation: Expectation) -> str:
 def _shown(expectation: Expectation, values: list[Any]) -> Any:
     if not values:
         return None
-    if expectation.of == "header" and is_secret_header(expectation.key or ""):
+    if expectation.of == "header" and is_secret_name(expectation.key or ""):
         return REDACTED
     return _cut(values[0] if len(values) == 1 else values)
 

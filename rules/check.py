@@ -1,13 +1,13 @@
 """Checks: beats compiled for the probes. Slotted values, one per beat, with nothing left to parse at run time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from rules.assertion import Assertion, compile_pattern
 from rules.beat import AnyBeat, DnsBeat, HttpBeat, parse_resolver
-from rules.secret import expand
+from rules.secret import expand, hidden_forms, is_secret_name, references
 from rules.selection import Select, compile_path
 
 BACKOFF_FIRST_S = 0.5
@@ -68,6 +68,7 @@ class HttpCheck:
     redirects: int
     verify: bool
     reads_body: bool  # whether an expectation needs the decoded body
+    secrets: tuple[str, ...] = ()  # what nothing that is kept of a run may show
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class TcpCheck:
     expectations: tuple[Expectation, ...]
     host: str
     port: int
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class DnsCheck:
     host: str
     record: str
     resolver: tuple[str, int] | None
+    secrets: tuple[str, ...] = ()
 
 
 Check = HttpCheck | TcpCheck | DnsCheck
@@ -120,18 +123,42 @@ def compile_check(beat: AnyBeat, environment: Mapping[str, str]) -> Check:
         return HttpCheck(
             pace,
             expectations,
-            parse_target(expand(beat.url, environment)),
+            _target(beat.url, environment),
             beat.method,
             headers,
             expand(beat.body, environment).encode() if beat.body else b"",
             beat.redirects,
             beat.verify,
             any(e.of in ("body", "json") for e in expectations),
+            _secrets((beat.url, beat.body or "", *beat.headers.values()), environment, beat.headers),
         )
-    host = _ascii_host(expand(beat.host, environment))
+    host, secrets = _ascii_host(expand(beat.host, environment)), _secrets((beat.host,), environment)
     if isinstance(beat, DnsBeat):
-        return DnsCheck(pace, expectations, host, beat.record, parse_resolver(beat.resolver))
-    return TcpCheck(pace, expectations, host, beat.port)
+        return DnsCheck(pace, expectations, host, beat.record, parse_resolver(beat.resolver), secrets)
+    return TcpCheck(pace, expectations, host, beat.port, secrets)
+
+
+def _target(url: str, environment: Mapping[str, str]) -> Target:
+    try:
+        return parse_target(expand(url, environment))
+    except ValueError:
+        if not any(references(url)):
+            raise
+        # Said without the value, any part of which may be the secret.
+        raise ValueError(
+            f"{url[:200]!r} is not an http or https URL once its reference is replaced"
+        ) from None
+
+
+def _secrets(
+    texts: Iterable[str], environment: Mapping[str, str], headers: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """The values that references stand for, and what headers with a telling name hold."""
+    found = {environment[name] for text in texts for name in references(text)}
+    for name, value in (headers or {}).items():
+        if is_secret_name(name) and not any(references(value)):
+            found |= {value, value.rpartition(" ")[2]}  # `Bearer x` and x
+    return hidden_forms(found)
 
 
 def _expectation(assertion: Assertion) -> Expectation:

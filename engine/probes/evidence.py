@@ -3,25 +3,31 @@
 from typing import Any, Final
 
 from engine.probes.reply import EXCERPT_BYTES
-from evaluators.assess import ACTUAL_MAX, REDACTED, Observation, is_secret_header
+from evaluators.assess import ACTUAL_MAX, Observation
 from rules.check import Check, HttpCheck
+from rules.secret import REDACTED, hide, is_secret_name
 
 HEADERS_KEPT: Final = 50
 RECORDS_KEPT: Final = 50
-_SECRET_MIN: Final = 6  # shorter values would black out ordinary text
 
 
 def evidence(check: Check, seen: Observation) -> dict[str, Any]:
     """JSON-like, some 10 KB at the most; only what there is."""
+    secrets = check.secrets  # a target may repeat what it was sent; hidden before anything is cut
     found: dict[str, Any] = {
         "address": seen.address,
         "status": seen.status,
-        "reason": seen.reason[:ACTUAL_MAX],
+        "reason": hide(seen.reason, secrets)[:ACTUAL_MAX],
         "tls": seen.tls_version,
         "rcode": seen.rcode,
-        "records": [f"{kind} {text}"[:ACTUAL_MAX] for kind, text in seen.records[:RECORDS_KEPT]],
+        "records": [
+            hide(f"{kind} {text}", secrets)[:ACTUAL_MAX] for kind, text in seen.records[:RECORDS_KEPT]
+        ],
         "headers": [
-            [name[:ACTUAL_MAX], REDACTED if is_secret_header(name) else value[:ACTUAL_MAX]]
+            [
+                hide(name, secrets)[:ACTUAL_MAX],
+                REDACTED if is_secret_name(name) else hide(value, secrets)[:ACTUAL_MAX],
+            ]
             for name, value in seen.headers[:HEADERS_KEPT]
         ],
     }
@@ -34,10 +40,5 @@ def _excerpt(check: HttpCheck, seen: Observation) -> str:
     """The beginning of the body as text; nothing where it is still compressed."""
     if seen.header("content-encoding") and (seen.failure is not None or not check.reads_body):
         return ""
-    text = seen.text()[:EXCERPT_BYTES]
-    for name, value in check.headers:  # a server may echo what it was sent
-        if is_secret_header(name):
-            for secret in (value, value.rpartition(" ")[2]):
-                if len(secret) >= _SECRET_MIN:
-                    text = text.replace(secret, REDACTED)
-    return text
+    text: str = hide(seen.text()[: 2 * EXCERPT_BYTES], check.secrets)
+    return text[:EXCERPT_BYTES]

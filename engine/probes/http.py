@@ -29,7 +29,7 @@ async def probe(check: HttpCheck, context: Context, watch: Watch, seen: Observat
             raise TroubleError(
                 "redirect.limit", f"more than {check.redirects} redirects, the last to {location[:200]!r}"
             )
-        request = redirected(request, seen.status, location)
+        request = redirected(request, seen.status, location, check.secrets)
     if check.reads_body:
         if seen.is_truncated:
             raise too_large()

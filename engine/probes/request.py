@@ -5,8 +5,8 @@ from importlib.metadata import version
 from typing import Final
 
 from engine.probes.trouble import TroubleError
-from evaluators.assess import is_secret_header
 from rules.check import HttpCheck, Target, parse_target
+from rules.secret import is_secret_name
 
 USER_AGENT: Final = f"Upbeat/{version('upbeat')} (+synthetic)"
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -37,10 +37,10 @@ def first_request(check: HttpCheck, traceparent: str) -> Request:
     return Request(check.target, check.method, (*ours, *check.headers), check.body)
 
 
-def redirected(request: Request, status: int, location: str) -> Request:
-    """The next hop. Secrets stay behind when the origin changes, and so does a Host header of the check's own.
+def redirected(request: Request, status: int, location: str, secrets: tuple[str, ...]) -> Request:
+    """The next hop. Headers with `secrets` stay behind when the origin changes, and so does a Host of the check's own.
 
-    Raises `TroubleError` where `location` is no http or https URL.
+    Raises `TroubleError` where `location` is no http or https URL, or the body's secrets would go to another origin.
     """
     try:
         # Seen as latin-1, sent as UTF-8 where it is not ASCII at all.
@@ -48,12 +48,19 @@ def redirected(request: Request, status: int, location: str) -> Request:
     except ValueError as wrong:
         raise TroubleError("redirect.refused", f"redirected to {location[:200]!r}: {wrong}") from None
     headers, method, body = request.headers, request.method, request.body
-    if _origin(target) != _origin(request.target):
-        headers = tuple(h for h in headers if h[0].lower() != "host" and not is_secret_header(h[0]))
+    is_elsewhere = _origin(target) != _origin(request.target)
+    if is_elsewhere:
+        headers = tuple(h for h in headers if h[0].lower() != "host" and not _is_secret(*h, secrets))
     if status not in _KEEP_METHOD and method not in ("GET", "HEAD"):
         method, body = "GET", b""
         headers = tuple(h for h in headers if not h[0].lower().startswith("content-"))
+    if is_elsewhere and any(secret.encode() in body for secret in secrets):
+        raise TroubleError("redirect.refused", "redirected to another origin, with a secret in the body")
     return Request(target, method, headers, body)
+
+
+def _is_secret(name: str, value: str, secrets: tuple[str, ...]) -> bool:
+    return is_secret_name(name) or any(secret in value for secret in secrets)
 
 
 def encode(request: Request) -> bytes:

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import structs
+
 from engine.probes import dns, http, tcp
 from engine.probes.attempt import MESSAGE_MAX, Probe, Watch, attempt
 from engine.probes.connect import connect
 from engine.probes.context import Context
 from engine.probes.evidence import evidence
 from engine.probes.trouble import TroubleError
-from evaluators.assess import Observation, assess
+from evaluators.assess import Assessment, Observation, assess
 from evaluators.model import Failure, Outcome, Timings, Verdict
 from rules.check import BACKOFF_FIRST_S, BACKOFF_MAX_S, Check, DnsCheck, HttpCheck, TcpCheck
+from rules.secret import hide
 
 log: Final = logging.getLogger(__name__)
 REFERENCE_S: Final = 2.0
@@ -61,7 +64,7 @@ async def _run(check: Check, context: Context, reference: Sequence[tuple[str, in
     while True:
         seen = await attempt(probe, check, context, min(pace.timeout_s, left_s))
         began += 1
-        verdict, outcomes, failure = assess(check, seen)
+        verdict, outcomes, failure = _without_secrets(check, *assess(check, seen))
         if verdict is Verdict.OK:
             return RunOutcome(verdict, outcomes, None, seen.timings, began, None)
         if began > pace.retries or clock() + backoff_s >= ends_s:
@@ -76,6 +79,20 @@ async def _run(check: Check, context: Context, reference: Sequence[tuple[str, in
         verdict = Verdict.ERROR
         failure = Failure("probe.no_network", f"no reference target answers; {failure.message}")
     return RunOutcome(verdict, outcomes, failure, seen.timings, began, evidence(check, seen))
+
+
+def _without_secrets(
+    check: Check, verdict: Verdict, outcomes: Sequence[Outcome], failure: Failure | None
+) -> Assessment:
+    """What was judged, to be kept and told: a target may repeat what it was sent."""
+    secrets = check.secrets
+    if secrets:
+        outcomes = [
+            structs.replace(one, actual=hide(one.actual, secrets), message=hide(one.message, secrets))
+            for one in outcomes
+        ]
+        failure = failure and structs.replace(failure, message=hide(failure.message, secrets))
+    return verdict, tuple(outcomes), failure
 
 
 def troubled(kind: str, message: str) -> RunOutcome:

@@ -151,6 +151,15 @@ def test_a_replaced_url_is_judged() -> None:
 
 
 @pytest.mark.parametrize(
+    "value", ["canary7731", "http://h:canary7731/", "http://u:canary7731@h/", "http://h/ canary7731"]
+)
+def test_a_replaced_url_that_is_refused_is_not_quoted(value: str) -> None:
+    with pytest.raises(ValueError, match="U") as refused:
+        compiled({"U": value}, url="${env:U}")
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("assertion", "reads"),
     [
         ({"of": "status", "eq": 200}, False),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.secret import UnsetReferenceError, expand, references
+from rules.secret import UnsetReferenceError, expand, hidden_forms, hide, is_secret_name, references
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,36 @@ def test_references_are_found_anywhere() -> None:
 @given(st.text().filter(lambda text: "${env:" not in text))
 def test_text_without_references_is_left_alone(text: str) -> None:
     assert expand(text, {}) == text
+
+
+@pytest.mark.parametrize("name", ["Authorization", "cookie", "X-Api-Key", "X-Auth-Token", "x-session-id"])
+def test_secret_headers_are_known_by_name(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize("name", ["content-type", "etag", "server", "x-keyboard"])
+def test_ordinary_headers_are_shown(name: str) -> None:
+    assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a s3cr't/x b", "a [redacted] b"),
+        ("/?q=s3cr%27t%2Fx", "/?q=[redacted]"),
+        ('is "s3cr\'t/x"', 'is "[redacted]"'),
+        ("cut at s3cr't", "cut at [redacted]"),
+        ("is 's3cr't/…'; expected 'x'", "is '[redacted]…'; expected 'x'"),
+        ("s3cr is too short to tell", "s3cr is too short to tell"),
+    ],
+)
+def test_a_secret_is_hidden_in_every_form_it_comes_back_in(text: str, shown: str) -> None:
+    assert hide(text, hidden_forms(["s3cr't/x", "tiny"])) == shown
+
+
+def test_a_secret_is_hidden_at_any_depth() -> None:
+    secrets = hidden_forms(["hunter22"])
+    assert hide({"a": ["hunter22", 1, None], "hunter22": True}, secrets) == {
+        "a": ["[redacted]", 1, None],
+        "[redacted]": True,
+    }

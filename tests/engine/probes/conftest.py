@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -63,6 +63,7 @@ async def _play(
     retries: int = 0,
     copies: int = 1,
     ports: list[int] | None = None,
+    environment: Mapping[str, str] | None = None,
     **beat: Any,
 ) -> RunOutcome:
     stage = Stage()
@@ -72,7 +73,7 @@ async def _play(
         ports.append(second)
     given = {"type": "http", "slug": "played", **beat}
     given = {k: v.replace("{port}", str(server)) if isinstance(v, str) else v for k, v in given.items()}
-    check = compile_check(BEAT.validate_python(given), {})
+    check = compile_check(BEAT.validate_python(given), environment or {})
     check = replace(
         check, pace=replace(check.pace, timeout_s=timeout_s, deadline_s=deadline_s, retries=retries)
     )

@@ -9,6 +9,7 @@ import struct
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -384,6 +385,55 @@ def test_evidence_of_a_bad_run_is_small_and_without_secrets(play: Play) -> None:
     assert [found["headers"][0], found["headers"][1]] == [["set-cookie", "[redacted]"], ["server", "s"]]
     assert "abcdefgh" not in found["body"]
     assert len(found["body"]) <= 2100
+
+
+@pytest.mark.parametrize(
+    "beat",
+    [
+        {"assertions": [{"of": "header", "name": "x-echo", "eq": "other"}]},
+        {"assertions": [{"of": "header", "name": "x-echo", "exists": True}]},
+        {"assertions": [{"of": "json", "path": "$.echo", "eq": 1}]},
+        {"assertions": [{"of": "json", "path": "$", "eq": 1}]},
+        {"assertions": [{"of": "body", "contains": "other"}]},
+        {},
+    ],
+)
+def test_what_a_reference_stands_for_is_nowhere_though_the_target_repeats_it(
+    play: Play, beat: dict[str, Any]
+) -> None:
+    body = b'{"echo": "a canary7731 b"}'
+    head = b"HTTP/1.1 500 canary7731\r\nx-echo: canary7731\r\ncanary7731: x\r\ncontent-length: %d\r\n\r\n"
+    outcome = play(
+        answering(head % len(body) + body),
+        url=URL,
+        headers={"X-Shop": "${env:T}"},
+        environment={"T": "canary7731"},
+        **beat,
+    )
+    assert "redacted" in repr(outcome)
+    assert "canary" not in repr(outcome)
+
+
+def test_a_redirect_that_repeats_a_secret_is_told_without_it(play: Play) -> None:
+    server = Recorder({"/": to("/?t=canary7731", 302), "/?t=canary7731": to("/?t=canary7731", 302)})
+    outcome = play(server, url=URL, redirects=1, body="${env:T}", environment={"T": "canary7731"})
+    assert kind(outcome) == "redirect.limit"
+    assert "canary" not in repr(outcome)
+
+
+def test_a_header_with_a_reference_stays_behind_when_the_origin_changes(play: Play) -> None:
+    server = Recorder({"/": to("http://127.0.0.2:{port}/b")})
+    headers = {"X-Shop": "${env:T}", "X-Plain": "seen"}
+    play(server, url=URL, headers=headers, environment={"T": "canary7731"})
+    assert "canary7731" in server.requests[0]
+    assert "x-plain: seen" in server.requests[1]
+    assert "canary" not in server.requests[1]
+
+
+def test_a_body_with_a_secret_is_not_carried_to_another_origin(play: Play) -> None:
+    server = Recorder({"/": to("http://127.0.0.2:{port}/b", 307)})
+    outcome = play(server, url=URL, method="POST", body="${env:T}", environment={"T": "canary7731"})
+    assert (kind(outcome), len(server.requests)) == ("redirect.refused", 1)
 
 
 def test_a_good_run_leaves_no_evidence(play: Play) -> None:
