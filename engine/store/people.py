@@ -29,6 +29,7 @@ RANK: Final[dict[Role, int]] = {"viewer": 1, "reviewer": 2, "editor": 3, "admin"
 SCOPE_CAP: Final[dict[Scope, Role]] = {"read": "viewer", "write": "editor", "admin": "admin"}
 SESSION_LIFE: Final = timedelta(days=14)
 LINK_LIFE: Final = timedelta(hours=1)
+LASTING_LINK_LIFE: Final = timedelta(hours=12)
 TOKEN_LIFE: Final = timedelta(days=90)
 FIRST_ADMIN: Final = "admin@localhost"
 
@@ -244,8 +245,10 @@ async def end_sessions(connection: Connection, user_id: UUID) -> None:
     await connection.execute("DELETE FROM login_links WHERE user_id = $1", user_id)
 
 
-async def make_login_link(connection: Connection, actor: Actor, email: str | None = None) -> str:
-    """The secret of a link that signs in once within `LINK_LIFE`.
+async def make_login_link(
+    connection: Connection, actor: Actor, email: str | None = None, *, lasting: bool = False
+) -> str:
+    """The secret of a link that signs in once within `LINK_LIFE`; a `lasting` one until it is removed, for half a day.
 
     Without `email` it is the oldest admin's; where the installation has none, `FIRST_ADMIN` is made. Raises `MissingError`.
     """
@@ -257,10 +260,11 @@ async def make_login_link(connection: Connection, actor: Actor, email: str | Non
         raise MissingError(f"there is no active user {email}" if email else "there is no active admin")
     secret = secrets.token_urlsafe(32)
     await connection.execute(
-        "INSERT INTO login_links (digest, user_id, expires_at) VALUES ($1, $2, now() + $3::interval)",
+        "INSERT INTO login_links (digest, user_id, expires_at, lasting) VALUES ($1, $2, now() + $3::interval, $4)",
         digest_of(secret),
         row["id"],
-        LINK_LIFE,
+        LASTING_LINK_LIFE if lasting else LINK_LIFE,
+        lasting,
     )
     await record(connection, actor, "login_link.create", row["email"])
     return secret
@@ -275,13 +279,20 @@ async def _first_admin(connection: Connection) -> Row | None:
 
 
 async def use_login_link(connection: Connection, secret: str) -> Person | None:
-    """Whose link this is; it works no second time."""
+    """Whose link this is; it works no second time, unless it is a lasting one."""
     user_id = await connection.fetchval(
-        "DELETE FROM login_links WHERE digest = $1 AND expires_at > now() RETURNING user_id",
+        "WITH used AS (DELETE FROM login_links WHERE digest = $1 AND expires_at > now() AND NOT lasting RETURNING user_id) "
+        "SELECT user_id FROM used UNION ALL "
+        "SELECT user_id FROM login_links WHERE digest = $1 AND expires_at > now() AND lasting",
         digest_of(secret),
     )
     row = await user(connection, user_id) if user_id else None
     return person_of(row) if row and not row["disabled"] else None
+
+
+async def remove_login_link(connection: Connection, secret: str) -> None:
+    """The link works no more."""
+    await connection.execute("DELETE FROM login_links WHERE digest = $1", digest_of(secret))
 
 
 # ---- tokens

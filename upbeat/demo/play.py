@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID
 
 from api.context import Guide
 from api.people import LOGIN_PATH
@@ -212,28 +211,12 @@ def _port(options: Options) -> int:
 
 @contextlib.asynccontextmanager
 async def _login_link(running: Running) -> AsyncIterator[str]:
-    """A link that signs the admin in. Links work once, so this one is put back for as long as the block lasts."""
+    """A link that signs the admin in, as often as it is opened, for as long as the block lasts."""
     pool = running.node.pool
     async with transaction(pool) as connection:
-        secret = await people.make_login_link(connection, _ACTOR)
-        digest = people.digest_of(secret)
-        user_id: UUID = await connection.fetchval("SELECT user_id FROM login_links WHERE digest = $1", digest)
-
-    async def keep() -> None:
-        while True:
-            await asyncio.sleep(0.5)
-            async with pool.acquire() as connection:
-                await connection.execute(
-                    "INSERT INTO login_links (digest, user_id, expires_at) VALUES ($1, $2, now() + interval '1 hour') "
-                    "ON CONFLICT (digest) DO UPDATE SET expires_at = excluded.expires_at "
-                    "WHERE login_links.expires_at < now() + interval '30 minutes'",
-                    digest,
-                    user_id,
-                )
-
-    async with asyncio.TaskGroup() as group:
-        keeping = group.create_task(keep())
+        secret = await people.make_login_link(connection, _ACTOR, lasting=True)
+    try:
         yield f"{running.base_url}{LOGIN_PATH}?secret={secret}"
-        keeping.cancel()
-    async with pool.acquire() as connection:
-        await connection.execute("DELETE FROM login_links WHERE digest = $1", digest)
+    finally:
+        async with pool.acquire() as connection:
+            await people.remove_login_link(connection, secret)

@@ -214,7 +214,8 @@ CREATE TABLE sessions (
 CREATE TABLE login_links (
     digest     bytea PRIMARY KEY,
     user_id    uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-    expires_at timestamptz NOT NULL
+    expires_at timestamptz NOT NULL,
+    lasting    boolean NOT NULL DEFAULT false         -- works more than once: the demo's
 );
 CREATE TABLE tokens (
     id           uuid PRIMARY KEY,
