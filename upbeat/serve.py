@@ -199,7 +199,7 @@ async def _work(
         base_url = ""
         if listener is not None:
             host, port = listener.getsockname()[:2]
-            base_url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
+            base_url = _url(host, port)
             node.base_url = base_url
             app = create_app(node.services())
             group.create_task(serve_http(app, listener, end_streams=app.state.hub.close))
@@ -210,6 +210,12 @@ async def _work(
 
 async def _told(on_ready: Callable[[Running], Awaitable[None]], running: Running) -> None:
     await on_ready(running)
+
+
+def _url(host: str, port: int) -> str:
+    """Where this machine reaches what listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _say_where(settings: ServeSettings, node: Node, host: str, port: int) -> None:
