@@ -287,8 +287,9 @@ class Partition:
                     fold.result(UUID(result.beat_id), result, boot_id, at, now)
                 for beat_id in due:
                     fold.tick(beat_id, now)
-                orders, news = await consequences.record(connection, fold.consequences, self._public_url())
+                # The compare-and-swap comes first: who folded a stale state must not get as far as opening an episode twice.
                 await states.save(connection, list(fold.changed.values()))
+                orders, news = await consequences.record(connection, fold.consequences, self._public_url())
                 for boot_id, seqs in _sequences(batches).items():
                     await watermarks.advance(connection, boot_id, self._number, seqs, now)
         except BaseException:

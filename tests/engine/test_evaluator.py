@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 from engine.bus import Bus, decode, encode
@@ -20,6 +21,7 @@ from engine.store.database import Pool, migrate, open_pool, transaction
 from engine.store.ids import derived_id, new_id, partition_of
 from engine.store.objects import Stored
 from engine.subject import Subject, compile_subject
+from evaluators import quorum
 from evaluators.model import Batch, Failure, Kind, Result, Timings, Verdict
 
 REGIONS = ["eu", "us", "ap"]
@@ -283,6 +285,37 @@ async def test_a_result_the_database_refuses_is_buried_alone(lab: Lab) -> None:
     await lab.send("...")
     await lab.becomes("ok")
     await eventually(lambda: lab.count("dead_letters"), 1)
+
+
+async def test_a_zero_byte_in_what_a_target_said_costs_nobody_a_result(lab: Lab) -> None:
+    said = msgspec.structs.replace(lab.result("eu", "critical"), failure=Failure("status", "HTTP 500 a\0b"))
+    await lab.publish([said, lab.result("us", "ok"), lab.result("ap", "ok")])
+    await lab.becomes("ok")
+    kept = "SELECT failure_message FROM results WHERE region = 'eu'"
+    assert await lab.pool.fetchval(kept) == "HTTP 500 a\ufffdb"
+    assert await lab.count("dead_letters") == 0
+
+
+async def test_who_folded_a_stale_state_loads_it_again_and_loses_no_result(lab: Lab) -> None:
+    await lab.send("...")
+    await lab.becomes("ok")
+    await lab.send("xxx")
+    await eventually(lambda: lab.count("results"), 6)
+    async with transaction(
+        lab.pool
+    ) as connection:  # what another evaluator does meanwhile: it opens the episode
+        opened = quorum.EpisodeOpened(lab.clock.epoch_s(), 1, "critical")
+        await reviews.open_episode(connection, lab.beat, opened)
+        await connection.execute(
+            "UPDATE beat_states SET version = version + 1, stage = 'critical', state = (state::jsonb || $1)::json",
+            {"stage": "critical", "critical": True, "warning": True, "severity": "critical", "episodes": 1},
+        )
+    await lab.send("xxx")
+    await eventually(lambda: lab.count("results"), 9)
+    assert await lab.count("dead_letters") == 0
+    assert await lab.count("episodes") == 1
+    assert lab.working is not None
+    assert lab.working.health.conflicts == 1
 
 
 async def test_silence_is_unknown_and_opens_nothing(lab: Lab) -> None:
