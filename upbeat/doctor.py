@@ -81,7 +81,11 @@ def _program() -> Iterator[Finding]:
     todo = "" if has_uvloop else "Install uvloop: runs start later without it."
     yield Finding("uvloop", "ok" if has_uvloop else "warn", "present" if has_uvloop else "missing", todo)
     browser = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))),
+        (
+            path
+            for name in ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+            if (path := shutil.which(name))
+        ),
         None,
     )
     yield Finding("browser", "ok", browser or "no Chromium on PATH; only browser beats need one")
@@ -133,7 +137,7 @@ def _configuration(settings: ServeSettings) -> Iterator[Finding]:
         yield Finding("configuration", "ok", "no file was named: what is declared is in the database")
         return
     try:
-        document = parse(settings.config.read_text("utf-8"), str(settings.config), settings.environment)
+        document = parse(settings.config.read_text("utf-8"), str(settings.config), settings.lent)
     except OSError as failure:
         yield Finding(
             "configuration", "fail", f"{settings.config}: {failure.strerror}", "Name a file that is there."
@@ -272,7 +276,7 @@ async def _installation(settings: ServeSettings, connection: Connection) -> Asyn
         "SELECT kind, slug, spec::text FROM objects WHERE removed_at IS NULL AND spec::text LIKE '%${env:%'"
     )
     for row in specs:
-        for name in sorted({*references(json.loads(row["spec"]))} - settings.environment.keys()):
+        for name in sorted({*references(json.loads(row["spec"]))} - settings.lent.keys()):
             said = f"${{env:{name}}} of the {row['kind']} {row['slug']} is not set here"
             yield Finding("secrets", "warn", said, f"Set {name} where the server starts, if it is not.")
 

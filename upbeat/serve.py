@@ -244,7 +244,7 @@ async def _reloads(settings: ServeSettings, node: Node, reload: asyncio.Event) -
 
 async def _worker(node: Node, number: int) -> None:
     """Another process for evaluating and probing; started again when it ends, ended with this one."""
-    command = [sys.executable, "-m", "upbeat.cli", "serve", "--roles", "evaluator,probe"]
+    command = [sys.executable, "-P", "-m", "upbeat.cli", "serve", "--roles", "evaluator,probe"]
     environment = {
         **node.settings.environment,
         "UPBEAT_DATABASE_URL": node.database_url,

@@ -39,7 +39,12 @@ class ServeSettings:
     @property
     def lent(self) -> Mapping[str, str]:
         """What `${env:NAME}` may refer to: the environment without Upbeat's own settings and secrets."""
-        return {name: value for name, value in self.environment.items() if not name.startswith("UPBEAT_")}
+        return lent(self.environment)
+
+
+def lent(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """`environment` without what is Upbeat's own."""
+    return {name: value for name, value in environment.items() if not name.startswith("UPBEAT_")}
 
 
 def default_data(environment: Mapping[str, str]) -> Path:

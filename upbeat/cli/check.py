@@ -20,6 +20,7 @@ from rules.beat import BEAT, AnyBeat, DnsBeat, HttpBeat
 from upbeat.check import check_now
 from upbeat.cli.files import read_document
 from upbeat.cli.output import Output, milliseconds, paint, print_table, with_output
+from upbeat.settings import lent
 
 AT_ONCE: Final = 20
 _SLUG = re.compile(r"[a-z0-9-]+")
@@ -126,7 +127,7 @@ async def _run(beats: Sequence[AnyBeat], egress: EgressPolicy) -> list[dict[str,
 
     async def one(beat: AnyBeat) -> dict[str, Any]:
         async with slots:
-            result = await check_now(beat, context, os.environ)
+            result = await check_now(beat, context, lent(os.environ))
         at = (
             datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         )

@@ -10,6 +10,7 @@ from rules.config import ConfigError, Document, json_schema, parse
 from rules.node import read
 from upbeat.cli.client import Client, remote
 from upbeat.cli.output import Output, print_json, with_output
+from upbeat.settings import lent
 
 
 @click.command()
@@ -71,7 +72,7 @@ def _parse(file: Path) -> Document:
     except (OSError, UnicodeDecodeError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else failure
         raise click.UsageError(f"{file} cannot be read: {reason}") from None
-    return parse(text, str(file), os.environ)
+    return parse(text, str(file), lent(os.environ))
 
 
 def _counted(document: Document) -> str:
