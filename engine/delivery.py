@@ -15,13 +15,14 @@ import msgspec
 
 from engine.leases import Leases
 from engine.store import outbox, reviews
-from engine.store.database import DATABASE_AWAY, Pool, Row
+from engine.store.database import DATABASE_AWAY, Connection, Pool, Row
 from evaluators.model import Notice
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
 
 AT_ONCE = 32
 IDLE_S = 0.5
 EXPIRE_EVERY_S = 60.0
+NOTE_AGAIN_S = 2.0
 
 Send = Callable[[Mapping[str, Any], Notice], Awaitable[Outcome]]
 """Deliver a notice to the channel with this spec; never raises."""
@@ -93,10 +94,9 @@ class Delivery:
     async def _deliver(self, row: Row, line: tuple[object, str]) -> None:
         try:
             outcome = await self._try(row)
-            async with self._pool.acquire() as connection:
-                await self._write(connection, row, outcome)
-        except DATABASE_AWAY as away:
-            _log.warning("what came of a delivery could not be written, it will be tried again: %s", away)
+            # Sent is sent: a database that answers but takes no word of it must not make us send it again and again.
+            while not await self._noted(row, outcome):
+                await asyncio.sleep(NOTE_AGAIN_S)
         finally:
             self._busy.discard(line)
             self._freed.set()  # what waits behind it need not wait for the next look
@@ -110,17 +110,26 @@ class Delivery:
             _log.exception("delivery %d to %s", row["id"], row["slug"])
             return Retry(f"a bug in Upbeat: {type(bug).__name__}")
 
-    async def _write(self, connection: Any, row: Row, outcome: Outcome) -> None:
+    async def _noted(self, row: Row, outcome: Outcome) -> bool:
+        try:
+            async with self._pool.acquire() as connection:
+                await self._write(connection, row, outcome)
+        except DATABASE_AWAY as away:
+            _log.warning("what came of delivery %d could not be written yet: %s", row["id"], away)
+            return False
+        return True
+
+    async def _write(self, connection: Connection, row: Row, outcome: Outcome) -> None:
         if isinstance(outcome, Delivered):
-            self.health.delivered += 1
             await outbox.delivered(connection, row["id"])
+            self.health.delivered += 1
             return
         after_s = None
         if isinstance(outcome, Retry) and row["attempts"] < len(outbox.SCHEDULE_S):
             after_s = max(outbox.SCHEDULE_S[row["attempts"]], outcome.after_s or 0.0)
+        await outbox.failed(connection, row["id"], outcome.reason, after_s)
         if after_s is None:
             self.health.dead += 1
             _log.error("%s will not be told of notice %d: %s", row["slug"], row["id"], outcome.reason)
         else:
             self.health.retried += 1
-        await outbox.failed(connection, row["id"], outcome.reason, after_s)

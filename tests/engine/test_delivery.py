@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from engine import delivery
 from engine.delivery import Delivery
 from engine.store import objects, outbox
 from engine.store.audit import Actor
@@ -51,10 +52,10 @@ class Desk:
 
     @contextlib.asynccontextmanager
     async def delivering(self, holder: str = "one") -> AsyncIterator[Delivery]:
-        delivery = Delivery(self.pool, self.send, holder=holder)
-        task = asyncio.create_task(delivery.run())
+        working = Delivery(self.pool, self.send, holder=holder)
+        task = asyncio.create_task(working.run())
         try:
-            yield delivery
+            yield working
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -115,7 +116,7 @@ async def test_what_is_rejected_is_dead_at_once_and_can_be_sent_again_by_a_perso
         assert row is not None
         assert row["last_error"] == "HTTP 410"
         async with desk.pool.acquire() as connection:
-            assert await outbox.retry(connection, row["id"], None)
+            assert await outbox.retry(connection, ACTOR, row["id"], None)
         async with asyncio.timeout(10):
             while await desk.settled(0) != {"done": 1}:
                 await asyncio.sleep(0.05)
@@ -129,6 +130,24 @@ async def test_a_notice_for_a_removed_channel_is_given_up(desk: Desk) -> None:
     async with desk.delivering():
         assert await desk.settled(1) == {"dead": 1}
     assert desk.sent == []
+
+
+async def test_what_was_sent_is_not_sent_again_while_the_database_takes_no_word_of_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "NOTE_AGAIN_S", 0.05)
+    await desk.pool.execute(
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE disk_full; END $$; "
+        "CREATE TRIGGER full_disk BEFORE UPDATE ON outbox FOR EACH ROW EXECUTE FUNCTION full_disk()"
+    )
+    await desk.put("good", "once")
+    async with desk.delivering():
+        await asyncio.sleep(1.5)
+        assert await desk.settled(0) == {"pending": 1}
+        await desk.pool.execute("DROP TRIGGER full_disk ON outbox")
+        assert await desk.settled(1) == {"done": 1}
+    assert desk.sent == [("good", "once")]
 
 
 async def test_of_two_processes_one_delivers(desk: Desk) -> None:
