@@ -32,6 +32,7 @@ _RANK: Final = {"ok": 0, "warning": 1, "critical": 2}
 _DOWN: Final = frozenset({"critical"})
 _LATENCY_STEPS: Final = 96
 _POLL_S: Final = 0.1
+_LAST_YEAR: Final = 9990
 
 router = Router(prefix="/api/v1/beats/{ref}", tags=["beats"])
 
@@ -46,6 +47,10 @@ class Pause(Rule):
     def _is_one(self) -> Self:
         if self.until is not None and self.for_ is not None:
             raise ValueError("until or for, not both")
+        if self.until is not None and self.until.year > _LAST_YEAR:
+            raise ValueError(
+                f"until lies after {_LAST_YEAR}; leave it out to pause until somebody resumes it"
+            )
         return self
 
 

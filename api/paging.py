@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -42,6 +42,8 @@ def read_cursor(text: str | None, kind: Any) -> Any:
         return None
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, binascii.Error, ValueError):
+        value = msgspec.json.decode(raw, type=kind)
+        # The first and the last day there is, at an offset, are moments that have no UTC.
+        return tuple(part.astimezone(UTC) if isinstance(part, datetime) else part for part in value)
+    except (msgspec.DecodeError, binascii.Error, ValueError, OverflowError):
         raise ProblemError(400, "cursor", "this cursor is of no listing; begin without one") from None

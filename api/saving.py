@@ -18,7 +18,7 @@ from rules.check import compile_check
 from rules.component import Component, Page, Region
 from rules.known import Known, check_references
 from rules.problem import nearest, show
-from rules.secret import UnsetReferenceError, references
+from rules.secret import UnsetReferenceError, is_secret_name, references
 from rules.shape import Rule, written
 
 MASK: Final = "***"
@@ -28,7 +28,9 @@ READ_ONLY: Final = frozenset(
 )
 """What is shown beside a spec: ignored when it is sent back."""
 
-_SECRET_HEADER = re.compile(r"auth|cookie|token|secret|key|password|signature", re.IGNORECASE)
+_LEADS: Final = ("url", "host", "port", "tls", "verify", "headers")
+"""Where an object's secrets go, and how safely."""
+
 _ONE: dict[ObjectKind, type[Rule]] = {"page": Page, "component": Component, "region": Region}
 
 
@@ -138,7 +140,7 @@ def masked(spec: Mapping[str, Any], kind: ObjectKind) -> dict[str, Any]:
         return {key: MASK if key in SECRET_FIELDS and value else value for key, value in shown.items()}
     if "headers" in shown:
         shown["headers"] = {
-            name: MASK if _SECRET_HEADER.search(name) else value for name, value in shown["headers"].items()
+            name: MASK if is_secret_name(name) else value for name, value in shown["headers"].items()
         }
     if shown.get("body"):
         shown["body"] = MASK
@@ -229,6 +231,10 @@ def _unrunnable(
     """References to the environment, which is the whole installation's, and what cannot be compiled."""
     errors = []
     old = set(references(before))
+    if old and not asking.may(Permission.WRITE, None):
+        now = written(rule)
+        said = "this leads a secret of the installation elsewhere: ask an editor of every page"
+        errors = [(f"/{name}", said) for name in _LEADS if now.get(name) != before.get(name)]
     for pointer, name in _references(rule.model_dump(mode="json"), ""):
         if name.startswith("UPBEAT_"):
             errors.append((pointer, "UPBEAT_* are Upbeat's own secrets and go nowhere"))

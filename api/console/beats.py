@@ -1,15 +1,16 @@
 """A beat's page: what it is and why, how fast, what ran, what happened; its runs; run now, pause, resume, delete."""
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import beats, saving
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.console import charts
-from api.console.forms import fields
+from api.console.forms import as_json, fields
 from api.console.page import go, now, render
 from api.console.why import explain
 from api.console.words import address
@@ -17,16 +18,17 @@ from api.context import services_of
 from api.objects import PageRef, locate
 from api.problems import missing
 from engine.store import objects, results, reviews, states, views
-from engine.store.database import Connection, transaction
+from engine.store.database import Connection
 from engine.store.ids import read
 from engine.store.objects import Stored
 from rules.beat import BEAT, AnyBeat
-from rules.duration import parse_duration_s
 
 RANGES: Final = {"1h": 1, "24h": 24, "7d": 7 * 24, "30d": 30 * 24}  # hours
 RUNS: Final = 25
 _SHORTEST_CHART: Final = timedelta(minutes=2)
 _LONGEST_RUN: Final = timedelta(minutes=40)  # six attempts of 300 s with back-off
+
+EpochS = Annotated[float, Query(ge=0, le=4e9, allow_inf_nan=False)]
 
 router = Router(prefix="/console/beats/{ref}", include_in_schema=False)
 
@@ -124,13 +126,13 @@ def run_url(slug: str, page_slug: str, run: str, at: datetime) -> str:
 @router.get("/runs/{run_ref}")
 @permits(Permission.READ)
 async def run_page(
-    request: Request, asking: Asking, ref: str, run_ref: str, at: float, page_ref: PageRef = None
+    request: Request, asking: Asking, ref: str, run_ref: str, at: EpochS, page_ref: PageRef = None
 ) -> Response:
     """One run with its assertions and evidence; `at` is about when it ended, in seconds since the epoch."""
     run_id = read("run", run_ref)
     async with services_of(request).pool.acquire() as db:
         beat = await locate(db, asking, "beat", ref, page_ref)
-        ended = states.moment(min(max(at, 0.0), 4e9))
+        ended = states.moment(at)
         row = (
             await views.run(db, beat.id, run_id, ended - _LONGEST_RUN, ended + _LONGEST_RUN)
             if run_id
@@ -164,11 +166,7 @@ async def run_now(request: Request, asking: Asking, ref: str, page_ref: PageRef 
 async def pause(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
     """Stop running it, for a while or until somebody resumes it."""
     lasting = (await fields(request)).get("for")
-    until = now(request) + timedelta(seconds=parse_duration_s(lasting)) if lasting else None
-    async with transaction(services_of(request).pool) as db:
-        beat = await locate(db, asking, "beat", ref, page_ref)
-        asking.require(Permission.WRITE, beat.page_id)
-        await states.pause(db, asking.actor, beat, until)
+    await beats.pause(as_json(request, {"for": lasting} if lasting else {}), asking, ref, page_ref)
     return go(address("beat", ref, page_ref), "paused")
 
 

@@ -21,7 +21,10 @@ PART: Final = 50
 async def fields(request: Request) -> dict[str, str]:
     """The texts of a form."""
     form = await request.form()
-    return {name: value.strip() for name, value in form.items() if isinstance(value, str) and name != "csrf"}
+    texts = {n: text.strip() for n, text in form.items() if isinstance(text, str) and n != "csrf"}
+    if any("\x00" in text for text in texts.values()):  # PostgreSQL knows none
+        raise ProblemError(400, "malformed", "a field has the character NUL in it")
+    return texts
 
 
 async def ticked(request: Request, name: str) -> list[str]:
@@ -67,4 +70,4 @@ def mistakes_of(problem: ProblemError) -> list[tuple[str, str]]:
 
 def whole(text: str | None, default: int) -> int:
     """A positive number in a query, else the default."""
-    return int(text) if text and text.isascii() and text.isdigit() and 0 < int(text[:10]) < 10**9 else default
+    return int(text) if text and re.fullmatch(r"0{0,9}[1-9]\d{0,8}", text, re.ASCII) else default

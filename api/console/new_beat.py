@@ -18,6 +18,7 @@ from api.context import services_of
 from api.problems import ProblemError
 from engine.store import objects
 from engine.store.database import Connection
+from engine.store.objects import ObjectKind
 from evaluators.model import PHASES
 
 _ACCEPTED: Final = "write https://host/path, http://host/path, tcp://host:port or dns:host"
@@ -100,10 +101,11 @@ async def _page(
 ) -> Response:
     async with services_of(request).pool.acquire() as db:
         pages = await _pages(db, asking)
-        lists = {kind: await objects.listing(db, kind) for kind in ("region", "component", "channel")}
-        home = next(
-            (s.id for s in await objects.listing(db, "page") if draft and s.slug == draft["page"]), None
-        )
+        writable = asking.pages_for(Permission.WRITE)
+        kinds: tuple[ObjectKind, ...] = ("region", "component", "channel")
+        lists = {kind: await objects.listing(db, kind, pages=writable) for kind in kinds}
+        homes = await objects.listing(db, "page", pages=writable)
+        home = next((s.id for s in homes if draft and s.slug == draft["page"]), None)
         offered = {
             f"{kind}s": [s.slug for s in found if s.page_id in (None, home)] for kind, found in lists.items()
         }

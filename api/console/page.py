@@ -86,7 +86,6 @@ async def render(
 def bare(request: Request, template: str, status: int = 200, **values: Any) -> Response:
     """A page that needs no database: for signing in, and for problems."""
     asking: Principal = getattr(request.state, "principal", ANONYMOUS)
-    query = request.url.query
     shared = {
         "asking": asking,
         "waiting": 0,
@@ -95,7 +94,6 @@ def bare(request: Request, template: str, status: int = 200, **values: Any) -> R
         "method": request.method,
         "path": request.url.path,
         "viewed": request.query_params.get("from", request.url.path),
-        "here": request.url.path + (f"?{query}" if query else ""),
         "may": lambda permission, page_id=None: asking.may(Permission[permission], page_id),
         "notice": SAID.get(request.query_params.get("said", "")),
         "request_id": getattr(request.state, "request_id", ""),

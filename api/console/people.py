@@ -63,7 +63,7 @@ async def _tokens(
 
 
 @router.post("/tokens")
-@permits(Permission.SIGNED_IN)
+@permits(Permission.SIGNED_IN, tells_secret=True)
 async def create_token(request: Request, asking: Asking) -> Response:
     """A new token, shown in the answer and never again."""
     sent = await fields(request)
@@ -122,7 +122,7 @@ async def _users(
 
 
 @router.post("/users")
-@permits(Permission.ADMIN, installation=True)
+@permits(Permission.ADMIN, installation=True, tells_secret=True)
 async def create_user(request: Request, asking: Asking) -> Response:
     """A new user with one role, and the link they sign in with first."""
     sent = await fields(request)
@@ -137,7 +137,7 @@ async def create_user(request: Request, asking: Asking) -> Response:
 
 
 @router.post("/users/{ref}/link")
-@permits(Permission.ADMIN, installation=True)
+@permits(Permission.ADMIN, installation=True, tells_secret=True)
 async def login_link(request: Request, asking: Asking, ref: str) -> Response:
     """A new link that signs a user in once."""
     made = json.loads(bytes((await rest.create_login_link(request, asking, ref)).body))

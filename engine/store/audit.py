@@ -6,9 +6,9 @@ from typing import Any, Literal
 from uuid import UUID
 
 from engine.store.database import Connection, Row
+from rules.secret import is_secret_name
 
 Surface = Literal["console", "api", "cli", "file", "policy"]
-_SECRET_KEYS = ("password", "secret", "token", "authorization", "cookie", "api-key", "apikey")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ def redact(value: Any, key: str = "") -> Any:
         # A Slack incoming webhook's URL is its password.
         hidden = "secret" if value.get("type") == "slack" else ""
         return {
-            name: redact(inner, hidden if name == "url" and hidden else str(name).lower())
+            name: redact(inner, hidden if name == "url" and hidden else str(name))
             for name, inner in value.items()
         }
     if isinstance(value, list):
         return [redact(inner, key) for inner in value]
-    if isinstance(value, str) and any(word in key for word in _SECRET_KEYS) and "${env:" not in value:
+    if isinstance(value, str) and is_secret_name(key) and "${env:" not in value:
         return "***"
     return value

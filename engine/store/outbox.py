@@ -1,11 +1,11 @@
 """What must leave: notices queued in the transaction that caused them, delivered at least once, in order per line."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from evaluators.model import Notice
 
@@ -85,13 +85,15 @@ async def listing(
     )
 
 
-async def retry(connection: Connection, outbox_id: int, pages: Sequence[UUID] | None) -> bool:
-    """Make a dead letter of one of these pages pending again; whether there was one."""
-    row: Any = await connection.fetchrow(
+async def retry(connection: Connection, actor: Actor, outbox_id: int, pages: Sequence[UUID] | None) -> bool:
+    """Make a dead letter of one of these pages pending again, audited; whether there was one."""
+    row = await connection.fetchrow(
         "UPDATE outbox o SET status = 'pending', attempts = 0, due_at = now(), finished_at = NULL "
         "FROM objects t WHERE o.id = $1 AND o.status = 'dead' AND t.id = o.target_id "
-        "AND ($2::uuid[] IS NULL OR t.page_id = ANY ($2)) RETURNING o.id",
+        "AND ($2::uuid[] IS NULL OR t.page_id = ANY ($2)) RETURNING t.slug, t.page_id",
         outbox_id,
         pages,
     )
+    if row is not None:
+        await record(connection, actor, "delivery.retry", f"{row['slug']} {outbox_id}", row["page_id"])
     return row is not None

@@ -1,6 +1,7 @@
 """Declared objects through the API: created, read, changed, listed, deleted; and every way of being refused."""
 
 import base64
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ import pytest
 from yarl import URL
 
 from api.auth import Principal
+from api.console.forms import whole
 from api.showing import shown
 from engine.store import objects
 from engine.store.audit import Actor
@@ -26,6 +28,8 @@ def _cursor(text: str) -> str:
 NOBODY = "00000000-0000-0000-0000-000000000000"
 NUL_CURSOR = _cursor(f'["a\\u0000", "{NOBODY}"]')
 NAIVE_CURSOR = _cursor(f'["2026-01-01T00:00:00", "{NOBODY}"]')
+FIRST_CURSOR = _cursor(f'["0001-01-01T00:00:00+14:00", "{NOBODY}"]')
+LAST_CURSOR = _cursor(f'["9999-12-31T23:59:59-12:00", "{NOBODY}"]')
 HUGE_CURSOR = _cursor("[99999999999999999999999]")
 DEEP = b'{"a":' * 3000 + b"1" + b"}" * 3000
 
@@ -191,6 +195,9 @@ async def test_another_media_type_is_415(server: "Server") -> None:
         ("GET", f"/api/v1/beats?cursor={NUL_CURSOR}", 400),
         ("GET", f"/api/v1/actions?cursor={NAIVE_CURSOR}", 400),
         ("GET", f"/api/v1/audit?cursor={HUGE_CURSOR}", 400),
+        ("GET", f"/api/v1/actions?cursor={FIRST_CURSOR}", 400),
+        ("GET", f"/api/v1/actions?cursor={LAST_CURSOR}", 400),
+        ("GET", "/console/beats/home/runs/run_1?page=shop&at=nan", 422),
         ("GET", "/api/v1/beats?search=%00", 404),
         ("GET", "/api/v1/beats/a%00b", 404),
         ("GET", "/api/v1/beats/..%2f..%2fetc%2fpasswd", 404),
@@ -210,6 +217,47 @@ async def test_a_wrong_address_is_a_problem(server: "Server", method: str, path:
         body = await answer.json(content_type="application/problem+json")
     assert (answer.status, body["status"]) == (status, status)
     assert body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/console/login", "email=a%00b&password=x"),
+        ("/console/beats/home/pause?page=shop", "for=99999999d"),
+        ("/console/beats/home/pause?page=shop", "for=a+while"),
+    ],
+)
+async def test_odd_forms_are_refused_and_are_no_bug(server: "Server", path: str, form: str) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert (await server.call("POST", path, data=form.encode(), headers=headers)).status in (400, 422)
+
+
+async def test_a_pause_ends_in_a_year_there_is(server: "Server") -> None:
+    end = {"until": "9999-12-31T23:59:59-12:00"}
+    assert (await server.call("POST", "/api/v1/beats/home/pause?page=shop", end)).status == 422
+
+
+@pytest.mark.parametrize("text", ["00000000019999999999999999999", "1" * 5000, "-1", "1.5", "²"])
+def test_a_number_in_a_query_that_is_none_is_the_default(text: str) -> None:
+    assert whole(text, 7) == 7
+
+
+@pytest.mark.parametrize("path", ["//elsewhere.example", "/%5Celsewhere.example", "/%09/elsewhere.example"])
+async def test_a_page_that_is_not_there_leads_nowhere_else(server: "Server", path: str) -> None:
+    url = URL(server.url + path, encoded=True)
+    async with server.session.get(url, headers={"Accept": "text/html"}) as answer:
+        assert (answer.status, "elsewhere" in await answer.text()) == (404, False)
+
+
+async def test_the_form_of_a_new_beat_offers_nothing_of_a_foreign_page(server: "Server") -> None:
+    channel = {"slug": "blogs-own", "type": "webhook", "url": "https://hooks.example", "page": "blog"}
+    assert (await server.call("POST", "/api/v1/channels", channel)).status == 201
+    form, headers = (
+        b"target=https%3A%2F%2Fa.example&page=blog&do=save",
+        {"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    answer = await server.call("POST", "/console/beats/new", data=form, who="editor", headers=headers)
+    assert (answer.status, "blogs-own" in answer.body) == (422, False)
 
 
 async def test_a_slug_on_several_pages_is_ambiguous_until_the_page_is_said(server: "Server") -> None:
@@ -247,11 +295,11 @@ async def test_a_slug_and_a_page_stay_what_they_are(server: "Server") -> None:
 
 
 async def test_secrets_are_shown_only_to_who_may_edit_and_kept_when_sent_back(server: "Server") -> None:
-    secret = {"headers": {"Authorization": "Bearer s3cret", "Accept": "text/html"}}
+    secret = {"headers": {"X-Signature": "Bearer s3cret", "Accept": "text/html"}}
     made = await _fresh(server, "secretive", **secret)
     assert made["headers"] == secret["headers"]
     beat = (await server.call("GET", "/api/v1/beats/secretive", who="viewer")).body
-    assert beat["headers"] == {"Authorization": "***", "Accept": "text/html"}
+    assert beat["headers"] == {"X-Signature": "***", "Accept": "text/html"}
     channel = (await server.call("GET", "/api/v1/channels/ops", who="viewer")).body
     assert channel["url"] == "***"
     assert "secret-path" in (await server.call("GET", "/api/v1/channels/ops", who="editor")).body["url"]
@@ -269,6 +317,17 @@ async def test_a_page_editor_cannot_read_the_installations_environment(server: "
     answer = await server.call("POST", "/api/v1/beats", beat, who="editor")
     assert (answer.status, answer.body["errors"][0]["pointer"]) == (422, "/headers/X")
     assert (await server.call("POST", "/api/v1/beats", beat)).status == 201
+
+
+async def test_a_page_editor_cannot_lead_a_secret_of_the_installation_elsewhere(server: "Server") -> None:
+    headers = {"X": "${env:AWS_SECRET}"}
+    await _fresh(server, "lent", headers=headers)
+    path = "/api/v1/beats/lent"
+    for change in ({"url": "https://mine.example/"}, {"headers": {"Host": "mine"}}, {"verify": False}):
+        answer = await server.call("PATCH", path, change, who="editor")
+        assert (answer.status, answer.body["errors"][0]["pointer"]) == (422, f"/{next(iter(change))}")
+    assert (await server.call("PATCH", path, {"interval": "90s"}, who="editor")).status == 200
+    assert (await server.call("PATCH", path, {"url": "https://ours.example/"})).status == 200
 
 
 async def test_pages_of_a_listing_join_without_gap_or_repetition(server: "Server") -> None:
@@ -324,8 +383,13 @@ async def test_an_answer_with_a_secret_is_not_kept_under_its_key(server: "Server
     made = await server.call("POST", "/api/v1/tokens", {"name": "t"}, headers=key)
     assert made.status == 201
     assert (await server.call("POST", "/api/v1/tokens", {"name": "t"}, headers=key)).status == 409
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Idempotency-Key": "k4"}
+    shown = await server.call("POST", "/console/tokens", data=b"name=t&scope=read&days=1", headers=form)
+    text = re.search(r"upb_\w{36}", shown.body)
+    assert text is not None
     kept = await server.services.pool.fetch("SELECT i::text AS row, body FROM idempotency i")
     assert made.body["token"] not in str(kept)
+    assert text[0] not in str(kept)
 
 
 async def test_an_export_is_read_back_as_it_is(server: "Server") -> None:

@@ -156,6 +156,8 @@ async def test_a_dead_delivery_is_listed_and_tried_again(server: "Server") -> No
     assert (await server.call("POST", path, who="other")).status == 404
     assert (await server.call("POST", path, who="editor")).status == 202
     assert (await server.call("POST", path, who="editor")).status == 404
+    (newest, *_) = (await server.call("GET", "/api/v1/audit", who="admin")).body["items"]
+    assert (newest["verb"], newest["page"], newest["object"][:4]) == ("delivery.retry", "shop", "ops ")
 
 
 async def test_a_channel_is_tested_and_says_what_came_of_it(server: "Server") -> None:
