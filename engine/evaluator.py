@@ -166,6 +166,11 @@ class Partition:
                 self._say(f"partition {self._number} waits for the database: {reason}")
                 await asyncio.sleep(pause_s)
                 pause_s, loaded = min(pause_s * 2, 2.0), False
+            except Exception as bug:  # of this look; the other partitions and roles go on
+                _log.exception("partition %d", self._number)
+                self._say(f"partition {self._number} cannot be evaluated: {type(bug).__name__}: {bug}")
+                await asyncio.sleep(2.0)
+                loaded = False
             else:
                 pause_s = 0.1
                 self._say(None)
@@ -197,14 +202,14 @@ class Partition:
             EVALUATOR, self._number, MESSAGES_AT_ONCE, 0.02 if self.dirty else wait_s
         )
         batches = [(delivery, batch) for delivery in deliveries if (batch := await self._decode(delivery))]
-        await self._settle(batches, caught_up=len(deliveries) < MESSAGES_AT_ONCE)
+        await self._settle(batches, *self._upkeep(caught_up=len(deliveries) < MESSAGES_AT_ONCE))
         self._looked_s = self._clock.monotonic_s()
 
     async def _blind(self) -> None:
         """The bus is away: wait a while before saying that there is no data."""
         await asyncio.sleep(0.2)
         if self._clock.monotonic_s() - self._looked_s > BLIND_S:
-            await self._settle([], caught_up=True)
+            await self._settle([], *self._upkeep(caught_up=True))
 
     def _notice_absence(self) -> None:
         away_s = self._clock.monotonic_s() - self._looked_s
@@ -219,25 +224,43 @@ class Partition:
             await self._bury(delivery, traceback.format_exc())
             return None
 
-    async def _settle(self, batches: Sequence[tuple[Delivery, Batch]], *, caught_up: bool) -> None:
-        """Commit all batches together, or, when one of them is poison, each alone."""
+    def _upkeep(self, *, caught_up: bool) -> tuple[set[UUID], set[UUID]]:
+        """Beats that were changed, and beats with a deadline behind them: silence is none while messages wait."""
+        dirty, self.dirty = self.dirty, set()
+        return dirty, self._due(self._clock.epoch_s()) if caught_up else set()
+
+    async def _settle(
+        self, batches: Sequence[tuple[Delivery, Batch]], dirty: set[UUID], due: set[UUID]
+    ) -> None:
+        """Commit all of it together, or, when a part of it is poison, each part alone."""
         try:
-            await self._commit(batches, caught_up=caught_up)
+            await self._commit(batches, dirty, due)
         except _POISON as poison:
-            await self._isolate(batches, poison)
-        except (ConflictError, *DATABASE_AWAY) as again:
+            await self._isolate(batches, dirty, due, poison)
+        except (ConflictError, *DATABASE_AWAY) as again:  # all beats are loaded, and looked at, anew
             for delivery, _ in batches:
                 await delivery.nak(0.0 if isinstance(again, ConflictError) else 1.0)
             raise
         except Exception as bug:
-            await self._isolate(batches, bug)
+            await self._isolate(batches, dirty, due, bug)
 
-    async def _isolate(self, batches: Sequence[tuple[Delivery, Batch]], failure: Exception) -> None:
-        if not batches:
-            raise failure
-        if len(batches) > 1:
+    async def _isolate(
+        self,
+        batches: Sequence[tuple[Delivery, Batch]],
+        dirty: set[UUID],
+        due: set[UUID],
+        failure: Exception,
+    ) -> None:
+        """A batch that fails alone is a dead letter after TRIES; a beat that does is left as it is until it changes."""
+        beats = dirty | due
+        if len(batches) + len(beats) > 1:
+            for beat_id in beats:
+                await self._settle([], {beat_id} & dirty, {beat_id} & due)
             for one in batches:
-                await self._settle([one], caught_up=False)
+                await self._settle([one], set(), set())
+            return
+        if not batches:
+            _log.error("beat %s cannot be judged", *beats, exc_info=failure)
             return
         delivery, batch = batches[0]
         key = f"{batch.boot_id}:{batch.seq}"
@@ -261,42 +284,36 @@ class Partition:
         _log.error("a message of partition %d is a dead letter now: %s", self._number, error)
         await delivery.ack()
 
-    async def _commit(self, batches: Sequence[tuple[Delivery, Batch]], *, caught_up: bool) -> None:
+    async def _commit(
+        self, batches: Sequence[tuple[Delivery, Batch]], dirty: set[UUID], due: set[UUID]
+    ) -> None:
         """The one transaction: rows, states, and everything they cause. Then acknowledge, order and announce."""
+        if not batches and not dirty and not due:
+            return
         now = self._clock.epoch_s()
         arrived = [item for delivery, batch in batches for item in self._in_server_time(delivery, batch, now)]
-        await self._catch_up([result for _, _, result in arrived])
-        dirty, self.dirty = self.dirty, set()
-        due = self._due(now) if caught_up else set()
-        if not arrived and not dirty and not due and not batches:
-            return
-        try:
-            async with transaction(self._pool) as connection:
-                await self._meet(connection, {UUID(result.beat_id) for _, _, result in arrived} | dirty)
-                gone = await self._gone(connection, dirty)
-                new = await results.insert(connection, [item for item in arrived if item[2].stored], now)
-                fold = Fold(
-                    self._held,
-                    lambda beat_id: self._subjects.get(beat_id) or gone.get(beat_id),
-                    self.returned_at,
-                )
-                for beat_id in dirty | due:
-                    fold.reconcile(beat_id, now)
-                fresh = [item for item in arrived if item[2].run_id in new or not item[2].stored]
-                for boot_id, at, result in fresh:
-                    fold.result(UUID(result.beat_id), result, boot_id, at, now)
-                for beat_id in due:
-                    fold.tick(beat_id, now)
-                # The compare-and-swap comes first: who folded a stale state must not get as far as opening an episode twice.
-                await states.save(connection, list(fold.changed.values()))
-                orders, news = await consequences.record(connection, fold.consequences, self._public_url())
-                for boot_id, seqs in _sequences(batches).items():
-                    await watermarks.advance(connection, boot_id, self._number, seqs, now)
-        except BaseException:
-            self.dirty |= dirty
+        dirty = dirty | await self._catch_up([result for _, _, result in arrived])
+        async with transaction(self._pool) as connection:
+            await self._meet(connection, {UUID(result.beat_id) for _, _, result in arrived} | dirty)
+            gone = await self._gone(connection, dirty)
+            new = await results.insert(connection, [item for item in arrived if item[2].stored], now)
+            fold = Fold(
+                self._held,
+                lambda beat_id: self._subjects.get(beat_id) or gone.get(beat_id),
+                self.returned_at,
+            )
+            for beat_id in dirty | due:
+                fold.reconcile(beat_id, now)
+            fresh = [item for item in arrived if item[2].run_id in new or not item[2].stored]
+            for boot_id, at, result in fresh:
+                fold.result(UUID(result.beat_id), result, boot_id, at, now)
             for beat_id in due:
-                self._schedule(beat_id)
-            raise
+                fold.tick(beat_id, now)
+            # The compare-and-swap comes first: who folded a stale state must not get as far as opening an episode twice.
+            await states.save(connection, list(fold.changed.values()))
+            orders, news = await consequences.record(connection, fold.consequences, self._public_url())
+            for boot_id, seqs in _sequences(batches).items():
+                await watermarks.advance(connection, boot_id, self._number, seqs, now)
         self._remember(fold, due)
         self._health.results += len(new)
         self._health.duplicates += len(arrived) - len(fresh)
@@ -307,8 +324,8 @@ class Partition:
                 await self._bus.order(region, self._number, order.order)
         await self._announce(news, fresh)
 
-    async def _catch_up(self, arrived: Sequence[Result]) -> None:
-        """A probe may have heard of a beat, or of its change, before this process has."""
+    async def _catch_up(self, arrived: Sequence[Result]) -> set[UUID]:
+        """A probe may have heard of a beat, or of its change, before this process has: these."""
         behind = {
             beat_id
             for result in arrived
@@ -317,7 +334,7 @@ class Partition:
         }
         if behind:
             await self._refresh()
-            self.dirty |= behind
+        return behind
 
     async def _meet(self, connection: Connection, beats: set[UUID]) -> None:
         """Load the states of beats that were declared after this partition was loaded."""

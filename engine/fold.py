@@ -35,6 +35,9 @@ class Fold:
         held, subject = self._get(beat_id), self._subject_of(beat_id)
         if held is None or subject is None:
             return
+        if held.revision != subject.revision:  # edited a moment ago: that comes first
+            self.reconcile(beat_id, now)
+            held = self._get(beat_id) or held
         if result.check_version < held.measured_from and result.stored:
             return
         self._fold(subject, held, quorum.ResultSeen(now, result, boot_id, measured_at))

@@ -317,6 +317,26 @@ async def test_who_folded_a_stale_state_loads_it_again_and_loses_no_result(lab: 
     assert lab.working.health.conflicts == 1
 
 
+async def test_a_beat_that_cannot_be_judged_stops_no_other(idle: Lab) -> None:
+    broken = idle.beat
+    async with transaction(idle.pool) as connection:
+        assert idle.beat.page_id is not None
+        while partition_of(idle.beat.id) != partition_of(broken.id) or idle.beat is broken:
+            spec = {**SPEC, "slug": f"shop-{idle.runs}"}
+            idle.runs += 1
+            idle.beat = await objects.create(connection, ACTOR, "beat", idle.beat.page_id, spec)
+        await connection.execute(
+            'UPDATE objects SET spec = \'{"type": "of another version"}\', removed_at = now() WHERE id = $1',
+            broken.id,
+        )
+    idle.subjects = {idle.beat.id: subject(idle.beat)}
+    async with running(idle.evaluator()) as evaluator:
+        await eventually(lambda: _held(evaluator), 8)
+        await idle.send("...")
+        await idle.becomes("ok")
+    assert await idle.count("dead_letters") == 0
+
+
 async def test_silence_is_unknown_and_opens_nothing(lab: Lab) -> None:
     await lab.change(
         {**SPEC, "interval": "1s", "timeout": "500ms", "quorum": {"max_age": "1s", "confirm": None}}
