@@ -304,7 +304,7 @@ class Partition:
             )
             for beat_id in dirty | due:
                 fold.reconcile(beat_id, now)
-            fresh = [item for item in arrived if item[2].run_id in new or not item[2].stored]
+            fresh = _once(arrived, new)
             for boot_id, at, result in fresh:
                 fold.result(UUID(result.beat_id), result, boot_id, at, now)
             for beat_id in due:
@@ -421,6 +421,17 @@ class Partition:
                 )
         if news:
             await self._bus.announce(LIVE, json.dumps(news).encode())
+
+
+def _once(arrived: Sequence[tuple[str, float, Result]], new: set[str]) -> list[tuple[str, float, Result]]:
+    """Those that were written now, each once (a batch and its repeat may be fetched together), and answers that are no runs."""
+    left = set(new)
+    fresh = []
+    for item in arrived:
+        if item[2].run_id in left or not item[2].stored:
+            left.discard(item[2].run_id)
+            fresh.append(item)
+    return fresh
 
 
 def _sequences(batches: Sequence[tuple[Delivery, Batch]]) -> dict[str, list[int]]:

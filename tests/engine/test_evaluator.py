@@ -246,6 +246,16 @@ async def test_the_same_batch_delivered_again_is_folded_once(lab: Lab) -> None:
     assert state.regions["eu"].vote.critical == 1
 
 
+async def test_a_batch_and_its_repeats_fetched_together_are_folded_once(idle: Lab) -> None:
+    batch = await idle.publish([idle.result("eu", "critical")])
+    await idle.bus.publish(batch, repeat=1)
+    await idle.bus.publish(batch, repeat=2)
+    async with running(idle.evaluator()):
+        await eventually(lambda: idle.count("results"), 1)
+        text = "SELECT coalesce(state->'regions'->'eu'->2->>2, '') FROM beat_states"
+        await eventually(lambda: idle.pool.fetchval(text), "1")
+
+
 async def test_a_minority_is_no_outage(lab: Lab) -> None:
     await lab.send("...")
     for _ in range(4):
