@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from api.auth import Permission, Principal, Router, identify, permits
+from api.auth import Asking, Permission, Principal, Router, identify, permits
 from api.context import Services, services_of
 from api.origin import is_foreign
 from api.problems import ProblemError
@@ -21,6 +21,8 @@ TRUST_S: Final = 1.0
 """How long a principal is believed without asking the database again: a revoked token hears nothing after that."""
 QUEUE: Final = 1000
 MOST_CLIENTS: Final = 500
+MOST_OF_ONE: Final = 50
+"""Streams of one person or token, who must not take everybody's."""
 
 router = Router(prefix="/api/v1", tags=["live"])
 
@@ -29,25 +31,27 @@ class Hub:
     """One subscription of this process, fanned out to its clients. A client that does not read loses its oldest news."""
 
     def __init__(self) -> None:
-        self.clients: set[asyncio.Queue[dict[str, Any] | None]] = set()
+        self.clients: dict[asyncio.Queue[dict[str, Any] | None], str] = {}
         self._listening: Listening | None = None
         self._starting = asyncio.Lock()
         self._is_closed = False
 
     @contextlib.asynccontextmanager
-    async def client(self, services: Services) -> AsyncIterator[asyncio.Queue[dict[str, Any] | None]]:
-        """A queue that hears everything while the block lasts."""
+    async def client(
+        self, services: Services, who: str
+    ) -> AsyncIterator[asyncio.Queue[dict[str, Any] | None]]:
+        """A queue that hears everything while the block lasts, for `who`."""
         async with self._starting:
             if self._listening is None:
                 self._listening = await services.bus.listen(LIVE, self._hear)
         queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(QUEUE)
-        self.clients.add(queue)
+        self.clients[queue] = who
         if self._is_closed:
             queue.put_nowait(None)
         try:
             yield queue
         finally:
-            self.clients.discard(queue)
+            self.clients.pop(queue, None)
 
     async def _hear(self, payload: bytes) -> None:
         for item in msgspec.json.decode(payload, type=list[dict[str, Any]]):
@@ -67,14 +71,15 @@ class Hub:
 
 @router.get("/events")
 @permits(Permission.READ)
-async def events(request: Request) -> Response:
+async def events(request: Request, asking: Asking) -> Response:
     """`event:` is `stage`, `result` or `action`; `data:` is JSON with the slugs of page and beat."""
     if is_foreign(request):
         raise ProblemError(403, "forged", "another site's page made this request")
     hub: Hub = request.app.state.hub
     if not services_of(request).bus.connected:
         raise ProblemError(503, "bus-away", "there are no live news now", headers={"Retry-After": "5"})
-    if len(hub.clients) >= MOST_CLIENTS:
+    mine = list(hub.clients.values()).count(asking.key_id or asking.name)
+    if len(hub.clients) >= MOST_CLIENTS or mine >= MOST_OF_ONE:
         raise ProblemError(503, "busy", "too many live viewers", headers={"Retry-After": "30"})
     return StreamingResponse(
         _stream(request, hub), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
@@ -87,7 +92,7 @@ async def _stream(request: Request, hub: Hub) -> AsyncIterator[bytes]:
     asking: Principal = request.state.principal
     trusted_s = told_s = clock.monotonic_s()
     yield b"retry: 2000\n\n"
-    async with hub.client(services) as queue:
+    async with hub.client(services, asking.key_id or asking.name) as queue:
         while True:
             item: dict[str, Any] | None = {}
             with contextlib.suppress(TimeoutError):

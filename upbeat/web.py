@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from upbeat.settings import SettingsError
+
+REQUEST_S = 20.0
+"""How long a client may take to send a request, head and body. Longer ones hold file handles that probes need."""
 
 
 class _Server(uvicorn.Server):
@@ -36,7 +40,9 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve_http(app: ASGIApp, listener: socket.socket, *, end_streams: Callable[[], None]) -> None:
+async def serve_http(
+    app: ASGIApp, listener: socket.socket, *, end_streams: Callable[[], None], request_s: float = REQUEST_S
+) -> None:
     """Answer on `listener` until cancelled; then streams are ended, and requests under way get 5 seconds."""
     server = _Server(
         uvicorn.Config(
@@ -52,10 +58,33 @@ async def serve_http(app: ASGIApp, listener: socket.socket, *, end_streams: Call
         )
     )
     task = asyncio.ensure_future(server.serve(sockets=[listener]))
+    hurry = asyncio.ensure_future(_hurry(server, request_s))
     try:
         await asyncio.shield(task)
     finally:
+        hurry.cancel()
         end_streams()
         server.should_exit = True
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def _hurry(server: _Server, request_s: float) -> None:
+    """Hang up on clients that owe a request for longer than `request_s`; uvicorn itself waits for ever."""
+    owing: dict[tuple[Any, int], float] = {}
+    while True:
+        await asyncio.sleep(request_s / 4)
+        now_s = asyncio.get_running_loop().time()
+        found: set[Any] = {one for one in server.server_state.connections if _owes(one)}
+        keys = [(one, id(one.cycle)) for one in found]  # a next request is another cycle
+        owing = {key: owing.get(key, now_s) for key in keys}
+        for (one, _), since_s in owing.items():
+            if now_s - since_s >= request_s:
+                one.transport.abort()
+
+
+def _owes(connection: Any) -> bool:
+    cycle = connection.cycle
+    if cycle is None or cycle.response_complete:
+        return connection.timeout_keep_alive_task is None  # else uvicorn ends it
+    return bool(cycle.more_body)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from msgspec.structs import replace
 
+from api import events
 from engine.bus import LIVE
 from engine.store import objects, results, states
 from engine.store.audit import Actor
@@ -226,10 +227,25 @@ async def test_news_reach_only_who_may_read_their_page(server: "Server") -> None
         assert heard[1]["beat"] == "of-blog"
 
 
-def server_clients(server: "Server") -> set[Any]:
+def server_clients(server: "Server") -> dict[Any, str]:
     """The queues of the application's live clients."""
-    clients: set[Any] = server.app.state.hub.clients
+    clients: dict[Any, str] = server.app.state.hub.clients
     return clients
+
+
+async def test_one_viewer_cannot_take_every_live_stream(
+    server: "Server", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MOST_OF_ONE", 1)
+    headers = {"Authorization": f"Bearer {server.tokens['viewer']}"}
+    async with server.session.get(server.url + "/api/v1/events", headers=headers) as stream:
+        assert await stream.content.readline()
+        while not server_clients(server):
+            await asyncio.sleep(0.01)
+        assert (await server.call("GET", "/api/v1/events", who="viewer")).status == 503
+        headers = {"Authorization": f"Bearer {server.tokens['editor']}"}
+        async with server.session.get(server.url + "/api/v1/events", headers=headers) as other:
+            assert other.status == 200
 
 
 async def test_a_live_stream_ends_when_its_token_is_revoked(server: "Server") -> None:
