@@ -23,7 +23,8 @@ from engine.embedded.folder import FolderError
 from engine.embedded.process import ServerError
 from engine.embedded.supervisor import Embedded, start
 from engine.store import installation
-from engine.store.database import MigrationError, Pool, migrate, open_pool
+from engine.store.database import DATABASE_AWAY, MigrationError, Pool, migrate, open_pool
+from engine.store.objects import StaleError, TakenError
 from rules.config import ConfigError
 from rules.settings import Settings
 from upbeat.apply import apply_file
@@ -33,6 +34,10 @@ from upbeat.settings import ServeSettings, SettingsError
 from upbeat.web import bind, serve_http
 
 POOL_SIZE = 16
+EMBEDDED_CONNECTIONS = 44
+"""Besides the pools of our own processes: for the command line, backups and people."""
+LOOK_S = 1.0
+"""How often it is looked whether the configuration was saved."""
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +113,11 @@ async def _servers(settings: ServeSettings, stack: contextlib.AsyncExitStack) ->
         raise SettingsError(
             "UPBEAT_DATABASE_URL and UPBEAT_NATS_URL go together: set both for servers of your own, neither for embedded ones"
         )
-    embedded = await start(settings.data, durable=settings.durable)
+    embedded = await start(
+        settings.data,
+        durable=settings.durable,
+        connections=EMBEDDED_CONNECTIONS + POOL_SIZE * settings.workers,
+    )
     stack.push_async_callback(embedded.stop)
     return embedded
 
@@ -129,6 +138,10 @@ async def _apply(pool: Pool, config: Path, settings: ServeSettings) -> None:
         applied = await apply_file(pool, config, settings.lent)
     except (OSError, UnicodeDecodeError) as failure:
         raise SettingsError(f"{config} cannot be read: {failure}") from None
+    except (StaleError, TakenError) as raced:
+        raise SettingsError(
+            f"somebody else changed what {config} declares: {raced}. Apply it again"
+        ) from None
     _log.info("%s: %s", config, applied)
 
 
@@ -195,7 +208,10 @@ async def _work(
         group.create_task(_reloads(settings, node, reload))
         if "probe" in settings.roles:
             feeding.append(group.create_task(node.probe()))
-        feeding += [group.create_task(_worker(node, number)) for number in range(1, settings.workers)]
+        if command := worker_command(settings):
+            feeding += [
+                group.create_task(_worker(node, number, command)) for number in range(1, settings.workers)
+            ]
         base_url = ""
         if listener is not None:
             host, port = listener.getsockname()[:2]
@@ -229,22 +245,46 @@ def _say_where(settings: ServeSettings, node: Node, host: str, port: int) -> Non
 
 
 async def _reloads(settings: ServeSettings, node: Node, reload: asyncio.Event) -> None:
-    """SIGHUP: apply the file again. A bad one changes nothing, and says so."""
+    """Apply the file again when it is saved, and at SIGHUP. A bad one changes nothing, and says so."""
+    applied = _saved(settings.config)
     while True:
-        await reload.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                await reload.wait()
+        saved = await asyncio.to_thread(_saved, settings.config)
+        if not reload.is_set() and saved in (applied, None):  # None: not there, perhaps being replaced
+            continue
         reload.clear()
+        applied = saved
         if settings.config is None:
             _log.warning("nothing to reload: started without --config")
             continue
         try:
             await _apply(node.pool, settings.config, settings)
-        except (ConfigError, SettingsError, asyncpg.PostgresError, asyncpg.InterfaceError) as bad:
+        except (ConfigError, SettingsError, *DATABASE_AWAY) as bad:
             _log.error("%s is not applied, what ran before goes on:\n%s", settings.config, bad)
 
 
-async def _worker(node: Node, number: int) -> None:
-    """Another process for evaluating and probing; started again when it ends, ended with this one."""
-    command = [sys.executable, "-P", "-m", "upbeat.cli", "serve", "--roles", "evaluator,probe"]
+def _saved(config: Path | None) -> tuple[int, int, int] | None:
+    """What changes when the file is saved; None when there is none."""
+    try:
+        found = config.stat() if config else None
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if found else None
+
+
+def worker_command(settings: ServeSettings) -> list[str]:
+    """How another process does this one's evaluating and probing; empty where it does neither."""
+    roles = settings.roles & {"evaluator", "probe"}
+    if not roles:
+        return []
+    command = [sys.executable, "-P", "-m", "upbeat.cli", "serve", "--roles", ",".join(sorted(roles))]
+    return command + (["--regions", ",".join(settings.regions)] if settings.regions else [])
+
+
+async def _worker(node: Node, number: int, command: list[str]) -> None:
+    """Another process, started again when it ends, ended with this one."""
     environment = {
         **node.settings.environment,
         "UPBEAT_DATABASE_URL": node.database_url,

@@ -95,9 +95,9 @@ class Postgres(Server):
     )  # fast, at once, dead
     durable_means = "fsync, synchronous_commit and full_page_writes on, data checksums on"
 
-    def __init__(self, folder: Folder, programs: Programs, *, durable: bool) -> None:
+    def __init__(self, folder: Folder, programs: Programs, *, durable: bool, connections: int) -> None:
         super().__init__(folder, data=folder.path / "pg", version=programs.version, durable=durable)
-        self._major = programs.major
+        self._major, self._connections = programs.major, connections
         self._postgres = folder.runnable(
             programs.bin / "postgres", f"postgres-{programs.version}", programs.root, programs.parts
         )
@@ -118,7 +118,7 @@ class Postgres(Server):
             "fsync": safe,
             "synchronous_commit": safe,
             "full_page_writes": safe,
-            "max_connections": "60",
+            "max_connections": str(self._connections),
             "shared_buffers": "64MB",
             "max_wal_size": "512MB",
             # neither replicas nor parallel queries: no process that only waits

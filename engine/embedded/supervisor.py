@@ -87,13 +87,14 @@ async def start(
     path: Path,
     *,
     durable: bool = True,
+    connections: int = 60,
     store_limit_bytes: int = 2 << 30,
     on_event: Callable[[str], None] = _log.warning,
 ) -> Embedded:
     """Claim the data folder ``path`` and return when its PostgreSQL and NATS answer: adopted, or started.
 
     About a second for a new folder, a fraction of that later. ``durable=False`` never syncs to disk: for tests.
-    ``store_limit_bytes`` bounds what NATS keeps on disk. ``on_event`` hears, in a sentence, whatever is done
+    ``connections`` is how many PostgreSQL takes, ``store_limit_bytes`` what NATS keeps on disk. ``on_event`` hears, in a sentence, whatever is done
     unasked: a restart, a replacement. Raises ``FolderError`` or ``ServerError``; then, and when cancelled,
     nothing is left running and the folder is free.
     """
@@ -102,7 +103,7 @@ async def start(
     )
     folder = await asyncio.to_thread(Folder.claim, path, postgres_major=programs.major)
     try:
-        postgres = Postgres(folder, programs, durable=durable)
+        postgres = Postgres(folder, programs, durable=durable, connections=connections)
         nats = Nats(folder, program, durable=durable, store_limit_bytes=store_limit_bytes)
         embedded = Embedded(folder, postgres, nats, on_event)
     except BaseException:

@@ -55,12 +55,25 @@ async def test_a_reload_changes_what_changed_and_does_not_make_the_rest_jump(wor
     await world.play("by 10  added is ok")
     assert (await world.upbeat.call("GET", "/beats/removed"))[0] == 404
     assert (await world.upbeat.get("/beats/edited"))["name"] == "Edited"
-    await asyncio.sleep(2)
+    await asyncio.sleep(3)
     for region, due in (await scheduled(world, "kept")).items():
         # The oldest is the first run of all: the second one falls into phase.
         steps = [later - earlier for later, earlier in itertools.pairwise(due[:-1])]
         assert all(abs(step - 1.0) < 0.2 for step in steps), (region, steps)
         assert len(steps) > 2
+
+
+async def test_a_saved_file_is_applied_without_being_asked(world: World) -> None:
+    config = world.upbeat.config
+    assert config is not None
+    config.write_text(
+        config.read_text("utf-8").replace("slug: kept,", "slug: kept, description: Saved,"), "utf-8"
+    )
+
+    async def renamed() -> bool:
+        return bool((await world.upbeat.get("/beats/kept")).get("description") == "Saved")
+
+    await until(renamed, "the saved file is applied", 5.0)
 
 
 async def test_a_bad_file_keeps_what_runs_and_says_what_is_wrong(world: World) -> None:

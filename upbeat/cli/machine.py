@@ -47,7 +47,7 @@ DATA = click.option(
 def serve(**given: Any) -> None:
     """Start the server. Without settings it runs its own PostgreSQL and NATS in one private folder.
 
-    UPBEAT_DATABASE_URL and UPBEAT_NATS_URL name servers of your own. SIGHUP reads the configuration again.
+    UPBEAT_DATABASE_URL and UPBEAT_NATS_URL name servers of your own. The configuration is applied again when it is saved, and on SIGHUP.
     """
     settings = settings_of(**given)
     from upbeat.cli.local import run_loop, serving
