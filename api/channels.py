@@ -6,7 +6,7 @@ from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import Asking, Permission, Router, permits
+from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import reply
 from api.context import services_of
 from api.objects import PageRef, locate
@@ -15,6 +15,7 @@ from api.problems import missing
 from engine.store import outbox
 from engine.store.audit import record
 from engine.store.database import Row, transaction
+from engine.store.objects import Stored
 from exporters.outcome import Delivered, Outcome
 
 router = Router(prefix="/api/v1", tags=["channels"])
@@ -26,12 +27,20 @@ DeliveryId = Annotated[int, Path(ge=1, le=2**62)]
 @permits(Permission.WRITE)
 async def send_test(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
     """Send a test notice now. Says what came of it, never what the other side answered."""
+    _, outcome = await tested(request, asking, ref, page_ref)
+    return reply(shown_outcome(outcome))
+
+
+async def tested(
+    request: Request, asking: Principal, ref: str, page_ref: str | None
+) -> tuple[Stored, Outcome]:
+    """The channel that a path names, and what came of a test notice. Raises 403, 404, 409."""
     services = services_of(request)
     async with transaction(services.pool) as db:
         channel = await locate(db, asking, "channel", ref, page_ref)
         asking.require(Permission.WRITE, channel.page_id)
         await record(db, asking.actor, "channel.test", channel.slug, channel.page_id)
-    return reply(shown_outcome(await services.test_channel(channel)))
+    return channel, await services.test_channel(channel)
 
 
 def shown_outcome(outcome: Outcome) -> dict[str, Any]:

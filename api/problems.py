@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any
 
 import asyncpg
 from fastapi import FastAPI
@@ -160,8 +160,3 @@ def _pointer(steps: Iterable[str | int]) -> str:
     """Where in the request: `/limit` of the query, `/a/b` of the body."""
     first, *rest = steps
     return "".join(f"/{step}" for step in rest) or f"/{first}"
-
-
-def refuse(problem: ProblemError) -> NoReturn:
-    """Raise, as an expression."""
-    raise problem

@@ -1,6 +1,7 @@
 """Episodes, actions and incidents: read, and decided by people. What may be said is decided in `evaluators.review`."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -52,14 +53,25 @@ IncidentStatus = Literal["open", "investigating", "identified", "monitoring", "r
 Open = Annotated[bool | None, Query(alias="open")]
 
 
-async def _scope(db: Connection, asking: Principal, page_ref: str | None) -> Sequence[UUID] | None:
-    if page_ref is None:
-        return asking.pages_for(Permission.READ)
-    return [(await locate(db, asking, "page", page_ref)).id]
-
-
-def _last(rows: Sequence[Row], limit: int, at: str) -> tuple[Any, UUID] | None:
-    return (rows[limit - 1][at], rows[limit - 1]["id"]) if len(rows) > limit else None
+async def _listed(
+    request: Request,
+    asking: Principal,
+    page_ref: str | None,
+    limit: int,
+    cursor: str | None,
+    query: Callable[..., Awaitable[list[Row]]],
+    show_all: Callable[[Connection, Sequence[Row]], Awaitable[list[dict[str, Any]]]],
+    at: str = "created_at",
+) -> Response:
+    """Of what `query` finds on the pages they may read one part, newest `at` first."""
+    async with services_of(request).pool.acquire() as db:
+        pages: Sequence[UUID] | None = asking.pages_for(Permission.READ)
+        if page_ref is not None:
+            pages = [(await locate(db, asking, "page", page_ref)).id]
+        rows = await query(db, pages=pages, before=read_cursor(cursor, AtAndId), limit=limit + 1)
+        items = await show_all(db, rows[:limit])
+    last = (rows[limit - 1][at], rows[limit - 1]["id"]) if len(rows) > limit else None
+    return page(request, items, last)
 
 
 @router.get("/episodes")
@@ -74,28 +86,14 @@ async def list_episodes(
     cursor: Cursor = None,
 ) -> Response:
     """Newest first."""
-    async with services_of(request).pool.acquire() as db:
-        pages = await _scope(db, asking, page_ref)
-        before = read_cursor(cursor, AtAndId)
-        rows = await reviews.episodes(db, pages=pages, is_open=is_open, before=before, limit=limit + 1)
-    return page(request, [shown_episode(row) for row in rows[:limit]], _last(rows, limit, "opened_at"))
+    query = partial(reviews.episodes, is_open=is_open)
+    return await _listed(request, asking, page_ref, limit, cursor, query, _shown_episodes, "opened_at")
 
 
-def shown_episode(row: Row) -> dict[str, Any]:
-    """An episode as JSON."""
-    kept = (
-        "owner",
-        "owner_name",
-        "page",
-        "number",
-        "severity",
-        "peak",
-        "opened_at",
-        "closed_at",
-        "cause",
-        "frozen",
-    )
-    return {"id": show("episode", row["id"])} | {name: row[name] for name in kept}
+async def _shown_episodes(_: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    about = ("owner", "owner_name", "page", "number", "severity", "peak")
+    kept = (*about, "opened_at", "closed_at", "cause", "frozen")
+    return [{"id": show("episode", row["id"])} | {name: row[name] for name in kept} for row in rows]
 
 
 @router.get("/actions")
@@ -110,12 +108,8 @@ async def list_actions(
     cursor: Cursor = None,
 ) -> Response:
     """Newest first."""
-    async with services_of(request).pool.acquire() as db:
-        pages = await _scope(db, asking, page_ref)
-        before = read_cursor(cursor, AtAndId)
-        rows = await reviews.actions(db, pages=pages, status=status, before=before, limit=limit + 1)
-        items = await shown_actions(db, rows[:limit])
-    return page(request, items, _last(rows, limit, "created_at"))
+    query = partial(reviews.actions, status=status)
+    return await _listed(request, asking, page_ref, limit, cursor, query, shown_actions)
 
 
 async def shown_actions(db: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -248,12 +242,8 @@ async def list_incidents(
     cursor: Cursor = None,
 ) -> Response:
     """Newest first; `open` is every one that is not resolved."""
-    async with services_of(request).pool.acquire() as db:
-        pages = await _scope(db, asking, page_ref)
-        before = read_cursor(cursor, AtAndId)
-        rows = await reviews.incidents(db, pages=pages, status=status, before=before, limit=limit + 1)
-        items = await shown_incidents(db, rows[:limit])
-    return page(request, items, _last(rows, limit, "created_at"))
+    query = partial(reviews.incidents, status=status)
+    return await _listed(request, asking, page_ref, limit, cursor, query, shown_incidents)
 
 
 @router.get("/incidents/{ref}")
@@ -261,14 +251,19 @@ async def list_incidents(
 @gives(ShownIncident)
 async def read_incident(request: Request, asking: Asking, ref: str) -> Response:
     """One incident."""
-    incident_id = read("incident", ref)
     async with services_of(request).pool.acquire() as db:
-        pages = asking.pages_for(Permission.READ)
-        rows = await reviews.incidents(db, pages=pages, incident=incident_id, limit=1) if incident_id else []
-        if not rows:
-            raise missing(f"there is no incident {ref!r}")
-        (item,) = await shown_incidents(db, rows)
+        item = await shown_incident(db, asking, ref)
     return reply(item, headers={"ETag": f'"{item["revision"]}"'})
+
+
+async def shown_incident(db: Connection, asking: Principal, ref: str) -> dict[str, Any]:
+    """The incident that a path names, as JSON. Raises 404."""
+    incident_id, pages = read("incident", ref), asking.pages_for(Permission.READ)
+    rows = await reviews.incidents(db, pages=pages, incident=incident_id, limit=1) if incident_id else []
+    if not rows:
+        raise missing(f"there is no incident {ref!r}")
+    (item,) = await shown_incidents(db, rows)
+    return item
 
 
 async def shown_incidents(db: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:

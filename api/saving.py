@@ -31,7 +31,7 @@ READ_ONLY: Final = frozenset(
 _LEADS: Final = ("url", "host", "port", "tls", "verify", "headers")
 """Where an object's secrets go, and how safely."""
 
-_ONE: dict[ObjectKind, type[Rule]] = {"page": Page, "component": Component, "region": Region}
+UNTYPED: Final[dict[ObjectKind, type[Rule]]] = {"page": Page, "component": Component, "region": Region}
 
 
 def _by_type(*models: type[Rule]) -> dict[str, type[Rule]]:
@@ -48,7 +48,7 @@ def rule_of(kind: ObjectKind, document: Any) -> Rule:
     """`document` as the rule it is. Raises 422."""
     if not isinstance(document, dict):
         raise invalid([("", f"{show(document)} is not a mapping")])
-    model = _ONE.get(kind)
+    model = UNTYPED.get(kind)
     if model is None:
         types, written = TYPED[kind], document.get("type")
         model = types.get(written) if isinstance(written, str) else None

@@ -8,7 +8,17 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import Asking, Permission, Router, clear_session, csrf_of, permits, session_secret, set_session
+from api.auth import (
+    Asking,
+    Permission,
+    Principal,
+    Router,
+    clear_session,
+    csrf_of,
+    permits,
+    session_secret,
+    set_session,
+)
 from api.body import read_body, reply, takes
 from api.context import services_of
 from api.limits import too_many
@@ -119,7 +129,12 @@ async def login_by_link(request: Request) -> Response:
 @permits(Permission.SIGNED_IN)
 async def logout(request: Request, asking: Asking) -> Response:
     """End this session."""
-    response, secret = Response(status_code=204), session_secret(request)
+    return await sign_out(request, asking, Response(status_code=204))
+
+
+async def sign_out(request: Request, asking: Principal, response: Response) -> Response:
+    """`response`, with which the browser forgets the session that ended."""
+    secret = session_secret(request)
     if secret:
         async with transaction(services_of(request).pool) as db:
             await people.close_session(db, asking.actor, secret)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from api.auth import Principal
 from api.context import Services
-from api.saving import TYPED, masked, may_edit
+from api.saving import TYPED, UNTYPED, masked, may_edit
 from engine.store import objects, states
 from engine.store.database import Connection, Row
 from engine.store.ids import show
@@ -17,10 +17,7 @@ from engine.store.reviews import episode_id
 from evaluators.policy import compile_policy
 from evaluators.quorum import State, fresh_votes
 from rules.beat import BEAT
-from rules.component import Component, Page, Region
 from rules.shape import Rule
-
-_MODELS: dict[ObjectKind, type[Rule]] = {"page": Page, "component": Component, "region": Region}
 
 
 async def shown(
@@ -72,7 +69,7 @@ def _filled(defaults: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, A
 @cache
 def defaults_of(kind: ObjectKind, type_: str | None) -> dict[str, Any]:
     """What a kind's fields are when nobody says otherwise, as JSON."""
-    model = _MODELS[kind] if kind in _MODELS else TYPED[kind][type_ or ""]
+    model = UNTYPED[kind] if kind in UNTYPED else TYPED[kind][type_ or ""]
     given = {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
     made = model.model_construct(
         **{name: value for name, value in given.items() if not _is_required(model, name)}

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The other side has it. `remote_id` is its own name for it, where it gives one."""
-
-    remote_id: str | None = None
+    """The other side has it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,6 @@ from typing import Literal
 
 from exporters.measurement import BOUNDS_S, STAGE_VALUE, Series, Totals
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 LabelPairs = tuple[tuple[str, str], ...]
 
 

@@ -31,18 +31,6 @@ OPERATORS: Final = (
     "exists",
 )
 ORDERING: Final = frozenset({"lt", "le", "gt", "ge"})
-PHASES: Final = ("dns", "connect", "tls", "ttfb", "transfer", "total")
-SUBJECTS: Final = (
-    "status",
-    "body",
-    "json",
-    "header",
-    "size",
-    "record",
-    "rcode",
-    *(f"timing.{p}" for p in PHASES),
-)
-RECORD_TYPES: Final = ("A", "AAAA", "CNAME", "MX", "NS", "TXT", "SOA", "SRV", "CAA", "PTR")
 
 Severity = Literal["warning", "critical"]
 RecordType = Literal["A", "AAAA", "CNAME", "MX", "NS", "TXT", "SOA", "SRV", "CAA", "PTR"]

@@ -15,8 +15,6 @@ from api.objects import PageRef, locate
 from api.problems import ProblemError
 from api.showing import page_slugs
 from engine.store import objects, outbox
-from engine.store.audit import record
-from engine.store.database import transaction
 from engine.store.objects import ObjectKind, TakenError
 from exporters.outcome import Delivered, Outcome
 from rules.component import ComponentStatus
@@ -26,6 +24,14 @@ _DELIVERIES: Final = 50
 _BLANK: Final = dict.fromkeys(
     ("name", "slug", "page", "group", "description", "type", "url", "secret", "host", "sender", "to"), ""
 )
+_MAKES: Final[dict[ObjectKind, Permission]] = {
+    "component": Permission.WRITE,
+    "channel": Permission.WRITE,
+    "page": Permission.ADMIN,
+    "region": Permission.WRITE,
+}
+_WHOLE: Final = ("page", "region")
+"""Kinds that are the installation's and not a page's."""
 _ABOUT: Final = {"page": "What customers read.", "region": "Where beats run."}
 _OF_CHANNEL: Final = {
     "webhook": ("slug", "page", "type", "url", "secret"),
@@ -47,8 +53,7 @@ async def _page(
     **more: Any,
 ) -> Response:
     pages = asking.pages_for(Permission.READ)
-    makes = Permission.ADMIN if kind == "page" else Permission.WRITE
-    is_whole = kind in ("page", "region")
+    is_whole = kind in _WHOLE
     async with services_of(request).pool.acquire() as db:
         offered = await objects.listing(db, "page", pages=asking.pages_for(Permission.WRITE))
         shared = {
@@ -57,7 +62,7 @@ async def _page(
             "pages": [(stored.slug, stored.spec["name"]) for stored in offered],
             "given": _BLANK | dict(given or {}),
             "mistakes": mistakes or [],
-            "can_write": asking.may(makes, None) if is_whole else bool(offered),
+            "can_write": asking.may(_MAKES[kind], None) if is_whole else bool(offered),
         }
         if is_whole:
             more |= {"kind": kind, "heading": f"{kind.capitalize()}s", "about": _ABOUT[kind]}
@@ -72,33 +77,43 @@ async def _page(
         return await render(request, db, template, status, **shared, **more)
 
 
-async def _create(
-    request: Request, asking: Principal, kind: ObjectKind, document: Any, given: Mapping[str, str]
-) -> Response:
-    try:
-        await saving.create(services_of(request), asking, kind, document)
-    except ProblemError as refused:
-        if refused.status != 422:
-            raise
-        return await _page(request, asking, kind, given=given, mistakes=mistakes_of(refused), status=422)
-    except TakenError as taken:
-        return await _page(request, asking, kind, given=given, mistakes=[("", str(taken))], status=409)
-    return go(f"/console/{kind}s", "saved")
+def _routes(kind: ObjectKind) -> None:
+    """The list of one kind, and the form that adds to it."""
+
+    @router.get(f"/{kind}s", name=f"list_{kind}s")
+    @permits(Permission.READ)
+    async def listed(request: Request, asking: Asking) -> Response:
+        return await _page(request, asking, kind)
+
+    @router.post(f"/{kind}s", name=f"create_{kind}")
+    @permits(_MAKES[kind], installation=kind in _WHOLE)
+    async def create(request: Request, asking: Asking) -> Response:
+        sent = await fields(request)
+        try:
+            await saving.create(services_of(request), asking, kind, _document(kind, sent))
+        except ProblemError as refused:
+            if refused.status != 422:
+                raise
+            return await _page(request, asking, kind, given=sent, mistakes=mistakes_of(refused), status=422)
+        except TakenError as taken:
+            return await _page(request, asking, kind, given=sent, mistakes=[("", str(taken))], status=409)
+        return go(f"/console/{kind}s", "saved")
 
 
-@router.get("/components")
-@permits(Permission.READ)
-async def components(request: Request, asking: Asking) -> Response:
-    """All components, with what was set by hand."""
-    return await _page(request, asking, "component")
+for _kind in _MAKES:
+    _routes(_kind)
 
 
-@router.post("/components")
-@permits(Permission.WRITE)
-async def create_component(request: Request, asking: Asking) -> Response:
-    """A new component."""
-    sent = await fields(request)
-    return await _create(request, asking, "component", filled(sent), sent)
+def _document(kind: ObjectKind, sent: Mapping[str, str]) -> dict[str, Any]:
+    """The object that a form describes; of a channel only the fields of its type count."""
+    if kind != "channel":
+        return dict(filled(sent))
+    document: dict[str, Any] = filled(
+        {key: sent.get(key, "") for key in _OF_CHANNEL.get(sent.get("type", ""), ())}
+    )
+    if "to" in document:
+        document["to"] = [address.strip() for address in document["to"].split(",")]
+    return document
 
 
 @router.post("/components/{ref}/status")
@@ -112,37 +127,12 @@ async def set_status(request: Request, asking: Asking, ref: str, page_ref: PageR
     return go("/console/components", "saved")
 
 
-@router.get("/channels")
-@permits(Permission.READ)
-async def channels_page(request: Request, asking: Asking) -> Response:
-    """All channels, and what left for them or did not."""
-    return await _page(request, asking, "channel")
-
-
-@router.post("/channels")
-@permits(Permission.WRITE)
-async def create_channel(request: Request, asking: Asking) -> Response:
-    """A new channel; only the fields of its type count."""
-    sent = await fields(request)
-    document: dict[str, Any] = filled(
-        {key: sent.get(key, "") for key in _OF_CHANNEL.get(sent.get("type", ""), ())}
-    )
-    if "to" in document:
-        document["to"] = [address.strip() for address in document["to"].split(",")]
-    return await _create(request, asking, "channel", document, sent)
-
-
 @router.post("/channels/{ref}/test")
 @permits(Permission.WRITE)
 async def send_test(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
     """Send a test notice now and show what came of it."""
-    services = services_of(request)
-    async with transaction(services.pool) as db:
-        channel = await locate(db, asking, "channel", ref, page_ref)
-        asking.require(Permission.WRITE, channel.page_id)
-        await record(db, asking.actor, "channel.test", channel.slug, channel.page_id)
-    outcome = _shown(channel.slug, await services.test_channel(channel))
-    return await _page(request, asking, "channel", outcome=outcome)
+    channel, outcome = await channels.tested(request, asking, ref, page_ref)
+    return await _page(request, asking, "channel", outcome=_shown(channel.slug, outcome))
 
 
 def _shown(slug: str, outcome: Outcome) -> dict[str, Any]:
@@ -158,33 +148,3 @@ async def retry(request: Request, asking: Asking, delivery_id: channels.Delivery
     """Try a dead letter again."""
     await channels.retry(request, asking, delivery_id)
     return go("/console/channels", "retry")
-
-
-@router.get("/pages")
-@permits(Permission.READ)
-async def pages(request: Request, asking: Asking) -> Response:
-    """The public pages."""
-    return await _page(request, asking, "page")
-
-
-@router.post("/pages")
-@permits(Permission.ADMIN, installation=True)
-async def create_page(request: Request, asking: Asking) -> Response:
-    """A new page."""
-    sent = await fields(request)
-    return await _create(request, asking, "page", filled(sent), sent)
-
-
-@router.get("/regions")
-@permits(Permission.READ)
-async def regions(request: Request, asking: Asking) -> Response:
-    """The vantage points."""
-    return await _page(request, asking, "region")
-
-
-@router.post("/regions")
-@permits(Permission.WRITE, installation=True)
-async def create_region(request: Request, asking: Asking) -> Response:
-    """A new region."""
-    sent = await fields(request)
-    return await _create(request, asking, "region", filled(sent), sent)

@@ -7,10 +7,8 @@ from api.auth import Asking, Permission, Router, permits
 from api.console.forms import PART, before, older
 from api.console.page import render
 from api.context import services_of
-from api.problems import missing
-from api.reviews import shown_incidents
+from api.reviews import shown_incident, shown_incidents
 from engine.store import reviews
-from engine.store.ids import read
 
 router = Router(prefix="/console", include_in_schema=False)
 
@@ -30,12 +28,8 @@ async def incidents(request: Request, asking: Asking) -> Response:
 @permits(Permission.READ)
 async def incident(request: Request, asking: Asking, ref: str) -> Response:
     """One incident with its updates."""
-    incident_id, pages = read("incident", ref), asking.pages_for(Permission.READ)
     async with services_of(request).pool.acquire() as db:
-        rows = await reviews.incidents(db, pages=pages, incident=incident_id, limit=1) if incident_id else []
-        if not rows:
-            raise missing(f"there is no incident {ref!r}")
-        (shown,) = await shown_incidents(db, rows)
+        shown = await shown_incident(db, asking, ref)
         return await render(request, db, "incident.html", incident=shown)
 
 

@@ -3,14 +3,14 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import Asking, Permission, Router, clear_session, permits, session_secret, set_session
+from api.auth import Asking, Permission, Router, permits, set_session
 from api.body import validated
 from api.console.forms import fields, mistakes_of
 from api.console.page import bare, go, render
 from api.context import services_of
 from api.passwords import LEAST_LENGTH, hash_password
 from api.problems import ProblemError, missing
-from api.session import NewPassword, replace_password, sign_in, sign_in_by_link
+from api.session import NewPassword, replace_password, sign_in, sign_in_by_link, sign_out
 from engine.store import people
 from engine.store.audit import Actor
 from engine.store.database import transaction
@@ -95,12 +95,7 @@ def _signed_in(request: Request, secret: str, back: str) -> Response:
 @permits(Permission.SIGNED_IN)
 async def logout(request: Request, asking: Asking) -> Response:
     """End the session."""
-    response, secret = go("/console/login", "signed-out"), session_secret(request)
-    if secret:
-        async with transaction(services_of(request).pool) as db:
-            await people.close_session(db, asking.actor, secret)
-        clear_session(request, response)
-    return response
+    return await sign_out(request, asking, go("/console/login", "signed-out"))
 
 
 @router.get("/account")
