@@ -37,6 +37,7 @@ _STAMPS: Final = (
     "SELECT id, extract(epoch FROM updated_at)::float8 AS updated_s FROM objects "
     "WHERE kind = 'beat' AND removed_at IS NULL"
 )
+_NOW: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _REGIONS: Final = "SELECT slug, spec FROM objects WHERE kind = 'region' AND removed_at IS NULL ORDER BY slug"
 
 
@@ -77,7 +78,7 @@ class Catalog(Generic[T]):
         self._on_change, self._on_regions = on_change, on_regions
         self._stamps: dict[UUID, float] = {}  # when each entry was last changed, by the database
         self._pauses: dict[UUID, float] = {}  # when each pause that has an end is over, by the loop's clock
-        self._newest_s = float("-inf")
+        self._looked_s = float("-inf")  # by the database, when all that was to be seen was
         self._told = asyncio.Event()
         self._regions_moved = False
 
@@ -120,6 +121,7 @@ class Catalog(Generic[T]):
 
     async def _sweep(self, connection: Connection) -> None:
         """Compare everything: the first load, and once in a while what `_follow` may have missed."""
+        looking_s: float = await connection.fetchval(_NOW)
         await self._read_regions(connection)
         living, changed = set[UUID](), list[UUID]()
         async with connection.transaction(readonly=True):
@@ -131,13 +133,16 @@ class Catalog(Generic[T]):
             self._remove(beat_id)
         await self._take(connection, "o.id = ANY ($1) ORDER BY o.id", changed)
         await self._regroup(connection)
+        self._looked_s = max(self._looked_s, looking_s)
         self.loaded.set()
 
     async def _follow(self, connection: Connection) -> None:
         """What changed since the last look, and a little before it."""
+        looking_s: float = await connection.fetchval(_NOW)
         await self._read_regions(connection)
-        await self._take(connection, "o.updated_at > to_timestamp($1)", self._newest_s - OVERLAP_S)
+        await self._take(connection, "o.updated_at > to_timestamp($1)", self._looked_s - OVERLAP_S)
         await self._regroup(connection)
+        self._looked_s = max(self._looked_s, looking_s)
         if over := [beat_id for beat_id, end_s in self._pauses.items() if end_s <= _now_s()]:
             await self._take(connection, "o.id = ANY ($1)", over, again=True)
 
@@ -158,7 +163,6 @@ class Catalog(Generic[T]):
 
     def _apply(self, row: Row, regions: tuple[str, ...]) -> None:
         beat_id: UUID = row["id"]
-        self._newest_s = max(self._newest_s, row["updated_s"])
         if row["removed"]:
             self._remove(beat_id)
             return

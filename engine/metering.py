@@ -69,6 +69,8 @@ class Metering:
                     self._observe(decode(delivery.data).results)
                 except msgspec.DecodeError:
                     continue  # the evaluator makes it a dead letter
+                except Exception:  # of one batch: what is counted must not end what is decided
+                    _log.exception("a batch is not in the metrics")
             if deliveries:
                 # Totals are cumulative: once counted, a result leaves with every export from now on.
                 await deliveries[-1].ack()

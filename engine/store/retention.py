@@ -62,11 +62,15 @@ async def sweep(connection: Connection, *, history_days: int = 400, removed_days
     await connection.execute(
         "DELETE FROM outbox WHERE status = 'done' AND finished_at < now() - interval '30 days'"
     )
-    await connection.execute("DELETE FROM watermarks WHERE at < now() - interval '2 days'")
+    # All of a boot or nothing: a process may be silent in a partition for days, its beats being paused or another's,
+    # and from a mark that begins anew at 0 it would never learn that what it sends then is committed.
+    await connection.execute(
+        "DELETE FROM watermarks WHERE boot_id IN "
+        "(SELECT boot_id FROM watermarks GROUP BY boot_id HAVING max(at) < now() - interval '30 days')"
+    )
     await connection.execute("DELETE FROM idempotency WHERE at < now() - interval '1 day'")
     await connection.execute("DELETE FROM sessions WHERE expires_at < now()")
     await connection.execute("DELETE FROM login_links WHERE expires_at < now()")
-    await connection.execute("DELETE FROM members WHERE until < now() - interval '1 day'")
     await connection.execute(
         "DELETE FROM dead_letters WHERE at < now() - make_interval(days => $1)", removed_days
     )

@@ -51,6 +51,21 @@ async def page(pool: Pool) -> Stored:
     return await declare(pool, "page", slug="shop")
 
 
+async def test_what_was_seen_is_not_read_again(
+    pool: Pool, page: Stored, until: Until, running: Running
+) -> None:
+    """Ten thousand beats applied at once would else be read at every look, as long as nothing newer comes."""
+    await declare(pool, "beat", page, slug="one", type="tcp")
+    await pool.execute("UPDATE objects SET updated_at = updated_at - interval '1 minute'")
+    catalog = Catalog(pool, compiled, poll_s=60.0)
+    running(catalog.run())
+    await until(catalog.loaded.is_set)
+    read: list[object] = []
+    catalog._apply = lambda *row: read.append(row)  # type: ignore[method-assign]
+    await catalog.refresh()
+    assert not read
+
+
 async def test_what_is_there_is_loaded_and_what_comes_is_heard_of(
     pool: Pool, page: Stored, until: Until, running: Running
 ) -> None:

@@ -57,6 +57,17 @@ async def test_rows_that_came_before_their_day_was_made_move_into_it(db: Connect
     assert await db.fetchval("SELECT count(DISTINCT position) FROM results") == 3
 
 
+async def test_a_watermark_is_kept_while_anything_of_its_boot_is_heard(db: Connection) -> None:
+    old, living = uuid4(), uuid4()
+    await db.executemany(
+        "INSERT INTO watermarks (boot_id, partition, seq, at) VALUES ($1, $2, 9, now() - $3 * interval '1 day')",
+        [(old, 0, 31), (old, 1, 40), (living, 0, 90), (living, 1, 0)],
+    )
+    await retention.sweep(db)
+    assert {row["boot_id"] for row in await db.fetch("SELECT boot_id FROM watermarks")} == {living}
+    assert await db.fetchval("SELECT count(*) FROM watermarks") == 2
+
+
 async def test_days_older_than_the_limit_are_dropped_whole(db: Connection) -> None:
     for back in (0, 10, 40):
         await retention.make_days(db, TODAY - timedelta(days=back))
