@@ -31,10 +31,10 @@ from engine.subject import Subject, compile_subject
 from evaluators.model import Notice
 from exporters import otlp, prometheus
 from exporters.measurement import Totals
-from exporters.outcome import Outcome, Rejected
+from exporters.outcome import Outcome
 from rules.address import EgressPolicy
 from rules.secret import UnsetReferenceError, expand
-from rules.settings import Settings
+from rules.settings import Settings, Watchdog
 from upbeat import __version__
 from upbeat.channels import Channels
 from upbeat.check import check_now
@@ -115,8 +115,7 @@ class Node:
             yield Janitor(self.pool, self.clock, holder=self.holder, keep=self._keep).run()
             yield self._after_catalog(self._meter)
             if self.kept.watchdog is not None:
-                url = expand(self.kept.watchdog.url, self.settings.lent)
-                yield watch(self.kept.watchdog, url, self.policy, self._commits)
+                yield self._watch(self.kept.watchdog)
         if parent := self.settings.environment.get("UPBEAT_PARENT"):
             yield _end_with(int(parent))
 
@@ -158,9 +157,20 @@ class Node:
             environment=self.settings.lent,
         )
 
+    async def _watch(self, watchdog: Watchdog) -> None:
+        try:
+            url = expand(watchdog.url, self.settings.lent)
+        except UnsetReferenceError as unset:
+            _log.error("the watchdog is told nothing: %s", unset)
+            return
+        await watch(watchdog, url, self.policy, self._commits)
+
     async def _meter(self) -> None:
-        target = self._otlp_settings()
-        flush, interval_s = None, 60.0
+        flush, interval_s, target = None, 60.0, None
+        try:
+            target = self._otlp_settings()
+        except (ValueError, UnsetReferenceError) as wrong:  # no reason to stop what is measured
+            _log.error("metrics are not exported: %s", wrong)
         if target is not None:
             send: otlp.Send
             if target.protocol == "grpc":
@@ -223,7 +233,8 @@ class Node:
                     while True:  # a lost connection fails at the next look
                         changed.clear()
                         await self._take_settings(await installation.read_settings(connection))
-                        await self._load_pages()
+                        rows = await connection.fetch("SELECT id, slug FROM objects WHERE kind = 'page'")
+                        self._pages = {row["id"]: row["slug"] for row in rows}
                         with contextlib.suppress(TimeoutError):
                             async with asyncio.timeout(SETTINGS_S):
                                 await changed.wait()
@@ -256,11 +267,6 @@ class Node:
     def _labels(self, beat_id: str) -> tuple[str, str, str] | None:
         subject = self.catalog.entries.get(UUID(beat_id))
         return (subject.slug, self._pages.get(subject.page_id, ""), subject.type) if subject else None
-
-    async def _load_pages(self) -> None:
-        async with self.pool.acquire() as connection:
-            rows = await connection.fetch("SELECT id, slug FROM objects WHERE kind = 'page'")
-        self._pages = {row["id"]: row["slug"] for row in rows}
 
     # ---- what the ways in are handed
 
@@ -300,10 +306,7 @@ class Node:
             at=self.clock.epoch_s(),
             link=f"{self.public_url()}/console/channels",
         )
-        try:
-            return await self.channels.send(channel.spec, notice)
-        except UnsetReferenceError as unset:
-            return Rejected(str(unset))
+        return await self.channels.send(channel.spec, notice)
 
     async def _metrics_text(self) -> str:
         return prometheus.render(

@@ -1,5 +1,8 @@
 """What `upbeat serve` starts besides itself."""
 
+import asyncio
+
+from tests.rig.process import Upbeat, fresh_folder, until
 from upbeat.serve import worker_command
 from upbeat.settings import serve_settings
 
@@ -9,3 +12,17 @@ def test_a_worker_does_no_more_than_the_process_that_starts_it() -> None:
     probing = serve_settings({}, roles="api,probe", regions="eu, us")
     assert worker_command(probing)[-4:] == ["--roles", "probe", "--regions", "eu,us"]
     assert worker_command(serve_settings({}, roles="api,exporter")) == []
+
+
+async def test_metrics_that_cannot_be_exported_stop_nothing() -> None:
+    wrong = {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"}
+    with fresh_folder() as folder:
+        async with Upbeat(folder / "data", environment=wrong) as server:
+            await server.start()
+
+            async def said() -> bool:
+                return "metrics are not exported" in server.log.read_text("utf-8")
+
+            await until(said, "it says that metrics are not exported")
+            await asyncio.sleep(0.2)
+            assert (await server.call("GET", "//readyz"))[0] == 200
