@@ -10,6 +10,9 @@ from evaluators import quorum
 from evaluators.model import Result
 from evaluators.quorum import Effect, Fact, State
 
+AHEAD_S = 5.0
+"""A state whose last fact lies further in the future than this was written by a clock that was wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class Consequence:
@@ -35,7 +38,7 @@ class Fold:
         held, subject = self._get(beat_id), self._subject_of(beat_id)
         if held is None or subject is None:
             return
-        if held.revision != subject.revision:  # edited a moment ago: that comes first
+        if _is_behind(held, subject):  # edited a moment ago: that comes first
             self.reconcile(beat_id, now)
             held = self._get(beat_id) or held
         if result.check_version < held.measured_from and result.stored:
@@ -66,12 +69,17 @@ class Fold:
                 measured_from=subject.revision if anew or first else held.measured_from,
             )
             if first:
-                held = replace(held, state=State(since=now, at=now))
+                held = replace(held, state=State(since=now, at=now, assigned=subject.policy.regions))
             self.changed[beat_id] = held
             if not first and not subject.is_removed:
                 self._fold(subject, held, quorum.PolicyChanged(now, measures_anew=anew))
+        elif _is_behind(held, subject):
+            self._fold(subject, held, quorum.PolicyChanged(now, measures_anew=False))
         held = self._get(beat_id)
         assert held is not None
+        if held.state.at > now + AHEAD_S:
+            self._fold(subject, held, quorum.Tick(now))
+            held = self.changed[beat_id]
         if subject.is_removed:
             if not held.state.suspended or held.state.severity is not None:
                 self._fold(subject, held, quorum.Suspended(now, removed=True))
@@ -86,6 +94,8 @@ class Fold:
         state = held.state
         if state.at < self._returned_at:
             state, _ = quorum.decide(subject.policy, state, quorum.Returned(self._returned_at))
+        elif state.at > fact.at + AHEAD_S:  # else nothing would go stale until the clock has caught up
+            state, _ = quorum.decide(subject.policy, state, quorum.Returned(fact.at))
         while (deadline := quorum.next_deadline(subject.policy, state)) is not None and deadline <= fact.at:
             state = self._decide(subject, state, quorum.Tick(deadline))
         if not isinstance(fact, quorum.Tick):
@@ -96,3 +106,11 @@ class Fold:
         state, effects = quorum.decide(subject.policy, state, fact)
         self.consequences += (Consequence(subject, effect, state) for effect in effects)
         return state
+
+
+def _is_behind(held: Held, subject: Subject) -> bool:
+    """Whether the state was last brought to another policy: of another revision, or of other regions."""
+    if held.revision != subject.revision:
+        return True
+    assigned = held.state.assigned
+    return bool(assigned) and assigned != subject.policy.regions and not subject.is_removed

@@ -43,7 +43,7 @@ class Tick(Struct, frozen=True):
 
 
 class PolicyChanged(Struct, frozen=True):
-    """The beat was edited. `measures_anew`: what is measured changed, so that old votes say nothing any more."""
+    """The beat was edited, or regions came or went. `measures_anew`: what is measured changed, so that old votes say nothing any more."""
 
     at: float
     measures_anew: bool
@@ -161,6 +161,7 @@ class State(Struct, frozen=True, omit_defaults=True):
     suspended: bool = False
     frozen: bool = False  # the open episode was frozen by a pause
     born: bool = False  # has ever had a stage of its own
+    assigned: tuple[str, ...] = ()  # the regions of the policy it was last brought to
 
 
 def decide(policy: Policy, state: State, fact: Fact) -> tuple[State, tuple[Effect, ...]]:
@@ -316,6 +317,7 @@ def _become(state: State, stage: Stage, careful: bool) -> tuple[State, tuple[Eff
 
 
 def _changed(policy: Policy, state: State, fact: PolicyChanged) -> tuple[State, tuple[Effect, ...]]:
+    state = replace(state, assigned=policy.regions)
     if fact.measures_anew:
         return _anew(policy, state, fact.at), ()
     kept = {

@@ -361,10 +361,12 @@ async def _held(connection: Connection, action_id: UUID) -> Row:
 
 
 async def expire(connection: Connection) -> int:
-    """Expire drafts whose time is over; returns how many."""
+    """Expire drafts whose time is over, those of a paused beat's open episode never; returns how many."""
     rows = await connection.fetch(
-        "UPDATE actions SET status = 'expired', decided_at = now(), decided_by = 'policy', "
-        "reason = 'nobody looked in time' WHERE status = 'pending' AND expires_at < now() RETURNING id"
+        "WITH due AS (SELECT a.id FROM actions a JOIN episodes e ON e.id = a.episode_id WHERE a.status = 'pending' "
+        " AND a.expires_at < now() AND e.closed_at IS NOT NULL FOR UPDATE OF e, a) "
+        "UPDATE actions a SET status = 'expired', decided_at = now(), decided_by = 'policy', "
+        "reason = 'nobody looked in time' FROM due WHERE a.id = due.id AND a.status = 'pending' RETURNING a.id"
     )
     return len(rows)
 
@@ -437,7 +439,6 @@ async def incidents(
     pages: Sequence[UUID] | None = None,
     status: str | None = None,
     incident: UUID | None = None,
-    since: datetime | None = None,
     before: tuple[datetime, UUID] | None = None,
     limit: int = 100,
 ) -> list[Row]:
@@ -447,13 +448,11 @@ async def incidents(
         "WHERE ($1::uuid[] IS NULL OR i.page_id = ANY ($1)) "
         "AND ($2::text IS NULL OR CASE $2 WHEN 'open' THEN i.status <> 'resolved' ELSE i.status = $2 END) "
         "AND ($3::uuid IS NULL OR i.id = $3) "
-        "AND ($4::timestamptz IS NULL OR i.created_at >= $4 OR i.resolved_at IS NULL OR i.resolved_at >= $4) "
-        "AND ($5::timestamptz IS NULL OR (i.created_at, i.id) < ($5, $6)) "
-        "ORDER BY i.created_at DESC, i.id DESC LIMIT $7",
+        "AND ($4::timestamptz IS NULL OR (i.created_at, i.id) < ($4, $5)) "
+        "ORDER BY i.created_at DESC, i.id DESC LIMIT $6",
         pages,
         status,
         incident,
-        since,
         before[0] if before else None,
         before[1] if before else None,
         limit,

@@ -381,6 +381,23 @@ async def test_a_paused_beat_freezes_its_episode_and_withdraws_its_draft(lab: La
     assert await lab.pool.fetchval("SELECT closed_at FROM episodes") is None
 
 
+async def test_the_resolve_draft_of_a_paused_beat_waits_while_its_episode_is_open(lab: Lab) -> None:
+    await lab.bring_down()
+    action = await lab.pool.fetchval("SELECT id FROM actions")
+    async with transaction(lab.pool) as connection:
+        await reviews.approve(connection, ACTOR, action, 1, lab.clock.epoch_s())
+    lab.subjects[lab.beat.id] = subject(lab.beat, paused_until_s=math.inf)
+    lab.tell()
+    draft = "SELECT status FROM actions WHERE step = 'resolve'"
+    await eventually(lambda: lab.pool.fetchval(draft), "pending")
+    await lab.pool.execute("UPDATE actions SET expires_at = now() - interval '1 s' WHERE step = 'resolve'")
+    async with transaction(lab.pool) as connection:
+        assert await reviews.expire(connection) == 0
+    await lab.pool.execute("UPDATE episodes SET closed_at = now()")
+    async with transaction(lab.pool) as connection:
+        assert await reviews.expire(connection) == 1
+
+
 async def test_a_pause_with_an_end_is_over_by_itself(lab: Lab) -> None:
     await lab.bring_down()
     until_s = lab.clock.epoch_s() + 1.0
