@@ -182,9 +182,8 @@ def _shown_token(row: Row) -> dict[str, Any]:
 
 
 def _token_scope(asking: Principal) -> tuple[Sequence[UUID] | None, str | None]:
-    """(pages whose tokens they manage, else whose own tokens). A token without the scope admin manages none."""
-    pages = asking.pages_for(Permission.ADMIN)
-    return (None, asking.name) if pages == [] and asking.key_id is None else (pages, None)
+    """The pages whose tokens they manage, and whose own, too. A token without the scope admin manages none."""
+    return asking.pages_for(Permission.ADMIN), asking.name if asking.key_id is None else None
 
 
 @router.get("/tokens")
@@ -192,7 +191,7 @@ def _token_scope(asking: Principal) -> tuple[Sequence[UUID] | None, str | None]:
 async def list_tokens(
     request: Request, asking: Asking, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
-    """Those of the pages one administers; for everybody else their own."""
+    """Those of the pages one administers, and one's own."""
     pages, maker = _token_scope(asking)
     async with services_of(request).pool.acquire() as db:
         after = read_cursor(cursor, tuple[UUID])

@@ -54,7 +54,7 @@ class Link(Rule):
 
 
 class NewPassword(Rule):
-    """A new password; the current one is needed where there is one, unless one came by a login link just now."""
+    """A new password; the current one is needed where there is one."""
 
     current: Password | None = None
     new: Password

@@ -29,7 +29,7 @@ Mistakes = list[tuple[str, str]]
 @router.get("/tokens")
 @permits(Permission.SIGNED_IN)
 async def tokens(request: Request, asking: Asking) -> Response:
-    """Those of the pages one administers; for everybody else their own."""
+    """Those of the pages one administers, and one's own."""
     return await _tokens(request, asking)
 
 

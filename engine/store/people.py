@@ -376,11 +376,11 @@ async def tokens(
     after: UUID | None = None,
     limit: int = 100,
 ) -> list[Row]:
-    """Tokens of these pages, or of this maker (None: all), oldest first."""
+    """Tokens of these pages (None: of all) and of this maker, oldest first."""
     return await connection.fetch(
         "SELECT t.*, p.slug AS page FROM tokens t LEFT JOIN objects p ON p.id = t.page_id "
-        "WHERE ($1::uuid[] IS NULL OR t.page_id = ANY ($1)) AND ($2::uuid IS NULL OR t.id > $2) "
-        "AND ($4::text IS NULL OR t.created_by = $4) ORDER BY t.id LIMIT $3",
+        "WHERE ($1::uuid[] IS NULL OR t.page_id = ANY ($1) OR t.created_by = $4) "
+        "AND ($2::uuid IS NULL OR t.id > $2) ORDER BY t.id LIMIT $3",
         pages,
         after,
         limit,
@@ -396,10 +396,10 @@ async def revoke_token(
     pages: Sequence[UUID] | None = None,
     created_by: str | None = None,
 ) -> None:
-    """End a token of these pages, or of this maker (None: any) now. Doing it again changes nothing. Raises `MissingError`."""
+    """End a token of these pages (None: of all) or of this maker now. Doing it again changes nothing. Raises `MissingError`."""
     row = await connection.fetchrow(
-        "SELECT name, page_id, revoked_at FROM tokens WHERE id = $1 AND ($2::uuid[] IS NULL OR page_id = ANY ($2)) "
-        "AND ($3::text IS NULL OR created_by = $3) FOR UPDATE",
+        "SELECT name, page_id, revoked_at FROM tokens WHERE id = $1 "
+        "AND ($2::uuid[] IS NULL OR page_id = ANY ($2) OR created_by = $3) FOR UPDATE",
         token_id,
         pages,
         created_by,

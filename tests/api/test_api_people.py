@@ -238,6 +238,24 @@ async def test_a_token_without_the_scope_admin_manages_no_tokens(server: "Server
     assert (await server.call("DELETE", f"/api/v1/tokens/{made['id']}", who="admin")).status == 204
 
 
+async def test_an_admin_of_one_page_ends_their_own_token_of_another(
+    server: "Server", browser: Browser
+) -> None:
+    roles = [{"page": "shop", "role": "admin"}, {"page": "blog", "role": "editor"}]
+    changed = await server.call("PATCH", "/api/v1/users/ann@shop.example", {"roles": roles})
+    assert changed.status == 200
+    await server.call("POST", "/api/v1/tokens", {"name": "theirs", "page": "blog"})
+    answer = await _login(server)
+    browser.cookie, browser.csrf = answer.headers["Set-Cookie"].partition(";")[0], answer.body["csrf"]
+    made = await browser.call(
+        "POST", "/api/v1/tokens", {"name": "mine", "page": "blog"}, x_csrf_token=browser.csrf
+    )
+    listed = (await browser.call("GET", "/api/v1/tokens")).body["items"]
+    assert [t["name"] for t in listed if t["page"] == "blog"] == ["mine"]
+    path = f"/api/v1/tokens/{made.body['id']}"
+    assert (await browser.call("DELETE", path, x_csrf_token=browser.csrf)).status == 204
+
+
 async def test_a_proxys_own_password_is_no_concern_of_ours(browser: Browser) -> None:
     basic = "Basic YTpi"
     assert (await browser.call("GET", "/api/v1/me", authorization=basic)).status == 200

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _COLOURS: Final = {
     "operational": "green",
     "major_outage": "red",
 }
+_CONTROL: Final = re.compile(
+    r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 _STEPS: Final = ((60.0, 1.0, "s"), (3600.0, 60.0, "min"), (172_800.0, 3600.0, "h"), (1e12, 86400.0, "d"))
 
 
@@ -73,9 +77,14 @@ def paint(word: str) -> str:
     return click.style(word, fg=_COLOURS[word]) if word in _COLOURS else word
 
 
+def harmless(text: str) -> str:
+    """`text` without what would steer a terminal, but for colours: targets and other people wrote parts of it."""
+    return _CONTROL.sub("", text)
+
+
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Rows under headings, columns aligned; `none` without rows."""
-    texts = [["-" if cell is None or cell == "" else str(cell) for cell in row] for row in rows]
+    texts = [["-" if cell is None or cell == "" else harmless(str(cell)) for cell in row] for row in rows]
     if not texts:
         click.echo("none")
         return
@@ -93,7 +102,7 @@ def print_fields(fields: Mapping[str, object]) -> None:
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        first, *rest = text.splitlines() or [""]
+        first, *rest = map(harmless, text.splitlines() or [""])
         click.echo("\n".join([f"{name:<{width}}  {first}", *(f"{'':<{width}}  {line}" for line in rest)]))
 
 

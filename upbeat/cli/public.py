@@ -8,7 +8,7 @@ import click
 from upbeat.cli.client import Client, remote
 from upbeat.cli.listed import Decorator, Listed, listing, of_page
 from upbeat.cli.objects import at
-from upbeat.cli.output import Output, paint, print_fields, print_table, when
+from upbeat.cli.output import Output, harmless, paint, print_fields, print_table, when
 
 
 def _status(allowed: str) -> Decorator:
@@ -151,12 +151,12 @@ async def edit(api: Client, out: Output, action: str, title: str | None, text: s
 
 
 def _print_incident(item: Mapping[str, Any]) -> None:
-    click.echo(f"{paint(item['status'])}  {item['title']}")
+    click.echo(f"{paint(item['status'])}  {harmless(item['title'])}")
     touched = ", ".join(f"{c['name']}: {c['status']}" for c in item["components"])
     print_fields({"page": item["page"], "components": touched, "began": when(item["created_at"])})
     for update in item["updates"]:
         click.echo(
-            f"\n{when(update['at'])}  {paint(update['status'])}, by {update['by']}\n  {update['text']}"
+            f"\n{when(update['at'])}  {paint(update['status'])}, by {update['by']}\n  {harmless(update['text'])}"
         )
 
 
