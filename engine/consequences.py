@@ -105,7 +105,10 @@ async def _cases(
     beats = await objects.several(connection, list(groups))
     seen: dict[UUID, list[dict[str, Any]]] = {beat_id: [] for beat_id in groups}
     wanted = [(beat_id, region) for beat_id, s in subjects.items() for region in s.policy.regions]
-    for row in await results.newest_per_region(connection, wanted):
+    # What may still be fresh, and an hour at least: of ten thousand beats a region may be silent for weeks.
+    reach_s = max(3600.0, *(2 * s.policy.max_age_s for s in subjects.values()))
+    since = states.moment(min(group[0].state.at for group in groups.values()) - reach_s)
+    for row in await results.newest_per_region(connection, wanted, since):
         seen[row["beat_id"]].append(evidence_of(row))
     pages = {subject.page_id for subject in subjects.values()}
     channels = await objects.listing(connection, "channel", pages=list(pages))

@@ -15,7 +15,7 @@ from engine.bus import Bus, decode, encode
 from engine.catalog import Declared
 from engine.clock import SystemClock
 from engine.evaluator import Evaluator
-from engine.store import objects, reviews, states
+from engine.store import objects, results, reviews, states
 from engine.store.audit import Actor
 from engine.store.database import Pool, migrate, open_pool, transaction
 from engine.store.ids import derived_id, new_id, partition_of
@@ -214,6 +214,17 @@ async def test_an_outage_becomes_one_episode_one_draft_and_is_withdrawn_on_recov
     assert await lab.pool.fetchval("SELECT status FROM actions") == "withdrawn"
     assert await lab.pool.fetchval("SELECT cause FROM episodes") == "recovered"
     assert await lab.told() == ["open", "draft", "recovery"]
+
+
+async def test_evidence_is_of_now_and_reads_no_old_history(lab: Lab) -> None:
+    old = msgspec.structs.replace(lab.result("ap", "critical"), scheduled_at=lab.clock.epoch_s() - 86_400.0)
+    async with transaction(lab.pool) as connection:
+        await results.insert(connection, [(lab.boot, old.at, old)], old.at)
+    for picture in ("..-", "xx-", "xx-"):
+        await lab.send(picture)
+    await lab.becomes("critical")
+    evidence = await lab.pool.fetchval("SELECT evidence FROM actions")
+    assert [e["region"] for e in evidence] == ["eu", "us"]
 
 
 async def test_an_approved_draft_is_published_and_resolved_by_recovery(lab: Lab) -> None:
