@@ -33,6 +33,7 @@ from evaluators.model import Batch, Result
 
 MESSAGES_AT_ONCE = 64
 WAIT_S = 1.0  # longest fetch: how late a change of configuration is seen
+SOONEST_S = 0.1  # shortest fetch: with many beats a deadline is always near, and each look costs the bus a request
 LOOKED_AWAY_S = 5.0  # longer than this without a look, and votes did not age meanwhile
 BLIND_S = 60.0  # the bus away for longer than this is no data, and said so
 TRIES = 3
@@ -197,7 +198,7 @@ class Partition:
             return
         self._notice_absence()
         now = self._clock.epoch_s()
-        wait_s = WAIT_S if not self._deadlines else min(WAIT_S, max(0.02, self._deadlines[0][0] - now))
+        wait_s = WAIT_S if not self._deadlines else min(WAIT_S, max(SOONEST_S, self._deadlines[0][0] - now))
         deliveries = await self._bus.fetch(
             EVALUATOR, self._number, MESSAGES_AT_ONCE, 0.02 if self.dirty else wait_s
         )

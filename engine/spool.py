@@ -31,7 +31,7 @@ from evaluators.model import Result
 MOST: Final = 100_000  # results
 BATCH: Final = 200
 BATCH_BYTES: Final = 512 * 1024  # a NATS server takes 1 MiB unless told otherwise
-FLUSH_S: Final = 0.05
+FLUSH_S: Final = 0.1
 SLOW_FLUSH_S: Final = 1.0  # while nobody takes them: fewer, larger batches
 POLL_S: Final = 1.0
 REPEAT_S: Final = 5.0
