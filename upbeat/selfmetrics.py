@@ -45,7 +45,15 @@ def self_families(
 
 
 def _schedule(prober: Prober) -> Iterator[Family]:
-    lateness = prober.scheduler.lateness
+    scheduler = prober.scheduler
+    yield _counter("upbeat_runs_started_total", "Scheduled runs started.", scheduler.started)
+    yield _counter("upbeat_runs_delayed_total", "Runs that waited for a slot.", scheduler.delayed)
+    yield _counter("upbeat_runs_skipped_total", "Turns skipped, the run before not over.", prober.skipped)
+    yield _counter(
+        "upbeat_runs_missed_total", "Turns that came and went unstarted.", scheduler.entries.missed
+    )
+    yield _counter("upbeat_extra_runs_dropped_total", "Confirm and manual runs dropped.", scheduler.refused)
+    lateness = scheduler.lateness
     yield Family(
         "upbeat_start_lateness_seconds",
         "gauge",

@@ -26,3 +26,12 @@ async def test_metrics_that_cannot_be_exported_stop_nothing() -> None:
             await until(said, "it says that metrics are not exported")
             await asyncio.sleep(0.2)
             assert (await server.call("GET", "//readyz"))[0] == 200
+
+
+async def test_runs_that_were_dropped_missed_or_skipped_can_be_seen() -> None:
+    with fresh_folder() as folder:
+        async with Upbeat(folder / "data") as server:
+            await server.start()
+            said = (await server.call("GET", "//metrics"))[1]
+    for name in ("runs_delayed", "runs_skipped", "runs_missed", "extra_runs_dropped"):
+        assert f"upbeat_{name}_total 0" in said
