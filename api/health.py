@@ -43,6 +43,8 @@ async def readyz(
 async def metrics(request: Request, asking: Asking) -> Response:
     """Prometheus text of the whole installation; needs read on every page unless `metrics_public` is set."""
     services = services_of(request)
-    if not services.settings.metrics_public and not asking.may(Permission.READ, None):
-        raise unauthorized("send a token that may read every page")
+    if not services.settings.metrics_public:
+        if asking.is_anonymous:
+            raise unauthorized("send a token that may read every page")
+        asking.require(Permission.READ, None)
     return PlainTextResponse(await services.metrics_text(), media_type="text/plain; version=0.0.4")

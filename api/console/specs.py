@@ -1,5 +1,6 @@
 """A declared object as YAML: read, changed and deleted, with mistakes at their lines. What may be saved is `api.saving`."""
 
+import asyncio
 import json
 
 from starlette.requests import Request
@@ -95,7 +96,7 @@ async def edit(request: Request, asking: Asking, plural: str, ref: str, page_ref
     async with services_of(request).pool.acquire() as db:
         stored = await locate(db, asking, _kind(plural), ref, page_ref)
     try:
-        node, problems = read(text, "line")
+        node, problems = await asyncio.to_thread(read, text, "line")  # a long one takes seconds
     except ConfigError as wrong:
         node, problems = Node(1, "", {}), list(wrong.problems)
     if problems:

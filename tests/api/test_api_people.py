@@ -338,7 +338,10 @@ async def test_health_and_metrics_say_no_more_than_they_should(server: "Server")
     assert (away.status, away.body["reasons"]) == (503, ["no probe here"])
     assert (await server.call("GET", "/readyz?verbose", who=None)).status == 401
     assert "detail" in (await server.call("GET", "/readyz?verbose", who="viewer")).body
-    assert (await server.call("GET", "/metrics", who="viewer")).status == 401
+    assert (await server.call("GET", "/metrics", who=None)).status == 401
+    assert (
+        await server.call("GET", "/metrics", who="viewer")
+    ).status == 403  # signing in anew would not help
     assert (await server.call("GET", "/metrics")).body == "upbeat_up 1\n"
 
 
