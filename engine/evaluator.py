@@ -12,7 +12,7 @@ import math
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import asyncpg
@@ -33,7 +33,9 @@ from evaluators.model import Batch, Result
 
 MESSAGES_AT_ONCE = 64
 WAIT_S = 1.0  # longest fetch: how late a change of configuration is seen
-SOONEST_S = 0.1  # shortest fetch: with many beats a deadline is always near, and each look costs the bus a request
+SOONEST_S = (
+    0.1  # shortest fetch: with many beats a deadline is always near, and each look costs the bus a request
+)
 LOOKED_AWAY_S = 5.0  # longer than this without a look, and votes did not age meanwhile
 BLIND_S = 60.0  # the bus away for longer than this is no data, and said so
 TRIES = 3
@@ -54,7 +56,12 @@ class Health:
     conflicts: int = 0
     dead_letters: int = 0
     skewed_boots: int = 0
-    trouble: str | None = None
+    troubles: dict[int, str] = field(default_factory=dict)  # by partition
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps a partition from its work, if anything does."""
+        return next(iter(self.troubles.values()), None)
 
 
 class Evaluator:
@@ -102,6 +109,7 @@ class Evaluator:
             if task := self._working.pop(int(unit), None):
                 task.cancel()
             self._partitions.pop(int(unit), None)
+            self.health.troubles.pop(int(unit), None)
         if self._group is None:
             return
         for unit, gap_s in gained.items():
@@ -177,9 +185,13 @@ class Partition:
                 self._say(None)
 
     def _say(self, trouble: str | None) -> None:
-        if trouble and not self._health.trouble:
+        troubles = self._health.troubles
+        if trouble is None:
+            troubles.pop(self._number, None)
+            return
+        if not troubles:
             _log.warning("%s", trouble)
-        self._health.trouble = trouble
+        troubles[self._number] = trouble
 
     async def _load(self) -> None:
         async with self._pool.acquire() as connection:

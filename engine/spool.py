@@ -29,6 +29,7 @@ from engine.store.watermarks import committed
 from evaluators.model import Result
 
 MOST: Final = 100_000  # results
+MOST_BYTES: Final = 256 << 20  # of them: those of failed runs bring evidence, some 10 KB at the most
 BATCH: Final = 200
 BATCH_BYTES: Final = 512 * 1024  # a NATS server takes 1 MiB unless told otherwise
 FLUSH_S: Final = 0.1
@@ -59,6 +60,7 @@ class _Held:
     partition: int
     seq: int
     count: int
+    size_bytes: int  # of the results
     data: bytes  # a JSON array
     since_s: float  # when its first result was finished
     is_published: bool = False
@@ -87,6 +89,7 @@ class Spool:
         *,
         clock: Clock,
         most: int = MOST,
+        most_bytes: int = MOST_BYTES,
         poll_s: float = POLL_S,
         repeat_s: float = REPEAT_S,
     ) -> None:
@@ -94,7 +97,8 @@ class Spool:
         self.dropped = 0  # results lost for want of memory
         self.repeated = 0  # batches sent again
         self._bus, self._pool, self._boot_id, self._clock = bus, pool, boot_id, clock
-        self._most, self._poll_s, self._repeat_s = most, poll_s, repeat_s
+        self._most, self._most_bytes, self._bytes = most, most_bytes, 0
+        self._poll_s, self._repeat_s = poll_s, repeat_s
         self._lanes: dict[int, _Lane] = {}
         self._order: deque[_Held] = deque()  # as sealed; those committed since linger for a while
         self._queue: deque[_Held] = deque()  # to be published, the first one next
@@ -119,9 +123,10 @@ class Spool:
         lane.open.results.append(data)
         lane.open.size_bytes += len(data)
         self.held += 1
+        self._bytes += len(data)
         if len(lane.open.results) >= BATCH or lane.open.size_bytes >= BATCH_BYTES:
             self._seal(partition, lane)
-        while self.held > self._most and self._drop_oldest():
+        while (self.held > self._most or self._bytes > self._most_bytes) and self._drop_oldest():
             pass
 
     async def run(self) -> None:
@@ -171,7 +176,7 @@ class Spool:
         lane.open = None
         lane.seq += 1
         data = b"[" + b",".join(filled.results) + b"]"
-        held = _Held(partition, lane.seq, len(filled.results), data, filled.since_s)
+        held = _Held(partition, lane.seq, len(filled.results), filled.size_bytes, data, filled.since_s)
         lane.held[lane.seq] = held
         self._order.append(held)
         self._send(held)
@@ -180,11 +185,15 @@ class Spool:
         while self._order:
             held = self._order.popleft()
             if held.count and self._is_held(held):
-                self.held -= held.count
+                self._forget(held)
                 self.dropped += held.count
-                held.count, held.data = 0, b"[]"
+                held.count, held.size_bytes, held.data = 0, 0, b"[]"
                 return True
         return False
+
+    def _forget(self, held: _Held) -> None:
+        self.held -= held.count
+        self._bytes -= held.size_bytes
 
     def _is_held(self, held: _Held) -> bool:
         return self._lanes[held.partition].held.get(held.seq) is held
@@ -250,7 +259,7 @@ class Spool:
         for partition, lane in self._lanes.items():
             seq, ahead = marks.get(partition, (0, frozenset[int]()))
             for done in [n for n in lane.held if n <= seq or n in ahead]:
-                self.held -= lane.held.pop(done).count
+                self._forget(lane.held.pop(done))
             self._look_into(lane, max(ahead, default=seq))
         if len(self._order) > 100 + 2 * sum(len(lane.held) for lane in self._lanes.values()):
             self._order = deque(held for held in self._order if self._is_held(held))

@@ -14,7 +14,7 @@ import pytest
 from engine.bus import Bus, decode, encode
 from engine.catalog import Declared
 from engine.clock import SystemClock
-from engine.evaluator import Evaluator
+from engine.evaluator import Evaluator, Health, Partition
 from engine.store import objects, results, reviews, states
 from engine.store.audit import Actor
 from engine.store.database import Pool, migrate, open_pool, transaction
@@ -356,6 +356,28 @@ async def test_a_beat_that_cannot_be_judged_stops_no_other(idle: Lab) -> None:
         await idle.send("...")
         await idle.becomes("ok")
     assert await idle.count("dead_letters") == 0
+
+
+async def test_a_partition_that_works_says_nothing_of_one_that_does_not(idle: Lab) -> None:
+    health = Health()
+    stuck, fine = (
+        Partition(
+            number,
+            idle.pool,
+            idle.bus,
+            idle.clock,
+            idle.subjects,
+            health,
+            refresh=asyncio.Event().wait,  # type: ignore[arg-type]
+            public_url=str,
+        )
+        for number in (0, 1)
+    )
+    stuck._say("it waits")
+    fine._say(None)
+    assert health.trouble == "it waits"
+    stuck._say(None)
+    assert health.trouble is None
 
 
 async def test_silence_is_unknown_and_opens_nothing(lab: Lab) -> None:

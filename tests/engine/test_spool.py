@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from engine.bus import STREAM, Bus
@@ -121,6 +122,17 @@ async def test_full_memory_drops_the_oldest_and_counts_them_and_leaves_no_gap(
     await until(lambda: one.held == 0 and not one._lanes[0].held, 20.0)
     assert [each.run_id for each in committer.results] == [each.run_id for each in handed_in[one.dropped :]]
     await away.close()
+
+
+async def test_memory_is_bounded_in_bytes_too(pool: Pool) -> None:
+    away = Bus()  # not connected
+    one = spool(away, pool, most_bytes=1 << 20)
+    telling = msgspec.structs.replace(result(), evidence={"body": "x" * 10_000})
+    for _ in range(300):
+        one.add(0, telling)
+    assert one.dropped > 0
+    kept = sum(len(held.data) for held in one._lanes[0].held.values())
+    assert 0 < kept <= 1 << 20
 
 
 async def test_draining_waits_until_all_is_committed(
