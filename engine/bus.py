@@ -137,11 +137,6 @@ class Bus:
         """Whether there is a connection now."""
         return self._client.is_connected
 
-    @property
-    def max_payload(self) -> int:
-        """Bytes one message may have."""
-        return self._client.max_payload
-
     async def connect(self, url: str, *, name: str, within_s: float = 10.0) -> None:
         """Connect and see to the stream. Raises `BusError` if that takes more than `within_s` seconds."""
         self._options = {

@@ -34,9 +34,6 @@ class Kind(StrEnum):
     MANUAL = "manual"
 
 
-BADNESS = {Stage.OK: 0, Stage.UNKNOWN: 1, Stage.WARNING: 2, Stage.CRITICAL: 3}
-"""Stages from best to worst: the worst one wins."""
-
 Severity = Literal["warning", "critical"]
 
 

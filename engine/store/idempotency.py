@@ -10,11 +10,11 @@ ABANDONED_S = 120
 
 async def begin(connection: Connection, actor: str, key: str, digest: bytes) -> Row | None:
     """Take the key; None when it was free, else what is known of its first request (status None: under way)."""
-    await connection.execute("DELETE FROM idempotency WHERE at < now() - interval '1 day'")
     taken = await connection.fetchval(
         "INSERT INTO idempotency (actor, key, digest) VALUES ($1, $2, $3) ON CONFLICT (actor, key) DO UPDATE "
-        "SET digest = EXCLUDED.digest, at = now() "
-        "WHERE idempotency.status IS NULL AND idempotency.at < now() - make_interval(secs => $4) RETURNING true",
+        "SET digest = EXCLUDED.digest, at = now(), status = NULL, headers = NULL, body = NULL "
+        "WHERE idempotency.at < now() - CASE WHEN idempotency.status IS NULL THEN make_interval(secs => $4) "
+        "ELSE interval '1 day' END RETURNING true",
         actor,
         key,
         digest,

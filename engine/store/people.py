@@ -218,7 +218,6 @@ async def open_session(connection: Connection, actor: Actor, user_id: UUID) -> s
         user_id,
         SESSION_LIFE,
     )
-    await connection.execute("DELETE FROM sessions WHERE expires_at < now()")
     await record(connection, actor, "session.open", actor.name)
     return secret
 

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from engine.store.database import Connection
 
 AHEAD_DAYS = 3
+HISTORY_DAYS = 400
 
 
 async def make_days(connection: Connection, today: date) -> None:
@@ -52,12 +53,12 @@ async def drop_days(connection: Connection, today: date, *, days: int, max_bytes
     return dropped
 
 
-async def sweep(connection: Connection, *, history_days: int = 400, removed_days: int = 30) -> None:
+async def sweep(connection: Connection) -> None:
     """Forget old history: transitions and episodes' leftovers, delivered notices, used watermarks, expired logins."""
     await connection.execute(
         "DELETE FROM transitions t WHERE at < now() - make_interval(days => $1) AND EXISTS "
         "(SELECT 1 FROM transitions n WHERE n.beat_id = t.beat_id AND n.at > t.at AND n.at < now() - make_interval(days => $1))",
-        history_days,
+        HISTORY_DAYS,
     )
     await connection.execute(
         "DELETE FROM outbox WHERE status = 'done' AND finished_at < now() - interval '30 days'"
@@ -71,6 +72,4 @@ async def sweep(connection: Connection, *, history_days: int = 400, removed_days
     await connection.execute("DELETE FROM idempotency WHERE at < now() - interval '1 day'")
     await connection.execute("DELETE FROM sessions WHERE expires_at < now()")
     await connection.execute("DELETE FROM login_links WHERE expires_at < now()")
-    await connection.execute(
-        "DELETE FROM dead_letters WHERE at < now() - make_interval(days => $1)", removed_days
-    )
+    await connection.execute("DELETE FROM dead_letters WHERE at < now() - interval '30 days'")
