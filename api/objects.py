@@ -19,19 +19,12 @@ from engine.store.ids import show
 from engine.store.objects import KINDS, ObjectKind, Stored
 from rules.beat import Beat
 from rules.channel import Channel
-from rules.component import Component, Page, Region
 
 PageRef = Annotated[str | None, Query(alias="page", max_length=100, description="Slug or id of its page.")]
 IfMatch = Annotated[str | None, Header(description="The ETag that was read; another one now is 412.")]
 Text = Annotated[str | None, Query(max_length=200)]
 
-_MODELS: Final[dict[ObjectKind, Any]] = {
-    "page": Page,
-    "component": Component,
-    "region": Region,
-    "beat": Beat,
-    "channel": Channel,
-}
+_MODELS: Final[dict[ObjectKind, Any]] = {**saving.UNTYPED, "beat": Beat, "channel": Channel}
 
 
 async def locate(

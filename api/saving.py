@@ -19,7 +19,7 @@ from rules.component import Component, Page, Region
 from rules.known import Known, check_references
 from rules.problem import nearest, show
 from rules.secret import UnsetReferenceError, is_secret_name, references
-from rules.shape import Rule, written
+from rules.shape import Rule, spec_of, written
 
 MASK: Final = "***"
 READ_ONLY: Final = frozenset(
@@ -57,13 +57,6 @@ def rule_of(kind: ObjectKind, document: Any) -> Rule:
             said = "is missing;" if written is None else f"{show(written)} is not allowed{near or ';'}"
             raise invalid([("/type", f"{said} one of {', '.join(types)}")])
     return validated(model, document)
-
-
-def spec_of(rule: Rule) -> dict[str, Any]:
-    """What is stored of a rule: only what differs from its default, and without its page, which the row has."""
-    spec = written(rule)
-    spec.pop("page", None)
-    return spec
 
 
 async def create(

@@ -23,3 +23,10 @@ def written(rule: BaseModel) -> dict[str, Any]:
     """`rule` as JSON without what is its default: how objects are stored, exported and compared."""
     spec: dict[str, Any] = rule.model_dump(mode="json", exclude_defaults=True)
     return spec
+
+
+def spec_of(rule: BaseModel) -> dict[str, Any]:
+    """What is stored of an object: as `written`, but without its page, which is a column."""
+    spec = written(rule)
+    spec.pop("page", None)
+    return spec

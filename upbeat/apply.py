@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from engine.store import installation, objects
@@ -12,7 +11,7 @@ from engine.store.audit import Actor
 from engine.store.database import Connection, Pool, transaction
 from engine.store.objects import InUseError, Stored
 from rules.config import ConfigError, Document, Known, Problem, parse
-from rules.shape import written
+from rules.shape import spec_of, written
 
 _APPLY_LOCK = 0x6170706C  # "appl": two processes that start with the same file take turns
 
@@ -73,7 +72,7 @@ async def _apply(connection: Connection, document: Document) -> Applied:
         page_id = pages[declared.page] if declared.page else None
         key = (declared.kind, page_id, declared.slug)
         declared_keys.add(key)
-        spec, source = _spec(declared.spec), f"{document.file}:{declared.line}"
+        spec, source = spec_of(declared.spec), f"{document.file}:{declared.line}"
         stored = existing.get(key)
         if stored is None:
             stored = await objects.create(connection, actor, declared.kind, page_id, spec, source=source)
@@ -90,12 +89,6 @@ async def _apply(connection: Connection, document: Document) -> Applied:
     removed = await _remove(connection, actor, document, existing, declared_keys)
     await installation.write_settings(connection, written(document.settings))
     return Applied(created, changed, removed, untouched)
-
-
-def _spec(rule: Any) -> dict[str, Any]:
-    spec = written(rule)
-    spec.pop("page", None)  # the home page is a column
-    return spec
 
 
 async def _existing(connection: Connection) -> dict[tuple[str, UUID | None, str], Stored]:
