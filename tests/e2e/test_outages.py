@@ -1,11 +1,12 @@
 """What an outage becomes, from the target's failure to what operators and customers are told, in one running Upbeat."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
 from tests.e2e.conftest import AUTO, http, serving
-from tests.rig.story import Target, World
+from tests.rig.story import Target
 from tests.rig.targets import DnsTarget, Mood, StreamTarget
 
 NAMES = ("draft", "auto", "early", "steady")
@@ -31,16 +32,19 @@ def beats(targets: Mapping[str, Target]) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
-async def world() -> AsyncIterator[World]:
-    targets: dict[str, Target] = {name: StreamTarget() for name in (*NAMES, *HOSTILE)}
-    targets |= {"port": StreamTarget("tcp"), "name": DnsTarget()}
-    async with serving(targets, beats) as world:
-        yield world
+def hostile_story() -> str:
+    lines = [f"by 15  {mood} is ok" for mood in HOSTILE]
+    lines += [f"then   {mood} {mood}" for mood in HOSTILE]
+    lines += [f"by 15  {mood} is critical" for mood in HOSTILE]
+    lines += [f"by 15  errors of {mood}: critical {kind}" for mood, kind in HOSTILE.items()]
+    lines += ["by 15  steady is ok", "by 15  episodes of steady: none"]
+    lines += [f"then   {mood} answers" for mood in HOSTILE]
+    lines += [f"by 15  {mood} is ok" for mood in HOSTILE]
+    return "\n".join(lines)
 
 
-async def test_an_outage_is_drafted_approved_published_and_resolved_by_recovery(world: World) -> None:
-    await world.play("""
+STORIES = {
+    "an outage is drafted, approved, published and resolved by recovery": """
         by 15    draft is ok
         then     draft fails
         0.2..12  draft is critical
@@ -54,12 +58,9 @@ async def test_an_outage_is_drafted_approved_published_and_resolved_by_recovery(
         by 12    incidents of draft: resolved
         by 12    episodes of draft: recovered
         by 14    told of draft: open, draft, recovery
-    """)
-
-
-async def test_a_policy_of_auto_publishes_and_resolves_by_itself(world: World) -> None:
-    await world.play("""
-        by 5     auto is ok
+    """,
+    "a policy of auto publishes and resolves by itself": """
+        by 15    auto is ok
         then     auto refuses
         0.2..12  auto is critical
         by 12    incidents of auto: investigating
@@ -67,36 +68,20 @@ async def test_a_policy_of_auto_publishes_and_resolves_by_itself(world: World) -
         1..12    auto is ok
         by 12    incidents of auto: resolved
         by 12    actions of auto: open done, resolve done
-    """)
-
-
-async def test_recovery_before_the_review_withdraws_the_draft(world: World) -> None:
-    await world.play("""
-        by 5     early is ok
+    """,
+    "recovery before the review withdraws the draft": """
+        by 15    early is ok
         then     early hangs
         0.2..12  actions of early: open pending
         then     early answers
         1..12    actions of early: open withdrawn
         by 12    incidents of early: none
         by 14    told of early: open, draft, recovery
-    """)
-
-
-async def test_hostile_targets_are_outages_of_their_own_kind_and_nobody_elses(world: World) -> None:
-    lines = [f"by 12  {mood} is ok" for mood in HOSTILE]
-    lines += [f"then   {mood} {mood}" for mood in HOSTILE]
-    lines += [f"by 15  {mood} is critical" for mood in HOSTILE]
-    lines += [f"by 15  errors of {mood}: critical {kind}" for mood, kind in HOSTILE.items()]
-    lines += ["by 15  steady is ok", "by 15  episodes of steady: none"]
-    lines += [f"then   {mood} answers" for mood in HOSTILE]
-    lines += [f"by 15  {mood} is ok" for mood in HOSTILE]
-    await world.play("\n".join(lines))
-
-
-async def test_tcp_and_dns_targets_go_down_and_come_back(world: World) -> None:
-    await world.play("""
-        by 5     port is ok
-        by 5     name is ok
+    """,
+    "hostile targets are outages of their own kinds and nobody else's": hostile_story(),
+    "tcp and dns targets go down and come back": """
+        by 15    port is ok
+        by 15    name is ok
         then     port refuses
         then     name hangs
         0.2..12  port is critical
@@ -105,4 +90,23 @@ async def test_tcp_and_dns_targets_go_down_and_come_back(world: World) -> None:
         then     name answers
         1..12    port is ok
         by 12    name is ok
-    """)
+    """,
+}
+
+
+@pytest.fixture(scope="module")
+async def played() -> AsyncIterator[dict[str, "asyncio.Task[None]"]]:
+    """All stories at once, each about beats of its own."""
+    targets: dict[str, Target] = {name: StreamTarget() for name in (*NAMES, *HOSTILE)}
+    targets |= {"port": StreamTarget("tcp"), "name": DnsTarget()}
+    async with serving(targets, beats) as world:
+        tasks = {name: asyncio.create_task(world.play(story)) for name, story in STORIES.items()}
+        yield tasks
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+@pytest.mark.parametrize("story", STORIES, ids=list(STORIES))
+async def test(played: dict[str, "asyncio.Task[None]"], story: str) -> None:
+    await played[story]
