@@ -289,6 +289,15 @@ async def use_login_link(connection: Connection, secret: str) -> Person | None:
     return person_of(row) if row and not row["disabled"] else None
 
 
+async def is_lasting_link(connection: Connection, secret: str) -> bool:
+    """Whether this is a link that works more than once."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT 1 FROM login_links WHERE digest = $1 AND expires_at > now() AND lasting)",
+        digest_of(secret),
+    )
+    return found
+
+
 async def remove_login_link(connection: Connection, secret: str) -> None:
     """The link works no more."""
     await connection.execute("DELETE FROM login_links WHERE digest = $1", digest_of(secret))

@@ -319,3 +319,19 @@ async def test_who_may_not_edit_is_shown_no_secret(sign_in: "SignIn") -> None:
     assert "secret-path" not in page.html
     assert "***" in page.html
     assert "<textarea" not in page.html
+
+
+async def test_opening_a_link_uses_nothing_up_but_a_lasting_one_signs_in_each_time(
+    server: "Server", sign_in: "SignIn"
+) -> None:
+    person = await sign_in("viewer")
+    async with transaction(server.services.pool) as db:
+        once = await people.make_login_link(db, ACTOR)
+        lasting = await people.make_login_link(db, ACTOR, lasting=True)
+    for _ in range(2):
+        assert 'type="password"' in (await person.get(f"/console/login/link?secret={once}")).html
+        assert (await person.get(f"/console/login/link?secret={lasting}")).url.endswith("/console")
+        await person.post("/console/logout")
+    async with transaction(server.services.pool) as db:
+        await people.remove_login_link(db, lasting)
+    assert 'type="password"' in (await person.get(f"/console/login/link?secret={lasting}")).html
