@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from api.context import ApiSettings, Guide, Health, Services
 from engine import metering
 from engine.bus import Bus
@@ -242,7 +244,11 @@ class Node:
                 await asyncio.sleep(1.0)
 
     async def _take_settings(self, spec: dict[str, Any]) -> None:
-        kept = Settings.model_validate(spec)
+        try:
+            kept = Settings.model_validate(spec)
+        except ValidationError as wrong:  # another version's: that is no reason to stop
+            _log.error("the installation's settings are not taken up: %s", wrong)
+            return
         if kept == self.kept:
             return
         if kept.egress != self.kept.egress:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import asyncpg
+
 from tests.rig.process import Upbeat, fresh_folder, until
 from upbeat.serve import worker_command
 from upbeat.settings import serve_settings
@@ -35,3 +37,23 @@ async def test_runs_that_were_dropped_missed_or_skipped_can_be_seen() -> None:
             said = (await server.call("GET", "//metrics"))[1]
     for name in ("runs_delayed", "runs_skipped", "runs_missed", "extra_runs_dropped"):
         assert f"upbeat_{name}_total 0" in said
+
+
+async def test_settings_of_another_version_stop_nothing() -> None:
+    with fresh_folder() as folder:
+        async with Upbeat(folder / "data") as server:
+            await server.start()
+            socket = folder / "data/run"
+            connection = await asyncpg.connect(f"postgresql://upbeat@/upbeat?host={socket}&port=5432")
+            await connection.execute("UPDATE settings SET value = value || '{\"of_tomorrow\": 1}'")
+            await connection.execute(
+                "INSERT INTO settings (key, value) VALUES ('installation', '{\"of_tomorrow\": 1}') ON CONFLICT DO NOTHING"
+            )
+            await connection.execute("SELECT pg_notify('upbeat_settings', '')")
+            await connection.close()
+
+            async def said() -> bool:
+                return "settings are not taken up" in server.log.read_text("utf-8")
+
+            await until(said, "it says that it does not know the settings")
+            assert (await server.call("GET", "//readyz"))[0] == 200
