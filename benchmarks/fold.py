@@ -11,6 +11,7 @@ from benchmarks.bench import line
 from benchmarks.results import results
 from engine.bus import decode, encode
 from engine.fold import Fold
+from engine.store.ids import uuid_of
 from engine.store.states import Held
 from engine.subject import Subject
 from evaluators.model import Batch
@@ -29,7 +30,7 @@ def folded(encoded: list[bytes], subjects: Mapping[UUID, Subject]) -> float:
         batch = decode(data)
         fold = Fold(held, subjects.get, 0.0)
         for result in batch.results:
-            fold.result(UUID(result.beat_id), result, batch.boot_id, result.at, result.at)
+            fold.result(uuid_of(result.beat_id), result, batch.boot_id, result.at, result.at)
         held.update(fold.changed)
     return time.process_time() - before
 

@@ -12,11 +12,12 @@ import math
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import asyncpg
 import msgspec
+from msgspec.structs import replace
 
 from engine import consequences
 from engine.bus import EVALUATOR, LIVE, Bus, Delivery, decode
@@ -25,7 +26,7 @@ from engine.fold import Fold
 from engine.leases import Leases
 from engine.store import dead_letters, objects, results, states, watermarks
 from engine.store.database import DATABASE_AWAY, Connection, Pool, transaction
-from engine.store.ids import PARTITIONS, partition_of
+from engine.store.ids import PARTITIONS, partition_of, uuid_of
 from engine.store.states import ConflictError, Held
 from engine.subject import Subject, compile_subject
 from evaluators import quorum
@@ -307,7 +308,7 @@ class Partition:
         arrived = [item for delivery, batch in batches for item in self._in_server_time(delivery, batch, now)]
         dirty = dirty | await self._catch_up([result for _, _, result in arrived])
         async with transaction(self._pool) as connection:
-            await self._meet(connection, {UUID(result.beat_id) for _, _, result in arrived} | dirty)
+            await self._meet(connection, {uuid_of(result.beat_id) for _, _, result in arrived} | dirty)
             gone = await self._gone(connection, dirty)
             new = await results.insert(connection, [item for item in arrived if item[2].stored], now)
             fold = Fold(
@@ -319,7 +320,7 @@ class Partition:
                 fold.reconcile(beat_id, now)
             fresh = _once(arrived, new)
             for boot_id, at, result in fresh:
-                fold.result(UUID(result.beat_id), result, boot_id, at, now)
+                fold.result(uuid_of(result.beat_id), result, boot_id, at, now)
             for beat_id in due:
                 fold.tick(beat_id, now)
             # The compare-and-swap comes first: who folded a stale state must not get as far as opening an episode twice.
@@ -342,7 +343,7 @@ class Partition:
         behind = {
             beat_id
             for result in arrived
-            if (subject := self._subjects.get(beat_id := UUID(result.beat_id))) is None
+            if (subject := self._subjects.get(beat_id := uuid_of(result.beat_id))) is None
             or subject.revision < result.check_version
         }
         if behind:
@@ -418,7 +419,7 @@ class Partition:
         self, news: list[dict[str, object]], fresh: Sequence[tuple[str, float, Result]]
     ) -> None:
         for _, at, result in fresh:
-            subject = self._subjects.get(UUID(result.beat_id))
+            subject = self._subjects.get(uuid_of(result.beat_id))
             if subject is not None and result.stored:
                 news.append(
                     {

@@ -1,8 +1,10 @@
 """Folding facts into states in memory, ready to be saved together or thrown away together. It decides nothing itself."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from engine.store.states import Held
 from engine.subject import Subject

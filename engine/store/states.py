@@ -15,8 +15,7 @@ from evaluators.model import Stage
 from evaluators.quorum import State
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """A beat's state with what the compare-and-swap needs."""
 
     beat_id: UUID
