@@ -362,7 +362,7 @@ class Node:
 
 def _slot() -> str:
     """What tells processes on one data folder apart: workers of one parent."""
-    return f"{os.getpid()}" if os.environ.get("UPBEAT_PARENT") else ""
+    return os.environ.get("UPBEAT_WORKER", "")
 
 
 async def _end_with(parent: int) -> None:

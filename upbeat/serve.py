@@ -32,6 +32,7 @@ from rules.settings import Settings
 from upbeat.apply import apply_file
 from upbeat.logs import set_up
 from upbeat.node import Node
+from upbeat.patience import Patience, Watch
 from upbeat.settings import ServeSettings, SettingsError
 from upbeat.web import bind, serve_http
 
@@ -223,7 +224,10 @@ async def _work(
             base_url = _url(host, port)
             node.base_url = base_url
             app = create_app(node.services())
-            group.create_task(serve_http(app, listener, end_streams=app.state.hub.close))
+            watch = Watch(node.database_url)
+            group.create_task(watch.run())
+            patient = Patience(app, watch.silent)
+            group.create_task(serve_http(patient, listener, end_streams=app.state.hub.close))
             _say_where(settings, node, host, port)
         if on_ready is not None:
             group.create_task(_told(on_ready, Running(base_url, node, stopped.set)))
@@ -309,6 +313,7 @@ async def _worker(node: Node, number: int, command: list[str]) -> None:
         "UPBEAT_CONFIG": "",
         "UPBEAT_WORKERS": "1",
         "UPBEAT_PARENT": str(os.getpid()),
+        "UPBEAT_WORKER": str(number),
     }
     while True:
         process = await asyncio.create_subprocess_exec(*command, env=environment)

@@ -19,6 +19,7 @@ from tests.faults.ledger import Ledger, Load
 from tests.rig.installation import Installation, connect, send, split, whole
 from tests.rig.process import fresh_folder, small_disk, until
 from tests.rig.targets import Receiver, StreamTarget
+from upbeat.patience import SILENT_S
 
 OUTAGE_S = 60.0
 SERVING_S = 5.0
@@ -226,6 +227,9 @@ async def database_gone(seed: int, gone_s: float = OUTAGE_S) -> Report:
             began_s = time.monotonic()
             answer = await _answer(scene)
             scene.report.figures["api_said"] = answer
+            scene.expect(
+                answer[0] == 503 and answer[1] < 2 * SILENT_S, f"while it stood still the API said {answer}"
+            )
             await asyncio.sleep(gone_s - (time.monotonic() - began_s))
         await _well_again(scene)
         await asyncio.sleep(2)
