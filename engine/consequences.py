@@ -143,6 +143,8 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
     connection, beat_id = case.connection, case.subject.beat_id
     if isinstance(effect, quorum.Transitioned):
         await _tell_transition(case, effect, group)
+    elif isinstance(effect, quorum.NeverAnswered):
+        await _tell(case, "unknown", effect.at, f"{case.title} has never sent data", None, state)
     elif isinstance(effect, quorum.EpisodeOpened):
         await reviews.open_episode(connection, case.beat, effect)
         await _tell(

@@ -17,10 +17,11 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+from msgspec import structs
 from msgspec.structs import replace
 
 from engine import consequences
-from engine.bus import EVALUATOR, LIVE, Bus, Delivery, decode
+from engine.bus import EVALUATOR, LIVE, Bus, Delivery, decode, encode
 from engine.clock import SystemClock
 from engine.fold import Fold
 from engine.leases import Leases
@@ -235,7 +236,8 @@ class Partition:
         try:
             return decode(delivery.data)
         except msgspec.DecodeError:
-            await self._bury(delivery, traceback.format_exc())
+            await self._bury(delivery.data, traceback.format_exc())
+            await delivery.ack()
             return None
 
     def _upkeep(self, *, caught_up: bool) -> tuple[set[UUID], set[UUID]]:
@@ -284,24 +286,45 @@ class Partition:
             await delivery.nak(0.5)
             return
         del self._failures[key]
+        await self._pick_apart(delivery, batch)
+
+    async def _pick_apart(self, delivery: Delivery, batch: Batch) -> None:
+        """Commit a poisoned batch result by result: only those that fail alone are dead letters."""
+        for result in batch.results:
+            alone = structs.replace(batch, results=(result,))
+            try:
+                await self._commit([(delivery, alone)], set(), set(), is_whole=False)
+            except _POISON:
+                await self._bury(encode(alone), traceback.format_exc())
+            except (ConflictError, *DATABASE_AWAY):
+                raise  # it comes again, and what is committed by then is committed once
+            except Exception:
+                await self._bury(encode(alone), traceback.format_exc())
         async with transaction(self._pool) as connection:
             await watermarks.advance(
                 connection, batch.boot_id, self._number, [batch.seq], self._clock.epoch_s()
             )
-        await self._bury(delivery, "".join(traceback.format_exception(failure)))
-
-    async def _bury(self, delivery: Delivery, error: str) -> None:
-        """Put a message nobody can use where a person finds it, and go on."""
-        async with transaction(self._pool) as connection:
-            await dead_letters.put(connection, f"results.{self._number}", delivery.data, error)
-        self._health.dead_letters += 1
-        _log.error("a message of partition %d is a dead letter now: %s", self._number, error)
         await delivery.ack()
 
+    async def _bury(self, data: bytes, error: str) -> None:
+        """Put what nobody can use where a person finds it, and go on."""
+        async with transaction(self._pool) as connection:
+            await dead_letters.put(connection, f"results.{self._number}", data, error)
+        self._health.dead_letters += 1
+        _log.error("a message of partition %d is a dead letter now: %s", self._number, error)
+
     async def _commit(
-        self, batches: Sequence[tuple[Delivery, Batch]], dirty: set[UUID], due: set[UUID]
+        self,
+        batches: Sequence[tuple[Delivery, Batch]],
+        dirty: set[UUID],
+        due: set[UUID],
+        *,
+        is_whole: bool = True,
     ) -> None:
-        """The one transaction: rows, states, and everything they cause. Then acknowledge, order and announce."""
+        """The one transaction: rows, states, and everything they cause. Then acknowledge, order and announce.
+
+        `is_whole` False: these are parts of batches, which are not dealt with yet.
+        """
         if not batches and not dirty and not due:
             return
         now = self._clock.epoch_s()
@@ -326,12 +349,12 @@ class Partition:
             # The compare-and-swap comes first: who folded a stale state must not get as far as opening an episode twice.
             await states.save(connection, list(fold.changed.values()))
             orders, news = await consequences.record(connection, fold.consequences, self._public_url())
-            for boot_id, seqs in _sequences(batches).items():
+            for boot_id, seqs in _sequences(batches).items() if is_whole else ():
                 await watermarks.advance(connection, boot_id, self._number, seqs, now)
         self._remember(fold, due)
         self._health.results += len(new)
         self._health.duplicates += len(arrived) - len(fresh)
-        for delivery, _ in batches:
+        for delivery, _ in batches if is_whole else ():
             await delivery.ack()
         for order in orders:
             for region in order.regions:

@@ -71,7 +71,10 @@ class Fold:
                 measured_from=subject.revision if anew or first else held.measured_from,
             )
             if first:
-                held = replace(held, state=State(since=now, at=now, assigned=subject.policy.regions))
+                until = now + subject.policy.max_age_s  # by then somebody has to have looked
+                held = replace(
+                    held, state=State(since=now, at=now, assigned=subject.policy.regions, held_until=until)
+                )
             self.changed[beat_id] = held
             if not first and not subject.is_removed:
                 self._fold(subject, held, quorum.PolicyChanged(now, measures_anew=anew))

@@ -85,6 +85,12 @@ class Transitioned(Struct, frozen=True):
     first: bool
 
 
+class NeverAnswered(Struct, frozen=True):
+    """A new beat is still `unknown`, and has been for so long that somebody should know."""
+
+    at: float
+
+
 class EpisodeOpened(Struct, frozen=True):
     """The beat's `number`-th episode began."""
 
@@ -129,7 +135,15 @@ class ConfirmWanted(Struct, frozen=True):
     spacing_s: float
 
 
-Effect = Transitioned | EpisodeOpened | EpisodeClosed | EpisodeFrozen | StepProposed | ConfirmWanted
+Effect = (
+    Transitioned
+    | NeverAnswered
+    | EpisodeOpened
+    | EpisodeClosed
+    | EpisodeFrozen
+    | StepProposed
+    | ConfirmWanted
+)
 
 # ---- state
 
@@ -157,7 +171,9 @@ class State(Struct, frozen=True, omit_defaults=True):
     round: Round | None = None
     next_round_at: float = 0.0
     returned_at: float = 0.0
-    held_until: float = 0.0  # measured anew: the stage is held until enough regions answered, or until then
+    held_until: float = (
+        0.0  # new, or measured anew: the stage is held until enough regions answered, or until then
+    )
     suspended: bool = False
     frozen: bool = False  # the open episode was frozen by a pause
     born: bool = False  # has ever had a stage of its own
@@ -269,6 +285,9 @@ def _judge(policy: Policy, state: State, *, careful: bool) -> tuple[State, tuple
     fresh = fresh_votes(policy, state, state.at)
     if len(fresh) < policy.min_voters:
         held = policy.holds or state.at < state.held_until
+        if not held and not state.born and state.held_until:
+            # Nobody ever answered for it: silence is said once, also when there was nothing before it.
+            return replace(state, born=True), (NeverAnswered(state.at),)
         return _become(state, state.stage if held else Stage.UNKNOWN, careful)
     critical = sum(verdict is Verdict.CRITICAL for verdict in fresh.values())
     warning = sum(verdict is Verdict.WARNING for verdict in fresh.values())

@@ -61,7 +61,7 @@ async def sweep(connection: Connection) -> None:
         HISTORY_DAYS,
     )
     await connection.execute(
-        "DELETE FROM outbox WHERE status = 'done' AND finished_at < now() - interval '30 days'"
+        "DELETE FROM outbox WHERE status <> 'pending' AND finished_at < now() - interval '30 days'"
     )
     # All of a boot or nothing: a process may be silent in a partition for days, its beats being paused or another's,
     # and from a mark that begins anew at 0 it would never learn that what it sends then is committed.
@@ -69,6 +69,10 @@ async def sweep(connection: Connection) -> None:
         "DELETE FROM watermarks WHERE boot_id IN "
         "(SELECT boot_id FROM watermarks GROUP BY boot_id HAVING max(at) < now() - interval '30 days')"
     )
+    gone = "(SELECT id FROM objects WHERE kind = 'beat' AND removed_at < now() - interval '30 days')"
+    await connection.execute(f"DELETE FROM transitions WHERE beat_id IN {gone}")
+    await connection.execute(f"DELETE FROM beat_states WHERE beat_id IN {gone}")
+    await connection.execute("DELETE FROM audit WHERE at < now() - make_interval(days => $1)", HISTORY_DAYS)
     await connection.execute("DELETE FROM idempotency WHERE at < now() - interval '1 day'")
     await connection.execute("DELETE FROM sessions WHERE expires_at < now()")
     await connection.execute("DELETE FROM login_links WHERE expires_at < now()")

@@ -391,6 +391,24 @@ async def test_silence_is_unknown_and_opens_nothing(lab: Lab) -> None:
     assert await lab.told() == ["unknown"]
 
 
+async def test_a_beat_that_nobody_ever_answers_for_is_told_as_silent_once(lab: Lab) -> None:
+    await lab.change({**SPEC, "interval": "1s", "timeout": "500ms", "quorum": {"max_age": "1s"}})
+    await eventually(lab.told, ["unknown"])
+    assert await lab.stage() == "unknown"
+    await lab.send("...")
+    await lab.becomes("ok")
+    await eventually(lab.told, ["unknown", "recovery"])
+
+
+async def test_of_a_poisoned_batch_only_the_poison_is_buried(lab: Lab) -> None:
+    poison = msgspec.structs.replace(lab.result("eu", "ok"), run_id="no uuid")
+    await lab.publish([lab.result("us", "ok"), poison, lab.result("ap", "ok")])
+    await lab.becomes("ok")
+    await eventually(lambda: lab.count("dead_letters"), 1)
+    await eventually(lambda: lab.pool.fetchval("SELECT count(*) FROM watermarks WHERE seq = 1"), 1)
+    assert await lab.count("results") == 2
+
+
 async def test_a_removed_beat_ends_its_episode_as_removed_and_leaves_a_resolve_draft(lab: Lab) -> None:
     await lab.bring_down()
     action = await lab.pool.fetchval("SELECT id FROM actions")

@@ -21,6 +21,7 @@ from evaluators.quorum import (
     EpisodeFrozen,
     EpisodeOpened,
     Fact,
+    NeverAnswered,
     PolicyChanged,
     ResultSeen,
     Returned,
@@ -601,3 +602,14 @@ def test_recovery_proposes_a_resolve() -> None:
     scene.all("...", 120.0)
     told = scene.all("...", 180.0)
     assert [effect.step for effect in of(StepProposed, told)] == ["resolve"]
+
+
+def test_a_new_beat_that_nobody_answers_for_is_said_so_once_and_its_first_ok_is_news() -> None:
+    rule = policy({})
+    state = State(since=0.0, at=0.0, held_until=rule.max_age_s)
+    assert next_deadline(rule, state) == rule.max_age_s
+    state, effects = decide(rule, state, Tick(rule.max_age_s))
+    assert effects == (NeverAnswered(rule.max_age_s),)
+    state, effects = decide(rule, state, Tick(rule.max_age_s + 1))
+    assert effects == ()
+    assert next_deadline(rule, state) is None
