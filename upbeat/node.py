@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import shutil
-import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 from uuid import UUID
@@ -27,7 +26,7 @@ from engine.probes.context import Context
 from engine.spool import Spool
 from engine.store import installation
 from engine.store.database import DATABASE_AWAY, Pool, listening
-from engine.store.ids import derived_id, new_id
+from engine.store.ids import new_id
 from engine.store.objects import Stored
 from engine.subject import Subject, compile_subject
 from evaluators.model import Notice
@@ -40,6 +39,7 @@ from rules.settings import Settings, Watchdog
 from upbeat import __version__
 from upbeat.channels import Channels
 from upbeat.check import check_now
+from upbeat.identity import Identity
 from upbeat.selfmetrics import self_families
 from upbeat.settings import ServeSettings
 from upbeat.watchdog import watch
@@ -73,10 +73,8 @@ class Node:
         self.database_url, self.nats_url, self.embedded = database_url, nats_url, embedded
         self.base_url, self.local_token = "", ""
         self.guide: Callable[[], Guide | None] = lambda: None
-        # The same node re-takes its leases at once after a restart; two nodes on one machine differ by their folder.
-        self.holder = str(
-            derived_id("node", socket.gethostname(), settings.data, sorted(settings.roles), _slot())
-        )
+        self.identity = Identity(settings.data, settings.roles)
+        self.holder = self.identity.holder
         self.policy = EgressPolicy(kept.egress.allow)
         self.channels = Channels(self.policy, settings.lent)
         self.catalog: Catalog[Subject] = Catalog(pool, compile_subject, on_change=self._changed)
@@ -132,6 +130,7 @@ class Node:
             self._context.close()
         for close in reversed(self._closers):
             await close()
+        self.identity.close()
 
     async def _after_catalog(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await self.catalog.loaded.wait()
@@ -358,11 +357,6 @@ class Node:
 
     async def _commits(self) -> bool:
         return (await self.health(None, False)).ready
-
-
-def _slot() -> str:
-    """What tells processes on one data folder apart: workers of one parent."""
-    return os.environ.get("UPBEAT_WORKER", "")
 
 
 async def _end_with(parent: int) -> None:
