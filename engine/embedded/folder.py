@@ -197,7 +197,8 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _refuse_foreign(path: Path) -> None:
     known = {"lock", "format.json", "format.json.new", "lost+found"}
-    if not (path / "format.json").exists() and (others := {item.name for item in path.iterdir()} - known):
+    others = {item.name for item in path.iterdir() if not item.name.startswith("node-")} - known
+    if not (path / "format.json").exists() and others:
         raise FolderError(
             f"{path} holds other files (such as {min(others)!r}) and was not made by Upbeat. "
             "Choose an empty or a new folder as data folder."
