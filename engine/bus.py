@@ -43,6 +43,7 @@ ACK_WAIT_S: Final = 30.0
 RECONNECT_S: Final = 0.25
 ANSWER_S: Final = 2.0  # how long the server may take to acknowledge; what it did not is sent again
 MAKING_S: Final = 5.0  # and to make a stream
+OPENING_S: Final = 10.0  # and to take a new connection, before it is asked anew where it is
 PAUSE_S: Final = 0.2  # least time a fetch takes while there is nothing to fetch from
 _NAME_IN_USE: Final = 10058  # JetStream's error code for a stream of another shape
 _NOT_STORED: Final = 10077  # and for a message that could not be written to disk
@@ -118,12 +119,14 @@ class Bus:
         self._settings = settings or Settings()
         self._client = Client()
         self._options: dict[str, Any] = {}
+        self._where: Callable[[], str] | None = None
+        self._url = ""  # as asked last
         self._pulls: dict[str, _Pull] = {}
         self._listening: list[Listening] = []
         self._making = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_error = ""
-        self._is_closing = False
+        self._is_closing = self._is_opening = False
         self._refusing_since_s: float | None = None
 
     @property
@@ -137,10 +140,13 @@ class Bus:
         """Whether there is a connection now."""
         return self._client.is_connected
 
-    async def connect(self, url: str, *, name: str, within_s: float = 10.0) -> None:
-        """Connect and see to the stream. Raises `BusError` if that takes more than `within_s` seconds."""
+    async def connect(self, url: str | Callable[[], str], *, name: str, within_s: float = OPENING_S) -> None:
+        """Connect and see to the stream. Raises `BusError` if that takes more than `within_s` seconds.
+
+        A `url` that is a function is asked again while there is no connection: the server may come back elsewhere.
+        """
+        self._where = url if callable(url) else lambda: url
         self._options = {
-            "servers": url.split(","),
             "name": name,
             "error_cb": self._erred,
             "disconnected_cb": self._disconnected,
@@ -154,7 +160,7 @@ class Bus:
         }
         try:
             async with asyncio.timeout(within_s):
-                await self._client.connect(**self._options)
+                await self._dial()
                 await self.ensure()
         except (OSError, TimeoutError, nats.errors.Error, BusError) as failure:
             await self.close()
@@ -166,14 +172,13 @@ class Bus:
 
     async def close(self) -> None:
         """Send what is still buffered and hang up."""
-        self._is_closing = True
+        self._is_closing, self._where = True, None
         for task in tuple(self._tasks):
             task.cancel()
         with contextlib.suppress(OSError, TimeoutError, nats.errors.Error):
             if self._client.is_connected:
                 await self._client.flush(timeout=1)
-        with contextlib.suppress(OSError, TimeoutError, nats.errors.Error):
-            await self._client.close()
+        await _hang_up(self._client)
 
     # ---- results
 
@@ -305,6 +310,7 @@ class Bus:
             pull.wake()
         for tell in self.on_disconnect:
             tell()
+        self._start(self._follow(self._client))
 
     async def _reconnected(self) -> None:
         self._last_error = ""
@@ -321,25 +327,52 @@ class Bus:
 
     async def _closed(self) -> None:
         """The client gave up for good (the server refused it): begin anew with another one."""
-        if not self._is_closing and self._options:
+        if self._where is not None:
             self._start(self._reopen())
 
-    async def _reopen(self) -> None:
-        self._client = Client()
-        for pull in self._pulls.values():
-            pull.forget()
-        while not self._client.is_connected:
+    async def _follow(self, client: Client) -> None:
+        """Its client knows only where the server was: once it is elsewhere, begin anew there."""
+        while self._where is not None and client is self._client and not client.is_connected:
+            if self._where() != self._url:
+                await self._reopen()
+                return
             await asyncio.sleep(RECONNECT_S)
-            with contextlib.suppress(OSError, TimeoutError, nats.errors.Error):
-                await self._client.connect(**self._options)
+
+    async def _reopen(self) -> None:
+        if self._is_closing or self._is_opening:
+            return
+        self._is_opening = True
+        try:
+            while not self._client.is_connected:
+                await _hang_up(self._client)
+                await asyncio.sleep(RECONNECT_S)
+                self._client = Client()
+                for pull in self._pulls.values():
+                    pull.forget()
+                with contextlib.suppress(OSError, TimeoutError, nats.errors.Error):
+                    async with asyncio.timeout(OPENING_S):
+                        await self._dial()
+        finally:
+            self._is_opening = False
         for listening in tuple(self._listening):
             await listening.start(self._client)
         await self._reconnected()
+
+    async def _dial(self) -> None:
+        assert self._where is not None
+        self._url = self._where()
+        await self._client.connect(self._url.split(","), **self._options)
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _hang_up(client: Client) -> None:
+    """What it still had to send goes with it. uvloop says RuntimeError of a connection that is gone."""
+    with contextlib.suppress(OSError, TimeoutError, RuntimeError, nats.errors.Error):
+        await client.close()
 
 
 class Listening:

@@ -66,7 +66,7 @@ class Node:
         bus: Bus,
         clock: SystemClock,
         database_url: str,
-        nats_url: str,
+        nats_url: Callable[[], str],
         embedded: Embedded | None,
     ) -> None:
         self.settings, self.kept, self.pool, self.bus, self.clock = settings, kept, pool, bus, clock

@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -90,15 +91,14 @@ async def _started(
             listener = stack.enter_context(contextlib.closing(bind(settings.host, settings.port)))
         embedded = await _servers(settings, stack)
         database_url = embedded.database_url if embedded else settings.database_url
-        nats_url = embedded.nats_url if embedded else settings.nats_url
         assert database_url is not None
-        assert nats_url is not None
         pool = await _pool(database_url)
         stack.push_async_callback(_close_pool, pool)
         await migrate(pool)
         if settings.config is not None:
             await _apply(pool, settings.config, settings)
         bus = Bus(BusSettings(replicas=settings.nats_replicas))
+        nats_url = partial(_nats_url, settings, embedded)
         await bus.connect(nats_url, name=f"upbeat {','.join(sorted(settings.roles))}")
         stack.push_async_callback(bus.close)
         async with pool.acquire() as connection:
@@ -109,6 +109,11 @@ async def _started(
         if embedded is not None:
             await asyncio.to_thread(_leave_token, settings.data, node)
         yield node, listener
+
+
+def _nats_url(settings: ServeSettings, embedded: Embedded | None) -> str:
+    """Where NATS is now."""
+    return embedded.nats_url if embedded else settings.nats_url or ""
 
 
 async def _servers(settings: ServeSettings, stack: contextlib.AsyncExitStack) -> Embedded | None:
@@ -305,22 +310,27 @@ def worker_command(settings: ServeSettings) -> list[str]:
 
 
 async def _worker(node: Node, number: int, command: list[str]) -> None:
-    """Another process, started again when it ends, ended with this one."""
+    """Another process, started again when it ends or NATS moves (it cannot know where to), ended with this one."""
     environment = {
         **node.settings.environment,
         "UPBEAT_DATABASE_URL": node.database_url,
-        "UPBEAT_NATS_URL": node.nats_url,
         "UPBEAT_CONFIG": "",
         "UPBEAT_WORKERS": "1",
         "UPBEAT_PARENT": str(os.getpid()),
         "UPBEAT_WORKER": str(number),
     }
     while True:
-        process = await asyncio.create_subprocess_exec(*command, env=environment)
+        url = node.nats_url()
+        process = await asyncio.create_subprocess_exec(*command, env={**environment, "UPBEAT_NATS_URL": url})
         try:
-            code = await process.wait()
-            _log.warning("worker %d ended with %s and is started again", number, code)
-            await asyncio.sleep(1.0)
+            while process.returncode is None and node.nats_url() == url:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), LOOK_S)
+            if process.returncode is None:
+                _log.warning("NATS has another address: worker %d is started again", number)
+            else:
+                _log.warning("worker %d ended with %s and is started again", number, process.returncode)
+                await asyncio.sleep(1.0)
         finally:
             if process.returncode is None:
                 process.terminate()

@@ -81,8 +81,8 @@ class Nats(Server):
 
     @property
     def url(self) -> str:
-        """The address with its token; raises ``ServerError`` while the server has none."""
-        if address := self._address():
+        """The address with its token: while the server is away, the last one. Raises ``ServerError`` if it had none."""
+        if address := self._address() or self._known:
             return f"nats://{self._token}@{address[1]}:{address[2]}"
         raise ServerError(f"nats-server is not running in {self.data}.")
 

@@ -46,7 +46,7 @@ class Embedded:
 
     @property
     def nats_url(self) -> str:
-        """The address of NATS, with its token: a secret. It stays the same over a restart unless its port was lost."""
+        """The address of NATS, with its token: a secret. It changes when NATS is restarted and its port was lost."""
         return self._nats.url
 
     def facts(self) -> tuple[Facts, ...]:

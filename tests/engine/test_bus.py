@@ -40,11 +40,15 @@ class Server:
     """A nats-server on a port of its own."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = 0
+        self.move()
         self.folder = folder
         self.process: subprocess.Popen[bytes] | None = None
+
+    def move(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
 
     @property
     def url(self) -> str:
@@ -279,3 +283,28 @@ async def test_a_connection_the_server_ends_for_good_is_opened_anew(server: Serv
     await bus.announce(LIVE, b"again")
     await until(lambda: heard == [b"again"])
     await bus.close()
+
+
+async def test_a_server_that_comes_back_elsewhere_is_found_there(server: Server, until: Until) -> None:
+    bus, heard = Bus(), list[bytes]()
+
+    async def hear(data: bytes) -> None:
+        heard.append(data)
+
+    await bus.connect(lambda: server.url, name="tests")
+    await bus.listen(LIVE, hear)
+    waiting = asyncio.create_task(bus.fetch(EVALUATOR, 0, 10, 30.0))
+    await asyncio.sleep(0.1)
+    server.kill()
+    squatter = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", server.port)
+    assert await asyncio.wait_for(waiting, 5.0) == []
+    server.move()
+    server.start()
+    await publish_when_back(bus, batch(1))
+    assert decode((await some(bus, 0))[0].data).seq == 1
+    await until(lambda: bus._listening[0]._subscription is not None)
+    await bus.announce(LIVE, b"again")
+    await until(lambda: heard == [b"again"])
+    await bus.close()
+    squatter.close()
+    await squatter.wait_closed()

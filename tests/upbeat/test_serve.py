@@ -1,10 +1,16 @@
 """What `upbeat serve` starts besides itself."""
 
 import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
 
 import asyncpg
 
-from tests.rig.process import Upbeat, fresh_folder, until
+from tests.rig.process import Upbeat, fresh_folder, servers_of, until
 from upbeat.serve import worker_command
 from upbeat.settings import serve_settings
 
@@ -57,3 +63,35 @@ async def test_settings_of_another_version_stop_nothing() -> None:
 
             await until(said, "it says that it does not know the settings")
             assert (await server.call("GET", "//readyz"))[0] == 200
+
+
+async def test_nats_on_another_port_is_found_by_every_process() -> None:
+    with fresh_folder() as folder:
+        async with Upbeat(folder / "data", arguments=("--workers", "2")) as server:
+            await server.start()
+            (ports,) = (folder / "data/nats").glob("*.ports")
+            port = int(json.loads(ports.read_text("utf-8"))["nats"][0].rpartition(":")[2])
+            (nats,) = (pid for pid, name in servers_of(folder).items() if name == "nats")
+            os.kill(nats, signal.SIGKILL)
+            with contextlib.closing(taken(port)):
+
+                async def said() -> bool:
+                    return "worker 1 is started again" in server.log.read_text("utf-8")
+
+                await until(said, "the worker is told where NATS is")
+
+                async def ready() -> bool:
+                    return (await server.call("GET", "//readyz"))[0] == 200
+
+                await until(ready, "it is ready again")
+
+
+def taken(port: int) -> socket.socket:
+    """The port of a server that is just dying."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            return socket.create_server(("127.0.0.1", port))
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
