@@ -9,7 +9,8 @@ second. Batches that are not below it after REPEAT_S are looked into:
   the oldest of each partition is, under its own id. If the stream takes that as new, its data was wiped (or has aged
   past the duplicate window), and everything of that partition is sent again.
 
-A batch dropped for want of memory is sent without results, so that the watermark is not held up by a gap.
+What is dropped for want of memory is the oldest, so that one number per partition says it all: the watermark is
+moved past it as soon as the database is there, for a gap would hold it up for ever.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from msgspec import Raw
 from engine.bus import Bus, BusError, Sealed
 from engine.clock import Clock
 from engine.store.database import DATABASE_AWAY, Pool
-from engine.store.watermarks import committed
+from engine.store.watermarks import committed, pass_over
 from evaluators.model import Result
 
 MOST: Final = 100_000  # results
@@ -74,6 +75,7 @@ class _Lane:
     """One partition."""
 
     seq: int = 0
+    given_up: int = 0  # up to here everything is committed or dropped
     open: _Open | None = None
     held: dict[int, _Held] = field(default_factory=dict)  # by seq, in order
 
@@ -184,10 +186,13 @@ class Spool:
     def _drop_oldest(self) -> bool:
         while self._order:
             held = self._order.popleft()
-            if held.count and self._is_held(held):
-                self._forget(held)
+            if self._is_held(held):
+                lane = self._lanes[held.partition]
+                self._forget(lane.held.pop(held.seq))
+                lane.given_up = held.seq
                 self.dropped += held.count
-                held.count, held.size_bytes, held.data = 0, 0, b"[]"
+                if len(self._queue) > 100 + 2 * len(self._order):
+                    self._queue = deque(held for held in self._queue if self._is_held(held))
                 return True
         return False
 
@@ -254,6 +259,11 @@ class Spool:
         try:
             async with asyncio.timeout(QUERY_TIMEOUT_S), self._pool.acquire() as connection:
                 marks = await committed(connection, self._boot_id)
+                for partition, lane in self._lanes.items():
+                    if marks.get(partition, (0, ()))[0] < lane.given_up:
+                        await pass_over(
+                            connection, self._boot_id, partition, lane.given_up, self._clock.epoch_s()
+                        )
         except DATABASE_AWAY:
             return  # without the database nothing is committed either; whoever renews leases says so
         for partition, lane in self._lanes.items():

@@ -1,6 +1,7 @@
 """How far each probe's batches are committed: written in the evaluator's transaction, read by the spool that waits for it.
 
-A watermark is `seq`, up to which everything is committed, and `ahead`, the few batches beyond it that are too.
+A watermark is `seq`, up to which everything is committed or was given up by its probe, and `ahead`, the few batches
+beyond it that are committed too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -62,6 +63,19 @@ async def advance(
         partition,
         seq,
         list(ahead),
+    )
+
+
+async def pass_over(connection: Connection, boot_id: str, partition: int, seq: int, now_s: float) -> None:
+    """Wait no longer for what is not committed up to `seq`: the probe has dropped it. Never goes back."""
+    await connection.execute(
+        "INSERT INTO watermarks AS w (boot_id, partition, seq, at) VALUES ($1, $2, $3, to_timestamp($4)) "
+        "ON CONFLICT (boot_id, partition) DO UPDATE SET seq = greatest(w.seq, excluded.seq), at = excluded.at, "
+        "ahead = ARRAY (SELECT n FROM unnest(w.ahead) AS n WHERE n > excluded.seq ORDER BY n)",
+        UUID(boot_id),
+        partition,
+        seq,
+        now_s,
     )
 
 

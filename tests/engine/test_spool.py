@@ -106,6 +106,28 @@ async def test_a_wiped_bus_gets_everything_again_though_nothing_new_is_measured(
     assert len(committer.results) == 300
 
 
+async def test_however_long_the_outage_what_was_dropped_takes_no_memory(
+    bus: Bus, pool: Pool, nats_url: str, committer: Committer, until: Until, running: Running
+) -> None:
+    away = Bus()  # not connected yet
+    one = spool(away, pool, most=BATCH)
+    for n in range(2000):
+        one.add(0, result(n))
+        one._seal_all()  # small batches, as in a quiet partition
+    assert one.dropped == 2000 - BATCH
+    assert len(one._lanes[0].held) == len(one._order) == BATCH
+    assert len(one._queue) < 4 * BATCH
+    running(committer.run())
+    running(one.run())
+    await asyncio.sleep(0)
+    await away.connect(nats_url, name="tests")
+    await until(lambda: one.held == 0, 20.0)
+    one.add(0, result())
+    await until(lambda: one.held == 0, 5.0)
+    assert one.repeated == 0
+    await away.close()
+
+
 async def test_full_memory_drops_the_oldest_and_counts_them_and_leaves_no_gap(
     bus: Bus, pool: Pool, nats_url: str, committer: Committer, until: Until, running: Running
 ) -> None:

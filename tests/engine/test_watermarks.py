@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.store.database import Pool
-from engine.store.watermarks import AHEAD_MAX, advance, advanced, committed
+from engine.store.watermarks import AHEAD_MAX, advance, advanced, committed, pass_over
 
 SEQS = st.sets(st.integers(1, 60))
 
@@ -59,3 +59,15 @@ async def test_any_order_and_any_repetition_ends_at_the_same_mark(pool: Pool) ->
         while seqs:
             await advance(connection, boot, 1, [seqs.pop() for _ in range(min(3, len(seqs)))], 1.0)
         assert await committed(connection, boot) == {1: (100, frozenset())}
+
+
+async def test_what_was_given_up_is_passed_over_and_nothing_goes_back(pool: Pool) -> None:
+    boot = str(uuid4())
+    async with pool.acquire() as connection:
+        await advance(connection, boot, 0, [1, 5, 8, 9], 1.0)
+        await pass_over(connection, boot, 0, 7, 1.0)
+        assert await committed(connection, boot) == {0: (7, frozenset({8, 9}))}
+        await pass_over(connection, boot, 0, 3, 1.0)
+        await advance(connection, boot, 0, [10], 1.0)
+        await pass_over(connection, boot, 1, 4, 1.0)
+        assert await committed(connection, boot) == {0: (10, frozenset()), 1: (4, frozenset())}
