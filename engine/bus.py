@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
-from msgspec import DecodeError, Raw, Struct
+from msgspec import DecodeError, Raw, Struct, structs
 from msgspec import json as wire
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -260,7 +261,8 @@ class Bus:
 
     async def order(self, region: str, partition: int, order: ConfirmOrder) -> bool:
         """Ask the probe of `region` for runs now. False if it could not be sent: a late order is worth nothing."""
-        return await self.announce(f"upbeat.orders.{region}.{partition}", _encoder.encode(order))
+        sent = structs.replace(order, at=order.at or time.time())
+        return await self.announce(f"upbeat.orders.{region}.{partition}", _encoder.encode(sent))
 
     async def orders(
         self, region: str, partition: int, handler: Callable[[ConfirmOrder], Awaitable[None]]

@@ -258,11 +258,13 @@ class Prober:
         except ValueError:
             _log.warning("an order for %r, which is no beat", order.beat_id)
             return
+        # Two probes may answer one order for a moment, and a row is known by its time and its id.
+        sent_at = order.at or self._clock.epoch_s()
         for n in range(min(order.runs, MOST_RUNS)):
             if n:
                 await asyncio.sleep(order.spacing_s)
             cause = _Cause(order.kind, order.request, n)
-            run_id, at = str(derived_id(order.request, region, n)), self._clock.epoch_s()
+            run_id, at = str(derived_id(order.request, region, n)), sent_at + n * order.spacing_s
             if not self.scheduler.run_extra(partial(self._run, key, cause, run_id, at)):
                 dropped = troubled("probe.dropped", "this probe has no room for more runs out of schedule")
                 entry = self.catalog.entries.get(key[0])

@@ -108,6 +108,7 @@ class ConfirmOrder(Struct, frozen=True):
     runs: int
     spacing_s: float
     kind: Kind = Kind.CONFIRM
+    at: float = 0.0  # when it was sent: whoever answers it says the same time
 
 
 class Notice(Struct, frozen=True, omit_defaults=True):

@@ -193,7 +193,7 @@ async def test_orders_reach_the_partition_of_the_region_only(bus: Bus, until: Un
         heard.append(order)
 
     listening = await bus.orders("eu-1", 4, take)
-    order = ConfirmOrder("beat", "round", 2, 1.0)
+    order = ConfirmOrder("beat", "round", 2, 1.0, at=5.0)
     for region, partition in (("eu-1", 3), ("us", 4), ("eu-1", 4)):
         assert await bus.order(region, partition, order)
     await bus.announce("upbeat.orders.eu-1.4", b"{}")  # no order: logged, not raised
@@ -203,6 +203,18 @@ async def test_orders_reach_the_partition_of_the_region_only(bus: Bus, until: Un
     await bus.order("eu-1", 4, order)
     await bus._client.flush()
     assert heard == [order, order]
+
+
+async def test_an_order_says_when_it_was_sent(bus: Bus, until: Until) -> None:
+    heard: list[ConfirmOrder] = []
+
+    async def take(order: ConfirmOrder) -> None:
+        heard.append(order)
+
+    await bus.orders("eu", 0, take)
+    await bus.order("eu", 0, ConfirmOrder("beat", "round", 1, 0.0))
+    await until(lambda: heard)
+    assert abs(heard[0].at - time.time()) < 5.0
 
 
 async def test_a_handler_that_fails_hears_the_next_one(bus: Bus, until: Until) -> None:

@@ -19,7 +19,7 @@ from engine.store.audit import Actor
 from engine.store.database import Pool, transaction
 from engine.store.ids import derived_id, partition_of
 from engine.store.objects import Stored
-from evaluators.model import ConfirmOrder, Kind, Result, Verdict
+from evaluators.model import Batch, ConfirmOrder, Kind, Result, Verdict
 from rules.address import EgressPolicy
 
 ACTOR = Actor("test", "api")
@@ -31,6 +31,7 @@ class Committer(Protocol):
     """What the fixture gives."""
 
     results: list[Result]
+    batches: list[Batch]
 
     async def run(self) -> None: ...
 
@@ -138,10 +139,31 @@ async def test_an_order_is_run_at_once_and_again_under_derived_ids(stand: Stand,
     await until(lambda: len(stand.of(beat, kind=Kind.CONFIRM)) == 2)
     first, second = stand.of(beat, request="round-1")
     assert [first.run_id, second.run_id] == [str(derived_id("round-1", "eu", n)) for n in range(2)]
-    assert second.scheduled_at - first.scheduled_at >= 0.2
+    assert second.scheduled_at - first.scheduled_at == pytest.approx(0.2)
     manual = ConfirmOrder(str(beat.id), "by-hand", 1, 0.0, Kind.MANUAL)
     await stand.bus.order("eu", partition_of(beat.id), manual)
     await until(lambda: stand.of(beat, kind=Kind.MANUAL, verdict=Verdict.OK))
+
+
+async def test_two_probes_that_answer_one_order_make_one_row(stand: Stand, until: Until) -> None:
+    beat = await stand.beat("shop", interval="1h")
+    probers = [await stand.prober(holder, regions=["eu"]) for holder in ("one", "two")]
+    for prober in probers:
+        stand.running(prober.run())
+        await prober.catalog.loaded.wait()
+        await stand.bus.orders("eu", partition_of(beat.id), prober._take_order("eu"))  # as if both held it
+    await stand.bus.order("eu", partition_of(beat.id), ConfirmOrder(str(beat.id), "round", 1, 0.0))
+
+    def seen() -> list[tuple[str, float, str]]:
+        return [
+            (batch.boot_id, result.scheduled_at, result.run_id)
+            for batch in stand.committer.batches
+            for result in batch.results
+            if result.request == "round"
+        ]
+
+    await until(lambda: len({boot for boot, _, _ in seen()}) == 2)
+    assert len({(at, run) for _, at, run in seen()}) == 1
 
 
 async def test_an_order_over_the_share_of_slots_is_answered_as_dropped(stand: Stand, until: Until) -> None:
