@@ -89,7 +89,7 @@ async def test_a_bad_file_keeps_what_runs_and_says_what_is_wrong(world: World) -
     await until(said, "the bad file is refused")
     assert "htp" in world.upbeat.last_words()
     await world.play("""
-        by 1   kept is ok
+        by 15  kept is ok
         then   kept refuses
         by 12  kept is critical
         then   kept answers
