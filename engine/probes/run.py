@@ -46,8 +46,8 @@ async def run(check: Check, context: Context, *, reference: Sequence[tuple[str, 
     """Run `check` once, with its retries, within `check.pace.deadline_s` seconds.
 
     An attempt is cut at the deadline, and one that could not begin before it is not begun; the last attempt counts.
-    After a failed network run the region's `reference` targets (host, port) are tried for at most 2 s more;
-    when all fail, the verdict is `error`. Raises nothing but cancellation; a bug is logged and is an `error` too.
+    After a failed network run the region's `reference` targets (host, port) are tried for at most 2 s more, and not
+    beyond the interval; when all fail, the verdict is `error`. One cut short by the interval has not failed. Raises nothing but cancellation; a bug is logged and is an `error` too.
     """
     try:
         return await _run(check, context, reference)
@@ -59,8 +59,8 @@ async def run(check: Check, context: Context, *, reference: Sequence[tuple[str, 
 
 async def _run(check: Check, context: Context, reference: Sequence[tuple[str, int]]) -> RunOutcome:
     clock, pace, probe = context.clock, check.pace, PROBES[type(check)]
-    ends_s, began, backoff_s = clock() + pace.deadline_s, 0, BACKOFF_FIRST_S
-    left_s = pace.deadline_s
+    began_s, began, backoff_s = clock(), 0, BACKOFF_FIRST_S
+    ends_s, left_s = began_s + pace.deadline_s, pace.deadline_s
     while True:
         seen = await attempt(probe, check, context, min(pace.timeout_s, left_s))
         began += 1
@@ -75,7 +75,8 @@ async def _run(check: Check, context: Context, reference: Sequence[tuple[str, in
             break
         backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
     is_network = seen.failure is not None and seen.failure.type.startswith(_NETWORK)
-    if failure and is_network and reference and not await _any_answers(context, reference):
+    spare_s = min(REFERENCE_S, began_s + pace.interval_s - clock())
+    if failure and is_network and reference and await _all_fail(context, reference, spare_s):
         verdict = Verdict.ERROR
         failure = Failure("probe.no_network", f"no reference target answers; {failure.message}")
     return RunOutcome(verdict, outcomes, failure, seen.timings, began, evidence(check, seen))
@@ -100,23 +101,26 @@ def troubled(kind: str, message: str) -> RunOutcome:
     return RunOutcome(Verdict.ERROR, (), Failure(kind, message), Timings(), 0, None)
 
 
-async def _any_answers(context: Context, reference: Sequence[tuple[str, int]]) -> bool:
-    tries = [asyncio.ensure_future(_answers(context, host, port)) for host, port in reference]
-    try:
-        for answered in asyncio.as_completed(tries):
-            if await answered:
-                return True
+async def _all_fail(context: Context, reference: Sequence[tuple[str, int]], within_s: float) -> bool:
+    if within_s <= 0:
         return False
+    tries = [asyncio.ensure_future(_fails(context, host, port, within_s)) for host, port in reference]
+    try:
+        for failed in asyncio.as_completed(tries):
+            if not await failed:
+                return False
+        return True
     finally:
         for one in tries:
             one.cancel()
         await asyncio.gather(*tries, return_exceptions=True)
 
 
-async def _answers(context: Context, host: str, port: int) -> bool:
+async def _fails(context: Context, host: str, port: int, within_s: float) -> bool:
+    limit = asyncio.timeout(within_s)
     try:
-        async with asyncio.timeout(REFERENCE_S):
+        async with limit:
             (await connect(context, Watch(context.clock), Observation(), host, port)).close()
     except (OSError, TroubleError):
-        return False
-    return True
+        return within_s >= REFERENCE_S or not limit.expired()
+    return False

@@ -178,6 +178,22 @@ def test_when_one_reference_answers_the_target_is_down(
     assert (outcome.verdict, kind(outcome)) == (Verdict.CRITICAL, "connect.refused")
 
 
+def test_references_are_cut_at_the_interval_and_say_nothing_then(on_loop: OnLoop, black_hole: int) -> None:
+    began_s = time.monotonic()
+    check = tcp("127.0.0.1", black_hole, interval_s=0.4, timeout_s=0.2, deadline_s=0.2)
+    outcome = play(on_loop, check, reference=[("127.0.0.1", black_hole)])
+    assert (outcome.verdict, kind(outcome)) == (Verdict.CRITICAL, "connect.timeout")
+    assert time.monotonic() - began_s < 1.0
+
+
+def test_a_run_that_took_the_whole_interval_is_no_trouble_of_the_probe(
+    on_loop: OnLoop, black_hole: int, closed_port: int
+) -> None:
+    check = tcp("127.0.0.1", black_hole, interval_s=0.2, timeout_s=0.2, deadline_s=0.2)
+    outcome = play(on_loop, check, reference=[("127.0.0.1", closed_port)])
+    assert outcome.verdict is Verdict.CRITICAL
+
+
 def test_a_good_run_asks_no_reference(on_loop: OnLoop, closed_port: int, open_port: int) -> None:
     outcome = play(on_loop, tcp("127.0.0.1", open_port), reference=[("127.0.0.1", closed_port)])
     assert outcome.verdict is Verdict.OK
