@@ -1,7 +1,8 @@
 """Who does which work now: units of work shared out evenly over the living members of a kind.
 
 A lease avoids double work and is never what correctness rests on (that is the compare-and-swap on state rows): two
-holders may believe in the same unit for a moment. All times are the database's.
+holders may believe in the same unit for a moment. All times are the database's; what ends more than FAR TTLs ahead was
+written before its clock was set back, and is over.
 """
 
 import asyncio
@@ -15,12 +16,13 @@ from engine.store.database import DATABASE_AWAY, Pool
 
 TTL_S: Final = 10.0
 RENEW_S: Final = 3.0
+FAR: Final = 10
 QUERY_TIMEOUT_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
 # The old `until` is what is shown: the select reads the rows as they were before `mine` renewed them.
-_RENEW: Final = """
+_RENEW: Final = f"""
 WITH joined AS (
     INSERT INTO members (kind, holder, until) VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
     ON CONFLICT (kind, holder) DO UPDATE SET until = excluded.until
@@ -31,16 +33,20 @@ WITH joined AS (
     WHERE kind = $1 AND holder = $2 AND unit = ANY ($4) RETURNING unit
 )
 SELECT
-    (SELECT coalesce(array_agg(unit), '{}') FROM mine) AS mine,
-    (SELECT coalesce(array_agg(holder), '{}') FROM members WHERE kind = $1 AND until > clock_timestamp()) AS members,
-    (SELECT coalesce(json_agg(json_build_array(unit, holder, extract(epoch FROM clock_timestamp() - until))), '[]')
+    (SELECT coalesce(array_agg(unit), '{{}}') FROM mine) AS mine,
+    (SELECT coalesce(array_agg(holder), '{{}}') FROM members WHERE kind = $1
+     AND until > clock_timestamp() AND until <= clock_timestamp() + make_interval(secs => $3 * {FAR})) AS members,
+    (SELECT coalesce(json_agg(json_build_array(unit, holder, CASE
+        WHEN until > clock_timestamp() + make_interval(secs => $3 * {FAR}) THEN 0
+        ELSE extract(epoch FROM clock_timestamp() - until) END)), '[]')
      FROM leases WHERE kind = $1) AS leases
 """
-_CLAIM: Final = """
+_CLAIM: Final = f"""
 INSERT INTO leases (kind, unit, holder, until)
 SELECT $1, unit, $2, clock_timestamp() + make_interval(secs => $3) FROM unnest($4::text[]) AS unit
 ON CONFLICT (kind, unit) DO UPDATE SET holder = excluded.holder, until = excluded.until
-WHERE leases.until <= clock_timestamp() RETURNING unit
+WHERE leases.holder = '' OR leases.until <= clock_timestamp()
+    OR leases.until > clock_timestamp() + make_interval(secs => $3 * {FAR}) RETURNING unit
 """
 # A unit given back has no holder: its row stays and says since when nobody has it.
 _RELEASE: Final = """

@@ -105,6 +105,21 @@ async def test_units_given_back_move_at_once_with_hardly_a_gap(pool: Pool) -> No
     assert all(gap_s is not None and gap_s < 5.0 for gap_s in told.gained.values())
 
 
+async def test_a_dead_members_units_move_though_the_clock_was_set_back(pool: Pool) -> None:
+    told = Told()
+    dead, heir, other = member(pool, "a"), member(pool, "b", told), member(pool, "c")
+    await dead.renew()
+    await pool.execute("UPDATE leases SET holder = '' WHERE unit = '7'")
+    for table in ("leases", "members"):
+        await pool.execute(f"UPDATE {table} SET until = until + interval '1 h'")
+    await heir.renew()
+    assert heir.held == frozenset(UNITS)
+    assert heir.members == {"b"}
+    assert told.gained["0"] == TTL_S
+    await other.renew()
+    assert not other.held  # what lives is nobody else's
+
+
 async def test_the_same_holder_started_again_has_its_units_at_once(pool: Pool) -> None:
     told = Told()
     await member(pool, "a", ttl_s=30.0).renew()
