@@ -293,6 +293,9 @@ def _judge(policy: Policy, state: State, *, careful: bool) -> tuple[State, tuple
     warning = sum(verdict is Verdict.WARNING for verdict in fresh.values())
     good = len(fresh) - critical - warning
     may_open = state.round is None
+    opens = critical >= policy.critical.open or critical + warning >= policy.warning.open
+    if opens and not may_open and state.stage is Stage.UNKNOWN:
+        return state, ()  # not bad yet, and certainly not ok
     if state.critical:
         is_critical = warning + good < policy.critical.close
     else:

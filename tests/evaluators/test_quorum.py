@@ -316,6 +316,15 @@ def test_nothing_opens_while_a_round_is_out_whoever_says_so() -> None:
     assert of(EpisodeOpened, scene.fold(Tick(65.0)))
 
 
+def test_what_is_unknown_is_not_called_ok_while_a_round_asks_whether_it_is_bad() -> None:
+    scene = Scene({"consecutive": {"open": 1}})
+    made = scene.see("a", "x", 60.0) + scene.all("xxx", 61.0)
+    assert scene.votes == "xxx"
+    assert of(Transitioned, made) == []
+    assert scene.state.stage is Stage.UNKNOWN
+    assert [effect.stage for effect in of(Transitioned, scene.fold(Tick(65.0)))] == [Stage.CRITICAL]
+
+
 def test_an_episode_may_close_while_a_round_is_out() -> None:
     scene = well({"critical": "all"})
     scene.all("ww.", 60.0)
