@@ -57,6 +57,7 @@ async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRe
             page_slug=page_slug,
             target=_target(rule),
             why=explain(rule, regions, states.decode_state(row["state"]), at),
+            together=await views.run_together(db, rule.regions or regions),
             **_pause(rule, row["paused_until"], at),
             episode=next(iter(await reviews.episodes(db, owner=beat.id, is_open=True, limit=1)), None),
             episodes=await reviews.episodes(db, owner=beat.id, limit=10),

@@ -14,7 +14,7 @@ from api.context import services_of
 from api.objects import PageRef, locate
 from api.problems import ProblemError
 from api.showing import page_slugs
-from engine.store import objects, outbox
+from engine.store import objects, outbox, views
 from engine.store.objects import ObjectKind, TakenError
 from exporters.outcome import Delivered, Outcome
 from rules.component import ComponentStatus
@@ -56,7 +56,7 @@ async def _page(
     is_whole = kind in _WHOLE
     async with services_of(request).pool.acquire() as db:
         offered = await objects.listing(db, "page", pages=asking.pages_for(Permission.WRITE))
-        shared = {
+        shared: dict[str, Any] = {
             "rows": await objects.listing(db, kind, pages=pages),
             "slugs": await page_slugs(db),
             "pages": [(stored.slug, stored.spec["name"]) for stored in offered],
@@ -65,6 +65,8 @@ async def _page(
             "can_write": asking.may(_MAKES[kind], None) if is_whole else bool(offered),
         }
         if is_whole:
+            slugs = [row.slug for row in shared["rows"]]
+            more["together"] = kind == "region" and await views.run_together(db, slugs)
             more |= {"kind": kind, "heading": f"{kind.capitalize()}s", "about": _ABOUT[kind]}
         if kind == "channel":
             asked = request.query_params.get("status")

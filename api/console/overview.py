@@ -72,6 +72,7 @@ async def overview(request: Request, asking: Asking) -> Response:
             drafts_by_episode={row["episode_id"]: row for row in drafts},
             **happening,
             rows=await _lines(request, db, rows, regions),
+            together=await views.run_together(db, regions),
             total=total,
             part=part,
             parts=-(-total // PART),

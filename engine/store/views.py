@@ -136,3 +136,14 @@ async def published(
         [str(component) for component in component_ids],
         since,
     )
+
+
+async def run_together(connection: Connection, regions: Sequence[str]) -> bool:
+    """Whether all of several regions are run by one process now: they share its network, and its failures."""
+    row = await connection.fetchrow(
+        "SELECT count(DISTINCT kind) AS regions, count(DISTINCT holder) AS holders FROM leases "
+        "WHERE kind = ANY ($1) AND holder <> '' AND until > now()",
+        [f"probe:{region}" for region in regions],
+    )
+    assert row is not None
+    return len(regions) > 1 and row["regions"] == len(regions) and row["holders"] == 1

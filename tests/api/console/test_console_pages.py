@@ -138,3 +138,24 @@ class _Counted:
         async with self._pool.acquire() as connection:
             with connection.query_logger(self._seen.append):
                 yield connection
+
+
+async def test_regions_of_one_process_are_said_to_share_its_failures(
+    server: "Server", admin: "Person"
+) -> None:
+    said = "see its failures together"
+    async with server.services.pool.acquire() as db:
+        regions = [stored.slug for stored in await objects.listing(db, "region")]
+        assert said not in (await admin.get("/console/regions")).html
+        await db.execute(
+            "INSERT INTO leases (kind, unit, holder, until) SELECT 'probe:' || r, '0', 'one', now() + interval '1 minute' "
+            "FROM unnest($1::text[]) AS r",
+            regions,
+        )
+        try:
+            assert said in (await admin.get("/console/regions")).html
+            assert said in (await admin.get("/console")).html
+            await db.execute("UPDATE leases SET holder = 'two' WHERE kind = $1", f"probe:{regions[0]}")
+            assert said not in (await admin.get("/console/regions")).html
+        finally:
+            await db.execute("DELETE FROM leases")
