@@ -125,29 +125,27 @@ class Prober:
                 (region, int(unit)) for region, (leases, _) in self._leases.items() for unit in leases.held
             }
             moved, self._mine = held ^ self._mine, held
-            partitions = {partition for _, partition in moved}
             stale, self._stale = self._stale, set()
-            if partitions:
-                stale.update(beat for beat in self.catalog.entries if partition_of(beat) in partitions)
-                stale.update(beat for beat, _ in self.scheduler.entries if partition_of(beat) in partitions)
-            self._reschedule(stale)
+            self._reschedule(stale, moved)
             await self._listen(held)
             await self._moved.wait()
 
-    def _reschedule(self, beats: set[UUID]) -> None:
+    def _reschedule(self, stale: set[UUID], moved: set[Share]) -> None:
+        """See to `stale` beats in every region, to the others only where a share of theirs came or went."""
+        everywhere = self._leases.keys() | self.catalog.regions.keys()
+        moved_in: dict[int, list[str]] = {}
+        for region, partition in moved:
+            moved_in.setdefault(partition, []).append(region)
         wanted: list[tuple[Key, float, float]] = []
-        for beat_id in beats:
+        for beat_id in {*stale, *self.catalog.entries} if moved else stale:
             entry, partition = self.catalog.entries.get(beat_id), partition_of(beat_id)
             regions = entry.regions if entry is not None else ()
-            for region in self._leases.keys() | self.catalog.regions.keys():
-                if region not in regions or (region, partition) not in self._mine:
-                    self.scheduler.entries.drop((beat_id, region))
-            if entry is None:
-                continue
-            for index, region in enumerate(regions):
-                if (region, partition) in self._mine:
-                    place = fraction_of(beat_id, index, len(regions))
+            for region in everywhere if beat_id in stale else moved_in.get(partition, ()):
+                if entry is not None and region in regions and (region, partition) in self._mine:
+                    place = fraction_of(beat_id, regions.index(region), len(regions))
                     wanted.append(((beat_id, region), entry.interval_s, place))
+                else:
+                    self.scheduler.entries.drop((beat_id, region))
         self.scheduler.entries.put(wanted)
         self.scheduler.wake()
 
