@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -213,7 +214,7 @@ class Node:
             await asyncio.sleep(2.0)
             if self.bus.refusing_s < REFUSING_S:
                 continue
-            if (await asyncio.to_thread(shutil.disk_usage, self.settings.data)).free >= ROOM_BYTES:
+            if await asyncio.to_thread(has_room, self.settings.data):
                 _log.warning(
                     "NATS does not write to its disk since %.0f s; it is restarted", self.bus.refusing_s
                 )
@@ -357,6 +358,14 @@ class Node:
 
     async def _commits(self) -> bool:
         return (await self.health(None, False)).ready
+
+
+def has_room(data: Path) -> bool:
+    """Whether a disk that was full can be written to again; False where that cannot be known."""
+    try:
+        return shutil.disk_usage(data).free >= ROOM_BYTES
+    except OSError:
+        return False
 
 
 async def _end_with(parent: int) -> None:

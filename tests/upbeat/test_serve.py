@@ -7,10 +7,13 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import asyncpg
+import pytest
 
 from tests.rig.process import Upbeat, fresh_folder, servers_of, until
+from upbeat import node
 from upbeat.serve import worker_command
 from upbeat.settings import serve_settings
 
@@ -20,6 +23,12 @@ def test_a_worker_does_no_more_than_the_process_that_starts_it() -> None:
     probing = serve_settings({}, roles="api,probe", regions="eu, us")
     assert worker_command(probing)[-4:] == ["--roles", "probe", "--regions", "eu,us"]
     assert worker_command(serve_settings({}, roles="api,exporter")) == []
+
+
+def test_a_disk_that_cannot_be_asked_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not node.has_room(tmp_path / "gone")
+    monkeypatch.setattr(node, "ROOM_BYTES", 1)
+    assert node.has_room(tmp_path)
 
 
 async def test_metrics_that_cannot_be_exported_stop_nothing() -> None:
