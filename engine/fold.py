@@ -109,7 +109,8 @@ class Fold:
 
     def _decide(self, subject: Subject, state: State, fact: Fact) -> State:
         state, effects = quorum.decide(subject.policy, state, fact)
-        self.consequences += (Consequence(subject, effect, state) for effect in effects)
+        if effects:
+            self.consequences += (Consequence(subject, effect, state) for effect in effects)
         return state
 
 

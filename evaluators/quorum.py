@@ -14,6 +14,7 @@ How a stage comes about (docs/explanation/deciding.md tells it with pictures):
 4. An episode lasts from the first warning or critical to the next ok.
 """
 
+import math
 from typing import Literal
 
 from msgspec import Struct
@@ -199,16 +200,19 @@ def next_deadline(policy: Policy, state: State) -> float | None:
     """When time alone may change the stage next (seconds since the epoch), or None."""
     if state.suspended:
         return None
-    deadlines = [
-        until
-        for region in state.regions.values()
-        if region.vote.verdict is not None and (until := _fresh_until(policy, state, region.vote)) > state.at
-    ]
-    if state.round is not None:
-        deadlines.append(state.round.until)
-    if state.held_until > state.at:
-        deadlines.append(state.held_until)
-    return min(deadlines, default=None)
+    at, returned_at, max_age_s = state.at, state.returned_at, policy.max_age_s
+    soonest = math.inf
+    for region in state.regions.values():  # written out: this runs for every result
+        vote = region.vote
+        if vote.verdict is not None:
+            until = max(returned_at, vote.at) + max_age_s
+            if at < until < soonest:
+                soonest = until
+    if state.round is not None and state.round.until < soonest:
+        soonest = state.round.until
+    if at < state.held_until < soonest:
+        soonest = state.held_until
+    return None if soonest == math.inf else soonest
 
 
 def fresh_votes(policy: Policy, state: State, at: float) -> dict[str, Verdict]:
@@ -235,8 +239,14 @@ def _seen(policy: Policy, state: State, fact: ResultSeen) -> tuple[State, tuple[
     before = state.regions.get(result.region, votes.Region())
     after = votes.see(policy, before, result, fact.boot, fact.measured_at, state.returned_at)
     regions = state.regions if after is before else {**state.regions, result.region: after}
+    says_the_same = after.vote.verdict is before.vote.verdict and (
+        before.vote.verdict is None or at < _fresh_until(policy, state, before.vote)
+    )
     state = replace(state, at=at, regions=regions, round=_answered(state.round, result))
     state, asked = _ask(policy, state, after, fact)
+    if says_the_same and state.round is None and result.kind is Kind.SCHEDULED:
+        # Time is folded before every fact, so that the votes are those that were judged last: nearly every result.
+        return state, asked
     state, effects = _judge(policy, state, careful=False)
     return state, (*asked, *effects)
 

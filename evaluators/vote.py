@@ -58,7 +58,8 @@ def step(policy: Policy, vote: Vote, seen: Seen, returned_at: float = 0.0) -> Vo
         after = Vote(vote.verdict, at, 0, vote.bad + 1, vote.better + scheduled, 0)
     else:
         after = Vote(vote.verdict, at, vote.critical + 1, vote.bad + 1, 0, 0)
-    return replace(after, verdict=_verdict(policy, after, seen))
+    verdict = _verdict(policy, after, seen)
+    return after if verdict is after.verdict else replace(after, verdict=verdict)
 
 
 def _verdict(policy: Policy, vote: Vote, seen: Seen) -> Verdict | None:
