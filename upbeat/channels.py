@@ -1,6 +1,8 @@
 """Which exporter serves which channel: the one map a new channel is added to, and the sender the delivery loop is given."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import aiohttp
@@ -17,6 +19,8 @@ from rules.secret import UnsetReferenceError, expand
 from rules.shape import Rule
 
 TIMEOUT_S = 15.0
+KEPT = 500
+"""Exporters, by the specs of their channels: an edited channel has another one, the old one goes in its time."""
 
 
 class Exporter(Protocol):
@@ -27,50 +31,76 @@ class Exporter(Protocol):
         ...
 
 
+@dataclass(slots=True, eq=False)
+class _Era:
+    """What is shared under one policy, until its last delivery has ended."""
+
+    policy: EgressPolicy
+    exporters: OrderedDict[str, Exporter] = field(default_factory=OrderedDict)
+    session: aiohttp.ClientSession | None = None
+    deliveries: int = 0  # under way
+
+    async def close(self) -> None:
+        if self.session is not None:
+            await self.session.close()
+
+
 class Channels:
     """Sends notices to channels by their specs. Exporters are kept: an smtp one remembers who already has a notice."""
 
     def __init__(self, policy: EgressPolicy, environment: Mapping[str, str]) -> None:
-        self._policy, self._environment = policy, environment
-        self._session: aiohttp.ClientSession | None = None
-        self._retired: list[aiohttp.ClientSession] = []  # a delivery may still be under way
-        self._exporters: dict[str, Exporter] = {}
+        self._environment = environment
+        self._era = _Era(policy)
+        self._retired: set[_Era] = set()
         self._builders: dict[type[Rule], Callable[[Any], Exporter]] = {
             WebhookChannel: self._webhook,
             SlackChannel: self._slack,
             SmtpChannel: self._smtp,
         }
 
-    def judge_by(self, policy: EgressPolicy) -> None:
-        """Send under another policy from now on."""
-        self._policy = policy
-        self._exporters.clear()
-        if self._session is not None:
-            self._retired.append(self._session)
-            self._session = None
+    async def judge_by(self, policy: EgressPolicy) -> None:
+        """Send under another policy from now on; what is under way is brought to its end."""
+        old, self._era = self._era, _Era(policy)
+        if old.deliveries:
+            self._retired.add(old)
+        else:
+            await old.close()
 
     async def send(self, spec: Mapping[str, Any], notice: Notice) -> Outcome:
         """Deliver `notice` to the channel with this spec, once."""
-        key = repr(sorted(spec.items()))
+        era = self._era
         try:
-            exporter = self._exporters.get(key)
-            if exporter is None:
-                channel = CHANNEL.validate_python(dict(spec))
-                exporter = self._exporters[key] = self._builders[type(channel)](channel)
+            exporter = self._exporter(era, spec)
         except (UnsetReferenceError, ValueError) as wrong:
             return Rejected(str(wrong))
-        return await exporter.export(notice)
+        era.deliveries += 1
+        try:
+            return await exporter.export(notice)
+        finally:
+            era.deliveries -= 1
+            if era in self._retired and not era.deliveries:
+                self._retired.discard(era)
+                await era.close()
+
+    def _exporter(self, era: _Era, spec: Mapping[str, Any]) -> Exporter:
+        key = repr(sorted(spec.items()))
+        if key not in era.exporters:
+            channel = CHANNEL.validate_python(dict(spec))
+            era.exporters[key] = self._builders[type(channel)](channel)
+        era.exporters.move_to_end(key)
+        if len(era.exporters) > KEPT:
+            era.exporters.popitem(last=False)
+        return era.exporters[key]
 
     async def close(self) -> None:
         """Close the sessions that all share."""
-        for session in (*self._retired, self._session):
-            if session is not None:
-                await session.close()
+        for era in (*self._retired, self._era):
+            await era.close()
 
     def _web(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = open_session(self._policy, "channel", timeout_s=TIMEOUT_S)
-        return self._session
+        if self._era.session is None:
+            self._era.session = open_session(self._era.policy, "channel", timeout_s=TIMEOUT_S)
+        return self._era.session
 
     def _expand(self, text: str) -> str:
         return expand(text, self._environment)
@@ -84,7 +114,7 @@ class Channels:
 
     def _smtp(self, channel: SmtpChannel) -> Exporter:
         async def connector(host: str, port: int, timeout_s: float) -> Any:
-            return await connect(self._policy, "relay", host, port, timeout_s)
+            return await connect(self._era.policy, "relay", host, port, timeout_s)
 
         relay = Relay(
             host=channel.host,

@@ -253,7 +253,7 @@ class Node:
             return
         if kept.egress != self.kept.egress:
             self.policy = EgressPolicy(kept.egress.allow)
-            self.channels.judge_by(self.policy)
+            await self.channels.judge_by(self.policy)
             self.context().judge_by(self.policy)
         if kept.otlp != self.kept.otlp or kept.watchdog != self.kept.watchdog:
             _log.warning("otlp and watchdog settings changed; they take effect at the next start")
