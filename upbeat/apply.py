@@ -16,6 +16,10 @@ from rules.shape import spec_of, written
 _APPLY_LOCK = 0x6170706C  # "appl": two processes that start with the same file take turns
 
 
+class UnreadableError(Exception):
+    """The file is not there, may not be read or is not UTF-8."""
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """How many objects the document created, changed, removed and left as they were."""
@@ -30,9 +34,15 @@ class Applied:
 
 
 async def apply_file(pool: Pool, path: Path, environment: Mapping[str, str]) -> Applied:
-    """Read, check and apply `path`. Raises `rules.config.ConfigError` with all problems, or `OSError`; then nothing changed."""
+    """Read, check and apply `path`. Raises `rules.config.ConfigError` with all problems, or `UnreadableError`.
+
+    Then, and when the database fails, nothing changed.
+    """
     path = path.absolute()  # objects remember the file that declared them, from wherever it was named
-    text = await asyncio.to_thread(path.read_text, "utf-8")
+    try:
+        text = await asyncio.to_thread(path.read_text, "utf-8")
+    except (OSError, UnicodeDecodeError) as failure:
+        raise UnreadableError(str(failure)) from None
     async with transaction(pool) as connection:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _APPLY_LOCK)
         document = parse(text, str(path), environment, await _known(connection))

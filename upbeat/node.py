@@ -74,6 +74,7 @@ class Node:
         self.database_url, self.nats_url, self.embedded = database_url, nats_url, embedded
         self.base_url, self.local_token = "", ""
         self.guide: Callable[[], Guide | None] = lambda: None
+        self.applied: tuple[int, int, int] | None = None  # the configuration file, as it was first applied
         self.identity = Identity(settings.data, settings.roles)
         self.holder = self.identity.holder
         self.policy = EgressPolicy(kept.egress.allow)

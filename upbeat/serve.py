@@ -30,7 +30,7 @@ from engine.store.database import DATABASE_AWAY, MigrationError, Pool, migrate, 
 from engine.store.objects import StaleError, TakenError
 from rules.config import ConfigError
 from rules.settings import Settings
-from upbeat.apply import apply_file
+from upbeat.apply import UnreadableError, apply_file
 from upbeat.logs import set_up
 from upbeat.node import Node
 from upbeat.patience import Patience, Watch
@@ -50,6 +50,10 @@ _log = logging.getLogger(__name__)
 
 class ServeError(Exception):
     """Upbeat cannot start; the message says what to do."""
+
+
+class _AwayError(SettingsError):
+    """The database could not take what is to be applied; soon it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ async def _started(
         pool = await _pool(database_url)
         stack.push_async_callback(_close_pool, pool)
         await migrate(pool)
+        applied = await asyncio.to_thread(saved_as, settings.config)  # a save from here on is another one
         if settings.config is not None:
             await _apply(pool, settings.config, settings)
         bus = Bus(BusSettings(replicas=settings.nats_replicas))
@@ -104,7 +109,7 @@ async def _started(
         async with pool.acquire() as connection:
             kept = Settings.model_validate(await installation.read_settings(connection))
         node = Node(settings, kept, pool, bus, SystemClock(), database_url, nats_url, embedded)
-        node.guide = guide
+        node.guide, node.applied = guide, applied
         stack.push_async_callback(node.close)
         if embedded is not None:
             await asyncio.to_thread(_leave_token, settings.data, node)
@@ -146,8 +151,10 @@ async def _pool(url: str) -> Pool:
 async def _apply(pool: Pool, config: Path, settings: ServeSettings) -> None:
     try:
         applied = await apply_file(pool, config, settings.lent)
-    except (OSError, UnicodeDecodeError) as failure:
+    except UnreadableError as failure:
         raise SettingsError(f"{config} cannot be read: {failure}") from None
+    except DATABASE_AWAY as away:
+        raise _AwayError(f"the database failed: {str(away) or type(away).__name__}") from None
     except (StaleError, TakenError) as raced:
         raise SettingsError(
             f"somebody else changed what {config} declares: {raced}. Apply it again"
@@ -271,13 +278,16 @@ async def _keep_collections_short() -> None:
 
 
 async def _reloads(settings: ServeSettings, node: Node, reload: asyncio.Event) -> None:
-    """Apply the file again when it is saved, and at SIGHUP. A bad one changes nothing, and says so."""
-    applied = _saved(settings.config)
+    """Apply the file again when it is saved, and at SIGHUP. A bad one changes nothing, and says so.
+
+    While the database is away it is tried again at every look.
+    """
+    applied, waits_for = node.applied, ""
     while True:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_S):
                 await reload.wait()
-        saved = await asyncio.to_thread(_saved, settings.config)
+        saved = await asyncio.to_thread(saved_as, settings.config)
         if not reload.is_set() and saved in (applied, None):  # None: not there, perhaps being replaced
             continue
         reload.clear()
@@ -287,11 +297,17 @@ async def _reloads(settings: ServeSettings, node: Node, reload: asyncio.Event) -
             continue
         try:
             await _apply(node.pool, settings.config, settings)
-        except (ConfigError, SettingsError, *DATABASE_AWAY) as bad:
+            waits_for = ""
+        except _AwayError as away:
+            applied = None
+            if str(away) != waits_for:
+                waits_for = str(away)
+                _log.warning("%s is not applied yet: %s", settings.config, away)
+        except (ConfigError, SettingsError) as bad:
             _log.error("%s is not applied, what ran before goes on:\n%s", settings.config, bad)
 
 
-def _saved(config: Path | None) -> tuple[int, int, int] | None:
+def saved_as(config: Path | None) -> tuple[int, int, int] | None:
     """What changes when the file is saved; None when there is none."""
     try:
         found = config.stat() if config else None
