@@ -49,7 +49,8 @@ async def insert(
 ) -> set[str]:
     """Write results not written before, in the caller's transaction; returns the run ids that were new.
 
-    `arrived` holds (boot id, end of the run in server time, result); times are seconds since the epoch.
+    Not in a savepoint: rows written there carry its id, and where one of them was known already none would be
+    returned as new. `arrived` holds (boot id, end of the run in server time, result); times are seconds since the epoch.
     """
     if not arrived:
         return set()
