@@ -246,6 +246,12 @@ async def revoke_token(request: Request, asking: Asking, ref: str) -> Response:
 # ---- audit
 
 
+def audited(row: Row) -> str:
+    """What a line of the audit log is about, as it is called elsewhere: an action by its id."""
+    name: str = row["object"]
+    return show("action", UUID(name)) if row["verb"].startswith("action.") else name
+
+
 @router.get("/audit")
 @permits(Permission.ADMIN)
 async def list_audit(
@@ -262,7 +268,8 @@ async def list_audit(
         slugs = await page_slugs(db)
     kept = ("id", "at", "actor", "surface", "key_id", "verb", "object", "before", "after")
     items = [
-        {name: row[name] for name in kept} | {"page": slugs.get(row["page_id"]) if row["page_id"] else None}
+        {name: row[name] for name in kept}
+        | {"page": slugs.get(row["page_id"]) if row["page_id"] else None, "object": audited(row)}
         for row in rows[:limit]
     ]
     return page(request, items, (items[-1]["id"],) if len(rows) > limit else None)

@@ -127,7 +127,8 @@ async def create_user(request: Request, asking: Asking) -> Response:
     """A new user with one role, and the link they sign in with first."""
     sent = await fields(request)
     role = filled({"role": sent.get("role", ""), "page": sent.get("page", "")})
-    document = {"email": sent.get("email", ""), "name": sent.get("name", ""), "roles": [role]}
+    email = sent.get("email", "")
+    document = {"email": email, "name": sent.get("name") or email.partition("@")[0], "roles": [role]}
     try:
         made = json.loads(bytes((await rest.create_user(as_json(request, document), asking)).body))
     except (ProblemError, TakenError) as refused:
@@ -180,4 +181,5 @@ async def audit_log(request: Request, asking: Asking) -> Response:
             limit=PART + 1,
         )
         cursor = rows[PART - 1]["id"] if len(rows) > PART else None
-        return await render(request, db, "audit.html", rows=rows[:PART], cursor=cursor)
+        listed = [dict(row) | {"object": rest.audited(row)} for row in rows[:PART]]
+        return await render(request, db, "audit.html", rows=listed, cursor=cursor)

@@ -1,6 +1,7 @@
 """What is done by the console's forms: the same checks as REST, mistakes shown where they are, nothing forged."""
 
 import html
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -98,6 +99,26 @@ async def test_check_now_shows_the_result_and_saves_nothing(server: "Server", ad
         assert "only-checked" not in [stored.slug for stored in await objects.listing(db, "beat")]
 
 
+async def test_check_now_keeps_what_the_beat_feeds(server: "Server", sign_in: "SignIn") -> None:
+    slug = f"c-{new_id().hex[-8:]}"
+    async with transaction(server.services.pool) as db:
+        page = await objects.find(db, "page", "shop")
+        await objects.create(db, ACTOR, "component", page.id, {"slug": slug, "name": "C"})
+    editor = await sign_in("editor@shop")
+    form = await editor.get("/console/beats/new?target=https://x.example/")
+    home = re.search(r'<input type="hidden" name="page" value="(.*?)">', form.html)
+    assert home is not None, "who edits one page is not asked for it, and the form sends it"
+    sent = NEW | {
+        "target": "https://x.example/",
+        "slug": "x",
+        "do": "check",
+        "page": home[1],
+        "components": slug,
+    }
+    checked = await editor.post("/console/beats/new", sent)
+    assert f'name="components" value="{slug}" checked' in checked.html
+
+
 async def test_yaml_is_saved_and_its_mistakes_have_lines(server: "Server", admin: "Person") -> None:
     beat = await _beat(server)
     path = f"/console/beats/{beat.slug}/edit?page=shop"
@@ -180,6 +201,7 @@ async def test_a_draft_is_edited_approved_and_stands_on_the_page(server: "Server
         in (await admin.get("/console/incidents/" + listed.split("/incidents/")[1].split('"')[0])).html
     )
     assert "Pay is down" in (await admin.get("/p/shop")).html
+    assert f'href="{path}"' in (await admin.get("/console/audit")).html  # by the id it has everywhere
 
 
 async def test_a_draft_is_rejected_or_withdrawn_and_says_so(server: "Server", admin: "Person") -> None:
@@ -214,7 +236,7 @@ async def test_objects_are_created_by_forms(server: "Server", admin: "Person") -
     bad = await admin.post(
         "/console/channels", {"slug": "x", "page": "shop", "type": "webhook", "url": "nowhere"}
     )
-    assert (bad.status, "/url" in bad.html) == (422, True)
+    assert (bad.status, "<code>url</code>" in bad.html) == (422, True)
     tested = await admin.post(f"/console/channels/mail-{mark}/test?page=shop")
     assert f"mail-{mark} said HTTP 410" in tested.html
     assert (await admin.post("/console/regions", {"slug": f"r-{mark}"})).status == 200
@@ -250,8 +272,9 @@ async def test_a_viewer_makes_no_token_that_may_more(sign_in: "SignIn") -> None:
 
 async def test_a_user_is_added_disabled_and_removed(server: "Server", admin: "Person") -> None:
     email = f"new-{new_id().hex[-6:]}@shop.example"
-    sent = {"email": email, "name": "New", "role": "editor", "page": "shop"}
+    sent = {"email": email, "name": "", "role": "editor", "page": "shop"}
     made = await admin.post("/console/users", sent)
+    assert f"<strong>{email.partition('@')[0]}</strong>" in made.html
     link = html.unescape(made.html.split('id="link">')[1].split("<")[0])
     assert "/console/login/link?secret=" in link
     assert (await admin.post("/console/users", sent)).status == 422
