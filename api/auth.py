@@ -225,9 +225,9 @@ def unauthorized(detail: str) -> ProblemError:
     return ProblemError(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _forbidden(permission: Permission) -> ProblemError:
+def _forbidden(permission: Permission, where: str = "here") -> ProblemError:
     role = next((role for role, rank in RANK.items() if rank == permission.value), "role")
-    return ProblemError(403, "forbidden", f"this needs the role {role} or more here")
+    return ProblemError(403, "forbidden", f"this needs the role {role} or more {where}")
 
 
 def _refuse_unpermitted(asking: Principal, declared: Declared) -> None:
@@ -237,9 +237,7 @@ def _refuse_unpermitted(asking: Principal, declared: Declared) -> None:
         raise unauthorized("sign in, or send a token: `Authorization: Bearer upb_...`")
     pages = asking.pages_for(declared.permission)
     if declared.installation and pages is not None:
-        raise ProblemError(
-            403, "forbidden", "this concerns the whole installation, and needs a role on every page"
-        )
+        raise _forbidden(declared.permission, "on every page: it concerns the whole installation")
     if declared.permission is not Permission.SIGNED_IN and pages == []:
         raise _forbidden(declared.permission)
 

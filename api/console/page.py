@@ -27,7 +27,7 @@ CSP: Final = (
 )
 SAID: Final = {
     "run": "Every region was asked for a run. Results show here as they arrive; a manual run never votes.",
-    "paused": "Paused. Nothing is measured, and nobody is told anything, until it is resumed.",
+    "paused": "Paused. Nothing is measured, and nobody is told anything, until it runs again.",
     "resumed": "Resumed. The stage follows once enough regions have answered anew.",
     "added": "Added. The first results show here within seconds.",
     "saved": "Saved.",
@@ -95,6 +95,7 @@ def bare(request: Request, template: str, status: int = 200, **values: Any) -> R
         "path": request.url.path,
         "viewed": request.query_params.get("from", request.url.path),
         "may": lambda permission, page_id=None: asking.may(Permission[permission], page_id),
+        "administers": asking.pages_for(Permission.ADMIN) != [],
         "notice": SAID.get(request.query_params.get("said", "")),
         "request_id": getattr(request.state, "request_id", ""),
     }

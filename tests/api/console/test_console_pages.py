@@ -62,6 +62,7 @@ async def test_a_viewer_of_one_page_reads_it_and_nothing_of_another(sign_in: "Si
         403 if "new" in path else 404 if "page=shop" in path or "pages/shop" in path else 200
     )
     assert "secret-path" not in page.html
+    assert 'href="/console/audit"' not in page.html  # what one may not see is not offered
 
 
 async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(server: "Server") -> None:
