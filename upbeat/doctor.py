@@ -53,9 +53,11 @@ class Finding:
     todo: str = ""
 
 
-async def examine(settings: ServeSettings, database_url: str | None, nats_url: str | None) -> list[Finding]:
+async def examine(
+    settings: ServeSettings, database_url: str | None, nats_url: str | None, base_url: str | None = None
+) -> list[Finding]:
     """Everything there is to say. The URLs are those of running servers; None where nothing runs."""
-    found = [*_program(), *_folder(settings), *_configuration(settings), *_address(settings)]
+    found = [*_program(), *_folder(settings), *_configuration(settings), *_address(settings, base_url)]
     if database_url is None:
         found += _stopped(settings)
         return found
@@ -153,19 +155,20 @@ def _configuration(settings: ServeSettings) -> Iterator[Finding]:
         )
 
 
-def _address(settings: ServeSettings) -> Iterator[Finding]:
+def _address(settings: ServeSettings, base_url: str | None) -> Iterator[Finding]:
+    port = (urlsplit(base_url).port if base_url else None) or settings.port
     is_near = settings.host == "localhost"
     with contextlib.suppress(ValueError):
         is_near = ipaddress.ip_address(settings.host).is_loopback
     if is_near or (settings.public_url or "").startswith("https://"):
         yield Finding(
-            "address", "ok", f"{settings.host}:{settings.port}, {settings.public_url or 'this machine only'}"
+            "address", "ok", f"{settings.host}:{port}, {settings.public_url or 'this machine only'}"
         )
         return
     yield Finding(
         "address",
         "warn",
-        f"{settings.host}:{settings.port} is reachable from elsewhere without TLS",
+        f"{settings.host}:{port} is reachable from elsewhere without TLS",
         "Put a reverse proxy with TLS before it and set public_url to its https address.",
     )
 

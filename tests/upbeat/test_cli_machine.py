@@ -58,6 +58,9 @@ async def test_doctor_on_a_running_installation(local: Cli, server: Upbeat) -> N
     assert about(ran, "database")[0]["said"].startswith("PostgreSQL ")
     for topic in ("clock", "migrations", "members", "backlog", "deliveries", "disk", "open files", "uvloop"):
         assert about(ran, topic), topic
+    assert (
+        f":{server.port}, " in about(ran, "address")[0]["said"]
+    )  # where it listens, whatever this shell says
     assert "durability" in (await local("doctor")).out
 
 

@@ -78,6 +78,8 @@ async def test_a_run_is_awaited_and_shown(remote: Cli) -> None:
 async def test_a_beat_is_paused_and_resumed(remote: Cli) -> None:
     paused = (await remote("pause", "storefront", "--for", "45m", "--json")).json
     assert (paused["paused"], paused["paused_until"] is not None) == (True, True)
+    until = await remote("pause", "storefront", "--until", "2099-01-31T18:00Z")
+    assert until.out == "storefront is paused until 2099-01-31 18:00:00 UTC\n"
     assert "until it is resumed" in (await remote("pause", "storefront")).out
     assert (await remote("resume", "storefront", "--json")).json["paused"] is False
     assert (await remote("pause", "storefront", "--for", "soon")).code == 2

@@ -12,6 +12,7 @@ from upbeat.cli.client import Client, UnreachableError, remote
 from upbeat.cli.listed import Columns, listing, with_page
 from upbeat.cli.objects import SHOWN_ONLY, at, group_of, standing
 from upbeat.cli.output import Output, milliseconds, paint, print_fields, print_table, when
+from upbeat.cli.output import until as lasts
 
 WAIT_MOST_S: Final = 60
 RESULT: Final[Columns] = {
@@ -27,9 +28,7 @@ RESULT: Final[Columns] = {
 def _show(beat: Mapping[str, Any]) -> None:
     click.echo(f"{standing(beat)}  {beat['slug']}, since {when(beat['since'])}")
     if beat["paused"]:
-        click.echo(
-            f"paused {'until ' + when(beat['paused_until']) if beat['paused_until'] else 'until it is resumed'}"
-        )
+        click.echo(f"paused {lasts(beat['paused_until'])}")
     click.echo()
     _print_votes(beat["votes"])
     click.echo()
@@ -99,8 +98,7 @@ async def pause(
         raise click.UsageError("Give either --for or --until.")
     body = {"for": _duration(for_)} if for_ else {"until": _moment(until)} if until else {}
     beat = await api.post(f"{at('/beats', slug)}/pause", body, page=page)
-    end = f"until {when(beat['paused_until'])}" if beat["paused_until"] else "until it is resumed"
-    out.done(beat, f"{slug} is paused {end}")
+    out.done(beat, f"{slug} is paused {lasts(beat['paused_until'])}")
 
 
 @click.command()

@@ -2,7 +2,7 @@
 
 import click
 
-from upbeat.cli.client import Client, UnreachableError, remote
+from upbeat.cli.client import Client, remote
 from upbeat.cli.listed import Listed, listing, with_page
 from upbeat.cli.objects import at, group_of
 from upbeat.cli.output import Output, paint, when
@@ -18,7 +18,7 @@ async def test(api: Client, out: Output, slug: str, page: str | None) -> None:
     """Send a test notice through a channel now."""
     outcome = await api.post(f"{at('/channels', slug)}/test", page=page)
     if outcome["outcome"] != "delivered":
-        raise UnreachableError(f"{slug} was not told ({outcome['outcome']}): {outcome['reason']}")
+        raise click.ClickException(f"{slug} was not told ({outcome['outcome']}): {outcome['reason']}")
     out.done(outcome, f"{slug} was told.")
 
 

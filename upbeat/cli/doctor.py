@@ -19,6 +19,7 @@ def doctor(config: Path | None, data: Path | None, out: Output) -> None:
 
     It looks at this machine's installation: the data folder, or UPBEAT_DATABASE_URL and UPBEAT_NATS_URL.
     """
+    from upbeat.cli.client import local_url
     from upbeat.cli.local import run_loop, running
     from upbeat.doctor import Finding, examine
 
@@ -26,8 +27,9 @@ def doctor(config: Path | None, data: Path | None, out: Output) -> None:
 
     async def look() -> list[Finding]:
         found = await running(settings)
-        urls = (found.database_url, found.nats_url) if found is not None else (None, None)
-        return await examine(settings, *urls)
+        if found is None:
+            return await examine(settings, None, None)
+        return await examine(settings, found.database_url, found.nats_url, local_url(settings.data))
 
     findings = run_loop(look())
     failed = any(finding.level == "fail" for finding in findings)

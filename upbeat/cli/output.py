@@ -131,6 +131,13 @@ def when(at: str | None, now_s: float | None = None) -> str:
     return f"{relative} ({moment:%Y-%m-%d %H:%M:%S} UTC)"
 
 
+def until(at: str | None) -> str:
+    """How long a pause lasts, as `until 2025-11-20 10:31:02 UTC`."""
+    if not at:
+        return "until it is resumed"
+    return f"until {datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def milliseconds(seconds: float | None) -> str:
     """A timing as people compare them."""
     return "-" if seconds is None else f"{seconds * 1000:.1f} ms"

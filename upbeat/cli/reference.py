@@ -1,5 +1,6 @@
 """The reference of the command line as Markdown, generated from the commands themselves."""
 
+import inspect
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -60,7 +61,7 @@ def _options(context: click.Context, params: Iterable[click.Parameter]) -> Itera
 
 def _prose(command: click.Command) -> Iterator[str]:
     """The help text; what click prints as it is written becomes a code block."""
-    for paragraph in (command.help or "").split("\n\n"):
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         if paragraph.startswith("\b"):
             yield from ("```", *(line.strip() for line in paragraph.splitlines()[1:]), "```")
         else:
