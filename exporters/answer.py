@@ -1,6 +1,7 @@
 """One HTTP POST and what its answer means for delivery. Shared by HTTP exporters; retrying is the engine's."""
 
 import math
+import os
 from collections.abc import Collection, Mapping
 from email.utils import parsedate_to_datetime
 
@@ -52,7 +53,9 @@ def failed(failure: Exception) -> Outcome:
         return Rejected(str(cause))
     if isinstance(cause, aiohttp.ClientError):
         return Retry(type(cause).__name__)  # its text may quote the URL or what the other side sent
-    return Retry(str(cause) or type(cause).__name__)
+    number = cause.errno if isinstance(cause, OSError) else None
+    said = os.strerror(number) if number and number > 0 else str(cause)
+    return Retry(said or type(cause).__name__)
 
 
 def judge(status: int, retry_after: str | None = None, *, now_s: float, code: str = "") -> Outcome:

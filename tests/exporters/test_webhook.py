@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from engine.egress import open_session
 from evaluators.model import Notice
-from exporters.answer import LONGEST_WAIT_S, wait_s
+from exporters.answer import LONGEST_WAIT_S, failed, wait_s
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
 from exporters.webhook import WebhookExporter, payload
 from rules.address import EgressPolicy
@@ -177,3 +178,8 @@ def test_every_kind_of_news_has_a_type(notice: Notice) -> None:
 def test_retry_after_is_seconds_or_a_date(header: str | None, expected_s: float | None) -> None:
     now_s = datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC).timestamp()
     assert wait_s(header, now_s) == expected_s
+
+
+def test_a_refused_connection_is_told_in_words() -> None:
+    refused = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 1)")
+    assert failed(refused) == Retry("Connection refused")
