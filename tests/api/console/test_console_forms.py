@@ -201,7 +201,7 @@ async def test_a_draft_is_edited_approved_and_stands_on_the_page(server: "Server
         in (await admin.get("/console/incidents/" + listed.split("/incidents/")[1].split('"')[0])).html
     )
     assert "Pay is down" in (await admin.get("/p/shop")).html
-    assert f'href="{path}"' in (await admin.get("/console/audit")).html  # by the id it has everywhere
+    assert f'href="{path}"' in (await admin.get("/console/audit")).html
 
 
 async def test_a_draft_is_rejected_or_withdrawn_and_says_so(server: "Server", admin: "Person") -> None:
