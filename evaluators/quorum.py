@@ -51,8 +51,10 @@ class PolicyChanged(Struct, frozen=True):
 
 
 class Returned(Struct, frozen=True):
-    """Nobody was looking until now (Upbeat was down, or cut off from its bus): votes did not age meanwhile.
+    """Nobody was looking until now (Upbeat was down, or cut off from its bus).
 
+    Votes of before are not fresh, but no silence either: the stage is held until fresh ones come, or for `max_age`.
+    What was measured meanwhile and comes late is folded into the votes, and judged only together with fresh ones.
     The one fact that is folded without the ticks before it: to the beat, that time did not pass.
     """
 
@@ -200,14 +202,12 @@ def next_deadline(policy: Policy, state: State) -> float | None:
     """When time alone may change the stage next (seconds since the epoch), or None."""
     if state.suspended:
         return None
-    at, returned_at, max_age_s = state.at, state.returned_at, policy.max_age_s
-    soonest = math.inf
+    at, max_age_s, soonest = state.at, policy.max_age_s, math.inf
     for region in state.regions.values():  # written out: this runs for every result
-        vote = region.vote
-        if vote.verdict is not None:
-            until = max(returned_at, vote.at) + max_age_s
-            if at < until < soonest:
-                soonest = until
+        if region.vote.verdict is not None and at < (until := region.vote.at + max_age_s) < soonest:
+            soonest = until
+    if state.returned_at and at < (until := state.returned_at + max_age_s) < soonest:
+        soonest = until
     if state.round is not None and state.round.until < soonest:
         soonest = state.round.until
     if at < state.held_until < soonest:
@@ -222,13 +222,9 @@ def fresh_votes(policy: Policy, state: State, at: float) -> dict[str, Verdict]:
         region = state.regions.get(slug)
         if region is None or region.vote.verdict is None:
             continue
-        if at < _fresh_until(policy, state, region.vote):
+        if at < region.vote.at + policy.max_age_s:
             fresh[slug] = region.vote.verdict
     return fresh
-
-
-def _fresh_until(policy: Policy, state: State, vote: votes.Vote) -> float:
-    return max(vote.at, state.returned_at) + policy.max_age_s
 
 
 def _seen(policy: Policy, state: State, fact: ResultSeen) -> tuple[State, tuple[Effect, ...]]:
@@ -240,7 +236,7 @@ def _seen(policy: Policy, state: State, fact: ResultSeen) -> tuple[State, tuple[
     after = votes.see(policy, before, result, fact.boot, fact.measured_at, state.returned_at)
     regions = state.regions if after is before else {**state.regions, result.region: after}
     says_the_same = after.vote.verdict is before.vote.verdict and (
-        before.vote.verdict is None or at < _fresh_until(policy, state, before.vote)
+        before.vote.verdict is None or at < before.vote.at + policy.max_age_s
     )
     state = replace(state, at=at, regions=regions, round=_answered(state.round, result))
     state, asked = _ask(policy, state, after, fact)
@@ -294,7 +290,10 @@ def _judge(policy: Policy, state: State, *, careful: bool) -> tuple[State, tuple
         state = replace(state, round=None)
     fresh = fresh_votes(policy, state, state.at)
     if len(fresh) < policy.min_voters:
+        # Votes from before an absence, and what was measured during it, say nothing of now; nor is it silence yet.
         held = policy.holds or state.at < state.held_until
+        if state.returned_at:
+            held = held or state.at < state.returned_at + policy.max_age_s
         if not held and not state.born and state.held_until:
             # Nobody ever answered for it: silence is said once, also when there was nothing before it.
             return replace(state, born=True), (NeverAnswered(state.at),)
@@ -370,7 +369,7 @@ def _returned(policy: Policy, state: State, at: float) -> State:
     kept = {
         slug: replace(region, vote=replace(region.vote, at=min(region.vote.at, at)))
         for slug, region in state.regions.items()
-        if region.vote.verdict is None or state.at < _fresh_until(policy, state, region.vote)
+        if region.vote.verdict is None or state.at < max(region.vote.at, state.returned_at) + policy.max_age_s
     }
     wait_s = policy.confirm.wait_s if policy.confirm else 0.0
     return replace(

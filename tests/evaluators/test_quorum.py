@@ -88,6 +88,7 @@ class Scene:
         request: str | None = None,
         n: int = 0,
         dropped: bool = False,
+        measured_at: float | None = None,
     ) -> list[Effect]:
         """One result; a confirm run where it answers a `request`."""
         self._seq += 1
@@ -107,7 +108,7 @@ class Scene:
             n=n,
             stored=not dropped,
         )
-        return self.fold(ResultSeen(at, seen, "boot", at))
+        return self.fold(ResultSeen(at, seen, "boot", at if measured_at is None else measured_at))
 
     def all(self, letters: str, at: float) -> list[Effect]:
         """One result per region, at once."""
@@ -439,6 +440,28 @@ def test_one_ok_result_after_a_return_does_not_end_an_outage() -> None:
     scene.fold(Returned(5000.0))
     assert scene.all("...", 5001.0) == []
     assert of(EpisodeClosed, scene.all("...", 5061.0))
+
+
+def test_an_outage_that_came_and_went_while_nobody_looked_opens_nothing_when_its_results_come() -> None:
+    scene = well()
+    made = scene.fold(Returned(5000.0))
+    for measured_at in range(4000, 4961, 60):
+        for region in scene.policy.regions:
+            letter = "x" if measured_at < 4300 else "."
+            made += scene.see(region, letter, 5000.5, measured_at=float(measured_at))
+    assert [type(effect) for effect in made] == [ConfirmWanted]  # to look again now can do no harm
+    assert (scene.votes, scene.state.stage) == ("ooo", Stage.OK)
+
+
+def test_an_outage_that_began_while_nobody_looked_and_lasts_opens_with_its_first_fresh_results() -> None:
+    scene = well()
+    made = scene.fold(Returned(5000.0))
+    for measured_at in range(4600, 4801, 60):
+        for region in scene.policy.regions:
+            made += scene.see(region, "x", 5000.5, measured_at=float(measured_at))
+    assert [type(effect) for effect in made] == [ConfirmWanted]  # to look again now can do no harm
+    (opened,) = of(EpisodeOpened, scene.all("xxx", 5010.0) + scene.fold(Tick(5020.0)))
+    assert opened.severity == "critical"
 
 
 def test_what_had_gone_stale_before_stays_so_after_a_return() -> None:
