@@ -40,7 +40,7 @@ EVALUATOR: Final = "evaluator"
 OTLP: Final = "otlp"
 
 DUPLICATE_WINDOW_S: Final = 600.0
-ACK_WAIT_S: Final = 30.0
+ACK_WAIT_S: Final = 5.0  # a message whose evaluator and bus died together comes again after this long
 RECONNECT_S: Final = 0.25
 ANSWER_S: Final = 2.0  # how long the server may take to acknowledge; what it did not is sent again
 MAKING_S: Final = 5.0  # and to make a stream
