@@ -25,7 +25,13 @@ _LOOK_S = 0.2  # how soon a death is noticed
 _ADOPT_S = 30.0  # how long a living server of ours may stay silent before it is replaced
 _START_S = 600.0  # PostgreSQL may have much to replay after a crash
 _PATIENCE_S = 10.0  # how often a long start is spoken of
-_BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+_BACK_OFF_S = (
+    0.0,
+    0.2,
+    0.5,
+    1.0,
+    2.0,
+)  # a crash loop at one try in 2 s harms nobody, a server that waits longer does
 _HEALTHY_S = 5.0  # after which earlier deaths are forgotten: whatever kills it now and then is no crash loop
 _LOG_BYTES = 10 << 20
 
