@@ -98,6 +98,11 @@ class _Beat(Rule):
                 f"timeout {format_duration(self.timeout)} is longer than the interval "
                 f"{format_duration(self.interval)}; a run must end before the next begins"
             )
+        if self.degraded_after is not None and self.degraded_after > self.timeout:
+            raise ValueError(
+                f"degraded_after {format_duration(self.degraded_after)} is longer than the timeout "
+                f"{format_duration(self.timeout)} and could never be seen; write a unit, such as 800ms"
+            )
         if self.regions is not None and len(set(self.regions)) != len(self.regions):
             raise ValueError("regions names a region twice")
         return self
