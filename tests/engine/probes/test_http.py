@@ -197,7 +197,7 @@ def test_a_million_tiny_chunks_cost_less_than_8_mib(play: Play) -> None:
     chunks = CHUNKED + b"1\r\nx\r\n" * (MIB - 1) + b"0\r\n\r\n"
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    outcome = play(answering(chunks), url=URL, assertions=[BODY_HAS_X])
+    outcome = play(answering(chunks), url=URL, assertions=[BODY_HAS_X], timeout_s=60.0, deadline_s=60.0)
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
     assert outcome.verdict is Verdict.OK
