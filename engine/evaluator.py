@@ -17,7 +17,6 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
-from msgspec import structs
 from msgspec.structs import replace
 
 from engine import consequences
@@ -38,7 +37,7 @@ WAIT_S = 1.0  # longest fetch: how late a change of configuration is seen
 SOONEST_S = (
     0.1  # shortest fetch: with many beats a deadline is always near, and each look costs the bus a request
 )
-LOOKED_AWAY_S = 5.0  # longer than this without a look, and votes did not age meanwhile
+LOOKED_AWAY_S = 5.0  # longer than this without a look is an absence: see `quorum.Returned`
 BLIND_S = 60.0  # the bus away for longer than this is no data, and said so
 TRIES = 3
 SKEW_S = 5.0
@@ -291,14 +290,12 @@ class Partition:
     async def _pick_apart(self, delivery: Delivery, batch: Batch) -> None:
         """Commit a poisoned batch result by result: only those that fail alone are dead letters."""
         for result in batch.results:
-            alone = structs.replace(batch, results=(result,))
+            alone = replace(batch, results=(result,))
             try:
                 await self._commit([(delivery, alone)], set(), set(), is_whole=False)
-            except _POISON:
-                await self._bury(encode(alone), traceback.format_exc())
-            except (ConflictError, *DATABASE_AWAY):
-                raise  # it comes again, and what is committed by then is committed once
-            except Exception:
+            except Exception as failure:
+                if isinstance(failure, (ConflictError, *DATABASE_AWAY)) and not isinstance(failure, _POISON):
+                    raise  # it comes again, and what is committed by then is committed once
                 await self._bury(encode(alone), traceback.format_exc())
         async with transaction(self._pool) as connection:
             await watermarks.advance(

@@ -175,7 +175,7 @@ class State(Struct, frozen=True, omit_defaults=True):
     next_round_at: float = 0.0
     returned_at: float = 0.0
     held_until: float = (
-        0.0  # new, or measured anew: the stage is held until enough regions answered, or until then
+        0.0  # new, measured anew or returned to: the stage is held until then, or enough regions answer
     )
     suspended: bool = False
     frozen: bool = False  # the open episode was frozen by a pause
@@ -206,8 +206,6 @@ def next_deadline(policy: Policy, state: State) -> float | None:
     for region in state.regions.values():  # written out: this runs for every result
         if region.vote.verdict is not None and at < (until := region.vote.at + max_age_s) < soonest:
             soonest = until
-    if state.returned_at and at < (until := state.returned_at + max_age_s) < soonest:
-        soonest = until
     if state.round is not None and state.round.until < soonest:
         soonest = state.round.until
     if at < state.held_until < soonest:
@@ -290,10 +288,7 @@ def _judge(policy: Policy, state: State, *, careful: bool) -> tuple[State, tuple
         state = replace(state, round=None)
     fresh = fresh_votes(policy, state, state.at)
     if len(fresh) < policy.min_voters:
-        # Votes from before an absence, and what was measured during it, say nothing of now; nor is it silence yet.
         held = policy.holds or state.at < state.held_until
-        if state.returned_at:
-            held = held or state.at < state.returned_at + policy.max_age_s
         if not held and not state.born and state.held_until:
             # Nobody ever answered for it: silence is said once, also when there was nothing before it.
             return replace(state, born=True), (NeverAnswered(state.at),)
@@ -362,7 +357,7 @@ def _changed(policy: Policy, state: State, fact: PolicyChanged) -> tuple[State, 
 
 
 def _returned(policy: Policy, state: State, at: float) -> State:
-    """The fresh votes stay fresh from now on; those that had gone stale before are forgotten.
+    """Hold the stage until fresh votes come, or for `max_age`; votes that had gone stale before are forgotten.
 
     The clock may have gone back while nobody looked: what lies in the future is brought to now.
     """
@@ -379,7 +374,8 @@ def _returned(policy: Policy, state: State, at: float) -> State:
         regions=kept,
         round=state.round if state.round and state.round.until <= at + wait_s else None,
         next_round_at=min(state.next_round_at, at + wait_s),
-        held_until=at + policy.max_age_s if state.held_until > state.at else state.held_until,
+        # Votes from before an absence, and what was measured during it, say nothing of now; nor is it silence yet.
+        held_until=at + policy.max_age_s,
     )
 
 
