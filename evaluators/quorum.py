@@ -174,9 +174,7 @@ class State(Struct, frozen=True, omit_defaults=True):
     round: Round | None = None
     next_round_at: float = 0.0
     returned_at: float = 0.0
-    held_until: float = (
-        0.0  # new, measured anew or returned to: the stage is held until then, or enough regions answer
-    )
+    held_until: float = 0.0  # the stage is held until enough regions answer, at most until then
     suspended: bool = False
     frozen: bool = False  # the open episode was frozen by a pause
     born: bool = False  # has ever had a stage of its own
