@@ -173,7 +173,13 @@ class Postgres(Server):
         log = self.folder.subfolder("log", ours=True) / "initdb.log"
         with log.open("wb") as output:
             child = spawn(command, self.folder, alive_fd, output.fileno())
-            if await asyncio.to_thread(child.wait) != 0:
+            try:
+                status = await asyncio.to_thread(child.wait)
+            except asyncio.CancelledError:
+                child.kill()
+                child.wait()  # the thread may never have begun to
+                raise
+            if status != 0:
                 raise ServerError(f"initdb failed in {fresh}:\n{log.read_text('utf-8', 'replace').strip()}")
         fresh.rename(self.data)
 

@@ -213,7 +213,7 @@ class Process:
             await self._until_free(limit_s)
         if self._child:
             with contextlib.suppress(subprocess.TimeoutExpired):  # the lock went a moment before the process
-                self._child.wait(1.0)
+                self._child.wait(5.0)
             self._child = None
         if not self._is_free():
             raise ServerError(f"{self.server.name} (pid {self._known_pid()}) does not stop. See {self.log}.")
