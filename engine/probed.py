@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from engine.catalog import Declared
 from evaluators.model import Failure
 from rules.beat import BEAT
-from rules.check import Check, HttpCheck, compile_check
+from rules.check import Check, compile_check
+from rules.kinds.http import HttpCheck
 from rules.secret import UnsetReferenceError
 
 V = TypeVar("V")

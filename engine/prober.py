@@ -235,6 +235,9 @@ class Prober:
             request=cause.request,
             n=cause.n,
             check_version=revision,
+            trace_id=outcome.trace_id,
+            certificate_days=outcome.certificate_days,
+            tried=outcome.tried,
             stored=is_stored,
         )
         self.spool.add(partition_of(beat_id), result)

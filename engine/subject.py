@@ -5,18 +5,24 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from engine.catalog import Declared
 from engine.store.objects import Stored
 from evaluators.policy import Policy, compile_policy
 from rules.beat import BEAT
+from rules.kinds.kind import BeatRule
 
-MEASURED = frozenset(
-    {"type", "url", "method", "headers", "body", "redirects", "verify", "host", "port", "record", "resolver"}
-    | {"assertions", "degraded_after"}
-)
-"""Keys of a beat that say what is measured: a change of one makes old votes worthless."""
+_UNMEASURED: Final = frozenset(BeatRule.model_fields) | {
+    "interval",
+    "timeout",
+    "retries",
+    "retry_on",
+    "regions",
+    "quorum",
+}
+"""Keys of a beat that do not say what is measured. A change of any other makes old votes worthless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +64,5 @@ def compile_subject(beat: Declared | Stored, regions: Sequence[str]) -> Subject:
 
 def measures_digest(spec: dict[str, object]) -> str:
     """Equal for two specs that measure the same."""
-    measured = {key: value for key, value in sorted(spec.items()) if key in MEASURED}
+    measured = {key: value for key, value in sorted(spec.items()) if key not in _UNMEASURED}
     return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()[:16]

@@ -8,64 +8,26 @@ have no order and are often mixed (TXT), so `record` holds if *one* record does,
 of the same name are joined by ", " (RFC 9110, 5.3).
 """
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
-from evaluators.model import Failure, Outcome, Timings, Verdict
-from rules.check import Check, DnsCheck, Expectation, HttpCheck
+from evaluators.model import Failure, Outcome, Verdict
+from evaluators.observation import Observation
+from rules.check import Check
+from rules.expectation import Expectation
+from rules.kinds.dns import DnsCheck
+from rules.kinds.http import HttpCheck
 from rules.secret import REDACTED, is_secret_name
 
 ACTUAL_MAX: Final = 200  # characters of an actual value that are kept
 NOT_REACHED: Final = "not reached"
 
-# Python has codecs that are quadratic or no text at all, so only known names are taken from a stranger.
-_CHARSET = re.compile(
-    r"charset\s*=\s*[\"']?((?:utf-?(?:8|16|32)(?:[lb]e)?|us-ascii|ascii|latin-?1|iso-8859-\d+|windows-125\d|cp\d+"
-    r"|koi8-[ru]|shift_?jis|euc-(?:jp|kr)|gb2312|gbk|gb18030|big5))(?![\w-])",
-    re.IGNORECASE,
-)
 _RCODE_TYPES: Final = {"NXDOMAIN": "dns.nxdomain", "REFUSED": "dns.refused"}
 _OK: Final = (Verdict.OK, (), None)
 
 Assessment = tuple[Verdict, tuple[Outcome, ...], Failure | None]
-
-
-@dataclass(slots=True)
-class Observation:
-    """What one attempt saw. A probe fills it in as it goes, so that a cut attempt keeps what it had."""
-
-    status: int | None = None
-    reason: str = ""
-    headers: list[tuple[str, str]] = field(default_factory=list)  # names in lower case
-    body: bytes = b""  # decoded; the first 2 KiB where no expectation reads it
-    size_bytes: int = 0  # of the body as read, decoded where an expectation reads it
-    is_truncated: bool = False  # the body is longer than what was read
-    records: list[tuple[str, str]] = field(default_factory=list)  # type, text
-    rcode: str | None = None
-    address: str | None = None  # connected to, or the resolver asked
-    tls_version: str | None = None
-    timings: Timings = field(default_factory=Timings)
-    failure: Failure | None = None  # what kept the attempt from an answer
-    _text: str | None = None
-
-    def header(self, name: str) -> str | None:
-        """The value of a header (name in lower case), repeated ones joined; None when there is none."""
-        values = [value for key, value in self.headers if key == name]
-        return ", ".join(values) if values else None
-
-    def text(self) -> str:
-        """The body decoded by its declared charset, UTF-8 otherwise; what cannot be decoded is U+FFFD."""
-        if self._text is None:
-            declared = _CHARSET.search(self.header("content-type") or "")
-            try:
-                self._text = self.body.decode(declared.group(1) if declared else "utf-8", "replace")
-            except LookupError:  # e.g. cp99999
-                self._text = self.body.decode("utf-8", "replace")
-        return self._text
 
 
 def assess(check: Check, observation: Observation) -> Assessment:
@@ -121,7 +83,7 @@ def _unearned(check: Check, seen: Observation) -> Failure | None:
         absent = any(
             e.of == "record" and e.operator == "exists" and not e.expected for e in check.expectations
         )
-        if not absent and all(kind != check.record for kind, _ in seen.records):
+        if not absent and all(record.type != check.record for record in seen.records):
             return Failure("dns.no_record", f"{check.host} has no {check.record} record")
     return None
 
@@ -170,7 +132,7 @@ def _values(expectation: Expectation, seen: Observation, parsed: list[Any]) -> t
         value = seen.header(expectation.key or "")
         return ([] if value is None else [value]), "is missing"
     if of == "record":
-        return [text for kind, text in seen.records if kind == expectation.key], "is missing"
+        return [record.text for record in seen.records if record.type == expectation.key], "is missing"
     if of == "body":
         return [seen.text()], ""
     if of.startswith("timing."):

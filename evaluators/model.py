@@ -65,6 +65,14 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     severity: Severity = "critical"
 
 
+class Tried(Struct, frozen=True):
+    """An attempt of a run before its last one."""
+
+    after_s: float  # from the begin of the run to the begin of this attempt
+    timings: Timings
+    failure: Failure
+
+
 class Result(Struct, frozen=True, omit_defaults=True):
     """One finished run, as a probe publishes it and the store keeps it. Times are seconds since the epoch, UTC.
 
@@ -87,6 +95,9 @@ class Result(Struct, frozen=True, omit_defaults=True):
     request: str | None = None  # the confirm round or manual request it answers
     n: int = 0  # which of the request's runs in this region, from 0
     check_version: int = 0  # version of the beat that was measured
+    trace_id: str | None = None  # of the W3C traceparent that was sent, 32 hex digits
+    certificate_days: float | None = None  # until the first certificate of the chain expires; negative after
+    tried: tuple[Tried, ...] = ()  # the attempts before the last one
     stored: bool = True  # False for a dropped confirm run: an answer, but not a run
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from rules.beat import AnyBeat
-from rules.check import run_deadline_s
 from rules.incident import IncidentPolicy
+from rules.pace import run_deadline_s
 from rules.quorum import resolve_count
 
 

@@ -7,12 +7,16 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from rules.beat import AnyBeat, ComponentImpact, DnsBeat, HttpBeat, TcpBeat
+from rules.beat import AnyBeat
 from rules.channel import SlackChannel, SmtpChannel, WebhookChannel
 from rules.check import compile_check
 from rules.component import Component, Page, Region
 from rules.declared import Declared, Document
 from rules.export import dump
+from rules.kinds.dns import DnsBeat
+from rules.kinds.http import HttpBeat
+from rules.kinds.kind import ComponentImpact
+from rules.kinds.tcp import TcpBeat
 from rules.known import KINDS, Kind, Known, check_references
 from rules.node import Node, read
 from rules.problem import ConfigError, Problem, nearest, show

@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema, create_model
 
 from rules.assertion import HeaderName
-from rules.beat import Beat, HeaderValue, HttpBeat
+from rules.beat import Beat
 from rules.channel import Channel, HttpUrl
 from rules.component import Component, Egress, Network, Page, Region
 from rules.duration import Duration
+from rules.kinds.http import HttpBeat
+from rules.kinds.kind import HeaderValue
 from rules.shape import Rule, Slug
 
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}

@@ -2,21 +2,23 @@
 
 import types
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from rules.assertion import HeaderName
-from rules.beat import ComponentPath, HeaderValue, Host, HttpBeat, Method
 from rules.channel import SECRET_FIELDS, HttpUrl, Mailbox
 from rules.component import Homepage
 from rules.duration import format_duration
+from rules.kinds.http import HttpBeat, Method
+from rules.kinds.kind import ComponentPath, HeaderValue, Host
 from rules.node import Node
 from rules.problem import Problem, cut, nearest, show
 from rules.settings import PublicUrl
 from rules.shape import Rule, Slug, Tag
 
+_NAMED_MOST: Final = 12  # keys that are listed beside a good guess
 _PATTERNS: dict[str, str] = {
     get_args(annotated)[1].pattern: words
     for annotated, words in (
@@ -102,8 +104,11 @@ def _explained(model: type[Rule], root: Node, error: ErrorDetails) -> tuple[tupl
 
 
 def unknown_key(key: str, allowed: Sequence[str]) -> str:
-    """What is said of a key that does not exist."""
-    return f"unknown key{nearest(key, allowed) or ';'} allowed: {', '.join(allowed)}"
+    """What is said of a key that does not exist; where one key is surely meant, without a wall of names."""
+    near = nearest(key, allowed)
+    if near and len(allowed) > _NAMED_MOST:
+        return f"unknown key{near}"
+    return f"unknown key{near or ';'} allowed: {', '.join(allowed)}"
 
 
 def _said(kind: str, error: ErrorDetails, given: object) -> str:

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from engine.probes.context import Context
 from engine.probes.trouble import TroubleError, of_os_error, timed_out
-from evaluators.assess import Observation
 from evaluators.model import Failure, Timings
+from evaluators.observation import Observation
 
 MESSAGE_MAX: Final = 500  # characters
 

@@ -10,7 +10,7 @@ from engine.probes.attempt import Watch
 from engine.probes.context import Context
 from engine.probes.trouble import TroubleError
 from engine.probes.wire import Wire
-from evaluators.assess import Observation
+from evaluators.observation import Observation
 
 
 async def connect(context: Context, watch: Watch, seen: Observation, host: str, port: int) -> Wire:

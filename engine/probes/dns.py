@@ -15,8 +15,8 @@ from engine.probes.context import Context
 from engine.probes.query import Server, ask, parse_name
 from engine.probes.resolver import literal_address
 from engine.probes.trouble import TroubleError
-from evaluators.assess import Observation
-from rules.check import DnsCheck
+from evaluators.observation import Observation, Record
+from rules.kinds.dns import DnsCheck
 
 RECORDS_MAX = 200  # of one answer, kept
 
@@ -28,10 +28,10 @@ async def probe(check: DnsCheck, context: Context, watch: Watch, seen: Observati
     seen.address = servers[0][0]
     message, seen.address = await ask(context.poller, servers, _name(check), check.record)
     seen.rcode = dns.rcode.to_text(message.rcode())
-    records = ((rrset.rdtype, record) for rrset in message.answer for record in rrset)
+    records = ((rrset, record) for rrset in message.answer for record in rrset)
     seen.records = [
-        (dns.rdatatype.to_text(kind), to_text(record))
-        for (kind, record), _ in zip(records, range(RECORDS_MAX), strict=False)
+        Record(dns.rdatatype.to_text(rrset.rdtype), to_text(record), rrset.ttl)
+        for (rrset, record), _ in zip(records, range(RECORDS_MAX), strict=False)
     ]
 
 

@@ -3,8 +3,10 @@
 from typing import Any, Final
 
 from engine.probes.reply import EXCERPT_BYTES
-from evaluators.assess import ACTUAL_MAX, Observation
-from rules.check import Check, HttpCheck
+from evaluators.assess import ACTUAL_MAX
+from evaluators.observation import Observation
+from rules.check import Check
+from rules.kinds.http import HttpCheck
 from rules.secret import REDACTED, hide, is_secret_name
 
 HEADERS_KEPT: Final = 50
@@ -18,10 +20,11 @@ def evidence(check: Check, seen: Observation) -> dict[str, Any]:
         "address": seen.address,
         "status": seen.status,
         "reason": hide(seen.reason, secrets)[:ACTUAL_MAX],
-        "tls": seen.tls_version,
+        "tls": seen.tls.version if seen.tls else None,
         "rcode": seen.rcode,
         "records": [
-            hide(f"{kind} {text}", secrets)[:ACTUAL_MAX] for kind, text in seen.records[:RECORDS_KEPT]
+            hide(f"{record.type} {record.text}", secrets)[:ACTUAL_MAX]
+            for record in seen.records[:RECORDS_KEPT]
         ],
         "headers": [
             [

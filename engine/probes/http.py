@@ -13,13 +13,15 @@ from engine.probes.context import Context
 from engine.probes.reply import Reply, decode, read, too_large
 from engine.probes.request import REDIRECTS, Request, encode, first_request, redirected
 from engine.probes.trouble import TroubleError
-from evaluators.assess import Observation
-from rules.check import HttpCheck
+from evaluators.observation import Observation, TlsSeen
+from rules.kinds.http import HttpCheck
 
 
 async def probe(check: HttpCheck, context: Context, watch: Watch, seen: Observation) -> None:
     """One request and its redirects. Raises `TroubleError` or `OSError`."""
-    request = first_request(check, context.traceparent())
+    traceparent = context.traceparent()
+    seen.trace_id = traceparent[3:35]
+    request = first_request(check, traceparent)
     for hop in range(check.redirects + 1):
         await _exchange(check, context, watch, seen, request)
         location = seen.header("location") if seen.status in REDIRECTS and check.redirects else None
@@ -42,7 +44,7 @@ async def _exchange(
 ) -> None:
     """One hop, from name to the last byte; `seen` gets what came, also when it breaks off."""
     target = request.target
-    seen.tls_version = None
+    seen.tls = None
     reply = Reply(
         keeps_body=check.reads_body,
         skips_body=request.method == "HEAD",
@@ -52,9 +54,8 @@ async def _exchange(
         try:
             if target.scheme == "https":
                 watch.enter("tls")
-                seen.tls_version = await wire.start_tls(
-                    context.tls[check.verify], target.host.removesuffix(".")
-                )
+                version = await wire.start_tls(context.tls[check.verify], target.host.removesuffix("."))
+                seen.tls = TlsSeen(version or "", "")
             watch.enter("ttfb")
             with suppress(ConnectionError):  # who answers early and hangs up is still heard below
                 await wire.send(encode(request))

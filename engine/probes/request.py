@@ -5,8 +5,9 @@ from importlib.metadata import version
 from typing import Final
 
 from engine.probes.trouble import TroubleError
-from rules.check import HttpCheck, Target, parse_target
+from rules.kinds.http import HttpCheck
 from rules.secret import is_secret_name
+from rules.target import Target, parse_target
 
 USER_AGENT: Final = f"Upbeat/{version('upbeat')} (+synthetic)"
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})

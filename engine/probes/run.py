@@ -14,9 +14,14 @@ from engine.probes.connect import connect
 from engine.probes.context import Context
 from engine.probes.evidence import evidence
 from engine.probes.trouble import TroubleError
-from evaluators.assess import Assessment, Observation, assess
-from evaluators.model import Failure, Outcome, Timings, Verdict
-from rules.check import BACKOFF_FIRST_S, BACKOFF_MAX_S, Check, DnsCheck, HttpCheck, TcpCheck
+from evaluators.assess import Assessment, assess
+from evaluators.model import Failure, Outcome, Timings, Tried, Verdict
+from evaluators.observation import Observation
+from rules.check import Check
+from rules.kinds.dns import DnsCheck
+from rules.kinds.http import HttpCheck
+from rules.kinds.tcp import TcpCheck
+from rules.pace import BACKOFF_FIRST_S, BACKOFF_MAX_S
 from rules.secret import hide
 
 log: Final = logging.getLogger(__name__)
@@ -40,6 +45,9 @@ class RunOutcome:
     timings: Timings  # of the last attempt, seconds
     attempts: int
     evidence: dict[str, Any] | None  # of bad runs only, JSON-like and small
+    trace_id: str | None = None  # of the last attempt
+    certificate_days: float | None = None
+    tried: tuple[Tried, ...] = ()  # the attempts before the last one
 
 
 async def run(check: Check, context: Context, *, reference: Sequence[tuple[str, int]] = ()) -> RunOutcome:
@@ -59,27 +67,38 @@ async def run(check: Check, context: Context, *, reference: Sequence[tuple[str, 
 
 async def _run(check: Check, context: Context, reference: Sequence[tuple[str, int]]) -> RunOutcome:
     clock, pace, probe = context.clock, check.pace, PROBES[type(check)]
-    began_s, began, backoff_s = clock(), 0, BACKOFF_FIRST_S
-    ends_s, left_s = began_s + pace.deadline_s, pace.deadline_s
+    began_s, backoff_s = clock(), BACKOFF_FIRST_S
+    ends_s, left_s, after_s = began_s + pace.deadline_s, pace.deadline_s, 0.0
+    tried: list[Tried] = []
     while True:
         seen = await attempt(probe, check, context, min(pace.timeout_s, left_s))
-        began += 1
         verdict, outcomes, failure = _without_secrets(check, *assess(check, seen))
-        if verdict is Verdict.OK:
-            return RunOutcome(verdict, outcomes, None, seen.timings, began, None)
-        if began > pace.retries or clock() + backoff_s >= ends_s:
+        is_network = seen.failure is not None and seen.failure.type.startswith(_NETWORK)
+        if failure is None or len(tried) >= pace.retries or not (pace.retries_any or is_network):
+            break
+        if clock() + backoff_s >= ends_s:
             break
         await asyncio.sleep(backoff_s)
         left_s = ends_s - clock()
         if left_s <= 0:  # it slept too long
             break
-        backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
-    is_network = seen.failure is not None and seen.failure.type.startswith(_NETWORK)
+        tried.append(Tried(after_s, seen.timings, failure))
+        after_s, backoff_s = clock() - began_s, min(backoff_s * 2, BACKOFF_MAX_S)
     spare_s = min(REFERENCE_S, began_s + pace.interval_s - clock())
     if failure and is_network and reference and await _all_fail(context, reference, spare_s):
         verdict = Verdict.ERROR
         failure = Failure("probe.no_network", f"no reference target answers; {failure.message}")
-    return RunOutcome(verdict, outcomes, failure, seen.timings, began, evidence(check, seen))
+    return RunOutcome(
+        verdict,
+        outcomes,
+        failure,
+        seen.timings,
+        len(tried) + 1,
+        evidence(check, seen) if failure else None,
+        seen.trace_id,
+        seen.tls.days_left if seen.tls else None,
+        tuple(tried),
+    )
 
 
 def _without_secrets(

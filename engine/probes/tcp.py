@@ -3,8 +3,8 @@
 from engine.probes.attempt import Watch
 from engine.probes.connect import connect
 from engine.probes.context import Context
-from evaluators.assess import Observation
-from rules.check import TcpCheck
+from evaluators.observation import Observation
+from rules.kinds.tcp import TcpCheck
 
 
 async def probe(check: TcpCheck, context: Context, watch: Watch, seen: Observation) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rules.beat import HttpBeat
 from rules.config import parse
+from rules.kinds.http import HttpBeat
 from rules.quorum import Quorum
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from evaluators.assess import Observation, assess
+from evaluators.assess import assess
 from evaluators.model import Failure, Outcome, Timings, Verdict
+from evaluators.observation import Observation, Record
 from rules.beat import BEAT
 from rules.check import Check, compile_check
 
@@ -45,7 +46,7 @@ def answer(**seen: Any) -> Observation:
 
 def record(*texts: str, rcode: str = "NOERROR") -> Observation:
     return Observation(
-        rcode=rcode, records=[("TXT", text) for text in texts], timings=Timings(dns=0.1, total=0.1)
+        rcode=rcode, records=[Record("TXT", text) for text in texts], timings=Timings(dns=0.1, total=0.1)
     )
 
 

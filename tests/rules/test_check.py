@@ -4,18 +4,14 @@ from typing import Any
 
 import pytest
 
-from rules.beat import BEAT, parse_resolver
-from rules.check import (
-    Check,
-    DnsCheck,
-    HttpCheck,
-    Target,
-    TcpCheck,
-    compile_check,
-    parse_target,
-    run_deadline_s,
-)
+from rules.beat import BEAT
+from rules.check import Check, compile_check
+from rules.kinds.dns import DnsCheck, parse_resolver
+from rules.kinds.http import HttpCheck
+from rules.kinds.tcp import TcpCheck
+from rules.pace import run_deadline_s
 from rules.secret import UnsetReferenceError
+from rules.target import Target, parse_target
 
 
 def compiled(environment: dict[str, str] | None = None, **keys: Any) -> Check:

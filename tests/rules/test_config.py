@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules.beat import BEAT, HttpBeat
+from rules.beat import BEAT
 from rules.component import Component, Region
 from rules.config import ConfigError, Declared, Document, Known, Problem, check_references, parse
+from rules.kinds.http import HttpBeat
 from rules.settings import Settings
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yml"))

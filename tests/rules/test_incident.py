@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from rules.beat import BEAT, HttpBeat
+from rules.beat import BEAT
 from rules.incident import IncidentPolicy
+from rules.kinds.http import HttpBeat
 
 
 def test_by_default_a_person_opens_and_updates_and_policy_resolves() -> None:

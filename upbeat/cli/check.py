@@ -16,7 +16,9 @@ from pydantic import ValidationError
 from engine.probes.context import Context
 from evaluators.model import Kind
 from rules.address import EgressPolicy
-from rules.beat import BEAT, AnyBeat, DnsBeat, HttpBeat
+from rules.beat import BEAT, AnyBeat
+from rules.kinds.dns import DnsBeat
+from rules.kinds.http import HttpBeat
 from upbeat.check import check_now
 from upbeat.cli.files import read_document
 from upbeat.cli.output import Output, milliseconds, paint, print_table, with_output

@@ -1,0 +1,115 @@
+"""What one attempt saw, whatever its protocol: filled in by a probe, judged by `evaluators.assess`. Judges nothing itself."""
+
+import re
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from evaluators.model import Failure, Outcome, Timings
+
+# Python has codecs that are quadratic or no text at all, so only known names are taken from a stranger.
+_CHARSET = re.compile(
+    r"charset\s*=\s*[\"']?((?:utf-?(?:8|16|32)(?:[lb]e)?|us-ascii|ascii|latin-?1|iso-8859-\d+|windows-125\d|cp\d+"
+    r"|koi8-[ru]|shift_?jis|euc-(?:jp|kr)|gb2312|gbk|gb18030|big5))(?![\w-])",
+    re.IGNORECASE,
+)
+
+
+class Record(Struct, frozen=True):
+    """One DNS record as people write it."""
+
+    type: str
+    text: str
+    ttl_s: int | None = None
+
+
+class Hop(Struct, frozen=True):
+    """One redirect that was followed, with where its time went."""
+
+    url: str
+    status: int
+    address: str | None
+    timings: Timings
+
+
+class Certificate(Struct, frozen=True):
+    """One certificate of a chain. Times are seconds since the epoch."""
+
+    subject: str
+    issuer: str
+    names: tuple[str, ...]  # DNS names and addresses it is valid for
+    not_before: float
+    not_after: float
+    serial: str  # hex
+    sha256: str  # fingerprint in lower-case hex
+    key: str  # such as EC P-256, RSA 2048
+    signature: str  # such as ecdsa-with-SHA256
+
+
+class TlsSeen(Struct, frozen=True):
+    """What a handshake agreed on and was shown."""
+
+    version: str  # TLSv1.3
+    cipher: str
+    certificates: tuple[Certificate, ...] = ()  # as sent, leaf first
+    ocsp: str | None = None  # stapled status: good, revoked, unknown; None without a staple
+    at: float = 0.0  # when it was seen, seconds since the epoch
+
+    @property
+    def days_left(self) -> float | None:
+        """Until the first certificate of the chain expires; negative after. None where no chain was read."""
+        if not self.certificates:
+            return None
+        return (min(certificate.not_after for certificate in self.certificates) - self.at) / 86_400
+
+
+class StepSeen(Struct, frozen=True):
+    """One request of a run of several."""
+
+    name: str
+    status: int | None
+    timings: Timings
+    outcomes: tuple[Outcome, ...] = ()
+    failure: Failure | None = None
+
+
+@dataclass(slots=True)
+class Observation:
+    """What one attempt saw. A probe fills it in as it goes, so that a cut attempt keeps what it had."""
+
+    status: int | None = None
+    reason: str = ""
+    headers: list[tuple[str, str]] = field(default_factory=list)  # names in lower case
+    body: bytes = b""  # decoded; the first 2 KiB where no expectation reads it
+    size_bytes: int = 0  # of the body as read, decoded where an expectation reads it
+    is_truncated: bool = False  # the body is longer than what was read
+    protocol: str | None = None  # what was spoken: HTTP/1.1, h2
+    hops: list[Hop] = field(default_factory=list)  # redirects followed, the answer itself not among them
+    cookies: dict[str, str] = field(default_factory=dict)  # set by the answer or a hop before it
+    steps: list[StepSeen] = field(default_factory=list)  # of a run of several requests
+    records: list[Record] = field(default_factory=list)
+    rcode: str | None = None
+    flags: tuple[str, ...] = ()  # of a DNS answer, in lower case: aa, ad, ra, tc
+    address: str | None = None  # connected to, or the resolver asked
+    addresses: tuple[str, ...] = ()  # all the name has
+    tls: TlsSeen | None = None
+    packets: tuple[float | None, ...] = ()  # round trips in seconds, None for a lost one
+    trace_id: str | None = None  # 32 hex digits, as sent in `traceparent`
+    timings: Timings = field(default_factory=Timings)
+    failure: Failure | None = None  # what kept the attempt from an answer
+    _text: str | None = None
+
+    def header(self, name: str) -> str | None:
+        """The value of a header (name in lower case), repeated ones joined; None when there is none."""
+        values = [value for key, value in self.headers if key == name]
+        return ", ".join(values) if values else None
+
+    def text(self) -> str:
+        """The body decoded by its declared charset, UTF-8 otherwise; what cannot be decoded is U+FFFD."""
+        if self._text is None:
+            declared = _CHARSET.search(self.header("content-type") or "")
+            try:
+                self._text = self.body.decode(declared.group(1) if declared else "utf-8", "replace")
+            except LookupError:  # e.g. cp99999
+                self._text = self.body.decode("utf-8", "replace")
+        return self._text

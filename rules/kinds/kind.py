@@ -1,0 +1,129 @@
+"""What every kind of beat has: its name and page, its pace, what it asserts, who decides and who is told."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+
+from rules.assertion import Assertion
+from rules.component import Impact
+from rules.duration import Duration, format_duration
+from rules.incident import IncidentPolicy
+from rules.quorum import Quorum
+from rules.secret import hidden_forms, references
+from rules.shape import Name, Rule, Slug, Tag, Text
+
+MIN_INTERVAL_S = 1.0
+
+ComponentPath = Annotated[
+    str,
+    StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
+]
+"""A component's slug, or page/slug for one of another page."""
+Host = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[^\s/@?#]+$")]
+HeaderValue = Annotated[str, StringConstraints(max_length=8000, pattern=r"^[^\r\n\x00]*$")]
+
+
+class ComponentImpact(Rule):
+    """What a component is shown as while an approved incident of this beat is open."""
+
+    warning: Impact = Field(default="degraded_performance", description="While it is a warning.")
+    critical: Impact = Field(default="major_outage", description="While it is critical.")
+
+
+def _impacts(value: object) -> object:
+    if isinstance(value, list):
+        for item in value:
+            if not isinstance(item, str):
+                said = f"{item!r} is not a component; write its slug, or page/slug"
+                raise ValueError(said)  # noqa: TRY004  # pydantic reports no TypeError
+        return {item: {} for item in value}
+    return value
+
+
+class BeatRule(Rule):
+    """What every beat has, run by us or not."""
+
+    slug: Slug = Field(description="Its name in URLs, metrics and references; unique per page.")
+    name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")
+    page: Slug | None = Field(
+        default=None, description="Slug of its home page; optional while there is one page."
+    )
+    description: Text = Field(default="", description="For operators.")
+    enabled: bool = Field(default=True, description="Whether it runs; false pauses it.")
+    tags: list[Tag] = Field(default=[], max_length=50, description="For filters and metrics.")
+    incidents: IncidentPolicy = Field(
+        default=IncidentPolicy(), description="What may be said in public by itself."
+    )
+    components: Annotated[
+        dict[ComponentPath, ComponentImpact],
+        BeforeValidator(
+            _impacts, json_schema_input_type=dict[ComponentPath, ComponentImpact] | list[ComponentPath]
+        ),
+    ] = Field(
+        default={},
+        max_length=100,
+        description="What it feeds: slugs (page/slug of another page), alone or with what they are shown as.",
+    )
+    channels: list[Slug] = Field(
+        default=[], max_length=50, description="Slugs of the channels of its page that are told."
+    )
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.name or self.slug
+
+
+class ProbedRule(BeatRule):
+    """What a beat has that probes run: a pace, assertions, regions and their quorum."""
+
+    interval: Duration = Field(
+        default=60.0, ge=MIN_INTERVAL_S, le=86400.0, description="Between two runs in one region."
+    )
+    timeout: Duration = Field(
+        default=10.0, gt=0, le=300.0, description="Per attempt; not longer than the interval."
+    )
+    retries: int = Field(default=1, ge=0, le=5, description="Attempts after the first, in the same run.")
+    retry_on: Literal["failure", "network"] = Field(
+        default="failure",
+        description="What is worth another attempt: any failure, or only what kept the target's answer from us.",
+    )
+    degraded_after: Duration | None = Field(default=None, gt=0, description="Slower than this is a warning.")
+    assertions: list[Assertion] = Field(
+        default=[], max_length=100, description="What a run must show; all of them."
+    )
+    regions: list[Slug] | None = Field(
+        default=None, description="Where it runs; all regions when not given.", min_length=1
+    )
+    quorum: Quorum = Field(default=Quorum(), description="How votes of regions become its stage.")
+
+    @model_validator(mode="after")
+    def _fits_in_its_interval(self) -> Self:
+        if self.timeout > self.interval:
+            raise ValueError(
+                f"timeout {format_duration(self.timeout)} is longer than the interval "
+                f"{format_duration(self.interval)}; a run must end before the next begins"
+            )
+        if self.degraded_after is not None and self.degraded_after > self.timeout:
+            raise ValueError(
+                f"degraded_after {format_duration(self.degraded_after)} is longer than the timeout "
+                f"{format_duration(self.timeout)} and could never be seen; write a unit, such as 800ms"
+            )
+        if self.regions is not None and len(set(self.regions)) != len(self.regions):
+            raise ValueError("regions names a region twice")
+        return self
+
+
+def expect_subjects(assertions: Iterable[Assertion], subjects: frozenset[str], kind: str) -> None:
+    """Raises `ValueError` for an assertion of something that a `kind` beat never sees."""
+    for assertion in assertions:
+        if assertion.of not in subjects:
+            raise ValueError(
+                f"a {kind} beat has no {assertion.of}; assert one of {', '.join(sorted(subjects))}"
+            )
+
+
+def secrets_of(texts: Iterable[str], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What the references in `texts` stand for, in every form that is to be hidden."""
+    return hidden_forms({environment[name] for text in texts for name in references(text)})

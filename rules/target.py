@@ -1,0 +1,61 @@
+"""Where an HTTP request goes: a URL taken apart once. Resolves and connects nothing."""
+
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one HTTP request goes."""
+
+    scheme: str
+    host: str
+    port: int
+    authority: str  # the Host header
+    path: str  # with query, never empty
+
+    @property
+    def url(self) -> str:
+        """The absolute URL, without fragment."""
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+
+def parse_target(url: str, base: Target | None = None) -> Target:
+    """`url` taken apart, resolved against `base` (a redirect). Raises `ValueError` for anything but http and https."""
+    if base is not None:
+        url = urljoin(base.url, url)
+    parts = urlsplit(url)
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise ValueError(f"{url[:200]!r} is not an http or https URL")
+    if parts.username or parts.password:
+        raise ValueError("a URL must not carry credentials")
+    if any(c <= " " or c == "\x7f" for c in url):
+        raise ValueError(f"{url[:200]!r} has a space or control character in it")
+    if parts.port == 0:
+        raise ValueError("port 0 is no port")
+    host = ascii_host(parts.hostname)
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
+    literal = f"[{host}]" if ":" in host else host
+    authority = literal if port == DEFAULT_PORTS[parts.scheme] else f"{literal}:{port}"
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(parts.scheme, host, port, authority, _ascii(path))
+
+
+def ascii_host(host: str) -> str:
+    """`host` as it is looked up (IDNA). Raises `ValueError` for a name that has no such form."""
+    if host.isascii():
+        return host
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        raise ValueError(f"{host[:100]!r} is not a host name") from None
+
+
+def _ascii(path: str) -> str:
+    return path if path.isascii() else "".join(c if c.isascii() else _percent(c) for c in path)
+
+
+def _percent(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode())
