@@ -28,7 +28,7 @@ READ_ONLY: Final = frozenset(
 )
 """What is shown beside a spec: ignored when it is sent back."""
 
-_LEADS: Final = ("url", "host", "port", "tls", "verify", "headers")
+_LEADS: Final = ("url", "host", "port", "tls", "verify", "headers", "otlp")
 """Where an object's secrets go, and how safely."""
 
 UNTYPED: Final[dict[ObjectKind, type[Rule]]] = {"page": Page, "component": Component, "region": Region}
@@ -137,7 +137,14 @@ def masked(spec: Mapping[str, Any], kind: ObjectKind) -> dict[str, Any]:
         }
     if shown.get("body"):
         shown["body"] = MASK
+    if shown.get("otlp"):
+        shown["otlp"] = _masked_otlp(shown["otlp"])
     return shown
+
+
+def _masked_otlp(otlp: Mapping[str, Any]) -> dict[str, Any]:
+    hidden = {name: dict.fromkeys(otlp[name], MASK) for name in ("headers", "tls") if name in otlp}
+    return dict(otlp) | hidden
 
 
 def merged(target: Any, patch: Any) -> Any:
@@ -161,15 +168,11 @@ def _writable(document: Any) -> Any:
     )
 
 
-def _unmasked(sent: Any, stored: Mapping[str, Any]) -> Any:
+def _unmasked(sent: Any, stored: Any) -> Any:
     """What was shown as `***` and sent back stays what it was."""
-    if not isinstance(sent, dict):
-        return sent
-    kept = {key: stored[key] if value == MASK and key in stored else value for key, value in sent.items()}
-    if isinstance(kept.get("headers"), dict) and isinstance(stored.get("headers"), dict):
-        old = stored["headers"]
-        kept["headers"] = {k: old[k] if v == MASK and k in old else v for k, v in kept["headers"].items()}
-    return kept
+    if isinstance(sent, dict) and isinstance(stored, Mapping):
+        return {key: _unmasked(value, stored[key]) if key in stored else value for key, value in sent.items()}
+    return stored if sent == MASK else sent
 
 
 async def _checked(

@@ -35,6 +35,7 @@ _ORDER = (
     "Egress",
     "Watchdog",
     "Otlp",
+    "OtlpTls",
     "Retention",
 )
 _TITLES = {
@@ -42,6 +43,8 @@ _TITLES = {
     "TcpBeat": "tcp beat",
     "DnsBeat": "dns beat",
     "IncidentPolicy": "Incidents",
+    "Otlp": "OTLP",
+    "OtlpTls": "OTLP TLS",
     "ComponentImpact": "Impact on a component",
     "WebhookChannel": "webhook channel",
     "SlackChannel": "slack channel",

@@ -35,6 +35,7 @@ ORDERING: Final = frozenset({"lt", "le", "gt", "ge"})
 Severity = Literal["warning", "critical"]
 RecordType = Literal["A", "AAAA", "CNAME", "MX", "NS", "TXT", "SOA", "SRV", "CAA", "PTR"]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", max_length=200)]
+HeaderValue = Annotated[str, StringConstraints(max_length=8000, pattern=r"^[^\r\n\x00]*$")]
 
 
 class Assertion(Rule):

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from rules.otlp import Otlp
 from rules.shape import Name, Rule, Slug, Text
 
 ComponentStatus = Literal[
@@ -24,6 +25,10 @@ class Page(Rule):
     name: Name = Field(description="Its title.")
     description: Text = Field(default="", description="Shown below the title.")
     homepage: Homepage = Field(default="", description="Where its logo leads.")
+    otlp: Otlp | None = Field(
+        default=None,
+        description="Where measurements of its beats are exported to, instead of the installation's.",
+    )
 
 
 class Component(Rule):

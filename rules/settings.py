@@ -5,13 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema, create_model
 
-from rules.assertion import HeaderName
 from rules.beat import Beat
 from rules.channel import Channel, HttpUrl
 from rules.component import Component, Egress, Network, Page, Region
 from rules.duration import Duration
 from rules.kinds.http import HttpBeat
-from rules.kinds.kind import HeaderValue
+from rules.otlp import Otlp
 from rules.shape import Rule, Slug
 
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -57,19 +56,6 @@ class Watchdog(Rule):
     every: Duration = Field(default=60.0, ge=10, le=86400, description="How often.")
 
 
-class Otlp(Rule):
-    """Where metrics are exported to."""
-
-    endpoint: HttpUrl = Field(description="Base URL of the collector, e.g. http://127.0.0.1:4318.")
-    protocol: Literal["http/protobuf", "grpc"] = Field(
-        default="http/protobuf", description="What the collector speaks."
-    )
-    headers: dict[HeaderName, HeaderValue] = Field(
-        default={}, max_length=100, description="Sent with every export; `${env:NAME}` for secrets."
-    )
-    interval: Duration = Field(default=15.0, ge=1, le=3600, description="Between two exports.")
-
-
 class Retention(Rule):
     """How long raw results are kept: until one of the two limits is reached."""
 
@@ -88,7 +74,7 @@ class Settings(Rule):
     )
     egress: Egress = Field(default=Egress(), description="Otherwise denied addresses that may be reached.")
     watchdog: Watchdog | None = Field(default=None, description="Who notices when Upbeat itself is silent.")
-    otlp: Otlp | None = Field(default=None, description="Where metrics are exported to.")
+    otlp: Otlp | None = Field(default=None, description="Where measurements are exported to.")
     retention: Retention = Field(default=Retention(), description="How long raw results are kept.")
 
 

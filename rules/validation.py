@@ -7,12 +7,12 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from rules.assertion import HeaderName
+from rules.assertion import HeaderName, HeaderValue
 from rules.channel import SECRET_FIELDS, HttpUrl, Mailbox
 from rules.component import Homepage
 from rules.duration import format_duration
 from rules.kinds.http import HttpBeat, Method
-from rules.kinds.kind import ComponentPath, HeaderValue, Host
+from rules.kinds.kind import ComponentPath, Host
 from rules.node import Node
 from rules.problem import Problem, cut, nearest, show
 from rules.settings import PublicUrl

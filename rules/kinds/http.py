@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from rules.assertion import HeaderName
+from rules.assertion import HeaderName, HeaderValue
 from rules.expectation import Expectation, compile_assertions
-from rules.kinds.kind import HeaderValue, ProbedRule, expect_subjects
+from rules.kinds.kind import ProbedRule, expect_subjects
 from rules.pace import Pace, compile_pace
 from rules.secret import expand, hidden_forms, is_secret_name, references
 from rules.target import Target, parse_target

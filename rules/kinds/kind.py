@@ -9,6 +9,7 @@ from rules.assertion import Assertion
 from rules.component import Impact
 from rules.duration import Duration, format_duration
 from rules.incident import IncidentPolicy
+from rules.otlp import Otlp
 from rules.quorum import Quorum
 from rules.secret import hidden_forms, references
 from rules.shape import Name, Rule, Slug, Tag, Text
@@ -21,7 +22,6 @@ ComponentPath = Annotated[
 ]
 """A component's slug, or page/slug for one of another page."""
 Host = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[^\s/@?#]+$")]
-HeaderValue = Annotated[str, StringConstraints(max_length=8000, pattern=r"^[^\r\n\x00]*$")]
 
 
 class ComponentImpact(Rule):
@@ -67,6 +67,9 @@ class BeatRule(Rule):
     )
     channels: list[Slug] = Field(
         default=[], max_length=50, description="Slugs of the channels of its page that are told."
+    )
+    otlp: Otlp | None = Field(
+        default=None, description="Where its measurements are exported to, instead of its page's."
     )
 
     @property
