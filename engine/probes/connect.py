@@ -2,6 +2,7 @@
 
 One address is tried, the first of those the name has, IPv4 before IPv6: a probe reports what that address does and does
 not hunt for one that works. IPv6 is used where the name has no IPv4 address or this machine has no route for IPv4.
+Every address of the family is judged, so that an answer's order decides nothing.
 """
 
 import socket
@@ -11,14 +12,19 @@ from engine.probes.context import Context
 from engine.probes.trouble import TroubleError
 from engine.probes.wire import Wire
 from evaluators.observation import Observation
+from rules.kinds.kind import Ip
 
 
-async def connect(context: Context, watch: Watch, seen: Observation, host: str, port: int) -> Wire:
+async def connect(
+    context: Context, watch: Watch, seen: Observation, host: str, port: int, ip: Ip = "any"
+) -> Wire:
     """A connected wire, which the caller closes. Raises `TroubleError` or `OSError`."""
+    if ip == 6:
+        return await _connect(context, watch, seen, host, port, socket.AF_INET6)
     try:
         return await _connect(context, watch, seen, host, port, socket.AF_INET)
     except TroubleError as trouble:
-        if trouble.kind not in ("dns.no_record", "probe.no_route"):
+        if ip == 4 or trouble.kind not in ("dns.no_record", "probe.no_route"):
             raise
         no_route = trouble if trouble.kind == "probe.no_route" else None
     try:
@@ -32,10 +38,7 @@ async def connect(context: Context, watch: Watch, seen: Observation, host: str, 
 async def _connect(
     context: Context, watch: Watch, seen: Observation, host: str, port: int, family: socket.AddressFamily
 ) -> Wire:
-    watch.enter("dns")
-    address = (await context.resolver.addresses(host, family))[0]
-    judge(context, address)
-    seen.address = address
+    address = await resolve(context, watch, seen, host, family)
     watch.enter("connect")
     wire = Wire(context.poller, family)
     try:
@@ -44,6 +47,18 @@ async def _connect(
         wire.close()
         raise
     return wire
+
+
+async def resolve(
+    context: Context, watch: Watch, seen: Observation, host: str, family: socket.AddressFamily
+) -> str:
+    """The address of `host` to speak to, all of them judged and noted. Raises `TroubleError`."""
+    watch.enter("dns")
+    seen.addresses = found = await context.resolver.addresses(host, family)
+    for address in found:
+        judge(context, address)
+    seen.address = found[0]
+    return found[0]
 
 
 def judge(context: Context, address: str) -> None:

@@ -22,6 +22,8 @@ ComponentPath = Annotated[
 ]
 """A component's slug, or page/slug for one of another page."""
 Host = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[^\s/@?#]+$")]
+Ip = Literal["any", 4, 6]
+"""The family of addresses that is connected to; `any` is IPv4 where the name has it, else IPv6."""
 
 
 class ComponentImpact(Rule):
