@@ -37,7 +37,7 @@ def test_an_assertion_has_one_operator(written: dict[str, Any], operator: str, e
         pytest.param({"of": "header", "exists": True}, "needs `name`", id="a header without a name"),
         pytest.param({"of": "record", "exists": True}, "needs `type`", id="a record without a type"),
         pytest.param(
-            {"of": "timing.dns", "eq": "1s"}, "takes lt, le, gt or ge", id="a timing that must be equal"
+            {"of": "timing.dns", "eq": "1s"}, "takes lt, le, gt, ge, exists, between; got eq", id="a timing that must be equal"
         ),
         pytest.param({"of": "timing.dns", "lt": "1"}, "is not a duration", id="a timing without unit"),
         pytest.param({"of": "size", "lt": "1"}, "lt compares numbers", id="order of a text"),
@@ -68,6 +68,7 @@ def test_an_enormous_pattern_is_refused() -> None:
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_an_assertion_reads_back_however_it_is_written_out(operator: str) -> None:
     values = {"in": [1], "contains": "a", "starts": "a", "ends": "a", "matches": "a", "exists": True}
+    values |= {"empty": True, "count": {"ge": 2}, "between": [1, 2.5], "schema": {"type": "object"}}
     numbers = dict.fromkeys(("lt", "le", "gt", "ge"), 1)
     made = Assertion.model_validate({"of": "json", "path": "$", operator: (values | numbers).get(operator)})
     for dumped in (made.model_dump(), made.model_dump(mode="json", exclude_defaults=True)):
@@ -84,6 +85,6 @@ def test_an_assertion_reads_back_however_it_is_written_out(operator: str) -> Non
     ],
 )
 def test_a_beat_asserts_only_what_it_measures(kind: dict[str, Any], of: str) -> None:
-    value = {"lt": "1s"} if of.startswith("timing") else {"eq": 1}
+    value = {"lt": "1s"} if of.startswith("timing") else {"exists": True}
     with pytest.raises(ValidationError, match="assert one of"):
         BEAT.validate_python({"slug": "b", "assertions": [{"of": of} | value]} | kind)
