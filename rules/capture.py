@@ -1,0 +1,116 @@
+"""Values taken from one answer into later requests: what operators write of them, and their places `${capture:name}`.
+
+Taking a value from what was seen is `evaluators.capture`.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from rules.assertion import HeaderName, compile_pattern
+from rules.secret import is_secret_name
+from rules.selection import Select, compile_path
+from rules.shape import Rule
+
+CAPTURED_MAX_BYTES: Final = 8192
+_PLACE: Final = re.compile(r"\$\{capture:([A-Za-z_][A-Za-z0-9_]{0,62})\}")
+_SOURCES: Final = ("json", "header", "cookie", "matches")
+
+CaptureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+
+
+class Capture(Rule):
+    """One value taken from an answer; the run fails where it is not there."""
+
+    json_: str | None = Field(
+        default=None, alias="json", max_length=1000, description="RFC 9535 JSONPath; its first value."
+    )
+    header: HeaderName | None = Field(default=None, description="Name of a header of the answer.")
+    cookie: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        default=None, description="Name of a cookie the answer set."
+    )
+    matches: str | None = Field(
+        default=None, max_length=1000, description="RE2 regular expression with one group, searched."
+    )
+    secret: bool | None = Field(
+        default=None, description="Hidden in everything kept of a run; by its name when not given."
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        given = [name for name in _SOURCES if self._source(name) is not None]
+        if len(given) != 1:
+            said = ", ".join(given) or "none"
+            raise ValueError(f"a capture has exactly one of {', '.join(_SOURCES)}; this one has {said}")
+        if self.json_ is not None:
+            compile_path(self.json_)
+        if self.matches is not None and compile_pattern(self.matches).groups != 1:
+            raise ValueError(f"{self.matches!r} needs exactly one group: the part that is taken")
+        return self
+
+    def _source(self, name: str) -> str | None:
+        value: str | None = getattr(self, "json_" if name == "json" else name)
+        return value
+
+
+Captures = dict[CaptureName, Capture]
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """A compiled capture: exactly one of the last four is set."""
+
+    name: str
+    is_secret: bool
+    select: Select | None = None
+    header: str | None = None  # in lower case
+    cookie: str | None = None
+    pattern: Any = None
+
+
+def compile_captures(captures: Mapping[str, Capture]) -> tuple[Taking, ...]:
+    """Each capture compiled, in the order they were written."""
+    return tuple(
+        Taking(
+            name,
+            is_secret_name(name) if capture.secret is None else capture.secret,
+            compile_path(capture.json_) if capture.json_ else None,
+            capture.header.lower() if capture.header else None,
+            capture.cookie,
+            compile_pattern(capture.matches) if capture.matches else None,
+        )
+        for name, capture in captures.items()
+    )
+
+
+def places(value: object) -> Iterator[str]:
+    """The name in every `${capture:name}` anywhere inside a JSON-like `value`."""
+    if isinstance(value, str):
+        yield from _PLACE.findall(value)
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from places(key)
+            yield from places(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from places(inner)
+
+
+def fill(text: str, captured: Mapping[str, str], quoted: Callable[[str], str] = str) -> str:
+    """`text` with each `${capture:name}` replaced by its value, `quoted` as its place asks. All must be captured."""
+    if "${capture:" not in text:
+        return text
+    return _PLACE.sub(lambda match: quoted(captured[match.group(1)]), text)
+
+
+def expect_captured(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raises `ValueError` for a place whose value nothing before it captures."""
+    there = sorted(known)
+    for name in names:
+        if name not in there:
+            raise ValueError(
+                f"${{capture:{name}}} is captured by nothing before it; there are: {', '.join(there) or 'none'}"
+            )
