@@ -5,13 +5,10 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
-import dns.exception
-import dns.flags
-import dns.message
-import dns.name
 import dns.rcode
-import dns.rdatatype
 
+from engine.probes import message
+from engine.probes.message import Answer, Question
 from engine.probes.trouble import TroubleError, of_os_error
 from engine.probes.wire import Poller, Wire
 
@@ -21,18 +18,10 @@ _GO_ON: Final = frozenset({dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.NOTI
 Server = tuple[str, int]
 
 
-def parse_name(text: str) -> dns.name.Name:
-    """`text` as an absolute name. Raises `TroubleError` for what no name server could know."""
-    try:
-        return dns.name.from_text(text)
-    except (dns.exception.DNSException, UnicodeError) as wrong:
-        raise TroubleError("dns.malformed", f"{text[:100]!r} is not a domain name: {wrong}") from None
-
-
 async def ask(
-    poller: Poller, servers: Sequence[Server], name: dns.name.Name, kind: str
-) -> tuple[dns.message.Message, str]:
-    """The first usable answer, and the address of who gave it.
+    poller: Poller, servers: Sequence[Server], question: Question, *, tcp: bool = False
+) -> tuple[Answer, Server]:
+    """The first usable answer, and who gave it; `tcp` asks by nothing else.
 
     A server that is silent, unreachable or unwilling is passed over; when all were silent they are asked again, until
     the caller's time is up. Raises `TroubleError` when none answered and one of them failed outright.
@@ -42,7 +31,7 @@ async def ask(
         for server in servers:
             try:
                 async with asyncio.timeout(TRY_S):
-                    message = await _exchange(poller, server, name, kind)
+                    answer = await (_by_tcp if tcp else _by_udp)(poller, server, question)
             except TimeoutError:
                 continue
             except OSError as failure:
@@ -50,18 +39,17 @@ async def ask(
             except TroubleError as failure:
                 trouble = failure
             else:
-                if message.rcode() not in _GO_ON:
-                    return message, server[0]
-                unwilling = message, server[0]
+                if answer.rcode not in _GO_ON:
+                    return answer, server
+                unwilling = answer, server
         if unwilling is not None:
             return unwilling
         if trouble is not None:
             raise trouble
 
 
-async def _exchange(poller: Poller, server: Server, name: dns.name.Name, kind: str) -> dns.message.Message:
-    query = dns.message.make_query(name, dns.rdatatype.from_text(kind))
-    wired = query.to_wire()
+async def _by_udp(poller: Poller, server: Server, question: Question) -> Answer:
+    wired = question.wire
     with _wire(poller, server, socket.SOCK_DGRAM) as wire:
         await wire.connect(*server)
         await wire.send(wired)
@@ -70,12 +58,20 @@ async def _exchange(poller: Poller, server: Server, name: dns.name.Name, kind: s
             data[:2] != wired[:2]
         ):  # a stray datagram; whoever guesses the number still has to match the question
             data = await wire.receive_more()
-    if len(data) > 2 and data[2] & 0x02:  # TC
-        data = await _exchange_tcp(poller, server, wired)
-    return _parse(query, data)
+    answer = message.read(question, data)
+    if "tc" not in answer.flags:
+        return answer
+    try:
+        whole = await _by_tcp(poller, server, question)
+    except ConnectionError as failure:
+        said = f"{server[0]} cuts its answer and cannot be asked by TCP: {failure.strerror}"
+        raise TroubleError("dns.truncated", said) from None
+    whole.flags += ("tc",)
+    return whole
 
 
-async def _exchange_tcp(poller: Poller, server: Server, wired: bytes) -> bytes:
+async def _by_tcp(poller: Poller, server: Server, question: Question) -> Answer:
+    wired = question.wire
     with _wire(poller, server, socket.SOCK_STREAM) as wire:
         await wire.connect(*server)
         await wire.send(len(wired).to_bytes(2, "big") + wired)
@@ -85,18 +81,11 @@ async def _exchange_tcp(poller: Poller, server: Server, wired: bytes) -> bytes:
             if not piece:
                 raise TroubleError("dns.malformed", f"{server[0]} closed before its answer was whole")
             data += piece
-    return data[2:]
+    answer = message.read(question, data[2:])
+    if "tc" in answer.flags:
+        raise TroubleError("dns.truncated", f"{server[0]} cuts its answer even by TCP")
+    return answer
 
 
 def _wire(poller: Poller, server: Server, kind: int) -> Wire:
     return Wire(poller, socket.AF_INET6 if ":" in server[0] else socket.AF_INET, kind)
-
-
-def _parse(query: dns.message.Message, data: bytes) -> dns.message.Message:
-    try:
-        message = dns.message.from_wire(data)
-    except (dns.exception.DNSException, ValueError) as wrong:
-        raise TroubleError("dns.malformed", f"the answer cannot be read: {wrong}") from None
-    if not query.is_response(message):
-        raise TroubleError("dns.malformed", "the answer is to another question")
-    return message

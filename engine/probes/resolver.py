@@ -12,21 +12,20 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final
 
-import dns.exception
-import dns.message
 import dns.rcode
 
+from engine.probes import message
 from engine.probes.nameservice import NameService, Servers
-from engine.probes.query import ask, parse_name
+from engine.probes.query import ask
 from engine.probes.trouble import TroubleError
 from engine.probes.wire import Poller
 
-CACHED_MIN_S: Final = 1.0
 CACHED_MAX_S: Final = 30.0
 _CACHED: Final = 20_000  # names
 _NUMERIC = re.compile(r"[0-9a-fx.]+", re.IGNORECASE)
 _LAST_IS_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
 _KINDS: Final = {socket.AF_INET: "A", socket.AF_INET6: "AAAA"}
+_SIZES: Final = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 
 class Resolver:
@@ -60,7 +59,8 @@ class Resolver:
         found, ttl_s = await self._lookup(name, family, servers)
         if len(self._cache) >= _CACHED:
             self._cache.clear()
-        self._cache[key] = self._clock() + min(max(ttl_s, CACHED_MIN_S), CACHED_MAX_S), found
+        if ttl_s:
+            self._cache[key] = self._clock() + min(ttl_s, CACHED_MAX_S), found
         return found
 
     def _own(self, name: str) -> tuple[str, ...]:
@@ -73,19 +73,24 @@ class Resolver:
 
     async def _lookup(
         self, name: str, family: socket.AddressFamily, servers: Servers
-    ) -> tuple[tuple[str, ...], float]:
+    ) -> tuple[tuple[str, ...], int]:
         exists = False
         for candidate in _candidates(name, servers):
-            message, server = await ask(self._poller, servers.servers, parse_name(candidate), _KINDS[family])
-            code = message.rcode()
-            if code == dns.rcode.NOERROR:
-                found, ttl_s = _addresses(message)
+            question = message.ask_for(message.to_wire(candidate), _KINDS[family])
+            answer, (server, _) = await ask(self._poller, servers.servers, question)
+            if answer.rcode == dns.rcode.NOERROR:
+                chain = answer.chain(question)
+                found = tuple(
+                    socket.inet_ntop(family, answer.data[part.start : part.start + part.size])
+                    for part in chain
+                    if part.type == question.type and part.size == _SIZES[family]
+                )
                 if found:
-                    return found, ttl_s
+                    return found, min(part.ttl_s for part in chain)
                 exists = True
-            elif code != dns.rcode.NXDOMAIN:
-                kind = "dns.refused" if code == dns.rcode.REFUSED else "dns.servfail"
-                raise TroubleError(kind, f"{name}: {dns.rcode.to_text(code)} from {server}")
+            elif answer.rcode != dns.rcode.NXDOMAIN:
+                kind = "dns.refused" if answer.rcode == dns.rcode.REFUSED else "dns.servfail"
+                raise TroubleError(kind, f"{name}: {answer.rcode_text} from {server}")
         if exists:
             raise _no_record(name, family)
         raise TroubleError("dns.nxdomain", f"{name} does not exist")
@@ -148,17 +153,6 @@ def _candidates(name: str, servers: Servers) -> Iterator[str]:
     else:
         yield from searched
         yield name + "."
-
-
-def _addresses(message: dns.message.Message) -> tuple[tuple[str, ...], float]:
-    assert isinstance(message, dns.message.QueryMessage)
-    try:
-        chain = message.resolve_chaining()
-    except dns.exception.DNSException as wrong:
-        raise TroubleError("dns.malformed", f"the answer does not hold together: {wrong}") from None
-    if chain.answer is None:
-        return (), 0.0
-    return tuple(record.to_text() for record in chain.answer), float(chain.minimum_ttl)
 
 
 def _of_family(addresses: tuple[str, ...], family: socket.AddressFamily, host: str) -> tuple[str, ...]:
