@@ -39,7 +39,7 @@ RTT: Final = frozenset({"rtt", "rtt.min", "rtt.max", "rtt.jitter"})
 BODY: Final = frozenset({"body", "json", "xml", "html"})
 """Subjects that need the body read and decoded."""
 
-Holds = Literal["whole", "number", "took", "seconds", "text", "texts", "json", "xpath", "css"]
+Holds = Literal["whole", "number", "took", "seconds", "text", "texts", "records", "json", "xpath", "css"]
 _NUMERIC: Final = frozenset({*COMPARING, "in", "between", "exists"})
 _TEXT: Final = frozenset({"eq", "ne", "in", *_TEXTUAL, "exists", "empty"})
 _ALLOWED: Final[dict[Holds, frozenset[str]]] = {
@@ -51,6 +51,7 @@ _ALLOWED: Final[dict[Holds, frozenset[str]]] = {
     "texts": frozenset({"eq", "ne", "contains", "exists", "empty", "count"}),
     "json": frozenset(OPERATORS),
     "xpath": _NUMERIC | _TEXT | {"count"},
+    "records": _TEXT | {"count"},
     "css": _TEXT | {"count"},
 }
 _IS: Final[dict[Holds, str]] = {
@@ -61,6 +62,7 @@ _IS: Final[dict[Holds, str]] = {
     "text": "text",
     "texts": "a list of texts",
     "xpath": "what an XPath finds",
+    "records": "the text of records",
     "css": "the text of elements",
 }
 
@@ -93,7 +95,7 @@ SUBJECTS: Final[dict[str, Subject]] = {
     "certificate.leaf_days_left": Subject("number"),
     "certificate.names": Subject("texts"),
     **{f"certificate.{field}": Subject("text") for field in _CERTIFICATE_TEXTS},
-    "record": Subject("text", "type"),
+    "record": Subject("records", "type"),
     "ttl": Subject("seconds", "type"),
     "rcode": Subject("text"),
     "flags": Subject("texts"),
@@ -252,7 +254,7 @@ class Assertion(Rule):
         elif self.holds == "texts" and operator in ("eq", "ne"):
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                 raise ValueError(f"`of: {self.of}` is a list of texts; got {value!r}")
-        elif self.holds in ("text", "texts", "css") and not isinstance(value, str):
+        elif self.holds in ("text", "texts", "records", "css") and not isinstance(value, str):
             raise ValueError(f"`of: {self.of}` is text; got {value!r}; put it in quotes")
         elif self.holds == "xpath" and not isinstance(value, str | int | float):
             raise ValueError(f"`of: {self.of}` is text, a number, true or false; got {value!r}")
