@@ -23,6 +23,16 @@ class Record(Struct, frozen=True):
     ttl_s: int | None = None
 
 
+class Answered(Struct, frozen=True):
+    """What one name server said. `rcode` is None where it said nothing that can be read."""
+
+    server: str
+    rcode: str | None = None
+    records: tuple[Record, ...] = ()
+    flags: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+
 class Hop(Struct, frozen=True):
     """One redirect that was followed, with where its time went."""
 
@@ -54,6 +64,7 @@ class TlsSeen(Struct, frozen=True):
     certificates: tuple[Certificate, ...] = ()  # as sent, leaf first
     ocsp: str | None = None  # stapled status: good, revoked, unknown; None without a staple
     at: float = 0.0  # when it was seen, seconds since the epoch
+    faults: tuple[Failure, ...] = ()  # what is wrong with it, the worst first, whether or not it is verified
 
     @property
     def days_left(self) -> float | None:
@@ -90,6 +101,7 @@ class Observation:
     records: list[Record] = field(default_factory=list)
     rcode: str | None = None
     flags: tuple[str, ...] = ()  # of a DNS answer, in lower case: aa, ad, ra, tc
+    answers: list[Answered] = field(default_factory=list)  # where several name servers were asked
     address: str | None = None  # connected to, or the resolver asked
     addresses: tuple[str, ...] = ()  # all the name has
     tls: TlsSeen | None = None

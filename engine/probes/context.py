@@ -1,53 +1,89 @@
 """What every probe shares on one event loop: sockets, names, address policy, certificates, clock. Holds no beat."""
 
 import os
-import ssl
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
 
 from engine.probes.nameservice import NameService
 from engine.probes.resolver import Resolver
+from engine.probes.trust import Trust
 from engine.probes.wire import Poller
 from rules.address import EgressPolicy
+from rules.tls import TlsOptions
+
+_CONTEXTS: Final = 1024
+_VERSIONS: Final = {
+    "1.0": SSL.TLS1_VERSION,
+    "1.1": SSL.TLS1_1_VERSION,
+    "1.2": SSL.TLS1_2_VERSION,
+    "1.3": SSL.TLS1_3_VERSION,
+}
+_ALL_CIPHERS: Final = b"DEFAULT:ALL:COMPLEMENTOFALL:@SECLEVEL=0"  # what is weak comes last
 
 
 def new_traceparent() -> str:
-    """A random W3C `traceparent`, sampled, so that a run can be found in the target's traces."""
-    random = os.urandom(24).hex()
-    return f"00-{random[:32]}-{random[32:]}-01"
+    """A random W3C `traceparent`, sampled, so that a run can be found in the target's traces.
+
+    The parent is the second half of the trace id: who has a result, which keeps the latter, knows the run's span.
+    """
+    trace_id = os.urandom(16).hex()
+    return f"00-{trace_id}-{trace_id[16:]}-01"
 
 
-def client_tls(*, verify: bool) -> ssl.SSLContext:
-    """A client context with the system's authorities. Loading them takes some 20 ms: make it once, never per check."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+def client_tls(options: TlsOptions, alpn: tuple[str, ...] = (), *, lenient: bool = False) -> SSL.Context:
+    """A client's TLS that verifies nothing itself. `lenient`: it takes whatever this OpenSSL can, to tell what that is."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_options(SSL.OP_NO_RENEGOTIATION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_ocsp_client_callback(_keep_staple)
+    context.set_min_proto_version(_VERSIONS["1.0" if lenient else options.min_version])
+    if lenient or options.min_version < "1.2":
+        context.set_cipher_list(_ALL_CIPHERS)
+    if alpn:
+        context.set_alpn_protos([protocol.encode() for protocol in alpn])
+    if options.certificate:
+        first, *above = x509.load_pem_x509_certificates(options.certificate.encode())
+        context.use_certificate(first)
+        for certificate in above:
+            context.add_extra_chain_cert(certificate)
+        context.use_privatekey(load_pem_private_key(options.key.encode(), None))  # type: ignore[arg-type]
     return context
+
+
+def _keep_staple(session: SSL.Connection, staple: bytes, _: None) -> bool:
+    session.set_app_data(staple)
+    return True
 
 
 class Context:
     """One per event loop; make it inside the running loop and `close()` it at the end.
 
-    `verifying` replaces the system's authorities, e.g. by a private one. `clock` counts seconds for the timings.
+    `authorities` (PEM) are trusted instead of the system's, e.g. a private one. `clock` counts seconds for the timings.
     """
 
-    __slots__ = ("clock", "poller", "refusal", "resolver", "tls", "traceparent")
+    __slots__ = ("clock", "poller", "refusal", "resolver", "tls", "traceparent", "trust")
 
     def __init__(
         self,
         egress: EgressPolicy,
         *,
         names: NameService | None = None,
-        verifying: ssl.SSLContext | None = None,
+        authorities: str = "",
         traceparent: Callable[[], str] = new_traceparent,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.poller = Poller()
         self.resolver = Resolver(self.poller, names or NameService(), clock)
-        self.tls = {True: verifying or client_tls(verify=True), False: client_tls(verify=False)}
+        self.tls = lru_cache(maxsize=_CONTEXTS)(client_tls)  # made once per options: it takes some 200 us
+        self.trust = lru_cache(maxsize=_CONTEXTS)(
+            lambda ca: Trust(ca or authorities)
+        )  # 20 ms for the system's
         self.traceparent = traceparent
         self.clock = clock
         self.judge_by(egress)

@@ -10,11 +10,15 @@ from contextlib import suppress
 from engine.probes.attempt import Watch
 from engine.probes.connect import connect
 from engine.probes.context import Context
+from engine.probes.handshake import start_tls
 from engine.probes.reply import Reply, decode, read, too_large
 from engine.probes.request import REDIRECTS, Request, encode, first_request, redirected
 from engine.probes.trouble import TroubleError
-from evaluators.observation import Observation, TlsSeen
+from evaluators.observation import Observation
 from rules.kinds.http import HttpCheck
+from rules.tls import TlsOptions
+
+_VERIFIED, _UNVERIFIED = TlsOptions(), TlsOptions(verify=False)
 
 
 async def probe(check: HttpCheck, context: Context, watch: Watch, seen: Observation) -> None:
@@ -53,9 +57,8 @@ async def _exchange(
     with await connect(context, watch, seen, target.host, target.port) as wire:
         try:
             if target.scheme == "https":
-                watch.enter("tls")
-                version = await wire.start_tls(context.tls[check.verify], target.host.removesuffix("."))
-                seen.tls = TlsSeen(version or "", "")
+                options = _VERIFIED if check.verify else _UNVERIFIED
+                await start_tls(context, watch, wire, seen, options, target.host, ("http/1.1",))
             watch.enter("ttfb")
             with suppress(ConnectionError):  # who answers early and hangs up is still heard below
                 await wire.send(encode(request))

@@ -1,8 +1,10 @@
 """What goes wrong on the way to an answer, as the error types of docs/reference/errors.md. Decides no verdict."""
 
 import errno
-import ssl
+import os
 from typing import Final
+
+from OpenSSL import SSL
 
 OUT_OF_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 # Of a connect that fails at once; EACCES and EPERM are a local firewall's or policy's.
@@ -18,14 +20,33 @@ _TIMEOUTS: Final = {
     "ttfb": ("http.timeout", "no answer"),
     "transfer": ("body.timeout", "the answer did not end"),
 }
-# OpenSSL's X509_V_ERR codes.
-_CERTIFICATE: Final = {
-    9: "tls.not_yet_valid",
-    10: "tls.expired",
-    18: "tls.self_signed",
-    62: "tls.wrong_host",
-    64: "tls.wrong_host",
-}
+# Beginnings of OpenSSL's reasons; those of an alert are the server's.
+_HANDSHAKE: Final = (
+    ("tls.old_version", ("unsupported protocol", "tlsv1 alert protocol version", "no protocols available")),
+    ("tls.unrecognized_name", ("tlsv1 unrecognized name", "tlsv1 alert unrecognized name")),
+    (
+        "tls.client_certificate",
+        (
+            "tlsv13 alert certificate required",
+            "sslv3 alert bad certificate",
+            "sslv3 alert certificate",
+            "sslv3 alert unsupported certificate",
+            "tlsv1 alert unknown ca",
+            "tlsv1 alert access denied",
+        ),
+    ),
+    ("tls.too_large", ("excessive message size", "exceeds max")),
+    (
+        "tls.handshake",
+        (
+            "sslv3 alert handshake failure",
+            "tlsv1 alert",
+            "sslv3 alert",
+            "no shared cipher",
+            "dh key too small",
+        ),
+    ),
+)
 
 
 class TroubleError(Exception):
@@ -42,17 +63,41 @@ def timed_out(phase: str, timeout_s: float) -> TroubleError:
     return TroubleError(kind, f"{what} within {timeout_s:.3g} s")
 
 
-def of_certificate(refused: ssl.SSLCertVerificationError) -> TroubleError:
-    """A certificate that was not accepted, told apart by OpenSSL's reason."""
-    return TroubleError(_CERTIFICATE.get(refused.verify_code, "tls.untrusted"), refused.verify_message)
+class TlsError(OSError):
+    """What OpenSSL said when TLS broke."""
+
+
+def is_cut_off(broken: SSL.Error) -> bool:
+    """Whether the stream ended without TLS's own goodbye, as many servers do it."""
+    return isinstance(broken, SSL.SysCallError) and broken.args[0] == -1
+
+
+def of_tls(broken: SSL.Error) -> OSError:
+    """What pyOpenSSL raised, as an `OSError`."""
+    if isinstance(broken, SSL.SysCallError):
+        number = broken.args[0]
+        if number == -1:
+            return ConnectionResetError(errno.ECONNRESET, "closed by the server")
+        return OSError(number, os.strerror(number))
+    reasons = [reason for _, _, reason in broken.args[0]] if broken.args else []
+    return TlsError(next((reason for reason in reasons if reason), "TLS broke"))
+
+
+def _of_handshake(reason: str) -> str:
+    for kind, beginnings in _HANDSHAKE:
+        if reason.startswith(beginnings):
+            return kind
+    return "tls.protocol"
 
 
 def of_os_error(phase: str, failure: OSError) -> TroubleError:
     """What the operating system or the peer said in `phase`, told apart by its number."""
     number, said = failure.errno, failure.strerror or str(failure) or type(failure).__name__
-    if isinstance(failure, ssl.SSLError):
-        kind = "tls.handshake" if phase == "tls" else "http.reset"
-        return TroubleError(kind, failure.reason or str(failure))
+    if isinstance(failure, TlsError):
+        kind = _of_handshake(str(failure))
+        if phase != "tls" and kind != "tls.client_certificate":  # TLS 1.3 refuses ours after the handshake
+            kind = "http.reset"
+        return TroubleError(kind, str(failure))
     if number in OUT_OF_FILES:
         return TroubleError("probe.no_files", f"this probe is out of sockets: {said}")
     if phase == "dns":

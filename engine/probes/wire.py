@@ -10,10 +10,11 @@ import asyncio
 import os
 import select
 import socket
-import ssl
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from engine.probes.trouble import NO_ROUTE, TroubleError, no_route, of_certificate
+from OpenSSL import SSL
+
+from engine.probes.trouble import NO_ROUTE, is_cut_off, no_route, of_tls
 
 READ_BYTES: Final = 16_384  # one TLS record
 _ROUNDS: Final = 16  # ready sockets taken per turn of the loop, so that timers are not late
@@ -74,15 +75,16 @@ class Poller:
 class Wire:
     """One socket to one judged address. Use as a context manager: leaving it closes the socket."""
 
-    __slots__ = ("_early", "_events", "_poller", "_sock", "fd", "waiter")
+    __slots__ = ("_early", "_events", "_poller", "_speaker", "fd", "socket", "waiter")
 
     def __init__(self, poller: Poller, family: int, kind: int = socket.SOCK_STREAM) -> None:
-        self._sock: socket.socket = socket.socket(family, kind)
-        self._sock.setblocking(False)
+        self.socket = socket.socket(family, kind)
+        self.socket.setblocking(False)
+        self._speaker: Any = self.socket  # or TLS on it
         self._poller = poller
         self._early = False
         self._events = 0
-        self.fd = self._sock.fileno()
+        self.fd = self.socket.fileno()
         self.waiter: asyncio.Future[None] | None = None
 
     def __enter__(self) -> Self:
@@ -94,7 +96,7 @@ class Wire:
     def close(self) -> None:
         """Hang up."""
         self._poller.remove(self)
-        self._sock.close()
+        self.socket.close()
 
     def wake(self, events: int = 0) -> None:
         """An edge: something changed. `events` are epoll's."""
@@ -113,11 +115,11 @@ class Wire:
     async def connect(self, address: str, port: int) -> None:
         """Connect, waiting without limit. Raises `OSError` from afar, `TroubleError` where this machine has no route."""
         try:
-            self._sock.connect((address, port))
+            self.socket.connect((address, port))
         except BlockingIOError:
             self._poller.add(self)
             await self._ready(write=True)
-            if number := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            if number := self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise OSError(number, os.strerror(number)) from None
             self._early = bool(self._events & select.POLLIN)  # a server that speaks first spent that edge
             return
@@ -128,35 +130,34 @@ class Wire:
             raise
         self._poller.add(self)
 
-    async def start_tls(self, context: ssl.SSLContext, host: str) -> str | None:
-        """Shake hands as a client of `host` and return the protocol version. Raises `OSError` or `TroubleError`."""
-        try:
-            wrapped = context.wrap_socket(self._sock, do_handshake_on_connect=False, server_hostname=host)
-        except ValueError as wrong:  # a host that cannot be a server name
-            raise TroubleError("tls.wrong_host", f"{host!r} cannot be verified: {wrong}") from None
-        self._sock = wrapped
+    async def shake_hands(self, session: SSL.Connection) -> None:
+        """Speak through `session`, which is on our socket, from now on. Raises `OSError` or `TroubleError`."""
         while True:
             try:
-                wrapped.do_handshake()
-                self._early = True  # what follows the handshake may be here already
-                return wrapped.version()
-            except ssl.SSLWantReadError:
+                session.do_handshake()
+            except SSL.WantReadError:
                 await self._ready()
-            except ssl.SSLWantWriteError:
+            except SSL.WantWriteError:
                 await self._ready(write=True)
-            except ssl.SSLCertVerificationError as refused:
-                raise of_certificate(refused) from None
+            except SSL.Error as broken:
+                raise of_tls(broken) from None
+            else:
+                self._speaker = session
+                self._early = True  # what follows the handshake may be here already
+                return
 
     async def send(self, data: bytes) -> None:
         """Send all of `data`. Raises `OSError`."""
         while True:
             try:
-                sent = self._sock.send(data)
-            except (BlockingIOError, ssl.SSLWantWriteError):
+                sent = self._speaker.send(data)
+            except (BlockingIOError, SSL.WantWriteError):
                 await self._ready(write=True)
                 self._early = True  # that edge may also have been an answer's
-            except ssl.SSLWantReadError:
+            except SSL.WantReadError:
                 await self._ready()
+            except SSL.Error as broken:
+                raise of_tls(broken) from None
             else:
                 if sent == len(data):
                     return
@@ -171,8 +172,14 @@ class Wire:
         """Like `receive` where more may already be here."""
         while True:
             try:
-                return self._sock.recv(READ_BYTES)
-            except (BlockingIOError, ssl.SSLWantReadError):
+                return self._speaker.recv(READ_BYTES)  # type: ignore[no-any-return]
+            except (BlockingIOError, SSL.WantReadError):
                 await self._ready()
-            except ssl.SSLWantWriteError:
+            except SSL.WantWriteError:
                 await self._ready(write=True)
+            except SSL.ZeroReturnError:
+                return b""
+            except SSL.Error as broken:
+                if is_cut_off(broken):
+                    return b""
+                raise of_tls(broken) from None

@@ -11,7 +11,7 @@ import pytest
 import trustme
 import uvloop
 
-from engine.probes.context import Context, client_tls
+from engine.probes.context import Context
 from engine.probes.run import RunOutcome, run
 from rules.address import EgressPolicy
 from rules.beat import BEAT
@@ -27,10 +27,8 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture(scope="session")
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = client_tls(verify=True)
-    authority.configure_trust(context)
-    return context
+def trusting(authority: trustme.CA) -> str:
+    return authority.cert_pem.bytes().decode()
 
 
 @pytest.fixture(params=LOOPS)
@@ -40,7 +38,7 @@ def on_loop(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
 
 
 @pytest.fixture
-def play(on_loop: Callable[[Any], Any], trusting: ssl.SSLContext) -> Callable[..., RunOutcome]:
+def play(on_loop: Callable[[Any], Any], trusting: str) -> Callable[..., RunOutcome]:
     """`play(serve, url=...)`: run a beat against a server; `{port}` in its texts is the server's port."""
 
     def played(serve: Serve, **options: Any) -> RunOutcome:
@@ -53,7 +51,7 @@ def play(on_loop: Callable[[Any], Any], trusting: ssl.SSLContext) -> Callable[..
 
 async def _play(
     serve: Serve,
-    trusting: ssl.SSLContext,
+    trusting: str,
     *,
     also: Serve | None = None,
     tls: ssl.SSLContext | None = None,
@@ -77,7 +75,7 @@ async def _play(
     check = replace(
         check, pace=replace(check.pace, timeout_s=timeout_s, deadline_s=deadline_s, retries=retries)
     )
-    context = Context(EgressPolicy(allow), verifying=trusting)
+    context = Context(EgressPolicy(allow), authorities=trusting)
     try:
         outcomes = await asyncio.gather(*(run(check, context) for _ in range(copies)))
         assert not context.poller._edges, "a socket was left open"

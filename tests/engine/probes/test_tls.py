@@ -92,7 +92,19 @@ def test_a_wrong_certificate_has_its_error_type(
 
 
 def test_an_unknown_authority_is_untrusted(play: Play) -> None:
-    assert kind(play(hi, tls=serving(trustme.CA().issue_cert("127.0.0.1")), url=URL)) == "tls.untrusted"
+    unknown = trustme.CA()
+    leaf = unknown.issue_cert("127.0.0.1")
+    leaf.cert_chain_pems.append(unknown.cert_pem)
+    assert kind(play(hi, tls=serving(leaf), url=URL)) == "tls.untrusted"
+
+
+def test_an_issuer_that_is_neither_sent_nor_known_leaves_the_chain_incomplete(
+    play: Play, authority: trustme.CA
+) -> None:
+    leaf = authority.create_child_ca().issue_cert("127.0.0.1")
+    assert play(hi, tls=serving(leaf), url=URL).verdict is Verdict.OK
+    del leaf.cert_chain_pems[1:]
+    assert kind(play(hi, tls=serving(leaf), url=URL)) == "tls.incomplete_chain"
 
 
 def test_a_self_signed_certificate_is_told_apart(play: Play, self_signed: ssl.SSLContext) -> None:
@@ -108,7 +120,7 @@ def test_without_verify_any_certificate_will_do(play: Play, self_signed: ssl.SSL
     [
         pytest.param(silent, "tls.timeout", id="a stalled handshake"),
         pytest.param(hanging_up, "tls.handshake", id="hangs up within the handshake"),
-        pytest.param(no_tls, "tls.handshake", id="answers without TLS"),
+        pytest.param(no_tls, "tls.protocol", id="answers without TLS"),
     ],
 )
 def test_a_broken_handshake_has_its_error_type(

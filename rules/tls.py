@@ -1,0 +1,96 @@
+"""What operators write of TLS, whatever is spoken over it: whom to trust, who we are, which name to ask for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal, Self
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from pydantic import Field, StringConstraints, model_validator
+
+from rules.kinds.kind import Host
+from rules.secret import expand, references
+from rules.shape import Rule
+from rules.target import ascii_host
+
+PEM_MAX: Final = 1_000_000  # characters; the authorities of a whole system are some 220,000
+
+Pem = Annotated[str, StringConstraints(min_length=1, max_length=PEM_MAX)]
+TlsVersion = Literal["1.0", "1.1", "1.2", "1.3"]
+
+
+class TlsRule(Rule):
+    """The TLS of a beat. Nothing here says that TLS is spoken at all."""
+
+    verify: bool = Field(
+        default=True,
+        description="Whether the certificate must be valid, trusted and for the name; what is wrong is measured anyway.",
+    )
+    ca: Pem | None = Field(
+        default=None,
+        description="PEM of the authorities trusted instead of the system's; may be a reference.",
+    )
+    certificate: Pem | None = Field(
+        default=None, description="PEM of our own certificate and what is above it; may be a reference."
+    )
+    key: Pem | None = Field(
+        default=None, description="Reference to the PEM of its private key, which is not encrypted."
+    )
+    server_name: Host | None = Field(
+        default=None, description="The name that is asked for and verified, instead of the host."
+    )
+    min_version: TlsVersion = Field(default="1.2", description="Older versions of TLS are refused.")
+
+    @model_validator(mode="after")
+    def _identifies_itself_whole(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            there, lacks = ("certificate", "key") if self.key is None else ("key", "certificate")
+            raise ValueError(f"{there} needs `{lacks}` beside it")
+        if self.key is not None and not any(references(self.key)):
+            raise ValueError("key is a secret; write a reference such as ${env:NAME}")
+        for name, pem in (("ca", self.ca), ("certificate", self.certificate)):
+            if pem is not None and not any(references(pem)):
+                _certificates(name, pem)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """Compiled `TlsRule`; what TLS contexts are kept by."""
+
+    verify: bool = True
+    ca: str = ""  # PEM; empty: the system's authorities
+    certificate: str = ""
+    key: str = ""
+    server_name: str = ""  # empty: the host's
+    min_version: TlsVersion = "1.2"
+
+
+def compile_tls(rule: TlsRule, environment: Mapping[str, str]) -> TlsOptions:
+    """Raises `rules.secret.UnsetReferenceError`, or `ValueError` for what is no PEM once it is replaced."""
+    ca, certificate, key = (expand(pem or "", environment) for pem in (rule.ca, rule.certificate, rule.key))
+    if ca:
+        _certificates("ca", ca)
+    if certificate:
+        _expect_pair(_certificates("certificate", certificate)[0], key)
+    name = ascii_host(rule.server_name) if rule.server_name else ""
+    return TlsOptions(rule.verify, ca, certificate, key, name, rule.min_version)
+
+
+def _certificates(name: str, pem: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem.encode())
+    except ValueError:
+        raise ValueError(f"{name} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)") from None
+
+
+def _expect_pair(certificate: x509.Certificate, key: str) -> None:
+    try:
+        private = load_pem_private_key(key.encode(), None)
+    except TypeError:
+        raise ValueError("key is encrypted; write one that is not, and protect its file") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("key holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)") from None
+    if private.public_key() != certificate.public_key():
+        raise ValueError("key is not the key of the first certificate in `certificate`")
