@@ -225,6 +225,16 @@ class Bus:
         self._refusing_since_s = None
         return not stored.duplicate
 
+    async def pending(self) -> int:
+        """Messages that evaluators have still to commit. Raises `BusError`."""
+        js = self._client.jetstream(timeout=ANSWER_S)
+        try:
+            infos = await js.consumers_info(STREAM)
+        except (OSError, TimeoutError, nats.errors.Error) as failure:
+            raise BusError(f"the stream {STREAM} is not there: {failure}") from failure
+        waiting = (info for info in infos if info.name.startswith(f"{EVALUATOR}-"))
+        return sum((info.num_pending or 0) + (info.num_ack_pending or 0) for info in waiting)
+
     async def _is_refusal(self, failure: Exception) -> bool:
         """Whether the server is there and does not store. Of a message it could not write it says nothing at all."""
         if isinstance(failure, APIError):

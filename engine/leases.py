@@ -126,6 +126,7 @@ class Leases:
         renew_s: float = RENEW_S,
     ) -> None:
         self.held: frozenset[str] = frozenset()
+        self.changes = 0  # units gained or lost
         self.members: frozenset[str] = frozenset()
         self.trouble: str | None = None
         self._pool, self._kind, self._units, self._holder = pool, kind, tuple(units), holder
@@ -185,5 +186,6 @@ class Leases:
             for unit in sorted(held - self.held)
         }
         lost, self.held = self.held - held, held
+        self.changes += len(gained) + len(lost)
         if self._on_change is not None and (gained or lost):
             self._on_change(gained, lost)

@@ -1,25 +1,49 @@
-"""Measuring for others: hands every result of the bus and every stage to the totals, and has them flushed now and then."""
+"""Measuring for others: hands every result of the bus and every stage to who counts them, and has destinations flushed."""
 
 import asyncio
+import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import random
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from engine.bus import LIVE, OTLP, Bus, decode
 from engine.store.database import DATABASE_AWAY, Pool
 from evaluators.model import Result, Stage
-from exporters.outcome import Delivered, Outcome
+from exporters.outcome import Delivered, Outcome, Retry
 
 AT_ONCE = 256
 WAIT_S = 1.0
+LOOK_S = 1.0
+"""How often it is looked which destinations there are."""
+BACK_OFF_S = 60.0
+"""The longest pause that repeated failures lead to by themselves."""
+FAREWELL_S = 5.0
 
+K = TypeVar("K", bound=Hashable)
+D = TypeVar("D", bound="Destination")
 _log = logging.getLogger(__name__)
 
 
+class Destination(Protocol):
+    """Where measurements go."""
+
+    interval_s: float
+
+    async def flush(self) -> Outcome:
+        """Send what there is; never raises."""
+        ...
+
+    async def close(self) -> None:
+        """Send what is left, and hang up."""
+        ...
+
+
 class Metering:
-    """`observe` and `stage` take what is new; `flush` sends it, every `interval_s` seconds (None: nobody is sent anything)."""
+    """`observe` and `stage` take what is new, in this process."""
 
     def __init__(
         self,
@@ -28,26 +52,18 @@ class Metering:
         *,
         observe: Callable[[Sequence[Result]], None],
         stage: Callable[[str, Stage], None],
-        flush: Callable[[], Awaitable[Outcome]] | None,
-        interval_s: float,
     ) -> None:
-        self.trouble: str | None = None
         self._pool, self._bus = pool, bus
-        self._observe, self._stage, self._flush, self._interval_s = observe, stage, flush, interval_s
+        self._observe, self._stage = observe, stage
 
     async def run(self) -> None:
-        """Measure until cancelled; what is not sent then is sent once more before the end."""
+        """Measure until cancelled."""
         listening = await self._bus.listen(LIVE, self._heard)
         try:
             await self._read_stages()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._count())
-                if self._flush is not None:
-                    group.create_task(self._send())
+            await self._count()
         finally:
             await listening.stop()
-            if self._flush is not None:
-                await self._flush_once()
 
     async def _read_stages(self) -> None:
         while True:
@@ -72,7 +88,7 @@ class Metering:
                 except Exception:  # of one batch: what is counted must not end what is decided
                     _log.exception("a batch is not in the metrics")
             if deliveries:
-                # Totals are cumulative: once counted, a result leaves with every export from now on.
+                # What is counted is in the totals, and those are sent until a destination has them.
                 await deliveries[-1].ack()
 
     async def _heard(self, payload: bytes) -> None:
@@ -80,15 +96,70 @@ class Metering:
             if news["event"] == "stage":
                 self._stage(news["beat_id"], Stage(news["stage"]))
 
-    async def _send(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval_s)
-            await self._flush_once()
 
-    async def _flush_once(self) -> None:
-        assert self._flush is not None
-        outcome = await self._flush()
-        trouble = None if isinstance(outcome, Delivered) else outcome.reason
-        if trouble and not self.trouble:
-            _log.warning("metrics are not exported, and will be with the next export: %s", trouble)
-        self.trouble = trouble
+class Exports(Generic[K, D]):
+    """Keeps a destination for each of `wanted()`, each flushed in a task of its own: none waits for another."""
+
+    def __init__(self, wanted: Callable[[], Iterable[K]], open_: Callable[[K], D]) -> None:
+        self._wanted, self._open = wanted, open_
+        self._tasks: dict[K, tuple[asyncio.Task[None], D]] = {}
+        self._bad: set[K] = set()
+
+    @property
+    def destinations(self) -> list[D]:
+        """Those there are."""
+        return [destination for _, destination in self._tasks.values()]
+
+    async def run(self) -> None:
+        """Export until cancelled; what is not sent then is sent once more before the end."""
+        try:
+            while True:
+                wanted = frozenset(self._wanted())
+                await self._close([key for key in self._tasks if key not in wanted])
+                self._bad &= wanted
+                for key in wanted - self._tasks.keys() - self._bad:
+                    self._start(key)
+                await asyncio.sleep(LOOK_S)
+        finally:
+            await self._close(list(self._tasks))
+
+    def _start(self, key: K) -> None:
+        try:
+            destination = self._open(key)
+        except ValueError as wrong:
+            self._bad.add(key)
+            _log.error("nothing is exported there: %s", wrong)
+            return
+        self._tasks[key] = (asyncio.create_task(_export(destination)), destination)
+
+    async def _close(self, keys: Sequence[K]) -> None:
+        closing = [self._tasks.pop(key) for key in keys]
+        for task, _ in closing:
+            task.cancel()
+        await asyncio.gather(*(_farewell(task, destination) for task, destination in closing))
+
+
+async def _export(destination: Destination) -> None:
+    """The first flush comes at a random moment of the first interval, so that many are not due at once."""
+    interval_s = destination.interval_s
+    wait_s, failures = random.uniform(0.1, 1.0) * interval_s, 0  # noqa: S311  # nothing to guess
+    while True:
+        await asyncio.sleep(wait_s)
+        wait_s = interval_s
+        try:
+            outcome = await destination.flush()
+        except Exception:  # a bug, of one destination
+            _log.exception("an export failed in a way it must not")
+            continue
+        failures = 0 if isinstance(outcome, Delivered) else failures + 1
+        if isinstance(outcome, Retry):
+            wait_s = max(
+                outcome.after_s or 0.0, interval_s, min(interval_s * 2.0 ** (failures - 1), BACK_OFF_S)
+            )
+
+
+async def _farewell(task: asyncio.Task[None], destination: Destination) -> None:
+    await asyncio.wait([task])
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FAREWELL_S):
+            await destination.close()

@@ -11,8 +11,9 @@ from uuid import UUID
 from engine.catalog import Declared
 from engine.store.objects import Stored
 from evaluators.policy import Policy, compile_policy
-from rules.beat import BEAT
+from rules.beat import BEAT, AnyBeat
 from rules.kinds.kind import BeatRule
+from rules.otlp import Otlp
 
 _UNMEASURED: Final = frozenset(BeatRule.model_fields) | {
     "interval",
@@ -38,6 +39,10 @@ class Subject:
     policy: Policy
     paused_until_s: float
     is_removed: bool
+    otlp: Otlp | None = None
+    is_file: bool = True  # declared in the configuration file
+    target: str = ""  # what is measured, for people: references to secrets are not replaced
+    method: str = ""  # of an http beat
 
     def is_paused(self, now: float) -> bool:
         """Whether it is not to run at `now`."""
@@ -59,7 +64,19 @@ def compile_subject(beat: Declared | Stored, regions: Sequence[str]) -> Subject:
         compile_policy(rule, regions),
         paused_until_s if rule.enabled else math.inf,
         isinstance(beat, Stored),
+        rule.otlp,
+        beat.managed_by == "file" if isinstance(beat, Stored) else beat.is_file,
+        _target(rule),
+        getattr(rule, "method", ""),
     )
+
+
+def _target(rule: AnyBeat) -> str:
+    """The URL, or host and port, of what has one."""
+    host, port = getattr(rule, "host", ""), getattr(rule, "port", None)
+    if port and host:
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(getattr(rule, "url", None) or host or "")
 
 
 def measures_digest(spec: dict[str, object]) -> str:

@@ -6,65 +6,101 @@ Own totals because an SDK's instruments cost 24 to 27 us per result where this c
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import NamedTuple
 
-from evaluators.model import PHASES, Kind, Result, Stage, Verdict
+from evaluators.model import PHASES, Kind, Result, Stage, Timings, Verdict
 
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper, inclusive bounds of the duration buckets in seconds; one more bucket holds what is above."""
+SLOTS = len(BOUNDS_S) + 1
 
 STAGE_VALUE = {Stage.OK: 0, Stage.WARNING: 1, Stage.CRITICAL: 2, Stage.UNKNOWN: 3}
 
-Labels = tuple[str, str, str]
-"""Slug of a beat, slug of its page, type of its check."""
 Run = tuple[str, str, str]
 """Verdict, kind and error type ("" for none) that runs are counted by."""
+Exemplar = tuple[str, float, float]
+"""Trace id of a run, its total in seconds, and when it ended in seconds since the epoch."""
 
-_SLOTS = len(BOUNDS_S) + 1
-_CONNECT, _TLS, _TTFB, _TRANSFER, _TOTAL = (_SLOTS * place for place in range(1, len(PHASES)))
+_CONNECT, _TLS, _TTFB, _TRANSFER, _TOTAL = (SLOTS * place for place in range(1, len(PHASES)))
 _OK: Run = (Verdict.OK.value, Kind.SCHEDULED.value, "")
+_PASSED = (Verdict.OK, Verdict.WARNING)
+
+
+class Named(NamedTuple):
+    """What a beat is called, and whose it is. `measures` is its target as written, references to secrets unreplaced."""
+
+    slug: str
+    page: str
+    type: str
+    measures: str = ""
+    method: str = ""  # of an http beat
+    destination: Hashable = None  # where its measurements go; None: nowhere
+
+
+class Sent(NamedTuple):
+    """What of a series has been sent as differences."""
+
+    at_ns: int
+    counts: "array[int]"
+    sums_s: list[float]
+    runs: dict[Run, int]
 
 
 class Series:
-    """Totals of one beat in one region since `began_ns`."""
+    """Totals of one beat in one region since `began_ns`, and what its newest run showed."""
 
-    __slots__ = ("began_ns", "counts", "encoded", "runs", "sums_s")
+    __slots__ = (
+        "began_ns",
+        "certificate_days",
+        "counts",
+        "encoded",
+        "exemplars",
+        "newest_at",
+        "passed",
+        "runs",
+        "sent",
+        "sums_s",
+    )
 
     def __init__(self, began_ns: int) -> None:
         self.began_ns = began_ns
         self.runs: dict[Run, int] = {}
-        self.encoded: tuple[Labels, bytes, bytes] | None = None  # the OTLP encoder's memory of constant parts
-        # The buckets of each phase, one phase after another: 32 bits, as what stays in the processor's cache is fast.
-        self.counts = array("I", [0] * (_SLOTS * len(PHASES)))
+        # The buckets of each phase, one phase after another, as wide as they are sent.
+        self.counts = array("Q", bytes(8 * SLOTS * len(PHASES)))
         self.sums_s = [0.0] * len(PHASES)
-
-    def durations(self) -> Iterator[tuple[str, "array[int]", int, float]]:
-        """(phase, its bucket counts, how often, sum in seconds) of every phase that happened at all."""
-        for place, phase in enumerate(PHASES):
-            counts = self.counts[place * _SLOTS : (place + 1) * _SLOTS]
-            if often := sum(counts):
-                yield phase, counts, often, self.sums_s[place]
+        self.exemplars: dict[int, Exemplar] = {}  # the newest of each bucket of `total`, until they are sent
+        self.newest_at = float("-inf")
+        self.passed: Timings | None = None  # of the newest run, where it was ok or a warning
+        self.certificate_days: float | None = None  # as the newest run that saw a certificate found it
+        self.encoded: tuple[Named, bytes, bytes] | None = None  # the OTLP encoder's memory of constant parts
+        self.sent: Sent | None = None
 
 
 class BeatTotals:
     """What is known of one beat."""
 
-    __slots__ = ("labels", "regions", "stage")
+    __slots__ = ("named", "regions", "stage")
 
-    def __init__(self, labels: Labels) -> None:
-        self.labels = labels
+    def __init__(self, named: Named) -> None:
+        self.named = named
         self.regions: dict[str, Series] = {}
         self.stage: Stage | None = None
 
 
 class Totals:
-    """`labels` names a beat by id, or says None for one that is not there: its results are not counted."""
+    """`name` names a beat by id, or says None for one that is not there: its results are not counted.
+
+    What `name` says is remembered until `renamed` is called. `keeps_exemplars` may be set at any time.
+    """
 
     def __init__(
-        self, labels: Callable[[str], Labels | None], *, now_ns: Callable[[], int] = time.time_ns
+        self, name: Callable[[str], Named | None], *, now_ns: Callable[[], int] = time.time_ns
     ) -> None:
-        self._labels, self._now_ns = labels, now_ns
+        self.keeps_exemplars = False
+        self._name, self._now_ns = name, now_ns
         self._beats: dict[str, BeatTotals] = {}
+        self._by_destination: dict[Hashable, dict[str, BeatTotals]] = {}
 
     def observe(self, results: Sequence[Result]) -> None:
         """Count runs. A dropped confirm run is an answer, but not a run.
@@ -79,7 +115,7 @@ class Totals:
                 series = self._begin(result.beat_id, result.region)
             if series is None or not result.stored:
                 continue
-            counts, sums_s, timings = series.counts, series.sums_s, result.timings
+            counts, sums_s, timings, slot = series.counts, series.sums_s, result.timings, 0
             if (took_s := timings.dns) is not None:
                 counts[bucket(BOUNDS_S, took_s)] += 1
                 sums_s[0] += took_s
@@ -96,40 +132,75 @@ class Totals:
                 counts[_TRANSFER + bucket(BOUNDS_S, took_s)] += 1
                 sums_s[4] += took_s
             if (took_s := timings.total) is not None:
-                counts[_TOTAL + bucket(BOUNDS_S, took_s)] += 1
+                slot = bucket(BOUNDS_S, took_s)
+                counts[_TOTAL + slot] += 1
                 sums_s[5] += took_s
+                if self.keeps_exemplars and result.trace_id is not None:
+                    series.exemplars[slot] = (result.trace_id, took_s, result.at)
             # Hashing an Enum member runs Python code: the common case does without.
-            failure = result.failure
-            if failure is None and result.verdict is Verdict.OK and result.kind is Kind.SCHEDULED:
+            failure, verdict = result.failure, result.verdict
+            if failure is None and verdict is Verdict.OK and result.kind is Kind.SCHEDULED:
                 run = _OK
             else:
-                run = (result.verdict.value, result.kind.value, failure.type if failure else "")
+                run = (verdict.value, result.kind.value, failure.type if failure else "")
             series.runs[run] = series.runs.get(run, 0) + 1
+            if result.at >= series.newest_at:
+                series.newest_at = result.at
+                series.passed = timings if run is _OK or verdict in _PASSED else None
+                if result.certificate_days is not None:
+                    series.certificate_days = result.certificate_days
 
     def stage(self, beat_id: str, stage: Stage) -> None:
         """Set what Upbeat says of a beat, at each transition and once at start."""
         if beat := self._beat(beat_id):
             beat.stage = stage
 
-    def forget(self, beat_id: str) -> None:
-        """Drop all totals of a removed beat."""
-        self._beats.pop(beat_id, None)
+    def named(self, beat_id: str) -> Named | None:
+        """What a beat is called now; None for one that is not there."""
+        beat = self._beat(beat_id)
+        return beat.named if beat is not None else None
+
+    def renamed(self, beat_id: str | None = None) -> None:
+        """A beat's name or destination may have changed, or it is gone (None: any beat's)."""
+        for each in tuple(self._beats) if beat_id is None else (beat_id,):
+            if (beat := self._beats.pop(each, None)) is None:
+                continue
+            there = self._by_destination[beat.named.destination]
+            del there[each]
+            if not there:
+                del self._by_destination[beat.named.destination]
+            if (named := self._name(each)) is not None:
+                beat.named = named
+                self._put(each, beat)
 
     def beats(self) -> Iterator[BeatTotals]:
-        """Every beat, newly labelled; may be suspended while results are counted. Beats that are gone are dropped."""
-        for beat_id, beat in list(self._beats.items()):
-            labels = self._labels(beat_id)
-            if labels is None:
-                self.forget(beat_id)
-                continue
-            beat.labels = labels
-            yield beat
+        """Every beat; may be suspended while results are counted."""
+        yield from tuple(self._beats.values())
+
+    def beats_of(self, destination: Hashable) -> Iterator[BeatTotals]:
+        """The beats that name this very `destination`. One that goes elsewhere meanwhile is none of them any more."""
+        for beat in tuple(self._by_destination.get(destination, {}).values()):
+            if beat.named.destination is destination:
+                yield beat
+
+    def destinations(self) -> frozenset[Hashable]:
+        """Where the measurements of any beat go."""
+        return frozenset(self._by_destination) - {None}
+
+    def series_count(self) -> int:
+        """Series there are: beats times the regions they have results of."""
+        return sum(len(beat.regions) for beat in self._beats.values())
 
     def _beat(self, beat_id: str) -> BeatTotals | None:
         beat = self._beats.get(beat_id)
-        if beat is None and (labels := self._labels(beat_id)) is not None:
-            beat = self._beats[beat_id] = BeatTotals(labels)
+        if beat is None and (named := self._name(beat_id)) is not None:
+            beat = BeatTotals(named)
+            self._put(beat_id, beat)
         return beat
+
+    def _put(self, beat_id: str, beat: BeatTotals) -> None:
+        self._beats[beat_id] = beat
+        self._by_destination.setdefault(beat.named.destination, {})[beat_id] = beat
 
     def _begin(self, beat_id: str, region: str) -> Series | None:
         beat = self._beat(beat_id)

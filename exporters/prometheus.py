@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from exporters.measurement import BOUNDS_S, STAGE_VALUE, Series, Totals
+from evaluators.model import PHASES
+from exporters.measurement import BOUNDS_S, SLOTS, STAGE_VALUE, Series, Totals
 
 LabelPairs = tuple[tuple[str, str], ...]
 
@@ -54,7 +55,7 @@ def families(totals: Totals, *, phases: bool = False) -> tuple[Family, ...]:
     named = [
         ((("beat", slug), ("page", page), ("type", kind), ("region", region)), series)
         for beat in beats
-        for slug, page, kind in (beat.labels,)
+        for slug, page, kind, *_ in (beat.named,)
         for region, series in beat.regions.items()
     ]
     runs = (
@@ -63,15 +64,23 @@ def families(totals: Totals, *, phases: bool = False) -> tuple[Family, ...]:
         for (verdict, kind, error), count in series.runs.items()
     )
     stages = (
-        Sample(STAGE_VALUE[beat.stage], tuple(zip(("beat", "page", "type"), beat.labels, strict=True)))
+        Sample(STAGE_VALUE[beat.stage], tuple(zip(("beat", "page", "type"), beat.named[:3], strict=True)))
         for beat in beats
         if beat.stage is not None
+    )
+    certificates = (
+        Sample(series.certificate_days, labels)
+        for labels, series in named
+        if series.certificate_days is not None
     )
     durations = (one for labels, series in named for one in _durations(labels, series, total=True))
     by_phase = (one for labels, series in named for one in _durations(labels, series, total=False))
     told = (
         Family("upbeat_runs_total", "counter", "Finished runs.", runs),
         Family("upbeat_beat_stage", "gauge", "0 ok, 1 warning, 2 critical, 3 unknown.", stages),
+        Family(
+            "upbeat_certificate_days", "gauge", "Days until a certificate of the chain expires.", certificates
+        ),
         Family("upbeat_run_duration_seconds", "histogram", "Wall time of a run's last attempt.", durations),
     )
     split = Family("upbeat_run_phase_duration_seconds", "histogram", "Time in one phase of a run.", by_phase)
@@ -84,15 +93,17 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def _durations(labels: LabelPairs, series: Series, *, total: bool) -> Iterator[Sample]:
-    for phase, counts, often, sum_s in series.durations():
-        if (phase == "total") is not total:
+    for place, phase in enumerate(PHASES):
+        counts = series.counts[place * SLOTS : (place + 1) * SLOTS]
+        often = sum(counts)
+        if not often or (phase == "total") is not total:
             continue
         pairs = labels if total else (*labels, ("phase", phase))
         below = 0
         for bound_s, count in zip((*BOUNDS_S, math.inf), counts, strict=True):
             below += count
             yield Sample(below, (*pairs, ("le", _number(float(bound_s)))), "_bucket")
-        yield Sample(sum_s, pairs, "_sum")
+        yield Sample(series.sums_s[place], pairs, "_sum")
         yield Sample(often, pairs, "_count")
 
 

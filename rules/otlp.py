@@ -43,7 +43,7 @@ class Otlp(Rule):
     )
     tls: OtlpTls = Field(default=OtlpTls(), description="For an https endpoint.")
     compression: Literal["gzip", "none"] = Field(default="gzip", description="Of what is sent.")
-    interval: Duration = Field(default=30.0, ge=1, le=3600, description="Between two exports.")
+    interval: Duration = Field(default=15.0, ge=1, le=3600, description="Between two exports.")
     timeout: Duration = Field(default=10.0, ge=0.1, le=60, description="For one request.")
     temporality: Literal["cumulative", "delta"] = Field(
         default="cumulative", description="Totals since the start, or since the last export."

@@ -1,13 +1,25 @@
-"""Upbeat's metrics about itself, read off the parts that run in this process."""
+"""Upbeat's metrics about itself, read off the parts that run in this process; where they go is not known here."""
 
+import asyncio
+import contextlib
+import os
+import resource
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
-from engine.bus import Bus
+from engine.bus import Bus, BusError
 from engine.delivery import Delivery
 from engine.evaluator import Evaluator
+from engine.leases import Leases
 from engine.prober import Prober
+from engine.store import outbox
+from engine.store.database import DATABASE_AWAY, Pool
 from exporters.prometheus import Family, Sample
 from upbeat import __version__
+
+ANSWER_S = 2.0
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def self_families(
@@ -16,8 +28,11 @@ def self_families(
     """The families of the roles this process has; None: it has not."""
     yield _gauge("upbeat_build_info", "Always 1.", 1, (("version", __version__),))
     yield _gauge("upbeat_bus_connected", "Whether the bus is there.", bus.connected)
+    yield from _process()
+    leases: list[Leases] = []
     if evaluator is not None:
         seen = evaluator.health
+        leases.append(evaluator.leases)
         yield _counter("upbeat_results_committed_total", "Results committed.", seen.results)
         yield _counter(
             "upbeat_results_duplicate_total", "Results that had been committed before.", seen.duplicates
@@ -32,20 +47,67 @@ def self_families(
         yield _gauge("upbeat_partitions_held", "Partitions evaluated here.", len(evaluator.leases.held))
     if delivery is not None:
         sent = delivery.health
+        leases.append(delivery.lease)
         yield _counter("upbeat_notices_delivered_total", "Notices delivered.", sent.delivered)
         yield _counter("upbeat_notices_retried_total", "Deliveries that will be tried again.", sent.retried)
         yield _counter("upbeat_notices_dead_total", "Notices given up.", sent.dead)
     if prober is not None:
         spool = prober.spool
+        leases += prober.leases
         yield _gauge("upbeat_results_uncommitted", "Results waiting to be committed.", spool.held)
         yield _gauge("upbeat_oldest_uncommitted_seconds", "Age of the oldest.", spool.oldest_uncommitted_s)
         yield _counter("upbeat_results_dropped_total", "Results lost for want of memory.", spool.dropped)
         yield _counter("upbeat_batches_repeated_total", "Batches published again.", spool.repeated)
         yield from _schedule(prober)
+    if leases:
+        changes = sum(each.changes for each in leases)
+        yield _counter("upbeat_lease_changes_total", "Units of work gained or lost.", changes)
+
+
+async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
+    """The queues all processes share, as the database and the bus say now; what is away says nothing."""
+    found: list[Family] = []
+    try:
+        async with asyncio.timeout(ANSWER_S), pool.acquire() as connection:
+            pending, dead, age_s = await outbox.waiting(connection)
+    except DATABASE_AWAY:
+        pass
+    else:
+        found += (
+            _gauge("upbeat_outbox_pending", "Notices that wait for their delivery.", pending),
+            _gauge("upbeat_outbox_dead", "Notices that were given up.", dead),
+            _gauge("upbeat_outbox_oldest_seconds", "Age of the oldest pending notice.", age_s),
+        )
+    with contextlib.suppress(BusError):
+        found.append(_gauge("upbeat_bus_pending", "Batches not yet evaluated.", await bus.pending()))
+    return found
+
+
+def _process() -> Iterator[Family]:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    modes = (("user", used.ru_utime), ("system", used.ru_stime))
+    yield Family(
+        "process_cpu_time_seconds_total",
+        "counter",
+        "CPU time of this process.",
+        [Sample(spent_s, (("cpu_mode", mode),)) for mode, spent_s in modes],
+    )
+    yield _gauge(
+        "process_memory_usage_bytes", "Resident memory of this process.", _resident_bytes(used.ru_maxrss)
+    )
+
+
+def _resident_bytes(most: int) -> int:
+    """Now, where Linux says it; elsewhere the most there was, which macOS counts in bytes."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * _PAGE_BYTES
+    except OSError:
+        return most if sys.platform == "darwin" else most * 1024
 
 
 def _schedule(prober: Prober) -> Iterator[Family]:
     scheduler = prober.scheduler
+    yield _gauge("upbeat_runs_in_flight", "Runs now.", scheduler.in_progress)
     yield _counter("upbeat_runs_started_total", "Scheduled runs started.", scheduler.started)
     yield _counter("upbeat_runs_delayed_total", "Runs that waited for a slot.", scheduler.delayed)
     yield _counter("upbeat_runs_skipped_total", "Turns skipped, the run before not over.", prober.skipped)
