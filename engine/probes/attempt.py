@@ -24,11 +24,15 @@ class Watch:
         self.phase = ""
 
     def enter(self, phase: str) -> None:
-        """The phase before ends here."""
+        """The phase before ends here; what follows is no phase where `phase` is empty."""
         now = self._clock()
         if self.phase:
             self._spent[self.phase] = self._spent.get(self.phase, 0.0) + now - self._since
         self.phase, self._since = phase, now
+
+    def put(self, phase: str, spent_s: float) -> None:
+        """Say what a phase took that was measured by other means."""
+        self._spent[phase] = spent_s
 
     def stop(self) -> Timings:
         """End the last phase. `total` includes what lies between phases."""

@@ -19,6 +19,7 @@ _TIMEOUTS: Final = {
     "tls": ("tls.timeout", "no TLS handshake"),
     "ttfb": ("http.timeout", "no answer"),
     "transfer": ("body.timeout", "the answer did not end"),
+    "": ("icmp.timeout", "the packets were not all sent and waited for"),  # they take turns, in no phase
 }
 # Beginnings of OpenSSL's reasons; those of an alert are the server's.
 _HANDSHAKE: Final = (
