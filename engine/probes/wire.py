@@ -77,8 +77,10 @@ class Wire:
 
     __slots__ = ("_early", "_events", "_poller", "_speaker", "fd", "socket", "waiter")
 
-    def __init__(self, poller: Poller, family: int, kind: int = socket.SOCK_STREAM) -> None:
-        self.socket = socket.socket(family, kind)
+    def __init__(
+        self, poller: Poller, family: int, kind: int = socket.SOCK_STREAM, protocol: int = 0
+    ) -> None:
+        self.socket = socket.socket(family, kind, protocol)
         self.socket.setblocking(False)
         self._speaker: Any = self.socket  # or TLS on it
         self._poller = poller
