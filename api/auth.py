@@ -30,6 +30,8 @@ from engine.store.people import RANK, Grants
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 ADMIN_TOKEN_LEAST = 20
 """Characters that UPBEAT_ADMIN_TOKEN must have."""
+OPERATOR_KEYS = ("UPBEAT_ADMIN_TOKEN", "local")
+"""Key ids of who has the environment of this process, or its data folder."""
 
 
 class Permission(Enum):
@@ -58,6 +60,11 @@ class Principal:
     def is_anonymous(self) -> bool:
         """Whether nobody is signed in."""
         return not self.name
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether they hold the machine's own token, and so all that is on it."""
+        return self.key_id in OPERATOR_KEYS
 
     @property
     def actor(self) -> Actor:
@@ -199,7 +206,7 @@ async def _by_token(connection: HTTPConnection, text: str) -> Principal:
     services = services_of(connection)
     surface: Surface = "cli" if connection.headers.get("user-agent", "").startswith("upbeat-cli") else "api"
     settings = services.settings
-    for name, admin in (("UPBEAT_ADMIN_TOKEN", settings.admin_token), ("local", settings.local_token)):
+    for name, admin in zip(OPERATOR_KEYS, (settings.admin_token, settings.local_token), strict=True):
         if admin and len(admin) >= ADMIN_TOKEN_LEAST and hmac.compare_digest(text.encode(), admin.encode()):
             return Principal(name, surface, name, {None: "admin"})
     if not people.is_token(text):

@@ -1,14 +1,15 @@
 """What the ways in are handed by upbeat/: the pool, the bus and callables. It builds none of them."""
 
-import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from starlette.requests import HTTPConnection
 
 from engine.bus import Bus
 from engine.clock import Clock
+from engine.secrets import Secrets
 from engine.store.database import Pool
 from engine.store.objects import Stored
 from exporters.outcome import Outcome
@@ -56,10 +57,10 @@ class Services:
     clock: Clock
     settings: ApiSettings
     test_channel: Callable[[Stored], Awaitable[Outcome]]
-    check_now: Callable[[AnyBeat], Awaitable[dict[str, Any]]]
+    check_now: Callable[[AnyBeat, UUID | None], Awaitable[dict[str, Any]]]
     health: Callable[[str | None, bool], Awaitable[Health]]
     metrics_text: Callable[[], Awaitable[str]]
-    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    secrets: Secrets
     guide: Callable[[], Guide | None] = lambda: None
 
 

@@ -1,7 +1,7 @@
 """Saving declared objects for every surface: validated as a file is, references checked, secrets kept. No HTTP."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, get_args
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from api.auth import Permission, Principal
 from api.body import escape, validated
 from api.context import Services
 from api.problems import ProblemError, invalid
+from engine.secrets import refusal
 from engine.store import objects
 from engine.store.database import Connection, transaction
 from engine.store.objects import ObjectKind, Stored
@@ -16,9 +17,17 @@ from rules.beat import AnyBeat
 from rules.channel import SECRET_FIELDS, SlackChannel, SmtpChannel, WebhookChannel
 from rules.check import compile_check
 from rules.component import Component, Page, Region
+from rules.kinds.kind import ProbedRule
 from rules.known import Known, check_references
 from rules.problem import nearest, show
-from rules.secret import UnsetReferenceError, is_secret_name, references
+from rules.secret import (
+    MISSPELT,
+    UnsetReferenceError,
+    is_misspelt,
+    is_secret_name,
+    references,
+    value_of,
+)
 from rules.shape import Rule, spec_of, written
 
 MASK: Final = "***"
@@ -28,8 +37,8 @@ READ_ONLY: Final = frozenset(
 )
 """What is shown beside a spec: ignored when it is sent back."""
 
-_LEADS: Final = ("url", "host", "port", "tls", "verify", "headers", "otlp")
-"""Where an object's secrets go, and how safely."""
+_LEADS_NOWHERE: Final = frozenset(ProbedRule.model_fields) - {"otlp"} | {"on"}
+"""Fields that do not say where an object's secrets go, nor how safely."""
 
 UNTYPED: Final[dict[ObjectKind, type[Rule]]] = {"page": Page, "component": Component, "region": Region}
 
@@ -64,7 +73,7 @@ async def create(
 ) -> Stored:
     """A new object from what was sent; `page` where the document names none."""
     async with transaction(services.pool) as db:
-        rule, page_id = await _checked(services, db, asking, kind, _writable(document), page, {})
+        rule, page_id = await _checked(services, db, asking, kind, _writable(document), page)
         asking.require(Permission.WRITE if kind != "page" else Permission.ADMIN, page_id)
         return await objects.create(db, asking.actor, kind, page_id, spec_of(rule))
 
@@ -93,7 +102,7 @@ async def change(
         page = home.slug if home else None
         if isinstance(sent, dict) and sent.get("page", page) != page:
             raise invalid([("/page", "an object stays on its page; create another there")])
-        rule, _ = await _checked(services, db, asking, stored.kind, sent, page, stored.spec)
+        rule, _ = await _checked(services, db, asking, stored.kind, sent, page, stored)
         spec = spec_of(rule)
         if spec["slug"] != stored.slug:
             raise invalid(
@@ -182,7 +191,7 @@ async def _checked(
     kind: ObjectKind,
     document: Any,
     page: str | None,
-    before: Mapping[str, Any],
+    before: Stored | None = None,
 ) -> tuple[Rule, UUID | None]:
     """The rule, and its page's id. Nobody learns of a page they may not read."""
     pages = {stored.slug: stored.id for stored in await _listed(db, asking, "page")}
@@ -192,15 +201,17 @@ async def _checked(
             document = document | {"page": next(iter(pages))}
     rule = rule_of(kind, document)
     errors = check_references(kind, rule, await _known(db, asking, pages))
-    errors += _unrunnable(services, asking, rule, before)
+    page_id = pages.get(getattr(rule, "page", None) or "")
+    home = before.id if before and kind == "page" else page_id
+    errors += await _unrunnable(services, db, asking, rule, home, before.spec if before else {})
     if errors:
         raise invalid(errors)
     if isinstance(rule, AnyBeat):
         for path in rule.components:
-            home, slash, _ = path.rpartition("/")
+            other, slash, _ = path.rpartition("/")
             if slash:  # a beat speaks in the name of that page, too
-                asking.require(Permission.WRITE, pages[home])
-    return rule, pages.get(getattr(rule, "page", None) or "")
+                asking.require(Permission.WRITE, pages[other])
+    return rule, page_id
 
 
 async def _listed(db: Connection, asking: Principal, kind: ObjectKind) -> list[Stored]:
@@ -221,26 +232,69 @@ async def _known(db: Connection, asking: Principal, pages: Mapping[str, UUID]) -
     return Known(frozenset(pages), regions, frozen["channel"], frozen["component"])
 
 
-def _unrunnable(
-    services: Services, asking: Principal, rule: Rule, before: Mapping[str, Any]
+async def unlent(
+    services: Services,
+    db: Connection,
+    asking: Principal,
+    document: Any,
+    page_id: UUID | None,
+    before: Collection[str] = (),
 ) -> list[tuple[str, str]]:
-    """References to the environment, which is the whole installation's, and what cannot be compiled."""
+    """References in `document`, an object of this page, that who asks may not make; those `before` are there already."""
     errors = []
-    old = set(references(before))
-    if old and not asking.may(Permission.WRITE, None):
+    found = list(_texts(document, ""))
+    if any("${secret:" in text for _, text in found):
+        await services.secrets.refresh(db)
+    sources = services.secrets.of(page_id)
+    for pointer, text in found:
+        if is_misspelt(text):
+            errors.append((pointer, MISSPELT))
+        for reference in references(text):
+            if reference.startswith("env:UPBEAT_"):
+                errors.append((pointer, f"${{{reference}}} is one of Upbeat's own secrets, which go nowhere"))
+            elif reference not in before and (refused := _refusal(services, asking, reference)):
+                errors.append((pointer, f"${{{reference}}} {refused}"))
+            elif reference.startswith("secret:"):
+                try:
+                    value_of(reference, sources)
+                except UnsetReferenceError as unset:
+                    errors.append((pointer, str(unset)))
+    return errors
+
+
+def _refusal(services: Services, asking: Principal, reference: str) -> str | None:
+    """Why they may not make `reference`: what is not of one page is the installation's, and the machine's the operator's."""
+    if reference.startswith("secret:") and not reference.startswith("secret:/"):
+        return None
+    if not asking.may(Permission.WRITE, None):
+        return (
+            "is the installation's: ask an editor of every page, or use a secret of this page, ${secret:NAME}"
+        )
+    return None if asking.is_operator else refusal(reference, services.secrets.lending)
+
+
+async def _unrunnable(
+    services: Services,
+    db: Connection,
+    asking: Principal,
+    rule: Rule,
+    page_id: UUID | None,
+    before: Mapping[str, Any],
+) -> list[tuple[str, str]]:
+    """References that may not be, and what cannot be compiled."""
+    old = frozenset(references(before))
+    errors = await unlent(services, db, asking, rule.model_dump(mode="json"), page_id, old)
+    if any(_refusal(services, asking, reference) for reference in old):
         now = written(rule)
-        said = "this leads a secret of the installation elsewhere: ask an editor of every page"
-        errors = [(f"/{name}", said) for name in _LEADS if now.get(name) != before.get(name)]
-    for pointer, name in _references(rule.model_dump(mode="json"), ""):
-        if name.startswith("UPBEAT_"):
-            errors.append((pointer, "UPBEAT_* are Upbeat's own secrets and go nowhere"))
-        elif name not in old and not asking.may(Permission.WRITE, None):
-            errors.append(
-                (pointer, "${env:NAME} reads the installation's secrets: ask an editor of every page")
-            )
+        said = "this may lead a secret elsewhere that is not yours to use: ask who made the object"
+        errors += [
+            (f"/{name}", said)
+            for name in (now.keys() | before.keys()) - _LEADS_NOWHERE
+            if now.get(name) != before.get(name)
+        ]
     if isinstance(rule, AnyBeat) and not errors:
         try:
-            compile_check(rule, services.environment)
+            compile_check(rule, services.secrets.of(page_id))
         except UnsetReferenceError:
             return []  # the probes may have it though this process has not
         except ValueError as wrong:
@@ -248,11 +302,15 @@ def _unrunnable(
     return errors
 
 
-def _references(value: Any, pointer: str) -> list[tuple[str, str]]:
+def _texts(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
+    """Every text in `value` that may hold a reference, with its JSON Pointer."""
     if isinstance(value, str):
-        return [(pointer, name) for name in references(value)]
+        if "${" in value:
+            yield pointer, value
+        return
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [found for key, inner in items for found in _references(inner, f"{pointer}/{escape(str(key))}")]
+    for key, inner in items:
+        yield from _texts(inner, f"{pointer}/{escape(str(key))}")
 
 
 def expected_revision(if_match: str | None) -> int | None:

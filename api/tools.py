@@ -10,14 +10,14 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_json, reply, takes
 from api.context import Services, services_of
 from api.problems import ProblemError, invalid
-from api.saving import rule_of
+from api.saving import rule_of, unlent
 from engine.store import installation, objects
 from engine.store.database import Connection
 from engine.store.objects import KINDS
 from rules.beat import AnyBeat, Beat
 from rules.config import Declared, dump, json_schema, parse
 from rules.problem import ConfigError
-from rules.secret import UnsetReferenceError, references
+from rules.secret import UnknownHereError, UnsetReferenceError
 from rules.settings import Settings
 
 CHECKS_AT_ONCE: Final = 8
@@ -43,17 +43,30 @@ async def check_now(services: Services, asking: Principal, document: Any) -> dic
     assert isinstance(rule, AnyBeat)
     if rule.timeout * (rule.retries + 1) > MOST_CHECK_S:
         raise invalid([("/timeout", f"a check may take {MOST_CHECK_S:.0f} s in all, retries included")])
-    if any(references(document)) and not asking.may(Permission.WRITE, None):
-        raise invalid([("", "${env:NAME} reads the installation's secrets: ask an editor of every page")])
-    if any(name.startswith("UPBEAT_") for name in references(document)):
-        raise invalid([("", "UPBEAT_* are Upbeat's own secrets and go nowhere")])
+    async with services.pool.acquire() as db:
+        pages = {
+            stored.slug: stored.id
+            for stored in await objects.listing(db, "page", pages=asking.pages_for(Permission.WRITE))
+        }
+        page_id = (
+            pages.get(rule.page) if rule.page else next(iter(pages.values())) if len(pages) == 1 else None
+        )
+        if errors := await unlent(services, db, asking, document, page_id):
+            raise invalid(errors)
     if _slots.locked():
         raise ProblemError(503, "busy", f"{CHECKS_AT_ONCE} checks are running", headers={"Retry-After": "5"})
     async with _slots:
         try:
-            return await services.check_now(rule)
+            return await services.check_now(rule, page_id)
         except (UnsetReferenceError, ValueError) as refused:
             raise invalid([("", str(refused))]) from None
+
+
+class _Unjudged:
+    """Stands for every reference: what it has, only the process that uses it knows, and nobody is to learn it here."""
+
+    def __getitem__(self, reference: str, /) -> str:
+        raise UnknownHereError(reference, "is judged where it is used")
 
 
 @router.post("/validate")
@@ -64,7 +77,7 @@ async def validate(request: Request) -> Response:
     raw = await request.body()
     try:
         text = raw.decode("utf-8")
-        document = await asyncio.to_thread(parse, text, "upbeat.yaml", services_of(request).environment)
+        document = await asyncio.to_thread(parse, text, "upbeat.yaml", _Unjudged())
     except UnicodeDecodeError:
         raise ProblemError(400, "malformed", "the body is not UTF-8") from None
     except ConfigError as wrong:

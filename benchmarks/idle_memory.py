@@ -26,6 +26,7 @@ from engine.clock import SystemClock
 from engine.embedded.supervisor import start
 from engine.prober import Prober
 from engine.probes.context import Context
+from engine.secrets import Secrets
 from engine.spool import Spool
 from engine.store.database import Pool, migrate, open_pool
 from engine.store.ids import new_id, partition_of
@@ -75,7 +76,7 @@ async def probe(database_url: str, nats_url: str, beats: int) -> None:
     spool = Spool(bus, pool, str(uuid4()), clock=clock)
     environment = dict(os.environ)
     prober = Prober(
-        pool, bus, spool, Context(EgressPolicy()), clock, holder="bench", environment=environment, slots=0
+        pool, bus, spool, Context(EgressPolicy()), clock, holder="bench", secrets=Secrets(environment), slots=0
     )
     running = asyncio.create_task(prober.run())
     async with asyncio.timeout(60):

@@ -34,6 +34,7 @@ from engine.prober import Prober
 from engine.probes.context import Context
 from engine.schedule import fraction_of
 from engine.scheduler import Lateness, Scheduler
+from engine.secrets import Secrets
 from engine.spool import Spool
 from engine.store.database import Pool, migrate, open_pool
 from engine.store.ids import PARTITIONS, new_id, partition_of
@@ -192,7 +193,7 @@ async def http(beats: int, interval_s: float, seconds: float) -> Measured:
             await declare(pool, beats, interval_s, port)
             await bus.connect(servers.nats_url, name="bench")
             spool = Spool(bus, pool, str(uuid4()), clock=clock)
-            prober = Prober(pool, bus, spool, Context(EgressPolicy()), clock, holder="bench", environment={})
+            prober = Prober(pool, bus, spool, Context(EgressPolicy()), clock, holder="bench", secrets=Secrets({}))
             work = [asyncio.create_task(commit(pool, bus, partition)) for partition in range(PARTITIONS)]
             work.append(asyncio.create_task(prober.run()))
             while len(prober.scheduler.entries) < beats:

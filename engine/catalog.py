@@ -81,6 +81,7 @@ class Catalog(Generic[T]):
         self._looked_s = float("-inf")  # by the database, when all that was to be seen was
         self._told = asyncio.Event()
         self._regions_moved = False
+        self._secrets_wanted = self._secrets_seen = 0  # how often a secret changed
 
     async def run(self) -> None:
         """Load everything, then follow what changes, until cancelled."""
@@ -108,6 +109,11 @@ class Catalog(Generic[T]):
         """Until the next look: `poll_s`, or the end of a pause if that is sooner."""
         soonest_s = min(self._pauses.values(), default=float("inf")) - _now_s()
         return min(self._poll_s, max(soonest_s, 0.0) + 0.01)
+
+    def recompile(self) -> None:
+        """Compile again what refers to secrets: one of them has another value."""
+        self._secrets_wanted += 1
+        self._told.set()
 
     async def refresh(self) -> None:
         """Look now, without waiting to be told. Raises what the database does."""
@@ -147,10 +153,13 @@ class Catalog(Generic[T]):
             await self._take(connection, "o.id = ANY ($1)", over, again=True)
 
     async def _regroup(self, connection: Connection) -> None:
-        """A region came or went: beats that run in all of them are compiled anew."""
+        """A region came or went: beats that run in all of them are compiled anew. So are those with secrets that changed."""
         if self._regions_moved:
             await self._take(connection, "o.removed_at IS NULL AND NOT o.spec ? 'regions'", again=True)
             self._regions_moved = False
+        if (wanted := self._secrets_wanted) != self._secrets_seen:
+            await self._take(connection, "o.removed_at IS NULL AND o.spec::text LIKE '%${%'", again=True)
+            self._secrets_seen = wanted
 
     async def _take(
         self, connection: Connection, which: str, *arguments: object, again: bool = False

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -24,8 +25,17 @@ IDLE_S = 0.5
 EXPIRE_EVERY_S = 60.0
 NOTE_AGAIN_S = 2.0
 
-Send = Callable[[Mapping[str, Any], Notice], Awaitable[Outcome]]
-"""Deliver a notice to the channel with this spec; never raises."""
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A channel as it is declared, and the page whose secrets it may use."""
+
+    spec: Mapping[str, Any]
+    page_id: UUID | None
+
+
+Send = Callable[[Target, Notice], Awaitable[Outcome]]
+"""Deliver a notice to this channel; never raises."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +55,7 @@ class Delivery:
     def __init__(self, pool: Pool, send: Send, *, holder: str) -> None:
         self.health = Health()
         self._pool, self._send = pool, send
-        self._lease = Leases(pool, "delivery", ["0"], holder)
+        self.lease = Leases(pool, "delivery", ["0"], holder)
         self._busy: set[tuple[object, str]] = set()
         self._freed = asyncio.Event()
 
@@ -53,10 +63,10 @@ class Delivery:
         """Deliver until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._lease.run())
+                group.create_task(self.lease.run())
                 group.create_task(self._work(group))
         finally:
-            await self._lease.release()
+            await self.lease.release()
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         loop, expire_at_s = asyncio.get_running_loop(), 0.0
@@ -64,7 +74,7 @@ class Delivery:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._freed.wait(), IDLE_S)
             self._freed.clear()
-            if not self._lease.held:
+            if not self.lease.held:
                 continue
             try:
                 await self._start_due(group)
@@ -105,7 +115,8 @@ class Delivery:
         if row["removed_at"] is not None:
             return Rejected("the channel was removed")
         try:
-            return await self._send(row["spec"], msgspec.convert(row["notice"], Notice))
+            target = Target(row["spec"], row["page_id"])
+            return await self._send(target, msgspec.convert(row["notice"], Notice))
         except Exception as bug:  # one bad notice must not stop the others
             _log.exception("delivery %d to %s", row["id"], row["slug"])
             return Retry(f"a bug in Upbeat: {type(bug).__name__}")

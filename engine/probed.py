@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from engine.catalog import Declared
+from engine.secrets import Secrets
 from evaluators.model import Failure
 from rules.beat import BEAT
 from rules.check import Check, compile_check
@@ -29,10 +30,10 @@ class ProbedBeat:
 
 
 class Compiler:
-    """Compiles beats for a probe whose `environment` fills in `${env:NAME}`; equal parts of beats are shared."""
+    """Compiles beats for a probe that has these `secrets`; equal parts of beats are shared."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
         self._shared: dict[Hashable, Any] = {}
 
     def __call__(self, beat: Declared, regions: tuple[str, ...]) -> ProbedBeat:
@@ -42,7 +43,7 @@ class Compiler:
         where = tuple(rule.regions) if rule.regions is not None else regions
         check, failure = None, None
         try:
-            check = self._share_parts(compile_check(rule, self._environment), beat.spec)
+            check = self._share_parts(compile_check(rule, self._secrets.of(beat.page_id)), beat.spec)
         except (UnsetReferenceError, ValueError) as wrong:
             failure = Failure("probe.config", str(wrong))
         interval_s = check.pace.interval_s if check is not None else rule.interval

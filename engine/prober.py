@@ -5,7 +5,7 @@ It decides nothing about a beat. Which part of a region's beats is its own, it l
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -20,6 +20,7 @@ from engine.probes.context import Context
 from engine.probes.run import RunOutcome, run, troubled
 from engine.schedule import fraction_of
 from engine.scheduler import SLOTS, Scheduler
+from engine.secrets import Secrets
 from engine.spool import Spool
 from engine.store.database import Pool
 from engine.store.ids import PARTITIONS, derived_id, new_id, partition_of
@@ -57,7 +58,7 @@ class Prober:
         clock: Clock,
         *,
         holder: str,
-        environment: Mapping[str, str],
+        secrets: Secrets,
         regions: Sequence[str] | None = None,
         slots: int = SLOTS,
         ttl_s: float = TTL_S,
@@ -67,8 +68,9 @@ class Prober:
         self.skipped = 0  # turns of a beat whose run before was still in progress
         self.scheduler: Scheduler[Key] = Scheduler(clock, self._run_due, slots=slots)
         self.catalog: Catalog[ProbedBeat] = Catalog(
-            pool, Compiler(environment), on_change=self._changed, on_regions=self._regroup
+            pool, Compiler(secrets), on_change=self._changed, on_regions=self._regroup
         )
+        secrets.on_change.append(self.catalog.recompile)
         self._pool, self._bus, self._context, self._clock = pool, bus, context, clock
         self._holder, self._only, self._ttl_s, self._renew_s = holder, regions, ttl_s, renew_s
         self._leases: dict[str, tuple[Leases, asyncio.Task[None]]] = {}

@@ -40,7 +40,6 @@ class Subject:
     paused_until_s: float
     is_removed: bool
     otlp: Otlp | None = None
-    is_file: bool = True  # declared in the configuration file
     target: str = ""  # what is measured, for people: references to secrets are not replaced
     method: str = ""  # of an http beat
 
@@ -65,7 +64,6 @@ def compile_subject(beat: Declared | Stored, regions: Sequence[str]) -> Subject:
         paused_until_s if rule.enabled else math.inf,
         isinstance(beat, Stored),
         rule.otlp,
-        beat.managed_by == "file" if isinstance(beat, Stored) else beat.is_file,
         _target(rule),
         getattr(rule, "method", ""),
     )

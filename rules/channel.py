@@ -6,13 +6,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, TypeAdapter, model_validator
 
-from rules.secret import references
+from rules.secret import REFERENCE, references
 from rules.shape import Name, Rule, Slug
 
 Told = Literal["open", "change", "recovery", "unknown", "draft"]
 ALL_TOLD: tuple[Told, ...] = ("open", "change", "recovery", "unknown", "draft")
 HttpUrl = Annotated[
-    str, StringConstraints(pattern=r"^(https?://[^\s/?#]+\S*|\$\{env:\w+\}\S*)$", max_length=2000)
+    str, StringConstraints(pattern=rf"^(https?://[^\s/?#]+\S*|{REFERENCE}\S*)$", max_length=2000)
 ]
 Mailbox = Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;\r\n]+@[^\s@<>,;\r\n]+$", max_length=254)]
 

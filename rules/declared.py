@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from rules.known import Kind
+from rules.problem import Problem
 from rules.settings import Settings
 from rules.shape import Rule
 
@@ -25,3 +26,4 @@ class Document:
     file: str
     settings: Settings
     objects: tuple[Declared, ...]
+    warnings: tuple[Problem, ...] = ()

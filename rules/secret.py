@@ -1,49 +1,89 @@
-"""References to secrets, `${env:NAME}`: kept as written everywhere, replaced only where used, and hidden in what comes back."""
+"""References to secrets, `${env:NAME}`, `${file:/path}` and `${secret:NAME}`: kept as written everywhere, replaced only
+where used, and hidden in what comes back. What they stand for is handed in as `Sources`; no file is opened here.
+"""
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 REDACTED: Final = "[redacted]"
-_REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+HIDDEN_LEAST: Final = 6
+"""Characters a value must have to be hidden: shorter ones would black out ordinary text."""
+SECRET_NAME: Final = r"[A-Za-z_][A-Za-z0-9_.-]{0,99}"  # noqa: S105 - a pattern
+REFERENCE: Final = (
+    rf"\$\{{(?:env:[A-Za-z_][A-Za-z0-9_]*|file:/[^{{}}\x00-\x1f]{{1,1000}}|secret:/?{SECRET_NAME})\}}"
+)
+"""The one grammar. `${secret:NAME}` is of the object's home page, `${secret:/NAME}` of the installation."""
+_REFERENCE: Final = re.compile(REFERENCE)
+_BEGUN: Final = re.compile(r"\$\{(?:env|file|secret):")
 _SECRET_NAME = re.compile(
     r"auth|cookie|token|secret|passw|session|credential|signature|key$|[-_]key\b", re.IGNORECASE
 )
-_LEAST: Final = 6  # shorter values would black out ordinary text
+
+
+class Sources(Protocol):
+    """What references stand for where they are used: by what stands in their braces, such as `env:NAME`."""
+
+    def __getitem__(self, reference: str, /) -> str:
+        """The value. Raises `UnsetReferenceError`, or `KeyError` for one that is simply not there."""
+        ...
 
 
 class UnsetReferenceError(Exception):
-    """An `${env:NAME}` whose variable is not set in this process."""
+    """A reference that stands for nothing here; the message says what to do, and never a value."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"${{env:{name}}} is not set; export {name} or put it in the service's environment")
-        self.name = name
+    def __init__(self, reference: str, said: str | None = None) -> None:
+        super().__init__(f"${{{reference}}} {said or _unset(reference)}")
+        self.reference = reference
 
 
-def expand(text: str, environment: Mapping[str, str]) -> str:
-    """`text` with each `${env:NAME}` replaced. Raises `UnsetReferenceError` naming the first variable that is not set."""
+class UnknownHereError(UnsetReferenceError):
+    """A reference that only a running server can judge."""
 
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in environment:
-            raise UnsetReferenceError(name)
-        return environment[name]
 
-    return _REFERENCE.sub(value, text)
+def _unset(reference: str) -> str:
+    source, _, name = reference.partition(":")
+    if source == "env":
+        return f"is not set; export {name} or put it in the service's environment"
+    if source == "file":
+        return "is not there; make the file readable for Upbeat"
+    whose = " --installation" if name.startswith("/") else ""
+    return f"is not stored; store it with `upbeat secrets set {name.removeprefix('/')}{whose}`"
+
+
+def value_of(reference: str, sources: Sources) -> str:
+    """What `reference` stands for. Raises `UnsetReferenceError`."""
+    try:
+        return sources[reference]
+    except KeyError:
+        raise UnsetReferenceError(reference) from None
+
+
+def expand(text: str, sources: Sources) -> str:
+    """`text` with each reference replaced, once. Raises `UnsetReferenceError` naming the first that stands for nothing."""
+    return _REFERENCE.sub(lambda match: value_of(match[0][2:-1], sources), text)
 
 
 def references(value: object) -> Iterator[str]:
-    """Every variable name referred to anywhere inside a JSON-like `value`."""
+    """What stands in the braces of every reference anywhere inside a JSON-like `value`, such as `env:NAME`."""
     if isinstance(value, str):
-        yield from _REFERENCE.findall(value)
+        yield from (match[2:-1] for match in _REFERENCE.findall(value))
     elif isinstance(value, Mapping):
         for inner in value.values():
             yield from references(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from references(inner)
+
+
+def is_misspelt(text: str) -> bool:
+    """Whether `text` begins a reference that is none."""
+    return len(_BEGUN.findall(text)) > len(_REFERENCE.findall(text))
+
+
+MISSPELT: Final = "a reference is written ${env:NAME}, ${file:/path}, ${secret:NAME} or, of the installation, ${secret:/NAME}"
 
 
 def is_secret_name(name: str) -> bool:
@@ -56,7 +96,7 @@ def hidden_forms(values: Iterable[str]) -> tuple[str, ...]:
     forms = {
         form
         for value in values
-        if len(value) >= _LEAST
+        if len(value) >= HIDDEN_LEAST
         for form in (value, quote(value, safe=""), repr(value)[1:-1], json.dumps(value)[1:-1])
     }
     return tuple(sorted(forms, key=len, reverse=True))
@@ -77,7 +117,7 @@ def hide(value: Any, secrets: tuple[str, ...]) -> Any:
 
 def _hidden(text: str, secret: str) -> str:
     text = text.replace(secret, REDACTED)
-    for length in range(len(secret) - 1, _LEAST - 1, -1):
+    for length in range(len(secret) - 1, HIDDEN_LEAST - 1, -1):
         begun = secret[:length]
         if begun + "…" in text:
             text = text.replace(begun + "…", REDACTED + "…")

@@ -63,6 +63,19 @@ class Retention(Rule):
     size: Size = Field(default=20 * 10**9, ge=10**8, description="Of the raw results' tables.")
 
 
+class Lending(Rule):
+    """What of this machine may be referred to by API and console. A file, and the admin token, may refer to all of it."""
+
+    env: list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\*?$")]] = Field(
+        default=[],
+        max_length=200,
+        description="Variables for `${env:NAME}`, such as `SHOP_TOKEN` or `SHOP_*`.",
+    )
+    files: list[Annotated[str, StringConstraints(pattern=r"^/", max_length=1000)]] = Field(
+        default=[], max_length=200, description="Folders for `${file:/path}`, such as `/run/secrets`."
+    )
+
+
 class Settings(Rule):
     """Settings of the installation; each is optional."""
 
@@ -76,6 +89,9 @@ class Settings(Rule):
     watchdog: Watchdog | None = Field(default=None, description="Who notices when Upbeat itself is silent.")
     otlp: Otlp | None = Field(default=None, description="Where measurements are exported to.")
     retention: Retention = Field(default=Retention(), description="How long raw results are kept.")
+    secrets: Lending = Field(
+        default=Lending(), description="What of this machine the API and the console may refer to."
+    )
 
 
 BEAT_WIDE = (
@@ -91,7 +107,7 @@ BEAT_WIDE = (
     "components",
     "tags",
 )
-"""Fields every beat has and `defaults` may hold."""
+"""Fields that `defaults` may hold; each beat takes those that its kind has."""
 
 _WIDE: dict[str, Any] = {
     name: (HttpBeat.model_fields[name].annotation, HttpBeat.model_fields[name]) for name in BEAT_WIDE

@@ -1,6 +1,5 @@
 """What operators write of TLS, whatever is spoken over it: whom to trust, who we are, which name to ask for."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Self
 
@@ -10,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import Field, StringConstraints, model_validator
 
 from rules.kinds.kind import Host
-from rules.secret import expand, references
+from rules.secret import Sources, expand, references
 from rules.shape import Rule
 from rules.target import ascii_host
 
@@ -67,9 +66,9 @@ class TlsOptions:
     min_version: TlsVersion = "1.2"
 
 
-def compile_tls(rule: TlsRule, environment: Mapping[str, str]) -> TlsOptions:
+def compile_tls(rule: TlsRule, sources: Sources) -> TlsOptions:
     """Raises `rules.secret.UnsetReferenceError`, or `ValueError` for what is no PEM once it is replaced."""
-    ca, certificate, key = (expand(pem or "", environment) for pem in (rule.ca, rule.certificate, rule.key))
+    ca, certificate, key = (expand(pem or "", sources) for pem in (rule.ca, rule.certificate, rule.key))
     if ca:
         _certificates("ca", ca)
     if certificate:

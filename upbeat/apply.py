@@ -1,6 +1,7 @@
 """Applying a document: what it declares becomes so, in one transaction. It touches only what it declares or once declared."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,13 @@ from engine.store.audit import Actor
 from engine.store.database import Connection, Pool, transaction
 from engine.store.objects import InUseError, Stored
 from rules.config import ConfigError, Document, Known, Problem, parse
+from rules.secret import Sources
 from rules.shape import spec_of, written
 
 _APPLY_LOCK = 0x6170706C  # "appl": two processes that start with the same file take turns
+
+
+_log = logging.getLogger(__name__)
 
 
 class UnreadableError(Exception):
@@ -33,7 +38,7 @@ class Applied:
         return f"{self.created} created, {self.changed} changed, {self.removed} removed, {self.untouched} untouched"
 
 
-async def apply_file(pool: Pool, path: Path, environment: Mapping[str, str]) -> Applied:
+async def apply_file(pool: Pool, path: Path, sources: Sources) -> Applied:
     """Read, check and apply `path`. Raises `rules.config.ConfigError` with all problems, or `UnreadableError`.
 
     Then, and when the database fails, nothing changed.
@@ -45,8 +50,11 @@ async def apply_file(pool: Pool, path: Path, environment: Mapping[str, str]) -> 
         raise UnreadableError(str(failure)) from None
     async with transaction(pool) as connection:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _APPLY_LOCK)
-        document = parse(text, str(path), environment, await _known(connection))
-        return await _apply(connection, document)
+        document = parse(text, str(path), sources, await _known(connection))
+        applied = await _apply(connection, document)
+    for warning in document.warnings:
+        _log.warning("%s", warning)
+    return applied
 
 
 async def _known(connection: Connection) -> Known:

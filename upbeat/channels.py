@@ -1,13 +1,16 @@
 """Which exporter serves which channel: the one map a new channel is added to, and the sender the delivery loop is given."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import aiohttp
 
+from engine.delivery import Target
 from engine.egress import connect, open_session
+from engine.secrets import Secrets
 from evaluators.model import Notice
 from exporters.outcome import Outcome, Rejected
 from exporters.slack import SlackExporter
@@ -15,12 +18,13 @@ from exporters.smtp import Relay, SmtpExporter
 from exporters.webhook import WebhookExporter
 from rules.address import EgressPolicy
 from rules.channel import CHANNEL, SlackChannel, SmtpChannel, WebhookChannel
-from rules.secret import UnsetReferenceError, expand
+from rules.secret import UnsetReferenceError, expand, references, value_of
 from rules.shape import Rule
 
 TIMEOUT_S = 15.0
 KEPT = 500
 """Exporters, by the specs of their channels: an edited channel has another one, the old one goes in its time."""
+Expand = Callable[[str], str]
 
 
 class Exporter(Protocol):
@@ -48,11 +52,11 @@ class _Era:
 class Channels:
     """Sends notices to channels by their specs. Exporters are kept: an smtp one remembers who already has a notice."""
 
-    def __init__(self, policy: EgressPolicy, environment: Mapping[str, str]) -> None:
-        self._environment = environment
+    def __init__(self, policy: EgressPolicy, secrets: Secrets) -> None:
+        self._secrets = secrets
         self._era = _Era(policy)
         self._retired: set[_Era] = set()
-        self._builders: dict[type[Rule], Callable[[Any], Exporter]] = {
+        self._builders: dict[type[Rule], Callable[[Any, Expand], Exporter]] = {
             WebhookChannel: self._webhook,
             SlackChannel: self._slack,
             SmtpChannel: self._smtp,
@@ -66,11 +70,11 @@ class Channels:
         else:
             await old.close()
 
-    async def send(self, spec: Mapping[str, Any], notice: Notice) -> Outcome:
-        """Deliver `notice` to the channel with this spec, once."""
+    async def send(self, target: Target, notice: Notice) -> Outcome:
+        """Deliver `notice` to this channel, once."""
         era = self._era
         try:
-            exporter = self._exporter(era, spec)
+            exporter = self._exporter(era, target)
         except (UnsetReferenceError, ValueError) as wrong:
             return Rejected(str(wrong))
         era.deliveries += 1
@@ -82,11 +86,14 @@ class Channels:
                 self._retired.discard(era)
                 await era.close()
 
-    def _exporter(self, era: _Era, spec: Mapping[str, Any]) -> Exporter:
-        key = repr(sorted(spec.items()))
+    def _exporter(self, era: _Era, target: Target) -> Exporter:
+        sources = self._secrets.of(target.page_id)
+        # With what its references stand for now: a secret that changed makes another exporter.
+        values = [value_of(reference, sources) for reference in references(target.spec)]
+        key = repr((sorted(target.spec.items()), values))
         if key not in era.exporters:
-            channel = CHANNEL.validate_python(dict(spec))
-            era.exporters[key] = self._builders[type(channel)](channel)
+            channel = CHANNEL.validate_python(dict(target.spec))
+            era.exporters[key] = self._builders[type(channel)](channel, partial(expand, sources=sources))
         era.exporters.move_to_end(key)
         if len(era.exporters) > KEPT:
             era.exporters.popitem(last=False)
@@ -102,17 +109,14 @@ class Channels:
             self._era.session = open_session(self._era.policy, "channel", timeout_s=TIMEOUT_S)
         return self._era.session
 
-    def _expand(self, text: str) -> str:
-        return expand(text, self._environment)
+    def _webhook(self, channel: WebhookChannel, expanded: Expand) -> Exporter:
+        secret = expanded(channel.secret) if channel.secret else None
+        return WebhookExporter(self._web(), expanded(channel.url), secret)
 
-    def _webhook(self, channel: WebhookChannel) -> Exporter:
-        secret = self._expand(channel.secret) if channel.secret else None
-        return WebhookExporter(self._web(), self._expand(channel.url), secret)
+    def _slack(self, channel: SlackChannel, expanded: Expand) -> Exporter:
+        return SlackExporter(self._web(), expanded(channel.url))
 
-    def _slack(self, channel: SlackChannel) -> Exporter:
-        return SlackExporter(self._web(), self._expand(channel.url))
-
-    def _smtp(self, channel: SmtpChannel) -> Exporter:
+    def _smtp(self, channel: SmtpChannel, expanded: Expand) -> Exporter:
         async def connector(host: str, port: int, timeout_s: float) -> Any:
             return await connect(self._era.policy, "relay", host, port, timeout_s)
 
@@ -122,7 +126,7 @@ class Channels:
             to=tuple(channel.to),
             port=channel.port,
             tls=channel.tls,
-            username=self._expand(channel.username) if channel.username else None,
-            password=self._expand(channel.password) if channel.password else None,
+            username=expanded(channel.username) if channel.username else None,
+            password=expanded(channel.password) if channel.password else None,
         )
         return SmtpExporter(connector, relay)

@@ -1,6 +1,5 @@
 """One run here and now, outside any schedule: what `upbeat check` and the console's form show."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,13 +9,13 @@ from engine.probes.run import run, troubled
 from evaluators.model import PHASES
 from rules.beat import AnyBeat
 from rules.check import compile_check
-from rules.secret import UnsetReferenceError
+from rules.secret import Sources, UnsetReferenceError
 
 
-async def check_now(rule: AnyBeat, context: Context, environment: Mapping[str, str]) -> dict[str, Any]:
+async def check_now(rule: AnyBeat, context: Context, sources: Sources) -> dict[str, Any]:
     """Run `rule` once; the answer has the shape of a result in the API, without region and time."""
     try:
-        outcome = await run(compile_check(rule, environment), context)
+        outcome = await run(compile_check(rule, sources), context)
     except (UnsetReferenceError, ValueError) as wrong:
         outcome = troubled("probe.config", str(wrong))
     return {

@@ -10,6 +10,7 @@ import re
 import resource
 import shutil
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +27,15 @@ from engine.bus import EVALUATOR, STREAM, consumer
 from engine.embedded.nats import Program
 from engine.embedded.postgres import Programs
 from engine.embedded.process import ServerError
-from engine.store.database import Connection, Row, versions
+from engine.secrets import Secrets
+from engine.store import secrets
+from engine.store.database import Connection, Row, codecs, versions
 from engine.store.ids import PARTITIONS
 from rules.config import ConfigError, parse
-from rules.secret import references
+from rules.secret import UnsetReferenceError, references, value_of
 from upbeat import __version__
-from upbeat.settings import ServeSettings
+from upbeat.keys import keyring
+from upbeat.settings import ServeSettings, SettingsError
 
 Level = Literal["ok", "warn", "fail"]
 FILES_LEAST: Final = 4096
@@ -139,7 +143,11 @@ def _configuration(settings: ServeSettings) -> Iterator[Finding]:
         yield Finding("configuration", "ok", "no file was named: what is declared is in the database")
         return
     try:
-        document = parse(settings.config.read_text("utf-8"), str(settings.config), settings.lent)
+        document = parse(
+            settings.config.read_text("utf-8"),
+            str(settings.config),
+            Secrets(settings.environment).of(None),
+        )
     except OSError as failure:
         yield Finding(
             "configuration", "fail", f"{settings.config}: {failure.strerror}", "Name a file that is there."
@@ -197,6 +205,7 @@ async def _database(settings: ServeSettings, url: str) -> AsyncIterator[Finding]
         yield Finding("database", "fail", said, "Start it, or mend UPBEAT_DATABASE_URL.")
         return
     try:
+        await codecs(connection)
         row = await connection.fetchrow(
             "SELECT current_setting('server_version') AS version, current_setting('fsync') AS fsync, "
             "current_setting('synchronous_commit') AS commits, current_setting('full_page_writes') AS pages, "
@@ -275,13 +284,40 @@ async def _installation(settings: ServeSettings, connection: Connection) -> Asyn
         yield one
     async for one in _backlog(connection):
         yield one
+    async for one in _secrets(settings, connection):
+        yield one
+
+
+async def _secrets(settings: ServeSettings, connection: Connection) -> AsyncIterator[Finding]:
+    try:
+        ring = keyring(settings)
+    except SettingsError as wrong:
+        yield Finding("secrets", "fail", str(wrong), "Mend it: secrets are neither stored nor used.")
+        return
+    held = Secrets(settings.environment, ring)
+    await held.refresh(connection)
+    sealed = Counter(kept.key_id for kept in (await secrets.read(connection)).values())
+    for key_id, count in sorted(sealed.items()):
+        said = f"{count} stored, sealed with the key {key_id}"
+        if key_id not in ring.ids:
+            todo = "Set UPBEAT_SECRET_KEY, or put back secret.key of the data folder: the same for every process."
+            yield Finding("secrets", "fail", f"{said}, which is not here", todo)
+        elif key_id != ring.ids[0]:
+            yield Finding("secrets", "warn", f"{said}, an old one", "Run `upbeat secrets rotate`.")
+        else:
+            yield Finding("secrets", "ok", said)
     specs = await connection.fetch(
-        "SELECT kind, slug, spec::text FROM objects WHERE removed_at IS NULL AND spec::text LIKE '%${env:%'"
+        "SELECT kind, slug, coalesce(page_id, CASE WHEN kind = 'page' THEN id END) AS page_id, spec FROM objects WHERE removed_at IS NULL "
+        "AND spec::text LIKE '%${%' ORDER BY kind, slug"
     )
     for row in specs:
-        for name in sorted({*references(json.loads(row["spec"]))} - settings.lent.keys()):
-            said = f"${{env:{name}}} of the {row['kind']} {row['slug']} is not set here"
-            yield Finding("secrets", "warn", said, f"Set {name} where the server starts, if it is not.")
+        sources = held.of(row["page_id"])
+        for reference in sorted({*references(row["spec"])}):
+            try:
+                value_of(reference, sources)
+            except UnsetReferenceError as unset:
+                said = f"of the {row['kind']} {row['slug']}: {unset}"
+                yield Finding("secrets", "warn", said, "It matters where the beat runs; here it is not so.")
 
 
 async def _regions(connection: Connection) -> AsyncIterator[Finding]:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,35 +13,39 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from api.context import ApiSettings, Guide, Health, Services
-from engine import metering
 from engine.bus import Bus
 from engine.catalog import Catalog
 from engine.clock import SystemClock
-from engine.delivery import Delivery
-from engine.egress import open_session
+from engine.delivery import Delivery, Target
 from engine.embedded.supervisor import Embedded
 from engine.evaluator import Evaluator
 from engine.janitor import Janitor
+from engine.metering import Metering
 from engine.prober import Prober
 from engine.probes.context import Context
+from engine.secrets import Secrets
 from engine.spool import Spool
-from engine.store import installation
+from engine.store import installation, objects
 from engine.store.database import DATABASE_AWAY, Pool, listening
 from engine.store.ids import new_id
 from engine.store.objects import Stored
 from engine.subject import Subject, compile_subject
 from evaluators.model import Notice
-from exporters import otlp, prometheus
-from exporters.measurement import Totals
+from exporters import prometheus
+from exporters.measurement import Named, Totals
+from exporters.otlp import resource
 from exporters.outcome import Outcome
 from rules.address import EgressPolicy
+from rules.beat import AnyBeat
+from rules.otlp import Otlp
 from rules.secret import UnsetReferenceError, expand
 from rules.settings import Settings, Watchdog
 from upbeat import __version__
 from upbeat.channels import Channels
 from upbeat.check import check_now
 from upbeat.identity import Identity
-from upbeat.selfmetrics import self_families
+from upbeat.otlp import OtlpExport
+from upbeat.selfmetrics import queue_families, self_families
 from upbeat.settings import ServeSettings
 from upbeat.watchdog import watch
 
@@ -69,6 +73,7 @@ class Node:
         database_url: str,
         nats_url: Callable[[], str],
         embedded: Embedded | None,
+        secrets: Secrets,
     ) -> None:
         self.settings, self.kept, self.pool, self.bus, self.clock = settings, kept, pool, bus, clock
         self.database_url, self.nats_url, self.embedded = database_url, nats_url, embedded
@@ -78,14 +83,25 @@ class Node:
         self.identity = Identity(settings.data, settings.roles)
         self.holder = self.identity.holder
         self.policy = EgressPolicy(kept.egress.allow)
-        self.channels = Channels(self.policy, settings.lent)
+        self.secrets, self.sources = secrets, secrets.of(None)
+        self.secrets.lending = kept.secrets
+        self.channels = Channels(self.policy, secrets)
         self.catalog: Catalog[Subject] = Catalog(pool, compile_subject, on_change=self._changed)
         self.evaluator: Evaluator | None = None
         self.prober: Prober | None = None
         self.delivery: Delivery | None = None
-        self.metering: metering.Metering | None = None
         self._pages: dict[UUID, str] = {}
-        self.totals = Totals(self._labels)
+        self.totals = Totals(self._named)
+        self.otlp = OtlpExport(
+            self.totals,
+            self.policy,
+            settings.environment,
+            secrets,
+            resource(self.holder, __version__),
+            self._self_families,
+        )
+        self.otlp.declare(kept.otlp, {})
+        secrets.on_change.append(self.otlp.refresh)
         self._context: Context | None = None
         self._services: Services | None = None
         self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = [self.channels.close]
@@ -96,6 +112,8 @@ class Node:
         """What runs in this process until cancelled, all but `probe`."""
         roles = self.settings.roles
         yield self._follow_settings()
+        yield self.secrets.run(self.pool)
+        yield self.otlp.exports.run()
         if self.embedded is not None:
             yield self._heal_bus(self.embedded)
         if roles & {"evaluator", "exporter"}:
@@ -115,7 +133,8 @@ class Node:
             self.delivery = Delivery(self.pool, self.channels.send, holder=self.holder)
             yield self.delivery.run()
             yield Janitor(self.pool, self.clock, holder=self.holder, keep=self._keep).run()
-            yield self._after_catalog(self._meter)
+            metering = Metering(self.pool, self.bus, observe=self.otlp.observe, stage=self.totals.stage)
+            yield self._after_catalog(metering.run)
             if self.kept.watchdog is not None:
                 yield self._watch(self.kept.watchdog)
         if parent := self.settings.environment.get("UPBEAT_PARENT"):
@@ -139,6 +158,7 @@ class Node:
         await run()
 
     def _changed(self, beat_id: UUID, subject: Subject | None) -> None:
+        self.totals.renamed(str(beat_id))
         if self.evaluator is not None:
             self.evaluator.changed(beat_id)
 
@@ -157,57 +177,16 @@ class Node:
             self.clock,
             holder=self.holder,
             regions=self.settings.regions,
-            environment=self.settings.lent,
+            secrets=self.secrets,
         )
 
     async def _watch(self, watchdog: Watchdog) -> None:
         try:
-            url = expand(watchdog.url, self.settings.lent)
+            url = expand(watchdog.url, self.sources)
         except UnsetReferenceError as unset:
             _log.error("the watchdog is told nothing: %s", unset)
             return
         await watch(watchdog, url, self.policy, self._commits)
-
-    async def _meter(self) -> None:
-        flush, interval_s, target = None, 60.0, None
-        try:
-            target = self._otlp_settings()
-        except (ValueError, UnsetReferenceError) as wrong:  # no reason to stop what is measured
-            _log.error("metrics are not exported: %s", wrong)
-        if target is not None:
-            send: otlp.Send
-            if target.protocol == "grpc":
-                grpc = otlp.GrpcSender(target)
-                self._closers.append(grpc.close)
-                send = grpc
-            else:
-                session = open_session(self.policy, "relay", timeout_s=target.timeout_s)
-                self._closers.append(session.close)
-                send = otlp.HttpSender(session, target)
-            metrics = otlp.OtlpMetrics(self.totals, send, otlp.resource(self.holder, __version__))
-            flush, interval_s = metrics.flush, target.interval_s
-        self.metering = metering.Metering(
-            self.pool,
-            self.bus,
-            observe=self.totals.observe,
-            stage=self.totals.stage,
-            flush=flush,
-            interval_s=interval_s,
-        )
-        await self.metering.run()
-
-    def _otlp_settings(self) -> otlp.OtlpSettings | None:
-        """The environment's, else the file's."""
-        given = otlp.settings_from(self.settings.environment)
-        if given is not None or self.kept.otlp is None:
-            return given
-        rule, environment = self.kept.otlp, self.settings.lent
-        return otlp.OtlpSettings(
-            expand(rule.endpoint, environment),
-            rule.protocol,
-            {name: expand(value, environment) for name, value in rule.headers.items()},
-            interval_s=rule.interval,
-        )
 
     async def _heal_bus(self, embedded: Embedded) -> None:
         """A full disk makes NATS refuse every message from then on, room or not: it is restarted once there is some."""
@@ -232,12 +211,12 @@ class Node:
                 async with (
                     self.pool.acquire() as connection,
                     listening(connection, installation.CHANGED, changed.set),
+                    listening(connection, objects.CHANGED, changed.set),
                 ):
                     while True:  # a lost connection fails at the next look
                         changed.clear()
                         await self._take_settings(await installation.read_settings(connection))
-                        rows = await connection.fetch("SELECT id, slug FROM objects WHERE kind = 'page'")
-                        self._pages = {row["id"]: row["slug"] for row in rows}
+                        self._take_pages(await objects.listing(connection, "page"))
                         with contextlib.suppress(TimeoutError):
                             async with asyncio.timeout(SETTINGS_S):
                                 await changed.wait()
@@ -256,11 +235,20 @@ class Node:
             self.policy = EgressPolicy(kept.egress.allow)
             await self.channels.judge_by(self.policy)
             self.context().judge_by(self.policy)
-        if kept.otlp != self.kept.otlp or kept.watchdog != self.kept.watchdog:
-            _log.warning("otlp and watchdog settings changed; they take effect at the next start")
-        self.kept = kept
+            self.otlp.judge_by(self.policy)
+        if kept.watchdog != self.kept.watchdog:
+            _log.warning("the watchdog settings changed; they take effect at the next start")
+        self.kept, self.secrets.lending = kept, kept.secrets
         if self._services is not None:
             self._services.settings = self._api_settings()
+
+    def _take_pages(self, pages: Sequence[Stored]) -> None:
+        slugs = {page.id: page.slug for page in pages}
+        is_renamed, self._pages = slugs != self._pages, slugs
+        rules = {page.id: Otlp.model_validate(page.spec["otlp"]) for page in pages if page.spec.get("otlp")}
+        self.otlp.declare(self.kept.otlp, rules)
+        if is_renamed:
+            self.totals.renamed()
 
     def public_url(self) -> str:
         """How people reach this installation, without a slash at the end."""
@@ -271,17 +259,26 @@ class Node:
 
     # ---- labels of metrics
 
-    def _labels(self, beat_id: str) -> tuple[str, str, str] | None:
+    def _named(self, beat_id: str) -> Named | None:
         subject = self.catalog.entries.get(UUID(beat_id))
-        return (subject.slug, self._pages.get(subject.page_id, ""), subject.type) if subject else None
+        if subject is None:
+            return None
+        to = self.otlp.destination(subject.page_id, subject.otlp)
+        page = self._pages.get(subject.page_id, "")
+        return Named(subject.slug, page, subject.type, subject.target, subject.method, to)
+
+    async def _self_families(self) -> list[prometheus.Family]:
+        shared = await queue_families(self.pool, self.bus) if self.delivery is not None else []
+        own = self_families(self.bus, self.evaluator, self.delivery, self.prober)
+        return [*own, *shared, *self.otlp.families()]
 
     # ---- what the ways in are handed
 
     def services(self) -> Services:
         """For `api.app.create_app`."""
 
-        async def check(rule: Any) -> dict[str, Any]:
-            return await check_now(rule, self.context(), self.settings.lent)
+        async def check(rule: AnyBeat, page_id: UUID | None) -> dict[str, Any]:
+            return await check_now(rule, self.context(), self.secrets.of(page_id))
 
         self._services = Services(
             self.pool,
@@ -292,7 +289,7 @@ class Node:
             check,
             self.health,
             self._metrics_text,
-            self.settings.lent,
+            self.secrets,
             self.guide,
         )
         return self._services
@@ -313,12 +310,13 @@ class Node:
             at=self.clock.epoch_s(),
             link=f"{self.public_url()}/console/channels",
         )
-        return await self.channels.send(channel.spec, notice)
+        target = Target(channel.spec, channel.page_id)
+        return await self.channels.send(target, notice)
 
     async def _metrics_text(self) -> str:
         return prometheus.render(
             (
-                *self_families(self.bus, self.evaluator, self.delivery, self.prober),
+                *await self._self_families(),
                 *prometheus.families(self.totals),
             )
         )

@@ -44,7 +44,6 @@ class _Written(NamedTuple):
 
     rule: str  # as JSON
     page_id: UUID | None  # None: the installation's
-    is_file: bool
 
 
 class OtlpExport:
@@ -67,7 +66,7 @@ class OtlpExport:
         self._totals, self._policy, self._secrets = totals, policy, secrets
         self._resource, self._engine = resource, engine
         self._rule: Otlp | None = None
-        self._pages: Mapping[UUID, tuple[Otlp, bool]] = {}
+        self._pages: Mapping[UUID, Otlp] = {}
         self._resolved: dict[_Written, OtlpSettings | None] = {}
         self._spans: dict[OtlpSettings, SpanQueue] = {}
         self._given: OtlpSettings | None = None
@@ -81,8 +80,8 @@ class OtlpExport:
 
     # ---- whose measurements go where
 
-    def declare(self, rule: Otlp | None, pages: Mapping[UUID, tuple[Otlp, bool]]) -> None:
-        """Take up what the installation and its pages say; with each page's, whether it is managed by the file."""
+    def declare(self, rule: Otlp | None, pages: Mapping[UUID, Otlp]) -> None:
+        """Take up what the installation and its pages say."""
         if (rule, pages) != (self._rule, self._pages):
             self._rule, self._pages = rule, pages
             self._forget()
@@ -96,11 +95,8 @@ class OtlpExport:
         self._resolved.clear()
         self._default = self._given
         if self._given is None and self._rule is not None:
-            self._default = self._settings(self._rule, None, is_file=True)
-        self._of_pages = {
-            page_id: self._settings(rule, page_id, is_file=is_file)
-            for page_id, (rule, is_file) in self._pages.items()
-        }
+            self._default = self._settings(self._rule, None)
+        self._of_pages = {page_id: self._settings(rule, page_id) for page_id, rule in self._pages.items()}
         self._totals.renamed()
 
     def judge_by(self, policy: EgressPolicy) -> None:
@@ -109,14 +105,14 @@ class OtlpExport:
         for destination in self.exports.destinations:
             destination.forsake()
 
-    def destination(self, page_id: UUID, own: Otlp | None, *, is_file: bool) -> OtlpSettings | None:
+    def destination(self, page_id: UUID, own: Otlp | None) -> OtlpSettings | None:
         """Where the measurements of a beat of this page go; None: nowhere."""
         if own is not None:
-            return self._settings(own, page_id, is_file=is_file)
+            return self._settings(own, page_id)
         return self._of_pages.get(page_id, self._default)
 
-    def _settings(self, rule: Otlp, page_id: UUID | None, *, is_file: bool) -> OtlpSettings | None:
-        written = _Written(rule.model_dump_json(), page_id, is_file)
+    def _settings(self, rule: Otlp, page_id: UUID | None) -> OtlpSettings | None:
+        written = _Written(rule.model_dump_json(), page_id)
         if written not in self._resolved:
             self._resolved[written] = self._resolve(written, is_new=True)
             self._is_tracing = self._is_tracing or rule.spans
@@ -125,7 +121,7 @@ class OtlpExport:
     def _resolve(self, written: _Written, *, is_new: bool) -> OtlpSettings | None:
         rule = Otlp.model_validate_json(written.rule)
         try:
-            return settings_of(rule, self._secrets.of(written.page_id, is_file=written.is_file))
+            return settings_of(rule, self._secrets.of(written.page_id))
         except (UnsetReferenceError, ValueError) as wrong:
             if is_new:  # nor does anybody else get it
                 _log.error("what is for %s is exported nowhere: %s", rule.endpoint, wrong)

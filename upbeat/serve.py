@@ -6,7 +6,6 @@ import gc
 import itertools
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -14,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from secrets import token_urlsafe
 
 import asyncpg
 
@@ -25,12 +25,14 @@ from engine.clock import SystemClock
 from engine.embedded.folder import FolderError
 from engine.embedded.process import ServerError
 from engine.embedded.supervisor import Embedded, start
+from engine.secrets import Secrets
 from engine.store import installation
 from engine.store.database import DATABASE_AWAY, MigrationError, Pool, migrate, open_pool
 from engine.store.objects import StaleError, TakenError
 from rules.config import ConfigError
 from rules.settings import Settings
 from upbeat.apply import UnreadableError, apply_file
+from upbeat.keys import keyring
 from upbeat.logs import set_up
 from upbeat.node import Node
 from upbeat.patience import Patience, Watch
@@ -108,7 +110,9 @@ async def _started(
         stack.push_async_callback(bus.close)
         async with pool.acquire() as connection:
             kept = Settings.model_validate(await installation.read_settings(connection))
-        node = Node(settings, kept, pool, bus, SystemClock(), database_url, nats_url, embedded)
+            secrets = Secrets(settings.environment, await asyncio.to_thread(keyring, settings, create=True))
+            await secrets.refresh(connection)
+        node = Node(settings, kept, pool, bus, SystemClock(), database_url, nats_url, embedded, secrets)
         node.guide, node.applied = guide, applied
         stack.push_async_callback(node.close)
         if embedded is not None:
@@ -150,7 +154,7 @@ async def _pool(url: str) -> Pool:
 
 async def _apply(pool: Pool, config: Path, settings: ServeSettings) -> None:
     try:
-        applied = await apply_file(pool, config, settings.lent)
+        applied = await apply_file(pool, config, Secrets(settings.environment).of(None))
     except UnreadableError as failure:
         raise SettingsError(f"{config} cannot be read: {failure}") from None
     except DATABASE_AWAY as away:
@@ -172,7 +176,7 @@ async def _close_pool(pool: Pool) -> None:
 
 def _leave_token(data: Path, node: Node) -> None:
     """A token for the command line of who may read the data folder; it changes with every start."""
-    node.local_token = secrets.token_urlsafe(32)
+    node.local_token = token_urlsafe(32)
     path = data / "local-token"
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -331,6 +335,7 @@ async def _worker(node: Node, number: int, command: list[str]) -> None:
         **node.settings.environment,
         "UPBEAT_DATABASE_URL": node.database_url,
         "UPBEAT_CONFIG": "",
+        "UPBEAT_SECRET_KEY": node.secrets.keyring.text if node.secrets.keyring else "",
         "UPBEAT_WORKERS": "1",
         "UPBEAT_PARENT": str(os.getpid()),
         "UPBEAT_WORKER": str(number),

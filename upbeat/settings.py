@@ -36,16 +36,6 @@ class ServeSettings:
     durable: bool = True
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
-    @property
-    def lent(self) -> Mapping[str, str]:
-        """What `${env:NAME}` may refer to: the environment without Upbeat's own settings and secrets."""
-        return lent(self.environment)
-
-
-def lent(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """`environment` without what is Upbeat's own."""
-    return {name: value for name, value in environment.items() if not name.startswith("UPBEAT_")}
-
 
 def default_data(environment: Mapping[str, str]) -> Path:
     """Where data goes when nobody says: `$XDG_DATA_HOME/upbeat`, as a rule `~/.local/share/upbeat`.

@@ -10,6 +10,7 @@ from api.console import (
     page,
     people,
     review,
+    secrets,
     session,
     specs,
 )
@@ -31,6 +32,7 @@ ROUTERS = tuple(
         incidents,
         declared,
         people,
+        secrets,
         specs,
     )
 )

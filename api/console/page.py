@@ -36,6 +36,7 @@ SAID: Final = {
     "rejected": "Rejected: customers are told nothing.",
     "revised": "Saved as a new revision.",
     "retry": "It is tried again now.",
+    "stored": "Stored. What refers to it uses the new value within seconds.",
     "revoked": "Revoked: it opens nothing from now on.",
     "signed-out": "You are signed out.",
 }
@@ -95,6 +96,7 @@ def bare(request: Request, template: str, status: int = 200, **values: Any) -> R
         "path": request.url.path,
         "viewed": request.query_params.get("from", request.url.path),
         "may": lambda permission, page_id=None: asking.may(Permission[permission], page_id),
+        "edits": asking.pages_for(Permission.WRITE) != [],
         "administers": asking.pages_for(Permission.ADMIN) != [],
         "notice": SAID.get(request.query_params.get("said", "")),
         "request_id": getattr(request.state, "request_id", ""),

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from engine.store.database import Connection, Row
-from rules.secret import is_secret_name
+from rules.secret import is_secret_name, references
 
 Surface = Literal["console", "api", "cli", "file", "policy"]
 
@@ -61,7 +61,7 @@ async def listing(
 
 
 def redact(value: Any, key: str = "") -> Any:
-    """`value` with whatever looks like a secret by its key replaced by `***`; `${env:X}` references stay."""
+    """`value` with whatever looks like a secret by its key replaced by `***`; references stay."""
     if isinstance(value, Mapping):
         # A Slack incoming webhook's URL is its password.
         hidden = "secret" if value.get("type") == "slack" else ""
@@ -71,6 +71,6 @@ def redact(value: Any, key: str = "") -> Any:
         }
     if isinstance(value, list):
         return [redact(inner, key) for inner in value]
-    if isinstance(value, str) and is_secret_name(key) and "${env:" not in value:
+    if isinstance(value, str) and is_secret_name(key) and not any(references(value)):
         return "***"
     return value

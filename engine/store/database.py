@@ -32,13 +32,14 @@ async def open_pool(url: str, *, size: int = 10) -> Pool:
         url,
         min_size=1,
         max_size=size,
-        init=_codecs,
+        init=codecs,
         command_timeout=30,
         server_settings={"application_name": "upbeat", "timezone": "UTC", "jit": "off"},
     )
 
 
-async def _codecs(connection: "asyncpg.Connection[Any]") -> None:
+async def codecs(connection: "asyncpg.Connection[Any]") -> None:
+    """Let `connection` speak JSON as Python values."""
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
 

@@ -28,7 +28,7 @@ async def put(connection: Connection, targets: Sequence[UUID], line: str, key: s
 async def due(connection: Connection, limit: int = 100) -> list[Row]:
     """The due heads of all lines, each with its target's spec; a line whose head waits or is dead gives nothing else."""
     return await connection.fetch(
-        "SELECT o.id, o.target_id, o.line, o.attempts, o.notice, t.slug, t.spec, t.removed_at FROM outbox o "
+        "SELECT o.id, o.target_id, o.line, o.attempts, o.notice, t.slug, t.spec, t.page_id, t.removed_at FROM outbox o "
         "JOIN objects t ON t.id = o.target_id WHERE o.status = 'pending' AND o.due_at <= now() "
         "AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.target_id = o.target_id AND e.line = o.line "
         " AND e.id < o.id AND e.status = 'pending') ORDER BY o.due_at, o.id LIMIT $1",
@@ -42,6 +42,17 @@ async def next_due_s(connection: Connection) -> float | None:
         "SELECT extract(epoch FROM min(due_at) - now())::float8 FROM outbox WHERE status = 'pending'"
     )
     return wait
+
+
+async def waiting(connection: Connection) -> tuple[int, int, float]:
+    """(pending notices, dead ones, seconds since the oldest pending one was queued)."""
+    row = await connection.fetchrow(
+        "SELECT count(*) FILTER (WHERE status = 'pending') AS pending, count(*) FILTER (WHERE status = 'dead') AS dead, "
+        "coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE status = 'pending')), 0)::float8 AS age_s "
+        "FROM outbox WHERE status IN ('pending', 'dead')"
+    )
+    assert row is not None
+    return row["pending"], row["dead"], row["age_s"]
 
 
 async def delivered(connection: Connection, outbox_id: int) -> None:

@@ -1,7 +1,7 @@
 """What every kind of beat has: its name and page, its pace, what it asserts, who decides and who is told."""
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal, Self
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
@@ -11,7 +11,7 @@ from rules.duration import Duration, format_duration
 from rules.incident import IncidentPolicy
 from rules.otlp import Otlp
 from rules.quorum import Quorum
-from rules.secret import hidden_forms, references
+from rules.secret import Sources, hidden_forms, references
 from rules.shape import Name, Rule, Slug, Tag, Text
 
 MIN_INTERVAL_S = 1.0
@@ -74,10 +74,17 @@ class BeatRule(Rule):
         default=None, description="Where its measurements are exported to, instead of its page's."
     )
 
+    waits_for: ClassVar[str] = ""
+    """What moves a beat that no probe runs."""
+
     @property
     def title(self) -> str:
         """What people call it."""
         return self.name or self.slug
+
+    def not_run(self) -> str:
+        """Why it cannot be run now, where no probe runs it."""
+        return f"no probe runs the beat {self.slug}: it waits for {self.waits_for}"
 
 
 class ProbedRule(BeatRule):
@@ -129,6 +136,6 @@ def expect_subjects(assertions: Iterable[Assertion], subjects: frozenset[str], k
             )
 
 
-def secrets_of(texts: Iterable[str], environment: Mapping[str, str]) -> tuple[str, ...]:
+def secrets_of(texts: Iterable[str], sources: Sources) -> tuple[str, ...]:
     """What the references in `texts` stand for, in every form that is to be hidden."""
-    return hidden_forms({environment[name] for text in texts for name in references(text)})
+    return hidden_forms({sources[name] for text in texts for name in references(text)})

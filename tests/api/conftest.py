@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 import asyncpg
@@ -19,10 +20,12 @@ from api.context import ApiSettings, Health, Services
 from engine.bus import Bus
 from engine.clock import SystemClock
 from engine.embedded.supervisor import Embedded
+from engine.secrets import Secrets
 from engine.store import objects, people
 from engine.store.audit import Actor
 from engine.store.database import migrate, open_pool, transaction
 from engine.store.objects import Stored
+from engine.store.secrets import Keyring
 from exporters.outcome import Outcome, Rejected
 from rules.beat import AnyBeat
 
@@ -101,7 +104,7 @@ def _services(pool: Any, bus: Bus) -> Services:
     async def test_channel(stored: Stored) -> Outcome:
         return Rejected(f"{stored.slug} said HTTP 410")
 
-    async def check_now(rule: AnyBeat) -> dict[str, Any]:
+    async def check_now(rule: AnyBeat, page_id: UUID | None) -> dict[str, Any]:
         return {"verdict": "ok", "beat": rule.slug}
 
     async def health(role: str | None, verbose: bool) -> Health:
@@ -112,7 +115,15 @@ def _services(pool: Any, bus: Bus) -> Services:
 
     settings = ApiSettings(admin_token=ADMIN_TOKEN, requests_per_minute=1_000_000)
     return Services(
-        pool, bus, SystemClock(), settings, test_channel, check_now, health, metrics_text, environment={}
+        pool,
+        bus,
+        SystemClock(),
+        settings,
+        test_channel,
+        check_now,
+        health,
+        metrics_text,
+        Secrets({}, Keyring([bytes(32)])),
     )
 
 

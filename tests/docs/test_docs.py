@@ -11,6 +11,7 @@ import click
 import pytest
 
 from rules.config import Known, parse
+from rules.secret import references
 from upbeat.cli import upbeat
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,6 @@ _FENCE = re.compile(r"^( *)```(\w*)\s*\n(.*?)^\1```\s*$", re.MULTILINE | re.DOTA
 _LINK = re.compile(r"!?\[[^\]\n]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 SHELL = ("sh", "bash", "console")
-_REFERENCE = re.compile(r"\$\{env:(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("block", [b for b in blocks("yaml") if not b.text.startswith("# not ")], ids=_place)
 def test_yaml_is_accepted(block: Block) -> None:
     # What Upbeat's own variables hold cannot be referred to, so that an example must not do it either.
-    environment = {name: "x" for name in _REFERENCE.findall(block.text) if not name.startswith("UPBEAT_")}
+    environment = {name: "x" for name in references(block.text) if not name.startswith("env:UPBEAT_")}
     for name in environment:
         if name.endswith("URL"):
             environment[name] = "https://hooks.example.com/x"

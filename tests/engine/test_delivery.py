@@ -2,15 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 import pytest
 
 from engine import delivery
-from engine.delivery import Delivery
+from engine.delivery import Delivery, Target
 from engine.store import objects, outbox
 from engine.store.audit import Actor
 from engine.store.database import Connection, Pool, Row, migrate, open_pool, transaction
@@ -29,8 +28,8 @@ class Desk:
     sent: list[tuple[str, str]] = field(default_factory=list)
     answers: dict[str, list[Outcome]] = field(default_factory=dict)
 
-    async def send(self, spec: Mapping[str, Any], notice: Notice) -> Outcome:
-        slug = spec["slug"]
+    async def send(self, target: Target, notice: Notice) -> Outcome:
+        slug = target.spec["slug"]
         self.sent.append((slug, notice.id))
         answers = self.answers.get(slug, [])
         return answers.pop(0) if answers else Delivered()
@@ -162,8 +161,8 @@ async def test_a_delivery_that_ends_while_the_outbox_is_read_is_not_sent_again(
 ) -> None:
     sending, read = asyncio.Event(), outbox.due
 
-    async def slowly(spec: Mapping[str, Any], notice: Notice) -> Outcome:
-        desk.sent.append((spec["slug"], notice.id))
+    async def slowly(target: Target, notice: Notice) -> Outcome:
+        desk.sent.append((target.spec["slug"], notice.id))
         await sending.wait()
         return Delivered()
 

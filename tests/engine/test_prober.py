@@ -13,6 +13,7 @@ from engine.bus import Bus
 from engine.clock import SystemClock
 from engine.prober import Prober
 from engine.probes.context import Context
+from engine.secrets import Secrets
 from engine.spool import Spool
 from engine.store import objects
 from engine.store.audit import Actor
@@ -54,7 +55,7 @@ class Stand:
     async def prober(self, holder: str = "one", **options: Any) -> Prober:
         clock = SystemClock()
         spool = Spool(self.bus, self.pool, str(uuid4()), clock=clock, poll_s=0.1)
-        given = {"holder": holder, "environment": {}, "ttl_s": 1.0, "renew_s": 0.1, **options}
+        given = {"holder": holder, "secrets": Secrets({}), "ttl_s": 1.0, "renew_s": 0.1, **options}
         return Prober(self.pool, self.bus, spool, Context(EgressPolicy()), clock, **given)
 
     def of(self, beat: Stored, **wanted: Any) -> list[Result]:

@@ -15,7 +15,10 @@ from rules.target import Target, parse_target
 
 
 def compiled(environment: dict[str, str] | None = None, **keys: Any) -> Check:
-    return compile_check(BEAT.validate_python({"slug": "b", "type": "http"} | keys), environment or {})
+    return compile_check(
+        BEAT.validate_python({"slug": "b", "type": "http"} | keys),
+        {f"env:{name}": value for name, value in (environment or {}).items()},
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,7 +135,7 @@ def test_references_are_replaced_where_they_are_used() -> None:
 def test_a_reference_that_is_not_set_is_named() -> None:
     with pytest.raises(UnsetReferenceError, match="export U") as missing:
         compiled(url="${env:U}")
-    assert missing.value.name == "U"
+    assert missing.value.reference == "env:U"
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\nb", "a\x00b"])

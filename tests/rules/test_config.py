@@ -14,7 +14,7 @@ from rules.kinds.http import HttpBeat
 from rules.settings import Settings
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yml"))
-ENVIRONMENT = {"NOT_A_URL": "s3cret value", "TOKEN": "t0ken"}
+ENVIRONMENT = {"env:NOT_A_URL": "s3cret value", "env:TOKEN": "t0ken"}
 BEAT_TEXT = "beats:\n  - {slug: shop, type: http, url: 'https://example.com/'}\n"
 
 

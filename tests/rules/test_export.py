@@ -13,7 +13,7 @@ from rules.config import Declared, Document, dump, parse
 from rules.settings import Settings, format_size, parse_size_bytes
 from rules.shape import Rule
 
-ENVIRONMENT = {"TOKEN": "t0ken", "HOOK": "https://hooks.example.com/x"}
+ENVIRONMENT = {"env:TOKEN": "t0ken", "env:HOOK": "https://hooks.example.com/x"}
 
 names = st.text(min_size=1, max_size=40).filter(lambda text: text.strip())
 texts = st.text(max_size=60).filter(lambda text: "${env" not in text)

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.secret import UnsetReferenceError, expand, hidden_forms, hide, is_secret_name, references
+from rules.secret import (
+    UnsetReferenceError,
+    expand,
+    hidden_forms,
+    hide,
+    is_misspelt,
+    is_secret_name,
+    references,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,28 +27,28 @@ from rules.secret import UnsetReferenceError, expand, hidden_forms, hide, is_sec
     ],
 )
 def test_references_are_replaced_once(text: str, value: str) -> None:
-    assert expand(text, {"A": "1", "B": "2", "C": "${env:A}"}) == value
+    assert expand(text, {"env:A": "1", "env:B": "2", "env:C": "${env:A}"}) == value
 
 
 def test_an_empty_variable_is_set() -> None:
-    assert expand("[${env:A}]", {"A": ""}) == "[]"
+    assert expand("[${env:A}]", {"env:A": ""}) == "[]"
 
 
 def test_the_first_variable_that_is_not_set_is_named() -> None:
     with pytest.raises(UnsetReferenceError, match=r"\$\{env:B\} is not set; export B") as missing:
-        expand("${env:A}${env:B}${env:C}", {"A": "secret"})
-    assert missing.value.name == "B"
+        expand("${env:A}${env:B}${env:C}", {"env:A": "secret"})
+    assert missing.value.reference == "env:B"
     assert "secret" not in str(missing.value)
 
 
 def test_references_are_found_anywhere() -> None:
     assert list(references({"a": ["${env:A}", 1, None], "b": {"c": ("${env:B}x",)}, "${env:K}": True})) == [
-        "A",
-        "B",
+        "env:A",
+        "env:B",
     ]
 
 
-@given(st.text().filter(lambda text: "${env:" not in text))
+@given(st.text().filter(lambda text: "${" not in text))
 def test_text_without_references_is_left_alone(text: str) -> None:
     assert expand(text, {}) == text
 
@@ -76,3 +84,41 @@ def test_a_secret_is_hidden_at_any_depth() -> None:
         "a": ["[redacted]", 1, None],
         "[redacted]": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Bearer ${env:TOKEN}", ["env:TOKEN"]),
+        ("${file:/run/secrets/shop token}", ["file:/run/secrets/shop token"]),
+        ("${secret:shop.token-2}${secret:/SHARED}", ["secret:shop.token-2", "secret:/SHARED"]),
+    ],
+)
+def test_the_three_ways_are_one_grammar(text: str, found: list[str]) -> None:
+    assert list(references(text)) == found
+    assert not is_misspelt(text)
+    assert expand(text, dict.fromkeys(found, "v")).count("v") == len(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["${env:}", "${env:A B}", "${file:relative}", "${file:/a", "${secret:a/b}", "${secret:-x}", "${env:A-B}"],
+)
+def test_a_reference_that_is_none_is_noticed(text: str) -> None:
+    assert is_misspelt(text)
+    assert expand(text, {}) == text
+
+
+@pytest.mark.parametrize(
+    ("reference", "todo"),
+    [
+        ("env:A", "export A"),
+        ("file:/x", "make the file readable"),
+        ("secret:N", "`upbeat secrets set N`"),
+        ("secret:/N", "`upbeat secrets set N --installation`"),
+    ],
+)
+def test_what_stands_for_nothing_says_what_to_do(reference: str, todo: str) -> None:
+    with pytest.raises(UnsetReferenceError) as unset:
+        expand(f"${{{reference}}}", {})
+    assert todo in str(unset.value)

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
+from engine.delivery import Target
+from engine.secrets import Secrets
 from evaluators.model import Notice
 from exporters.outcome import Delivered
 from rules.address import EgressPolicy
@@ -42,14 +44,14 @@ async def receiver() -> AsyncIterator[Receiver]:
     await runner.cleanup()
 
 
-def webhook(url: str) -> dict[str, str]:
-    return {"type": "webhook", "slug": "hook", "url": url}
+def webhook(url: str) -> Target:
+    return Target({"type": "webhook", "slug": "hook", "url": url}, None)
 
 
 async def test_a_delivery_under_way_is_ended_under_its_policy_and_its_session_closed(
     receiver: Receiver,
 ) -> None:
-    sender = Channels(POLICY, {})
+    sender = Channels(POLICY, Secrets({}))
     sending = asyncio.create_task(sender.send(webhook(receiver.url), NOTICE))
     await receiver.asked.wait()
     session = sender._era.session
@@ -72,7 +74,7 @@ async def test_a_channel_edited_often_leaves_few_exporters(
 ) -> None:
     monkeypatch.setattr(channels, "KEPT", 3)
     receiver.may.set()
-    sender = Channels(POLICY, {})
+    sender = Channels(POLICY, Secrets({}))
     for n in range(10):
         assert isinstance(await sender.send(webhook(f"{receiver.url}/{n}"), NOTICE), Delivered)
     assert len(sender._era.exporters) == 3

@@ -39,6 +39,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "deliveries": ("channels", "What channels were told, and what is stuck."),
         "users": ("people", "People and their roles."),
         "tokens": ("people", "Tokens for the API."),
+        "secrets": ("secrets", "Stored values that beats and channels refer to; written, never shown."),
         "audit": ("people", "Who changed what."),
     },
     "Your shell": {

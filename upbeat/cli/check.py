@@ -14,6 +14,7 @@ import click
 from pydantic import ValidationError
 
 from engine.probes.context import Context
+from engine.secrets import Secrets
 from evaluators.model import Kind
 from rules.address import EgressPolicy
 from rules.beat import BEAT, AnyBeat
@@ -22,7 +23,6 @@ from rules.kinds.http import HttpBeat
 from upbeat.check import check_now
 from upbeat.cli.files import read_document
 from upbeat.cli.output import Output, milliseconds, paint, print_table, with_output
-from upbeat.settings import lent
 
 AT_ONCE: Final = 20
 _SLUG = re.compile(r"[a-z0-9-]+")
@@ -126,10 +126,11 @@ def _beat(spec: Mapping[str, Any], given: Mapping[str, Any]) -> AnyBeat:
 async def _run(beats: Sequence[AnyBeat], egress: EgressPolicy) -> list[dict[str, Any]]:
     """The result of each, as `GET /api/v1/beats/{slug}/results` shows a run, with what was run."""
     context, slots = Context(egress), asyncio.Semaphore(AT_ONCE)
+    sources = Secrets(os.environ).of(None)
 
     async def one(beat: AnyBeat) -> dict[str, Any]:
         async with slots:
-            result = await check_now(beat, context, lent(os.environ))
+            result = await check_now(beat, context, sources)
         at = (
             datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         )

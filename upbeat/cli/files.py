@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
+from engine.secrets import Secrets
 from rules.config import ConfigError, Document, json_schema, parse
 from rules.node import read
 from upbeat.cli.client import Client, remote
 from upbeat.cli.output import Output, print_json, with_output
-from upbeat.settings import lent
 
 
 @click.command()
@@ -22,15 +22,18 @@ def validate(file: Path, out: Output) -> None:
         document, problems = _parse(file), []
     except ConfigError as wrong:
         document, problems = None, list(wrong.problems)
+    warnings = [str(warning) for warning in document.warnings] if document else []
     listed = [{"file": p.file, "line": p.line, "path": p.path, "message": p.message} for p in problems]
 
     def render(_: Any) -> None:
         for problem in problems:
             click.echo(str(problem))
+        for warning in warnings:
+            click.echo(warning, err=True)
         if document is not None:
             click.echo(f"{file} is valid: {_counted(document)}")
 
-    out.show({"valid": not problems, "problems": listed}, render)
+    out.show({"valid": not problems, "problems": listed, "warnings": warnings}, render)
     raise click.exceptions.Exit(1 if problems else 0)
 
 
@@ -46,7 +49,7 @@ def schema() -> None:
 )
 @remote
 async def export(api: Client, out: Output, output: Path | None) -> None:
-    """Print what the server holds as an upbeat.yaml that `serve --config` reads. Secrets stay ${env:NAME}."""
+    """Print what the server holds as an upbeat.yaml that `serve --config` reads. References to secrets stay as they are."""
     text = await api.text("/export")
     if output is None:
         out.show(read(text, "export")[0].plain(), lambda _: click.echo(text, nl=False))
@@ -72,7 +75,7 @@ def _parse(file: Path) -> Document:
     except (OSError, UnicodeDecodeError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else failure
         raise click.UsageError(f"{file} cannot be read: {reason}") from None
-    return parse(text, str(file), lent(os.environ))
+    return parse(text, str(file), Secrets(os.environ).of(None))
 
 
 def _counted(document: Document) -> str:

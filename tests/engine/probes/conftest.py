@@ -71,7 +71,9 @@ async def _play(
         ports.append(second)
     given = {"type": "http", "slug": "played", **beat}
     given = {k: v.replace("{port}", str(server)) if isinstance(v, str) else v for k, v in given.items()}
-    check = compile_check(BEAT.validate_python(given), environment or {})
+    check = compile_check(
+        BEAT.validate_python(given), {f"env:{name}": value for name, value in (environment or {}).items()}
+    )
     check = replace(
         check, pace=replace(check.pace, timeout_s=timeout_s, deadline_s=deadline_s, retries=retries)
     )
