@@ -1,10 +1,11 @@
 """What is kept of a bad run for people to read: small, and without the secrets of the check. Decides nothing."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from engine.probes.reply import EXCERPT_BYTES
 from evaluators.assess import ACTUAL_MAX
-from evaluators.observation import Observation
+from evaluators.observation import Observation, Record
 from rules.check import Check
 from rules.kinds.http import HttpCheck
 from rules.secret import REDACTED, hide, is_secret_name
@@ -21,10 +22,20 @@ def evidence(check: Check, seen: Observation) -> dict[str, Any]:
         "status": seen.status,
         "reason": hide(seen.reason, secrets)[:ACTUAL_MAX],
         "tls": seen.tls.version if seen.tls else None,
+        "packets": list(seen.packets),
+        "addresses": list(seen.addresses[:RECORDS_KEPT]) if len(seen.addresses) > 1 else None,
         "rcode": seen.rcode,
-        "records": [
-            hide(f"{record.type} {record.text}", secrets)[:ACTUAL_MAX]
-            for record in seen.records[:RECORDS_KEPT]
+        "flags": list(seen.flags),
+        "records": _records(seen.records, secrets),
+        "answers": [
+            {
+                "server": answered.server,
+                "rcode": answered.rcode,
+                "flags": list(answered.flags),
+                "records": _records(answered.records, secrets),
+                "error": hide(answered.failure.message, secrets)[:ACTUAL_MAX] if answered.failure else None,
+            }
+            for answered in seen.answers
         ],
         "headers": [
             [
@@ -37,6 +48,13 @@ def evidence(check: Check, seen: Observation) -> dict[str, Any]:
     if isinstance(check, HttpCheck):
         found["body"] = _excerpt(check, seen)
     return {key: value for key, value in found.items() if value}
+
+
+def _records(records: Sequence[Record], secrets: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
+        {"type": record.type, "text": hide(record.text, secrets)[:ACTUAL_MAX], "ttl_s": record.ttl_s}
+        for record in records[:RECORDS_KEPT]
+    ]
 
 
 def _excerpt(check: HttpCheck, seen: Observation) -> str:

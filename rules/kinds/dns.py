@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -12,17 +11,15 @@ from rules.assertion import RecordType
 from rules.expectation import Expectation, compile_assertions
 from rules.kinds.kind import Host, ProbedRule, expect_subjects, secrets_of
 from rules.pace import Pace, compile_pace
-from rules.secret import expand
+from rules.secret import Sources, expand
 from rules.target import ascii_host
 
-DNS_SUBJECTS = frozenset({"record", "rcode", "timing.dns", "timing.total"})
+DNS_SUBJECTS = frozenset({"record", "ttl", "rcode", "flags", "timing.dns", "timing.total"})
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.%a-z]+)\](?::(\d{1,5}))?", re.ASCII)
 
 
-def parse_resolver(text: str | None) -> tuple[str, int] | None:
+def parse_resolver(text: str) -> tuple[str, int]:
     """(address, port) of `9.9.9.9`, `9.9.9.9:5353`, `2620:fe::fe` or `[2620:fe::fe]:53`. Raises `ValueError` for the rest."""
-    if text is None:
-        return None
     address, port = text, "53"
     if match := _BRACKETED.fullmatch(text):
         address, port = match.group(1), match.group(2) or "53"
@@ -44,41 +41,72 @@ def _resolver(text: str) -> str:
     return text
 
 
+Resolver = Annotated[str, StringConstraints(max_length=260), AfterValidator(_resolver)]
+
+
 class DnsBeat(ProbedRule):
-    """A DNS query; NOERROR with a record of the asked type is ok."""
+    """A DNS query; NOERROR with a record of the asked type is ok. No search list is followed and no cache is asked."""
 
     type: Literal["dns"] = Field(description="The kind of beat.")
     host: Host = Field(description="The name that is asked for.")
     record: RecordType = Field(default="A", description="The type that is asked for.")
-    resolver: Annotated[str, StringConstraints(max_length=260), AfterValidator(_resolver)] | None = Field(
+    resolver: Resolver | None = Field(
         default=None, description="address or address:port of the server asked; the system's when not given."
+    )
+    resolvers: list[Resolver] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=10,
+        description="Several servers, all asked at once in each run; every one must answer and hold.",
+    )
+    agree: bool = Field(
+        default=True, description="Whether all `resolvers` must give the same records, TTL aside."
+    )
+    protocol: Literal["udp", "tcp"] = Field(
+        default="udp", description="udp goes on with TCP where an answer is cut; tcp is used alone."
+    )
+    dnssec: bool = Field(
+        default=False, description="Ask for signatures (DO); a resolver that validated them sets the flag ad."
     )
 
     @model_validator(mode="after")
     def _asserts_dns(self) -> Self:
         expect_subjects(self.assertions, DNS_SUBJECTS, "dns")
+        if self.resolvers is None:
+            if not self.agree:
+                raise ValueError("`agree` needs `resolvers`, two or more")
+        elif self.resolver is not None:
+            raise ValueError("name either `resolver` or `resolvers`, not both")
+        elif len(set(map(parse_resolver, self.resolvers))) != len(self.resolvers):
+            raise ValueError("resolvers names a server twice")
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class DnsCheck:
-    """A compiled `dns` beat. `resolver` is (address, port), or None for the system's."""
+    """A compiled `dns` beat. `resolvers` are (address, port); none stands for the system's."""
 
     pace: Pace
     expectations: tuple[Expectation, ...]
     host: str
     record: str
-    resolver: tuple[str, int] | None
+    resolvers: tuple[tuple[str, int], ...]
+    agree: bool
+    tcp: bool
+    dnssec: bool
     secrets: tuple[str, ...] = ()
 
 
-def compile_dns(beat: DnsBeat, environment: Mapping[str, str]) -> DnsCheck:
+def compile_dns(beat: DnsBeat, sources: Sources) -> DnsCheck:
     """Raises `rules.secret.UnsetReferenceError`, or `ValueError` when a replaced value is not allowed where it stands."""
     return DnsCheck(
         compile_pace(beat),
         compile_assertions(beat.assertions),
-        ascii_host(expand(beat.host, environment)),
+        ascii_host(expand(beat.host, sources)),
         beat.record,
-        parse_resolver(beat.resolver),
-        secrets_of((beat.host,), environment),
+        tuple(map(parse_resolver, beat.resolvers or ([beat.resolver] if beat.resolver else []))),
+        beat.agree,
+        beat.protocol == "tcp",
+        beat.dnssec,
+        secrets_of((beat.host,), sources),
     )

@@ -2,15 +2,18 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dnslib
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from engine.probes import message
 from engine.probes.context import Context
 from engine.probes.nameservice import NameService
 from engine.probes.resolver import literal_address
@@ -20,116 +23,20 @@ from evaluators.model import Verdict
 from rules.address import EgressPolicy
 from rules.beat import BEAT
 from rules.check import compile_check
+from tests.rig.names import (
+    Answer,
+    another_question,
+    coded,
+    garbage,
+    good,
+    name_server,
+    silent,
+    truncated,
+    zone,
+)
 
 OnLoop = Callable[[Coroutine[Any, Any, Any]], Any]
-Answer = Callable[[dnslib.DNSRecord], bytes | None]
 V4, V6 = socket.AF_INET, socket.AF_INET6
-
-ZONE = """
-a.example. 5 IN A 192.0.2.1
-a.example. 5 IN A 192.0.2.2
-six.example. 5 IN AAAA 2001:db8::1
-www.example. 0 IN CNAME a.example.
-loop.example. 5 IN CNAME loop.example.
-metadata.example. 5 IN A 169.254.169.254
-mail.example. 5 IN MX 10 mx.example.
-txt.example. 5 IN TXT "v=spf1 " "-all"
-srv.example. 5 IN SRV 1 2 443 a.example.
-host.corp.example. 5 IN A 192.0.2.7
-1.2.0.192.in-addr.arpa. 5 IN PTR a.example.
-"""
-
-
-def zone(query: dnslib.DNSRecord, text: str = ZONE) -> dnslib.DNSRecord:
-    reply, asked, kind = query.reply(), query.q.qname, query.q.qtype
-    records = dnslib.RR.fromZone(text)
-    names = {asked}
-    for record in records:
-        if record.rname in names and record.rtype in (kind, dnslib.QTYPE.CNAME):
-            reply.add_answer(record)
-            if record.rtype == dnslib.QTYPE.CNAME and record.rdata.label not in names:
-                names.add(record.rdata.label)
-                for target in records:
-                    if target.rname == record.rdata.label and target.rtype == kind:
-                        reply.add_answer(target)
-    if all(record.rname != asked for record in records):
-        reply.header.rcode = dnslib.RCODE.NXDOMAIN
-    return reply
-
-
-def good(query: dnslib.DNSRecord) -> bytes:
-    return bytes(zone(query).pack())
-
-
-def coded(rcode: int) -> Answer:
-    def answer(query: dnslib.DNSRecord) -> bytes:
-        reply = query.reply()
-        reply.header.rcode = rcode
-        return bytes(reply.pack())
-
-    return answer
-
-
-def silent(query: dnslib.DNSRecord) -> None:
-    return None
-
-
-def garbage(query: dnslib.DNSRecord) -> bytes:
-    return bytes(query.pack()[:2]) + b"\x80\x00garbage"
-
-
-def another_question(query: dnslib.DNSRecord) -> bytes:
-    other = dnslib.DNSRecord.question("evil.example")
-    other.header.id = query.header.id
-    return bytes(other.reply().pack())
-
-
-def truncated(query: dnslib.DNSRecord) -> bytes:
-    reply = query.reply()
-    reply.header.tc = 1
-    return bytes(reply.pack())
-
-
-class Name(asyncio.DatagramProtocol):
-    def __init__(self, answer: Answer, asked: list[str]) -> None:
-        self.answer, self.asked = answer, asked
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        query = dnslib.DNSRecord.parse(data)
-        self.asked.append(f"{query.q.qname} {dnslib.QTYPE[query.q.qtype]}")
-        answer = self.answer(query)
-        if answer is not None:
-            self.transport.sendto(answer, addr)
-
-
-@asynccontextmanager
-async def name_server(
-    udp: Answer, tcp: Answer = silent, host: str = "127.0.0.1", port: int = 0
-) -> AsyncIterator[Any]:
-    """Yields (port, what was asked)."""
-    asked: list[str] = []
-
-    async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, OSError):
-            size = int.from_bytes(await reader.readexactly(2), "big")
-            answer = tcp(dnslib.DNSRecord.parse(await reader.readexactly(size))) or b""
-            writer.write(len(answer).to_bytes(2, "big") + answer)
-            await writer.drain()
-        writer.close()
-
-    loop = asyncio.get_running_loop()
-    server = await asyncio.start_server(stream, host, port)
-    port = server.sockets[0].getsockname()[1]
-    transport, _ = await loop.create_datagram_endpoint(lambda: Name(udp, asked), (host, port))
-    try:
-        yield port, asked
-    finally:
-        transport.close()
-        server.close()
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -147,11 +54,21 @@ def kind(outcome: RunOutcome) -> str | None:
 
 
 def play(
-    on_loop: OnLoop, udp: Answer, tcp: Answer = silent, timeout_s: float = 3.0, **beat: Any
+    on_loop: OnLoop,
+    udp: Answer,
+    tcp: Answer = silent,
+    *others: Answer,
+    timeout_s: float = 3.0,
+    **beat: Any,
 ) -> RunOutcome:
+    """A run against a name server; with `others` against several, which are compared."""
+
     async def played() -> RunOutcome:
-        async with name_server(udp, tcp) as (port, _):
-            given = {"type": "dns", "slug": "d", "resolver": f"127.0.0.1:{port}", **beat}
+        async with AsyncExitStack() as stack:
+            ports = [(await stack.enter_async_context(name_server(one, tcp)))[0] for one in (udp, *others)]
+            servers = [f"127.0.0.1:{port}" for port in ports]
+            named = {"resolvers": servers} if others else {"resolver": servers[0]}
+            given = {"type": "dns", "slug": "d", **named, **beat}
             check = compile_check(BEAT.validate_python(given), {})
             check = replace(check, pace=replace(check.pace, timeout_s=timeout_s, retries=0))
             context = Context(EgressPolicy())
@@ -176,6 +93,13 @@ def play(
         pytest.param("txt.example", "TXT", "v=spf1 -all", id="TXT joined, without quotes"),
         pytest.param("srv.example", "SRV", "1 2 443 a.example", id="SRV"),
         pytest.param("192.0.2.1", "PTR", "a.example", id="an address turned round"),
+        pytest.param("2001:db8::1", "PTR", "six.example", id="an IPv6 address turned round"),
+        pytest.param("www.example", "CNAME", "a.example", id="the alias itself"),
+        pytest.param("example", "SOA", "ns.example admin.example 7 3600 600 86400 60", id="SOA"),
+        pytest.param("example", "NS", "ns2.example", id="NS"),
+        pytest.param("example", "CAA", '0 issue "ca.example"', id="CAA"),
+        pytest.param("_sip._tcp.example", "SRV", "1 2 5060 a.example", id="a name with underscores"),
+        pytest.param("BÜCHER.example", "A", "192.0.2.9", id="a name that is not ASCII"),
     ],
 )
 def test_records_are_text_as_people_write_it(on_loop: OnLoop, host: str, record: str, expected: str) -> None:
@@ -215,6 +139,167 @@ def test_a_cut_answer_is_asked_for_again_by_tcp(on_loop: OnLoop) -> None:
 
 def test_tcp_that_breaks_off_is_malformed(on_loop: OnLoop) -> None:
     assert kind(play(on_loop, truncated, lambda _: b"", host="a.example")) == "dns.malformed"
+
+
+def test_tcp_is_used_alone_where_it_is_asked_for(on_loop: OnLoop) -> None:
+    assert play(on_loop, silent, good, host="a.example", protocol="tcp").verdict is Verdict.OK
+
+
+def test_an_answer_that_tcp_cuts_as_well_has_its_own_error_type(on_loop: OnLoop) -> None:
+    assert kind(play(on_loop, truncated, truncated, host="a.example")) == "dns.truncated"
+
+
+def test_that_an_answer_was_cut_can_be_asserted(on_loop: OnLoop) -> None:
+    wanted = [{"of": "flags", "contains": "tc"}]
+    assert play(on_loop, truncated, good, host="a.example", assertions=wanted).verdict is Verdict.OK
+    assert kind(play(on_loop, good, host="a.example", assertions=wanted)) == "assertion.flags"
+
+
+def validating(query: dnslib.DNSRecord) -> bytes:
+    """Says AD to who asks for it with DO."""
+    reply = zone(query)
+    reply.header.ad = int(any(option.rtype == dnslib.QTYPE.OPT and option.edns_do for option in query.ar))
+    return bytes(reply.pack())
+
+
+def test_signatures_are_asked_for_only_by_option(on_loop: OnLoop) -> None:
+    wanted = [{"of": "flags", "contains": "ad"}]
+    assert play(on_loop, validating, host="a.example", dnssec=True, assertions=wanted).verdict is Verdict.OK
+    assert kind(play(on_loop, validating, host="a.example", assertions=wanted)) == "assertion.flags"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"of": "record", "type": "A", "count": 2}, None),
+        ({"of": "record", "type": "A", "count": 1}, "assertion.record"),
+        ({"of": "ttl", "type": "A", "eq": "5s"}, None),
+        ({"of": "ttl", "type": "A", "ge": "1m"}, "assertion.ttl"),
+        ({"of": "ttl", "type": "MX", "lt": "1m"}, "assertion.ttl"),
+        ({"of": "rcode", "eq": "NOERROR"}, None),
+        ({"of": "flags", "contains": "aa"}, None),
+    ],
+)
+def test_records_are_counted_and_their_ttl_judged(
+    on_loop: OnLoop, wanted: dict[str, Any], expected: str | None
+) -> None:
+    assert kind(play(on_loop, good, host="a.example", assertions=[wanted])) == expected
+
+
+def test_evidence_shows_the_aliases_on_the_way(on_loop: OnLoop) -> None:
+    wanted = [{"of": "record", "type": "A", "eq": "192.0.2.99"}]
+    seen = play(on_loop, good, host="www.example", assertions=wanted).evidence
+    assert seen is not None
+    assert seen["records"] == [
+        {"type": "CNAME", "text": "a.example", "ttl_s": 0},
+        {"type": "A", "text": "192.0.2.1", "ttl_s": 5},
+        {"type": "A", "text": "192.0.2.2", "ttl_s": 5},
+    ]
+
+
+def test_a_record_of_another_name_answers_nothing(on_loop: OnLoop) -> None:
+    def strayed(query: dnslib.DNSRecord) -> bytes:
+        reply = query.reply()
+        reply.add_answer(*dnslib.RR.fromZone("evil.example. 5 IN A 192.0.2.66"))
+        return bytes(reply.pack())
+
+    assert kind(play(on_loop, strayed, host="a.example")) == "dns.no_record"
+
+
+def saying(*addresses: str) -> Answer:
+    def answer(query: dnslib.DNSRecord) -> bytes:
+        return bytes(zone(query, "".join(f"a.example. 9 IN A {one}\n" for one in addresses)).pack())
+
+    return answer
+
+
+def test_resolvers_agree_whatever_the_order_of_records(on_loop: OnLoop) -> None:
+    one, other = saying("192.0.2.1", "192.0.2.2"), saying("192.0.2.2", "192.0.2.1")
+    assert play(on_loop, one, silent, other, host="a.example").verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (saying("192.0.2.1", "192.0.2.3"), "192.0.2.1, 192.0.2.3"),
+        (coded(dnslib.RCODE.NXDOMAIN), "NXDOMAIN"),
+        (coded(dnslib.RCODE.NOERROR), "no A record"),
+    ],
+)
+def test_resolvers_that_disagree_are_told_with_what_each_said(
+    on_loop: OnLoop, other: Answer, says: str
+) -> None:
+    outcome = play(on_loop, saying("192.0.2.1"), silent, saying("192.0.2.1"), other, host="a.example")
+    assert outcome.failure is not None
+    assert outcome.failure.type == "dns.disagree"
+    assert outcome.failure.message.endswith(f" says {says}")
+    assert outcome.failure.message.count(" says 192.0.2.1; ") == 2
+    assert outcome.evidence is not None
+    assert [len(one["records"]) for one in outcome.evidence["answers"]][:2] == [1, 1]
+
+
+def test_resolvers_that_need_not_agree_must_each_hold(on_loop: OnLoop) -> None:
+    wanted = [
+        {"of": "timing.total", "lt": "1m"},
+        {"of": "record", "type": "A", "starts": "192.0.2."},
+    ]
+    given: dict[str, Any] = {"host": "a.example", "agree": False, "assertions": wanted}
+    near, away = saying("192.0.2.7"), saying("198.51.100.1")
+    assert play(on_loop, saying("192.0.2.1"), silent, near, **given).verdict is Verdict.OK
+    assert kind(play(on_loop, near, silent, away, near, **given)) == "assertion.record"
+    assert kind(play(on_loop, near, silent, coded(dnslib.RCODE.SERVFAIL), **given)) == "dns.servfail"
+
+
+def test_a_resolver_that_fails_is_named(on_loop: OnLoop) -> None:
+    outcome = play(on_loop, good, silent, garbage, host="a.example")
+    assert outcome.failure is not None
+    assert (outcome.failure.type, outcome.failure.message[:10]) == ("dns.malformed", "127.0.0.1:")
+
+
+def test_a_resolver_that_is_silent_is_seen_in_the_evidence(on_loop: OnLoop) -> None:
+    outcome = play(on_loop, good, silent, silent, host="a.example", timeout_s=0.5)
+    assert kind(outcome) == "dns.timeout"
+    assert outcome.evidence is not None
+    assert [one["rcode"] for one in outcome.evidence["answers"]] == ["NOERROR", None]
+
+
+def test_the_search_list_is_not_for_beats(on_loop: OnLoop, system: Callable[..., NameService]) -> None:
+    async def played() -> list[str]:
+        async with name_server(good) as (port, asked):
+            context = Context(
+                EgressPolicy(), names=system(port, "nameserver 127.0.0.1\nsearch corp.example\n")
+            )
+            given = {"type": "dns", "slug": "d", "host": "host", "retries": 0}
+            assert kind(await run(compile_check(BEAT.validate_python(given), {}), context)) == "dns.nxdomain"
+            context.close()
+            return list(asked)
+
+    assert on_loop(played()) == ["host. A"]
+
+
+_QUESTION = message.ask_for(message.to_wire("www.example"), "A")
+_ANSWER = good(dnslib.DNSRecord.parse(_QUESTION.wire))
+
+
+@given(
+    st.lists(st.tuples(st.integers(2, len(_ANSWER) - 1), st.integers(0, 255)), max_size=8), st.integers(0, 40)
+)
+def test_a_broken_answer_is_an_answer_or_malformed(changes: list[tuple[int, int]], cut: int) -> None:
+    broken = bytearray(_ANSWER)
+    for at, byte in changes:
+        broken[at] = byte
+    try:
+        message.read(_QUESTION, bytes(broken[: len(broken) - cut])).chain(_QUESTION)
+    except TroubleError as trouble:
+        assert trouble.kind == "dns.malformed"  # noqa: PT017 - or no trouble at all
+
+
+@given(st.binary(max_size=600))
+def test_any_bytes_are_an_answer_or_malformed(noise: bytes) -> None:
+    try:
+        message.read(_QUESTION, _ANSWER[:12] + noise).chain(_QUESTION)
+    except TroubleError as trouble:
+        assert trouble.kind == "dns.malformed"  # noqa: PT017 - or no trouble at all
 
 
 def test_a_closed_port_is_refused(on_loop: OnLoop) -> None:
@@ -287,6 +372,10 @@ def test_names_become_addresses(look: Look, host: str, family: Any, expected: An
 
 def test_answers_are_kept(look: Look) -> None:
     assert look("a.example", times=3)[1] == ["a.example. A"]
+
+
+def test_an_answer_that_lives_no_time_is_not_kept(look: Look) -> None:
+    assert look("www.example", times=2)[1] == ["www.example. A"] * 2
 
 
 def test_failures_are_not_kept(look: Look) -> None:
