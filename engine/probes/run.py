@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from engine.probes import dns, http, tcp
+from engine.probes import dns, http, icmp, tcp
 from engine.probes.attempt import MESSAGE_MAX, Probe, Watch, attempt
 from engine.probes.connect import connect
 from engine.probes.context import Context
@@ -20,6 +20,7 @@ from evaluators.observation import Observation
 from rules.check import Check
 from rules.kinds.dns import DnsCheck
 from rules.kinds.http import HttpCheck
+from rules.kinds.icmp import IcmpCheck
 from rules.kinds.tcp import TcpCheck
 from rules.pace import BACKOFF_FIRST_S, BACKOFF_MAX_S
 from rules.secret import hide
@@ -30,9 +31,10 @@ PROBES: Final[dict[type, Probe]] = {
     HttpCheck: http.probe,
     TcpCheck: tcp.probe,
     DnsCheck: dns.probe,
+    IcmpCheck: icmp.probe,
 }
 # Failures that a dead network of our own could explain.
-_NETWORK: Final = ("dns.", "connect.", "tls.", "http.", "body.timeout")
+_NETWORK: Final = ("dns.", "connect.", "tls.", "http.", "icmp.", "body.timeout")
 
 
 @dataclass(frozen=True, slots=True)
