@@ -15,7 +15,13 @@ ALL: dict[str, Sequence[Sequence[str]]] = {
     "start": ((),),
     "list_beats": ((),),
     "detection": ((),),
-    "throughput": ((),),
+    "throughput": (
+        ("paced",),
+        ("paced", "--scheme", "https"),
+        ("saturated",),
+        ("saturated", "--scheme", "https"),
+        ("workers",),
+    ),
 }
 """Module to the arguments of each of its runs."""
 

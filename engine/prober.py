@@ -23,7 +23,7 @@ from engine.scheduler import SLOTS, Scheduler
 from engine.secrets import Secrets
 from engine.spool import Spool
 from engine.store.database import Pool
-from engine.store.ids import PARTITIONS, derived_id, new_id, partition_of
+from engine.store.ids import PARTITIONS, derived_id, new_run_id, partition_of
 from evaluators.model import ConfirmOrder, Kind, Result
 
 UNITS: Final = tuple(str(partition) for partition in range(PARTITIONS))
@@ -186,7 +186,7 @@ class Prober:
             return
         self._busy.add(key)
         try:
-            await self._run(key, _SCHEDULED, str(new_id()), scheduled_at)
+            await self._run(key, _SCHEDULED, new_run_id(), scheduled_at)
         finally:
             self._busy.discard(key)
 

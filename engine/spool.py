@@ -27,13 +27,16 @@ from engine.bus import Bus, BusError, Sealed
 from engine.clock import Clock
 from engine.store.database import DATABASE_AWAY, Pool
 from engine.store.watermarks import committed, pass_over
-from evaluators.model import Result
+from evaluators.model import Kind, Result, Verdict
 
 MOST: Final = 100_000  # results
 MOST_BYTES: Final = 256 << 20  # of them: those of failed runs bring evidence, some 10 KB at the most
 BATCH: Final = 200
 BATCH_BYTES: Final = 512 * 1024  # a NATS server takes 1 MiB unless told otherwise
 FLUSH_S: Final = 0.1
+CALM_FLUSH_S: Final = (
+    0.5  # while all is well: a message costs the bus and the database more than a result in it
+)
 SLOW_FLUSH_S: Final = 1.0  # while nobody takes them: fewer, larger batches
 POLL_S: Final = 1.0
 REPEAT_S: Final = 5.0
@@ -105,7 +108,7 @@ class Spool:
         self._order: deque[_Held] = deque()  # as sealed; those committed since linger for a while
         self._queue: deque[_Held] = deque()  # to be published, the first one next
         self._sending: set[asyncio.Task[None]] = set()
-        self._filled = asyncio.Event()
+        self._filled, self._urgent = asyncio.Event(), asyncio.Event()
         self._is_told = False
 
     @property
@@ -121,6 +124,8 @@ class Spool:
         if lane.open is None:
             lane.open = _Open(self._clock.monotonic_s())
             self._filled.set()
+        if result.verdict is not Verdict.OK or result.kind is not Kind.SCHEDULED:
+            self._urgent.set()  # somebody decides by it, or waits for it
         data = _encoder.encode(result)
         lane.open.results.append(data)
         lane.open.size_bytes += len(data)
@@ -163,12 +168,18 @@ class Spool:
     async def _flush(self) -> None:
         while True:
             await self._filled.wait()
-            patient = not self._bus.connected or len(self._order) > _CROWD
-            await asyncio.sleep(SLOW_FLUSH_S if patient else FLUSH_S)
+            if not self._bus.connected or len(self._order) > _CROWD:
+                await asyncio.sleep(SLOW_FLUSH_S)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CALM_FLUSH_S - FLUSH_S):
+                        await self._urgent.wait()
+                await asyncio.sleep(FLUSH_S)
             self._seal_all()
 
     def _seal_all(self) -> None:
         self._filled.clear()
+        self._urgent.clear()
         for partition, lane in self._lanes.items():
             self._seal(partition, lane)
 

@@ -37,7 +37,7 @@ class Kind(StrEnum):
 Severity = Literal["warning", "critical"]
 
 
-class Timings(Struct, frozen=True, array_like=True):
+class Timings(Struct, frozen=True, array_like=True, gc=False):
     """Seconds per phase, not overlapping; None where the phase did not happen. `total` is the last attempt's wall time."""
 
     dns: float | None = None
@@ -48,14 +48,14 @@ class Timings(Struct, frozen=True, array_like=True):
     total: float | None = None
 
 
-class Failure(Struct, frozen=True):
+class Failure(Struct, frozen=True, gc=False):
     """Why a run failed. `type` is from docs/reference/errors.md and equals OTLP `error.type`."""
 
     type: str
     message: str
 
 
-class Outcome(Struct, frozen=True, omit_defaults=True):
+class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     """One assertion, judged. `actual` is JSON-like and cut; `message` is empty when it holds."""
 
     of: str
@@ -63,9 +63,10 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     actual: Any = None
     message: str = ""
     severity: Severity = "critical"
+    step: str = ""  # the step it was asserted of, where there are several
 
 
-class Tried(Struct, frozen=True):
+class Tried(Struct, frozen=True, gc=False):
     """An attempt of a run before its last one."""
 
     after_s: float  # from the begin of the run to the begin of this attempt
@@ -73,7 +74,7 @@ class Tried(Struct, frozen=True):
     failure: Failure
 
 
-class Result(Struct, frozen=True, omit_defaults=True):
+class Result(Struct, frozen=True, omit_defaults=True, gc=False):
     """One finished run, as a probe publishes it and the store keeps it. Times are seconds since the epoch, UTC.
 
     `at` is when the run ended by the probe's clock; the evaluator moves it into server time by the batch's `sent_at`.
@@ -101,7 +102,7 @@ class Result(Struct, frozen=True, omit_defaults=True):
     stored: bool = True  # False for a dropped confirm run: an answer, but not a run
 
 
-class Batch(Struct, frozen=True):
+class Batch(Struct, frozen=True, gc=False):
     """Results of one partition from one probe boot; one bus message."""
 
     boot_id: str

@@ -42,6 +42,7 @@ from upbeat.web import bind, serve_http
 POOL_SIZE = 16
 FREEZE_AFTER_S = (3.0, 27.0)
 FREEZE_EVERY_S = 3600.0
+GC_THRESHOLD = (20_000, 10, 10)
 EMBEDDED_CONNECTIONS = 44
 """Besides the pools of our own processes: for the command line, backups and people."""
 LOOK_S = 1.0
@@ -273,7 +274,9 @@ async def _keep_collections_short() -> None:
     """Take what is loaded, and stays, out of the garbage collector's sight.
 
     It walks every object several times a minute under load, which stops the process for up to a tenth of a second.
+    What a run makes is gone with it by itself, so that looking for cycles after every 700 objects finds nothing.
     """
+    gc.set_threshold(*GC_THRESHOLD)
     for after_s in itertools.chain(FREEZE_AFTER_S, itertools.repeat(FREEZE_EVERY_S)):
         await asyncio.sleep(after_s)
         gc.unfreeze()

@@ -33,6 +33,13 @@ def new_id() -> UUID:
     return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
 
 
+def new_run_id() -> str:
+    """`str(new_id())` at a third of its cost: there is one for every run."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    digits = f"{value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 @lru_cache(1 << 16)
 def uuid_of(text: str) -> UUID:
     """`UUID(text)`, remembered: a beat's is read from each of its results."""

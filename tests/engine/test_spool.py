@@ -62,6 +62,20 @@ async def test_everything_is_committed_once_though_acknowledgements_get_lost(
     assert one.dropped == 0
 
 
+async def test_good_news_waits_for_company_and_anything_else_hurries_it_on(
+    bus: Bus, pool: Pool, until: Until, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.spool.CALM_FLUSH_S", 600.0)
+    one = spool(bus, pool)
+    running(one.run())
+    one.add(0, result())
+    one.add(1, msgspec.structs.replace(result(), verdict=Verdict.CRITICAL))
+    await until(lambda: all(lane.open is None for lane in one._lanes.values()))
+    one.add(0, result())
+    one.add(1, msgspec.structs.replace(result(), kind=Kind.MANUAL))
+    await until(lambda: all(lane.open is None for lane in one._lanes.values()))
+
+
 async def test_while_nobody_evaluates_only_one_batch_a_partition_is_tried_again(
     bus: Bus, pool: Pool, until: Until, running: Running
 ) -> None:
@@ -69,7 +83,7 @@ async def test_while_nobody_evaluates_only_one_batch_a_partition_is_tried_again(
     running(one.run())
     for _ in range(5):
         one.add(0, result())
-        await asyncio.sleep(0.1)
+        await until(lambda: one._lanes[0].open is None)
     await until(lambda: one.repeated >= 4)
     stored = await bus._client.jetstream().stream_info(STREAM)
     assert stored.state.messages == len(one._lanes[0].held) > 1
