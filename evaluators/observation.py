@@ -106,6 +106,8 @@ class Observation:
     addresses: tuple[str, ...] = ()  # all the name has
     tls: TlsSeen | None = None
     packets: tuple[float | None, ...] = ()  # round trips in seconds, None for a lost one
+    token_s: float | None = None  # what fetching an OAuth 2 token took; in no timing
+    secrets: tuple[str, ...] = ()  # captured or fetched on the way, to be hidden beside those of the check
     trace_id: str | None = None  # 32 hex digits, as sent in `traceparent`
     timings: Timings = field(default_factory=Timings)
     failure: Failure | None = None  # what kept the attempt from an answer

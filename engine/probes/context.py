@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -41,6 +41,7 @@ def client_tls(options: TlsOptions, alpn: tuple[str, ...] = (), *, lenient: bool
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_options(SSL.OP_NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_ocsp_client_callback(_keep_staple)
     context.set_min_proto_version(_VERSIONS["1.0" if lenient else options.min_version])
     if lenient or options.min_version < "1.2":
@@ -67,7 +68,7 @@ class Context:
     `authorities` (PEM) are trusted instead of the system's, e.g. a private one. `clock` counts seconds for the timings.
     """
 
-    __slots__ = ("clock", "poller", "refusal", "resolver", "tls", "traceparent", "trust")
+    __slots__ = ("clock", "poller", "refusal", "resolver", "tls", "tokens", "traceparent", "trust")
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class Context:
         self.trust = lru_cache(maxsize=_CONTEXTS)(
             lambda ca: Trust(ca or authorities)
         )  # 20 ms for the system's
+        self.tokens: dict[Any, Any] = {}  # of OAuth 2; engine.probes.token
         self.traceparent = traceparent
         self.clock = clock
         self.judge_by(egress)

@@ -19,10 +19,12 @@ _TIMEOUTS: Final = {
     "tls": ("tls.timeout", "no TLS handshake"),
     "ttfb": ("http.timeout", "no answer"),
     "transfer": ("body.timeout", "the answer did not end"),
+    "auth": ("auth.token", "no token"),
     "": ("icmp.timeout", "the packets were not all sent and waited for"),  # they take turns, in no phase
 }
 # Beginnings of OpenSSL's reasons; those of an alert are the server's.
 _HANDSHAKE: Final = (
+    ("http.version", ("tlsv1 alert no application protocol",)),
     ("tls.old_version", ("unsupported protocol", "tlsv1 alert protocol version", "no protocols available")),
     ("tls.unrecognized_name", ("tlsv1 unrecognized name", "tlsv1 alert unrecognized name")),
     (
