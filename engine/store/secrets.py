@@ -1,7 +1,6 @@
 """Stored secrets: sealed with keys that are not in the database, written, listed without their values, removed."""
 
 import base64
-import binascii
 import hashlib
 import os
 from collections.abc import Sequence
@@ -92,7 +91,7 @@ def parse_keys(text: str) -> tuple[bytes, ...]:
     for word in text.replace(",", " ").split():
         try:
             key = base64.b64decode(word.replace("-", "+").replace("_", "/"), validate=True)
-        except binascii.Error:
+        except ValueError:
             key = b""
         if len(key) != _KEY_BYTES:
             raise ValueError(

@@ -97,11 +97,14 @@ def password(email: str, data: Path | None, out: Output) -> None:
 @DATA
 @with_output
 def backup(file: Path, data: Path | None, out: Output) -> None:
-    """Write the whole database to FILE, consistent also while the server runs. FILE holds secrets: it is only yours to read."""
+    """Write the whole database to FILE, consistent also while the server runs. FILE holds secrets: it is only yours to read.
+
+    Stored secrets are in it sealed, without their key: keep secret.key of the data folder, or UPBEAT_SECRET_KEY, elsewhere.
+    """
     from upbeat.cli import local
 
     made = local.run_loop(local.back_up(settings_of(data=data), file))
-    said = f"{file}: {made.size_bytes / 1e3:.0f} kB, from PostgreSQL {made.postgres}"
+    said = f"{file}: {made.size_bytes / 1e3:.0f} kB, from PostgreSQL {made.postgres}; without the key of stored secrets"
     out.done({"file": str(file), **asdict(made)}, said)
 
 
@@ -111,7 +114,10 @@ def backup(file: Path, data: Path | None, out: Output) -> None:
 @click.option("--force", is_flag=True, help="Replace what the database holds.")
 @with_output
 def restore(file: Path, data: Path | None, force: bool, out: Output) -> None:
-    """Fill an empty database from a backup FILE: all of it, or nothing. Stop the server first."""
+    """Fill an empty database from a backup FILE: all of it, or nothing. Stop the server first.
+
+    Stored secrets need the key they were sealed with: put secret.key back into the data folder, or set UPBEAT_SECRET_KEY.
+    """
     from upbeat.cli import local
 
     made = local.run_loop(local.restore_from(settings_of(data=data), file, force))
