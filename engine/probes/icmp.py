@@ -25,7 +25,6 @@ from engine.probes.wire import Poller, Wire
 from evaluators.observation import Observation
 from rules.kinds.icmp import IcmpCheck
 
-NO_ICMP: Final = "probe.no_icmp"
 TOKEN_BYTES: Final = 16
 _HEADER: Final = struct.Struct("!BBHHH")
 _ROUNDS: Final = 64  # packets read before others have their turn
@@ -74,7 +73,7 @@ async def probe(check: IcmpCheck, context: Context, watch: Watch, seen: Observat
 
 
 class Echo(Wire):
-    """A socket for echo requests. Raises `PermissionError` where this machine allows none of its `kind`."""
+    """A socket for echo requests."""
 
     __slots__ = ("family", "has_header", "number")
 
@@ -197,7 +196,7 @@ class Row:
             for sequence, data, lain_s in self._echo.answers():
                 if sequence in self._sent and data == self._data:
                     took_s = self._clock() - self._sent.pop(sequence)
-                    self.took[sequence] = max(took_s - lain_s, 0.0)
+                    self.took[sequence] = took_s - lain_s if lain_s < took_s else took_s  # a clock may step
             if is_over or (is_last and not self._sent):
                 return
             await self._echo.ready(until - self._clock())
@@ -214,7 +213,7 @@ class Row:
 
 async def opened(poller: Poller, family: socket.AddressFamily, address: str) -> Echo:
     """A socket aimed at `address`, which the caller closes. Raises `TroubleError`."""
-    echo = allowed(poller, family)
+    echo = Echo(poller, family, allowed_kind(family))
     try:
         await echo.open(address)
     except OSError as failure:
@@ -226,17 +225,19 @@ async def opened(poller: Poller, family: socket.AddressFamily, address: str) -> 
     return echo
 
 
-def allowed(poller: Poller, family: socket.AddressFamily) -> Echo:
-    """The socket this machine lets us have. Raises `TroubleError` where it is none, which says what to set."""
+def allowed_kind(family: socket.AddressFamily) -> socket.SocketKind:
+    """The kind of socket this machine lets us have. Raises `TroubleError` where it is none, which says what to set."""
     for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
         try:
-            return Echo(poller, family, kind)
+            socket.socket(family, kind, _PROTOCOLS[family]).close()
         except OSError as failure:
             if failure.errno == errno.EAFNOSUPPORT:
                 raise TroubleError("probe.no_route", "this machine has no such addresses") from None
             if failure.errno not in (errno.EACCES, errno.EPERM, errno.EPROTONOSUPPORT):
                 raise _of_own(failure, "it") from None
-    raise TroubleError(NO_ICMP, how_to_allow())
+        else:
+            return kind
+    raise TroubleError("probe.no_icmp", _how_to_allow())
 
 
 def _of_own(failure: OSError, host: str) -> TroubleError:
@@ -249,7 +250,7 @@ def _of_own(failure: OSError, host: str) -> TroubleError:
     return TroubleError("icmp.too_big" if failure.errno == errno.EMSGSIZE else "icmp.unreachable", said)
 
 
-def how_to_allow() -> str:
+def _how_to_allow() -> str:
     """What an operator has to set."""
     if not _IS_LINUX:
         return "this machine allows this user no ICMP sockets; run Upbeat as root"
@@ -270,7 +271,7 @@ def checksum(data: bytes) -> int:
 
 
 def _lain_s(found: Iterable[tuple[int, int, bytes]]) -> float:
-    """For how long a packet lay in the kernel. Both times are of one clock and milliseconds apart: a step of it is cut."""
+    """For how long a packet lay in the kernel, where it says when it came."""
     for level, kind, data in found:
         if (level, kind) == (socket.SOL_SOCKET, _TIMESTAMP) and len(data) >= _TIME.size:
             seconds, nanoseconds = map(int, _TIME.unpack_from(data))
