@@ -55,7 +55,7 @@ async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRe
             rule=rule,
             row=row,
             page_slug=page_slug,
-            target=_target(rule),
+            target=rule.target,
             why=explain(rule, regions, states.decode_state(row["state"]), at),
             together=await views.run_together(db, rule.regions or regions),
             **_pause(rule, row["paused_until"], at),
@@ -77,12 +77,6 @@ def _readable(asking: Principal, beat: Stored) -> dict[str, Any]:
 async def _slug_of_page(db: Connection, stored: Stored) -> str:
     home = await objects.get(db, stored.page_id) if stored.page_id else None
     return home.slug if home else ""
-
-
-def _target(rule: AnyBeat) -> str:
-    if rule.type == "http":
-        return f"{rule.method} {rule.url}"
-    return f"tcp {rule.host}:{rule.port}" if rule.type == "tcp" else f"dns {rule.host} {rule.record}"
 
 
 def _pause(rule: AnyBeat, until: datetime | None, at: datetime) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from engine.store.database import Connection
 from engine.store.objects import ObjectKind
 from evaluators.model import PHASES
 
-_ACCEPTED: Final = "write https://host/path, http://host/path, tcp://host:port or dns:host"
+_ACCEPTED: Final = "write https://host/path, http://host/path, tcp://host:port, icmp://host or dns:host"
 _PLAIN: Final = ("slug", "name", "interval", "timeout", "degraded_after")
 _LISTED: Final = ("regions", "components", "channels")
 
@@ -39,6 +39,8 @@ def check_of(target: str) -> dict[str, Any]:
         return {"type": "http", "url": target}
     if parts.scheme == "tcp" and parts.hostname and port:
         return {"type": "tcp", "host": parts.hostname, "port": port}
+    if parts.scheme == "icmp" and parts.hostname:
+        return {"type": "icmp", "host": parts.hostname}
     if parts.scheme == "dns" and (parts.hostname or parts.path):
         return {"type": "dns", "host": parts.hostname or parts.path.strip("/")}
     raise ValueError(_ACCEPTED)

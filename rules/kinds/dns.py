@@ -69,6 +69,11 @@ class DnsBeat(ProbedRule):
         default=False, description="Ask for signatures (DO); a resolver that validated them sets the flag ad."
     )
 
+    @property
+    def target(self) -> str:
+        """What is measured, in a line for people."""
+        return f"dns {self.record} {self.host}"
+
     @model_validator(mode="after")
     def _asserts_dns(self) -> Self:
         expect_subjects(self.assertions, DNS_SUBJECTS, "dns")

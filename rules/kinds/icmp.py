@@ -36,6 +36,11 @@ class IcmpBeat(ProbedRule):
         description="Bytes of data in a packet, besides 8 of ICMP and those of IP.",
     )
 
+    @property
+    def target(self) -> str:
+        """What is measured, in a line for people."""
+        return f"icmp {self.host}"
+
     @model_validator(mode="after")
     def _asserts_icmp(self) -> Self:
         expect_subjects(self.assertions, ICMP_SUBJECTS, "icmp")

@@ -11,7 +11,7 @@ from rules.duration import Duration, format_duration
 from rules.incident import IncidentPolicy
 from rules.otlp import Otlp
 from rules.quorum import Quorum
-from rules.secret import Sources, hidden_forms, references
+from rules.secret import Sources, hidden_forms, references, value_of
 from rules.shape import Name, Rule, Slug, Tag, Text
 
 MIN_INTERVAL_S = 1.0
@@ -82,6 +82,11 @@ class BeatRule(Rule):
         """What people call it."""
         return self.name or self.slug
 
+    @property
+    def target(self) -> str:
+        """What is measured, in a line for people; empty where nobody is asked."""
+        return ""
+
     def not_run(self) -> str:
         """Why it cannot be run now, where no probe runs it."""
         return f"no probe runs the beat {self.slug}: it waits for {self.waits_for}"
@@ -138,4 +143,4 @@ def expect_subjects(assertions: Iterable[Assertion], subjects: frozenset[str], k
 
 def secrets_of(texts: Iterable[str], sources: Sources) -> tuple[str, ...]:
     """What the references in `texts` stand for, in every form that is to be hidden."""
-    return hidden_forms({sources[name] for text in texts for name in references(text)})
+    return hidden_forms({value_of(name, sources) for text in texts for name in references(text)})

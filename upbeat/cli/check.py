@@ -18,8 +18,6 @@ from engine.secrets import Secrets
 from evaluators.model import Kind
 from rules.address import EgressPolicy
 from rules.beat import BEAT, AnyBeat
-from rules.kinds.dns import DnsBeat
-from rules.kinds.http import HttpBeat
 from upbeat.check import check_now
 from upbeat.cli.files import read_document
 from upbeat.cli.output import Output, milliseconds, paint, print_table, with_output
@@ -52,7 +50,8 @@ def check(
     \b
       upbeat check https://shop.example/health
       upbeat check tcp://db.internal:5432
-      upbeat check dns:shop.example        (or dns:shop.example?type=MX)
+      upbeat check dns:shop.example        (or dns:shop.example?type=MX, dns://9.9.9.9/shop.example)
+      upbeat check icmp://gateway.internal
       upbeat check checkout-api --config upbeat.yaml
       upbeat check --all --config upbeat.yaml
 
@@ -99,6 +98,8 @@ def _parsed(target: str) -> dict[str, Any]:
             return {"type": "http", "url": target}
         if parts.scheme == "tcp" and parts.hostname and parts.port:
             return {"type": "tcp", "host": parts.hostname, "port": parts.port}
+        if parts.scheme == "icmp" and parts.hostname:
+            return {"type": "icmp", "host": parts.hostname}
         if parts.scheme == "dns" and (name := unquote(parts.path).strip("/")):
             record = parse_qs(parts.query).get("type", ["A"])[0].upper()
             return {"type": "dns", "host": name, "record": record} | (
@@ -107,7 +108,7 @@ def _parsed(target: str) -> dict[str, Any]:
     except ValueError:
         pass
     raise click.UsageError(
-        f"{target!r} cannot be checked; write https://host/path, tcp://host:port, dns:name, "
+        f"{target!r} cannot be checked; write https://host/path, tcp://host:port, icmp://host, dns:name, "
         "or the slug of a beat in --config."
     )
 
@@ -137,18 +138,12 @@ async def _run(beats: Sequence[AnyBeat], egress: EgressPolicy) -> list[dict[str,
         unsaid = {"actual": None, "message": "", "severity": "critical"}
         judged = [unsaid | assertion for assertion in result["assertions"]]
         seen = {"kind": str(Kind.MANUAL), "region": None, "at": at, "assertions": judged}
-        return {"beat": beat.slug, "target": _target(beat)} | result | seen
+        return {"beat": beat.slug, "target": beat.target} | result | seen
 
     try:
         return await asyncio.gather(*map(one, beats))
     finally:
         context.close()
-
-
-def _target(beat: AnyBeat) -> str:
-    if isinstance(beat, HttpBeat):
-        return f"{beat.method} {beat.url}"
-    return f"dns {beat.record} {beat.host}" if isinstance(beat, DnsBeat) else f"tcp {beat.host}:{beat.port}"
 
 
 def _print_one(result: Mapping[str, Any]) -> None:
