@@ -12,6 +12,7 @@ from evaluators.model import Failure
 from rules.beat import BEAT
 from rules.check import Check, compile_check
 from rules.kinds.http import HttpCheck
+from rules.kinds.kind import ProbedRule
 from rules.secret import UnsetReferenceError
 
 V = TypeVar("V")
@@ -39,6 +40,8 @@ class Compiler:
     def __call__(self, beat: Declared, regions: tuple[str, ...]) -> ProbedBeat:
         """The beat compiled; what is wrong with it becomes its `failure`."""
         rule = BEAT.validate_python(beat.spec)
+        if not isinstance(rule, ProbedRule):
+            return ProbedBeat(beat.revision, 0.0, (), None, None)
         runs = rule.enabled and beat.paused_until_s is None
         where = tuple(rule.regions) if rule.regions is not None else regions
         check, failure = None, None
@@ -71,6 +74,7 @@ class Compiler:
                 method=sys.intern(check.method),
                 headers=self._share(check.headers),
                 body=self._share(check.body),
+                way=self._share(check.way),
                 secrets=self._share(check.secrets),
             )
         return replace(check, pace=pace, expectations=expectations, host=sys.intern(check.host))

@@ -1,9 +1,35 @@
 """Where an HTTP request goes: a URL taken apart once. Resolves and connects nothing."""
 
 from dataclasses import dataclass
+from typing import Annotated
 from urllib.parse import urljoin, urlsplit
 
+from pydantic import AfterValidator, StringConstraints
+
+from rules.secret import references
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def request_url(url: str) -> str:
+    """`url` as it was given. Raises `ValueError` for what is none; one with references is judged when it is expanded."""
+    if any(references(url)):
+        return url
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as wrong:
+        raise ValueError(f"{url!r} is not a URL: {wrong}") from None
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname or port == 0:
+        raise ValueError(f"{url!r} is not an http or https URL")
+    if any(c <= " " for c in url):
+        raise ValueError(f"{url!r} has a space or control character in it; write it percent-encoded")
+    if parts.username or parts.password:
+        raise ValueError("a URL must not carry credentials; use `auth` or a header with ${env:NAME}")
+    return url
+
+
+RequestUrl = Annotated[str, StringConstraints(max_length=4000), AfterValidator(request_url)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ Mark = tuple[float, dict[str, float]]
 class Watch:
     """Seconds per phase. Phases never overlap; a phase entered again, after a redirect, adds up."""
 
-    __slots__ = ("_began", "_clock", "_since", "_spent", "ends_s", "phase")
+    __slots__ = ("_began", "_clock", "_since", "_spent", "ends_s", "phase", "speaks")
 
     def __init__(self, clock: Callable[[], float], timeout_s: float = math.inf) -> None:
         self._clock = clock
@@ -27,6 +27,7 @@ class Watch:
         self._spent: dict[str, float] = {}
         self.ends_s = self._began + timeout_s  # by the clock: when the attempt is cut
         self.phase = ""
+        self.speaks = "http"  # or tcp: whose error types a failure gets once connected
 
     def enter(self, phase: str) -> None:
         """The phase before ends here; what follows is no phase where `phase` is empty."""
@@ -80,15 +81,18 @@ async def attempt(probe: Probe, check: Any, context: Context, timeout_s: float) 
         async with limit:
             await probe(check, context, watch, seen)
     except TroubleError as trouble:
-        seen.failure = _failure(trouble)
+        seen.failure = failure_of(trouble)
     except OSError as failure:  # TimeoutError is one, and ETIMEDOUT is a TimeoutError
         phase = watch.phase
-        seen.failure = _failure(
-            timed_out(phase, timeout_s) if limit.expired() else of_os_error(phase, failure)
+        seen.failure = failure_of(
+            timed_out(phase, timeout_s, watch.speaks)
+            if limit.expired()
+            else of_os_error(phase, failure, watch.speaks)
         )
     seen.timings = watch.stop()
     return seen
 
 
-def _failure(trouble: TroubleError) -> Failure:
+def failure_of(trouble: TroubleError) -> Failure:
+    """What is told of it, cut."""
     return Failure(trouble.kind, str(trouble)[:MESSAGE_MAX])

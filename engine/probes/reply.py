@@ -1,91 +1,150 @@
-"""An HTTP/1.1 response read from a wire within bounds: headers, body, and the ways it can be wrong. Judges no status.
+"""An HTTP exchange on a wire within bounds: a request, then headers, body, and the ways they can be wrong. Judges no status.
 
 Whatever a server sends, at most 64 KiB of headers, 1 MiB of body and 8 MiB in all are read, then the socket is closed.
+`Reply` is what every version of HTTP fills in; `Reply1` parses HTTP/1.1, which refuses what smuggles requests.
 """
 
 import asyncio
-import zlib
+from contextlib import suppress
 from typing import Any, Final
 
 import httptools
 
-from engine.probes.request import REDIRECTS
+from engine.probes.attempt import Watch
+from engine.probes.encoding import BODY_MAX_BYTES
+from engine.probes.eventstream import MEDIA_TYPE, EventStream
+from engine.probes.request import REDIRECTS, Request, encode
 from engine.probes.trouble import TroubleError
 from engine.probes.wire import READ_BYTES, Wire
+from rules.kinds.http import Proxy
 
-BODY_MAX_BYTES: Final = 1_048_576  # as received, and again when decoded
 HEAD_MAX_BYTES: Final = 65_536  # of all heads of a response, interim ones included
 HEADERS_MAX: Final = 200
+INTERIM_MAX: Final = 20
 EXCERPT_BYTES: Final = 2048  # kept of a body that nothing asserts
-_RECEIVED_MAX_BYTES: Final = 8 * BODY_MAX_BYTES  # one-byte chunks are 6 bytes each
-_GZIP_OR_ZLIB: Final = 47  # zlib's window bits for "whichever it is"
+RECEIVED_MAX_BYTES: Final = 8 * BODY_MAX_BYTES  # one-byte chunks are 6 bytes each
+_VERSIONS: Final = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}
 
 
 class Reply:
-    """A response being parsed: the callbacks of httptools, kept small because they run per header and per chunk."""
+    """A response as it comes, small because it runs per header and per chunk."""
 
     __slots__ = (
-        "_has_head",
-        "_is_framed",
         "_keep_bytes",
         "_kept",
-        "_parser",
-        "_received_bytes",
+        "_rpc_id",
         "_skips_body",
         "_skips_redirects",
+        "_wanted",
+        "_wrong",
+        "fields",
+        "has_head",
         "headers",
         "is_done",
         "is_truncated",
+        "protocol",
         "reason",
         "size_bytes",
         "status",
+        "stream",
     )
 
-    def __init__(self, *, keeps_body: bool, skips_body: bool, skips_redirects: bool) -> None:
+    def __init__(
+        self, *, keeps_body: bool, skips_body: bool, skips_redirects: bool, events: int, rpc_id: int | None
+    ) -> None:
         self._keep_bytes = BODY_MAX_BYTES if keeps_body else EXCERPT_BYTES
         self._skips_body, self._skips_redirects = skips_body, skips_redirects
-        self._parser: Any = httptools.HttpResponseParser(self)
-        self._has_head = self._is_framed = self.is_done = self.is_truncated = False
-        self._received_bytes = self.size_bytes = 0
+        self._wanted, self._rpc_id = events, rpc_id
+        self._wrong: TroubleError | None = None
+        self.has_head = self.is_done = self.is_truncated = False
+        self.size_bytes = 0
         self._kept = bytearray()  # a list of a million one-byte chunks would take 40 times the room
         self.headers: list[tuple[str, str]] = []
+        self.fields: dict[str, str] = {}  # of the head, the last of a name
         self.status: int | None = None
         self.reason = ""
+        self.protocol: str | None = None
+        self.stream: EventStream | None = None
 
     @property
     def body(self) -> bytes:
         """What was kept of it, as received."""
         return bytes(self._kept)
 
+    def on_head(self, status: int, protocol: str) -> None:
+        """The head is whole, and no interim one."""
+        self.status, self.protocol, self.has_head = status, protocol, True
+        self.fields = fields = dict(self.headers)
+        if self._skips_body or (self._skips_redirects and status in REDIRECTS and "location" in fields):
+            self.is_done = True
+        elif fields.get("content-type", "").startswith(MEDIA_TYPE):
+            self.stream = EventStream(self._wanted, self._rpc_id)
+            if fields.get("content-encoding", "identity") != "identity":
+                self._wrong = TroubleError(
+                    "body.decode", "an event stream with a content encoding is not read"
+                )
+
+    def on_body(self, data: bytes) -> None:
+        """More of the body."""
+        self.size_bytes += len(data)
+        if len(self._kept) < self._keep_bytes:
+            self._kept += data[: self._keep_bytes - len(self._kept)]
+        if self.stream is not None and self.stream.feed(data):
+            self.is_done = True
+        elif self.size_bytes > BODY_MAX_BYTES:
+            self.size_bytes, self.is_truncated, self.is_done = BODY_MAX_BYTES, True, True
+
+    def refuse_if_wrong(self) -> None:
+        """Raises `TroubleError` for what was found wrong on the way."""
+        if self._wrong is not None:
+            raise self._wrong
+        if len(self.headers) > HEADERS_MAX and not self.is_done:
+            raise TroubleError("http.headers", f"more than {HEADERS_MAX} headers")
+
+
+class Reply1(Reply):
+    """HTTP/1.1: the callbacks of httptools."""
+
+    __slots__ = ("_heads", "_is_framed", "_parser", "_received_bytes")
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._is_framed = False
+        self._received_bytes = self._heads = 0
+
     def on_message_begin(self) -> None:
-        self.headers, self.reason, self._has_head = [], "", False
+        self.headers, self.reason, self.has_head = [], "", False
+        self._heads += 1
 
     def on_status(self, reason: bytes) -> None:
         self.reason += reason.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.is_done and len(self.headers) <= HEADERS_MAX:
+        # Trailers come after the head and are no headers: a sender could take back what it said.
+        if not self.has_head and len(self.headers) <= HEADERS_MAX:
             self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 200 and status != 101:
+        protocol = _VERSIONS.get(self._parser.get_http_version())
+        if status < 100 or protocol is None:
+            version = self._parser.get_http_version()
+            self._wrong = TroubleError(
+                "http.protocol", f"no HTTP/1 response: version {version}, status {status:03}"
+            )
+        elif status < 200 and status != 101:
             return  # interim: the response proper follows
-        self.status, self._has_head = status, True
-        names = {name for name, _ in self.headers}
-        if self._skips_body or (self._skips_redirects and status in REDIRECTS and "location" in names):
-            self.is_done = True
-        self._is_framed = "content-length" in names or "transfer-encoding" in names
-
-    def on_body(self, data: bytes) -> None:
-        self.size_bytes += len(data)
-        if len(self._kept) < self._keep_bytes:
-            self._kept += data[: self._keep_bytes - len(self._kept)]
-        if self.size_bytes > BODY_MAX_BYTES:
-            self.size_bytes, self.is_truncated, self.is_done = BODY_MAX_BYTES, True, True
+        self.on_head(status, protocol or "")
+        coding = self.fields.get("transfer-encoding")
+        self._is_framed = coding is not None or "content-length" in self.fields
+        if coding is not None and coding.lower() != "chunked":
+            self._wrong = TroubleError(
+                "http.protocol", f"the transfer encoding {coding[:80]!r} was not asked for"
+            )
 
     def on_message_complete(self) -> None:
-        if self._has_head:
+        if self.has_head:
             self.is_done = True
 
     def feed(self, data: bytes) -> None:
@@ -101,21 +160,32 @@ class Reply:
         except httptools.HttpParserError as wrong:
             if not self.is_done:
                 raise TroubleError("http.protocol", f"not an HTTP/1 response: {wrong}") from None
+        self.refuse_if_wrong()
         if self.is_done:
             return
-        if len(self.headers) > HEADERS_MAX:
-            raise TroubleError("http.protocol", f"more than {HEADERS_MAX} headers")
-        if not self._has_head and self._received_bytes > HEAD_MAX_BYTES:
-            raise TroubleError("http.protocol", f"headers of more than {HEAD_MAX_BYTES} bytes")
-        if self._received_bytes > _RECEIVED_MAX_BYTES:
-            raise TroubleError(
-                "http.protocol", f"{self._received_bytes} bytes for a body of {self.size_bytes}"
+        if self._heads > INTERIM_MAX:
+            raise TroubleError("http.flood", f"more than {INTERIM_MAX} interim answers")
+        if not self.has_head and self._received_bytes > HEAD_MAX_BYTES:
+            raise TroubleError("http.headers", f"headers of more than {HEAD_MAX_BYTES} bytes")
+        if self._received_bytes > RECEIVED_MAX_BYTES:
+            raise TroubleError("http.flood", f"{self._received_bytes} bytes for a body of {self.size_bytes}")
+
+    async def exchange(self, wire: Wire, watch: Watch, request: Request, proxy: Proxy | None) -> None:
+        """Send `request` and read the answer to it. Raises `TroubleError` or `OSError`."""
+        is_proxied = proxy is not None and request.target.scheme == "http"
+        with suppress(ConnectionError):  # who answers early and hangs up is still heard below
+            await wire.send(
+                encode(request, proxy.authorization if proxy and is_proxied else None, is_proxied=is_proxied)
             )
+        first = await wire.receive()
+        if first:
+            watch.enter("transfer")
+        await read(wire, self, first)
 
     def _end(self) -> None:
         if not self._received_bytes:
             raise TroubleError("http.closed", "closed without an answer")
-        if not self._has_head:
+        if not self.has_head:
             raise TroubleError("http.closed", "closed within the headers")
         if self._is_framed:
             raise TroubleError(
@@ -128,7 +198,7 @@ class Reply:
         self._parser = None
 
 
-async def read(wire: Wire, reply: Reply, first: bytes) -> None:
+async def read(wire: Wire, reply: Reply1, first: bytes) -> None:
     """Read until `reply` is done, starting with `first`. Raises `TroubleError` or `OSError`."""
     data = first
     while True:
@@ -138,28 +208,3 @@ async def read(wire: Wire, reply: Reply, first: bytes) -> None:
         if len(data) == READ_BYTES:
             await asyncio.sleep(0)  # a fast sender must not keep the other checks waiting
         data = await wire.receive_more()
-
-
-def decode(body: bytes, encoding: str) -> bytes:
-    """`body` without its content encoding. Raises `TroubleError`, also when it grows beyond the limit."""
-    if encoding.strip().lower() in ("", "identity"):
-        return body
-    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
-        raise TroubleError("body.decode", f"the content encoding {encoding[:80]!r} was not asked for")
-    inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
-    try:
-        decoded = inflater.decompress(body, BODY_MAX_BYTES + 1)
-    except zlib.error as wrong:
-        raise TroubleError("body.decode", f"{encoding}: {wrong}") from None
-    if len(decoded) > BODY_MAX_BYTES:
-        raise too_large()
-    if not inflater.eof or inflater.unused_data:
-        raise TroubleError(
-            "body.decode", f"{encoding}: {'data after its end' if inflater.eof else 'cut off'}"
-        )
-    return decoded
-
-
-def too_large() -> TroubleError:
-    """The body is longer than what an assertion may read."""
-    return TroubleError("body.too_large", f"the body is larger than the {BODY_MAX_BYTES} bytes that are read")

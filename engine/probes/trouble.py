@@ -60,9 +60,11 @@ class TroubleError(Exception):
         self.kind = kind
 
 
-def timed_out(phase: str, timeout_s: float) -> TroubleError:
+def timed_out(phase: str, timeout_s: float, speaks: str = "http") -> TroubleError:
     """The attempt was cut in `phase` after `timeout_s` seconds."""
     kind, what = _TIMEOUTS[phase]
+    if speaks == "tcp" and phase in ("ttfb", "transfer"):
+        kind = "tcp.timeout"
     return TroubleError(kind, f"{what} within {timeout_s:.3g} s")
 
 
@@ -93,13 +95,13 @@ def _of_handshake(reason: str) -> str:
     return "tls.protocol"
 
 
-def of_os_error(phase: str, failure: OSError) -> TroubleError:
+def of_os_error(phase: str, failure: OSError, speaks: str = "http") -> TroubleError:
     """What the operating system or the peer said in `phase`, told apart by its number."""
     number, said = failure.errno, failure.strerror or str(failure) or type(failure).__name__
     if isinstance(failure, TlsError):
         kind = _of_handshake(str(failure))
         if phase != "tls" and kind != "tls.client_certificate":  # TLS 1.3 refuses ours after the handshake
-            kind = "http.reset"
+            kind = f"{speaks}.reset"
         return TroubleError(kind, str(failure))
     if number in OUT_OF_FILES:
         return TroubleError("probe.no_files", f"this probe is out of sockets: {said}")
@@ -108,7 +110,7 @@ def of_os_error(phase: str, failure: OSError) -> TroubleError:
     if phase == "tls":
         return TroubleError("tls.handshake", f"the connection broke in the handshake: {said}")
     if phase != "connect":
-        return TroubleError("http.reset", f"the connection broke: {said}")
+        return TroubleError(f"{speaks}.reset", f"the connection broke: {said}")
     if number == errno.EAFNOSUPPORT:
         return TroubleError("probe.no_route", f"this machine cannot speak to such an address: {said}")
     if number == errno.ECONNREFUSED:

@@ -92,15 +92,15 @@ def kind(outcome: RunOutcome) -> str | None:
         ),
         pytest.param(answering(CHUNKED + b"zz\r\n"), "http.protocol", id="a chunk size that is no number"),
         pytest.param(answering(CHUNKED + b"3\r\nabc\r\n"), "http.closed", id="chunks without an end"),
-        pytest.param(answering(OK + b"x: " + b"y" * MIB), "http.protocol", id="a header of 1 MiB"),
+        pytest.param(answering(OK + b"x: " + b"y" * MIB), "http.headers", id="a header of 1 MiB"),
         pytest.param(
             answering(OK + b"".join(b"h%d: 1\r\n" % n for n in range(10_000))),
-            "http.protocol",
+            "http.headers",
             id="10,000 headers",
         ),
-        pytest.param(endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "http.protocol", id="a flood of 100"),
+        pytest.param(endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "http.flood", id="a flood of 100"),
         pytest.param(
-            endless(CHUNKED, b"1;" + b"x" * 9000 + b"\r\na\r\n"), "http.protocol", id="chunk extensions"
+            endless(CHUNKED, b"1;" + b"x" * 9000 + b"\r\na\r\n"), "http.flood", id="chunk extensions"
         ),
         pytest.param(endless(b"", b"H", 0.05), "http.protocol", id="a byte at a time that is no HTTP"),
         pytest.param(endless(OK, b"x", 0.02), "body.timeout", id="headers at a byte a time"),
