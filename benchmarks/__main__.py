@@ -15,6 +15,7 @@ ALL: dict[str, Sequence[Sequence[str]]] = {
     "start": ((),),
     "list_beats": ((),),
     "detection": ((),),
+    "hostile": ((),),
     "throughput": (
         ("paced",),
         ("paced", "--scheme", "https"),
