@@ -75,6 +75,8 @@ class Secrets:
         """An environment variable, but none of Upbeat's own."""
         if name.startswith("UPBEAT_"):
             raise UnsetReferenceError(f"env:{name}", "is Upbeat's own: UPBEAT_* are lent to nobody")
+        if name not in self._environment:
+            raise UnsetReferenceError(f"env:{name}")
         return self._environment[name]
 
     def file(self, path: str) -> str:
@@ -93,6 +95,8 @@ class Secrets:
         if self.keyring is None:
             raise UnknownHereError(f"secret:{name}", "is known to a running server only")
         home, bare = (None, name[1:]) if name.startswith("/") else (page_id, name)
+        if (home, bare) not in self._stored:
+            raise UnsetReferenceError(f"secret:{name}")
         try:
             return self.keyring.open(home, bare, self._stored[home, bare])
         except LockedError as locked:

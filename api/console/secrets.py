@@ -79,7 +79,7 @@ async def store(request: Request, asking: Asking) -> Response:
 
 @router.post("/secrets/{name}/delete")
 @permits(Permission.WRITE)
-async def remove(request: Request, asking: Asking, name: str, page: str = _INSTALLATION) -> Response:
+async def remove(request: Request, asking: Asking, name: str, page: str = "") -> Response:
     """Forget one that nothing uses."""
     try:
         await rest.delete_secret(request, asking, name, *_place(page))
