@@ -13,12 +13,14 @@ from typing import Any, Final
 
 import msgspec
 
+from evaluators.certificate import tls_failures
 from evaluators.model import Failure, Outcome, Verdict
 from evaluators.observation import Observation
 from rules.check import Check
 from rules.expectation import Expectation
 from rules.kinds.dns import DnsCheck
 from rules.kinds.http import HttpCheck
+from rules.kinds.tls import TlsCheck
 from rules.secret import REDACTED, is_secret_name
 
 ACTUAL_MAX: Final = 200  # characters of an actual value that are kept
@@ -39,19 +41,28 @@ def assess(check: Check, observation: Observation) -> Assessment:
     if observation.failure is not None:
         own = observation.failure.type.startswith("probe.")
         verdict = Verdict.ERROR if own else Verdict.CRITICAL
-        return verdict, _unreached(check.expectations), observation.failure
+        return verdict, (*_of_steps(observation), *_unreached(check.expectations)), observation.failure
     slow = _degraded(check, observation)
     earned = _unearned(check, observation)
-    if not check.expectations and slow is None and earned is None:
+    if isinstance(check, TlsCheck) and observation.tls is not None:
+        earned, expiring = tls_failures(check, observation.tls)
+        slow = expiring or slow
+    if not check.expectations and slow is None and earned is None and not observation.steps:
         return _OK
-    outcomes = _judge_all(check.expectations, observation)
+    outcomes = (*_of_steps(observation), *_judge_all(check.expectations, observation))
     if earned is not None:
         return Verdict.CRITICAL, outcomes, earned
     for severity, verdict in (("critical", Verdict.CRITICAL), ("warning", Verdict.WARNING)):
         for outcome in outcomes:
             if not outcome.ok and outcome.severity == severity:
-                return verdict, outcomes, Failure(f"assertion.{outcome.of}", outcome.message)
+                where = f"step {outcome.step}: " if outcome.step else ""
+                return verdict, outcomes, Failure(f"assertion.{outcome.of}", where + outcome.message)
     return (Verdict.WARNING if slow else Verdict.OK), outcomes, slow
+
+
+def _of_steps(seen: Observation) -> tuple[Outcome, ...]:
+    """What the steps of the run were judged to be, each on its own."""
+    return tuple(outcome for step in seen.steps for outcome in step.outcomes)
 
 
 def _unreached(expectations: tuple[Expectation, ...]) -> tuple[Outcome, ...]:
@@ -72,6 +83,8 @@ def _degraded(check: Check, seen: Observation) -> Failure | None:
 def _unearned(check: Check, seen: Observation) -> Failure | None:
     """Why the run is not ok whatever its assertions say, where they leave it open."""
     if isinstance(check, HttpCheck):
+        if check.steps:
+            return None  # each of them has earned it
         if (seen.status is not None and 200 <= seen.status <= 299) or _asserts(check, "status"):
             return None
         reason = f" {seen.reason[:80]}" if seen.reason else ""

@@ -1,7 +1,9 @@
-"""What is kept of a bad run for people to read: small, and without the secrets of the check. Decides nothing."""
+"""What is kept of a run for people to read: small, and without the secrets of the check. Decides nothing."""
 
 from collections.abc import Sequence
 from typing import Any, Final
+
+from msgspec import structs
 
 from engine.probes.reply import EXCERPT_BYTES
 from evaluators.assess import ACTUAL_MAX
@@ -12,15 +14,45 @@ from rules.secret import REDACTED, hide, is_secret_name
 
 HEADERS_KEPT: Final = 50
 RECORDS_KEPT: Final = 50
+HOPS_KEPT: Final = 10
 
 
-def evidence(check: Check, seen: Observation) -> dict[str, Any]:
-    """JSON-like, some 10 KB at the most; only what there is."""
-    secrets = check.secrets  # a target may repeat what it was sent; hidden before anything is cut
-    found: dict[str, Any] = {
+def evidence(check: Check, seen: Observation, *, is_bad: bool) -> dict[str, Any] | None:
+    """JSON-like, some 10 KB at the most; only what there is. Of a good run: its steps, and what was not verified."""
+    if not is_bad and not seen.steps and seen.token_s is None and not _is_unverified(check, seen):
+        return None
+    secrets = (
+        check.secrets + seen.secrets
+    )  # a target may repeat what it was sent; hidden before anything is cut
+    done: dict[str, Any] = {
+        "unverified": _is_unverified(check, seen),
+        "token_s": seen.token_s,
+        "steps": [
+            {
+                "name": step.name,
+                "status": step.status,
+                "timings": structs.asdict(step.timings),
+                "error": hide(step.failure.message, secrets)[:ACTUAL_MAX] if step.failure else None,
+            }
+            for step in seen.steps
+        ],
+    }
+    if not is_bad:
+        return _there(done)
+    found: dict[str, Any] = done | {
         "address": seen.address,
         "status": seen.status,
         "reason": hide(seen.reason, secrets)[:ACTUAL_MAX],
+        "protocol": seen.protocol,
+        "hops": [
+            {
+                "url": hide(hop.url, secrets)[:ACTUAL_MAX],
+                "status": hop.status,
+                "address": hop.address,
+                "timings": structs.asdict(hop.timings),
+            }
+            for hop in seen.hops[:HOPS_KEPT]
+        ],
         "tls": seen.tls.version if seen.tls else None,
         "packets": list(seen.packets),
         "addresses": list(seen.addresses[:RECORDS_KEPT]) if len(seen.addresses) > 1 else None,
@@ -46,8 +78,17 @@ def evidence(check: Check, seen: Observation) -> dict[str, Any]:
         ],
     }
     if isinstance(check, HttpCheck):
-        found["body"] = _excerpt(check, seen)
+        found["body"] = _excerpt(check, seen, secrets)
+    return _there(found)
+
+
+def _there(found: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
+
+
+def _is_unverified(check: Check, seen: Observation) -> bool:
+    """Whether TLS was spoken with somebody who may have been anybody."""
+    return seen.tls is not None and isinstance(check, HttpCheck) and not check.way.tls.verify
 
 
 def _records(records: Sequence[Record], secrets: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -57,9 +98,9 @@ def _records(records: Sequence[Record], secrets: tuple[str, ...]) -> list[dict[s
     ]
 
 
-def _excerpt(check: HttpCheck, seen: Observation) -> str:
+def _excerpt(check: HttpCheck, seen: Observation, secrets: tuple[str, ...]) -> str:
     """The beginning of the body as text; nothing where it is still compressed."""
     if seen.header("content-encoding") and (seen.failure is not None or not check.reads_body):
         return ""
-    text: str = hide(seen.text()[: 2 * EXCERPT_BYTES], check.secrets)
+    text: str = hide(seen.text()[: 2 * EXCERPT_BYTES], secrets)
     return text[:EXCERPT_BYTES]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from engine.probes import dns, http, icmp, tcp
+from engine.probes import dns, http, icmp, tcp, tls
 from engine.probes.attempt import MESSAGE_MAX, Probe, Watch, attempt
 from engine.probes.connect import connect
 from engine.probes.context import Context
@@ -22,6 +22,7 @@ from rules.kinds.dns import DnsCheck
 from rules.kinds.http import HttpCheck
 from rules.kinds.icmp import IcmpCheck
 from rules.kinds.tcp import TcpCheck
+from rules.kinds.tls import TlsCheck
 from rules.pace import BACKOFF_FIRST_S, BACKOFF_MAX_S
 from rules.secret import hide
 
@@ -30,11 +31,24 @@ REFERENCE_S: Final = 2.0
 PROBES: Final[dict[type, Probe]] = {
     HttpCheck: http.probe,
     TcpCheck: tcp.probe,
+    TlsCheck: tls.probe,
     DnsCheck: dns.probe,
     IcmpCheck: icmp.probe,
 }
 # Failures that a dead network of our own could explain.
-_NETWORK: Final = ("dns.", "connect.", "tls.", "http.", "icmp.", "body.timeout")
+_NETWORK: Final = (
+    "dns.",
+    "connect.",
+    "tls.handshake",
+    "tls.timeout",
+    "tls.protocol",
+    "http.",
+    "icmp.",
+    "body.timeout",
+    "tcp.timeout",
+    "tcp.closed",
+    "tcp.reset",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +60,7 @@ class RunOutcome:
     failure: Failure | None  # None exactly when the verdict is ok
     timings: Timings  # of the last attempt, seconds
     attempts: int
-    evidence: dict[str, Any] | None  # of bad runs only, JSON-like and small
+    evidence: dict[str, Any] | None  # JSON-like and small; of a good run only what it did, step by step
     trace_id: str | None = None  # of the last attempt
     certificate_days: float | None = None
     tried: tuple[Tried, ...] = ()  # the attempts before the last one
@@ -74,7 +88,7 @@ async def _run(check: Check, context: Context, reference: Sequence[tuple[str, in
     tried: list[Tried] = []
     while True:
         seen = await attempt(probe, check, context, min(pace.timeout_s, left_s))
-        verdict, outcomes, failure = _without_secrets(check, *assess(check, seen))
+        verdict, outcomes, failure = _without_secrets(check.secrets + seen.secrets, *assess(check, seen))
         is_network = seen.failure is not None and seen.failure.type.startswith(_NETWORK)
         if failure is None or len(tried) >= pace.retries or not (pace.retries_any or is_network):
             break
@@ -96,7 +110,7 @@ async def _run(check: Check, context: Context, reference: Sequence[tuple[str, in
         failure,
         seen.timings,
         len(tried) + 1,
-        evidence(check, seen) if failure else None,
+        evidence(check, seen, is_bad=failure is not None),
         seen.trace_id,
         seen.tls.days_left if seen.tls else None,
         tuple(tried),
@@ -104,10 +118,9 @@ async def _run(check: Check, context: Context, reference: Sequence[tuple[str, in
 
 
 def _without_secrets(
-    check: Check, verdict: Verdict, outcomes: Sequence[Outcome], failure: Failure | None
+    secrets: tuple[str, ...], verdict: Verdict, outcomes: Sequence[Outcome], failure: Failure | None
 ) -> Assessment:
     """What was judged, to be kept and told: a target may repeat what it was sent."""
-    secrets = check.secrets
     if secrets:
         outcomes = [
             structs.replace(one, actual=hide(one.actual, secrets), message=hide(one.message, secrets))
