@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import shutil
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -27,6 +28,8 @@ from engine.bus import EVALUATOR, STREAM, consumer
 from engine.embedded.nats import Program
 from engine.embedded.postgres import Programs
 from engine.embedded.process import ServerError
+from engine.probes.icmp import allowed_kind
+from engine.probes.trouble import TroubleError
 from engine.secrets import Secrets
 from engine.store import secrets
 from engine.store.database import Connection, Row, codecs, versions
@@ -86,6 +89,7 @@ def _program() -> Iterator[Finding]:
     has_uvloop = importlib.util.find_spec("uvloop") is not None
     todo = "" if has_uvloop else "Install uvloop: runs start later without it."
     yield Finding("uvloop", "ok" if has_uvloop else "warn", "present" if has_uvloop else "missing", todo)
+    yield _icmp()
     browser = next(
         (
             path
@@ -95,6 +99,14 @@ def _program() -> Iterator[Finding]:
         None,
     )
     yield Finding("browser", "ok", browser or "no Chromium on PATH; only browser beats need one")
+
+
+def _icmp() -> Finding:
+    try:
+        kind = allowed_kind(socket.AF_INET)
+    except TroubleError as trouble:
+        return Finding("icmp", "ok", "not allowed to this user; only icmp beats need it", str(trouble))
+    return Finding("icmp", "ok", "ping sockets" if kind == socket.SOCK_DGRAM else "raw sockets")
 
 
 def _folder(settings: ServeSettings) -> Iterator[Finding]:
