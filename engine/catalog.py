@@ -6,13 +6,14 @@ It keeps only what `compile_beat` makes of a row, never the row. Without the dat
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from engine.store.database import DATABASE_AWAY, Connection, Pool, Row, listening
 from engine.store.objects import CHANGED
+from rules.component import Egress
 
 POLL_S: Final = 5.0
 OVERLAP_S: Final = 10.0  # rows may become visible this long after the time they carry
@@ -53,6 +54,13 @@ class Declared:
     paused_until_s: float | None
 
 
+class Vantage(NamedTuple):
+    """What a region says of runs in it. `egress` None stands for the installation's."""
+
+    reference: tuple[tuple[str, int], ...] = ()
+    egress: Egress | None = None
+
+
 class Catalog(Generic[T]):
     """All living beats, each as `compile_beat(declared, regions)` made it; regions are all there are, by slug.
 
@@ -71,7 +79,7 @@ class Catalog(Generic[T]):
         poll_s: float = POLL_S,
     ) -> None:
         self.entries: dict[UUID, T] = {}
-        self.regions: dict[str, tuple[tuple[str, int], ...]] = {}  # slug -> its reference targets
+        self.regions: dict[str, Vantage] = {}  # by slug
         self.loaded = asyncio.Event()
         self.trouble: str | None = None
         self._pool, self._compile, self._poll_s = pool, compile_beat, poll_s
@@ -199,7 +207,7 @@ class Catalog(Generic[T]):
 
     async def _read_regions(self, connection: Connection) -> None:
         rows = await connection.fetch(_REGIONS)
-        regions = {row["slug"]: references(row["spec"].get("reference", ())) for row in rows}
+        regions = {row["slug"]: _vantage(row["spec"]) for row in rows}
         if regions == self.regions:
             return
         self._regions_moved |= self.loaded.is_set() and regions.keys() != self.regions.keys()
@@ -210,6 +218,11 @@ class Catalog(Generic[T]):
 
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _vantage(spec: Mapping[str, Any]) -> Vantage:
+    egress = spec.get("egress")
+    return Vantage(references(spec.get("reference", ())), Egress.model_validate(egress) if egress else None)
 
 
 def references(targets: Iterable[str]) -> tuple[tuple[str, int], ...]:

@@ -12,7 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from engine.bus import Bus, Listening
-from engine.catalog import Catalog
+from engine.catalog import Catalog, Vantage
 from engine.clock import Clock
 from engine.leases import RENEW_S, TTL_S, Leases
 from engine.probed import Compiler, ProbedBeat
@@ -25,6 +25,7 @@ from engine.spool import Spool
 from engine.store.database import Pool
 from engine.store.ids import PARTITIONS, derived_id, new_run_id, partition_of
 from evaluators.model import ConfirmOrder, Kind, Result
+from rules.component import Egress
 
 UNITS: Final = tuple(str(partition) for partition in range(PARTITIONS))
 MOST_RUNS: Final = 20  # of one order, whatever it says
@@ -77,6 +78,7 @@ class Prober:
         self._listening: dict[Share, Listening] = {}
         self._mine: set[Share] = set()  # held, and scheduled
         self._stale: set[UUID] = set()  # beats to look at
+        self._own: dict[str, tuple[Egress, Context]] = {}  # of regions with an egress policy of their own
         self._moved = asyncio.Event()
         self._busy: set[Key] = set()
         self._ordered: set[asyncio.Task[None]] = set()
@@ -202,10 +204,20 @@ class Prober:
             failure = entry.failure
             return troubled("probe.config", failure.message if failure else "the check cannot be run here")
         try:
-            return await run(entry.check, self._context, reference=self.catalog.regions.get(region, ()))
+            vantage = self.catalog.regions.get(region, Vantage())
+            context = self._context_by(region, vantage.egress)
+            return await run(entry.check, context, reference=vantage.reference)
         except Exception as bug:
             _log.exception("a run failed in a way it must not")
             return troubled("probe.internal", f"{type(bug).__name__}: {bug}")
+
+    def _context_by(self, region: str, egress: Egress | None) -> Context:
+        if egress is None:
+            return self._context
+        known = self._own.get(region)
+        if known is None or known[0] != egress:
+            known = self._own[region] = egress, self._context.judged_by(egress.policy())
+        return known[1]
 
     def _hand_in(
         self,

@@ -50,6 +50,7 @@ _PRIVATE = _networks(
     "198.51.100.0/24",
     "203.0.113.0/24",
     "::/96",
+    "::ffff:0:0:0/96",
     "64:ff9b:1::/48",
     "100::/64",
     "2001::/23",
@@ -64,12 +65,16 @@ _6TO4 = _networks("2002::/16")[0]
 
 
 class EgressPolicy:
-    """Which addresses may be reached, for what. `allow` lists networks that are reached whatever they are."""
+    """Which addresses may be reached, for what. `allow` lists networks that are reached whatever they are.
 
-    __slots__ = ("_allow",)
+    Private and loopback addresses are denied to channels, and to everything with `denies_private`.
+    """
 
-    def __init__(self, allow: Sequence[str] = ()) -> None:
+    __slots__ = ("_allow", "_denies_private")
+
+    def __init__(self, allow: Sequence[str] = (), *, denies_private: bool = False) -> None:
         self._allow = tuple(ipaddress.ip_network(text, strict=False) for text in allow)
+        self._denies_private = denies_private
 
     def refusal(self, address: str, purpose: Purpose) -> str | None:
         """Why `address` may not be reached for `purpose`, or None when it may. An unreadable address is refused."""
@@ -84,7 +89,7 @@ class EgressPolicy:
                 continue
             if _within(target, _NEVER):
                 return f"{address} is link-local, metadata or no unicast address; list it in egress.allow to reach it"
-            if purpose == "channel" and _within(target, _PRIVATE):
+            if (purpose == "channel" or self._denies_private) and _within(target, _PRIVATE):
                 return f"{address} is a private address; list it in egress.allow to reach it"
         return None
 

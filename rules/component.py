@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from rules.address import EgressPolicy
 from rules.otlp import Otlp
 from rules.shape import Name, Rule, Slug, Text
 
@@ -46,6 +47,33 @@ class Component(Rule):
     listed: bool = Field(default=True, description="Whether the public page shows it.")
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address or network such as 10.0.0.0/8 or fd00::/8") from None
+
+
+Network = Annotated[str, AfterValidator(_network)]
+"""An address or network in its canonical form."""
+
+
+class Egress(Rule):
+    """`egress:` of an installation or region: which addresses may be reached."""
+
+    allow: list[Network] = Field(
+        default=[], max_length=1000, description="Addresses or networks that are reached whatever they are."
+    )
+    private: Literal["allow", "deny"] = Field(
+        default="allow",
+        description="Private and loopback addresses for beats, mail relays, the watchdog and OTLP; never for channels.",
+    )
+
+    def policy(self) -> EgressPolicy:
+        """Itself, compiled."""
+        return EgressPolicy(self.allow, denies_private=self.private == "deny")
+
+
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})")
 
 
@@ -66,22 +94,6 @@ class Region(Rule):
         description="host:port targets; when all of them fail too, a failed run is `error`.",
         max_length=10,
     )
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text, strict=False))
-    except ValueError:
-        raise ValueError(f"{text!r} is not an address or network such as 10.0.0.0/8 or fd00::/8") from None
-
-
-Network = Annotated[str, AfterValidator(_network)]
-"""An address or network in its canonical form."""
-
-
-class Egress(Rule):
-    """`egress:` of an installation: which otherwise denied addresses channels and publishers may reach."""
-
-    allow: list[Network] = Field(
-        default=[], max_length=1000, description="Addresses or networks that are reached whatever they are."
+    egress: Egress | None = Field(
+        default=None, description="Which addresses its beats may reach, instead of the installation's."
     )

@@ -1,10 +1,11 @@
 """What every probe shares on one event loop: sockets, names, address policy, certificates, clock. Holds no beat."""
 
+import copy
 import os
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -89,6 +90,12 @@ class Context:
         self.traceparent = traceparent
         self.clock = clock
         self.judge_by(egress)
+
+    def judged_by(self, egress: EgressPolicy) -> Self:
+        """The same, of which it shares everything, but for the policy; not to be closed."""
+        other = copy.copy(self)
+        other.judge_by(egress)
+        return other
 
     def judge_by(self, egress: EgressPolicy) -> None:
         """Judge addresses by `egress` from now on."""

@@ -7,11 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from engine.catalog import Catalog, Declared
+from engine.catalog import Catalog, Declared, Vantage
 from engine.store import objects
 from engine.store.audit import Actor
 from engine.store.database import Pool, transaction
 from engine.store.objects import Stored
+from rules.component import Egress
 
 ACTOR = Actor("test", "api")
 Until = Callable[..., Awaitable[None]]
@@ -114,10 +115,13 @@ async def test_a_new_region_concerns_beats_that_name_none(
     catalog = Catalog(pool, compiled, poll_s=60.0)
     running(catalog.run())
     await catalog.loaded.wait()
-    await declare(pool, "region", slug="us", reference=["one.example:443", "[2001:db8::1]:53"])
+    await declare(pool, "region", slug="us", reference=["one.example:443", "[2001:db8::1]:53"], egress={"private": "deny"})
     await until(lambda: catalog.entries[everywhere.id][1] == ("eu", "us"))
     assert catalog.entries[here.id][1] == ("eu",)
-    assert catalog.regions == {"eu": (), "us": (("one.example", 443), ("2001:db8::1", 53))}
+    assert catalog.regions == {
+        "eu": Vantage(),
+        "us": Vantage((("one.example", 443), ("2001:db8::1", 53)), Egress(private="deny")),
+    }
 
 
 async def test_without_a_notification_the_poll_finds_it(
