@@ -1,8 +1,10 @@
-"""What is special to beats: results, run now, pause and resume, history, uptime and latency. Declaring them is `api.objects`."""
+"""What is special to beats: results and sums of them, run now, pause and resume, history. Declaring is `api.objects`."""
 
 import asyncio
-from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Self
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal, Self
 
 from fastapi import Query
 from pydantic import AwareDatetime, Field, model_validator
@@ -15,22 +17,27 @@ from api.context import Services, services_of
 from api.objects import PageRef, answer, locate
 from api.paging import AtAndId, Cursor, Limit, page, read_cursor
 from api.problems import ProblemError, invalid
-from api.shapes import ShownBeat, ShownResult, gives
-from engine.store import objects, results, states
+from api.shapes import ShownBeat, ShownResult, ShownSummary, gives
+from engine.store import objects, results, rollups, states
 from engine.store.audit import record
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import new_id, partition_of, show
 from engine.store.objects import Stored
 from engine.store.states import moment
-from evaluators.model import PHASES, ConfirmOrder, Kind, Stage
-from evaluators.public import Span, bars
+from evaluators import public, sketch
+from evaluators.model import PHASES, ConfirmOrder, Kind, Stage, Verdict
 from rules.duration import Duration
 from rules.shape import Rule
 
+HOUR_S: Final = 3600
 DAY_S: Final = 86400
+Span = Literal["1d", "7d", "14d", "30d", "90d", "365d"]
+SPANS: Final[dict[Span, int]] = {"1d": 1, "7d": 7, "14d": 14, "30d": 30, "90d": 90, "365d": 365}  # days
 _RANK: Final = {"ok": 0, "warning": 1, "critical": 2}
 _DOWN: Final = frozenset({"critical"})
 _LATENCY_STEPS: Final = 96
+_RAW_HOURS: Final = 24
+_QUANTILES: Final = (0.5, 0.75, 0.9, 0.95, 0.99)
 _POLL_S: Final = 0.1
 _LAST_YEAR: Final = 9990
 
@@ -97,6 +104,14 @@ def shown_result(row: Row) -> dict[str, Any]:
         "scheduled_at": row["scheduled_at"],
         "attempts": row["attempts"],
         "timings": {phase: _seconds(row[phase]) for phase in PHASES},
+        "tried": [
+            {
+                "after": _seconds(attempt["after_s"]),
+                "timings": {phase: _seconds(s) for phase, s in zip(PHASES, attempt["timings"], strict=True)},
+                "error": attempt["failure"],
+            }
+            for attempt in row["tried"] or []
+        ],
         "assertions": [
             {"of": o["of"], "ok": o["ok"], "actual": o.get("actual"), "message": o.get("message", "")}
             | {"severity": o.get("severity", "critical")}
@@ -104,6 +119,8 @@ def shown_result(row: Row) -> dict[str, Any]:
         ],
         "error": {"type": row["failure_type"], "message": row["failure_message"]} if failed else None,
         "evidence": row["evidence"],
+        "certificate_days": _seconds(row["certificate_days"]),
+        "trace_id": row["trace_id"].hex if row["trace_id"] else None,
         "request": row["request"],
     }
 
@@ -218,20 +235,76 @@ async def uptime(db: Connection, beat: Stored, days: int, now_s: float) -> dict[
     start_s = now_s // DAY_S * DAY_S - (days - 1) * DAY_S
     rows = await states.transitions(db, [beat.id], since=moment(start_s))
     spans = _spans(rows)
-    daily = bars(spans, start=start_s, step_s=DAY_S, count=days, now=now_s, down=_DOWN, rank=_RANK)
-    (whole,) = bars(spans, start=start_s, step_s=days * DAY_S, count=1, now=now_s, down=_DOWN, rank=_RANK)
+    daily = public.bars(spans, start=start_s, step_s=DAY_S, count=days, now=now_s, down=_DOWN, rank=_RANK)
+    (whole,) = public.bars(
+        spans, start=start_s, step_s=days * DAY_S, count=1, now=now_s, down=_DOWN, rank=_RANK
+    )
     return {
         "bars": [{"start": moment(b.start), "stage": b.value, "up_ratio": b.up_ratio} for b in daily],
         "up_ratio": whole.up_ratio,
     }
 
 
-def _spans(rows: list[Row]) -> list[Span]:
+def _spans(rows: list[Row]) -> list[public.Span]:
     ends = [row["at"].timestamp() for row in rows[1:]]
     return [
-        Span(row["at"].timestamp(), end, Stage(row["stage"]))
+        public.Span(row["at"].timestamp(), end, Stage(row["stage"]))
         for row, end in zip(rows, [*ends, None], strict=False)  # no rows: no spans
     ]
+
+
+@router.get("/summary")
+@permits(Permission.READ)
+@gives(ShownSummary)
+async def read_summary(
+    request: Request,
+    asking: Asking,
+    ref: str,
+    page_ref: PageRef = None,
+    span: Annotated[Span, Query(alias="range")] = "7d",
+    region: Annotated[str | None, Query(max_length=63)] = None,
+) -> Response:
+    """Scheduled runs by verdict, the newest, and percentiles of each phase: per region and of all together."""
+    services = services_of(request)
+    async with services.pool.acquire() as db:
+        beat = await locate(db, asking, "beat", ref, page_ref)
+        return reply(await summary(db, beat, SPANS[span], services.clock.epoch_s(), region))
+
+
+async def summary(
+    db: Connection, beat: Stored, days: int, now_s: float, region: str | None = None
+) -> dict[str, Any]:
+    """`since` (a full hour, so many days ago), `all` and `regions`."""
+    since = moment(now_s // HOUR_S * HOUR_S - days * DAY_S)
+    rows = await rollups.read(db, beat.id, since, region=region)
+    return {
+        "since": since,
+        "all": _sum(rows),
+        "regions": [_sum([row]) | {"region": row["region"]} for row in rows],
+    }
+
+
+def _sum(rows: Sequence[Row]) -> dict[str, Any]:
+    counts = {verdict.value: sum(row[verdict] for row in rows) for verdict in Verdict}
+    runs = sum(counts.values())
+    last = max(rows, key=lambda row: row["last_at"], default=None)
+    errors: Counter[str] = Counter()
+    for row in rows:
+        errors.update(row["failures"])
+    kept = [rollups.sketches(row) for row in rows]
+    phases = {phase: sketch.merged(k[phase] for k in kept if phase in k) for phase in PHASES}
+    return {
+        "runs": runs,
+        **counts,
+        "runs_up_ratio": 1 - counts["critical"] / told if (told := runs - counts["error"]) else None,
+        "errors": dict(errors.most_common()),
+        "last": {"at": last["last_at"], "verdict": last["last_verdict"]} if last else None,
+        "quantiles": {
+            phase: {f"p{q * 100:.0f}": _seconds(s) for q, s in zip(_QUANTILES, found, strict=True)}
+            for phase, cells in phases.items()
+            if cells and (found := sketch.quantiles_s(cells, _QUANTILES))
+        },
+    }
 
 
 @router.get("/latency")
@@ -251,9 +324,25 @@ async def read_latency(
 
 
 async def latency(db: Connection, beat: Stored, hours: int, now_s: float) -> dict[str, Any]:
-    """`step` in seconds and `items` by time and region."""
-    step_s = max(hours * 3600 // _LATENCY_STEPS, 30)
-    since: datetime = moment(now_s - hours * 3600)
-    rows = await results.latency(db, beat.id, since, step_s)
-    items = [dict(row) | {"p50": _seconds(row["p50"]), "p95": _seconds(row["p95"])} for row in rows]
-    return {"step": step_s, "items": items}
+    """`step` in seconds and `items` by time and region; for longer than a day from roll-ups, in steps of full hours."""
+    if hours <= _RAW_HOURS:
+        step_s = max(hours * HOUR_S // _LATENCY_STEPS, 30)
+        rows = await results.latency(db, beat.id, moment(now_s - hours * HOUR_S), step_s)
+        items = [dict(row) | {"p50": _seconds(row["p50"]), "p95": _seconds(row["p95"])} for row in rows]
+        return {"step": step_s, "items": items}
+    step_s = -(-hours // _LATENCY_STEPS) * HOUR_S
+    since = moment(now_s // step_s * step_s - hours * HOUR_S // step_s * step_s)
+    rows = await rollups.read(db, beat.id, since, step=timedelta(seconds=step_s))
+    return {"step": step_s, "items": [_step(row) for row in rows if row["counts"]]}
+
+
+def _step(row: Row) -> dict[str, Any]:
+    p50, p95 = sketch.quantiles_s(rollups.sketches(row)["total"], (0.5, 0.95))
+    return {
+        "at": row["start"],
+        "region": row["region"],
+        "p50": _seconds(p50),
+        "p95": _seconds(p95),
+        "runs": row["ok"] + row["warning"] + row["critical"],
+        "bad": row["warning"] + row["critical"],
+    }

@@ -86,6 +86,14 @@ class ShownError(Struct):
     message: str
 
 
+class ShownTried(Struct):
+    """An attempt before the last one of a run, begun `after` seconds from the run's begin."""
+
+    after: float
+    timings: ShownTimings
+    error: ShownError
+
+
 class ShownResult(Struct):
     """One run."""
 
@@ -97,10 +105,58 @@ class ShownResult(Struct):
     scheduled_at: datetime
     attempts: int
     timings: ShownTimings
+    tried: list[ShownTried]
     assertions: list[ShownAssertion]
     error: ShownError | None
     evidence: dict[str, Any] | None
+    certificate_days: float | None
+    trace_id: str | None
     request: str | None
+
+
+class ShownQuantiles(Struct):
+    """Seconds, at most 1 % off."""
+
+    p50: float
+    p75: float
+    p90: float
+    p95: float
+    p99: float
+
+
+class ShownRun(Struct):
+    """The newest run: when it ended, and what it said."""
+
+    at: datetime
+    verdict: Verdict
+
+
+class ShownSum(Struct):
+    """Scheduled runs counted. `runs_up_ratio` is the share that was not critical, of those that say anything of the target."""
+
+    runs: int
+    ok: int
+    warning: int
+    critical: int
+    error: int
+    runs_up_ratio: float | None
+    errors: dict[str, int]
+    last: ShownRun | None
+    quantiles: dict[str, ShownQuantiles]
+
+
+class ShownRegionSum(ShownSum):
+    """Of one region."""
+
+    region: str
+
+
+class ShownSummary(Struct):
+    """Scheduled runs from `since` on, of all regions together and of each."""
+
+    since: datetime
+    all: ShownSum
+    regions: list[ShownRegionSum]
 
 
 class ShownEpisode(Struct):

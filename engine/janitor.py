@@ -1,4 +1,4 @@
-"""The janitor: makes tomorrow's partitions and drops what is too old. One process of an installation does it."""
+"""The janitor: makes tomorrow's partitions, rolls up, drops what is too old. One process of an installation does it."""
 
 import asyncio
 import logging
@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from engine.clock import Clock
 from engine.leases import Leases
-from engine.store import retention
+from engine.store import retention, rollups
 from engine.store.database import DATABASE_AWAY, Pool
+from rules.settings import Retention
 
 EVERY_S = 3600.0
 RETRY_S = 30.0
@@ -17,9 +18,9 @@ _log = logging.getLogger(__name__)
 
 
 class Janitor:
-    """`keep` says how long raw results stay: (days, bytes)."""
+    """`keep` is what the installation says of retention now."""
 
-    def __init__(self, pool: Pool, clock: Clock, *, holder: str, keep: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, pool: Pool, clock: Clock, *, holder: str, keep: Callable[[], Retention]) -> None:
         self._pool, self._clock, self._keep = pool, clock, keep
         self._lease = Leases(pool, "janitor", ["0"], holder)
 
@@ -46,10 +47,22 @@ class Janitor:
 
     async def clean(self) -> list[str]:
         """One clean-up. Returns the partitions that were dropped."""
-        days, max_bytes = self._keep()
-        today = datetime.fromtimestamp(self._clock.epoch_s(), UTC).date()
+        keep, now = self._keep(), datetime.fromtimestamp(self._clock.epoch_s(), UTC)
         async with self._pool.acquire() as connection:
-            await retention.make_days(connection, today)
-            dropped = await retention.drop_days(connection, today, days=days, max_bytes=max_bytes)
+            await retention.make_days(connection, now.date())
+        trouble = None
+        try:
+            await rollups.roll(
+                self._pool
+            )  # before anything is dropped; if that cannot be, the disk comes first
+        except DATABASE_AWAY as failure:
+            trouble = failure
+        async with self._pool.acquire() as connection:
+            dropped = await retention.drop_days(
+                connection, now.date(), days=keep.days, evidence_days=keep.evidence_days, max_bytes=keep.size
+            )
+            await rollups.sweep(connection, now, days=keep.rollup_days)
             await retention.sweep(connection)
+        if trouble is not None:
+            raise trouble
         return dropped

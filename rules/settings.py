@@ -57,10 +57,16 @@ class Watchdog(Rule):
 
 
 class Retention(Rule):
-    """How long raw results are kept: until one of the two limits is reached."""
+    """How long is kept what was measured. Past `size` the oldest days go earlier, their evidence before their results."""
 
     days: int = Field(default=30, ge=1, le=3650, description="Days of raw results.")
-    size: Size = Field(default=20 * 10**9, ge=10**8, description="Of the raw results' tables.")
+    size: Size = Field(default=20 * 10**9, ge=10**8, description="Of the tables of raw results and evidence.")
+    evidence_days: int = Field(
+        default=7, ge=1, le=3650, description="Days of the evidence of failed runs; never longer than `days`."
+    )
+    rollup_days: int = Field(
+        default=400, ge=32, le=3650, description="Days of the sums that summaries and long charts are read from."
+    )
 
 
 class Lending(Rule):
@@ -85,10 +91,10 @@ class Settings(Rule):
     trusted_proxies: list[Network] = Field(
         default=[], max_length=100, description="Networks whose X-Forwarded-For is believed."
     )
-    egress: Egress = Field(default=Egress(), description="Otherwise denied addresses that may be reached.")
+    egress: Egress = Field(default=Egress(), description="Which addresses may be reached.")
     watchdog: Watchdog | None = Field(default=None, description="Who notices when Upbeat itself is silent.")
     otlp: Otlp | None = Field(default=None, description="Where measurements are exported to.")
-    retention: Retention = Field(default=Retention(), description="How long raw results are kept.")
+    retention: Retention = Field(default=Retention(), description="How long is kept what was measured.")
     secrets: Lending = Field(
         default=Lending(), description="What of this machine the API and the console may refer to."
     )

@@ -132,7 +132,7 @@ class Node:
         if "exporter" in roles:
             self.delivery = Delivery(self.pool, self.channels.send, holder=self.holder)
             yield self.delivery.run()
-            yield Janitor(self.pool, self.clock, holder=self.holder, keep=self._keep).run()
+            yield Janitor(self.pool, self.clock, holder=self.holder, keep=lambda: self.kept.retention).run()
             metering = Metering(self.pool, self.bus, observe=self.otlp.observe, stage=self.totals.stage)
             yield self._after_catalog(metering.run)
             if self.kept.watchdog is not None:
@@ -253,9 +253,6 @@ class Node:
     def public_url(self) -> str:
         """How people reach this installation, without a slash at the end."""
         return (self.settings.public_url or self.kept.public_url or self.base_url).rstrip("/")
-
-    def _keep(self) -> tuple[int, int]:
-        return self.kept.retention.days, self.kept.retention.size
 
     # ---- labels of metrics
 

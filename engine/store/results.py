@@ -1,4 +1,4 @@
-"""Raw results: written in bulk exactly once, read newest first."""
+"""Raw results: written in bulk exactly once, read newest first. What is summed up of them is `engine.store.rollups`."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,39 +7,39 @@ from uuid import UUID
 
 import msgspec
 
+from engine.store import evidence
 from engine.store.database import Connection, Row
 from evaluators.model import PHASES, Result
 
-_COLUMNS: Final = (
-    ("scheduled_at", "float8", "to_timestamp(r.scheduled_at)"),
-    ("run_id", "uuid", "r.run_id"),
-    ("beat_id", "uuid", "r.beat_id"),
-    ("region", "text", "r.region"),
-    ("kind", "text", "r.kind"),
-    ("verdict", "text", "r.verdict"),
-    ("at", "float8", "to_timestamp(r.at)"),
-    ("seen_at", "float8", "to_timestamp(r.seen_at)"),
-    ("boot_id", "uuid", "r.boot_id"),
-    ("seq", "int8", "r.seq"),
-    ("attempts", "int2", "r.attempts"),
-    ("check_version", "int8", "r.check_version"),
-    *((phase, "float4", f"r.{phase}") for phase in PHASES),
-    ("failure_type", "text", "r.failure_type"),
-    ("failure_message", "text", "r.failure_message"),
-    ("outcomes", "text", "r.outcomes::json"),
-    ("evidence", "text", "r.evidence::json"),
-    ("request", "text", "r.request"),
-    ("n", "int2", "r.n"),
+# The fields of the type `arrived`, in its order. Rows are sent as one array of it: an array a column takes twice as long.
+_SENT: Final = (
+    *(
+        "scheduled_at",
+        "run_id",
+        "beat_id",
+        "region",
+        "kind",
+        "verdict",
+        "at",
+        "seen_at",
+        "boot_id",
+        "seq",
+        "attempts",
+    ),
+    *("check_version", *PHASES, "failure_type", "failure_message", "outcomes", "request", "n", "trace_id"),
+    "certificate_days",
 )
+_READ: Final = {
+    **{name: f"to_timestamp(r.{name})" for name in ("scheduled_at", "at", "seen_at")},
+    "outcomes": "r.outcomes::json",
+}
 _INSERT: Final = (
-    f"INSERT INTO results ({', '.join(name for name, _, _ in _COLUMNS)}) "
-    f"SELECT {', '.join(value for _, _, value in _COLUMNS)} "
-    f"FROM unnest({', '.join(f'${i}::{kind}[]' for i, (_, kind, _) in enumerate(_COLUMNS, 1))}) "
-    f"AS r ({', '.join(name for name, _, _ in _COLUMNS)}) ON CONFLICT DO NOTHING"
+    f"INSERT INTO results ({', '.join(_SENT)}) SELECT {', '.join(_READ.get(name, f'r.{name}') for name in _SENT)} "
+    "FROM unnest($1::arrived[]) AS r ON CONFLICT DO NOTHING"
 )
 _MINE: Final = (
-    "SELECT r.run_id FROM unnest($1::float8[], $2::uuid[]) AS n (scheduled_at, run_id) "
-    "JOIN results r ON r.scheduled_at = to_timestamp(n.scheduled_at) AND r.run_id = n.run_id "
+    "SELECT r.run_id FROM unnest($1::uuid[], $2::float8[], $3::uuid[]) AS n (beat_id, scheduled_at, run_id) "
+    "JOIN results r ON r.beat_id = n.beat_id AND r.scheduled_at = to_timestamp(n.scheduled_at) AND r.run_id = n.run_id "
     "WHERE r.xmin = pg_current_xact_id()::xid"
 )
 
@@ -54,18 +54,21 @@ async def insert(
     """
     if not arrived:
         return set()
-    rows = [_row(boot_id, at, result, seen_at) for boot_id, at, result in arrived]
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    run_ids = {result.run_id for _, _, result in arrived}
-    done = await connection.execute(_INSERT, *columns)
-    if done == f"INSERT 0 {len(run_ids)}":  # nearly always; to have each one returned costs a sixth of it all
-        return run_ids
-    mine = await connection.fetch(_MINE, *columns[:2])
-    return {str(row["run_id"]) for row in mine}
+    runs = {result.run_id: result for _, _, result in arrived}
+    done = await connection.execute(
+        _INSERT, [_row(boot_id, at, result, seen_at) for boot_id, at, result in arrived]
+    )
+    if done != f"INSERT 0 {len(runs)}":  # nearly never; to have each one returned costs a sixth of it all
+        wanted = zip(*[(run.beat_id, run.scheduled_at, run.run_id) for run in runs.values()], strict=True)
+        runs = {
+            str(row["run_id"]): runs[str(row["run_id"])] for row in await connection.fetch(_MINE, *wanted)
+        }
+    await evidence.insert(connection, [run for run in runs.values() if run.evidence or run.tried])
+    return set(runs)
 
 
 def _row(boot_id: str, at: float, result: Result, seen_at: float) -> tuple[Any, ...]:
-    failure = result.failure
+    failure, timings = result.failure, result.timings
     return (
         result.scheduled_at,
         result.run_id,
@@ -79,24 +82,21 @@ def _row(boot_id: str, at: float, result: Result, seen_at: float) -> tuple[Any, 
         result.seq,
         result.attempts,
         result.check_version,
-        result.timings.dns,
-        result.timings.connect,
-        result.timings.tls,
-        result.timings.ttfb,
-        result.timings.transfer,
-        result.timings.total,
+        timings.dns,
+        timings.connect,
+        timings.tls,
+        timings.ttfb,
+        timings.transfer,
+        timings.total,
         failure.type if failure else None,
         # A stranger's bytes may be in it, and PostgreSQL's text holds every character but this one.
         failure.message.replace("\0", "\ufffd") if failure else None,
-        _text(result.outcomes),
-        _text(result.evidence),
+        msgspec.json.encode(result.outcomes).decode() if result.outcomes else None,
         result.request,
         result.n,
+        result.trace_id,
+        result.certificate_days,
     )
-
-
-def _text(value: object) -> str | None:
-    return msgspec.json.encode(value).decode() if value else None
 
 
 async def listing(
@@ -112,11 +112,13 @@ async def listing(
 ) -> list[Row]:
     """Results of a beat, newest first by (scheduled_at, run_id), those behind the cursor `before`."""
     return await connection.fetch(
-        "SELECT * FROM results WHERE beat_id = $1 AND ($2::text IS NULL OR region = $2) "
-        "AND ($3::text IS NULL OR kind = $3) AND ($4::text IS NULL OR request = $4) "
-        "AND ($5::timestamptz IS NULL OR (scheduled_at, run_id) < ($5, $6)) "
-        "AND ($7::timestamptz IS NULL OR scheduled_at >= $7) "
-        "ORDER BY scheduled_at DESC, run_id DESC LIMIT $8",
+        "SELECT r.*, e.evidence, e.tried FROM (SELECT * FROM results WHERE beat_id = $1 "
+        " AND ($2::text IS NULL OR region = $2) AND ($3::text IS NULL OR kind = $3) "
+        " AND ($4::text IS NULL OR request = $4) "
+        " AND ($5::timestamptz IS NULL OR (scheduled_at, run_id) < ($5, $6)) "
+        " AND ($7::timestamptz IS NULL OR scheduled_at >= $7) "
+        f" ORDER BY scheduled_at DESC, run_id DESC LIMIT $8) r {evidence.JOINED} "
+        "ORDER BY scheduled_at DESC, run_id DESC",
         beat_id,
         region,
         kind,
@@ -147,13 +149,16 @@ async def newest_per_region(
 
 
 async def latency(connection: Connection, beat_id: UUID, since: datetime, step_s: int) -> list[Row]:
-    """Per region and step of `step_s` seconds: rows of at, region, p50, p95 (seconds), runs, bad."""
+    """Of scheduled runs, per region and step of `step_s` seconds: rows of at, region, p50, p95 (seconds), runs, bad.
+
+    Reads every run: for a day at the most. For longer there is `engine.store.rollups.read`.
+    """
     return await connection.fetch(
         "SELECT to_timestamp(floor(extract(epoch FROM scheduled_at) / $3) * $3) AS at, region, "
         "percentile_cont(0.5) WITHIN GROUP (ORDER BY total) AS p50, "
         "percentile_cont(0.95) WITHIN GROUP (ORDER BY total) AS p95, count(*) AS runs, "
-        "count(*) FILTER (WHERE verdict IN ('warning', 'critical')) AS bad "
-        "FROM results WHERE beat_id = $1 AND scheduled_at >= $2 AND verdict <> 'error' GROUP BY 1, 2 ORDER BY 1, 2",
+        "count(*) FILTER (WHERE verdict IN ('warning', 'critical')) AS bad FROM results WHERE beat_id = $1 "
+        "AND scheduled_at >= $2 AND verdict <> 'error' AND kind = 'scheduled' GROUP BY 1, 2 ORDER BY 1, 2",
         beat_id,
         since,
         step_s,

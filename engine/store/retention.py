@@ -1,55 +1,71 @@
-"""How long history is kept: day partitions of raw results are made ahead and dropped by age or size; the rest by rows."""
+"""How long history is kept: day partitions of raw results and of their evidence are made ahead and dropped by age or size;
+the rest by rows.
+"""
 
 from datetime import date, timedelta
+from typing import Final
 
 from engine.store.database import Connection
 
 AHEAD_DAYS = 3
 HISTORY_DAYS = 400
+_PARTED: Final = ("evidence", "results")  # in the order in which they are given up
 
 
 async def make_days(connection: Connection, today: date) -> None:
-    """See that the partitions of yesterday to three days ahead exist; rows of other days go to `results_rest`."""
-    for offset in range(-1, AHEAD_DAYS + 1):
-        day = today + timedelta(days=offset)
-        name = f"results_{day:%Y%m%d}"
-        if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
-            continue
-        async with connection.transaction():
-            await connection.execute("SET LOCAL lock_timeout = '5s'")
-            # Rows that came before their day had a partition move into it.
-            await connection.execute(f"CREATE TABLE {name} (LIKE results INCLUDING DEFAULTS)")
-            await connection.fetchval(
-                f"WITH moved AS (DELETE FROM results_rest WHERE scheduled_at >= '{day}' "
-                f"AND scheduled_at < '{day + timedelta(days=1)}' RETURNING *), "
-                f"kept AS (INSERT INTO {name} SELECT * FROM moved RETURNING 1) SELECT count(*) FROM kept"
-            )
-            await connection.execute(
-                f"ALTER TABLE results ATTACH PARTITION {name} FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
-            )
+    """See that the partitions of yesterday to three days ahead exist; rows of other days go to the tables' `_rest`."""
+    for table in _PARTED:
+        for offset in range(-1, AHEAD_DAYS + 1):
+            await _make_day(connection, table, today + timedelta(days=offset))
 
 
-async def drop_days(connection: Connection, today: date, *, days: int, max_bytes: int) -> list[str]:
-    """Drop whole days older than `days`, and the oldest while all take more than `max_bytes`. Returns their names."""
+async def _make_day(connection: Connection, table: str, day: date) -> None:
+    name = f"{table}_{day:%Y%m%d}"
+    if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
+        return
+    async with connection.transaction():
+        await connection.execute("SET LOCAL lock_timeout = '5s'")
+        # Rows that came before their day had a partition move into it.
+        await connection.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS)")
+        await connection.fetchval(
+            f"WITH moved AS (DELETE FROM {table}_rest WHERE scheduled_at >= '{day}' "
+            f"AND scheduled_at < '{day + timedelta(days=1)}' RETURNING *), "
+            f"kept AS (INSERT INTO {name} SELECT * FROM moved RETURNING 1) SELECT count(*) FROM kept"
+        )
+        await connection.execute(
+            f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
+        )
+
+
+async def drop_days(
+    connection: Connection, today: date, *, days: int, evidence_days: int, max_bytes: int
+) -> list[str]:
+    """Drop whole days that are too old, and while all take more than `max_bytes` the oldest, evidence before results.
+
+    Returns the names of what was dropped. Today is never dropped.
+    """
     rows = await connection.fetch(
         "SELECT c.relname AS name, pg_total_relation_size(c.oid) AS size_bytes FROM pg_inherits i "
-        "JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'results'::regclass "
-        "AND c.relname ~ '^results_[0-9]{8}$' ORDER BY c.relname"
+        "JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent IN ('evidence'::regclass, 'results'::regclass) "
+        "AND c.relname ~ '^(evidence|results)_[0-9]{8}$' ORDER BY c.relname"
     )
-    oldest_kept = f"results_{today - timedelta(days=days):%Y%m%d}"
     total = sum(row["size_bytes"] for row in rows)
-    dropped = []
-    for row in rows:
-        is_past = row["name"] < f"results_{today:%Y%m%d}"
-        if row["name"] >= oldest_kept and not (total > max_bytes and is_past):
-            break
-        await connection.execute("SET lock_timeout = '5s'")
-        await connection.execute(f"DROP TABLE {row['name']}")
-        total -= row["size_bytes"]
-        dropped.append(row["name"])
-    await connection.execute(
-        "DELETE FROM results_rest WHERE scheduled_at < $1::date - make_interval(days => $2)", today, days
-    )
+    dropped: list[str] = []
+    await connection.execute("SET lock_timeout = '5s'")
+    for table, kept in zip(_PARTED, (min(evidence_days, days), days), strict=True):
+        oldest_kept = f"{table}_{today - timedelta(days=kept):%Y%m%d}"
+        for row in rows:
+            if not row["name"].startswith(table):
+                continue
+            is_past = row["name"] < f"{table}_{today:%Y%m%d}"
+            if row["name"] >= oldest_kept and not (total > max_bytes and is_past):
+                break
+            await connection.execute(f"DROP TABLE {row['name']}")
+            total -= row["size_bytes"]
+            dropped.append(row["name"])
+        await connection.execute(
+            f"DELETE FROM {table}_rest WHERE scheduled_at < $1::date - make_interval(days => $2)", today, kept
+        )
     return dropped
 
 
@@ -71,7 +87,8 @@ async def sweep(connection: Connection) -> None:
     )
     gone = "(SELECT id FROM objects WHERE kind = 'beat' AND removed_at < now() - interval '30 days')"
     await connection.execute(f"DELETE FROM transitions WHERE beat_id IN {gone}")
-    await connection.execute(f"DELETE FROM beat_states WHERE beat_id IN {gone}")
+    for table in ("rollups", "beat_states"):
+        await connection.execute(f"DELETE FROM {table} WHERE beat_id IN {gone}")
     await connection.execute("DELETE FROM audit WHERE at < now() - make_interval(days => $1)", HISTORY_DAYS)
     await connection.execute("DELETE FROM idempotency WHERE at < now() - interval '1 day'")
     await connection.execute("DELETE FROM sessions WHERE expires_at < now()")

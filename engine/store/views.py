@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from engine.store import evidence
 from engine.store.database import Connection, Row
 
 _PAUSED = "(coalesce(s.paused_until > now(), false) OR coalesce(o.spec->>'enabled', 'true') = 'false')"
@@ -106,7 +107,8 @@ async def run(
 ) -> Row | None:
     """One run of a beat that was scheduled between `since` and `until`."""
     row: Row | None = await connection.fetchrow(
-        "SELECT * FROM results WHERE beat_id = $1 AND run_id = $2 AND scheduled_at BETWEEN $3 AND $4",
+        f"SELECT r.*, e.evidence, e.tried FROM results r {evidence.JOINED} "
+        "WHERE r.beat_id = $1 AND r.run_id = $2 AND r.scheduled_at BETWEEN $3 AND $4",
         beat_id,
         run_id,
         since,

@@ -12,12 +12,12 @@ from msgspec.structs import replace
 
 from api import events
 from engine.bus import LIVE
-from engine.store import objects, results, states
+from engine.store import objects, results, rollups, states
 from engine.store.audit import Actor
 from engine.store.database import transaction
 from engine.store.ids import new_id, partition_of, read
 from engine.store.objects import Stored
-from evaluators.model import ConfirmOrder, Failure, Kind, Outcome, Result, Stage, Timings, Verdict
+from evaluators.model import ConfirmOrder, Failure, Kind, Outcome, Result, Stage, Timings, Tried, Verdict
 
 if TYPE_CHECKING:
     from tests.api.conftest import Server
@@ -270,3 +270,69 @@ async def test_the_same_key_at_the_same_time_is_409_for_one_of_them(server: "Ser
     path, key = f"/api/v1/beats/{beat.slug}/run?wait=0.5", {"Idempotency-Key": "at-once"}
     answers = await asyncio.gather(*(server.call("POST", path, headers=key) for _ in range(3)))
     assert sorted(answer.status for answer in answers) == [202, 409, 409]
+
+
+async def test_a_summary_counts_scheduled_runs_per_region_and_of_all(server: "Server", beat: Stored) -> None:
+    now = server.services.clock.epoch_s()
+    bad = {"verdict": Verdict.CRITICAL, "failure": Failure("http.status", "500 is not 200")}
+    await _store(
+        server,
+        *(_result(beat, now - n, timings=Timings(ttfb=0.1, total=0.2 * n)) for n in range(1, 10)),
+        _result(beat, now - 20, "us", timings=Timings(total=4.0), **bad),
+        _result(beat, now - 30, "us", verdict=Verdict.ERROR),
+        _result(beat, now - 3, "us", kind=Kind.CONFIRM),
+        _result(beat, now - 2, "us", kind=Kind.MANUAL),
+        _result(beat, now - 9 * 86400),
+    )
+    path = f"/api/v1/beats/{beat.slug}/summary"
+    said = (await server.call("GET", path)).body
+    eu, us = said["regions"]
+    assert (eu["region"], eu["runs"], eu["ok"], eu["runs_up_ratio"]) == ("eu", 9, 9, 1.0)
+    assert {key: us[key] for key in ("runs", "critical", "error", "runs_up_ratio", "errors")} == {
+        "runs": 2,
+        "critical": 1,
+        "error": 1,
+        "runs_up_ratio": 0.0,
+        "errors": {"http.status": 1},
+    }
+    assert us["last"]["verdict"] == "critical"
+    whole = said["all"]
+    assert (whole["runs"], whole["runs_up_ratio"], whole["last"]["verdict"]) == (11, 0.9, "ok")
+    assert list(whole["quantiles"]) == ["ttfb", "total"]
+    assert list(eu["quantiles"]["total"]) == ["p50", "p75", "p90", "p95", "p99"]
+    assert eu["quantiles"]["total"]["p50"] == pytest.approx(1.0, rel=0.01)
+    assert whole["quantiles"]["total"]["p99"] == pytest.approx(1.8, rel=0.01)  # of ten: the ninth
+    one = (await server.call("GET", f"{path}?range=30d&region=eu")).body
+    assert [region["region"] for region in one["regions"]] == ["eu"]
+    assert one["all"]["runs"] == 10
+    assert (await server.call("GET", f"{path}?range=2d")).status == 422
+
+
+async def test_latency_of_a_month_is_read_from_roll_ups_and_what_is_not_rolled_up_yet(
+    server: "Server", beat: Stored
+) -> None:
+    now = server.services.clock.epoch_s()
+    await _store(
+        server, *(_result(beat, now - day * 86400, timings=Timings(total=0.5)) for day in (1, 2, 25))
+    )
+    await rollups.roll(server.services.pool)
+    await _store(server, _result(beat, now, timings=Timings(total=0.5)))
+    said = (await server.call("GET", f"/api/v1/beats/{beat.slug}/latency?hours=720")).body
+    assert said["step"] == 8 * 3600
+    assert [item["runs"] for item in said["items"]] == [1, 1, 1, 1]
+    assert [item["p95"] for item in said["items"]] == pytest.approx([0.5] * 4, rel=0.01)
+
+
+async def test_a_run_shows_its_trace_its_certificate_and_the_attempts_before(
+    server: "Server", beat: Stored
+) -> None:
+    now = server.services.clock.epoch_s()
+    before = Tried(0.0, Timings(connect=0.5, total=0.5), Failure("connect.timeout", "no connection in 0.5 s"))
+    told = _result(beat, now, attempts=2, tried=(before,), trace_id="0af7651916cd43dd8448eb211c80319c")
+    await _store(server, replace(told, certificate_days=12.25), _result(beat, now - 5))
+    plain, shown = reversed((await server.call("GET", f"/api/v1/beats/{beat.slug}/results")).body["items"])
+    assert (shown["trace_id"], shown["certificate_days"]) == ("0af7651916cd43dd8448eb211c80319c", 12.25)
+    assert [(t["after"], t["timings"]["total"], t["error"]["type"]) for t in shown["tried"]] == [
+        (0.0, 0.5, "connect.timeout")
+    ]
+    assert (plain["trace_id"], plain["certificate_days"], plain["tried"]) == (None, None, [])

@@ -1,7 +1,8 @@
-"""Day partitions: made ahead, filled from the rest, dropped by age and by size."""
+"""Day partitions: made ahead, filled from the rest, dropped by age and by size, evidence before results."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
+from secrets import token_urlsafe
 from uuid import uuid4
 
 import pytest
@@ -23,11 +24,23 @@ async def db(database_url: str) -> AsyncIterator[Connection]:
     await pool.close()
 
 
-async def put(db: Connection, day: date, count: int = 1) -> None:
+async def put(db: Connection, day: date, count: int = 1, evidence: dict[str, object] | None = None) -> None:
     at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp()
     rows = [
         Result(
-            str(new_id()), str(uuid4()), "eu", Kind.SCHEDULED, Verdict.OK, at, at, n, 1, Timings(total=0.1)
+            *(
+                str(new_id()),
+                str(uuid4()),
+                "eu",
+                Kind.SCHEDULED,
+                Verdict.OK,
+                at,
+                at,
+                n,
+                1,
+                Timings(total=0.1),
+            ),
+            evidence=evidence,
         )
         for n in range(count)
     ]
@@ -73,8 +86,8 @@ async def test_days_older_than_the_limit_are_dropped_whole(db: Connection) -> No
         await retention.make_days(db, TODAY - timedelta(days=back))
     await put(db, TODAY)
     await put(db, TODAY - timedelta(days=40))
-    dropped = await retention.drop_days(db, TODAY, days=30, max_bytes=10**12)
-    assert len(dropped) == 5
+    dropped = await retention.drop_days(db, TODAY, days=30, evidence_days=30, max_bytes=10**12)
+    assert len(dropped) == 10
     assert await db.fetchval("SELECT count(*) FROM results") == 1
 
 
@@ -82,8 +95,38 @@ async def test_the_oldest_days_go_first_when_all_take_too_much_and_today_never_g
     await retention.make_days(db, TODAY)
     await put(db, TODAY - timedelta(days=1), 50)
     await put(db, TODAY, 50)
-    assert await retention.drop_days(db, TODAY, days=30, max_bytes=1) == ["results_20261119"]
+    assert await retention.drop_days(db, TODAY, days=30, evidence_days=30, max_bytes=1) == [
+        "evidence_20261119",
+        "results_20261119",
+    ]
     assert await db.fetchval("SELECT count(*) FROM results") == 50
+
+
+async def test_evidence_goes_before_its_results(db: Connection) -> None:
+    await retention.make_days(db, TODAY - timedelta(days=8))
+    await retention.make_days(db, TODAY)
+    await put(db, TODAY - timedelta(days=8), evidence={"status": 500})
+    await put(db, TODAY, evidence={"status": 503})
+    assert await db.fetchval("SELECT count(*) FROM evidence") == 2
+    dropped = await retention.drop_days(db, TODAY, days=30, evidence_days=7, max_bytes=10**12)
+    assert dropped == ["evidence_20261111", "evidence_20261112"]
+    assert await db.fetchval("SELECT evidence->>'status' FROM evidence") == "503"
+    assert await db.fetchval("SELECT count(*) FROM results") == 2
+
+
+async def test_when_all_takes_too_much_all_evidence_of_the_past_goes_before_any_result(
+    db: Connection,
+) -> None:
+    await retention.make_days(db, TODAY)
+    for _ in range(30):  # of which no two are compressed alike
+        await put(db, TODAY - timedelta(days=1), evidence={"body": token_urlsafe(10_000)})
+    results_bytes = await db.fetchval(
+        "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'results'::regclass"
+    )
+    dropped = await retention.drop_days(
+        db, TODAY, days=30, evidence_days=30, max_bytes=int(results_bytes) + 250_000
+    )
+    assert dropped == ["evidence_20261119"]
 
 
 async def test_a_row_that_belongs_to_a_dropped_day_is_kept_in_the_rest_until_it_is_too_old(
@@ -91,7 +134,7 @@ async def test_a_row_that_belongs_to_a_dropped_day_is_kept_in_the_rest_until_it_
 ) -> None:
     await put(db, TODAY - timedelta(days=40))
     await put(db, TODAY - timedelta(days=20))
-    await retention.drop_days(db, TODAY, days=30, max_bytes=10**12)
+    await retention.drop_days(db, TODAY, days=30, evidence_days=30, max_bytes=10**12)
     assert await db.fetchval("SELECT count(*) FROM results_rest") == 1
 
 

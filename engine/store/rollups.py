@@ -1,0 +1,202 @@
+"""Roll-ups: scheduled runs counted per beat, region and hour or day, each exactly once; and sums of them over any time.
+
+Raw results are numbered by a sequence, `position`, before their transaction commits. Whoever writes results holds a
+lock on that table until the end of its transaction, so a moment in which nobody does is a horizon: every row up to the
+sequence's last number is committed or will never be. What lies between the last horizon and this one is added to the
+roll-ups in one transaction with the new mark, `rolled`. So late rows need no care of their own, a killed roller has
+done nothing, and a second one waits for the first and goes on where it ended.
+
+Confirm runs come in bursts when something is wrong, and manual ones as somebody likes: neither counts.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from engine.store.database import Connection, Pool, Row, transaction
+from engine.store.states import moment
+from evaluators.model import PHASES, Verdict
+from evaluators.sketch import BUCKETS, GAMMA, LEAST_S, MOST_S, Sketch
+
+HOURS_KEPT_DAYS: Final = 32
+SLICE: Final = 500_000  # rows in one transaction
+_LATEST: Final = timedelta(hours=2)  # later rows are seen at the next roll-up only
+_LOCK: Final = "250ms"  # evaluators wait behind us for no longer
+_ROLL_TIMEOUT_S: Final = 600.0
+_DAY_S: Final = 86_400
+_EVER: Final = timedelta(days=100_000)
+
+_VERDICTS: Final = tuple(verdict.value for verdict in Verdict)
+_NAMES: Final = ", ".join(_VERDICTS)
+_ARRAY: Final = "ARRAY['" + "', '".join(_VERDICTS) + "']"
+# Each phase has a range of buckets of its own, so that one pair of arrays holds them all.
+_BUCKET: Final = (
+    f"(phase * {BUCKETS} + ceil(ln(greatest(seconds, {LEAST_S}) / {LEAST_S}) / ln({GAMMA}::float8)))::int2"
+)
+_PHASES: Final = f"""
+    CROSS JOIN LATERAL (VALUES {", ".join(f"({n}, {phase}::float8)" for n, phase in enumerate(PHASES))}) AS p (phase, seconds)
+    WHERE seconds >= 0 AND seconds < {MOST_S} AND verdict <> 'error'"""
+_SPAN: Final = (
+    "CASE grouping(hour) WHEN 0 THEN 1 ELSE 24 END AS hours, coalesce(hour, day) AS start, beat_id, region"
+)
+_ROLL: Final = f"""
+WITH fresh AS MATERIALIZED (
+    SELECT beat_id, region, date_bin('1 hour', scheduled_at, 'epoch') AS hour,
+        date_bin('1 day', scheduled_at, 'epoch') AS day, verdict, at, failure_type, {", ".join(PHASES)}
+    FROM results WHERE position > $1 AND position <= $2 AND kind = 'scheduled'
+), counted AS (
+    SELECT {_SPAN}, {", ".join(f"count(*) FILTER (WHERE verdict = '{v}') AS {v}" for v in _VERDICTS)},
+        -- The newest run's end and verdict as one number: a maximum is cheap, a sort is not.
+        max((date_part('epoch', at) * 1e6)::int8 * 4 + array_position({_ARRAY}, verdict) - 1) AS last
+    FROM fresh GROUP BY GROUPING SETS ((beat_id, region, hour), (beat_id, region, day))
+), failures AS (
+    SELECT hours, start, beat_id, region, jsonb_object_agg(failure_type, n) AS failures FROM (
+        SELECT {_SPAN}, failure_type, count(*) AS n FROM fresh WHERE failure_type IS NOT NULL
+        GROUP BY GROUPING SETS ((beat_id, region, failure_type, hour), (beat_id, region, failure_type, day))
+    ) f GROUP BY hours, start, beat_id, region
+), sketches AS (
+    SELECT hours, start, beat_id, region, array_agg(bucket ORDER BY bucket) AS buckets,
+        array_agg(n ORDER BY bucket) AS counts
+    FROM (
+        SELECT {_SPAN}, bucket, count(*) AS n
+        FROM (SELECT beat_id, region, hour, day, {_BUCKET} AS bucket FROM fresh {_PHASES}) b
+        GROUP BY GROUPING SETS ((beat_id, region, bucket, hour), (beat_id, region, bucket, day))
+    ) c GROUP BY hours, start, beat_id, region
+)
+INSERT INTO rollups AS kept
+    (beat_id, hours, start, region, {_NAMES}, last_at, last_verdict, failures, buckets, counts)
+SELECT beat_id, hours, start, region, {_NAMES}, to_timestamp((last / 4) / 1e6::float8), ({_ARRAY})[last % 4 + 1],
+    coalesce(failures, '{{}}'), coalesce(buckets, '{{}}'), coalesce(counts, '{{}}')
+FROM counted LEFT JOIN failures USING (hours, start, beat_id, region)
+    LEFT JOIN sketches USING (hours, start, beat_id, region)
+ON CONFLICT (beat_id, hours, start, region) DO UPDATE SET
+    {", ".join(f"{v} = kept.{v} + excluded.{v}" for v in _VERDICTS)},
+    last_at = greatest(kept.last_at, excluded.last_at),
+    last_verdict = CASE WHEN excluded.last_at > kept.last_at THEN excluded.last_verdict ELSE kept.last_verdict END,
+    failures = (SELECT coalesce(jsonb_object_agg(key, n), '{{}}') FROM (
+        SELECT key, sum(value::int8) AS n FROM (
+            SELECT * FROM jsonb_each(kept.failures) UNION ALL SELECT * FROM jsonb_each(excluded.failures)
+        ) u GROUP BY key) s),
+    (buckets, counts) = (SELECT coalesce(array_agg(bucket ORDER BY bucket), '{{}}'),
+        coalesce(array_agg(n ORDER BY bucket), '{{}}') FROM (
+        SELECT bucket, sum(n) AS n FROM (
+            SELECT * FROM unnest(kept.buckets, kept.counts)
+            UNION ALL SELECT * FROM unnest(excluded.buckets, excluded.counts)
+        ) u (bucket, n) GROUP BY bucket) s)
+"""
+# What is rolled up, in days where whole ones are asked for, and what is not yet: one statement, so one moment.
+_READ: Final = f"""
+WITH mark AS (SELECT position, at - $7::interval AS since FROM rolled),
+fresh AS MATERIALIZED (
+    SELECT date_bin($5::interval, scheduled_at, $2) AS start, * FROM results
+    WHERE beat_id = $1 AND scheduled_at >= greatest($2::timestamptz, (SELECT since FROM mark))
+        AND position > (SELECT position FROM mark) AND kind = 'scheduled' AND ($3::text IS NULL OR region = $3)
+), kept AS MATERIALIZED (
+    SELECT date_bin($5::interval, start, $2) AS start, region, {_NAMES}, last_at, last_verdict, failures, buckets, counts
+    FROM rollups WHERE beat_id = $1 AND ($3::text IS NULL OR region = $3)
+        AND (hours = 24 AND start >= $4 OR hours = 1 AND start >= $2 AND start < $4)
+), counted AS (
+    SELECT start, region, {", ".join(f"sum({v})::int8 AS {v}" for v in _VERDICTS)}, max(last_at) AS last_at,
+        (array_agg(last_verdict ORDER BY last_at DESC))[1] AS last_verdict
+    FROM (
+        SELECT start, region, {_NAMES}, last_at, last_verdict FROM kept
+        UNION ALL SELECT start, region, {", ".join(f"(verdict = '{v}')::int" for v in _VERDICTS)}, at, verdict FROM fresh
+    ) c GROUP BY start, region
+), failures AS (
+    SELECT start, region, jsonb_object_agg(type, n) AS failures FROM (
+        SELECT start, region, type, sum(n) AS n FROM (
+            SELECT start, region, key AS type, value::int8 AS n FROM kept CROSS JOIN jsonb_each(failures)
+            UNION ALL SELECT start, region, failure_type, 1 FROM fresh WHERE failure_type IS NOT NULL
+        ) f GROUP BY start, region, type
+    ) g GROUP BY start, region
+), sketches AS (
+    SELECT start, region, array_agg(bucket) AS buckets, array_agg(n) AS counts FROM (
+        SELECT start, region, bucket, sum(n)::int8 AS n FROM (
+            SELECT start, region, bucket, n FROM kept CROSS JOIN unnest(buckets, counts) AS u (bucket, n)
+            UNION ALL SELECT start, region, {_BUCKET}, 1 FROM fresh {_PHASES}
+        ) s WHERE bucket >= $6 GROUP BY start, region, bucket
+    ) t GROUP BY start, region
+)
+SELECT start, region, {_NAMES}, last_at, last_verdict, coalesce(failures, '{{}}') AS failures,
+    coalesce(buckets, '{{}}') AS buckets, coalesce(counts, '{{}}') AS counts
+FROM counted LEFT JOIN failures USING (start, region) LEFT JOIN sketches USING (start, region) ORDER BY start, region
+"""
+
+
+async def roll(pool: Pool) -> int:
+    """Add what was stored since the last time; returns how many rows that were at the most."""
+    upto, at = await _horizon(pool)
+    began = position = None
+    while position is None or position < upto:
+        async with transaction(pool) as connection:
+            position = await connection.fetchval("SELECT position FROM rolled FOR UPDATE")
+            began = position if began is None else began
+            until = min(position + SLICE, upto)
+            if until > position:
+                # Of a partition nobody analysed yet too much is expected, and all of it would be read.
+                await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL work_mem = '64MB'")
+                await connection.execute(_ROLL, position, until, timeout=_ROLL_TIMEOUT_S)
+                await connection.execute(
+                    "UPDATE rolled SET position = $1, at = CASE WHEN $2 THEN $3 ELSE at END",
+                    until,
+                    until == upto,
+                    at,
+                )
+                position = until
+    return max(upto - (began or 0), 0)
+
+
+async def _horizon(pool: Pool) -> tuple[int, datetime]:
+    """(position, time): every row up to it is committed or never will be. Evaluators wait for at most `_LOCK`."""
+    async with transaction(pool) as connection:
+        await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK}'; LOCK TABLE ONLY results IN SHARE MODE")
+        row = await connection.fetchrow(
+            "SELECT coalesce(pg_sequence_last_value('results_position_seq'), 0) AS position, clock_timestamp() AS at"
+        )
+        assert row is not None
+        return row["position"], row["at"]
+
+
+async def read(
+    connection: Connection,
+    beat_id: UUID,
+    since: datetime,
+    *,
+    step: timedelta | None = None,
+    region: str | None = None,
+) -> list[Row]:
+    """Scheduled runs from the full hour `since` on, per region, those not rolled up yet included.
+
+    Rows of start, region, a count of each verdict, last_at, last_verdict, failures ({type: runs}), and what `sketches`
+    reads: of every phase, or, where it is asked per `step` (full hours), of `total` only.
+    """
+    return await connection.fetch(
+        _READ,
+        beat_id,
+        since,
+        region,
+        moment(math.ceil(since.timestamp() / _DAY_S) * _DAY_S)
+        if step is None
+        else datetime.max.replace(tzinfo=UTC),
+        step or _EVER,
+        0 if step is None else PHASES.index("total") * BUCKETS,
+        _LATEST,
+    )
+
+
+def sketches(row: Row) -> Mapping[str, Sketch]:
+    """The sketch of each phase that happened, in seconds."""
+    found: dict[str, dict[int, int]] = {}
+    for bucket, count in sorted(zip(row["buckets"], row["counts"], strict=True)):
+        found.setdefault(PHASES[bucket // BUCKETS], {})[bucket % BUCKETS] = count
+    return found
+
+
+async def sweep(connection: Connection, now: datetime, *, days: int) -> None:
+    """Forget hours after a month, days after `days`, and all of beats that were removed a month ago."""
+    for hours, kept in ((1, min(days, HOURS_KEPT_DAYS)), (24, days)):
+        await connection.execute(
+            "DELETE FROM rollups WHERE hours = $1 AND start < $2", hours, now - timedelta(days=kept)
+        )
