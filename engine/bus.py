@@ -267,6 +267,11 @@ class Bus:
             await asyncio.sleep(rest_s)
         return [_delivery(msg) for msg in msgs]
 
+    def wake(self, group: str, partition: int) -> None:
+        """End the wait of this process's `fetch` there, if it waits."""
+        if pull := self._pulls.get(consumer(group, partition)):
+            pull.wake()
+
     # ---- orders and news: whoever is there hears them
 
     async def order(self, region: str, partition: int, order: ConfirmOrder) -> bool:
@@ -424,7 +429,7 @@ class _Pull:
         self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
 
     def wake(self) -> None:
-        """The connection is lost and the request with it."""
+        """Wait no longer: the connection is lost and the request with it, or there is something else to do."""
         self._arrived.put_nowait(None)
 
     def forget(self) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from engine.fold import Consequence
-from engine.store import objects, outbox, results, reviews, states
+from engine.store import objects, outbox, results, reviews, signals, states
 from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, show
 from engine.store.objects import Stored
@@ -19,6 +19,7 @@ from evaluators.quorum import State
 from rules.channel import CHANNEL, Told
 
 _BAD = (Stage.WARNING, Stage.CRITICAL)
+_SHOWN_SIGNALS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +107,12 @@ async def _cases(
     seen: dict[UUID, list[dict[str, Any]]] = {beat_id: [] for beat_id in groups}
     wanted = [(beat_id, region) for beat_id, s in subjects.items() for region in s.policy.regions]
     # What may still be fresh, and an hour at least: of ten thousand beats a region may be silent for weeks.
-    reach_s = max(3600.0, *(2 * s.policy.max_age_s for s in subjects.values()))
+    reach_s = max(3600.0, *(2 * s.policy.hold_s for s in subjects.values()))
     since = states.moment(min(group[0].state.at for group in groups.values()) - reach_s)
     for row in await results.newest_per_region(connection, wanted, since):
         seen[row["beat_id"]].append(evidence_of(row))
+    for beat_id, rows in (await signals.of_beats(connection, list(groups))).items():
+        seen[beat_id] += map(signal_evidence, rows[:_SHOWN_SIGNALS])
     pages = {subject.page_id for subject in subjects.values()}
     channels = await objects.listing(connection, "channel", pages=list(pages))
     return [
@@ -135,6 +138,16 @@ def evidence_of(row: Row) -> dict[str, Any]:
         "at": row["at"].isoformat(),
         "run": show("run", row["run_id"]),
         "error": {"type": row["failure_type"], "message": row["failure_message"]} if failed else None,
+    }
+
+
+def signal_evidence(row: Row) -> dict[str, Any]:
+    """What a draft shows of an open signal."""
+    return {
+        "region": row["source"],
+        "verdict": row["severity"],
+        "at": row["at"].isoformat(),
+        "error": {"type": row["fingerprint"], "message": row["message"]},
     }
 
 

@@ -5,7 +5,9 @@ Each partition is worked by one task: fetch, fold, commit, acknowledge. Correctn
 """
 
 import asyncio
+import contextlib
 import heapq
+import itertools
 import json
 import logging
 import math
@@ -20,19 +22,21 @@ import msgspec
 from msgspec.structs import replace
 
 from engine import consequences
-from engine.bus import EVALUATOR, LIVE, Bus, Delivery, decode, encode
+from engine.bus import EVALUATOR, LIVE, Bus, BusError, Delivery, decode, encode
 from engine.clock import SystemClock
-from engine.fold import Fold
+from engine.fold import Fold, Server
 from engine.leases import Leases
-from engine.store import dead_letters, objects, results, states, watermarks
+from engine.store import dead_letters, objects, pings, pushed, results, signals, states, watermarks
 from engine.store.database import DATABASE_AWAY, Connection, Pool, transaction
-from engine.store.ids import PARTITIONS, partition_of, uuid_of
+from engine.store.ids import PARTITIONS, new_id, partition_of, uuid_of
 from engine.store.states import ConflictError, Held
 from engine.subject import Subject, compile_subject
-from evaluators import quorum
+from evaluators import heartbeat, quorum
 from evaluators.model import Batch, Result
 
 MESSAGES_AT_ONCE = 64
+PUSHED_AT_ONCE = 1000
+LOOK_S = 5.0  # how often it is looked for what was pushed, in case nobody said so
 WAIT_S = 1.0  # longest fetch: how late a change of configuration is seen
 SOONEST_S = (
     0.1  # shortest fetch: with many beats a deadline is always near, and each look costs the bus a request
@@ -94,7 +98,11 @@ class Evaluator:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                group.create_task(self.leases.run())
+                listening = await self._bus.listen(f"{pushed.SUBJECT}.*", self._pushed)
+                try:
+                    await self.leases.run()
+                finally:
+                    await listening.stop()
         finally:
             self._group = None
             await self.leases.release()
@@ -104,6 +112,11 @@ class Evaluator:
         partition = self._partitions.get(partition_of(beat_id))
         if partition is not None:
             partition.dirty.add(beat_id)
+
+    async def _pushed(self, number: bytes) -> None:
+        if (partition := self._partitions.get(int(number))) is not None:
+            partition.look_at_s = 0.0
+            self._bus.wake(EVALUATOR, int(number))
 
     def _share(self, gained: Mapping[str, float | None], lost: frozenset[str]) -> None:
         for unit in lost:
@@ -147,6 +160,8 @@ class Partition:
     ) -> None:
         self.dirty: set[UUID] = set()
         self.returned_at = 0.0
+        self.look_at_s = 0.0  # when to look for what was pushed; monotonic
+        self._boot_id, self._batches, self._results = str(new_id()), itertools.count(1), itertools.count(1)
         self._number, self._pool, self._bus, self._clock = number, pool, bus, clock
         self._subjects, self._health = subjects, health
         self._refresh, self._public_url = refresh, public_url
@@ -213,10 +228,13 @@ class Partition:
         now = self._clock.epoch_s()
         wait_s = WAIT_S if not self._deadlines else min(WAIT_S, max(SOONEST_S, self._deadlines[0][0] - now))
         deliveries = await self._bus.fetch(
-            EVALUATOR, self._number, MESSAGES_AT_ONCE, 0.02 if self.dirty else wait_s
+            EVALUATOR, self._number, MESSAGES_AT_ONCE, 0.02 if self.dirty or not self.look_at_s else wait_s
         )
         batches = [(delivery, batch) for delivery in deliveries if (batch := await self._decode(delivery))]
-        await self._settle(batches, *self._upkeep(caught_up=len(deliveries) < MESSAGES_AT_ONCE))
+        dirty, due = self._upkeep(caught_up=len(deliveries) < MESSAGES_AT_ONCE)
+        silent = self._heartbeats(due)
+        await self._settle(batches, dirty, due - silent)
+        await self._take_pushed(silent)
         self._looked_s = self._clock.monotonic_s()
 
     async def _blind(self) -> None:
@@ -224,6 +242,49 @@ class Partition:
         await asyncio.sleep(0.2)
         if self._clock.monotonic_s() - self._looked_s > BLIND_S:
             await self._settle([], *self._upkeep(caught_up=True))
+        due = self._due(self._clock.epoch_s())
+        silent = self._heartbeats(due)  # they need no bus
+        for beat_id in due - silent:
+            self._schedule(beat_id)
+        await self._take_pushed(silent)
+
+    def _heartbeats(self, beats: set[UUID]) -> set[UUID]:
+        return {
+            beat_id
+            for beat_id in beats
+            if (s := self._subjects.get(beat_id)) and s.policy.heartbeat is not None
+        }
+
+    async def _take_pushed(self, silent: set[UUID]) -> None:
+        """Fold what was pushed, then what heartbeats there are of which nothing was heard in time."""
+        if not silent and self._clock.monotonic_s() < self.look_at_s:
+            return
+        self.look_at_s = self._clock.monotonic_s() + LOOK_S
+        most = PUSHED_AT_ONCE
+        while True:
+            try:
+                taken = await self._commit([], set(), silent, most=most)
+            except Exception as bug:
+                self.look_at_s = 0.0
+                if isinstance(bug, (ConflictError, *DATABASE_AWAY)) and not isinstance(bug, _POISON):
+                    raise
+                _log.exception("what was pushed to partition %d cannot be folded", self._number)
+                if most == 1:
+                    await self._discard()
+                    silent = set()
+                most = 1
+                continue
+            if taken < most:
+                return
+
+    async def _discard(self) -> None:
+        """The oldest that was pushed is a dead letter now."""
+        async with transaction(self._pool) as connection:
+            data = await pushed.discard(connection, self._number)
+            if data is not None:
+                source = f"{pushed.SUBJECT}.{self._number}"
+                await dead_letters.put(connection, source, data, traceback.format_exc())
+                self._health.dead_letters += 1
 
     def _notice_absence(self) -> None:
         away_s = self._clock.monotonic_s() - self._looked_s
@@ -233,11 +294,14 @@ class Partition:
 
     async def _decode(self, delivery: Delivery) -> Batch | None:
         try:
-            return decode(delivery.data)
+            batch = decode(delivery.data)
+            if batch.boot_id != self._boot_id:
+                return batch
+            await delivery.ack()  # committed before it was published
         except msgspec.DecodeError:
             await self._bury(delivery.data, traceback.format_exc())
             await delivery.ack()
-            return None
+        return None
 
     def _upkeep(self, *, caught_up: bool) -> tuple[set[UUID], set[UUID]]:
         """Beats that were changed, and beats with a deadline behind them: silence is none while messages wait."""
@@ -317,46 +381,80 @@ class Partition:
         due: set[UUID],
         *,
         is_whole: bool = True,
-    ) -> None:
+        most: int = 0,
+    ) -> int:
         """The one transaction: rows, states, and everything they cause. Then acknowledge, order and announce.
 
-        `is_whole` False: these are parts of batches, which are not dealt with yet.
+        `is_whole` False: these are parts of batches, which are not dealt with yet. With `most`, as many of what was
+        pushed are folded as well; heartbeats that are `due` only when no more wait. Returns how many were.
         """
-        if not batches and not dirty and not due:
-            return
+        if not batches and not dirty and not due and not most:
+            return 0
         now = self._clock.epoch_s()
         arrived = [item for delivery, batch in batches for item in self._in_server_time(delivery, batch, now)]
         dirty = dirty | await self._catch_up([result for _, _, result in arrived])
         async with transaction(self._pool) as connection:
-            await self._meet(connection, {uuid_of(result.beat_id) for _, _, result in arrived} | dirty)
+            taken = await pushed.take(connection, self._number, most) if most else []
+            if most and not taken and not due:
+                return 0
+            if unknown := {one.beat_id for one in taken} - self._subjects.keys():
+                await self._refresh()
+                dirty = dirty | unknown
+            due = due if not most or len(taken) < most else set()
+            await self._meet(
+                connection,
+                {uuid_of(r.beat_id) for _, _, r in arrived} | {one.beat_id for one in taken} | dirty,
+            )
             gone = await self._gone(connection, dirty)
             new = await results.insert(connection, [item for item in arrived if item[2].stored], now)
             fold = Fold(
                 self._held,
                 lambda beat_id: self._subjects.get(beat_id) or gone.get(beat_id),
                 self.returned_at,
+                await self._server(connection) if most else None,
             )
             for beat_id in dirty | due:
                 fold.reconcile(beat_id, now)
             fresh = _once(arrived, new)
             for boot_id, at, result in fresh:
                 fold.result(uuid_of(result.beat_id), result, boot_id, at, now)
+            for one in taken:
+                fold.pushed(one, now)
             for beat_id in due:
                 fold.tick(beat_id, now)
             # The compare-and-swap comes first: who folded a stale state must not get as far as opening an episode twice.
             await states.save(connection, list(fold.changed.values()))
+            made = [(self._boot_id, result.at, result) for result in fold.made]
+            await results.insert(connection, made, now)
+            await pings.keep(connection, fold.pinged)
+            for one, report in fold.signalled:
+                await signals.keep(connection, one.beat_id, report, one.at)
             orders, news = await consequences.record(connection, fold.consequences, self._public_url())
             for boot_id, seqs in _sequences(batches).items() if is_whole else ():
                 await watermarks.advance(connection, boot_id, self._number, seqs, now)
         self._remember(fold, due)
-        self._health.results += len(new)
+        self._health.results += len(new) + len(made)
         self._health.duplicates += len(arrived) - len(fresh)
         for delivery, _ in batches if is_whole else ():
             await delivery.ack()
         for order in orders:
             for region in order.regions:
                 await self._bus.order(region, self._number, order.order)
-        await self._announce(news, fresh)
+        if made:  # for those who measure the results of all probes; a copy that comes back here is known
+            batch = Batch(self._boot_id, next(self._batches), self._number, now, tuple(fold.made))
+            with contextlib.suppress(BusError):
+                await self._bus.publish(batch)
+        news += self._pushed_news([*(one for one, _ in fold.pinged), *(one for one, _ in fold.signalled)])
+        await self._announce(news, [*fresh, *made])
+        return len(taken)
+
+    async def _server(self, connection: Connection) -> Server:
+        return Server(self._boot_id, lambda: next(self._results), await pings.deafness(connection))
+
+    def _pushed_news(self, folded: Sequence[pushed.Pushed]) -> list[dict[str, object]]:
+        told = {(one.beat_id, "ping" if isinstance(one.fact, pushed.Ping) else "signal") for one in folded}
+        found = [(self._subjects.get(beat_id), event) for beat_id, event in told]
+        return [{"event": event, "page": str(s.page_id), "beat": s.slug} for s, event in found if s]
 
     async def _catch_up(self, arrived: Sequence[Result]) -> set[UUID]:
         """A probe may have heard of a beat, or of its change, before this process has: these."""
@@ -405,7 +503,11 @@ class Partition:
             return None
         if held.state.suspended:
             return subject.paused_until_s if subject.paused_until_s < math.inf else None
-        return quorum.next_deadline(subject.policy, held.state)
+        soonest = quorum.next_deadline(subject.policy, held.state)
+        if (plan := subject.policy.heartbeat) is not None:
+            silent = heartbeat.next_deadline(plan, held.state.heartbeat)
+            return min((at for at in (soonest, silent) if at is not None), default=None)
+        return soonest
 
     def _due(self, now: float) -> set[UUID]:
         """Beats with a deadline behind them."""

@@ -2,18 +2,28 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from msgspec.structs import replace
 
+from engine.store.ids import derived_id
+from engine.store.pings import text_of
+from engine.store.pushed import Ping, Pushed, Report
 from engine.store.states import Held
 from engine.subject import Subject
-from evaluators import quorum
-from evaluators.model import Result
+from evaluators import heartbeat, quorum
+from evaluators.heartbeat import Plan, Said
+from evaluators.model import Kind, Outcome, Result, Timings, Verdict
+from evaluators.policy import SERVER
 from evaluators.quorum import Effect, Fact, State
+from rules.duration import format_duration
 
 AHEAD_S = 5.0
 """A state whose last fact lies further in the future than this was written by a clock that was wrong."""
+SAID_MOST = 200
+BODY_MOST = 1000
+"""Characters of a ping's body that are shown: in a message, and as evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +35,35 @@ class Consequence:
     state: State
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the server needs to cast the votes of heartbeats. `boot_id` and `next_seq` order them."""
+
+    boot_id: str
+    next_seq: Callable[[], int]
+    deaf: tuple[float, float] = (0.0, 0.0)  # when nobody could take pings, the last time
+
+
 class Fold:
-    """The states one transaction changes. `returned_at`: since when somebody looks again (seconds since the epoch)."""
+    """The states one transaction changes. `returned_at`: since when somebody looks again (seconds since the epoch).
+
+    Without `server` no heartbeat is judged: pings that came may still wait.
+    """
 
     def __init__(
-        self, held: Mapping[UUID, Held], subject_of: Callable[[UUID], Subject | None], returned_at: float
+        self,
+        held: Mapping[UUID, Held],
+        subject_of: Callable[[UUID], Subject | None],
+        returned_at: float,
+        server: Server | None = None,
     ) -> None:
         self.changed: dict[UUID, Held] = {}
         self.consequences: list[Consequence] = []
+        self.made: list[Result] = []  # by the server: verdicts on heartbeats
+        self.pinged: list[tuple[Pushed, bool]] = []  # pings, and whether they counted
+        self.signalled: list[tuple[Pushed, Report]] = []
         self._held, self._subject_of, self._returned_at = held, subject_of, returned_at
+        self._server = server
 
     def result(self, beat_id: UUID, result: Result, boot_id: str, measured_at: float, now: float) -> None:
         """A new result; one of a beat nobody knows, or measured before what is measured changed, is history only."""
@@ -55,6 +85,31 @@ class Fold:
         deadline = quorum.next_deadline(subject.policy, held.state)
         if deadline is not None and deadline <= now:
             self._fold(subject, held, quorum.Tick(now))
+        if self._server is not None and subject.policy.heartbeat is not None and not held.state.suspended:
+            self._beat(subject, subject.policy.heartbeat, heartbeat.Tick(now), now)
+
+    def pushed(self, one: Pushed, now: float) -> None:
+        """A ping or a report. Of a beat that is gone it is nothing; pings of a paused one do not count."""
+        held, subject = self._get(one.beat_id), self._subject_of(one.beat_id)
+        if held is None or subject is None:
+            return
+        if _is_behind(held, subject):
+            self.reconcile(one.beat_id, now)
+            held = self.changed[one.beat_id]
+        if isinstance(one.fact, Report):
+            key = quorum.signal_key(one.fact.source, one.fact.fingerprint)
+            self._fold(subject, held, quorum.SignalChanged(now, key, one.fact.severity))
+            if one.fact.severity is None or key in self.changed[one.beat_id].state.signals:
+                self.signalled.append((one, one.fact))
+            return
+        plan = subject.policy.heartbeat
+        counts = plan is not None and not held.state.suspended
+        self.pinged.append((one, counts))
+        if counts and plan is not None:
+            said = next((line.strip() for line in text_of(one.body).splitlines() if line.strip()), "")
+            ping, at = one.fact, min(one.at, now)
+            fact = heartbeat.Ping(at, f"ping {one.id}", ping.signal, ping.run, ping.code, said[:SAID_MOST])
+            self._beat(subject, plan, fact, now, _evidence(ping, one.body))
 
     def reconcile(self, beat_id: UUID, now: float) -> None:
         """Bring a beat's state to what is declared now: edited, paused, resumed or removed."""
@@ -71,13 +126,14 @@ class Fold:
                 measured_from=subject.revision if anew or first else held.measured_from,
             )
             if first:
-                until = now + subject.policy.max_age_s  # by then somebody has to have looked
+                until = now + subject.policy.hold_s  # by then somebody has to have looked
                 held = replace(
                     held, state=State(since=now, at=now, assigned=subject.policy.regions, held_until=until)
                 )
             self.changed[beat_id] = held
-            if not first and not subject.is_removed:
+            if not subject.is_removed:
                 self._fold(subject, held, quorum.PolicyChanged(now, measures_anew=anew))
+                self._replan(subject, now)
         elif _is_behind(held, subject):
             self._fold(subject, held, quorum.PolicyChanged(now, measures_anew=False))
         held = self._get(beat_id)
@@ -91,6 +147,7 @@ class Fold:
         elif subject.is_paused(now) != held.state.suspended:
             fact: Fact = quorum.Suspended(now) if subject.is_paused(now) else quorum.Continued(now)
             self._fold(subject, held, fact)
+            self._replan(subject, now, anew=True)
 
     def _get(self, beat_id: UUID) -> Held | None:
         return self.changed.get(beat_id) or self._held.get(beat_id)
@@ -107,11 +164,77 @@ class Fold:
             state = self._decide(subject, state, fact)
         self.changed[subject.beat_id] = replace(held, state=state)
 
+    # ---- heartbeats
+
+    def _replan(self, subject: Subject, now: float, *, anew: bool = False) -> None:
+        if subject.policy.heartbeat is not None:
+            self._say(subject, subject.policy.heartbeat, heartbeat.Changed(now, anew), now, None)
+
+    def _beat(
+        self,
+        subject: Subject,
+        plan: Plan,
+        fact: heartbeat.Ping | heartbeat.Tick,
+        now: float,
+        evidence: dict[str, Any] | None = None,
+    ) -> None:
+        deaf = self._server.deaf if self._server else (0.0, 0.0)
+        while True:
+            held = self._get(subject.beat_id)
+            assert held is not None
+            deadline = heartbeat.next_deadline(plan, held.state.heartbeat)
+            if deadline is None or deadline > fact.at:
+                break
+            self._say(subject, plan, heartbeat.Tick(deadline, *deaf), now, None)
+        if isinstance(fact, heartbeat.Ping):
+            self._say(subject, plan, fact, now, evidence)
+
+    def _say(
+        self, subject: Subject, plan: Plan, fact: heartbeat.Fact, now: float, evidence: dict[str, Any] | None
+    ) -> None:
+        held = self._get(subject.beat_id)
+        assert held is not None
+        after, said = heartbeat.decide(plan, held.state.heartbeat, fact)
+        held = replace(held, state=replace(held.state, heartbeat=after))
+        self.changed[subject.beat_id] = held
+        if said is not None and self._server is not None:
+            result = _result(subject, said, self._server.next_seq(), evidence)
+            self.made.append(result)
+            self._fold(subject, held, quorum.ResultSeen(now, result, self._server.boot_id, said.at))
+
     def _decide(self, subject: Subject, state: State, fact: Fact) -> State:
         state, effects = quorum.decide(subject.policy, state, fact)
         if effects:
             self.consequences += (Consequence(subject, effect, state) for effect in effects)
         return state
+
+
+def _result(subject: Subject, said: Said, seq: int, evidence: dict[str, Any] | None) -> Result:
+    """A verdict on a heartbeat as the result of a run, so that it is kept, charted and exported as any other."""
+    late = Outcome("late", ok=True, actual=format_duration(round(said.late_s, 3)))
+    return Result(
+        run_id=str(derived_id(subject.beat_id, said.key)),
+        beat_id=str(subject.beat_id),
+        region=SERVER,
+        kind=Kind.SCHEDULED,
+        verdict=said.verdict,
+        scheduled_at=said.due_at,
+        at=said.at,
+        seq=seq,
+        attempts=1,
+        timings=Timings(total=said.took_s),
+        outcomes=(late,) if said.late_s else (),
+        failure=said.failure,
+        evidence=evidence if said.verdict is not Verdict.OK else None,
+        check_version=subject.revision,
+    )
+
+
+def _evidence(ping: Ping, body: bytes | None) -> dict[str, Any]:
+    seen = {"ping": ping.signal, "method": ping.method, "address": ping.address, "run": ping.run}
+    return {name: value for name, value in seen.items() if value} | (
+        {"body": text_of(body)[:BODY_MOST]} if body else {}
+    )
 
 
 def _is_behind(held: Held, subject: Subject) -> bool:

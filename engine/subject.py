@@ -12,6 +12,7 @@ from engine.catalog import Declared
 from engine.store.objects import Stored
 from evaluators.policy import Policy, compile_policy
 from rules.beat import BEAT, AnyBeat
+from rules.kinds.http import HttpBeat, Step
 from rules.kinds.kind import BeatRule
 from rules.otlp import Otlp
 
@@ -22,6 +23,12 @@ _UNMEASURED: Final = frozenset(BeatRule.model_fields) | {
     "retry_on",
     "regions",
     "quorum",
+    "every",
+    "cron",
+    "timezone",
+    "grace",
+    "max_duration",
+    "severity",
 }
 """Keys of a beat that do not say what is measured. A change of any other makes old votes worthless."""
 
@@ -40,7 +47,7 @@ class Subject:
     paused_until_s: float
     is_removed: bool
     otlp: Otlp | None = None
-    target: str = ""  # what is measured, for people: references to secrets are not replaced
+    address: str = ""  # URL, or host and port: references to secrets are not replaced
     method: str = ""  # of an http beat
 
     def is_paused(self, now: float) -> bool:
@@ -52,6 +59,7 @@ def compile_subject(beat: Declared | Stored, regions: Sequence[str]) -> Subject:
     """`beat` compiled, in an installation with these `regions`. A `Stored` one is taken as removed."""
     rule = BEAT.validate_python(beat.spec)
     assert beat.page_id is not None
+    first = rule.steps[0] if isinstance(rule, HttpBeat) and rule.steps else rule
     paused_until_s = 0.0 if isinstance(beat, Stored) else beat.paused_until_s or 0.0
     return Subject(
         beat.id,
@@ -64,13 +72,13 @@ def compile_subject(beat: Declared | Stored, regions: Sequence[str]) -> Subject:
         paused_until_s if rule.enabled else math.inf,
         isinstance(beat, Stored),
         rule.otlp,
-        _target(rule),
-        getattr(rule, "method", ""),
+        _address(first),
+        getattr(first, "method", ""),
     )
 
 
-def _target(rule: AnyBeat) -> str:
-    """The URL, or host and port, of what has one."""
+def _address(rule: AnyBeat | Step) -> str:
+    """The URL, or host and port, of what has one; of several steps the first one's."""
     host, port = getattr(rule, "host", ""), getattr(rule, "port", None)
     if port and host:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

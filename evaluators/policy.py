@@ -1,13 +1,21 @@
 """A beat's policy compiled for `evaluators.quorum`: numbers of regions and seconds, nothing left to resolve."""
 
+import math
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
 
+from evaluators.heartbeat import Plan, compile_plan
 from rules.beat import AnyBeat
 from rules.incident import IncidentPolicy
+from rules.kinds.heartbeat import HeartbeatBeat
+from rules.kinds.kind import ProbedRule
 from rules.pace import run_deadline_s
 from rules.quorum import resolve_count
+
+SERVER: Final = "server"
+"""The region of a heartbeat's one vote, which the server casts."""
 
 
 class Threshold(Struct, frozen=True):
@@ -33,20 +41,34 @@ class Policy(Struct, frozen=True):
     warning: Threshold
     open_runs: int
     close_runs: int
-    max_age_s: float
+    max_age_s: float  # infinite for a vote that only another one ends
     min_voters: int
     holds: bool  # on_insufficient: hold
     confirm: Confirmation | None
     incidents: IncidentPolicy
+    heartbeat: Plan | None = None
 
     @property
     def window(self) -> int:
         """Results kept per region, so that a late one can be put in its place."""
         return max(self.open_runs, self.close_runs) + 3
 
+    @property
+    def hold_s(self) -> float:
+        """How long the stage is held for votes that have to come anew."""
+        return self.max_age_s if self.max_age_s < math.inf else 0.0
+
 
 def compile_policy(beat: AnyBeat, all_regions: Sequence[str]) -> Policy:
-    """The policy of `beat` where the installation has `all_regions` and the beat runs in all unless it names some."""
+    """The policy of `beat` where the installation has `all_regions` and the beat runs in all unless it names some.
+
+    A beat that no probe runs has the server's vote, which never gets stale, or none at all.
+    """
+    if not isinstance(beat, ProbedRule):
+        plan = compile_plan(beat) if isinstance(beat, HeartbeatBeat) else None
+        voters = (SERVER,) if plan else ()
+        one = Threshold(1, 1)
+        return Policy(voters, one, one, 1, 1, math.inf, len(voters), True, None, beat.incidents, plan)
     regions = tuple(beat.regions if beat.regions is not None else all_regions)
     count, quorum = len(regions), beat.quorum
     critical = Threshold(*quorum.critical.resolve(count))

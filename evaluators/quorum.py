@@ -11,15 +11,17 @@ How a stage comes about (docs/explanation/deciding.md tells it with pictures):
 3. Fresh votes are counted. A level (critical, warning) opens at `open` votes at least that bad and ends at `close`
    better ones; between the two it holds. Fewer than `min_voters` fresh votes are `unknown`, which is neither good
    news nor bad: it opens no episode and ends none.
-4. An episode lasts from the first warning or critical to the next ok.
+4. The stage is the worst of what the votes say and of the signals that others have opened.
+5. An episode lasts from the first warning or critical to the next ok.
 """
 
 import math
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from evaluators import heartbeat as heartbeats
 from evaluators import vote as votes
 from evaluators.model import Kind, Result, Severity, Stage, Verdict
 from evaluators.policy import Policy
@@ -61,6 +63,17 @@ class Returned(Struct, frozen=True):
     at: float
 
 
+class SignalChanged(Struct, frozen=True):
+    """Somebody else says that the beat is bad, or (`severity` None) no longer. Only `signal` itself ends a signal.
+
+    `signal` is who says so and the fingerprint of what they say it of: see `signal_key`.
+    """
+
+    at: float
+    signal: str
+    severity: Severity | None
+
+
 class Suspended(Struct, frozen=True):
     """A person paused the beat (`removed`: took it away). The episode is frozen (ended) as such, never recovered."""
 
@@ -74,7 +87,7 @@ class Continued(Struct, frozen=True):
     at: float
 
 
-Fact = ResultSeen | Tick | PolicyChanged | Returned | Suspended | Continued
+Fact = ResultSeen | Tick | PolicyChanged | Returned | SignalChanged | Suspended | Continued
 
 # ---- effects
 
@@ -163,7 +176,9 @@ class Round(Struct, frozen=True, array_like=True):
 class State(Struct, frozen=True, omit_defaults=True):
     """All that is remembered of a beat between facts."""
 
-    stage: Stage = Stage.UNKNOWN
+    stage: Stage = Stage.UNKNOWN  # the worst of `voted` and `signals`
+    voted: Stage = Stage.UNKNOWN
+    signals: dict[str, Severity] = {}
     since: float = 0.0
     at: float = 0.0  # of the last fact
     regions: dict[str, votes.Region] = {}
@@ -179,6 +194,17 @@ class State(Struct, frozen=True, omit_defaults=True):
     frozen: bool = False  # the open episode was frozen by a pause
     born: bool = False  # has ever had a stage of its own
     assigned: tuple[str, ...] = ()  # the regions of the policy it was last brought to
+    heartbeat: heartbeats.State = heartbeats.State()
+
+
+_WORST: Final = (Stage.CRITICAL, Stage.WARNING, Stage.UNKNOWN, Stage.OK)
+MOST_SIGNALS: Final = 500
+"""Open signals of one beat; more change nothing, as the beat is bad already."""
+
+
+def signal_key(source: str, fingerprint: str) -> str:
+    """Names a signal among those of its beat; `source` is `report` or the id of a trigger."""
+    return f"{source}\x1f{fingerprint}"
 
 
 def decide(policy: Policy, state: State, fact: Fact) -> tuple[State, tuple[Effect, ...]]:
@@ -191,9 +217,11 @@ def decide(policy: Policy, state: State, fact: Fact) -> tuple[State, tuple[Effec
         return _changed(policy, state, fact)
     if isinstance(fact, Returned):
         return _returned(policy, state, fact.at), ()
+    if isinstance(fact, SignalChanged):
+        return _signalled(policy, state, fact)
     if isinstance(fact, Suspended):
         return _suspended(state, fact)
-    return _anew(policy, replace(state, suspended=False), fact.at), ()
+    return _judge(policy, _anew(policy, replace(state, suspended=False), fact.at), careful=False)
 
 
 def next_deadline(policy: Policy, state: State) -> float | None:
@@ -290,14 +318,14 @@ def _judge(policy: Policy, state: State, *, careful: bool) -> tuple[State, tuple
         if not held and not state.born and state.held_until:
             # Nobody ever answered for it: silence is said once, also when there was nothing before it.
             return replace(state, born=True), (NeverAnswered(state.at),)
-        return _become(state, state.stage if held else Stage.UNKNOWN, careful)
+        return _become(state if held else replace(state, voted=Stage.UNKNOWN), careful)
     critical = sum(verdict is Verdict.CRITICAL for verdict in fresh.values())
     warning = sum(verdict is Verdict.WARNING for verdict in fresh.values())
     good = len(fresh) - critical - warning
     may_open = state.round is None
     opens = critical >= policy.critical.open or critical + warning >= policy.warning.open
-    if opens and not may_open and state.stage is Stage.UNKNOWN:
-        return state, ()  # not bad yet, and certainly not ok
+    if opens and not may_open and state.voted is Stage.UNKNOWN:
+        return _become(state, careful)  # not bad yet, and certainly not ok
     if state.critical:
         is_critical = warning + good < policy.critical.close
     else:
@@ -306,19 +334,26 @@ def _judge(policy: Policy, state: State, *, careful: bool) -> tuple[State, tuple
         is_warning = good < policy.warning.close
     else:
         is_warning = may_open and critical + warning >= policy.warning.open
-    state = replace(state, critical=is_critical, warning=is_warning or is_critical, held_until=0.0)
-    stage = Stage.CRITICAL if is_critical else Stage.WARNING if state.warning else Stage.OK
-    if state.frozen and state.severity is not None and stage is not Stage.OK:
+    is_warning = is_warning or is_critical
+    voted = Stage.CRITICAL if is_critical else Stage.WARNING if is_warning else Stage.OK
+    was_frozen = state.frozen
+    state = replace(
+        state, critical=is_critical, warning=is_warning, voted=voted, held_until=0.0, frozen=False
+    )
+    if was_frozen and state.severity is not None and (voted is not Stage.OK or state.signals):
         # The draft that the pause withdrew is owed again.
         again = StepProposed(state.at, "open", state.severity, careful)
-        state, effects = _become(replace(state, frozen=False), stage, careful)
+        state, effects = _become(state, careful)
         return state, (again, *effects)
-    return _become(replace(state, frozen=False), stage, careful)
+    return _become(state, careful)
 
 
-def _become(state: State, stage: Stage, careful: bool) -> tuple[State, tuple[Effect, ...]]:
-    """Move to `stage`, and open, change or close the episode as that asks."""
-    at, effects = state.at, list[Effect]()
+def _become(state: State, careful: bool) -> tuple[State, tuple[Effect, ...]]:
+    """Take the worst of votes and signals as the stage, and open, change or close the episode as that asks."""
+    at, effects, stage = state.at, list[Effect](), state.voted
+    if state.signals:
+        said = {stage, *(Stage(severity) for severity in state.signals.values())}
+        stage = next(worst for worst in _WORST if worst in said)
     if stage is not state.stage:
         effects.append(Transitioned(at, state.stage, stage, not state.born))
         state = replace(state, stage=stage, since=at, born=True)
@@ -336,8 +371,15 @@ def _become(state: State, stage: Stage, careful: bool) -> tuple[State, tuple[Eff
             EpisodeClosed(at, state.episodes, "recovered"),
             StepProposed(at, "resolve", state.severity, careful),
         )
-        state = replace(state, severity=None)
+        state = replace(state, severity=None, frozen=False)
     return state, tuple(effects)
+
+
+def _signalled(policy: Policy, state: State, fact: SignalChanged) -> tuple[State, tuple[Effect, ...]]:
+    signals = {name: severity for name, severity in state.signals.items() if name != fact.signal}
+    if fact.severity is not None and len(signals) < MOST_SIGNALS:
+        signals[fact.signal] = fact.severity
+    return _judge(policy, replace(state, at=max(state.at, fact.at), signals=signals), careful=False)
 
 
 def _changed(policy: Policy, state: State, fact: PolicyChanged) -> tuple[State, tuple[Effect, ...]]:
@@ -373,14 +415,14 @@ def _returned(policy: Policy, state: State, at: float) -> State:
         round=state.round if state.round and state.round.until <= at + wait_s else None,
         next_round_at=min(state.next_round_at, at + wait_s),
         # Votes from before an absence, and what was measured during it, say nothing of now; nor is it silence yet.
-        held_until=at + policy.max_age_s,
+        held_until=at + policy.hold_s,
     )
 
 
 def _anew(policy: Policy, state: State, at: float) -> State:
     """Forget all votes and hold the stage until enough regions have answered again."""
     at = max(state.at, at)
-    return replace(state, at=at, regions={}, round=None, held_until=at + policy.max_age_s)
+    return replace(state, at=at, regions={}, round=None, held_until=at + policy.hold_s)
 
 
 def _suspended(state: State, fact: Suspended) -> tuple[State, tuple[Effect, ...]]:

@@ -5,9 +5,13 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from rules.kinds.dns import DnsBeat
+from rules.kinds.external import ExternalBeat
+from rules.kinds.heartbeat import HeartbeatBeat
 from rules.kinds.http import HttpBeat
+from rules.kinds.icmp import IcmpBeat
 from rules.kinds.tcp import TcpBeat
+from rules.kinds.tls import TlsBeat
 
-AnyBeat = HttpBeat | TcpBeat | DnsBeat
+AnyBeat = HttpBeat | TcpBeat | TlsBeat | DnsBeat | IcmpBeat | HeartbeatBeat | ExternalBeat
 Beat = Annotated[AnyBeat, Field(discriminator="type")]
 BEAT: TypeAdapter[AnyBeat] = TypeAdapter(Beat)

@@ -14,13 +14,27 @@ from rules.component import Component, Page, Region
 from rules.declared import Declared, Document
 from rules.export import dump
 from rules.kinds.dns import DnsBeat
+from rules.kinds.external import ExternalBeat
+from rules.kinds.heartbeat import HeartbeatBeat
 from rules.kinds.http import HttpBeat
-from rules.kinds.kind import ComponentImpact
+from rules.kinds.icmp import IcmpBeat
+from rules.kinds.kind import ComponentImpact, ProbedRule
 from rules.kinds.tcp import TcpBeat
+from rules.kinds.tls import TlsBeat
 from rules.known import KINDS, Kind, Known, check_references
 from rules.node import Node, read
 from rules.problem import ConfigError, Problem, nearest, show
-from rules.secret import UnsetReferenceError, expand, references
+from rules.secret import (
+    HIDDEN_LEAST,
+    MISSPELT,
+    Sources,
+    UnknownHereError,
+    UnsetReferenceError,
+    expand,
+    is_misspelt,
+    references,
+    value_of,
+)
 from rules.settings import BEAT_WIDE, Defaults, DocumentShape, Settings
 from rules.shape import Rule
 from rules.validation import check, place, unknown_key
@@ -45,12 +59,20 @@ _MERGED = frozenset({"quorum", "incidents"})
 _MODELS: dict[Kind, type[Rule]] = {"page": Page, "region": Region, "component": Component}
 _TYPED: dict[Kind, dict[str, type[Rule]]] = {
     "channel": {"webhook": WebhookChannel, "slack": SlackChannel, "smtp": SmtpChannel},
-    "beat": {"http": HttpBeat, "tcp": TcpBeat, "dns": DnsBeat},
+    "beat": {
+        "http": HttpBeat,
+        "tcp": TcpBeat,
+        "dns": DnsBeat,
+        "tls": TlsBeat,
+        "icmp": IcmpBeat,
+        "heartbeat": HeartbeatBeat,
+        "external": ExternalBeat,
+    },
 }
 
 
-def parse(text: str, file: str, environment: Mapping[str, str], known: Known | None = None) -> Document:
-    """The document in `text`; `file` is its name in messages, `environment` resolves `${env:NAME}`.
+def parse(text: str, file: str, sources: Sources, known: Known | None = None) -> Document:
+    """The document in `text`; `file` is its name in messages, `sources` has what references stand for.
 
     `known` is what exists besides the file (made through the API), which its objects may refer to. Where there is no
     page or region at all, the page `status` and the region `local` are implied. Raises `ConfigError` with all problems.
@@ -59,7 +81,7 @@ def parse(text: str, file: str, environment: Mapping[str, str], known: Known | N
     if not isinstance(root.value, dict):
         said = f"the file must be a mapping of keys such as beats: and channels:, not {show(root.plain())}"
         raise ConfigError([*problems, Problem(file, root.line, "", said)])
-    reading = _Reading(root, file, environment, known or Known())
+    reading = _Reading(root, file, sources, known or Known())
     document = reading.document()
     if problems or reading.problems:
         raise ConfigError([*problems, *reading.problems])
@@ -76,9 +98,10 @@ def json_schema() -> dict[str, Any]:
 class _Reading:
     """One pass over a document's nodes, gathering problems."""
 
-    def __init__(self, root: Node, file: str, environment: Mapping[str, str], known: Known) -> None:
+    def __init__(self, root: Node, file: str, sources: Sources, known: Known) -> None:
         self.problems: list[Problem] = []
-        self._root, self._file, self._environment, self._outside = root, file, environment, known
+        self.warnings: list[Problem] = []
+        self._root, self._file, self._sources, self._outside = root, file, sources, known
         self._nodes: dict[Kind, list[Node]] = {kind: [] for kind in KINDS}
         self._home: str | None = None  # of an object that names no page
         self._taken: dict[tuple[Kind, str | None, str], Node] = {}
@@ -96,7 +119,7 @@ class _Reading:
                 if declared is not None:
                     objects.append(declared)
         objects.sort(key=lambda declared: KINDS.index(declared.kind))
-        return Document(self._file, settings, tuple(objects))
+        return Document(self._file, settings, tuple(objects), tuple(self.warnings))
 
     def _wrong(self, node: Node, message: str, key: str = "") -> None:
         path = f"{node.path}.{key}" if node.path and key else node.path or key
@@ -106,11 +129,19 @@ class _Reading:
         for node in self._root.scalars():
             if not isinstance(node.value, str) or "${" not in node.value:
                 continue
-            for name in references(node.value):
-                if name not in self._environment:
-                    self._wrong(node, str(UnsetReferenceError(name)))
-            if node.value.count("${env:") > sum(1 for _ in references(node.value)):
-                self._wrong(node, "a reference is written ${env:NAME}, of letters, digits and _")
+            for reference in references(node.value):
+                try:
+                    value = value_of(reference, self._sources)
+                except UnknownHereError:
+                    continue
+                except UnsetReferenceError as unset:
+                    self._wrong(node, str(unset))
+                    continue
+                if len(value) < HIDDEN_LEAST:
+                    said = f"${{{reference}}} has fewer than {HIDDEN_LEAST} characters: it is not hidden in results"
+                    self.warnings.append(Problem(self._file, node.line, node.path, said))
+            if is_misspelt(node.value):
+                self._wrong(node, MISSPELT)
 
     def _settings(self) -> Settings:
         assert isinstance(self._root.value, dict)
@@ -242,23 +273,21 @@ class _Reading:
         self._wrong(found, message, ".".join(map(str, lost)) if isinstance(found.value, dict) else "")
 
     def _expect_runnable(self, kind: Kind, spec: Rule, node: Node) -> None:
-        """What only shows once `${env:NAME}` is replaced. The replaced values are never told."""
+        """What only shows once references are replaced. The replaced values are never told."""
         refers = any(any(references(scalar.value)) for scalar in node.scalars())
         try:
             if refers:
-                spec = type(spec).model_validate(_expanded(node.plain(), self._environment))
-            if isinstance(spec, AnyBeat):
-                compile_check(spec, self._environment)
+                spec = type(spec).model_validate(_expanded(node.plain(), self._sources))
+            if isinstance(spec, ProbedRule):
+                compile_check(spec, self._sources)
         except UnsetReferenceError:
             return  # told where it is written
         except ValidationError as refused:
             for error in refused.errors(include_url=False):
                 found, lost = place(node, error["loc"])
-                self._wrong(
-                    found, "is not allowed once its ${env:NAME} is replaced", ".".join(map(str, lost))
-                )
+                self._wrong(found, "is not allowed once its reference is replaced", ".".join(map(str, lost)))
         except ValueError as refused:
-            self._wrong(node, "cannot run once its ${env:NAME} is replaced" if refers else str(refused))
+            self._wrong(node, "cannot run once its reference is replaced" if refers else str(refused))
 
 
 def _sketch(kind: Kind, node: Node) -> Rule:
@@ -278,20 +307,23 @@ def _slug(node: Node) -> str | None:
     return slug.value if slug and isinstance(slug.value, str) else None
 
 
-def _expanded(value: Any, environment: Mapping[str, str]) -> Any:
+def _expanded(value: Any, sources: Sources) -> Any:
     if isinstance(value, str):
-        return expand(value, environment)
+        return expand(value, sources)
     if isinstance(value, dict):
-        return {key: _expanded(inner, environment) for key, inner in value.items()}
-    return [_expanded(inner, environment) for inner in value] if isinstance(value, list) else value
+        return {key: _expanded(inner, sources) for key, inner in value.items()}
+    return [_expanded(inner, sources) for inner in value] if isinstance(value, list) else value
 
 
 def _merged(defaults: Node | None, beat: Node) -> Node:
     """`beat` with what it does not say itself taken from `defaults`, each node keeping its own line."""
     if defaults is None or not isinstance(defaults.value, dict) or not isinstance(beat.value, dict):
         return beat
-    members = {key: node for key, node in defaults.value.items() if key in BEAT_WIDE} | beat.value
-    for key in _MERGED & defaults.value.keys() & beat.value.keys():
+    written = beat.child("type")
+    model = _TYPED["beat"].get(written.value) if written and isinstance(written.value, str) else None
+    fits = set(BEAT_WIDE) if model is None else model.model_fields.keys() & BEAT_WIDE  # of what it can have
+    members = {key: node for key, node in defaults.value.items() if key in fits} | beat.value
+    for key in _MERGED & fits & defaults.value.keys() & beat.value.keys():
         default, own = defaults.value[key], beat.value[key]
         if isinstance(default.value, dict) and isinstance(own.value, dict):
             members[key] = replace(own, value=default.value | own.value)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rules.beat import AnyBeat
+from rules.kinds.kind import BeatRule, ProbedRule
 from rules.problem import nearest, show
 from rules.shape import Rule
 
@@ -37,7 +37,7 @@ def check_references(kind: Kind, spec: Rule, known: Known) -> list[tuple[str, st
         (page,) = known.pages
     elif page not in known.pages:
         return [("/page", _unknown("page", page, known.pages))]
-    return _of_beat(spec, page, known) if isinstance(spec, AnyBeat) else []
+    return _of_beat(spec, page, known) if isinstance(spec, BeatRule) else []
 
 
 def _must_say_page(kind: Kind, pages: frozenset[str]) -> str:
@@ -46,11 +46,8 @@ def _must_say_page(kind: Kind, pages: frozenset[str]) -> str:
     return f"there are several pages; say which this {kind} belongs to: {_listed(pages)}"
 
 
-def _of_beat(beat: AnyBeat, page: str, known: Known) -> list[tuple[str, str]]:
+def _of_beat(beat: BeatRule, page: str, known: Known) -> list[tuple[str, str]]:
     wrong: list[tuple[str, str]] = []
-    for index, slug in enumerate(beat.regions or ()):
-        if slug not in known.regions:
-            wrong.append((f"/regions/{index}", _unknown("region", slug, known.regions)))
     channels = known.channels.get(page, frozenset())
     for index, slug in enumerate(beat.channels):
         if slug not in channels:
@@ -59,6 +56,15 @@ def _of_beat(beat: AnyBeat, page: str, known: Known) -> list[tuple[str, str]]:
         said = _component(path, page, known)
         if said:
             wrong.append((f"/components/{path.replace('~', '~0').replace('/', '~1')}", said))
+    return wrong + _of_probed(beat, known) if isinstance(beat, ProbedRule) else wrong
+
+
+def _of_probed(beat: ProbedRule, known: Known) -> list[tuple[str, str]]:
+    wrong = [
+        (f"/regions/{index}", _unknown("region", slug, known.regions))
+        for index, slug in enumerate(beat.regions or ())
+        if slug not in known.regions
+    ]
     try:
         beat.quorum.refuse_overlap(len(known.regions if beat.regions is None else beat.regions))
     except ValueError as refused:

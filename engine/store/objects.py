@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from engine.store import pings
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from engine.store.ids import new_id, partition_of, read
@@ -182,6 +183,7 @@ async def create(
                     object_id,
                     partition_of(object_id),
                 )
+                await _give_key(connection, object_id, spec)
     except asyncpg.UniqueViolationError:
         raise TakenError(f"there is a {kind} {slug!r} already") from None
     assert row is not None
@@ -224,6 +226,8 @@ async def replace(
     if row is None:
         current = await get(connection, stored.id)
         raise StaleError(current.revision if current else 0)
+    if stored.kind == "beat":
+        await _give_key(connection, stored.id, spec)
     await record(connection, actor, f"{stored.kind}.change", stored.slug, stored.page_id, stored.spec, spec)
     await _notify(connection, stored.kind)
     return _stored(row)
@@ -278,6 +282,11 @@ async def _refuse_if_used(connection: Connection, stored: Stored) -> None:
         raise InUseError(
             f"{stored.kind} {stored.slug!r} is used by {user['kind']} {user['slug']!r}; change that first"
         )
+
+
+async def _give_key(connection: Connection, beat_id: UUID, spec: dict[str, Any]) -> None:
+    if spec["type"] == "heartbeat":
+        await pings.give_key(connection, beat_id)
 
 
 async def _notify(connection: Connection, kind: str) -> None:

@@ -87,7 +87,7 @@ async def sweep(connection: Connection) -> None:
     )
     gone = "(SELECT id FROM objects WHERE kind = 'beat' AND removed_at < now() - interval '30 days')"
     await connection.execute(f"DELETE FROM transitions WHERE beat_id IN {gone}")
-    for table in ("rollups", "beat_states"):
+    for table in ("pings", "signals", "ping_keys", "rollups", "beat_states"):
         await connection.execute(f"DELETE FROM {table} WHERE beat_id IN {gone}")
     await connection.execute("DELETE FROM audit WHERE at < now() - make_interval(days => $1)", HISTORY_DAYS)
     await connection.execute("DELETE FROM idempotency WHERE at < now() - interval '1 day'")

@@ -1,0 +1,1 @@
+DROP TABLE listening, signals, pings, pushed, ping_keys;
