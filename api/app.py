@@ -16,7 +16,9 @@ from api import (
     objects,
     openapi,
     people,
+    pings,
     problems,
+    pushed,
     reviews,
     secrets,
     session,
@@ -35,6 +37,7 @@ VERSION = "1"
 ROUTERS: tuple[APIRouter, ...] = (
     *objects.ROUTERS,
     beats.router,
+    pushed.router,
     channels.router,
     reviews.router,
     session.router,
@@ -81,6 +84,7 @@ def create_app(services: Services) -> FastAPI:
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
     app.add_middleware(Frame)
+    app.add_middleware(pings.Pings, services=services)  # the last one is the first to see a request
     return app
 
 

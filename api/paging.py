@@ -20,6 +20,7 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="Most items in the answe
 Cursor = Annotated[str | None, Query(max_length=1000, description="`next` of the page before.")]
 
 AtAndId = tuple[Annotated[datetime, msgspec.Meta(tz=True)], UUID]
+AtAndNumber = tuple[Annotated[datetime, msgspec.Meta(tz=True)], Annotated[int, msgspec.Meta(ge=1, le=2**62)]]
 SlugAndId = tuple[Annotated[str, msgspec.Meta(pattern="^[^\\x00]*$")], UUID]
 NumberOnly = tuple[Annotated[int, msgspec.Meta(ge=1, le=2**62)]]
 

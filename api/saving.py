@@ -33,7 +33,7 @@ from rules.shape import Rule, spec_of, written
 MASK: Final = "***"
 READ_ONLY: Final = frozenset(
     {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
-    | {"stage", "since", "votes", "paused", "paused_until", "episode"}
+    | {"stage", "since", "votes", "paused", "paused_until", "episode", "signals", "ping"}
 )
 """What is shown beside a spec: ignored when it is sent back."""
 
@@ -292,7 +292,7 @@ async def _unrunnable(
             for name in (now.keys() | before.keys()) - _LEADS_NOWHERE
             if now.get(name) != before.get(name)
         ]
-    if isinstance(rule, AnyBeat) and not errors:
+    if isinstance(rule, ProbedRule) and not errors:
         try:
             compile_check(rule, services.secrets.of(page_id))
         except UnsetReferenceError:

@@ -45,6 +45,53 @@ class ShownVote(Struct):
     fresh: bool
 
 
+class ShownSignal(Struct):
+    """What somebody else says of a beat, until they say otherwise. `source` is `report`, or a trigger's id."""
+
+    source: str
+    fingerprint: str
+    severity: Literal["warning", "critical"]
+    message: str
+    since: datetime
+    at: datetime
+    by: str
+    evidence: dict[str, Any] | None
+
+
+class ShownHeartbeat(Struct):
+    """What a heartbeat waits for. `url` only for who may edit it; `due` is null before the first ping."""
+
+    url: str | None
+    last: datetime | None
+    due: datetime | None
+    missed: bool
+    running: dict[str, datetime]
+
+
+class ShownPing(Struct):
+    """One request of a heartbeat's URL. Not `counted`: the beat was paused."""
+
+    at: datetime
+    signal: Literal["start", "success", "fail", "log"]
+    code: int | None
+    run: str | None
+    method: str
+    address: str
+    agent: str
+    body: str
+    counted: bool
+
+
+class ShownReport(Struct):
+    """What follows from a report; not `decided`: nobody evaluates now, and it will count once somebody does."""
+
+    beat: str
+    stage: Stage
+    since: datetime
+    signals: list[ShownSignal]
+    decided: bool
+
+
 class ShownBeat(Shown):
     """A beat, with what Upbeat says of it."""
 
@@ -53,6 +100,8 @@ class ShownBeat(Shown):
     stage: Stage
     since: datetime
     votes: list[ShownVote]
+    signals: list[ShownSignal]
+    ping: ShownHeartbeat | None
     paused: bool
     paused_until: datetime | None
     episode: str | None

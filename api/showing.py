@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from api.auth import Principal
 from api.context import Services
 from api.saving import TYPED, UNTYPED, masked, may_edit
-from engine.store import objects, states
+from engine.store import objects, pings, signals, states
 from engine.store.database import Connection, Row
 from engine.store.ids import show
 from engine.store.objects import ObjectKind, Stored
@@ -18,6 +18,8 @@ from evaluators.policy import compile_policy
 from evaluators.quorum import State, fresh_votes
 from rules.beat import BEAT
 from rules.shape import Rule
+
+_SIGNAL: Final = ("source", "fingerprint", "severity", "message", "since", "at", "by", "evidence")
 
 
 async def shown(
@@ -28,11 +30,34 @@ async def shown(
     items = [_declared(stored, pages, asking) for stored in found]
     if kind == "beat" and found:
         regions = [stored.slug for stored in await objects.listing(db, "region")]
-        rows = await states.summaries(db, [stored.id for stored in found])
+        ids = [stored.id for stored in found]
+        rows, opened = await states.summaries(db, ids), await signals.of_beats(db, ids)
+        keys = await pings.keys(db, [stored.id for stored in found if may_edit(asking, stored)])
         now_s = services.clock.epoch_s()
         for stored, item in zip(found, items, strict=True):
             item.update(_standing(stored, rows[stored.id], regions, now_s))
+            item["signals"] = [shown_signal(row) for row in opened[stored.id]]
+            item["ping"] = None
+            if stored.spec["type"] == "heartbeat":
+                item["ping"] = heartbeat(services, rows[stored.id], keys.get(stored.id))
     return items
+
+
+def shown_signal(row: Row) -> dict[str, Any]:
+    """A row of `signals` as the contract says."""
+    return {name: row[name] for name in _SIGNAL}
+
+
+def heartbeat(services: Services, row: Row, key: str | None) -> dict[str, Any]:
+    """What a heartbeat waits for, from the row of its state; `key` for who may edit it."""
+    state = states.decode_state(row["state"]).heartbeat
+    return {
+        "url": f"{services.settings.public_url or ''}/ping/{key}" if key else None,
+        "last": states.moment(state.pinged_at) if state.pinged_at else None,
+        "due": states.moment(state.due_at) if state.due_at else None,
+        "missed": state.missed,
+        "running": {name: states.moment(run.at) for name, run in state.runs.items()},
+    }
 
 
 async def page_slugs(db: Connection) -> dict[UUID, str]:

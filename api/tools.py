@@ -16,8 +16,9 @@ from engine.store.database import Connection
 from engine.store.objects import KINDS
 from rules.beat import AnyBeat, Beat
 from rules.config import Declared, dump, json_schema, parse
+from rules.kinds.kind import ProbedRule
 from rules.problem import ConfigError
-from rules.secret import UnknownHereError, UnsetReferenceError
+from rules.secret import Unjudged, UnsetReferenceError
 from rules.settings import Settings
 
 CHECKS_AT_ONCE: Final = 8
@@ -38,9 +39,13 @@ async def check(request: Request, asking: Asking) -> Response:
 async def check_now(services: Services, asking: Principal, document: Any) -> dict[str, Any]:
     """The result of one run of `document`, in at most 30 s. Raises 403, 422, 503."""
     if isinstance(document, dict):
-        document = {"slug": "check", "type": "http" if "url" in document else None, "retries": 0} | document
+        document = {"slug": "check", "type": "http" if "url" in document else None} | document
     rule = rule_of("beat", document)
     assert isinstance(rule, AnyBeat)
+    if not isinstance(rule, ProbedRule):
+        raise invalid([("/type", rule.not_run())])
+    if "retries" not in rule.model_fields_set:
+        rule = rule.model_copy(update={"retries": 0})
     if rule.timeout * (rule.retries + 1) > MOST_CHECK_S:
         raise invalid([("/timeout", f"a check may take {MOST_CHECK_S:.0f} s in all, retries included")])
     async with services.pool.acquire() as db:
@@ -62,13 +67,6 @@ async def check_now(services: Services, asking: Principal, document: Any) -> dic
             raise invalid([("", str(refused))]) from None
 
 
-class _Unjudged:
-    """Stands for every reference: what it has, only the process that uses it knows, and nobody is to learn it here."""
-
-    def __getitem__(self, reference: str, /) -> str:
-        raise UnknownHereError(reference, "is judged where it is used")
-
-
 @router.post("/validate")
 @permits(Permission.WRITE, installation=True)
 @takes(str)
@@ -77,7 +75,7 @@ async def validate(request: Request) -> Response:
     raw = await request.body()
     try:
         text = raw.decode("utf-8")
-        document = await asyncio.to_thread(parse, text, "upbeat.yaml", _Unjudged())
+        document = await asyncio.to_thread(parse, text, "upbeat.yaml", Unjudged())
     except UnicodeDecodeError:
         raise ProblemError(400, "malformed", "the body is not UTF-8") from None
     except ConfigError as wrong:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOK_S: Final = 1.0
 SILENT_S: Final = 2.0
-WITHOUT_DATABASE: Final = ("/healthz", "/readyz", "/metrics", "/static/")
+WITHOUT_DATABASE: Final = ("/healthz", "/readyz", "/metrics", "/static/", "/ping/")
 
 _log = logging.getLogger(__name__)
 _BODY: Final = json.dumps(

@@ -22,6 +22,7 @@ from engine.store.database import Connection
 from engine.store.ids import read
 from engine.store.objects import Stored
 from rules.beat import BEAT, AnyBeat
+from rules.kinds.kind import ProbedRule
 
 RANGES: Final = {"1h": 1, "24h": 24, "7d": 7 * 24, "30d": 30 * 24}  # hours
 RUNS: Final = 25
@@ -57,7 +58,7 @@ async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRe
             page_slug=page_slug,
             target=rule.target,
             why=explain(rule, regions, states.decode_state(row["state"]), at),
-            together=await views.run_together(db, rule.regions or regions),
+            together=await views.run_together(db, (isinstance(rule, ProbedRule) and rule.regions) or regions),
             **_pause(rule, row["paused_until"], at),
             episode=next(iter(await reviews.episodes(db, owner=beat.id, is_open=True, limit=1)), None),
             episodes=await reviews.episodes(db, owner=beat.id, limit=10),

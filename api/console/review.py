@@ -16,10 +16,12 @@ from api.console.words import address
 from api.context import services_of
 from api.problems import ProblemError
 from api.reviews import Decision, Wording, decide, find_action, shown_actions
-from engine.store import objects, results, reviews
+from engine.store import objects, results, reviews, signals
 from engine.store.database import Connection, Row
 from engine.store.ids import show
+from evaluators.policy import compile_policy
 from evaluators.review import Status
+from rules.beat import BEAT
 
 router = Router(prefix="/console/actions", include_in_schema=False)
 
@@ -85,10 +87,11 @@ async def _evidence(db: Connection, action: Row) -> list[dict[str, Any]]:
 
 async def _newest(db: Connection, owner_id: UUID) -> list[dict[str, Any]]:
     beat = await objects.get(db, owner_id)
-    regions = (beat.spec.get("regions") if beat else None) or [
-        stored.slug for stored in await objects.listing(db, "region")
-    ]
-    return [
+    if beat is None:
+        return []
+    regions = [stored.slug for stored in await objects.listing(db, "region")]
+    voters = compile_policy(BEAT.validate_python(beat.spec), regions).regions
+    newest = [
         {
             "region": row["region"],
             "verdict": row["verdict"],
@@ -98,8 +101,15 @@ async def _newest(db: Connection, owner_id: UUID) -> list[dict[str, Any]]:
             if row["failure_type"]
             else None,
         }
-        for row in await results.newest_per_region(db, [(owner_id, region) for region in regions])
+        for row in await results.newest_per_region(db, [(owner_id, region) for region in voters])
     ]
+    return newest + [shown_signal(row) for row in (await signals.of_beats(db, [owner_id]))[owner_id]]
+
+
+def shown_signal(row: Row) -> dict[str, Any]:
+    """An open signal as evidence."""
+    said = {"type": row["fingerprint"], "message": row["message"]}
+    return {"region": row["source"], "verdict": row["severity"], "at": row["at"].isoformat(), "error": said}
 
 
 async def _decided(request: Request, asking: Principal, ref: str, decision: Decision, said: str) -> Response:

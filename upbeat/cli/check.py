@@ -18,6 +18,7 @@ from engine.secrets import Secrets
 from evaluators.model import Kind
 from rules.address import EgressPolicy
 from rules.beat import BEAT, AnyBeat
+from rules.kinds.kind import ProbedRule
 from upbeat.check import check_now
 from upbeat.cli.files import read_document
 from upbeat.cli.output import Output, milliseconds, paint, print_table, with_output
@@ -81,10 +82,13 @@ def _beats(
     document = read_document(config)
     declared = [one.spec for one in document.objects if isinstance(one.spec, AnyBeat)]
     chosen = [beat for beat in declared if (beat.enabled if target is None else beat.slug == target)]
+    if target is not None and chosen and not isinstance(chosen[0], ProbedRule):
+        raise click.UsageError(f"{chosen[0].not_run()}, which only a server can take.")
+    chosen = [beat for beat in chosen if isinstance(beat, ProbedRule)]
     if not chosen:
         slugs = ", ".join(beat.slug for beat in declared) or "none"
         raise click.UsageError(f"{config} declares no beat {target or 'that is enabled'}; there are: {slugs}")
-    egress = EgressPolicy(document.settings.egress.allow)
+    egress = document.settings.egress.policy()
     return [
         _beat(beat.model_dump(mode="json", exclude_unset=True), given) if given else beat for beat in chosen
     ], egress
