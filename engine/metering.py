@@ -17,6 +17,7 @@ from exporters.outcome import Delivered, Outcome, Retry
 
 AT_ONCE = 256
 WAIT_S = 1.0
+FIRST_S = 10.0
 LOOK_S = 1.0
 """How often it is looked which destinations there are."""
 BACK_OFF_S = 60.0
@@ -140,9 +141,9 @@ class Exports(Generic[K, D]):
 
 
 async def _export(destination: Destination) -> None:
-    """The first flush comes at a random moment of the first interval, so that many are not due at once."""
+    """The first flush comes soon, and at random, so that many destinations are not due at once."""
     interval_s = destination.interval_s
-    wait_s, failures = random.uniform(0.1, 1.0) * interval_s, 0  # noqa: S311  # nothing to guess
+    wait_s, failures = random.uniform(0.1, 1.0) * min(interval_s, FIRST_S), 0  # noqa: S311  # nothing to guess
     while True:
         await asyncio.sleep(wait_s)
         wait_s = interval_s

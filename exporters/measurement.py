@@ -43,7 +43,7 @@ class Sent(NamedTuple):
 
     at_ns: int
     counts: "array[int]"
-    sums_s: list[float]
+    sums_s: "array[float]"
     runs: dict[Run, int]
 
 
@@ -57,24 +57,34 @@ class Series:
         "encoded",
         "exemplars",
         "newest_at",
+        "others",
         "passed",
-        "runs",
+        "passing",
         "sent",
+        "slowest",
         "sums_s",
     )
 
     def __init__(self, began_ns: int) -> None:
         self.began_ns = began_ns
-        self.runs: dict[Run, int] = {}
+        self.passing = 0  # scheduled runs that were ok: nearly all
+        self.others: dict[Run, int] = {}
         # The buckets of each phase, one phase after another, as wide as they are sent.
         self.counts = array("Q", bytes(8 * SLOTS * len(PHASES)))
-        self.sums_s = [0.0] * len(PHASES)
-        self.exemplars: dict[int, Exemplar] = {}  # the newest of each bucket of `total`, until they are sent
+        self.sums_s = array("d", bytes(8 * len(PHASES)))
+        # The first run since they were sent, and each that fell into a higher bucket of `total` than all before it.
+        self.exemplars: list[Exemplar] = []
+        self.slowest = -1  # the bucket of the last of them
         self.newest_at = float("-inf")
         self.passed: Timings | None = None  # of the newest run, where it was ok or a warning
         self.certificate_days: float | None = None  # as the newest run that saw a certificate found it
         self.encoded: tuple[Named, bytes, bytes] | None = None  # the OTLP encoder's memory of constant parts
         self.sent: Sent | None = None
+
+    @property
+    def runs(self) -> dict[Run, int]:
+        """All runs by what they are counted by."""
+        return {_OK: self.passing} | self.others if self.passing else self.others
 
 
 class BeatTotals:
@@ -91,13 +101,14 @@ class BeatTotals:
 class Totals:
     """`name` names a beat by id, or says None for one that is not there: its results are not counted.
 
-    What `name` says is remembered until `renamed` is called. `keeps_exemplars` may be set at any time.
+    What `name` says is remembered until `renamed` is called. What not every destination wants is kept when told so,
+    at any time: `keeps_exemplars`, and `keeps_newest`, the timings of newest runs.
     """
 
     def __init__(
         self, name: Callable[[str], Named | None], *, now_ns: Callable[[], int] = time.time_ns
     ) -> None:
-        self.keeps_exemplars = False
+        self.keeps_exemplars = self.keeps_newest = False
         self._name, self._now_ns = name, now_ns
         self._beats: dict[str, BeatTotals] = {}
         self._by_destination: dict[Hashable, dict[str, BeatTotals]] = {}
@@ -108,6 +119,8 @@ class Totals:
         Unrolled, and in one function: it runs for every result there is, and calls would cost as much as the work.
         """
         beats, bucket = self._beats, bisect_left
+        keeps_exemplars, keeps_newest = self.keeps_exemplars, self.keeps_newest
+        bounds_s, ok, scheduled = BOUNDS_S, Verdict.OK, Kind.SCHEDULED
         for result in results:
             beat = beats.get(result.beat_id)
             series = beat.regions.get(result.region) if beat is not None else None
@@ -115,38 +128,39 @@ class Totals:
                 series = self._begin(result.beat_id, result.region)
             if series is None or not result.stored:
                 continue
-            counts, sums_s, timings, slot = series.counts, series.sums_s, result.timings, 0
+            counts, sums_s, timings = series.counts, series.sums_s, result.timings
             if (took_s := timings.dns) is not None:
-                counts[bucket(BOUNDS_S, took_s)] += 1
+                counts[bucket(bounds_s, took_s)] += 1
                 sums_s[0] += took_s
             if (took_s := timings.connect) is not None:
-                counts[_CONNECT + bucket(BOUNDS_S, took_s)] += 1
+                counts[_CONNECT + bucket(bounds_s, took_s)] += 1
                 sums_s[1] += took_s
             if (took_s := timings.tls) is not None:
-                counts[_TLS + bucket(BOUNDS_S, took_s)] += 1
+                counts[_TLS + bucket(bounds_s, took_s)] += 1
                 sums_s[2] += took_s
             if (took_s := timings.ttfb) is not None:
-                counts[_TTFB + bucket(BOUNDS_S, took_s)] += 1
+                counts[_TTFB + bucket(bounds_s, took_s)] += 1
                 sums_s[3] += took_s
             if (took_s := timings.transfer) is not None:
-                counts[_TRANSFER + bucket(BOUNDS_S, took_s)] += 1
+                counts[_TRANSFER + bucket(bounds_s, took_s)] += 1
                 sums_s[4] += took_s
             if (took_s := timings.total) is not None:
-                slot = bucket(BOUNDS_S, took_s)
+                slot = bucket(bounds_s, took_s)
                 counts[_TOTAL + slot] += 1
                 sums_s[5] += took_s
-                if self.keeps_exemplars and result.trace_id is not None:
-                    series.exemplars[slot] = (result.trace_id, took_s, result.at)
+                if keeps_exemplars and slot > series.slowest and result.trace_id is not None:
+                    series.slowest = slot
+                    series.exemplars.append((result.trace_id, took_s, result.at))
             # Hashing an Enum member runs Python code: the common case does without.
             failure, verdict = result.failure, result.verdict
-            if failure is None and verdict is Verdict.OK and result.kind is Kind.SCHEDULED:
-                run = _OK
+            if failure is None and verdict is ok and result.kind is scheduled:
+                series.passing += 1
             else:
                 run = (verdict.value, result.kind.value, failure.type if failure else "")
-            series.runs[run] = series.runs.get(run, 0) + 1
-            if result.at >= series.newest_at:
+                series.others[run] = series.others.get(run, 0) + 1
+            if (keeps_newest or result.certificate_days is not None) and result.at >= series.newest_at:
                 series.newest_at = result.at
-                series.passed = timings if run is _OK or verdict in _PASSED else None
+                series.passed = timings if verdict in _PASSED else None
                 if result.certificate_days is not None:
                     series.certificate_days = result.certificate_days
 
@@ -178,9 +192,9 @@ class Totals:
         yield from tuple(self._beats.values())
 
     def beats_of(self, destination: Hashable) -> Iterator[BeatTotals]:
-        """The beats that name this very `destination`. One that goes elsewhere meanwhile is none of them any more."""
+        """The beats that name this destination. One that goes elsewhere meanwhile is none of them any more."""
         for beat in tuple(self._by_destination.get(destination, {}).values()):
-            if beat.named.destination is destination:
+            if beat.named.destination is destination or beat.named.destination == destination:
                 yield beat
 
     def destinations(self) -> frozenset[Hashable]:

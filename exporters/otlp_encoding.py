@@ -9,7 +9,7 @@ are packed without a message object. About 1 us per point; a test reads everythi
 import struct
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from operator import sub
 from typing import Any, Final, Literal
@@ -78,12 +78,12 @@ class Encoder:
                 _add_openstatus(request, named, region, series, runs, start_ns)
             else:
                 for_histogram, for_number = _constant(series, named, region)
-                exemplars = series.exemplars if self._exemplars else None
+                exemplars = series.exemplars if self._exemplars else ()
                 _add_durations(request, for_histogram, start_ns, counts, sums_s, exemplars)
                 for run, count in runs.items():
                     request.put("upbeat.runs", for_number, _run(run), request.number(count, start_ns))
             if series.exemplars:
-                series.exemplars = {}
+                series.exemplars, series.slowest = [], -1
             if series.certificate_days is not None:
                 _, for_number = _constant(series, named, region)
                 days = request.number(float(series.certificate_days))
@@ -103,12 +103,12 @@ class Request:
         self._metrics: defaultdict[str, list[bytes]] = defaultdict(list)
         self._taken: list[tuple[Series, Sent]] = []
 
-    def take(self, series: Series) -> tuple[int, "array[int]", list[float], dict[Run, int]]:
+    def take(self, series: Series) -> tuple[int, "array[int]", "array[float]", dict[Run, int]]:
         """(since when, buckets, sums, runs) to be sent of a series."""
         if self._temporality == "cumulative":
             return series.began_ns, series.counts, series.sums_s, series.runs
         before = series.sent
-        now = Sent(self.now_ns, array("Q", series.counts), list(series.sums_s), dict(series.runs))
+        now = Sent(self.now_ns, series.counts[:], series.sums_s[:], dict(series.runs))
         self._taken.append((series, now))
         if before is None:
             return series.began_ns, now.counts, now.sums_s, now.runs
@@ -116,7 +116,7 @@ class Request:
         return (
             before.at_ns,
             array("Q", map(sub, now.counts, before.counts)),
-            list(map(sub, now.sums_s, before.sums_s)),
+            array("d", map(sub, now.sums_s, before.sums_s)),
             {run: count for run, count in runs.items() if count},
         )
 
@@ -161,8 +161,8 @@ def _add_durations(
     constant: bytes,
     start_ns: int,
     counts: "array[int]",
-    sums_s: list[float],
-    exemplars: Mapping[int, Exemplar] | None,
+    sums_s: "array[float]",
+    exemplars: Sequence[Exemplar],
 ) -> None:
     """A histogram point for each phase that happened. Unrolled: it is nearly all that an export costs."""
     began, now, count, total, buckets = _TAGS
@@ -178,7 +178,7 @@ def _add_durations(
         )
         part = raw[place * _RAW : (place + 1) * _RAW]
         if place == _TOTAL:
-            examples = b"".join(map(_exemplar, exemplars.values())) if exemplars else b""
+            examples = b"".join(map(_exemplar, exemplars)) if exemplars else b""
             length = len(constant) + len(more) + _MOVING_SIZE + len(examples)
             totals += (_POINT_TAG, varint(length), constant, more, moving, part, examples)
         else:
@@ -317,7 +317,7 @@ METRICS: Final = {
     "upbeat.run.duration": ("histogram", "s", "Wall time of a run's last attempt"),
     "upbeat.run.phase.duration": ("histogram", "s", "Time in one phase of a run"),
     "upbeat.runs": ("sum", "{run}", "Finished runs"),
-    "upbeat.beat.stage": ("gauge", "1", "0 ok, 1 warning, 2 critical, 3 unknown"),
+    "upbeat.beat.stage": ("gauge", "{stage}", "0 ok, 1 warning, 2 critical, 3 unknown"),
     "upbeat.certificate.days": ("gauge", "d", "Days until the first certificate of the chain expires"),
     "openstatus.status": ("sum", "", "Runs that passed"),
     "openstatus.error": ("sum", "", "Runs that failed"),

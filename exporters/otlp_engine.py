@@ -59,7 +59,7 @@ class EngineMetrics:
 
 def otlp_name(family: Family) -> tuple[str, str]:
     """Name and unit by which OTLP's rules for Prometheus lead back to the family's name."""
-    name, unit = family.name.removesuffix("_total"), "1"
+    name, unit = family.name.removesuffix("_total"), ""  # a gauge in 1 would become a _ratio
     for suffix, means in _UNITS.items():
         if name.endswith(suffix):
             name, unit = name.removesuffix(suffix), means

@@ -16,10 +16,13 @@ class OtlpTls(Rule):
     """TLS towards a collector, where the system's authorities do not do."""
 
     ca: Pem | None = Field(
-        default=None, description="Certificates (PEM) that are believed instead of the system's."
+        default=None,
+        description="PEM of the authorities trusted instead of the system's; may be a reference.",
     )
-    certificate: Pem | None = Field(default=None, description="Our own certificate (PEM), with `key`.")
-    key: Pem | None = Field(default=None, description="Its private key (PEM); best as a reference.")
+    certificate: Pem | None = Field(
+        default=None, description="PEM of our own certificate; may be a reference."
+    )
+    key: Pem | None = Field(default=None, description="PEM of its private key; best as a reference.")
     verify: bool = Field(
         default=True, description="Whether the collector's certificate is checked; always so with grpc."
     )
@@ -27,7 +30,8 @@ class OtlpTls(Rule):
     @model_validator(mode="after")
     def _is_a_pair(self) -> Self:
         if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key go together: give both or neither")
+            there, lacks = ("certificate", "key") if self.key is None else ("key", "certificate")
+            raise ValueError(f"{there} needs `{lacks}` beside it")
         return self
 
 
@@ -43,7 +47,7 @@ class Otlp(Rule):
     )
     tls: OtlpTls = Field(default=OtlpTls(), description="For an https endpoint.")
     compression: Literal["gzip", "none"] = Field(default="gzip", description="Of what is sent.")
-    interval: Duration = Field(default=15.0, ge=1, le=3600, description="Between two exports.")
+    interval: Duration = Field(default=60.0, ge=1, le=3600, description="Between two exports.")
     timeout: Duration = Field(default=10.0, ge=0.1, le=60, description="For one request.")
     temporality: Literal["cumulative", "delta"] = Field(
         default="cumulative", description="Totals since the start, or since the last export."

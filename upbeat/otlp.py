@@ -147,6 +147,7 @@ class OtlpExport:
         if self._default is not None:
             wanted.add(self._default)
         self._totals.keeps_exemplars = any(each.exemplars for each in wanted)
+        self._totals.keeps_newest = any(each.names == "openstatus" for each in wanted)
         self._spans = {each: queue for each, queue in self._spans.items() if each in wanted}
         for queue in self._spans.values():
             queue.most_bytes = max(HELD_BYTES // len(self._spans), _LEAST_BYTES)

@@ -39,7 +39,7 @@ class Process:
         self.settings = settings
         self.tally = Tally()
         self.totals = Totals(self.named, now_ns=lambda: self.now_ns)
-        self.totals.keeps_exemplars = True
+        self.totals.keeps_exemplars = self.totals.keeps_newest = True
         self.destination = self.open(settings)
 
     def named(self, beat_id: str) -> Named | None:

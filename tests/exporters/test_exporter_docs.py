@@ -4,19 +4,22 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 from ruamel.yaml import YAML
 from standardwebhooks import WebhookVerificationError
 
-from evaluators.model import Failure, Kind, Notice, Result, Stage, Timings, Verdict
-from exporters.measurement import BOUNDS_S, Totals
-from exporters.otlp_encoding import Encoder
+from evaluators.model import Failure, Notice, Stage, Verdict
+from exporters.measurement import BOUNDS_S, Named, Totals
+from exporters.otlp_encoding import METRICS, Encoder, Names
+from exporters.otlp_spans import encoded_run
 from exporters.prometheus import families
 from exporters.webhook import payload, signed
 from rules.channel import CHANNEL, signing_key
+from tests.exporters.otlp_rig import result
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -55,37 +58,24 @@ def test_the_verification_snippet_accepts_ours_and_refuses_others(notice: Notice
 
 def test_every_metric_attribute_and_bound_is_described() -> None:
     text = (DOCS / "metrics.md").read_text(encoding="utf-8")
-    totals = Totals(lambda beat_id: (beat_id, "page", "http"))
-    totals.observe(
-        [
-            Result(
-                "r",
-                "b",
-                "eu",
-                Kind.SCHEDULED,
-                Verdict.CRITICAL,
-                0,
-                0,
-                0,
-                1,
-                Timings(1, 1, 1, 1, 1, 1),
-                (),
-                failure,
-            )
-            for failure in (Failure("x", ""), None)
-        ]
-    )
+    totals = Totals(lambda beat_id: Named(beat_id, "page", "http", "http://x"))
+    totals.keeps_newest = True
+    runs = [
+        result("b", verdict=Verdict.CRITICAL, failure=Failure("x", ""), evidence={"status": 500}),
+        result("b", certificate_days=9.0),
+    ]
+    totals.observe(runs)
     totals.stage("b", Stage.OK)
-    (request,) = Encoder({"service.name": "", "service.instance.id": "", "service.version": ""}).requests(
-        totals, 1
-    )
-    said = set(
-        re.findall(
-            r'\b(?:key|name): "([a-z_.]+\.[a-z_.]+)"', str(ExportMetricsServiceRequest.FromString(request))
-        )
-    )
+    about = {"service.name": "", "service.instance.id": "", "service.version": ""}
+    spans = encoded_run(runs[0], Named("b", "page", "http", "http://x", "GET"))
+    texts = [str(ScopeSpans.FromString(spans))]
+    for names in get_args(Names):
+        (request,) = Encoder(about, names=names).requests(totals.beats(), 1)
+        texts.append(str(ExportMetricsServiceRequest.FromString(request.encode())))
+    said = set(re.findall(r'\b(?:key|name): "([a-z_.]+\.[a-z_.]+)"', "".join(texts)))
 
-    assert len(said) == 16
+    assert len(said) == 33
     assert [name for name in sorted(said) if f"`{name}`" not in text] == []
+    assert [name for name in METRICS if f"`{name}`" not in text] == []
     assert [family.name for family in families(totals, phases=True) if f"`{family.name}`" not in text] == []
     assert ", ".join(f"{bound_s:g}" for bound_s in BOUNDS_S) in text

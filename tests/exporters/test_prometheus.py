@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from evaluators.model import Failure, Kind, Result, Stage, Timings, Verdict
-from exporters.measurement import BOUNDS_S, Totals
+from exporters.measurement import BOUNDS_S, Named, Totals
 from exporters.prometheus import Family, Sample, families, render
 
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)")
@@ -54,7 +54,7 @@ def _parse_labels(text: str) -> Iterable[tuple[str, str]]:
 
 
 def _totals() -> Totals:
-    totals = Totals({"bea_1": ("check out", 'sh"op\\', "http")}.get)
+    totals = Totals({"bea_1": Named("check out", 'sh"op\\', "http")}.get)
     base = Result(
         "r", "bea_1", "eu", Kind.SCHEDULED, Verdict.OK, 0.0, 0.0, 0, 1, Timings(total=0.2, tls=0.001)
     )
