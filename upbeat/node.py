@@ -35,7 +35,6 @@ from exporters import prometheus
 from exporters.measurement import Named, Totals
 from exporters.otlp import resource
 from exporters.outcome import Outcome
-from rules.address import EgressPolicy
 from rules.beat import AnyBeat
 from rules.otlp import Otlp
 from rules.secret import UnsetReferenceError, expand
@@ -82,7 +81,7 @@ class Node:
         self.applied: tuple[int, int, int] | None = None  # the configuration file, as it was first applied
         self.identity = Identity(settings.data, settings.roles)
         self.holder = self.identity.holder
-        self.policy = EgressPolicy(kept.egress.allow)
+        self.policy = kept.egress.policy()
         self.secrets, self.sources = secrets, secrets.of(None)
         self.secrets.lending = kept.secrets
         self.channels = Channels(self.policy, secrets)
@@ -91,6 +90,7 @@ class Node:
         self.prober: Prober | None = None
         self.delivery: Delivery | None = None
         self._pages: dict[UUID, str] = {}
+        self._pages_read = asyncio.Event()
         self.totals = Totals(self._named)
         self.otlp = OtlpExport(
             self.totals,
@@ -134,7 +134,7 @@ class Node:
             yield self.delivery.run()
             yield Janitor(self.pool, self.clock, holder=self.holder, keep=lambda: self.kept.retention).run()
             metering = Metering(self.pool, self.bus, observe=self.otlp.observe, stage=self.totals.stage)
-            yield self._after_catalog(metering.run)
+            yield self._after_pages(metering.run)
             if self.kept.watchdog is not None:
                 yield self._watch(self.kept.watchdog)
         if parent := self.settings.environment.get("UPBEAT_PARENT"):
@@ -156,6 +156,10 @@ class Node:
     async def _after_catalog(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await self.catalog.loaded.wait()
         await run()
+
+    async def _after_pages(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await self._pages_read.wait()
+        await self._after_catalog(run)
 
     def _changed(self, beat_id: UUID, subject: Subject | None) -> None:
         self.totals.renamed(str(beat_id))
@@ -232,7 +236,7 @@ class Node:
         if kept == self.kept:
             return
         if kept.egress != self.kept.egress:
-            self.policy = EgressPolicy(kept.egress.allow)
+            self.policy = kept.egress.policy()
             await self.channels.judge_by(self.policy)
             self.context().judge_by(self.policy)
             self.otlp.judge_by(self.policy)
@@ -249,6 +253,7 @@ class Node:
         self.otlp.declare(self.kept.otlp, rules)
         if is_renamed:
             self.totals.renamed()
+        self._pages_read.set()
 
     def public_url(self) -> str:
         """How people reach this installation, without a slash at the end."""
@@ -258,11 +263,11 @@ class Node:
 
     def _named(self, beat_id: str) -> Named | None:
         subject = self.catalog.entries.get(UUID(beat_id))
-        if subject is None:
+        if subject is None or subject.page_id not in self._pages:  # nobody knows yet where it goes
             return None
         to = self.otlp.destination(subject.page_id, subject.otlp)
-        page = self._pages.get(subject.page_id, "")
-        return Named(subject.slug, page, subject.type, subject.target, subject.method, to)
+        page = self._pages[subject.page_id]
+        return Named(subject.slug, page, subject.type, subject.address, subject.method, to)
 
     async def _self_families(self) -> list[prometheus.Family]:
         shared = await queue_families(self.pool, self.bus) if self.delivery is not None else []
