@@ -144,7 +144,7 @@ async def measure(port: int, temporality: Temporality) -> dict[str, object]:
     baseline_s = sorted(off)[ROUNDS // 2]
     share = (middle.cpu_s - baseline_s) / INTERVAL_S
     return {
-        "name": f"otlp_export {temporality}",
+        "name": "otlp_export" if temporality == "cumulative" else f"otlp_export, {temporality}",
         "figure": round(share, 5),
         "baseline": round(baseline_s / INTERVAL_S, 5),
         "ratio": round(middle.cpu_s / baseline_s, 3),

@@ -62,6 +62,8 @@ class Otlp(Rule):
 
     @model_validator(mode="after")
     def _can_be_spoken(self) -> Self:
+        if "@" in self.endpoint.split("://", 1)[-1].split("/", 1)[0]:
+            raise ValueError("endpoint must not carry credentials; use headers with ${env:NAME}")
         if self.protocol == "grpc" and not self.tls.verify:
             raise ValueError("grpc always checks the certificate: give the collector's authority as tls.ca")
         return self

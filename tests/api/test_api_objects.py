@@ -295,19 +295,21 @@ async def test_a_slug_and_a_page_stay_what_they_are(server: "Server") -> None:
 
 
 async def test_secrets_are_shown_only_to_who_may_edit_and_kept_when_sent_back(server: "Server") -> None:
-    secret = {"headers": {"X-Signature": "Bearer s3cret", "Accept": "text/html"}}
+    otlp = {"endpoint": "http://c:4318", "headers": {"api-key": "s3cret"}, "tls": {"ca": "pem"}}
+    secret = {"headers": {"X-Signature": "Bearer s3cret", "Accept": "text/html"}, "otlp": otlp}
     made = await _fresh(server, "secretive", **secret)
     assert made["headers"] == secret["headers"]
     beat = (await server.call("GET", "/api/v1/beats/secretive", who="viewer")).body
     assert beat["headers"] == {"X-Signature": "***", "Accept": "text/html"}
+    assert beat["otlp"] == otlp | {"headers": {"api-key": "***"}, "tls": {"ca": "***"}}
     channel = (await server.call("GET", "/api/v1/channels/ops", who="viewer")).body
     assert channel["url"] == "***"
     assert "secret-path" in (await server.call("GET", "/api/v1/channels/ops", who="editor")).body["url"]
     await server.call(
-        "PUT", "/api/v1/beats/secretive", BEAT | {"slug": "secretive"} | {"headers": beat["headers"]}
+        "PUT", "/api/v1/beats/secretive", BEAT | {"slug": "secretive"} | {k: beat[k] for k in secret}
     )
     kept = (await server.call("GET", "/api/v1/beats/secretive", who="editor")).body
-    assert kept["headers"] == secret["headers"]
+    assert {k: kept[k] for k in secret} == secret
     audited = (await server.call("GET", "/api/v1/audit?limit=1000")).body["items"]
     assert "s3cret" not in str(audited)
 
