@@ -26,7 +26,9 @@ from engine.store.objects import Stored
 from engine.store.states import moment
 from evaluators import public, sketch
 from evaluators.model import PHASES, ConfirmOrder, Kind, Stage, Verdict
+from rules.beat import BEAT
 from rules.duration import Duration
+from rules.kinds.kind import ProbedRule
 from rules.shape import Rule
 
 HOUR_S: Final = 3600
@@ -141,10 +143,13 @@ async def run_now(
     """One `manual` run in each region, which never votes. With `wait`, 200 and the results when all are committed."""
     services, beat = services_of(request), await find_beat(request, asking, ref, page_ref)
     asking.require(Permission.WRITE, beat.page_id)
+    rule = BEAT.validate_python(beat.spec)
+    if not isinstance(rule, ProbedRule):
+        raise ProblemError(409, "wrong-type", rule.not_run())
     if not services.bus.connected:
         raise ProblemError(503, "bus-away", "the bus cannot be reached, so no probe can be asked")
     async with transaction(services.pool) as db:
-        regions = beat.spec.get("regions") or [r.slug for r in await objects.listing(db, "region")]
+        regions = rule.regions or [r.slug for r in await objects.listing(db, "region")]
         name = f"req_{new_id().hex}"
         await record(db, asking.actor, "beat.run", beat.slug, beat.page_id, None, {"request": name})
     order = ConfirmOrder(str(beat.id), name, 1, 0.0, Kind.MANUAL)

@@ -72,7 +72,7 @@ class Hub:
 @router.get("/events")
 @permits(Permission.READ)
 async def events(request: Request, asking: Asking) -> Response:
-    """`event:` is `stage`, `result` or `action`; `data:` is JSON with the slugs of page and beat."""
+    """`event:` is `stage`, `result`, `ping`, `signal` or `action`; `data:` is JSON with the slugs of page and beat."""
     if is_foreign(request):
         raise ProblemError(403, "forged", "another site's page made this request")
     hub: Hub = request.app.state.hub

@@ -77,7 +77,7 @@ async def report(request: Request, asking: Asking, ref: str, page_ref: PageRef =
         is_open = await _open(db, beat)
         if severity and len(is_open) >= MOST_SIGNALS and said.fingerprint not in is_open:
             raise ProblemError(
-                409, "too-many", f"{MOST_SIGNALS} signals are open on this beat; end some first"
+                409, "too-many-signals", f"{MOST_SIGNALS} signals are open on this beat; end some first"
             )
         pushed_id = await pushed.put(db, beat.id, now_s, fact)
         after = {"fingerprint": said.fingerprint, "verdict": said.verdict, "message": said.message}
@@ -149,7 +149,7 @@ async def rotate_ping_key(request: Request, asking: Asking, ref: str, page_ref: 
     asking.require(Permission.WRITE, beat.page_id)
     if beat.spec["type"] != "heartbeat":
         raise ProblemError(
-            409, "not-pushed", f"{beat.slug} is a beat of type {beat.spec['type']}: it has no URL to ping"
+            409, "wrong-type", f"{beat.slug} is a beat of type {beat.spec['type']}: it has no URL to ping"
         )
     async with transaction(services_of(request).pool) as db:
         await pings.rotate_key(db, asking.actor, beat)

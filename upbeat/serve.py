@@ -26,6 +26,7 @@ from engine.embedded.folder import FolderError
 from engine.embedded.process import ServerError
 from engine.embedded.supervisor import Embedded, start
 from engine.secrets import Secrets
+from engine.listening import keep_listening
 from engine.store import installation
 from engine.store.database import DATABASE_AWAY, MigrationError, Pool, migrate, open_pool
 from engine.store.objects import StaleError, TakenError
@@ -245,6 +246,7 @@ async def _work(
             group.create_task(watch.run())
             patient = Patience(app, watch.silent)
             group.create_task(serve_http(patient, listener, end_streams=app.state.hub.close))
+            group.create_task(keep_listening(node.pool))
             _say_where(settings, node, host, port)
         if on_ready is not None:
             group.create_task(_told(on_ready, Running(base_url, node, stopped.set)))

@@ -77,7 +77,7 @@
   const heard = (message) => {
     const news = JSON.parse(message.data);
     const isMine = !body.dataset.beat || news.beat === body.dataset.beat;
-    if (message.type === "result") {
+    if (message.type === "result" || message.type === "ping") {
       if (isMine) soon(body.dataset.beat ? 700 : 4000);
       return;
     }
@@ -99,7 +99,7 @@
       isLive = false;
       say("refreshing every 5 s");
     };
-    for (const name of ["result", "stage", "action"]) source.addEventListener(name, heard);
+    for (const name of ["result", "stage", "ping", "signal", "action"]) source.addEventListener(name, heard);
     setInterval(() => isLive || soon(0), 5000);
     document.addEventListener("visibilitychange", () => isStale && soon(0));
   };
