@@ -1,14 +1,14 @@
 """Judging one attempt against what its check expects: verdict, outcomes, failure. Measures nothing and waits for nothing.
 
-A run earns `ok`; failure is where it starts. Types are never guessed: `True` is not 1 and `"1"` is not 1, while whole
-and broken numbers compare as numbers. What is missing fails every operator but `exists: false`.
+A run earns `ok`; failure is where it starts. What is missing fails every operator but those that ask for absence
+(`exists: false`, `empty: true`, `count: 0`), negated or not.
 
-Where a subject has several values: a JSONPath that selects several values holds only if *every* one does; record sets
-have no order and are often mixed (TXT), so `record` holds if *one* record does, and `ne` if every one does. Headers
-of the same name are joined by ", " (RFC 9110, 5.3).
+Where a subject has several values: a path that selects several values holds only if *every* one does; record sets
+have no order and are often mixed (TXT), so `record` holds if *one* record does, and `ne` or a negated operator if
+every one does. Headers of the same name are joined by ", " (RFC 9110, 5.3).
 """
 
-from collections.abc import Callable
+import math
 from typing import Any, Final
 
 import msgspec
@@ -16,15 +16,19 @@ import msgspec
 from evaluators.certificate import tls_failures
 from evaluators.model import Failure, Outcome, Verdict
 from evaluators.observation import Observation
+from evaluators.operators import COMPARE, TESTS, is_empty, kind_of, why_not
+from evaluators.subjects import Documents, missing, read
 from rules.check import Check
 from rules.expectation import Expectation
 from rules.kinds.dns import DnsCheck
 from rules.kinds.http import HttpCheck
 from rules.kinds.tls import TlsCheck
-from rules.secret import REDACTED, is_secret_name
+from rules.secret import REDACTED
+from rules.selection import BudgetError, UnreadableError
 
 ACTUAL_MAX: Final = 200  # characters of an actual value that are kept
 NOT_REACHED: Final = "not reached"
+_OVER_BUDGET: Final = "over budget: "  # every other message begins with its subject
 
 _RCODE_TYPES: Final = {"NXDOMAIN": "dns.nxdomain", "REFUSED": "dns.refused"}
 _OK: Final = (Verdict.OK, (), None)
@@ -55,13 +59,16 @@ def assess(check: Check, observation: Observation) -> Assessment:
     for severity, verdict in (("critical", Verdict.CRITICAL), ("warning", Verdict.WARNING)):
         for outcome in outcomes:
             if not outcome.ok and outcome.severity == severity:
+                kind = "budget" if outcome.message.startswith(_OVER_BUDGET) else outcome.of
                 where = f"step {outcome.step}: " if outcome.step else ""
-                return verdict, outcomes, Failure(f"assertion.{outcome.of}", where + outcome.message)
+                return verdict, outcomes, Failure(f"assertion.{kind}", where + outcome.message)
     return (Verdict.WARNING if slow else Verdict.OK), outcomes, slow
 
 
 def _of_steps(seen: Observation) -> tuple[Outcome, ...]:
     """What the steps of the run were judged to be, each on its own."""
+    if not seen.steps:
+        return ()
     return tuple(outcome for step in seen.steps for outcome in step.outcomes)
 
 
@@ -74,10 +81,15 @@ def _severity(expectation: Expectation) -> Any:
 
 
 def _degraded(check: Check, seen: Observation) -> Failure | None:
-    limit_s, total_s = check.pace.degraded_after_s, seen.timings.total
-    if limit_s is None or total_s is None or total_s <= limit_s:
+    if not check.pace.degraded_after:
         return None
-    return Failure("degraded", f"took {total_s:.3g} s; degraded after {limit_s:g} s")
+    took = [(phase, getattr(seen.timings, phase), limit_s) for phase, limit_s in check.pace.degraded_after]
+    slow = [
+        f"{'' if phase == 'total' else f'{phase} '}took {took_s:.3g} s; degraded after {limit_s:g} s"
+        for phase, took_s, limit_s in took
+        if took_s is not None and took_s > limit_s
+    ]
+    return Failure("degraded", ", ".join(slow)) if slow else None
 
 
 def _unearned(check: Check, seen: Observation) -> Failure | None:
@@ -93,9 +105,7 @@ def _unearned(check: Check, seen: Observation) -> Failure | None:
         if seen.rcode != "NOERROR":
             kind = _RCODE_TYPES.get(seen.rcode or "", "dns.servfail")
             return Failure(kind, f"{check.host} {check.record}: {seen.rcode} from {seen.address}")
-        absent = any(
-            e.of == "record" and e.operator == "exists" and not e.expected for e in check.expectations
-        )
+        absent = any(e.of == "record" and _may_be_absent(e) for e in check.expectations)
         if not absent and all(record.type != check.record for record in seen.records):
             return Failure("dns.no_record", f"{check.host} has no {check.record} record")
     return None
@@ -106,172 +116,128 @@ def _asserts(check: Check, subject: str) -> bool:
 
 
 def _judge_all(expectations: tuple[Expectation, ...], seen: Observation) -> tuple[Outcome, ...]:
-    parsed: list[Any] = []  # the JSON document, parsed for the first assertion that asks
-    return tuple(_judge(expectation, seen, parsed) for expectation in expectations)
+    documents: Documents = {}
+    return tuple(_judge(expectation, seen, documents) for expectation in expectations)
 
 
-def _judge(expectation: Expectation, seen: Observation, parsed: list[Any]) -> Outcome:
-    values, missing = _values(expectation, seen, parsed)
-    shown = _shown(expectation, values)
-    if expectation.operator == "exists":
-        ok = bool(values) is expectation.expected
-        wrong = "" if ok else f"{_subject(expectation)} {'exists' if values else missing}"
-    elif not values:
-        wrong = f"{_subject(expectation)} {missing}"
-    elif seen.is_truncated and expectation.of == "size":
-        beyond = _holds_beyond(expectation, seen.size_bytes)
-        wrong = "" if beyond else f"size is more than the {seen.size_bytes} bytes that are read"
-    else:
-        wrong = _refutation(expectation, values, shown)
+def _judge(expectation: Expectation, seen: Observation, documents: Documents) -> Outcome:
+    shown: Any = None
+    try:
+        values = read(expectation, seen, documents)
+        shown = _shown(expectation, values)
+        wrong = _refutation(expectation, values, seen)
+    except UnreadableError as unreadable:
+        wrong = f"{_subject(expectation)} is not there: {unreadable}"
+    except BudgetError as over:
+        wrong = f"{_OVER_BUDGET}{_subject(expectation)}: {over}"
     if not wrong and expectation.of == "body":
         shown = None  # an excerpt helps only where it explains something
     return Outcome(expectation.of, not wrong, shown, wrong, _severity(expectation))
 
 
+def _refutation(e: Expectation, values: list[Any], seen: Observation) -> str:
+    """Why the values do not hold; empty when they do."""
+    test = TESTS.get(e.operator)
+    if test is None or not values:
+        return _refuted_as_a_whole(e, values)
+    if seen.is_truncated and e.of == "size":
+        beyond = _holds_beyond(e, seen.size_bytes)
+        return "" if beyond else f"size is more than the {seen.size_bytes} bytes that are read"
+    refuted = [value for value in values if test(value, e) is not e.wanted or _is_no_number(value, e)]
+    some = e.of == "record" and e.wanted and e.operator != "ne"
+    if not refuted or (some and len(refuted) < len(values)):
+        return ""
+    told = _told(e, values if some and len(values) > 1 else refuted[0])
+    return f"{_subject(e)} is {told}{why_not(refuted[0], e)}; expected {_wanted(e)}"
+
+
+def _refuted_as_a_whole(e: Expectation, values: list[Any]) -> str:
+    """The same for no value, and for what is asked of all values together."""
+    if not values and _may_be_absent(e):
+        return ""
+    if e.operator == "count" and (values or e.is_plural):
+        return _miscounted(e, values)
+    if not values:
+        return f"{_subject(e)} {missing(e)}"
+    if e.operator == "exists":
+        return "" if e.expected else f"{_subject(e)} exists"
+    wrong = [value for value in values if is_empty(value) is not e.expected]
+    return f"{_subject(e)} is {_told(e, wrong[0])}; expected {_wanted(e)}" if wrong else ""
+
+
+def _is_no_number(value: Any, e: Expectation) -> bool:
+    return e.is_number and isinstance(value, str)
+
+
+def _may_be_absent(e: Expectation) -> bool:
+    """Whether no value at all is what is expected, or one thing that is."""
+    if e.operator == "count":
+        operator, number = e.expected
+        if not e.is_plural:
+            return e.wanted and (operator, number) == ("eq", 0)
+        return COMPARE[operator](0, number) is e.wanted
+    return (e.operator == "exists" and not e.expected) or (e.operator == "empty" and e.expected)
+
+
+def _miscounted(e: Expectation, values: list[Any]) -> str:
+    operator, number = e.expected
+    if not e.is_plural and not isinstance(values[0], list | dict):
+        return f"{_subject(e)} is {_told(e, values[0])}, {kind_of(values[0])} and nothing to count"
+    counted = len(values) if e.is_plural else len(values[0])
+    if COMPARE[operator](counted, number) is e.wanted:
+        return ""
+    return f"{_subject(e)} has {counted}; expected {_wanted(e)}"
+
+
 def _holds_beyond(expectation: Expectation, read_bytes: int) -> bool:
     """Whether every size above `read_bytes` holds; how much was left unread is not known."""
-    if expectation.operator not in ("gt", "ge"):
+    if expectation.operator not in ("gt", "ge") or not expectation.wanted:
         return False
     least: float = expectation.expected - (expectation.operator == "ge")
     return read_bytes >= least
 
 
-def _values(expectation: Expectation, seen: Observation, parsed: list[Any]) -> tuple[list[Any], str]:
-    """The values of the subject, and what to say where there is none."""
-    of = expectation.of
-    if of == "json":
-        return _selected(expectation, seen, parsed)
-    if of == "header":
-        value = seen.header(expectation.key or "")
-        return ([] if value is None else [value]), "is missing"
-    if of == "record":
-        return [record.text for record in seen.records if record.type == expectation.key], "is missing"
-    if of == "body":
-        return [seen.text()], ""
-    if of.startswith("timing."):
-        phase = of.removeprefix("timing.")
-        took = getattr(seen.timings, phase)
-        return ([] if took is None else [took]), "did not happen"
-    plain: dict[str, Any] = {"status": seen.status, "size": seen.size_bytes, "rcode": seen.rcode}
-    return ([] if plain[of] is None else [plain[of]]), "is missing"
-
-
-def _selected(expectation: Expectation, seen: Observation, parsed: list[Any]) -> tuple[list[Any], str]:
-    if not parsed:
-        try:
-            parsed += [msgspec.json.decode(seen.body.removeprefix(b"\xef\xbb\xbf")), ""]
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as wrong:
-            parsed += [None, f"is not there: the body is not JSON ({str(wrong)[:120]})"]
-    document, broken = parsed
-    if broken or expectation.select is None:
-        return [], broken
-    return expectation.select(document), "selects nothing"
-
-
 def _subject(expectation: Expectation) -> str:
-    return f"{expectation.of} {expectation.key}" if expectation.key else expectation.of
+    return f"{expectation.of} {_cut(expectation.key)}" if expectation.key else expectation.of
 
 
-def _refutation(expectation: Expectation, values: list[Any], shown: Any) -> str:
-    """Why the values do not hold; empty when they do."""
-    test = _TESTS[expectation.operator]
-    some = expectation.of == "record" and expectation.operator != "ne"
-    refuted = [value for value in values if not test(value, expectation)]
-    if not refuted or (some and len(refuted) < len(values)):
-        return ""
-    subject, actual = _subject(expectation), shown
-    if len(values) > 1 and not some:
-        actual = _cut(refuted[0])
-    return f"{subject} is {actual!r}{_why(refuted[0], expectation)}; expected {_wanted(expectation)}"
+def _told(e: Expectation, value: Any) -> str:
+    return repr(REDACTED) if e.is_secret else repr(_cut(value))
 
 
-def _why(value: Any, expectation: Expectation) -> str:
-    if expectation.operator in _ORDER and not _is_number(value):
-        return f", {_kind(value)} and not a number"
-    if expectation.operator in ("starts", "ends", "matches") and not isinstance(value, str):
-        return f", {_kind(value)} and not text"
-    expected = expectation.expected
-    if expectation.operator == "eq" and _kind(value) != _kind(expected):
-        return f", {_kind(value)} and not {_kind(expected)}"
-    return ""
+def _wanted(e: Expectation) -> str:
+    said = e.operator if e.wanted else f"not {e.operator}"
+    if e.operator == "count":
+        return f"{said} {e.expected[0]} {e.expected[1]}"
+    if e.operator == "schema" or e.is_secret:
+        return said if e.operator == "schema" else f"{said} {REDACTED}"
+    unit = " s" if e.of.startswith(("timing.", "rtt", "step", "ttl")) and e.operator != "exists" else ""
+    return f"{said} {_cut(e.expected)!r}{unit}"
 
 
-def _kind(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return str(value).lower() if value is not None else "null"
-    names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return names[type(value)]
-
-
-def _wanted(expectation: Expectation) -> str:
-    unit = " s" if expectation.of.startswith("timing.") else ""
-    if expectation.of == "header" and is_secret_name(expectation.key or ""):
-        return f"{expectation.operator} {REDACTED}"
-    return f"{expectation.operator} {_cut(expectation.expected)!r}{unit}"
-
-
-def _shown(expectation: Expectation, values: list[Any]) -> Any:
+def _shown(e: Expectation, values: list[Any]) -> Any:
     if not values:
         return None
-    if expectation.of == "header" and is_secret_name(expectation.key or ""):
+    if e.operator == "count" and e.is_plural:
+        return len(values)
+    if e.is_secret:
         return REDACTED
-    return _cut(values[0] if len(values) == 1 else values)
+    return _cut(values[0] if len(values) == 1 or e.limit else values)
 
 
 def _cut(value: Any) -> Any:
-    """`value` if it is short, otherwise the beginning of its text."""
+    """`value` if it is short and JSON and PostgreSQL keep it as it is, otherwise the beginning of its text."""
     if isinstance(value, str):
-        return value if len(value) <= ACTUAL_MAX else value[: ACTUAL_MAX - 1] + "…"
+        text = value if len(value) <= ACTUAL_MAX else value[: ACTUAL_MAX - 1] + "…"
+        kept = text.isascii() and "\x00" not in text
+        return text if kept else text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
     if isinstance(value, list | dict):
-        text = msgspec.json.encode(value).decode()
-        return value if len(text) <= ACTUAL_MAX else _cut(text)
+        try:
+            text = msgspec.json.encode(value).decode()
+        except (RecursionError, OverflowError, ValueError):  # too deep, or with numbers beyond 64 bits
+            return f"{kind_of(value)} that cannot be shown"
+        return value if len(text) <= ACTUAL_MAX and "\\u0000" not in text else _cut(text)
     if isinstance(value, int) and abs(value) >= 2**63:
-        return _cut(str(value))  # no store or reader keeps it exactly as a number
-    return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _same(left: Any, right: Any) -> bool:
-    """Equality without guessing types, at any depth."""
-    if _is_number(left) and _is_number(right):
-        return bool(left == right)
-    if type(left) is not type(right):
-        return False
-    if isinstance(left, list):
-        return len(left) == len(right) and all(map(_same, left, right))
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(_same(value, right[key]) for key, value in left.items())
-    return bool(left == right)
-
-
-def _contains(value: Any, expectation: Expectation) -> bool:
-    if isinstance(value, list):
-        return any(_same(item, expectation.expected) for item in value)
-    return isinstance(value, str) and expectation.expected in value
-
-
-_ORDER: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    "lt": lambda value, limit: value < limit,
-    "le": lambda value, limit: value <= limit,
-    "gt": lambda value, limit: value > limit,
-    "ge": lambda value, limit: value >= limit,
-}
-
-
-def _ordered(value: Any, expectation: Expectation) -> bool:
-    return _is_number(value) and _ORDER[expectation.operator](value, expectation.expected)
-
-
-_TESTS: Final[dict[str, Callable[[Any, Expectation], bool]]] = {
-    "eq": lambda value, e: _same(value, e.expected),
-    "ne": lambda value, e: not _same(value, e.expected),
-    **dict.fromkeys(_ORDER, _ordered),
-    "in": lambda value, e: any(_same(value, item) for item in e.expected),
-    "contains": _contains,
-    "starts": lambda value, e: isinstance(value, str) and value.startswith(e.expected),
-    "ends": lambda value, e: isinstance(value, str) and value.endswith(e.expected),
-    "matches": lambda value, e: isinstance(value, str) and e.pattern.search(value) is not None,
-}
+        # No store or reader keeps it exactly as a number, and beyond 4300 digits Python writes none.
+        return _cut(str(value)) if value.bit_length() < 10_000 else "a number of thousands of digits"
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)

@@ -1,7 +1,7 @@
 """What a run must show: assertions as operators write them. Judging them against a run is `evaluators.assess`."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -212,10 +212,12 @@ class Assertion(Rule):
             allowed = ", ".join(name for name in OPERATORS if name in _ALLOWED[self.holds])
             raise ValueError(f"`of: {self.of}` is {_IS[self.holds]} and takes {allowed}; got {given[0]}")
         self._expect_types(given[0], getattr(self, _field(given[0])))
-        if self.of == "json" and self.path is not None:
-            compile_path(self.path)
+        if self.path is not None:
+            compile_selection(self.of, self.path, self.attribute)
         if self.matches is not None:
             compile_pattern(self.matches)
+        if self.schema_ is not None:
+            compile_schema(self.schema_)
         return self
 
     @model_serializer(mode="wrap")
@@ -319,6 +321,22 @@ def _parts(value: Any) -> Iterator[Any]:
 def _is_kept(part: Any) -> bool:
     """Whether PostgreSQL and JSON keep `part` as it is."""
     return "\x00" not in part if isinstance(part, str) else not isinstance(part, float) or math.isfinite(part)
+
+
+def compile_selection(of: str, path: str, attribute: str | None) -> Callable[..., list[Any]]:
+    """What selects values of a `json`, `xml` or `html` document. Raises `ValueError` saying where `path` is wrong."""
+    if of == "json":
+        return compile_path(path)
+    from rules import markup  # lxml is loaded only where an assertion needs it
+
+    return markup.compile_xpath(path) if of == "xml" else markup.compile_css(path, attribute)
+
+
+def compile_schema(schema: dict[str, JsonValue]) -> Callable[[Any], str]:
+    """What says where a value does not fit. Raises `ValueError` saying what is wrong with the schema."""
+    from rules import schema as fitting  # the same for jsonschema-rs
+
+    return fitting.compile_schema(schema)
 
 
 def compile_pattern(pattern: str) -> Any:

@@ -1,24 +1,31 @@
 """Assertions compiled: what `evaluators.assess` judges a run by, with nothing left to parse."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from rules.assertion import Assertion, compile_pattern
-from rules.selection import Select, compile_path
+from rules.assertion import BODY, Assertion, compile_pattern, compile_schema, compile_selection
+from rules.secret import is_secret_name
+from rules.selection import is_definite
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """A compiled assertion. `select` is set for `json`, `pattern` for `matches`."""
+    """A compiled assertion. `select` is set for `json`, `xml` and `html`; `pattern` for `matches`; `misfit` for `schema`."""
 
     of: str
     operator: str
     expected: Any
     severity: str
-    key: str | None = None  # header name in lower case, record type
-    select: Select | None = None
+    key: str | None = None  # header name in lower case, cookie, step, record type, path
+    select: Callable[..., list[Any]] | None = None
     pattern: Any = None
+    misfit: Callable[[Any], str] | None = None
+    wanted: bool = True  # what the operator is to say of a value; False where it is negated
+    is_plural: bool = False  # of what may be several values, so that none of them is a count too
+    is_number: bool = False  # text that is declared to be a number
+    is_secret: bool = False  # whose value is not shown
+    limit: int | None = None  # values of a document that are looked at
 
 
 def compile_assertions(assertions: Iterable[Assertion]) -> tuple[Expectation, ...]:
@@ -26,13 +33,36 @@ def compile_assertions(assertions: Iterable[Assertion]) -> tuple[Expectation, ..
     return tuple(_expectation(assertion) for assertion in assertions)
 
 
+def reads_body(expectations: Iterable[Expectation]) -> bool:
+    """Whether one of them needs the body read and decoded."""
+    return any(expectation.of in BODY for expectation in expectations)
+
+
 def _expectation(assertion: Assertion) -> Expectation:
+    operator, expected, wanted = assertion.operator, assertion.expected, not assertion.not_
+    if operator in ("exists", "empty"):  # both say which they want, so that `not` is the other
+        expected, wanted = expected is wanted, True
+    select, is_plural = None, assertion.of in ("record", "ttl", "xml", "html")
+    if assertion.path is not None:
+        select = compile_selection(assertion.of, assertion.path, assertion.attribute)
+        is_plural = is_plural or not is_definite(assertion.path)
     return Expectation(
         assertion.of,
-        assertion.operator,
-        assertion.expected,
+        operator,
+        expected,
         assertion.severity,
-        assertion.name.lower() if assertion.name else assertion.type,
-        compile_path(assertion.path) if assertion.path else None,
+        _key(assertion),
+        select,
         compile_pattern(assertion.matches) if assertion.matches is not None else None,
+        compile_schema(assertion.schema_) if assertion.schema_ is not None else None,
+        wanted,
+        is_plural,
+        assertion.as_ == "number",
+        assertion.of == "cookie" or (assertion.of == "header" and is_secret_name(assertion.name or "")),
+        {"count": 0, "exists": 1}.get(operator),
     )
+
+
+def _key(assertion: Assertion) -> str | None:
+    name = assertion.name.lower() if assertion.name and assertion.of == "header" else assertion.name
+    return name or assertion.type or assertion.path

@@ -16,7 +16,7 @@ class Pace:
     timeout_s: float  # per attempt
     retries: int
     deadline_s: float  # all attempts and back-off, never more than the interval
-    degraded_after_s: float | None
+    degraded_after: tuple[tuple[str, float], ...]  # phase and limit
     retries_any: bool = True  # False: only what the network did to an attempt is worth another
 
 
@@ -33,6 +33,6 @@ def compile_pace(beat: ProbedRule) -> Pace:
         beat.timeout,
         beat.retries,
         run_deadline_s(beat.interval, beat.timeout, beat.retries),
-        beat.degraded_after,
+        beat.degraded_after.limits_s,
         beat.retry_on == "failure",
     )

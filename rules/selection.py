@@ -23,6 +23,14 @@ Select = Callable[[Any], list[Any]]
 """All values a path names in a document, in order; an empty list where there is none."""
 
 
+class UnreadableError(Exception):
+    """A document that is not what the assertion takes it for; the message says how."""
+
+
+class BudgetError(Exception):
+    """A document that would take too long; the message names the bound."""
+
+
 class _Environment(JSONPathEnvironment):
     max_recursion_depth = 100
 
@@ -55,6 +63,11 @@ def compile_path(path: str) -> Select:
             return []  # too deep to walk: it selects nothing, and the assertion fails as missing
 
     return select
+
+
+def is_definite(path: str) -> bool:
+    """Whether `path` can name one value only."""
+    return _DEFINITE.fullmatch(path) is not None or _Environment().compile(path).singular_query()
 
 
 def _refuse_costly(query: JSONPathQuery, path: str) -> None:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from rules.assertion import RecordType
 from rules.expectation import Expectation, compile_assertions
-from rules.kinds.kind import Host, ProbedRule, expect_subjects, secrets_of
+from rules.kinds.kind import Host, ProbedRule, expect_phases, expect_subjects, secrets_of
 from rules.pace import Pace, compile_pace
 from rules.secret import Sources, expand
 from rules.target import ascii_host
@@ -77,6 +77,7 @@ class DnsBeat(ProbedRule):
     @model_validator(mode="after")
     def _asserts_dns(self) -> Self:
         expect_subjects(self.assertions, DNS_SUBJECTS, "dns")
+        expect_phases(self.degraded_after, DNS_SUBJECTS, "dns")
         if self.resolvers is None:
             if not self.agree:
                 raise ValueError("`agree` needs `resolvers`, two or more")

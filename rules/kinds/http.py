@@ -285,7 +285,7 @@ class _Compiler:
         )
 
     def _steps(self) -> Iterable[HttpStep]:
-        pace, first = replace(self._pace, degraded_after_s=None), None
+        pace, first = replace(self._pace, degraded_after=()), None
         for number, step in enumerate(self._beat.steps, 1):
             if _PLACE_FIRST in step.url:
                 _expect_own_host(expand(step.url, self._sources))

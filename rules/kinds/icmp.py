@@ -8,12 +8,12 @@ from pydantic import Field, model_validator
 from rules.assertion import RTT
 from rules.duration import Duration, format_duration
 from rules.expectation import Expectation, compile_assertions
-from rules.kinds.kind import Host, Ip, ProbedRule, expect_subjects, secrets_of
+from rules.kinds.kind import Host, Ip, ProbedRule, expect_phases, expect_subjects, secrets_of
 from rules.pace import Pace, compile_pace
 from rules.secret import Sources, expand
 from rules.target import ascii_host
 
-ICMP_SUBJECTS = RTT | {"loss", "timing.dns", "timing.total"}
+ICMP_SUBJECTS = RTT | {"loss", "timing.dns", "timing.ttfb", "timing.total"}
 
 
 class IcmpBeat(ProbedRule):
@@ -44,6 +44,7 @@ class IcmpBeat(ProbedRule):
     @model_validator(mode="after")
     def _asserts_icmp(self) -> Self:
         expect_subjects(self.assertions, ICMP_SUBJECTS, "icmp")
+        expect_phases(self.degraded_after, ICMP_SUBJECTS, "icmp")
         sending_s = (self.packets - 1) * self.spacing
         if sending_s >= self.timeout:
             raise ValueError(

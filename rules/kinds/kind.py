@@ -1,9 +1,16 @@
 """What every kind of beat has: its name and page, its pace, what it asserts, who decides and who is told."""
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from rules.assertion import Assertion
 from rules.component import Impact
@@ -92,6 +99,36 @@ class BeatRule(Rule):
         return f"no probe runs the beat {self.slug}: it waits for {self.waits_for}"
 
 
+Limit = Annotated[Duration, Field(gt=0)] | None
+
+
+class DegradedAfter(Rule):
+    """What a run may take before it is a warning. A duration alone is short for `total`."""
+
+    total: Limit = Field(default=None, description="The whole of the last attempt.")
+    dns: Limit = Field(default=None, description="Looking the name up.")
+    connect: Limit = Field(default=None, description="Connecting.")
+    tls: Limit = Field(default=None, description="The TLS handshake.")
+    ttfb: Limit = Field(default=None, description="From the request to the first byte of the answer.")
+    transfer: Limit = Field(default=None, description="The rest of the answer.")
+
+    @model_serializer(mode="wrap")
+    def _short(self, dump: SerializerFunctionWrapHandler) -> Any:
+        written = {phase: limit for phase, limit in dump(self).items() if limit is not None}
+        return written["total"] if list(written) == ["total"] else written
+
+    @property
+    def limits_s(self) -> tuple[tuple[str, float], ...]:
+        """The phases that have a limit, and their seconds."""
+        return tuple((phase, limit_s) for phase, limit_s in self if limit_s is not None)
+
+
+def _degraded_after(value: object) -> object:
+    if value is None:
+        return {}
+    return value if isinstance(value, dict | DegradedAfter) else {"total": value}
+
+
 class ProbedRule(BeatRule):
     """What a beat has that probes run: a pace, assertions, regions and their quorum."""
 
@@ -106,7 +143,10 @@ class ProbedRule(BeatRule):
         default="failure",
         description="What is worth another attempt: any failure, or only what kept the target's answer from us.",
     )
-    degraded_after: Duration | None = Field(default=None, gt=0, description="Slower than this is a warning.")
+    degraded_after: Annotated[
+        DegradedAfter,
+        BeforeValidator(_degraded_after, json_schema_input_type=Duration | DegradedAfter | None),
+    ] = Field(default=DegradedAfter(), description="Slower than this is a warning: in all, or per phase.")
     assertions: list[Assertion] = Field(
         default=[], max_length=100, description="What a run must show; all of them."
     )
@@ -122,11 +162,13 @@ class ProbedRule(BeatRule):
                 f"timeout {format_duration(self.timeout)} is longer than the interval "
                 f"{format_duration(self.interval)}; a run must end before the next begins"
             )
-        if self.degraded_after is not None and self.degraded_after > self.timeout:
-            raise ValueError(
-                f"degraded_after {format_duration(self.degraded_after)} is longer than the timeout "
-                f"{format_duration(self.timeout)} and could never be seen; write a unit, such as 800ms"
-            )
+        for phase, limit_s in self.degraded_after.limits_s:
+            if limit_s > self.timeout:
+                raise ValueError(
+                    f"degraded_after {format_duration(limit_s)}{'' if phase == 'total' else f' of {phase}'} is longer "
+                    f"than the timeout {format_duration(self.timeout)} and could never be seen; "
+                    "write a unit, such as 800ms"
+                )
         if self.regions is not None and len(set(self.regions)) != len(self.regions):
             raise ValueError("regions names a region twice")
         return self
@@ -136,9 +178,15 @@ def expect_subjects(assertions: Iterable[Assertion], subjects: frozenset[str], k
     """Raises `ValueError` for an assertion of something that a `kind` beat never sees."""
     for assertion in assertions:
         if assertion.of not in subjects:
-            raise ValueError(
-                f"a {kind} beat has no {assertion.of}; assert one of {', '.join(sorted(subjects))}"
-            )
+            families = sorted({f"{of.split('.')[0]}.*" if "." in of else of for of in subjects})
+            raise ValueError(f"a {kind} beat has no {assertion.of}; assert one of {', '.join(families)}")
+
+
+def expect_phases(degraded_after: DegradedAfter, subjects: frozenset[str], kind: str) -> None:
+    """Raises `ValueError` for a limit of a phase that a `kind` beat never has."""
+    for phase, _ in degraded_after.limits_s:
+        if f"timing.{phase}" not in subjects:
+            raise ValueError(f"degraded_after has {phase}, which a {kind} beat has not")
 
 
 def secrets_of(texts: Iterable[str], sources: Sources) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ def test_it_holds(assertion: dict[str, Any]) -> None:
     ("assertion", "actual", "said"),
     [
         pytest.param(
-            json_("$.yes", eq=1), True, "json is True, true and not a number; expected eq 1", id="true"
+            json_("$.yes", eq=1), True, "json $.yes is True, true and not a number; expected eq 1", id="true"
         ),
         pytest.param(json_("$.one", eq=True), 1, "a number and not true", id="1 is not true"),
         pytest.param(json_("$.text", eq=1), "1", "text and not a number", id="text"),
@@ -106,7 +106,7 @@ def test_it_holds(assertion: dict[str, Any]) -> None:
         pytest.param(json_("$.gone", exists=True), None, "selects nothing", id="a missing value"),
         pytest.param(json_("$.one", exists=False), 1, "exists", id="a value that should be missing"),
         pytest.param(
-            json_("$.many[*].n", eq=1), [1, 2], "json is 2; expected eq 1", id="one of several is wrong"
+            json_("$.many[*].n", eq=1), [1, 2], "json $.many[*].n is 2; expected eq 1", id="one of several is wrong"
         ),
         pytest.param(
             {"of": "header", "name": "X-No", "eq": "0"}, None, "header x-no is missing", id="no header"

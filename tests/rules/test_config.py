@@ -110,7 +110,7 @@ def test_a_beats_own_key_replaces_the_whole_default() -> None:
 
 def test_null_takes_a_default_away() -> None:
     text = "defaults: {degraded_after: 1s}\n" + BEAT_TEXT.replace("type", "degraded_after: null, type")
-    assert only_beat(text).degraded_after is None
+    assert only_beat(text).degraded_after.limits_s == ()
 
 
 def test_one_page_may_be_written_as_a_mapping() -> None:
