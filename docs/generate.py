@@ -7,15 +7,17 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from rules.beat import AnyBeat
 from rules.config import json_schema
 from rules.duration import PATTERN, format_duration
-from rules.settings import BEAT_WIDE, format_size
+from rules.kinds.kind import BeatRule, ProbedRule
+from rules.settings import format_size
 from upbeat.cli.reference import cli_reference
 
 HERE = Path(__file__).parent
-_BEATS = ("HttpBeat", "TcpBeat", "DnsBeat")
+_BEATS = {kind.__name__: kind for kind in get_args(AnyBeat)}
 _ORDER = (
     "Page",
     "Component",
@@ -39,10 +41,8 @@ _ORDER = (
     "Retention",
 )
 _TITLES = {
-    "HttpBeat": "http beat",
-    "TcpBeat": "tcp beat",
-    "DnsBeat": "dns beat",
     "IncidentPolicy": "Incidents",
+    "JsonRpc": "JSON-RPC",
     "Otlp": "OTLP",
     "OtlpTls": "OTLP TLS",
     "ComponentImpact": "Impact on a component",
@@ -70,19 +70,21 @@ def configuration() -> str:
     schema = json_schema()
     models: dict[str, Any] = schema["$defs"]
     parts = [_INTRO, "## The file\n", *_table(schema["properties"], schema.get("required", []))]
-    for name in _ORDER:
+    every, probed = _common(models, BeatRule), _common(models, ProbedRule)
+    for name in _ordered(models):
         model = models[name]
         parts += [f"\n## {_title(name)}\n", f"{_text(model.get('description', ''))}\n"]
         keys: dict[str, Any] = model["properties"]
         if name in _BEATS:
-            parts.append(
-                f"Every beat has the keys of [every beat](#every-beat); a {_title(name)} has these too.\n"
-            )
-            keys = {key: value for key, value in keys.items() if key not in _common(models)}
+            is_probed = issubclass(_BEATS[name], ProbedRule)
+            also = " and of [every beat that probes run](#every-beat-that-probes-run)" if is_probed else ""
+            parts.append(f"It has the keys of [every beat](#every-beat){also}, and these.\n")
+            keys = {key: value for key, value in keys.items() if key not in (probed if is_probed else every)}
         parts += _table(keys, model.get("required", []))
         if name == "Defaults":
-            common = {key: models["HttpBeat"]["properties"][key] for key in _common(models)}
-            parts += ["\n## Every beat\n", *_table(common, models["HttpBeat"]["required"])]
+            parts += ["\n## Every beat\n", *_table(every, ["slug"])]
+            more = {key: value for key, value in probed.items() if key not in every}
+            parts += ["\n## Every beat that probes run\n", *_table(more, [])]
     return "\n".join(parts) + "\n"
 
 
@@ -103,11 +105,25 @@ FILES = {
 }
 
 
-def _common(models: dict[str, Any]) -> list[str]:
-    """Keys of every kind of beat, in the order of the model."""
-    shared = set.intersection(*(set(models[name]["properties"]) for name in _BEATS)) - {"type"}
-    assert shared.issuperset(BEAT_WIDE)
-    return [key for key in models["HttpBeat"]["properties"] if key in shared]
+def _common(models: dict[str, Any], base: type[BeatRule]) -> dict[str, Any]:
+    """Keys of every kind of beat that is a `base`, in the order of the model."""
+    kinds = [models[name]["properties"] for name, kind in _BEATS.items() if issubclass(kind, base)]
+    return {
+        key: schema
+        for key, schema in kinds[0].items()
+        if key in base.model_fields and all(key in kind for kind in kinds)
+    }
+
+
+def _ordered(models: dict[str, Any]) -> list[str]:
+    """All models, what one refers to after it, where `_ORDER` says nothing."""
+    names = list(_ORDER)
+    for name in names:  # it grows
+        at = names.index(name)
+        for reference in re.findall(r"#/\$defs/(\w+)", json.dumps(models[name])):
+            if reference not in names and "properties" in models[reference]:
+                names.insert(at := at + 1, reference)
+    return names
 
 
 def _table(properties: dict[str, Any], required: list[str]) -> Iterator[str]:
@@ -159,7 +175,7 @@ def _plain(schema: dict[str, Any]) -> str:
     if kind == "array":
         return f"list of {_type(schema['items'])}"
     if kind == "object":
-        inner: list[dict[str, Any]] = [*schema.get("patternProperties", {}).values()]
+        inner: list[dict[str, Any]] = [*schema.get("patternProperties", {}).values(), {}]
         return f"mapping to {_type(schema.get('additionalProperties') or inner[0])}"
     if kind in ("integer", "number"):
         word = "whole number" if kind == "integer" else "number"
@@ -183,7 +199,9 @@ def _link(reference: str) -> str:
 
 
 def _title(name: str) -> str:
-    return _TITLES.get(name, name)
+    if name in _BEATS:
+        return f"{name.removesuffix('Beat').lower()} beat"
+    return _TITLES.get(name) or re.sub(r"(?<=[a-z])([A-Z])", lambda match: f" {match[1].lower()}", name)
 
 
 def _text(description: str) -> str:
