@@ -123,7 +123,7 @@ def _ordered(models: dict[str, Any]) -> list[str]:
         for reference in re.findall(r"#/\$defs/(\w+)", json.dumps(models[name])):
             if reference not in names and "properties" in models[reference]:
                 names.insert(at := at + 1, reference)
-    return names
+    return names + [name for name in models if name not in names and "properties" in models[name]]
 
 
 def _table(properties: dict[str, Any], required: list[str]) -> Iterator[str]:
