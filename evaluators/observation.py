@@ -65,13 +65,20 @@ class TlsSeen(Struct, frozen=True):
     ocsp: str | None = None  # stapled status: good, revoked, unknown; None without a staple
     at: float = 0.0  # when it was seen, seconds since the epoch
     faults: tuple[Failure, ...] = ()  # what is wrong with it, the worst first, whether or not it is verified
+    expires: float | None = (
+        None  # the first of the verified path to expire, since the epoch; None without a path
+    )
 
     @property
     def days_left(self) -> float | None:
-        """Until the first certificate of the chain expires; negative after. None where no chain was read."""
+        """Until the first of the verified path expires, or of what was sent where there is none; negative after.
+
+        None where no certificate was read.
+        """
         if not self.certificates:
             return None
-        return (min(certificate.not_after for certificate in self.certificates) - self.at) / 86_400
+        expires = self.expires or min(certificate.not_after for certificate in self.certificates)
+        return (expires - self.at) / 86_400
 
 
 class StepSeen(Struct, frozen=True):

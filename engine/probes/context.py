@@ -25,7 +25,7 @@ _VERSIONS: Final = {
     "1.2": SSL.TLS1_2_VERSION,
     "1.3": SSL.TLS1_3_VERSION,
 }
-_ALL_CIPHERS: Final = b"DEFAULT:ALL:COMPLEMENTOFALL:@SECLEVEL=0"  # what is weak comes last
+_ALL_CIPHERS: Final = b"ALL:COMPLEMENTOFALL:@SECLEVEL=0"  # what is weak comes last
 
 
 def new_traceparent() -> str:

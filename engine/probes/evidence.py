@@ -7,13 +7,16 @@ from msgspec import structs
 
 from engine.probes.reply import EXCERPT_BYTES
 from evaluators.assess import ACTUAL_MAX
-from evaluators.observation import Observation, Record
+from evaluators.observation import Observation, Record, TlsSeen
 from rules.check import Check
 from rules.kinds.http import HttpCheck
+from rules.kinds.tcp import TcpCheck
 from rules.secret import REDACTED, hide, is_secret_name
 
 HEADERS_KEPT: Final = 50
 RECORDS_KEPT: Final = 50
+CERTIFICATES_KEPT: Final = 8
+NAMES_KEPT: Final = 20
 HOPS_KEPT: Final = 10
 
 
@@ -53,7 +56,7 @@ def evidence(check: Check, seen: Observation, *, is_bad: bool) -> dict[str, Any]
             }
             for hop in seen.hops[:HOPS_KEPT]
         ],
-        "tls": seen.tls.version if seen.tls else None,
+        "tls": _tls(seen.tls) if seen.tls else None,
         "packets": list(seen.packets),
         "addresses": list(seen.addresses[:RECORDS_KEPT]) if len(seen.addresses) > 1 else None,
         "rcode": seen.rcode,
@@ -77,7 +80,7 @@ def evidence(check: Check, seen: Observation, *, is_bad: bool) -> dict[str, Any]
             for name, value in seen.headers[:HEADERS_KEPT]
         ],
     }
-    if isinstance(check, HttpCheck):
+    if isinstance(check, HttpCheck | TcpCheck):
         found["body"] = _excerpt(check, seen, secrets)
     return _there(found)
 
@@ -89,6 +92,30 @@ def _there(found: dict[str, Any]) -> dict[str, Any]:
 def _is_unverified(check: Check, seen: Observation) -> bool:
     """Whether TLS was spoken with somebody who may have been anybody."""
     return seen.tls is not None and isinstance(check, HttpCheck) and not check.way.tls.verify
+
+
+def _tls(shown: TlsSeen) -> dict[str, Any]:
+    """The certificates' moments are seconds since the epoch."""
+    return {
+        "version": shown.version,
+        "cipher": shown.cipher,
+        "ocsp": shown.ocsp,
+        "faults": [f"{fault.type}: {fault.message}"[:ACTUAL_MAX] for fault in shown.faults],
+        "certificates": [
+            {
+                "subject": one.subject[:ACTUAL_MAX],
+                "issuer": one.issuer[:ACTUAL_MAX],
+                "names": [name[:ACTUAL_MAX] for name in one.names[:NAMES_KEPT]],
+                "not_before": one.not_before,
+                "not_after": one.not_after,
+                "serial": one.serial[:ACTUAL_MAX],
+                "sha256": one.sha256,
+                "key": one.key,
+                "signature": one.signature,
+            }
+            for one in shown.certificates[:CERTIFICATES_KEPT]
+        ],
+    }
 
 
 def _records(records: Sequence[Record], secrets: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -10,9 +10,9 @@ from engine.probes.certificate import read_certificate, read_staple
 from engine.probes.context import Context
 from engine.probes.trouble import TroubleError
 from engine.probes.wire import Wire
-from evaluators.certificate import date_fault, is_address, name_fault, strength_fault
+from evaluators.certificate import agreed_fault, date_fault, is_address, name_fault, strength_fault
 from evaluators.model import Failure
-from evaluators.observation import Certificate, Observation, TlsSeen
+from evaluators.observation import Observation, TlsSeen
 from rules.tls import TlsOptions
 
 CHAIN_MAX: Final = 32  # certificates that are read of what a server sends
@@ -26,59 +26,61 @@ async def start_tls(
     options: TlsOptions,
     host: str,
     alpn: tuple[str, ...] = (),
+    *,
+    lenient: bool = False,
 ) -> str:
     """Speak TLS on `wire` as a client of `host` from now on; the protocol that was chosen of `alpn`, or nothing.
 
     `seen.tls` is filled in. Raises `OSError`, or `TroubleError`, also where `options.verify` and a certificate is not
-    to be believed: nothing has been sent to that server then.
+    to be believed: nothing has been sent to that server then. `lenient` takes whatever there is, and leaves judging
+    it to the evaluators.
     """
     watch.enter("tls")
     name = options.server_name or host.removesuffix(".")
-    session = SSL.Connection(context.tls(options, alpn), wire.socket)
+    session = SSL.Connection(context.tls(options, alpn, lenient=lenient), wire.socket)
     session.set_connect_state()
     if not is_address(name):
         session.set_tlsext_host_name(name.encode())
     session.request_ocsp()
     await wire.shake_hands(session)
-    seen.tls = shown = _shown(context, session, options, name)
-    if options.verify and shown.faults:
+    seen.tls = shown = _shown(context, session, options, name, lenient=lenient)
+    if options.verify and shown.faults and not lenient:
         worst = shown.faults[0]
         raise TroubleError(worst.type, worst.message)
     return session.get_alpn_proto_negotiated().decode("latin-1")
 
 
-def _shown(context: Context, session: SSL.Connection, options: TlsOptions, name: str) -> TlsSeen:
-    at = time.time()
+def _shown(
+    context: Context, session: SSL.Connection, options: TlsOptions, name: str, *, lenient: bool
+) -> TlsSeen:
+    at, version, cipher = (
+        time.time(),
+        session.get_protocol_version_name(),
+        session.get_cipher_name() or "",
+    )
+    agreed = agreed_fault(version, cipher, options.min_version) if lenient else None
     chain = (session.get_peer_cert_chain() or [])[:CHAIN_MAX]
     sent = [crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in chain]
     try:
         certificates = tuple(map(read_certificate, sent))
     except ValueError as wrong:
-        unread = Failure("tls.untrusted", f"a certificate cannot be read: {wrong}")
-        return _seen(session, (), None, at, (unread,))
+        certificates, unread = (), f"a certificate cannot be read: {wrong}"
+    else:
+        unread = "no certificate was sent"
     if not certificates:
-        return _seen(session, (), None, at, (Failure("tls.untrusted", "no certificate was sent"),))
-    leaf = certificates[0]
-    staple = session.get_app_data()
+        untold = Failure("tls.untrusted", unread)
+        return TlsSeen(version, cipher, at=at, faults=(untold, agreed) if agreed else (untold,))
+    leaf, staple = certificates[0], session.get_app_data()
     ocsp = read_staple(staple, leaf, at) if staple else None
+    revoked = Failure("tls.revoked", f"{leaf.subject} is revoked, says its stapled OCSP answer")
+    untrusted, expires = context.trust(options.ca).judge(sent, certificates, at)
+    dated = date_fault(leaf, at)
     faults = (
-        date_fault(leaf, at),
-        context.trust(options.ca).fault(sent, certificates, at),
+        dated,
+        untrusted if untrusted is None or dated is None or untrusted.type != dated.type else None,
         name_fault(leaf, name),
-        Failure("tls.revoked", f"{leaf.subject} is revoked, says its stapled OCSP answer")
-        if ocsp == "revoked"
-        else None,
+        revoked if ocsp == "revoked" else None,
         strength_fault(certificates),
+        agreed,
     )
-    return _seen(session, certificates, ocsp, at, tuple(fault for fault in faults if fault is not None))
-
-
-def _seen(
-    session: SSL.Connection,
-    certificates: tuple[Certificate, ...],
-    ocsp: str | None,
-    at: float,
-    faults: tuple[Failure, ...],
-) -> TlsSeen:
-    version, cipher = session.get_protocol_version_name(), session.get_cipher_name() or ""
-    return TlsSeen(version, cipher, certificates, ocsp, at, faults)
+    return TlsSeen(version, cipher, certificates, ocsp, at, tuple(filter(None, faults)), expires)

@@ -110,7 +110,7 @@ async def _run(check: Check, context: Context, reference: Sequence[tuple[str, in
         failure,
         seen.timings,
         len(tried) + 1,
-        evidence(check, seen, is_bad=failure is not None),
+        evidence(check, seen, is_bad=failure is not None) if failure or seen.steps or seen.tls else None,
         seen.trace_id,
         seen.tls.days_left if seen.tls else None,
         tuple(tried),

@@ -43,8 +43,8 @@ class Trust:
     def __init__(self, ca: str = "") -> None:
         self._store = crypto.X509Store()
         self._known: dict[
-            bytes, tuple[Failure | None, float]
-        ] = {}  # by chain: its fault, and until when that holds
+            bytes, tuple[Failure | None, float | None, float]
+        ] = {}  # what is said, and until when
         self._has_any = True
         if ca:
             for pem in _split(ca):
@@ -52,39 +52,41 @@ class Trust:
         else:
             self._has_any = _load_system(self._store)
 
-    def fault(self, sent: Sequence[bytes], certificates: Sequence[Certificate], at: float) -> Failure | None:
-        """Why the chain `sent` (DER, leaf first, read as `certificates`) leads to no authority; None where it does.
+    def judge(
+        self, sent: Sequence[bytes], certificates: Sequence[Certificate], at: float
+    ) -> tuple[Failure | None, float | None]:
+        """Why the chain `sent` (DER, leaf first, read as `certificates`) leads to no authority, or when that way ends.
 
-        Raises `TroubleError` where this machine has no authorities at all.
+        Seconds since the epoch. Raises `TroubleError` where this machine has no authorities at all.
         """
         if not self._has_any:
             raise TroubleError(
                 "probe.config", "no certificate authorities; install ca-certificates or set SSL_CERT_FILE"
             )
         chain = sha256(b"".join(sent)).digest()
-        fault, until = self._known.get(chain, (None, 0.0))
+        fault, ends, until = self._known.get(chain, (None, None, 0.0))
         if until <= at:
-            fault, until = self._sought(sent, certificates, at)
+            fault, ends = self._sought(sent, certificates)
+            until = min(at + _GOOD_S, ends) if ends is not None else at + _BAD_S
             if len(self._known) >= _KEPT:
                 del self._known[next(iter(self._known))]
-            self._known[chain] = fault, until
-        return fault
+            self._known[chain] = fault, ends, until
+        return fault, ends
 
     def _sought(
-        self, sent: Sequence[bytes], certificates: Sequence[Certificate], at: float
-    ) -> tuple[Failure | None, float]:
-        loaded = [crypto.load_certificate(crypto.FILETYPE_ASN1, der) for der in sent]
+        self, sent: Sequence[bytes], certificates: Sequence[Certificate]
+    ) -> tuple[Failure | None, float | None]:
         try:
+            loaded = [crypto.load_certificate(crypto.FILETYPE_ASN1, der) for der in sent]
             path = crypto.X509StoreContext(self._store, loaded[0], loaded[1:]).get_verified_chain()
         except crypto.X509StoreContextError as refused:
-            return _explained(refused, certificates), at + _BAD_S
-        above = [certificate.to_cryptography() for certificate in path]
-        for certificate in above[:-1]:
+            return _explained(refused, certificates), None
+        way = [certificate.to_cryptography() for certificate in path]
+        for certificate in way[:-1]:
             if not _may_serve(certificate):
                 said = f"{certificate.subject.rfc4514_string()[:200]} is not for TLS servers"
-                return Failure("tls.untrusted", said), at + _BAD_S
-        ends = min(certificate.not_valid_after_utc.timestamp() for certificate in above)
-        return None, min(at + _GOOD_S, ends)
+                return Failure("tls.untrusted", said), None
+        return None, min(certificate.not_valid_after_utc.timestamp() for certificate in way)
 
 
 def _explained(refused: crypto.X509StoreContextError, certificates: Sequence[Certificate]) -> Failure:

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import trustme
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from engine.probes.run import RunOutcome
 from evaluators.model import Verdict
+from tests.rig.certificates import root
 
 Play = Callable[..., RunOutcome]
 URL = "https://127.0.0.1:{port}/"
@@ -91,20 +93,21 @@ def test_a_wrong_certificate_has_its_error_type(
     assert (kind(outcome), outcome.verdict) == (expected, Verdict.CRITICAL)
 
 
-def test_an_unknown_authority_is_untrusted(play: Play) -> None:
-    unknown = trustme.CA()
-    leaf = unknown.issue_cert("127.0.0.1")
-    leaf.cert_chain_pems.append(unknown.cert_pem)
-    assert kind(play(hi, tls=serving(leaf), url=URL)) == "tls.untrusted"
+def test_an_unknown_authority_is_untrusted(play: Play, tmp_path: Path) -> None:
+    unknown = root()
+    leaf = unknown.issue("127.0.0.1")
+    leaf.above.append(unknown.certificate)
+    assert kind(play(hi, tls=leaf.serving(tmp_path), url=URL)) == "tls.untrusted"
 
 
-def test_an_issuer_that_is_neither_sent_nor_known_leaves_the_chain_incomplete(
-    play: Play, authority: trustme.CA
-) -> None:
-    leaf = authority.create_child_ca().issue_cert("127.0.0.1")
-    assert play(hi, tls=serving(leaf), url=URL).verdict is Verdict.OK
-    del leaf.cert_chain_pems[1:]
-    assert kind(play(hi, tls=serving(leaf), url=URL)) == "tls.incomplete_chain"
+def test_nothing_is_sent_to_a_server_that_is_not_believed(play: Play, tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    async def listening(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read())
+
+    play(listening, tls=root().issue("127.0.0.1").serving(tmp_path), url=URL)
+    assert heard in ([], [b""])
 
 
 def test_a_self_signed_certificate_is_told_apart(play: Play, self_signed: ssl.SSLContext) -> None:
