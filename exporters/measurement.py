@@ -28,12 +28,12 @@ _PASSED = (Verdict.OK, Verdict.WARNING)
 
 
 class Named(NamedTuple):
-    """What a beat is called, and whose it is. `measures` is its target as written, references to secrets unreplaced."""
+    """What a beat is called, and whose it is. `address` is its target as written, references to secrets unreplaced."""
 
     slug: str
     page: str
     type: str
-    measures: str = ""
+    address: str = ""
     method: str = ""  # of an http beat
     destination: Hashable = None  # where its measurements go; None: nowhere
 

@@ -197,7 +197,7 @@ def _add_openstatus(
     about = _about_point(
         {
             "openstatus.probes": region,
-            "openstatus.target": named.measures,
+            "openstatus.target": named.address,
             "upbeat.beat": named.slug,
             "upbeat.page": named.page,
         }

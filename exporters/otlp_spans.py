@@ -85,7 +85,7 @@ def encoded_run(result: Result, named: Named) -> bytes:
         "upbeat.run.id": result.run_id,
         "upbeat.run.verdict": result.verdict.value,
         "upbeat.run.kind": result.kind.value,
-        **_about_target(named.type, named.measures, named.method),
+        **_about_target(named.type, named.address, named.method),
     }
     status = trace_pb2.Status()
     if isinstance(code := (result.evidence or {}).get("status"), int):
@@ -128,19 +128,21 @@ def encoded_run(result: Result, named: Named) -> bytes:
 
 
 @lru_cache(maxsize=10_000)
-def _about_target(kind: str, measures: str, method: str) -> dict[str, str | int]:
+def _about_target(kind: str, address: str, method: str) -> dict[str, str | int]:
     """What is measured, in OpenTelemetry's words. References to secrets are never replaced here."""
     about: dict[str, str | int] = {}
-    host: str | None = measures
+    host: str | None = address
     port: int | None = None
     if kind == "http":
-        about = {"url.full": measures, "http.request.method": method}
-        parts = urlsplit(measures)
+        about = {"url.full": address, "http.request.method": method}
+        parts = urlsplit(address)
         host = parts.hostname
         with contextlib.suppress(ValueError):  # it may be a reference
             port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    elif match := _HOST_PORT.fullmatch(measures):
+    elif match := _HOST_PORT.fullmatch(address):
         host, port = match[1].strip("[]"), int(match[2])
+    if host is not None and "$" in host:  # a reference
+        host = None
     return about | ({"server.address": host} if host else {}) | ({"server.port": port} if port else {})
 
 

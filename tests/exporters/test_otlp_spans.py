@@ -72,6 +72,8 @@ def test_a_run_without_a_trace_has_its_own_id_for_one() -> None:
     assert span.trace_id == UUID(result().run_id).bytes
     about = dict(pairs(span.attributes))
     assert (span.name, about["server.address"], about["server.port"]) == ("tcp db", "fd00::1", "5432")
+    (span, *_) = _spans(encoded_run(result(), Named("web", "shop", "http", "https://${env:HOST}/", "GET")))
+    assert "server.address" not in dict(pairs(span.attributes))
 
 
 async def test_spans_wait_for_a_collector_that_is_away_and_the_oldest_go_when_there_are_too_many() -> None:
