@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from ruamel.yaml import YAML
 
 from tests.rig.collector import Collector, grpc_collector, http_collector
 from tests.rig.process import Upbeat, fresh_folder, until, upbeat
@@ -161,6 +162,7 @@ async def everything_is_drawn(running: Upbeat, collector: Collector) -> None:
     here["upbeat_certificate_days"] |= {"page", "beat", "region"}
     there["upbeat_certificate_days"] = {"upbeat_page", "upbeat_beat", "upbeat_region"}
     for file, known in (("upbeat.json", here), ("upbeat-otlp.json", there), ("alerts.yml", here)):
+        assert YAML(typ="safe").load(GRAFANA / file)  # and JSON is YAML
         wanted = list(asked((GRAFANA / file).read_text("utf-8"), known))
         assert len(wanted) > 10
         assert [(name, labels) for name, labels in wanted if not labels <= known.get(name, set())] == []
