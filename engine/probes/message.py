@@ -70,7 +70,10 @@ class Answer:
             if last or alias is None:
                 return found + last + [part for part in own if last and part.type == _SIGNATURE]
             found.append(alias)
-            name, _ = _read_name(self.data, alias.start)
+            try:
+                name, _ = _read_name(self.data, alias.start)
+            except IndexError:
+                raise _too_short() from None
         raise TroubleError("dns.malformed", f"the answer's aliases go on after {_CHAIN_MAX}")
 
 
@@ -129,7 +132,7 @@ def read(question: Question, data: bytes) -> Answer:
             parts.append(Part(owner, kind, ttl_s if ttl_s < 1 << 31 else 0, at, size))
             at += size
     except (struct.error, IndexError):
-        raise TroubleError("dns.malformed", "the answer cannot be read: it ends too early") from None
+        raise _too_short() from None
     return Answer(data, flags & 0x0F, tuple(word for bit, word in _FLAGS if flags & bit), parts)
 
 
@@ -150,6 +153,10 @@ def _read_name(data: bytes, at: int) -> tuple[bytes, int]:
     else:
         return name.lower() + b"\0", end or at + 1
     raise TroubleError("dns.malformed", "the answer cannot be read: a name in it does not end")
+
+
+def _too_short() -> TroubleError:
+    return TroubleError("dns.malformed", "the answer cannot be read: it ends too early")
 
 
 def _another() -> TroubleError:

@@ -294,6 +294,17 @@ def test_a_broken_answer_is_an_answer_or_malformed(changes: list[tuple[int, int]
         assert trouble.kind == "dns.malformed"  # noqa: PT017 - or no trouble at all
 
 
+def test_an_alias_to_nothing_at_the_very_end_is_malformed(on_loop: OnLoop) -> None:
+    def cut(query: dnslib.DNSRecord) -> bytes:
+        reply = query.reply()
+        reply.add_answer(*dnslib.RR.fromZone("a.example. 5 IN CNAME b.example."))
+        data = bytes(reply.pack())
+        end = data.rindex(b"\x01b")  # the alias' name, of which nothing is left
+        return data[: end - 2] + b"\0\0"
+
+    assert kind(play(on_loop, cut, host="a.example")) == "dns.malformed"
+
+
 @given(st.binary(max_size=600))
 def test_any_bytes_are_an_answer_or_malformed(noise: bytes) -> None:
     try:
