@@ -114,7 +114,7 @@ STARTTLS: Final[dict[StartTls, tuple[Exchange, ...]]] = {
         # ExtendedRequest 1.3.6.1.4.1.1466.20037; its answer carries the result code success
         _exchange(
             b"0\x1d\x02\x01\x01w\x18\x80\x161.3.6.1.4.1.1466.20037",
-            r"^0[\s\S]+x[\s\S]+\x0a\x01\x00",
+            r"^0[\s\S]+x[\s\S]+\x0a\x01\x00[\s\S]*",
             r"\x0a\x01[\s\S]",
         ),
     ),

@@ -62,14 +62,16 @@ async def _play(
     copies: int = 1,
     ports: list[int] | None = None,
     environment: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
     **beat: Any,
 ) -> RunOutcome:
+    """`more` are keys of the beat that are called as something here, such as `tls`."""
     stage = Stage()
     server = await stage.open(serve, tls)
     second = await stage.open(also or serve)
     if ports is not None:
         ports.append(second)
-    given = {"type": "http", "slug": "played", **beat}
+    given = {"type": "http", "slug": "played", **beat, **(more or {})}
     given = {k: v.replace("{port}", str(server)) if isinstance(v, str) else v for k, v in given.items()}
     check = compile_check(
         BEAT.validate_python(given), {f"env:{name}": value for name, value in (environment or {}).items()}
