@@ -1,9 +1,8 @@
 """A beat's page: what it is and why, how fast, what ran, what happened; its runs; run now, pause, resume, delete."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,14 +11,13 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.console import charts
 from api.console.forms import as_json, fields
 from api.console.page import go, now, render
+from api.console.runs import run_url, slug_of_page
 from api.console.why import explain
 from api.console.words import address
 from api.context import services_of
 from api.objects import PageRef, locate
-from api.problems import missing
 from engine.store import objects, results, reviews, states, views
 from engine.store.database import Connection
-from engine.store.ids import read
 from engine.store.objects import Stored
 from rules.beat import BEAT, AnyBeat
 from rules.kinds.kind import ProbedRule
@@ -27,9 +25,6 @@ from rules.kinds.kind import ProbedRule
 RANGES: Final = {"1h": 1, "24h": 24, "7d": 7 * 24, "30d": 30 * 24}  # hours
 RUNS: Final = 25
 _SHORTEST_CHART: Final = timedelta(minutes=2)
-_LONGEST_RUN: Final = timedelta(minutes=40)  # six attempts of 300 s with back-off
-
-EpochS = Annotated[float, Query(ge=0, le=4e9, allow_inf_nan=False)]
 
 router = Router(prefix="/console/beats/{ref}", include_in_schema=False)
 
@@ -45,7 +40,7 @@ async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRe
         rule = BEAT.validate_python(_readable(asking, beat))
         row = (await states.summaries(db, [beat.id]))[beat.id]
         regions = [stored.slug for stored in await objects.listing(db, "region")]
-        page_slug = await _slug_of_page(db, beat)
+        page_slug = await slug_of_page(db, beat)
         at = now(request)
         transitions = await states.transitions(db, [beat.id], since=at - timedelta(days=90))
         return await render(
@@ -73,11 +68,6 @@ async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRe
 
 def _readable(asking: Principal, beat: Stored) -> dict[str, Any]:
     return beat.spec if saving.may_edit(asking, beat) else saving.masked(beat.spec, "beat")
-
-
-async def _slug_of_page(db: Connection, stored: Stored) -> str:
-    home = await objects.get(db, stored.page_id) if stored.page_id else None
-    return home.slug if home else ""
 
 
 def _pause(rule: AnyBeat, until: datetime | None, at: datetime) -> dict[str, Any]:
@@ -112,41 +102,6 @@ async def _runs(db: Connection, beat: Stored, page_slug: str) -> list[dict[str, 
         run["said"] = ", ".join(f"{part.phase} {charts.shown(part.seconds)}" for part in run["parts"])
         run["url"] = run_url(beat.slug, page_slug, run["run"], run["at"])
     return rows
-
-
-def run_url(slug: str, page_slug: str, run: str, at: datetime) -> str:
-    """Where a run is shown; its time spares a search through all days."""
-    return address("beat", slug, page_slug, "runs", run, at=f"{at.timestamp():.0f}")
-
-
-@router.get("/runs/{run_ref}")
-@permits(Permission.READ)
-async def run_page(
-    request: Request, asking: Asking, ref: str, run_ref: str, at: EpochS, page_ref: PageRef = None
-) -> Response:
-    """One run with its assertions and evidence; `at` is about when it ended, in seconds since the epoch."""
-    run_id = read("run", run_ref)
-    async with services_of(request).pool.acquire() as db:
-        beat = await locate(db, asking, "beat", ref, page_ref)
-        ended = states.moment(at)
-        row = (
-            await views.run(db, beat.id, run_id, ended - _LONGEST_RUN, ended + _LONGEST_RUN)
-            if run_id
-            else None
-        )
-        if row is None:
-            raise missing("there is no such run; raw results are kept for 30 days")
-        run = beats.shown_result(row)
-        return await render(
-            request,
-            db,
-            "run.html",
-            beat=beat,
-            title=beat.spec.get("name") or beat.slug,
-            page_slug=await _slug_of_page(db, beat),
-            run=run,
-            parts=charts.stacked(run["timings"], run["timings"]["total"] or 0.0),
-        )
 
 
 @router.post("/run")

@@ -102,9 +102,9 @@ def sparkline(totals: Sequence[float]) -> str:
     return " ".join(f"{n * step:.1f},{18 - 16 * (t - low) / span:.1f}" for n, t in enumerate(totals))
 
 
-def stacked(timings: Mapping[str, float | None], scale_s: float) -> tuple[Part, ...]:
-    """The phases of one run beside each other, `scale_s` seconds being the whole width."""
-    parts, x = [], 0.0
+def stacked(timings: Mapping[str, float | None], scale_s: float, begins_s: float = 0.0) -> tuple[Part, ...]:
+    """The phases of one run beside each other from `begins_s` on, `scale_s` seconds being the whole width."""
+    parts, x = [], min(100 * begins_s / scale_s, 100.0) if scale_s > 0 else 0.0
     for phase in ("dns", "connect", "tls", "ttfb", "transfer"):
         seconds = timings[phase]
         if seconds is not None and seconds > 0 and scale_s > 0:

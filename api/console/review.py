@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import validated
-from api.console.beats import run_url
 from api.console.forms import PART, before, fields, older, whole
 from api.console.page import go, render
+from api.console.runs import run_url
 from api.console.words import address
 from api.context import services_of
 from api.problems import ProblemError

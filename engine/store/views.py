@@ -1,7 +1,7 @@
 """What the console's and the status page's views read at once: each a constant number of queries, whatever the count."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from engine.store import evidence
@@ -115,6 +115,20 @@ async def run(
         until,
     )
     return row
+
+
+async def around(
+    connection: Connection, beat_id: UUID, at: datetime, within: timedelta
+) -> list[Row]:
+    """Of each region the run of a beat that was scheduled nearest to `at`, if any was near enough; by region."""
+    return await connection.fetch(
+        f"SELECT DISTINCT ON (r.region) r.*, NULL::json AS evidence, NULL::json AS tried FROM results r "
+        "WHERE r.beat_id = $1 AND r.scheduled_at BETWEEN $2::timestamptz - $3::interval AND $2 + $3 "
+        "ORDER BY r.region, abs(extract(epoch FROM r.scheduled_at - $2)), r.run_id",
+        beat_id,
+        at,
+        within,
+    )
 
 
 async def pending(connection: Connection, pages: Sequence[UUID] | None) -> int:

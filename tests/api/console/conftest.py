@@ -168,7 +168,7 @@ def run_of(beat_id: UUID, region: str, verdict: str, at: float, seq: int) -> Res
         Timings(0.004, 0.012, 0.021, total - 0.05, 0.013, total),
         (Outcome("status", not bad, 503 if bad else 200, "status is 503; expected eq 200" if bad else ""),),
         Failure("assertion.status", "status is 503; expected eq 200") if bad else None,
-        {"status": 503, "headers": {"server": "nginx"}, "body": "upstream is away"} if bad else None,
+        {"status": 503, "headers": [["server", "nginx"]], "body": "upstream is away"} if bad else None,
         check_version=1,
     )
 

@@ -9,7 +9,7 @@ from engine.store import objects, outbox, people, results, reviews
 from engine.store.audit import Actor
 from engine.store.database import transaction
 from engine.store.ids import new_id, show
-from evaluators.model import Failure, Kind, Notice, Outcome, Result, Timings, Verdict
+from evaluators.model import PHASES, Failure, Kind, Notice, Outcome, Result, Timings, Verdict
 from evaluators.quorum import EpisodeOpened, StepProposed
 
 if TYPE_CHECKING:
@@ -63,6 +63,11 @@ PAYLOADS = (
     "＜script＞xss()＜/script＞",
 )
 ALL = " ".join(PAYLOADS)
+EVIL = dict.fromkeys(("subject", "issuer", "serial", "sha256", "key", "signature"), ALL) | {
+    "names": [ALL],
+    "not_before": 1.7e9,
+    "not_after": 1.9e9,
+}
 ACTOR = Actor(PAYLOADS[2], "api", PAYLOADS[3][:20])
 
 
@@ -126,7 +131,22 @@ def _run(beat_id: Any, now: float) -> Result:
         Timings(total=0.1),
         (Outcome("status", False, PAYLOADS[0], ALL), Outcome("json", False, {PAYLOADS[2]: PAYLOADS[3]}, ALL)),
         Failure(PAYLOADS[1], ALL),
-        {"status": 200, PAYLOADS[0]: ALL, "headers": [[PAYLOADS[2], PAYLOADS[3]]], "body": ALL},
+        {"status": 200, PAYLOADS[0]: ALL, "headers": [[PAYLOADS[2], PAYLOADS[3]]], "body": ALL}
+        | {"hops": [{"url": ALL, "status": 301, "address": ALL, "timings": dict.fromkeys(PHASES, 0.1)}]}
+        | {
+            "tls": dict.fromkeys(("version", "cipher", "ocsp"), ALL)
+            | {"faults": [ALL], "certificates": [EVIL]}
+        }
+        | {
+            "answers": [
+                {
+                    "server": ALL,
+                    "rcode": ALL,
+                    "records": [{"type": ALL, "text": ALL, "ttl_s": 1}],
+                    "error": ALL,
+                }
+            ]
+        },
     )
 
 

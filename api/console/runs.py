@@ -1,0 +1,184 @@
+"""The page of one run: what failed first, where its time went, the same moment in other regions, and the evidence."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
+
+from fastapi import Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import beats
+from api.auth import Asking, Permission, Router, permits
+from api.console.charts import Part, stacked
+from api.console.page import render
+from api.console.words import address
+from api.context import services_of
+from api.objects import PageRef, locate
+from api.problems import missing
+from engine.store import objects, states, views
+from engine.store.database import Connection
+from engine.store.ids import read
+from engine.store.objects import Stored
+from rules.beat import BEAT
+from rules.kinds.kind import ProbedRule
+
+_LONGEST_RUN: Final = timedelta(minutes=40)  # six attempts of 300 s with back-off
+_DAY_S: Final = 86_400
+_RANK: Final = {"critical": 0, "warning": 1}
+_NOTHING: Final = dict.fromkeys(
+    (
+        *("address", "addresses", "status", "reason", "protocol", "rcode", "flags", "token_s", "unverified"),
+        *("tls", "answers", "records", "packets", "headers", "body"),
+    )
+)
+"""Keys of evidence that the page asks for."""
+
+EpochS = Annotated[float, Query(ge=0, le=4e9, allow_inf_nan=False)]
+
+router = Router(prefix="/console/beats/{ref}", include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One row of the waterfall: an attempt, a redirect or a step, on the scale of the whole run."""
+
+    label: str
+    detail: str
+    parts: tuple[Part, ...]
+    seconds: float | None
+    error: str | None
+
+    @property
+    def said(self) -> str:
+        """Its phases in words, for who cannot see the bar."""
+        return ", ".join(f"{part.phase} {part.seconds * 1000:.1f} ms" for part in self.parts) or "no phases"
+
+
+def run_url(slug: str, page_slug: str, run: str, at: datetime) -> str:
+    """Where a run is shown; its time spares a search through all days."""
+    return address("beat", slug, page_slug, "runs", run, at=f"{at.timestamp():.0f}")
+
+
+async def slug_of_page(db: Connection, stored: Stored) -> str:
+    """The slug of an object's home page."""
+    home = await objects.get(db, stored.page_id) if stored.page_id else None
+    return home.slug if home else ""
+
+
+@router.get("/runs/{run_ref}")
+@permits(Permission.READ)
+async def run_page(
+    request: Request, asking: Asking, ref: str, run_ref: str, at: EpochS, page_ref: PageRef = None
+) -> Response:
+    """One run with its assertions and evidence; `at` is about when it ended, in seconds since the epoch."""
+    run_id = read("run", run_ref)
+    async with services_of(request).pool.acquire() as db:
+        beat = await locate(db, asking, "beat", ref, page_ref)
+        ended = states.moment(at)
+        row = (
+            await views.run(db, beat.id, run_id, ended - _LONGEST_RUN, ended + _LONGEST_RUN)
+            if run_id
+            else None
+        )
+        if row is None:
+            raise missing("there is no such run; raw results are kept for 30 days")
+        run = beats.shown_result(row)
+        page_slug = await slug_of_page(db, beat)
+        return await render(
+            request,
+            db,
+            "run.html",
+            beat=beat,
+            title=beat.spec.get("name") or beat.slug,
+            page_slug=page_slug,
+            run=run,
+            evidence=_NOTHING | (run["evidence"] or {}),
+            assertions=failing_first(run["assertions"]),
+            lanes=waterfall(run),
+            chain=chain(run),
+            beside=await _beside(db, beat, page_slug, run),
+        )
+
+
+def failing_first(assertions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The worst that does not hold on top, otherwise as they were declared."""
+    return sorted(assertions, key=lambda one: 2 if one["ok"] else _RANK[one["severity"]])
+
+
+def waterfall(run: Mapping[str, Any]) -> list[Lane]:
+    """The attempts of a run below each other, each from its own begin; then the redirects and steps of the last one."""
+    evidence = run["evidence"] or {}
+    tried, hops, steps = run["tried"], evidence.get("hops", ()), evidence.get("steps", ())
+    scale_s = max([run["timings"]["total"] or 0.0, *(one["timings"]["total"] or 0.0 for one in tried)])
+    lanes = [
+        _lane(f"attempt {n}", f"began after {one['after']:.1f} s", one["timings"], scale_s, one["error"])
+        for n, one in enumerate(tried, 1)
+    ]
+    lanes.append(
+        _lane(f"attempt {len(tried) + 1}" if tried else "run", "", run["timings"], scale_s, run["error"])
+    )
+    return lanes + list(_inner(hops, steps, scale_s))
+
+
+def _inner(hops: Sequence[Any], steps: Sequence[Any], scale_s: float) -> Iterator[Lane]:
+    begins_s = 0.0
+    for hop in () if steps else hops:
+        where = f"{hop['status']} {hop['url']}"
+        yield _lane("redirect", where, hop["timings"], scale_s, None, begins_s)
+        begins_s += hop["timings"]["total"] or 0.0
+    for step in steps:
+        error = {"message": step["error"]} if step["error"] else None
+        detail = f"HTTP {step['status']}" if step["status"] else "not reached"
+        yield _lane(step["name"], detail, step["timings"], scale_s, error, begins_s)
+        begins_s += step["timings"]["total"] or 0.0
+
+
+def _lane(
+    label: str,
+    detail: str,
+    timings: Mapping[str, float | None],
+    scale_s: float,
+    error: Mapping[str, str] | None,
+    begins_s: float = 0.0,
+) -> Lane:
+    parts = stacked(timings, scale_s, begins_s)
+    return Lane(label, detail, parts, timings["total"], error["message"] if error else None)
+
+
+def chain(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The certificates that were shown, leaf first, with the days they had left then."""
+    shown = (run["evidence"] or {}).get("tls") or {}
+    return [
+        one
+        | {
+            "place": "leaf" if n == 0 else "root" if one["subject"] == one["issuer"] else "intermediate",
+            "from": states.moment(one["not_before"]),
+            "until": states.moment(one["not_after"]),
+            "days": int((one["not_after"] - run["at"].timestamp()) // _DAY_S),
+        }
+        for n, one in enumerate(shown.get("certificates", ()))
+    ]
+
+
+async def _beside(
+    db: Connection, beat: Stored, page_slug: str, run: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """What every region said nearest to this run, on one scale; nothing where it runs in one only."""
+    rule = BEAT.validate_python(beat.spec)
+    if not isinstance(rule, ProbedRule):
+        return []
+    rows = await views.around(db, beat.id, run["scheduled_at"], timedelta(seconds=1.5 * rule.interval))
+    shown = [beats.shown_result(row) for row in rows]
+    scale_s = max((one["timings"]["total"] or 0.0 for one in shown), default=0.0)
+    return [
+        one
+        | {
+            "lane": _lane(one["region"], "", one["timings"], scale_s, one["error"]),
+            "url": run_url(beat.slug, page_slug, one["run"], one["at"]),
+            "is_this": one["run"] == run["run"],
+        }
+        for one in shown
+        if len(shown) > 1
+    ]
