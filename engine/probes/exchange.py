@@ -17,7 +17,7 @@ from engine.probes.encoding import decode, too_large
 from engine.probes.eventstream import is_response
 from engine.probes.handshake import start_tls
 from engine.probes.proxy import connect_by, refuse
-from engine.probes.reply import Reply, Reply1
+from engine.probes.reply import Reply1
 from engine.probes.request import REDIRECTS, Request, redirected, with_cookies
 from engine.probes.trouble import TroubleError
 from evaluators.observation import Hop, Observation
@@ -95,17 +95,19 @@ async def _exchange(
             raise TroubleError("http.version", "the server does not offer HTTP/2 here")
         watch.enter("ttfb")
         reply = (Reply1 if chosen != "h2" else _reply2())(
-            keeps_body=check.reads_body,
-            skips_body=request.method == "HEAD",
-            skips_redirects=check.redirects > 0,
-            events=check.events,
-            rpc_id=check.rpc_id,
+            check.reads_body, request.method == "HEAD", check.redirects > 0, check.events, check.rpc_id
         )
         try:
             await reply.exchange(wire, watch, request, way.proxy)
         finally:
-            reply.release()
-            _note(seen, visit, reply, request)
+            seen.status, seen.reason, seen.headers = reply.status, reply.reason, reply.headers
+            seen.protocol, seen.body = reply.protocol, reply.body
+            seen.size_bytes, seen.is_truncated = reply.size_bytes, reply.is_truncated
+            if reply.stream is not None and reply.is_done:
+                seen.body = reply.stream.body
+            if "set-cookie" in reply.fields:
+                visit.jar = visit.jar or Jar()
+                visit.jar.take(reply.headers, target, seen.cookies)
     if way.proxy is not None and reply.status == 407 and target.scheme == "http":
         refuse(way.proxy, reply.status, reply.reason)
 
@@ -114,17 +116,6 @@ def _reply2() -> "type[Reply2]":
     from engine.probes.http2 import Reply2  # most probes never meet it
 
     return Reply2
-
-
-def _note(seen: Observation, visit: Visit, reply: Reply, request: Request) -> None:
-    seen.status, seen.reason, seen.headers = reply.status, reply.reason, reply.headers
-    seen.protocol, seen.is_truncated = reply.protocol, reply.is_truncated
-    seen.body, seen.size_bytes = reply.body, reply.size_bytes
-    if reply.stream is not None and reply.is_done:
-        seen.body = reply.stream.body
-    if "set-cookie" in reply.fields:
-        visit.jar = visit.jar or Jar()
-        visit.jar.take(reply.headers, request.target, seen.cookies)
 
 
 def _expect_response(rpc_id: int, seen: Observation) -> None:

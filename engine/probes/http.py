@@ -4,6 +4,9 @@ Our own client because no other measures every phase, connects to the judged add
 this little (research: a quarter of aiohttp's CPU).
 """
 
+from collections.abc import Awaitable
+from typing import Any
+
 from engine.probes.attempt import Watch
 from engine.probes.context import Context
 from engine.probes.exchange import Visit, ask
@@ -14,20 +17,23 @@ from evaluators.observation import Observation
 from rules.kinds.http import HttpCheck
 
 
-async def probe(check: HttpCheck, context: Context, watch: Watch, seen: Observation) -> None:
+def probe(check: HttpCheck, context: Context, watch: Watch, seen: Observation) -> Awaitable[Any]:
     """One request and its redirects, or several. Raises `TroubleError` or `OSError`."""
     traceparent = context.traceparent()
     seen.trace_id = traceparent[3:35]
     visit = Visit(traceparent, check.secrets)
-    if not check.steps and check.way.token is None:
-        await ask(check, context, watch, seen, visit, first_request(check, traceparent))
-        return
+    if check.steps or check.way.token is not None:
+        return _visit(check, context, watch, seen, visit)
+    return ask(check, context, watch, seen, visit, first_request(check, traceparent))
+
+
+async def _visit(check: HttpCheck, context: Context, watch: Watch, seen: Observation, visit: Visit) -> None:
     try:
         token = await token_for(check, context, watch, seen, visit)
         if check.steps:
             await walk(check, context, watch, seen, visit, token)
         else:
-            await ask(check, context, watch, seen, visit, first_request(check, traceparent, token))
+            await ask(check, context, watch, seen, visit, first_request(check, visit.traceparent, token))
     finally:
         seen.secrets = visit.secrets[len(check.secrets) :]
         forget_refused(check, context, seen)

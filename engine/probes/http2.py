@@ -16,7 +16,7 @@ from h2.settings import SettingCodes, Settings
 
 from engine.probes.attempt import Watch
 from engine.probes.encoding import BODY_MAX_BYTES
-from engine.probes.reply import HEAD_MAX_BYTES, INTERIM_MAX, RECEIVED_MAX_BYTES, Reply
+from engine.probes.reply import HEAD_MAX_BYTES, HEADERS_MAX, INTERIM_MAX, RECEIVED_MAX_BYTES, Reply
 from engine.probes.request import Request
 from engine.probes.trouble import TroubleError
 from engine.probes.wire import Wire
@@ -38,8 +38,8 @@ class Reply2(Reply):
 
     __slots__ = ("_buffer", "_connection", "_controls", "_data", "_head_bytes", "_heads", "_received_bytes")
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, *options: Any) -> None:
+        super().__init__(*options)
         self._buffer = bytearray()
         self._controls = self._data = self._heads = self._head_bytes = self._received_bytes = 0
         connection: Any = H2Connection(_CONFIG)
@@ -77,7 +77,8 @@ class Reply2(Reply):
                 self._take(frame)
                 if self.has_head and watch.phase == "ttfb":
                     watch.enter("transfer")
-                self.refuse_if_wrong()
+                if self.wrong is not None:
+                    raise self.wrong
                 if self.is_done:
                     return
                 frames += 1
@@ -143,6 +144,8 @@ class Reply2(Reply):
                 if not name.startswith(b":")
             ]
             status = dict(event.headers).get(b":status", b"")
+            if len(self.headers) > HEADERS_MAX:
+                raise TroubleError("http.headers", f"more than {HEADERS_MAX} headers")
             if len(status) != 3 or not status.isdigit() or status < b"100":
                 raise TroubleError("http.protocol", f"HTTP/2: the status {status.decode('latin-1')[:20]!r}")
             self.on_head(int(status), "h2")
@@ -158,10 +161,6 @@ class Reply2(Reply):
             self._heads += 1
             if self._heads > INTERIM_MAX:
                 raise TroubleError("http.flood", f"more than {INTERIM_MAX} interim answers")
-
-    def release(self) -> None:
-        """Let go of the connection's state."""
-        self._connection = None
 
 
 def _headers(request: Request) -> list[tuple[str, str]]:

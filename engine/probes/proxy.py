@@ -7,7 +7,7 @@ the proxy, where nobody here can judge it: what the proxy may reach is the proxy
 from engine.probes.attempt import Watch
 from engine.probes.connect import connect, judge
 from engine.probes.context import Context
-from engine.probes.reply import Reply1, read
+from engine.probes.reply import Reply1
 from engine.probes.request import USER_AGENT
 from engine.probes.resolver import literal_address
 from engine.probes.trouble import TroubleError, of_os_error
@@ -51,12 +51,8 @@ async def _tunnel(wire: Wire, proxy: Proxy, target: Target) -> None:
     )
     if proxy.authorization is not None:
         asked += f"proxy-authorization: {proxy.authorization}\r\n"
-    await wire.send(f"{asked}\r\n".encode())
-    reply = Reply1(keeps_body=False, skips_body=True, skips_redirects=False, events=1, rpc_id=None)
-    try:
-        await read(wire, reply, await wire.receive())
-    finally:
-        reply.release()
+    reply = Reply1(skips_body=True)
+    await reply.speak(wire, None, f"{asked}\r\n".encode())
     if reply.status is None or not 200 <= reply.status <= 299:
         refuse(proxy, reply.status, reply.reason)
 

@@ -5,6 +5,7 @@ Whatever a server sends, at most 64 KiB of headers, 1 MiB of body and 8 MiB in a
 """
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
@@ -36,7 +37,6 @@ class Reply:
         "_skips_body",
         "_skips_redirects",
         "_wanted",
-        "_wrong",
         "fields",
         "has_head",
         "headers",
@@ -47,15 +47,21 @@ class Reply:
         "size_bytes",
         "status",
         "stream",
+        "wrong",
     )
 
     def __init__(
-        self, *, keeps_body: bool, skips_body: bool, skips_redirects: bool, events: int, rpc_id: int | None
+        self,
+        keeps_body: bool = False,
+        skips_body: bool = False,
+        skips_redirects: bool = False,
+        events: int = 1,
+        rpc_id: int | None = None,
     ) -> None:
         self._keep_bytes = BODY_MAX_BYTES if keeps_body else EXCERPT_BYTES
         self._skips_body, self._skips_redirects = skips_body, skips_redirects
         self._wanted, self._rpc_id = events, rpc_id
-        self._wrong: TroubleError | None = None
+        self.wrong: TroubleError | None = None  # found where nothing may be raised
         self.has_head = self.is_done = self.is_truncated = False
         self.size_bytes = 0
         self._kept = bytearray()  # a list of a million one-byte chunks would take 40 times the room
@@ -80,7 +86,7 @@ class Reply:
         elif fields.get("content-type", "").startswith(MEDIA_TYPE):
             self.stream = EventStream(self._wanted, self._rpc_id)
             if fields.get("content-encoding", "identity") != "identity":
-                self._wrong = TroubleError(
+                self.wrong = TroubleError(
                     "body.decode", "an event stream with a content encoding is not read"
                 )
 
@@ -94,24 +100,11 @@ class Reply:
         elif self.size_bytes > BODY_MAX_BYTES:
             self.size_bytes, self.is_truncated, self.is_done = BODY_MAX_BYTES, True, True
 
-    def refuse_if_wrong(self) -> None:
-        """Raises `TroubleError` for what was found wrong on the way."""
-        if self._wrong is not None:
-            raise self._wrong
-        if len(self.headers) > HEADERS_MAX and not self.is_done:
-            raise TroubleError("http.headers", f"more than {HEADERS_MAX} headers")
-
 
 class Reply1(Reply):
     """HTTP/1.1: the callbacks of httptools."""
 
     __slots__ = ("_heads", "_is_framed", "_parser", "_received_bytes")
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._parser: Any = httptools.HttpResponseParser(self)
-        self._is_framed = False
-        self._received_bytes = self._heads = 0
 
     def on_message_begin(self) -> None:
         self.headers, self.reason, self.has_head = [], "", False
@@ -130,7 +123,7 @@ class Reply1(Reply):
         protocol = _VERSIONS.get(self._parser.get_http_version())
         if status < 100 or protocol is None:
             version = self._parser.get_http_version()
-            self._wrong = TroubleError(
+            self.wrong = TroubleError(
                 "http.protocol", f"no HTTP/1 response: version {version}, status {status:03}"
             )
         elif status < 200 and status != 101:
@@ -139,7 +132,7 @@ class Reply1(Reply):
         coding = self.fields.get("transfer-encoding")
         self._is_framed = coding is not None or "content-length" in self.fields
         if coding is not None and coding.lower() != "chunked":
-            self._wrong = TroubleError(
+            self.wrong = TroubleError(
                 "http.protocol", f"the transfer encoding {coding[:80]!r} was not asked for"
             )
 
@@ -160,9 +153,12 @@ class Reply1(Reply):
         except httptools.HttpParserError as wrong:
             if not self.is_done:
                 raise TroubleError("http.protocol", f"not an HTTP/1 response: {wrong}") from None
-        self.refuse_if_wrong()
+        if self.wrong is not None:
+            raise self.wrong
         if self.is_done:
             return
+        if len(self.headers) > HEADERS_MAX:
+            raise TroubleError("http.headers", f"more than {HEADERS_MAX} headers")
         if self._heads > INTERIM_MAX:
             raise TroubleError("http.flood", f"more than {INTERIM_MAX} interim answers")
         if not self.has_head and self._received_bytes > HEAD_MAX_BYTES:
@@ -170,17 +166,34 @@ class Reply1(Reply):
         if self._received_bytes > RECEIVED_MAX_BYTES:
             raise TroubleError("http.flood", f"{self._received_bytes} bytes for a body of {self.size_bytes}")
 
-    async def exchange(self, wire: Wire, watch: Watch, request: Request, proxy: Proxy | None) -> None:
+    def exchange(
+        self, wire: Wire, watch: Watch, request: Request, proxy: Proxy | None
+    ) -> Coroutine[Any, Any, None]:
         """Send `request` and read the answer to it. Raises `TroubleError` or `OSError`."""
-        is_proxied = proxy is not None and request.target.scheme == "http"
+        if proxy is None or request.target.scheme != "http":
+            return self.speak(wire, watch, encode(request))
+        return self.speak(wire, watch, encode(request, proxy.authorization, is_proxied=True))
+
+    async def speak(self, wire: Wire, watch: Watch | None, sent: bytes) -> None:
+        """Send, and read until the answer is done. Raises `TroubleError` or `OSError`."""
         with suppress(ConnectionError):  # who answers early and hangs up is still heard below
-            await wire.send(
-                encode(request, proxy.authorization if proxy and is_proxied else None, is_proxied=is_proxied)
-            )
-        first = await wire.receive()
-        if first:
+            await wire.send(sent)
+        data = await wire.receive()
+        if data and watch is not None:
             watch.enter("transfer")
-        await read(wire, self, first)
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._is_framed = False
+        self._received_bytes = self._heads = 0
+        try:
+            while True:
+                self.feed(data)
+                if self.is_done:
+                    return
+                if len(data) == READ_BYTES:
+                    await asyncio.sleep(0)  # a fast sender must not keep the other checks waiting
+                data = await wire.receive_more()
+        finally:
+            self._parser = None  # it refers back: otherwise every run is garbage for the cycle collector
 
     def _end(self) -> None:
         if not self._received_bytes:
@@ -192,19 +205,3 @@ class Reply1(Reply):
                 "http.closed", f"closed after {self.size_bytes} bytes of the body, before its end"
             )
         self.is_done = True
-
-    def release(self) -> None:
-        """Let go of the parser, which refers back: otherwise every run is garbage for the cycle collector."""
-        self._parser = None
-
-
-async def read(wire: Wire, reply: Reply1, first: bytes) -> None:
-    """Read until `reply` is done, starting with `first`. Raises `TroubleError` or `OSError`."""
-    data = first
-    while True:
-        reply.feed(data)
-        if reply.is_done:
-            return
-        if len(data) == READ_BYTES:
-            await asyncio.sleep(0)  # a fast sender must not keep the other checks waiting
-        data = await wire.receive_more()
