@@ -237,6 +237,17 @@ async def test_a_region_that_comes_is_probed_and_one_that_goes_is_not(stand: Sta
     await until(lambda: {region for _, region in prober.scheduler.entries} == {"eu", "us"})
 
 
+async def test_a_region_may_reach_less_than_the_others(stand: Stand, until: Until) -> None:
+    beat = await stand.beat("shop")
+    await declare(stand.pool, "region", slug="ap", egress={"private": "deny"})
+    stand.running((await stand.prober()).run())
+    await until(lambda: all(stand.of(beat, region=region) for region in ("eu", "ap")), 15.0)
+    refused = stand.of(beat, region="ap")[0]
+    assert refused.failure is not None
+    assert (refused.failure.type, refused.verdict) == ("egress.refused", Verdict.CRITICAL)
+    assert stand.of(beat, region="eu")[0].verdict is Verdict.OK
+
+
 async def test_equal_parts_of_beats_are_one_object(stand: Stand, until: Until) -> None:
     assertions = [{"of": "body", "matches": "ok"}]
     for n in range(2):
