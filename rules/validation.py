@@ -35,6 +35,10 @@ _PATTERNS: dict[str, str] = {
         (PublicUrl, "is not an http or https URL without query"),
     )
 }
+_SECRET_FIELDS: Final = SECRET_FIELDS | {
+    "body", "body_base64", "proxy", "bearer", "client_secret", "content", "base64",
+}  # fmt: skip
+_SECRET_PARTS: Final = frozenset({"headers", "json", "form"})
 _WORDS = {
     "int_type": "is not a whole number",
     "int_parsing": "is not a whole number",
@@ -143,11 +147,11 @@ def _limit(limit: float, given: object) -> str:
 
 def _is_secret(model: type[Rule], steps: Sequence[str | int]) -> bool:
     names = [step for step in steps if isinstance(step, str)]
-    if not names or (model is HttpBeat and names == ["url"]):
+    if not names or (model is HttpBeat and names[-1] in ("url", "token_url")):
         return (
             False  # where a beat looks is no secret; a channel's and a watchdog's URL let anybody write there
         )
-    return names[-1] in (SECRET_FIELDS | {"body"}) or "headers" in names[:-1]
+    return names[-1] in _SECRET_FIELDS or not _SECRET_PARTS.isdisjoint(names[:-1])
 
 
 def _clean(shown: str) -> str:

@@ -125,9 +125,10 @@ def _records(records: Sequence[Record], secrets: tuple[str, ...]) -> list[dict[s
     ]
 
 
-def _excerpt(check: HttpCheck, seen: Observation, secrets: tuple[str, ...]) -> str:
+def _excerpt(check: Check, seen: Observation, secrets: tuple[str, ...]) -> str:
     """The beginning of the body as text; nothing where it is still compressed."""
-    if seen.header("content-encoding") and (seen.failure is not None or not check.reads_body):
+    is_decoded = seen.failure is None and isinstance(check, HttpCheck) and check.reads_body
+    if seen.header("content-encoding") and not is_decoded:
         return ""
     text: str = hide(seen.text()[: 2 * EXCERPT_BYTES], secrets)
     return text[:EXCERPT_BYTES]
