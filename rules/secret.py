@@ -43,6 +43,13 @@ class UnknownHereError(UnsetReferenceError):
     """A reference that only a running server can judge."""
 
 
+class Unjudged:
+    """Stands for every reference: what it has, only the process that uses it knows, and nobody is to learn it here."""
+
+    def __getitem__(self, reference: str, /) -> str:
+        raise UnknownHereError(reference, "is judged where it is used")
+
+
 def _unset(reference: str) -> str:
     source, _, name = reference.partition(":")
     if source == "env":

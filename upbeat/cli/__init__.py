@@ -22,6 +22,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "check": ("check", "Check a URL or a beat now, from here, without a server."),
         "validate": ("files", "Say everything that is wrong with an upbeat.yaml."),
         "schema": ("files", "Print the JSON Schema of upbeat.yaml, for editors."),
+        "import": ("import_", "Turn another monitor's file into an upbeat.yaml."),
         "export": ("files", "Print what a server holds as an upbeat.yaml."),
     },
     "Work with a server": {
@@ -46,6 +47,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "completion": ("completion", "Print completion for bash, zsh or fish."),
     },
 }
+ATTRIBUTES: Final = {"import": "import_"}  # a keyword is no name
 _COMMANDS: Final = {name: place for section in SECTIONS.values() for name, place in section.items()}
 
 
@@ -59,7 +61,7 @@ class Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, said = _COMMANDS[cmd_name]
-        command: click.Command = getattr(import_module(f"upbeat.cli.{module}"), cmd_name)
+        command: click.Command = getattr(import_module(f"upbeat.cli.{module}"), ATTRIBUTES.get(cmd_name, cmd_name))
         command.short_help = said
         return command
 

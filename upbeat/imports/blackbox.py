@@ -1,0 +1,354 @@
+"""blackbox_exporter's `blackbox.yml`: each module with each target that Prometheus probes by it becomes a beat."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from upbeat.imports.draft import Draft
+from upbeat.imports.source import Fields, SourceError
+
+INTERVAL_S: Final = 60.0  # Prometheus' defaults
+SCRAPE_TIMEOUT_S: Final = 10.0
+PLACEHOLDER: Final = "target.invalid"
+_BOUND: Final = re.compile(r"^https?://", re.IGNORECASE)
+_ADDRESS: Final = re.compile(
+    r"[0-9.]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*"
+)
+_STARTTLS: Final = (
+    (re.compile(r"(?i)\b(ehlo|helo|smtp)\b|^220"), "smtp"),
+    (re.compile(r"(?i)\* ?ok|imap|capability"), "imap"),
+    (re.compile(r"(?i)stls|pop3|\+ok"), "pop3"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What Prometheus hands to a module."""
+
+    path: str
+    job: str
+    target: str
+    interval_s: float
+    timeout_s: float
+    labels: tuple[str, ...] = ()
+
+
+def take_blackbox(source: Any, draft: Draft, targets: Any = None) -> None:
+    """Every module, with the targets of a Prometheus configuration when it is given. Raises `SourceError`."""
+    if not isinstance(source, dict) or not isinstance(source.get("modules"), dict):
+        raise SourceError("a blackbox.yml is a mapping with modules")
+    root = Fields(source, "", draft.note)
+    modules = root.fields("modules")
+    root.rest()
+    probed: dict[str, list[_Target]] = {}
+    for name, found in _targets(targets, draft):
+        probed.setdefault(name, []).append(found)
+    for name in modules:
+        asked: list[_Target | None] = [*probed.pop(name, [])]
+        for target in asked or [None]:
+            _beat(name, modules.fields(name), target, draft)
+    for name, lost in probed.items():
+        draft.note(lost[0].path, f"module {name!r} is not in the file; {len(lost)} targets left out")
+
+
+def _targets(source: Any, draft: Draft) -> Iterator[tuple[str, _Target]]:
+    """(module, target) of every scrape job that goes through the exporter."""
+    if source is None:
+        return
+    # Its own places are not those of the file with the modules.
+    root = Fields(source, "targets", draft.note)
+    common = root.fields("global")
+    interval_s = common.seconds("scrape_interval") or INTERVAL_S
+    timeout_s = common.seconds("scrape_timeout") or SCRAPE_TIMEOUT_S
+    for job in root.each("scrape_configs"):
+        modules = job.fields("params").items("module")
+        if not modules:
+            continue
+        name = job.text("job_name")
+        every_s = job.seconds("scrape_interval") or interval_s
+        within_s = job.seconds("scrape_timeout") or min(timeout_s, every_s)
+        found = False
+        for group in job.each("static_configs"):
+            labels = tuple(f"{key}:{value}" for key, value in group.texts("labels").items())
+            for target in group.items("targets"):
+                found = True
+                yield str(modules[0]), _Target(job.path, name, str(target), every_s, within_s, labels)
+        for key in job:
+            if key.endswith("_sd_configs"):
+                job.note(key, "finds targets while it runs; only static_configs are imported")
+            elif not found and key == "relabel_configs":
+                job.note(key, "is not evaluated")
+
+
+def _beat(name: str, given: Fields, target: _Target | None, draft: Draft) -> None:
+    prober = given.text("prober") or next(
+        (key for key in ("http", "tcp", "dns", "icmp") if given.has(key)), "http"
+    )
+    options = given.fields(prober)
+    place = target.path if target else given.path
+    asked = target.target if target else ""
+    slug = draft.slug("beat", target.job if target else "", name, _BOUND.sub("", asked))
+    spec: dict[str, Any] = {"slug": slug, "type": prober, "name": f"{name} {asked}".strip()[:200]}
+    if target:
+        spec["tags"] = draft.tags(target.job, *target.labels)
+    else:
+        spec["enabled"] = False
+        draft.note(
+            place,
+            f"has no target here: write it in the place of {PLACEHOLDER} and enable the beat, or give --targets",
+        )
+    timeout_s = given.seconds("timeout")
+    within_s = target.timeout_s if target else SCRAPE_TIMEOUT_S
+    spec |= draft.paced(
+        place,
+        interval_s=target.interval_s if target else INTERVAL_S,
+        timeout_s=min(timeout_s, within_s) if timeout_s and target else timeout_s or within_s,
+    )
+    take = {"http": _http, "tcp": _tcp, "dns": _dns, "icmp": _icmp}.get(prober)
+    if take is None:
+        draft.note(given.at("prober"), f"no beat is of {prober!r}; not imported")
+        return
+    take(spec, options, asked or PLACEHOLDER, draft)
+    options.rest()
+    given.leave(prober)
+    given.rest()
+    draft.beat(place, spec)
+
+
+def _family(options: Fields, spec: dict[str, Any]) -> None:
+    preferred, falls_back = (
+        options.text("preferred_ip_protocol"),
+        options.flag("ip_protocol_fallback", default=True),
+    )
+    if preferred in ("ip4", "ip6") and not falls_back:
+        spec["ip"] = int(preferred[2])
+    elif preferred == "ip6":
+        options.note("preferred_ip_protocol", "IPv6 first has no counterpart; write `ip: 6` for it alone")
+    if options.has("source_ip_address"):
+        options.note("source_ip_address", "has no counterpart; the system chooses")
+
+
+def _trust(options: Fields, spec: dict[str, Any], draft: Draft) -> None:
+    tls = options.fields("tls_config")
+    if tls.flag("insecure_skip_verify", default=False):
+        spec["verify"] = False
+    for key, file in (("ca", "ca_file"), ("certificate", "cert_file"), ("key", "key_file")):
+        if path := tls.text(file):
+            spec[key] = _from_file(tls, file, path, draft)
+    if pem := tls.text("ca"):
+        spec["ca"] = pem
+    if certificate := tls.text("cert"):
+        spec["certificate"] = certificate
+        spec["key"] = draft.secret(tls.at("key"), tls.text("key"), spec["slug"], "tls-key")
+    spec["server_name"] = tls.text("server_name") or None
+    if version := tls.text("min_version"):
+        spec["min_version"] = {"TLS10": "1.0", "TLS11": "1.1", "TLS12": "1.2", "TLS13": "1.3"}.get(
+            version, "1.2"
+        )
+    tls.rest()
+
+
+def _from_file(holder: Fields, key: str, path: str, draft: Draft) -> str | None:
+    if path.startswith("/"):
+        return f"${{file:{path}}}"
+    draft.note(
+        holder.at(key),
+        f"{path} is relative to the exporter's folder; write ${{file:/...}} with its whole path",
+    )
+    return None
+
+
+def _secret(holder: Fields, name: str, slug: str, draft: Draft) -> str | None:
+    """A value that is written out, or in the file that `name_file` names."""
+    if path := holder.text(f"{name}_file"):
+        return _from_file(holder, f"{name}_file", path, draft)
+    return draft.secret(holder.at(name), holder.text(name), slug, name) or None
+
+
+def _http(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> None:
+    slug = spec["slug"]
+    _family(options, spec)
+    _trust(options, spec, draft)
+    plain = target if _BOUND.match(target) else f"http://{target}"
+    spec["url"] = draft.url(options.path, plain, slug, spec)
+    spec["method"] = options.text("method").upper() or "GET"
+    spec["headers"] = {
+        name: draft.header(f"{options.at('headers')}.{name}", name, value, slug)
+        for name, value in options.texts("headers").items()
+    }
+    if body := options.text("body"):
+        spec["body"] = body
+    if path := options.text("body_file"):
+        spec["body"] = _from_file(options, "body_file", path, draft)
+    follows = options.flag("follow_redirects", default=not options.flag("no_follow_redirects", default=False))
+    spec["redirects"] = 10 if follows else 0
+    _authorize(spec, options, draft)
+    spec["proxy"] = options.text("proxy_url") or None
+    if options.has("enable_http2"):
+        spec["http"] = "auto" if options.flag("enable_http2", default=False) else "1.1"
+    options.leave("fail_if_ssl", "skip_resolve_phase_with_proxy", "valid_status_codes")
+    spec["assertions"] = [*_http_assertions(options, draft)]
+
+
+def _authorize(spec: dict[str, Any], options: Fields, draft: Draft) -> None:
+    slug = spec["slug"]
+    if options.has("basic_auth"):
+        basic = options.fields("basic_auth")
+        password = _secret(basic, "password", slug, draft)
+        spec["auth"] = {"basic": {"username": basic.text("username"), "password": password or ""}}
+        basic.rest()
+    if options.has("bearer_token") or options.has("bearer_token_file"):
+        spec["auth"] = {"bearer": _secret(options, "bearer_token", slug, draft) or ""}
+    if options.has("authorization"):
+        given = options.fields("authorization")
+        scheme, credentials = given.text("type") or "Bearer", _secret(given, "credentials", slug, draft) or ""
+        if scheme.lower() == "bearer":
+            spec["auth"] = {"bearer": credentials}
+        else:
+            spec["headers"]["Authorization"] = f"{scheme} {credentials}"
+        given.rest()
+    if options.has("oauth2"):
+        given = options.fields("oauth2")
+        spec["auth"] = {
+            "oauth2": {
+                "token_url": given.text("token_url"),
+                "client_id": given.text("client_id"),
+                "client_secret": _secret(given, "client_secret", slug, draft) or "",
+                "scope": " ".join(map(str, given.items("scopes"))) or None,
+            }
+        }
+        given.rest()
+    for name in (extra := options.fields("http_headers")):
+        header = extra.fields(name)
+        listed = [*header.items("values"), *(f"${{file:{path}}}" for path in header.items("files"))]
+        listed += [
+            draft.secret(header.at("secrets"), str(one), slug, name) for one in header.items("secrets")
+        ]
+        spec["headers"][name] = ", ".join(map(str, listed))
+        header.rest()
+
+
+def _http_assertions(options: Fields, draft: Draft) -> Iterator[dict[str, Any]]:
+    codes = [int(code) for code in options.items("valid_status_codes") if str(code).isdigit()]
+    if codes:
+        yield {"of": "status", "eq": codes[0]} if len(codes) == 1 else {"of": "status", "in": codes}
+    versions = [
+        "h2" if str(one).startswith("HTTP/2") else str(one) for one in options.items("valid_http_versions")
+    ]
+    if versions:
+        yield {"of": "protocol", "in": versions}
+    if options.flag("fail_if_not_ssl", default=False):
+        yield {"of": "certificate.version", "exists": True}
+    if options.flag("fail_if_ssl", default=False):
+        yield {"of": "certificate.version", "exists": False}
+    for pattern in options.items("fail_if_body_matches_regexp", "fail_if_matches_regexp"):
+        yield {"of": "body", "matches": str(pattern), "not": True}
+    for pattern in options.items("fail_if_body_not_matches_regexp", "fail_if_not_matches_regexp"):
+        yield {"of": "body", "matches": str(pattern)}
+    for key, negated in (
+        ("fail_if_header_matches", {"not": True}),
+        ("fail_if_header_not_matches", {}),
+        ("fail_if_header_matches_regexp", {"not": True}),
+        ("fail_if_header_not_matches_regexp", {}),
+    ):
+        for one in options.each(key):
+            name, pattern = one.text("header"), one.text("regexp")
+            if one.flag("allow_missing", default=False):
+                draft.note(one.at("allow_missing"), f"a missing {name} fails its assertion here; left out")
+            else:
+                yield {"of": "header", "name": name, "matches": pattern} | negated
+            one.rest()
+
+
+def _place(target: str, draft: Draft, path: str) -> dict[str, Any]:
+    host, _, port = re.sub(r"^\w+://", "", target).rpartition(":")
+    if not host or not port.isdigit():
+        draft.note(path, f"{target!r} has no port; write one")
+        return {"host": host or target, "port": 1}
+    return {"host": host.strip("[]"), "port": int(port)}
+
+
+def _tcp(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> None:
+    _family(options, spec)
+    spec |= _place(target if target != PLACEHOLDER else f"{PLACEHOLDER}:443", draft, options.path)
+    spec["tls"] = options.flag("tls", default=False)
+    steps: list[dict[str, Any]] = []
+    for given in options.each("query_response"):
+        expect, send = given.text("expect"), given.text("send")
+        if given.has("labels"):
+            given.note("labels", "are not recorded")
+        if expect:
+            steps.append({"matches": expect})
+        if send:  # after what is expected in the same entry
+            steps.append({"send": f"{_captured(send, steps, given, draft)}\n"})
+        if given.flag("starttls", default=False):
+            said = " ".join(str(value) for step in steps for value in step.values())
+            spec["starttls"] = next((name for pattern, name in _STARTTLS if pattern.search(said)), None)
+            if spec["starttls"] is None:
+                draft.note(
+                    given.at("starttls"), "it is not known of which protocol; write starttls: smtp, imap, ..."
+                )
+            steps = []  # Upbeat says these by itself
+        given.rest()
+    if spec["tls"] or spec.get("starttls"):
+        _trust(options, spec, draft)
+    else:
+        options.leave("tls_config")
+    spec["steps"] = steps
+
+
+def _captured(send: str, steps: list[dict[str, Any]], given: Fields, draft: Draft) -> str:
+    """`${1}` of the expression before as a capture, where that has one group."""
+    if not re.search(r"\$\{?\d", send):
+        return send
+    expression = steps[-1].get("matches", "") if steps else ""
+    if set(re.findall(r"\$\{?(\d+)", send)) != {"1"} or len(re.findall(r"(?<!\\)\((?!\?)", expression)) != 1:
+        draft.note(given.at("send"), f"{send!r} uses groups of an expression; write captures")
+        return send
+    name = f"group_{len(steps)}"
+    steps[-1]["capture"] = {name: {"matches": expression}}
+    return re.sub(r"\$(?:1\b|\{1\})", f"${{capture:{name}}}", send)
+
+
+def _dns(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> None:
+    _family(options, spec)
+    spec.pop("ip", None)
+    spec["host"] = options.text("query_name").rstrip(".") or "."
+    record = options.text("query_type").upper()
+    if record in ("", "ANY"):
+        draft.note(options.at("query_type"), "ANY has no counterpart; A is asked")
+        record = "A"
+    spec["record"] = record
+    spec["protocol"] = options.text("transport_protocol").lower()[:3] or "udp"
+    if _ADDRESS.fullmatch(target):
+        spec["resolver"] = target
+    elif target != PLACEHOLDER:
+        draft.note(options.path, f"{target!r} is no address of a name server; the system's is asked")
+    if options.text("query_class").upper() not in ("", "IN"):
+        draft.note(options.at("query_class"), "only IN is asked")
+    options.leave("recursion_desired" if options.flag("recursion_desired", default=True) else "")
+    assertions: list[dict[str, Any]] = []
+    if rcodes := [str(one) for one in options.items("valid_rcodes")]:
+        assertions.append({"of": "rcode", "in": rcodes})
+    answers = options.fields("validate_answer_rrs")
+    for key, negated in (
+        ("fail_if_matches_regexp", {"not": True}),
+        ("fail_if_not_matches_regexp", {}),
+        ("fail_if_none_matches_regexp", {}),
+    ):
+        for pattern in answers.items(key):
+            draft.note(
+                answers.at(key), "is matched with the data of a record alone, not with its name, TTL and type"
+            )
+            assertions.append({"of": "record", "type": record, "matches": str(pattern)} | negated)
+    answers.rest()
+    spec["assertions"] = assertions
+
+
+def _icmp(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> None:
+    _family(options, spec)
+    spec |= {"host": target.strip("[]"), "packets": 1}
+    if size_bytes := options.number("payload_size"):
+        spec["size"] = int(max(size_bytes, 16))
+    options.leave("dont_fragment" if not options.flag("dont_fragment", default=False) else "")

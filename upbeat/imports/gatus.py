@@ -1,0 +1,404 @@
+"""Gatus' `config.yaml`: endpoints, external endpoints and suites become beats, providers channels."""
+
+import re
+from functools import partial
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from upbeat.imports.conditions import ConditionError, assertion_of
+from upbeat.imports.draft import Draft
+from upbeat.imports.source import Fields, SourceError
+
+INTERVAL_S: Final = 60.0  # Gatus' defaults
+SUITE_INTERVAL_S: Final = 600.0
+TIMEOUT_S: Final = 10.0
+FAILURES: Final = 3
+SUCCESSES: Final = 2
+_OF_THE_SERVER: Final = (
+    "storage",
+    "web",
+    "ui",
+    "security",
+    "debug",
+    "concurrency",
+    "disable-monitoring-lock",
+)
+_VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
+
+
+def take_gatus(source: Any, draft: Draft) -> None:
+    """Take a whole configuration. Raises `SourceError`."""
+    if not isinstance(source, dict):
+        raise SourceError("a Gatus configuration is a mapping with endpoints")
+    root = Fields(source, "", draft.note).replaced(_with_references)
+    providers = _Providers(root.fields("alerting"), draft)
+    _connectivity(root.fields("connectivity"), draft)
+    for endpoint in root.each("endpoints", "services"):
+        _endpoint(endpoint, draft, providers)
+    for endpoint in root.each("external-endpoints"):
+        _external(endpoint, draft, providers)
+    for suite in root.each("suites"):
+        _suite(suite, draft, providers)
+    for key in _OF_THE_SERVER:
+        if root.has(key):
+            root.note(key, "is of Gatus' own server; left out")
+    if root.has("maintenance"):
+        root.note("maintenance", "has no counterpart: pause beats, or set a component under_maintenance")
+    root.leave("metrics", "skip-invalid-config-update", *(key for key in root if key.startswith("x-")))
+    root.rest()
+
+
+def _with_references(text: str) -> str:
+    """Gatus replaces variables anywhere in its file; `$$` is one `$`."""
+    parts = text.split("$$")
+    return "$".join(_VARIABLE.sub(lambda found: f"${{env:{found[1] or found[2]}}}", part) for part in parts)
+
+
+def _connectivity(given: Fields, draft: Draft) -> None:
+    checker = given.fields("checker")
+    if target := checker.text("target"):
+        draft.reference(checker.at("target"), target)
+    checker.leave("interval")
+    checker.rest()
+    given.rest()
+
+
+class _Providers:
+    """Gatus' alerting providers, those of them that are channels here."""
+
+    def __init__(self, alerting: Fields, draft: Draft) -> None:
+        self._draft = draft
+        self._slugs: dict[str, str] = {}
+        self._defaults: dict[str, Fields] = {}
+        for name in alerting:
+            given = alerting.fields(name)
+            self._defaults[name] = given.fields("default-alert")
+            spec = self._channel(name, given)
+            if spec is None:
+                alerting.note(name, "no channel is of this kind; use a webhook, or add one by hand")
+                continue
+            spec["slug"] = draft.slug("channel", name)
+            given.rest()
+            if draft.channel(given.path, spec):
+                self._slugs[name] = spec["slug"]
+
+    def _channel(self, name: str, given: Fields) -> dict[str, Any] | None:
+        if name == "slack":
+            url = given.text("webhook-url")
+            return {"type": "slack", "url": self._draft.secret(given.at("webhook-url"), url, name, "url")}
+        if name == "custom":
+            said = "is sent as Upbeat's own JSON; method, headers and body of Gatus' are left out"
+            given.note("body", said)
+            given.leave("method", "headers", "placeholders", "client")
+            return {
+                "type": "webhook",
+                "url": self._draft.secret(given.at("url"), given.text("url"), name, "url"),
+            }
+        if name == "email":
+            password = given.text("password")
+            username = given.text("username")
+            tls = "tls" if given.number("port") == 465 else "starttls"
+            return {
+                "type": "smtp",
+                "host": given.text("host"),
+                "port": int(given.number("port") or 587),
+                "tls": tls,
+                "sender": given.text("from"),
+                "to": [one.strip() for one in given.text("to").split(",") if one.strip()],
+            } | (
+                {
+                    "username": username or given.text("from"),
+                    "password": self._draft.secret(given.at("password"), password, name, "password"),
+                }
+                if password
+                else {}
+            )
+        return None
+
+    def told(self, endpoint: Fields) -> dict[str, Any]:
+        """`channels` and `quorum` of a beat, from its alerts."""
+        channels, thresholds = list[str](), list[tuple[int, int]]()
+        for alert in endpoint.each("alerts"):
+            name = alert.text("type")
+            default = self._defaults.get(name) or Fields({}, "", self._draft.note)
+            failures = alert.number("failure-threshold") or default.number("failure-threshold") or FAILURES
+            successes = alert.number("success-threshold") or default.number("success-threshold") or SUCCESSES
+            alert.leave("description", "send-on-resolved")
+            is_on = alert.flag("enabled", default=True)
+            alert.rest()
+            if not is_on:
+                continue
+            if name in self._slugs:
+                thresholds.insert(len(channels), (int(failures), int(successes)))
+                channels.append(self._slugs[name])
+            else:
+                thresholds.append((int(failures), int(successes)))
+                self._draft.note(
+                    alert.path, f"{name or 'an alert without a type'} is no channel here; left out"
+                )
+        made: dict[str, Any] = {"channels": [*dict.fromkeys(channels)]}
+        if thresholds:
+            failures, successes = (min(max(one, 1), 20) for one in thresholds[0])
+            made["quorum"] = {"consecutive": {"open": failures, "close": successes}}
+            if len(set(thresholds[: len(channels)])) > 1:
+                self._draft.note(
+                    endpoint.at("alerts"), "have several thresholds; those of the first are taken"
+                )
+        return made
+
+
+def _named(given: Fields, draft: Draft) -> dict[str, Any]:
+    name, group = given.text("name") or given.path, given.text("group")
+    return {
+        "slug": draft.slug("beat", group, name),
+        "name": name[:200],
+        "tags": draft.tags(group),
+        "enabled": given.flag("enabled", default=True),
+    }
+
+
+def _endpoint(endpoint: Fields, draft: Draft, providers: _Providers) -> None:
+    spec = _named(endpoint, draft)
+    client = endpoint.fields("client")
+    timeout_s = client.seconds("timeout")
+    spec |= draft.paced(
+        endpoint.path, interval_s=endpoint.seconds("interval") or INTERVAL_S, timeout_s=timeout_s
+    )
+    spec |= providers.told(endpoint)
+    if not _target(endpoint, client, spec, draft):
+        endpoint.leave(*endpoint)
+        return
+    spec["assertions"] = _assertions(endpoint, spec, draft)
+    endpoint.leave("ui")
+    client.rest()
+    endpoint.rest()
+    draft.beat(endpoint.path, spec)
+
+
+def _target(endpoint: Fields, client: Fields, spec: dict[str, Any], draft: Draft) -> bool:
+    """The type of the beat, and what it asks. False when there is none."""
+    url = endpoint.text("url")
+    if endpoint.has("dns"):
+        _dns(endpoint, url, spec, draft)
+        return True
+    scheme, _, after = url.partition("://")
+    scheme = scheme.lower()
+    if scheme in ("http", "https") or url.startswith("${env:"):
+        _http(endpoint, client, spec, draft)
+        return True
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = after, None
+    if scheme == "icmp":
+        spec |= {"type": "icmp", "host": host or after, "packets": 1}
+    elif scheme in ("tls", "starttls"):
+        spec |= {"type": "tls", "host": host, "port": port or (25 if scheme == "starttls" else 443)}
+        spec |= {"starttls": "smtp"} if scheme == "starttls" else {}
+        spec |= _trust(client, draft, spec["slug"])
+    elif scheme in ("tcp", "ssh"):
+        spec |= {"type": "tcp", "host": host, "port": port or (22 if scheme == "ssh" else 0)}
+        if scheme == "ssh":
+            spec["preset"] = "ssh"
+            if endpoint.has("ssh"):
+                endpoint.note("ssh", "nobody is logged in and no command is run; that SSH answers is checked")
+        elif body := endpoint.text("body"):
+            spec["steps"] = [{"send": body, "matches": "(?s)."}]
+    else:
+        draft.note(endpoint.at("url"), f"no beat is of {scheme or 'this kind'}://; not imported")
+        return False
+    if scheme == "icmp":
+        spec["retries"] = 0
+    return True
+
+
+def _dns(endpoint: Fields, url: str, spec: dict[str, Any], draft: Draft) -> None:
+    dns = endpoint.fields("dns")
+    spec |= {"type": "dns", "host": dns.text("query-name").rstrip(".") or "."}
+    spec["record"] = dns.text("query-type").upper() or "A"
+    resolver = re.sub(r"^(tcp|udp)://", "", url)
+    if url.startswith("tcp://"):
+        spec["protocol"] = "tcp"
+    dns.rest()
+    if re.fullmatch(
+        r"[0-9.]+(:\d+)?|\[[0-9A-Fa-f:]+\](:\d+)?|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:]*", resolver
+    ):
+        spec["resolver"] = resolver
+    elif resolver:
+        draft.note(endpoint.at("url"), f"{resolver} is no address of a name server; the system's is asked")
+
+
+def _http(endpoint: Fields, client: Fields, spec: dict[str, Any], draft: Draft) -> None:
+    slug = spec["slug"]
+    spec |= {"type": "http", "method": endpoint.text("method").upper() or "GET"}
+    spec["url"] = draft.url(endpoint.at("url"), endpoint.text("url"), slug, spec)
+    spec["headers"] = {
+        name: draft.header(f"{endpoint.at('headers')}.{name}", name, value, slug)
+        for name, value in endpoint.texts("headers").items()
+    }
+    body = endpoint.text("body")
+    if endpoint.flag("graphql", default=False):
+        spec["json"] = {"query": body}
+    elif body:
+        spec["body"] = body
+    spec["redirects"] = 0 if client.flag("ignore-redirect", default=False) else 10
+    spec |= _trust(client, draft, slug)
+    if proxy := client.text("proxy-url"):
+        spec["proxy"] = draft.secret(client.at("proxy-url"), proxy, slug, "proxy") if "@" in proxy else proxy
+    if client.has("oauth2"):
+        oauth2 = client.fields("oauth2")
+        secret = draft.secret(oauth2.at("client-secret"), oauth2.text("client-secret"), slug, "client-secret")
+        spec["auth"] = {
+            "oauth2": {
+                "token_url": oauth2.text("token-url"),
+                "client_id": oauth2.text("client-id"),
+                "client_secret": secret,
+                "scope": " ".join(map(str, oauth2.items("scopes"))) or None,
+            }
+        }
+        oauth2.rest()
+    if client.has("dns-resolver"):
+        client.note("dns-resolver", "names are asked of the system's resolver; a dns beat asks another")
+
+
+def _trust(client: Fields, draft: Draft, slug: str) -> dict[str, Any]:
+    """What a client says of TLS and addresses."""
+    made: dict[str, Any] = {}
+    if client.flag("insecure", default=False):
+        made["verify"] = False
+    network = client.text("network")
+    if network in ("ip4", "ip6"):
+        made["ip"] = int(network[2])
+    tls = client.fields("tls")
+    certificate, key = tls.text("certificate-file"), tls.text("private-key-file")
+    if certificate and key:
+        made |= {"certificate": f"${{file:{certificate}}}", "key": f"${{file:{key}}}"}
+        if not (certificate.startswith("/") and key.startswith("/")):
+            draft.note(tls.path, "names files relative to Gatus' folder; write where they are")
+            made = {name: value for name, value in made.items() if name not in ("certificate", "key")}
+    tls.leave("renegotiation")
+    tls.rest()
+    return made
+
+
+def _assertions(endpoint: Fields, spec: dict[str, Any], draft: Draft) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = []
+    place, conditions, is_connected = endpoint.at("conditions"), endpoint.items("conditions"), False
+    for number, condition in enumerate(conditions):
+        text = str(condition)
+        try:
+            assertion = assertion_of(text, spec["type"], spec.get("record", "A"))
+        except ConditionError as wrong:
+            draft.note(f"{place}[{number}]", f"{text!r} {wrong}; left out")
+            continue
+        if any("${env:" in str(value) for value in (assertion or {}).values()):
+            draft.note(f"{place}[{number}]", f"{text!r} compares with a variable; left out")
+        elif assertion is None:
+            is_connected = True
+        elif (
+            spec["type"] == "tls"
+            and assertion["of"] == "certificate.days_left"
+            and assertion.keys() & {"gt", "ge"}
+        ):
+            days: float = assertion["gt" if "gt" in assertion else "ge"]
+            spec["expires_within"] = {"critical": days * 86400, "warning": max(days, 21) * 86400}
+        elif assertion["of"] == "certificate.days_left" and spec["type"] == "tcp":
+            draft.note(f"{place}[{number}]", f"{text!r} needs TLS; left out")
+        else:
+            made.append(assertion)
+    if spec["type"] == "http" and not any(one["of"] == "status" for one in made):
+        if is_connected and len(made) == 0:
+            made.append({"of": "status", "between": [100, 599]})  # any answer will do
+        elif conditions:
+            draft.note(
+                place,
+                "say nothing of the status, which Gatus then does not look at; here it must be 200 to 299",
+            )
+    return made
+
+
+def _external(endpoint: Fields, draft: Draft, providers: _Providers) -> None:
+    spec = _named(endpoint, draft) | providers.told(endpoint)
+    consecutive = spec.pop("quorum", None)
+    every_s = endpoint.fields("heartbeat").seconds("interval")
+    if every_s:
+        spec |= {"type": "heartbeat", "every": every_s, "grace": 0}
+        draft.note(endpoint.at("token"), "is not used: the heartbeat has a URL of its own to be pinged")
+    else:
+        spec["type"] = "external"
+        draft.note(
+            endpoint.at("token"),
+            "is not used: report with a token of Upbeat, by POST .../beats/{slug}/report",
+        )
+    if consecutive and consecutive["consecutive"]["open"] > 1:
+        draft.note(endpoint.at("alerts"), "have thresholds; what is reported counts at once")
+    endpoint.leave("token", "heartbeat")
+    endpoint.rest()
+    draft.beat(endpoint.path, spec)
+
+
+# ---- suites
+
+
+def _suite(suite: Fields, draft: Draft, providers: _Providers) -> None:
+    """A suite of http endpoints is one beat with steps."""
+    spec = _named(suite, draft) | {"type": "http", "redirects": 10}
+    timeout_s = suite.seconds("timeout")
+    spec |= draft.paced(
+        suite.path, interval_s=suite.seconds("interval") or SUITE_INTERVAL_S, timeout_s=timeout_s
+    )
+    context = suite.texts("context")
+    known, steps, names = set[str](), list[dict[str, Any]](), set[str]()
+    for written in suite.each("endpoints"):
+        endpoint = written.replaced(partial(_in_context, context, known, written.path, draft))
+        step: dict[str, Any] = {"slug": spec["slug"], "type": "http"}
+        client = endpoint.fields("client")
+        _http(endpoint, client, step, draft)
+        step["assertions"] = _assertions(endpoint, step, draft)
+        step["always"] = endpoint.flag("always-run", default=False)
+        step["capture"] = _stored(endpoint, draft)
+        name = (
+            re.sub(r"[^a-z0-9]+", "-", endpoint.text("name").lower()).strip("-")[:60]
+            or f"step-{len(steps) + 1}"
+        )
+        step["name"] = name if name not in names else f"{name}-{len(steps) + 1}"
+        names.add(step["name"])
+        for shared in ("verify", "ip", "proxy", "auth", "certificate", "key"):
+            if shared in step:
+                spec.setdefault(shared, step.pop(shared))
+        for key in ("slug", "type", "redirects"):
+            del step[key]
+        steps.append({key: value for key, value in step.items() if value})
+        known |= step["capture"].keys()
+        if endpoint.has("alerts"):
+            spec |= providers.told(endpoint)
+        endpoint.leave("group", "ui", "interval", "enabled")
+        client.leave("timeout")
+        client.rest()
+        endpoint.rest()
+    suite.rest()
+    draft.beat(suite.path, spec | {"steps": steps})
+
+
+def _stored(endpoint: Fields, draft: Draft) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name, value in endpoint.texts("store").items():
+        if value.startswith("[BODY]") and re.fullmatch(r"[A-Za-z_]\w*", name):
+            made[name] = {"json": re.sub(r"\.([^.\[\]]*[^\w.\[\]][^.\[\]]*)", r"['\1']", "$" + value[6:])}
+        else:
+            draft.note(f"{endpoint.at('store')}.{name}", f"{value!r} is not captured; left out")
+    return made
+
+
+def _in_context(context: dict[str, str], known: set[str], path: str, draft: Draft, text: str) -> str:
+    """`[CONTEXT].name` as what it is: captured before, or written in the suite."""
+
+    def filled(match: re.Match[str]) -> str:
+        if match[1] in known:
+            return f"${{capture:{match[1]}}}"
+        if match[1] not in context:
+            draft.note(path, f"{match[0]} is nothing that was stored before")
+        return context.get(match[1], "")
+
+    return re.sub(r"\[CONTEXT\]\.(\w+)", filled, text)

@@ -1,0 +1,447 @@
+"""Uptime Kuma's JSON backup, or its monitors as its API lists them: monitors become beats, notifications channels."""
+
+import json
+import re
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from upbeat.imports.draft import Draft
+from upbeat.imports.source import Fields, SourceError
+
+INTERVAL_S: Final = 60.0
+OK_CODES: Final = ["200-299"]  # Kuma's default, and what http needs here
+CERTIFICATE_DAYS: Final = 21  # when Kuma first warns
+_SIMPLE_PATH: Final = re.compile(r"\$?\.?([A-Za-z_]\w*|\[\d+\])(\.[A-Za-z_]\w*|\[\d+\])*")
+_DATABASES: Final = {
+    "postgres": ("postgres", 5432),
+    "redis": ("redis", 6379),
+    "mysql": (None, 3306),
+    "mongodb": (None, 27017),
+}
+_BY_ITSELF: Final = re.findall(
+    r"\w+",
+    """
+    id pathName childrenIDs weight forceInactive maintenance includeSensitiveData screenshot
+    dns_last_result path user_id created_date active notificationIDList notification_list
+    accepted_statuscodes accepted_statuscodes_json ignoreTls expiryNotification timeout method
+    maxredirects packetSize httpBodyEncoding authMethod resendInterval retryInterval
+    gamedigGivenPortOnly dns_resolve_type dns_resolve_server jsonPathOperator jsonPath expectedValue
+    invertKeyword proxyId grpcEnableTls kafkaProducerSsl kafkaProducerAllowAutoTopicCreation
+    kafkaProducerSaslOptions kafkaProducerBrokers docker_host mqttSuccessMessage mqttCheckType
+    rabbitmqNodes conditions cacheBust ping_numeric ping_count ping_per_request_timeout ipFamily
+    ip_family snmpVersion snmpOid smtpSecurity oauth_auth_method remote_browser
+    retryOnlyOnStatusCodeFailure retry_only_on_status_code_failure manual_status url port hostname
+    domainExpiryNotification saveResponse saveErrorResponse responseMaxLength save_response
+    """,
+)
+"""Keys that every monitor has, whether or not they mean anything for its type: those that do are taken by it."""
+
+
+def take_kuma(source: Any, draft: Draft) -> None:
+    """Take a whole backup. Raises `SourceError`."""
+    if isinstance(source, list):
+        source = {"monitorList": source}
+    if not isinstance(source, dict) or not any(key in source for key in ("monitorList", "monitors")):
+        raise SourceError("a backup of Uptime Kuma has a monitorList")
+    root = Fields(source, "", draft.note)
+    channels = {
+        str(given.take("id")): slug
+        for given in _listed(root, "notificationList", "notifications")
+        if (slug := _channel(given, draft))
+    }
+    proxies = {str(given.take("id")): given for given in _listed(root, "proxyList", "proxies")}
+    monitors = [*_listed(root, "monitorList", "monitors")]
+    groups = {str(one.take("id")): one.text("name") for one in monitors if one.text("type") == "group"}
+    for monitor in monitors:
+        _monitor(monitor, draft, channels, proxies, groups)
+    root.leave("version")
+    for key in ("statusPageList", "maintenanceList", "settings", "tags", "dockerHostList", "apiKeyList"):
+        if root.has(key):
+            root.note(key, "has no counterpart here; left out")
+    root.rest()
+
+
+def _listed(root: Fields, *keys: str) -> list[Fields]:
+    """A list, or a mapping by id as Kuma's API gives it."""
+    value = root.take(*keys)
+    key = next((key for key in keys if root.has(key)), keys[0])
+    if isinstance(value, dict):
+        inner = root.fields(key)
+        return [inner.fields(name) for name in inner]
+    return [*root.each(*keys)]
+
+
+def _monitor(
+    monitor: Fields,
+    draft: Draft,
+    channels: dict[str, str],
+    proxies: dict[str, Fields],
+    groups: dict[str, str],
+) -> None:
+    kind, name = monitor.text("type") or "http", monitor.text("name") or monitor.path
+    parent = groups.get(str(monitor.take("parent")), "")
+    if kind == "group":
+        draft.note(
+            monitor.path, f"the group {name!r} is kept as a tag of its monitors; it has no stage of its own"
+        )
+        return
+    if monitor.flag("upsideDown", default=False):
+        draft.note(
+            monitor.at("upsideDown"),
+            f"{name!r} is well when it fails, which has no counterpart; not imported",
+        )
+        return
+    slug = draft.slug("beat", name)
+    spec: dict[str, Any] = {
+        "slug": slug,
+        "name": name[:200],
+        "description": monitor.text("description")[:4000],
+    }
+    spec["enabled"] = monitor.flag("active", default=True)
+    spec["tags"] = draft.tags(parent, *_tags(monitor))
+    told = monitor.take("notificationIDList")
+    ids = (
+        [str(key) for key, is_told in told.items() if is_told]
+        if isinstance(told, dict)
+        else map(str, told or [])
+    )
+    spec["channels"] = [channels[one] for one in ids if one in channels]
+    take = _KINDS.get(kind)
+    if take is None:
+        draft.note(monitor.at("type"), f"no beat is of the kind {kind!r}; {name!r} is not imported")
+        return
+    interval_s, tries = monitor.number("interval") or INTERVAL_S, int(monitor.number("maxretries") or 0)
+    if kind not in ("push", "manual"):
+        timeout_s = monitor.number("timeout")
+        spec |= draft.paced(
+            monitor.path, interval_s=interval_s, timeout_s=min(timeout_s or interval_s * 0.8, interval_s)
+        )
+        retry_s = monitor.number("retryInterval")
+        if tries and retry_s and retry_s != interval_s:
+            draft.note(
+                monitor.at("retryInterval"),
+                f"{retry_s:g} s has no counterpart: what is bad is confirmed at once",
+            )
+        if tries > 19:
+            draft.note(monitor.at("maxretries"), f"{tries} is more than can be asked for; 19 is taken")
+        spec["quorum"] = {"consecutive": {"open": min(tries, 19) + 1, "close": 1}}
+    else:
+        spec |= {"every": interval_s, "grace": tries * (monitor.number("retryInterval") or interval_s)}
+    if monitor.number("resendInterval"):
+        monitor.note("resendInterval", "has no counterpart: what is told is told once")
+    for key in ("ipFamily", "ip_family"):
+        if monitor.text(key) in ("ipv4", "ipv6"):
+            spec["ip"] = int(monitor.text(key)[3])
+    take(spec, monitor, draft)
+    if spec.get("type") == "http" and (proxy := proxies.get(str(monitor.take("proxyId")))):
+        spec["proxy"] = _proxy(proxy, slug, draft)
+    monitor.leave(*_BY_ITSELF)
+    monitor.rest()
+    draft.beat(monitor.path, spec)
+
+
+def _tags(monitor: Fields) -> list[str]:
+    made = []
+    for tag in monitor.each("tags"):
+        value = tag.text("value")
+        made.append(tag.text("name") + (f":{value}" if value else ""))
+    return made
+
+
+# ---- kinds
+
+
+def _http(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
+    slug = spec["slug"]
+    spec |= {"type": "http", "method": monitor.text("method").upper() or "GET"}
+    spec["url"] = draft.url(monitor.at("url"), monitor.text("url"), slug, spec)
+    spec["headers"] = _headers(monitor, slug, draft)
+    redirects = monitor.number("maxredirects")
+    spec["redirects"] = 10 if redirects is None else min(int(redirects), 10)
+    if monitor.flag("ignoreTls", default=False):
+        spec["verify"] = False
+    _body(spec, monitor, draft)
+    _authorize(spec, monitor, draft)
+    spec["assertions"] = [*_codes(monitor, draft)]
+    if keyword := monitor.text("keyword"):
+        negated = {"not": True} if monitor.flag("invertKeyword", default=False) else {}
+        spec["assertions"].append({"of": "body", "contains": keyword} | negated)
+    if monitor.flag("expiryNotification", default=False) and spec["url"].startswith("https://"):
+        spec["assertions"].append(
+            {"of": "certificate.days_left", "ge": CERTIFICATE_DAYS, "severity": "warning"}
+        )
+
+
+def _headers(monitor: Fields, slug: str, draft: Draft) -> dict[str, str]:
+    given = monitor.take("headers")
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError:
+            given = None
+    if given is not None and not isinstance(given, dict):
+        given = None
+    if given is None and monitor.has("headers") and monitor.text("headers").strip():
+        draft.note(monitor.at("headers"), "is no JSON object; left out")
+    place = monitor.at("headers")
+    return {str(n): draft.header(f"{place}.{n}", str(n), str(v), slug) for n, v in (given or {}).items()}
+
+
+def _body(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
+    body, encoding = monitor.text("body"), monitor.text("httpBodyEncoding") or "json"
+    if not body:
+        return
+    spec["body"] = body
+    types = {
+        "json": "application/json",
+        "xml": "text/xml; charset=utf-8",
+        "form": "application/x-www-form-urlencoded",
+    }
+    if all(name.lower() != "content-type" for name in spec["headers"]):
+        spec["headers"]["Content-Type"] = types.get(encoding, "application/json")
+
+
+def _authorize(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
+    slug, method = spec["slug"], monitor.text("authMethod")
+    user, password = monitor.text("basic_auth_user"), monitor.text("basic_auth_pass")
+    if method in ("basic", "") and user:
+        given = draft.secret(monitor.at("basic_auth_pass"), password, slug, "password")
+        spec["auth"] = {"basic": {"username": user, "password": given}}
+    elif method == "oauth2-cc":
+        secret = monitor.text("oauth_client_secret")
+        spec["auth"] = {
+            "oauth2": {
+                "token_url": monitor.text("oauth_token_url"),
+                "client_id": monitor.text("oauth_client_id"),
+                "client_secret": draft.secret(
+                    monitor.at("oauth_client_secret"), secret, slug, "client-secret"
+                ),
+                "scope": monitor.text("oauth_scopes") or None,
+                "audience": monitor.text("oauth_audience") or None,
+                "send": "body" if monitor.text("oauth_auth_method") == "client_secret_post" else "header",
+            }
+        }
+    elif method == "mtls":
+        key = draft.secret(monitor.at("tlsKey"), monitor.text("tlsKey"), slug, "tls-key")
+        spec |= {"certificate": monitor.text("tlsCert") or None, "key": key or None}
+        spec["ca"] = monitor.text("tlsCa") or None
+    elif method == "ntlm":
+        draft.note(monitor.at("authMethod"), "ntlm has no counterpart; the beat asks without credentials")
+    # What belongs to a way that is not chosen is left over in Kuma's database.
+    monitor.leave(
+        "basic_auth_user", "basic_auth_pass", "authWorkstation", "authDomain", "tlsCa", "tlsCert", "tlsKey"
+    )
+    monitor.leave(*(key for key in monitor if key.startswith("oauth_")))
+
+
+def _codes(monitor: Fields, draft: Draft) -> list[dict[str, Any]]:
+    """Ranges such as 200-299, as one `between` and the gaps in it."""
+    given = [str(one) for one in monitor.items("accepted_statuscodes")]
+    if not given and (text := monitor.text("accepted_statuscodes_json")):
+        given = re.findall(r"\d+(?:-\d+)?", text)
+    ranges = []
+    for one in given:
+        if match := re.fullmatch(r"(\d{3})(?:-(\d{3}))?", one.strip()):
+            ranges.append((int(match[1]), int(match[2] or match[1])))
+        else:
+            draft.note(monitor.at("accepted_statuscodes"), f"{one!r} is no status; left out")
+    if not ranges or given == OK_CODES:
+        return []
+    if len({*ranges}) == 1 and ranges[0][0] == ranges[0][1]:
+        return [{"of": "status", "eq": ranges[0][0]}]
+    ranges.sort()
+    made: list[dict[str, Any]] = [
+        {"of": "status", "between": [ranges[0][0], max(high for _, high in ranges)]}
+    ]
+    reached = ranges[0][1]
+    for low, high in ranges[1:]:
+        if low > reached + 1:  # what lies between two ranges is not accepted
+            made.append({"of": "status", "between": [reached + 1, low - 1], "not": True})
+        reached = max(reached, high)
+    return made
+
+
+def _json(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
+    _http(spec, monitor, draft)
+    path, expected = monitor.text("jsonPath") or "$", monitor.text("expectedValue")
+    operator = monitor.text("jsonPathOperator") or "=="
+    said = f"{path!r} {operator} {expected!r}"
+    if path != "$" and not _SIMPLE_PATH.fullmatch(path):
+        draft.note(monitor.at("jsonPath"), f"{said} is JSONata that has no counterpart; left out")
+        return
+    bare = path.removeprefix("$").removeprefix(".")
+    made: dict[str, Any] = {
+        "of": "json",
+        "path": f"${bare}" if bare.startswith("[") or not bare else f"$.{bare}",
+    }
+    compared = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
+    try:
+        number: float | None = float(expected)
+        number = int(number) if number is not None and number.is_integer() else number
+    except (ValueError, OverflowError):
+        number = None
+    if operator in compared and number is not None:
+        made[compared[operator]] = number
+    elif operator == "contains":
+        made["contains"] = expected
+    elif operator in ("==", "!="):
+        typed: list[Any] = [expected, *([number] if number is not None else [])]
+        typed += [expected == "true"] if expected in ("true", "false") else []
+        made |= {"in": typed} if len(typed) > 1 else {"eq": expected}
+        made |= {"not": True} if operator == "!=" else {}
+    else:
+        draft.note(monitor.at("jsonPathOperator"), f"{said} has no counterpart; left out")
+        return
+    spec["assertions"].append(made)
+
+
+def _port(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
+    spec |= {"type": "tcp", "host": monitor.text("hostname"), "port": int(monitor.number("port") or 0)}
+
+
+def _ping(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
+    spec |= {
+        "type": "icmp",
+        "host": monitor.text("hostname"),
+        "packets": min(int(monitor.number("ping_count") or 1), 20),
+    }
+    if size_bytes := monitor.number("packetSize"):
+        spec["size"] = min(max(int(size_bytes), 16), 8972)
+
+
+def _dns(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
+    spec |= {
+        "type": "dns",
+        "host": monitor.text("hostname"),
+        "record": monitor.text("dns_resolve_type").upper() or "A",
+    }
+    port = int(monitor.number("port") or 53)
+    servers = [one.strip() for one in monitor.text("dns_resolve_server").split(",") if one.strip()]
+    places = [
+        f"[{one.strip('[]')}]:{port}" if ":" in one else f"{one}:{port}"
+        for one in servers
+        if re.fullmatch(r"[0-9.]+|[0-9A-Fa-f:\[\]]+", one)
+    ]
+    if servers and not places:
+        draft.note(
+            monitor.at("dns_resolve_server"), f"{servers[0]!r} is no address; the system's resolver is asked"
+        )
+    if len(places) > 1:
+        draft.note(
+            monitor.at("dns_resolve_server"), "names several, one of which must answer; the first is asked"
+        )
+    if places:
+        spec["resolver"] = places[0].removesuffix(":53") if "[" not in places[0] else places[0]
+    if monitor.take("conditions"):
+        draft.note(monitor.at("conditions"), "are left out; assert `of: record` instead")
+
+
+def _push(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
+    spec["type"] = "heartbeat"
+    draft.note(monitor.at("pushToken"), "is not used: the heartbeat has a URL of its own to be pinged")
+    monitor.leave("pushToken")
+
+
+def _manual(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
+    spec["type"] = "external"
+    del spec["every"], spec["grace"]
+
+
+def _database(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
+    kind = monitor.text("type")
+    preset, usual = _DATABASES[kind]
+    try:
+        parts = urlsplit(monitor.text("databaseConnectionString"))
+        host, port = parts.hostname or "", parts.port or usual
+    except ValueError:
+        host, port = "", usual
+    spec |= {"type": "tcp", "host": host, "port": port, "preset": preset}
+    draft.note(
+        monitor.at("databaseQuery"), f"nobody logs in and nothing is queried: that {kind} answers is checked"
+    )
+    monitor.leave("databaseConnectionString", "databaseQuery")
+
+
+def _mail(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
+    security = monitor.text("smtpSecurity")
+    _port(spec, monitor, draft)
+    spec["preset"] = "smtp"
+    spec |= {"tls": True} if security == "secure" else {"starttls": "smtp"} if security == "starttls" else {}
+
+
+_KINDS: Final = {
+    "http": _http,
+    "keyword": _http,
+    "json-query": _json,
+    "port": _port,
+    "ping": _ping,
+    "tailscale-ping": _ping,
+    "dns": _dns,
+    "push": _push,
+    "manual": _manual,
+    "smtp": _mail,
+    **dict.fromkeys(_DATABASES, _database),
+}
+
+
+# ---- notifications and proxies
+
+
+def _channel(given: Fields, draft: Draft) -> str | None:
+    """The slug of the channel a notification becomes; None where there is none of its kind."""
+    config = given
+    if isinstance(raw := given.take("config"), str):
+        try:
+            config = Fields(json.loads(raw), given.at("config"), draft.note)
+        except ValueError:
+            draft.note(given.at("config"), "is no JSON; left out")
+            return None
+    name, kind = given.text("name") or config.text("name"), config.text("type")
+    if not given.flag("active", default=True):
+        draft.note(given.path, f"the notification {name!r} is not active; left out")
+        return None
+    spec: dict[str, Any] = {"slug": draft.slug("channel", name or kind), "name": name[:200] or None}
+    hint = spec["slug"]
+    if kind == "slack":
+        url = draft.secret(config.at("slackwebhookURL"), config.text("slackwebhookURL"), hint, "url")
+        spec |= {"type": "slack", "url": url}
+    elif kind == "webhook":
+        url = draft.secret(config.at("webhookURL"), config.text("webhookURL"), hint, "url")
+        spec |= {"type": "webhook", "url": url}
+        draft.note(config.path, f"{name!r} is sent Upbeat's own JSON, not Kuma's")
+    elif kind == "smtp":
+        to = f"{config.text('smtpTo')},{config.text('smtpCC')},{config.text('smtpBCC')}"
+        sender = config.text("smtpFrom")
+        spec |= {
+            "type": "smtp",
+            "host": config.text("smtpHost"),
+            "port": int(config.number("smtpPort") or 587),
+            "tls": "tls" if config.flag("smtpSecure", default=False) else "starttls",
+            "sender": (re.findall(r"<([^<>]+)>", sender) or [sender])[0],
+            "to": [
+                (re.findall(r"<([^<>]+)>", one) or [one])[0].strip() for one in to.split(",") if one.strip()
+            ],
+        }
+        if password := config.text("smtpPassword"):
+            spec["username"] = config.text("smtpUsername")
+            spec["password"] = draft.secret(config.at("smtpPassword"), password, hint, "password")
+    else:
+        draft.note(given.path, f"no channel is of the kind {kind!r}; {name!r} is left out")
+        return None
+    return (
+        hint
+        if draft.channel(given.path, {key: value for key, value in spec.items() if value is not None})
+        else None
+    )
+
+
+def _proxy(given: Fields, slug: str, draft: Draft) -> str | None:
+    protocol, host, port = given.text("protocol") or "http", given.text("host"), given.number("port")
+    if protocol not in ("http", "https") or not host or not port:
+        draft.note(given.path, f"no beat goes through a {protocol} proxy; left out")
+        return None
+    login = ""
+    if given.flag("auth", default=False):
+        password = draft.secret(given.at("password"), given.text("password"), slug, "proxy-password")
+        login = f"{given.text('username')}:{password}@"
+    return f"http://{login}{host}:{int(port)}"
