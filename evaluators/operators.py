@@ -44,8 +44,8 @@ def kind_of(value: Any) -> str:
 
 
 def _contains(value: Any, e: Expectation) -> bool | None:
-    if isinstance(value, list):
-        return any(same(item, e.expected) for item in value)
+    if isinstance(value, list):  # `in` is quick, and takes True for 1
+        return e.expected in value and any(same(item, e.expected) for item in value)
     return e.expected in value if isinstance(value, str) and isinstance(e.expected, str) else None
 
 

@@ -1,6 +1,7 @@
 """What a run must show: assertions as operators write them. Judging them against a run is `evaluators.assess`."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, Self
@@ -109,7 +110,8 @@ SUBJECTS: Final[dict[str, Subject]] = {
 
 Severity = Literal["warning", "critical"]
 RecordType = Literal["A", "AAAA", "CNAME", "MX", "NS", "TXT", "SOA", "SRV", "CAA", "PTR"]
-HeaderName = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", max_length=200)]
+_HEADER_NAME: Final = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+HeaderName = Annotated[str, StringConstraints(pattern=_HEADER_NAME, max_length=200)]
 HeaderValue = Annotated[str, StringConstraints(max_length=8000, pattern=r"^[^\r\n\x00]*$")]
 
 
@@ -202,6 +204,8 @@ class Assertion(Rule):
             said = ", ".join(given) or "none"
             raise ValueError(f"an assertion has exactly one of {', '.join(OPERATORS)}; this one has {said}")
         subject = SUBJECTS[self.of]
+        if "\x00" in f"{self.path}{self.name}":
+            raise ValueError("path and name take text without NUL")
         for key in ("path", "attribute", "name", "type", "as"):
             is_given = getattr(self, _field(key)) is not None
             if is_given and key != subject.needs and key not in subject.takes:
@@ -210,7 +214,12 @@ class Assertion(Rule):
                 raise ValueError(f"`of: {self.of}` needs `{key}`")
         if given[0] not in _ALLOWED[self.holds]:
             allowed = ", ".join(name for name in OPERATORS if name in _ALLOWED[self.holds])
-            raise ValueError(f"`of: {self.of}` is {_IS[self.holds]} and takes {allowed}; got {given[0]}")
+            hint = "; `as: number` reads it as one" if "as" in subject.takes and given[0] in _NUMERIC else ""
+            raise ValueError(
+                f"`of: {self.of}` is {_IS[self.holds]} and takes {allowed}; got {given[0]}{hint}"
+            )
+        if self.of in ("header", "cookie") and not re.fullmatch(_HEADER_NAME, self.name or ""):
+            raise ValueError(f"name {self.name!r} is not the name of a {self.of}")
         self._expect_types(given[0], getattr(self, _field(given[0])))
         if self.path is not None:
             compile_selection(self.of, self.path, self.attribute)

@@ -1,6 +1,6 @@
 """Selecting values from XML (XPath 1.0) and HTML (CSS). What no budget could bound is refused when it is written.
 
-libxml2 stops at 256 levels, expands no entity twice over and asks no network here; but it has no limit of steps, and
+libxml2 expands no entity twice over and asks no network here; but its XPath has no limit of steps, and
 a second `//`, a sibling axis or two node sets compared are quadratic: `//a//a` takes 1.4 s of a document of 42 kB
 (docs/decisions/0013). XPath is therefore a subset that is linear in the document, whose elements are counted before.
 HTML never becomes a tree: its events are matched as they come, with one bit per step of the selector.
@@ -18,11 +18,13 @@ from lxml import etree
 
 from rules.selection import BudgetError, UnreadableError
 
-MAX_ELEMENTS: Final = 30_000
-MAX_DEPTH: Final = 250
+MAX_ELEMENTS: Final = 20_000
+MAX_DEPTH: Final = 100
 MAX_VALUES: Final = 1000  # that are compared; only `count` takes more
 MAX_TEXT: Final = 2**21  # characters of all values together
 MAX_PREDICATES: Final = 8
+MAX_STEPS: Final = 24  # of all selectors of a list together
+_CHUNK: Final = 32_768
 
 Find = Callable[[Any, int | None], list[Any]]
 """All values in a document, in order. Of more than `limit` only the place is kept, as None."""
@@ -64,8 +66,8 @@ def parse_xml(body: bytes) -> Any:
     if subset is not None and next(subset.iterentities(), None) is not None:
         raise UnreadableError("the document declares entities, which are not read")
     elements = int(root.xpath("count(//*)"))
-    if elements > MAX_ELEMENTS:
-        raise BudgetError(f"the document has {elements} elements; {MAX_ELEMENTS} are looked at")
+    if elements > MAX_ELEMENTS or root.xpath("boolean(" + "/*" * (MAX_DEPTH + 1) + ")"):
+        raise BudgetError(f"{elements} elements; {MAX_ELEMENTS} are looked at, in {MAX_DEPTH} levels")
     return root
 
 
@@ -85,7 +87,11 @@ def compile_xpath(path: str) -> Find:
             return []
         if not isinstance(found, list):
             return [found]
-        return _bounded(found, limit, lambda node: node if isinstance(node, str) else node.xpath("string()"))
+        return _bounded(
+            found,
+            limit,
+            lambda node: node if isinstance(node, str) else node.xpath("string()", smart_strings=False),
+        )
 
     return find
 
@@ -161,6 +167,8 @@ def compile_css(selector: str, attribute: str | None) -> Find:
                 before = 1 << (len(steps) - 1) if number else 0
                 steps.append((_compound(compound), _COMBINATORS[combinator], before))
             wanted |= 1 << (len(steps) - 1)
+        if len(steps) + selector.count(",") > MAX_STEPS:
+            raise ValueError(f"{selector[:60]!r} has too many parts; {MAX_STEPS} are allowed")
     except cssselect.SelectorError as wrong:
         raise ValueError(f"{selector!r} is not a CSS selector: {wrong}") from None
     except RecursionError:
@@ -169,8 +177,10 @@ def compile_css(selector: str, attribute: str | None) -> Find:
     def find(text: str, limit: int | None) -> list[Any]:
         matcher = _Matcher(steps, wanted, attribute and attribute.lower(), limit)
         parser = etree.HTMLParser(target=matcher, encoding="utf-8", no_network=True)
+        body = text.encode("utf-8", "replace")
         try:
-            parser.feed(text.encode("utf-8", "replace"))
+            for at in range(0, len(body), _CHUNK):  # in parts, so that it ends where the matcher gives up
+                parser.feed(body[at : at + _CHUNK])
             parser.close()
         except etree.LxmlError:
             pass  # a document of nothing; HTML itself is never wrong
@@ -279,7 +289,10 @@ def _simple(tree: Any) -> Test:
     if isinstance(tree, css.Pseudo) and tree.ident == "first-child":
         return lambda element: element.number == 1
     if isinstance(tree, css.Function) and tree.name == "nth-child":
-        step, first = css.parse_series(tree.arguments)
+        try:
+            step, first = css.parse_series(tree.arguments)
+        except ValueError:
+            raise ValueError(":nth-child() takes a number such as 2, or a series such as 2n+1") from None
         return lambda element: (
             element.number == first
             if not step

@@ -13,6 +13,8 @@ from jsonpath_rfc9535.selectors import FilterSelector, IndexSelector, NameSelect
 MAX_PATH_LENGTH: Final = 1000
 MAX_DESCENTS: Final = 2
 MAX_SELECTED: Final = 100
+MAX_CONTAINERS: Final = 50_000  # lists and objects of a document that is taken apart
+MAX_SEARCHED: Final = 20_000  # values of a document that is searched: by `*`, `..`, a slice or a filter
 
 # A definite path names one value and needs no engine: $.a.b[0]['c']
 _STEPS = r"""\.([A-Za-z_][A-Za-z0-9_]*)|\[(0|[1-9][0-9]{0,8})\]|\['([^'\\\x00-\x1f]*)'\]|\["([^"\\\x00-\x1f]*)"\]"""
@@ -63,6 +65,18 @@ def compile_path(path: str) -> Select:
             return []  # too deep to walk: it selects nothing, and the assertion fails as missing
 
     return select
+
+
+def expect_within_budget(body: bytes, *, is_searched: bool) -> None:
+    """Raises `BudgetError` where taking JSON apart, or searching it, would hold everything up for long."""
+    containers = body.count(b"[") + body.count(b"{")
+    if containers > MAX_CONTAINERS:
+        raise BudgetError(f"the body has about {containers} lists and objects; {MAX_CONTAINERS} are read")
+    if is_searched and containers + body.count(b",") > MAX_SEARCHED:
+        raise BudgetError(
+            f"the body has about {containers + body.count(b',')} values; {MAX_SEARCHED} are searched, "
+            "and only a path that names one value is followed in more"
+        )
 
 
 def is_definite(path: str) -> bool:

@@ -106,7 +106,10 @@ def test_it_holds(assertion: dict[str, Any]) -> None:
         pytest.param(json_("$.gone", exists=True), None, "selects nothing", id="a missing value"),
         pytest.param(json_("$.one", exists=False), 1, "exists", id="a value that should be missing"),
         pytest.param(
-            json_("$.many[*].n", eq=1), [1, 2], "json $.many[*].n is 2; expected eq 1", id="one of several is wrong"
+            json_("$.many[*].n", eq=1),
+            [1, 2],
+            "json $.many[*].n is 2; expected eq 1",
+            id="one of several is wrong",
         ),
         pytest.param(
             {"of": "header", "name": "X-No", "eq": "0"}, None, "header x-no is missing", id="no header"
@@ -127,7 +130,7 @@ def test_it_fails_saying_why(assertion: dict[str, Any], actual: Any, said: str) 
     [
         pytest.param(b"<html>", id="no JSON"),
         pytest.param(b"", id="nothing"),
-        pytest.param(b"[" * 100_000, id="too deep"),
+        pytest.param(b"[" * 40_000, id="too deep"),
         pytest.param(b'{"one": NaN}', id="NaN"),
         pytest.param(b'{"one": 1e999}', id="a number out of range"),
         pytest.param(b'{"one": "\xff"}', id="no UTF-8"),
