@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urljoin, urlsplit
 
+import idna
 from pydantic import AfterValidator, StringConstraints
 
 from rules.secret import references
@@ -70,13 +71,22 @@ def parse_target(url: str, base: Target | None = None) -> Target:
 
 
 def ascii_host(host: str) -> str:
-    """`host` as it is looked up (IDNA). Raises `ValueError` for a name that has no such form."""
+    """`host` as browsers look it up (UTS 46). Raises `ValueError` for a name that has no such form.
+
+    Python's own codec is that of 2003, for which straße.de is strasse.de, somebody else's.
+    """
     if host.isascii():
         return host
     try:
-        return host.encode("idna").decode()
+        labels = idna.uts46_remap(host, std3_rules=False).split(".")
+        labels = [
+            f"xn--{label.encode('punycode').decode()}" if not label.isascii() else label for label in labels
+        ]
     except UnicodeError:
         raise ValueError(f"{host[:100]!r} is not a host name") from None
+    if not all(0 < len(label) < 64 for label in (labels if labels[-1] else labels[:-1])):
+        raise ValueError(f"{host[:100]!r} is not a host name: its labels have 1 to 63 characters")
+    return ".".join(labels)
 
 
 def _ascii(path: str) -> str:

@@ -87,12 +87,9 @@ def ask_for(name: bytes, kind: str, *, dnssec: bool = False) -> Question:
 
 
 def to_wire(host: str) -> bytes:
-    """The name of `host`, IDNA and the last dot or none. Raises `TroubleError` for what no name server could know."""
-    try:
-        bare = (host if host.isascii() else host.encode("idna").decode()).lower().removesuffix(".")
-        labels = [label.encode("ascii") for label in bare.split(".")] if bare else []
-    except UnicodeError as wrong:
-        raise TroubleError("dns.malformed", f"{host[:100]!r} is not a domain name: {wrong}") from None
+    """The name of `host`, in ASCII, with the last dot or without. Raises `TroubleError` for what no name server could know."""
+    bare = host.lower().removesuffix(".")
+    labels = [label.encode() for label in bare.split(".")] if bare else []
     name = b"".join(bytes((len(label),)) + label for label in labels if 0 < len(label) < 64) + b"\0"
     if len(name) != len(bare) + (2 if labels else 1) or len(name) > 255:
         raise TroubleError(

@@ -19,6 +19,7 @@ from engine.probes.nameservice import NameService, Servers
 from engine.probes.query import ask
 from engine.probes.trouble import TroubleError
 from engine.probes.wire import Poller
+from rules.target import ascii_host
 
 CACHED_MAX_S: Final = 30.0
 _CACHED: Final = 20_000  # names
@@ -133,13 +134,11 @@ def literal_address(host: str) -> str | None:
 
 
 def to_ascii(host: str) -> str:
-    """`host` in its IDNA form. Raises `TroubleError`."""
-    if host.isascii():
-        return host
+    """`host` in ASCII. Raises `TroubleError`."""
     try:
-        return host.encode("idna").decode()
-    except UnicodeError as wrong:
-        raise TroubleError("dns.malformed", f"{host[:100]!r} is not a domain name: {wrong}") from None
+        return ascii_host(host)
+    except ValueError as wrong:
+        raise TroubleError("dns.malformed", str(wrong)) from None
 
 
 def _candidates(name: str, servers: Servers) -> Iterator[str]:

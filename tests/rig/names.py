@@ -27,6 +27,8 @@ example. 5 IN NS ns1.example.
 example. 5 IN NS ns2.example.
 example. 5 IN CAA 0 issue "ca.example"
 xn--bcher-kva.example. 5 IN A 192.0.2.9
+xn--strae-oqa.example. 5 IN A 192.0.2.10
+strasse.example. 5 IN A 192.0.2.66
 _sip._tcp.example. 5 IN SRV 1 2 5060 a.example.
 """
 

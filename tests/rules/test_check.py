@@ -192,13 +192,12 @@ def test_tcp_and_dns_hosts_are_looked_up_as_ascii() -> None:
     assert isinstance(tcp, TcpCheck)
     assert isinstance(dns, DnsCheck)
     assert tcp.host == dns.host == "xn--bcher-kva.example"
-    assert dns.resolver == ("2620:fe::fe", 53)
+    assert dns.resolvers == (("2620:fe::fe", 53),)
 
 
 @pytest.mark.parametrize(
     ("text", "server"),
     [
-        (None, None),
         ("9.9.9.9", ("9.9.9.9", 53)),
         ("9.9.9.9:5353", ("9.9.9.9", 5353)),
         ("2620:fe::fe", ("2620:fe::fe", 53)),
@@ -206,7 +205,7 @@ def test_tcp_and_dns_hosts_are_looked_up_as_ascii() -> None:
         ("[2620:fe::fe]:5353", ("2620:fe::fe", 5353)),
     ],
 )
-def test_a_resolver_is_address_and_port(text: str | None, server: tuple[str, int] | None) -> None:
+def test_a_resolver_is_address_and_port(text: str, server: tuple[str, int]) -> None:
     assert parse_resolver(text) == server
 
 

@@ -100,6 +100,7 @@ def play(
         pytest.param("example", "CAA", '0 issue "ca.example"', id="CAA"),
         pytest.param("_sip._tcp.example", "SRV", "1 2 5060 a.example", id="a name with underscores"),
         pytest.param("BÜCHER.example", "A", "192.0.2.9", id="a name that is not ASCII"),
+        pytest.param("straße.example", "A", "192.0.2.10", id="a sharp s, which is not two"),
     ],
 )
 def test_records_are_text_as_people_write_it(on_loop: OnLoop, host: str, record: str, expected: str) -> None:
