@@ -63,6 +63,11 @@ class EventStream:
         return len(self.events) >= self._wanted
 
     @property
+    def lacks(self) -> int:
+        """How many of the wanted events have not come; a JSON-RPC response is missed elsewhere."""
+        return self._wanted - len(self.events) if self._rpc_id is None else 0
+
+    @property
     def body(self) -> bytes:
         """What is asserted of it: the JSON-RPC response, or a JSON list of the events."""
         return msgspec.json.encode(self.events) if self.response is None else self.response

@@ -108,6 +108,8 @@ async def _exchange(
             if "set-cookie" in reply.fields:
                 visit.jar = visit.jar or Jar()
                 visit.jar.take(reply.headers, target, seen.cookies)
+    if reply.stream is not None and reply.stream.lacks and not reply.is_truncated:
+        raise TroubleError("http.closed", f"the event stream ended {reply.stream.lacks} events too early")
     if way.proxy is not None and reply.status == 407 and target.scheme == "http":
         refuse(way.proxy, reply.status, reply.reason)
 

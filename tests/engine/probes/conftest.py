@@ -1,6 +1,7 @@
 """A stage for the probes: hostile servers on loopback, a check aimed at them, on asyncio's loop and on uvloop."""
 
 import asyncio
+import json
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -39,7 +40,7 @@ def on_loop(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
 
 @pytest.fixture
 def play(on_loop: Callable[[Any], Any], trusting: str) -> Callable[..., RunOutcome]:
-    """`play(serve, url=...)`: run a beat against a server; `{port}` in its texts is the server's port."""
+    """`play(serve, url=...)`: run a beat against a server; `{port}` is its port, `{other}` that of the second."""
 
     def played(serve: Serve, **options: Any) -> RunOutcome:
         outcome = on_loop(_play(serve, trusting, **options))
@@ -72,7 +73,7 @@ async def _play(
     if ports is not None:
         ports.append(second)
     given = {"type": "http", "slug": "played", **beat, **(more or {})}
-    given = {k: v.replace("{port}", str(server)) if isinstance(v, str) else v for k, v in given.items()}
+    given = json.loads(json.dumps(given).replace("{port}", str(server)).replace("{other}", str(second)))
     check = compile_check(
         BEAT.validate_python(given), {f"env:{name}": value for name, value in (environment or {}).items()}
     )
