@@ -31,6 +31,23 @@ async def test_up_down_and_up_again_with_data_leaves_nothing_behind(pool: Pool) 
     assert await pool.fetchval("SELECT count(*) FROM objects") == 0
 
 
+async def test_results_and_their_evidence_survive_the_way_up_and_down(pool: Pool) -> None:
+    await migrate(pool, to="0001_foundation")
+    row = (
+        "INSERT INTO results (scheduled_at, run_id, beat_id, region, kind, verdict, at, seen_at, boot_id, seq, attempts, "
+        "check_version, evidence) VALUES ('2026-11-20Z', gen_random_uuid(), gen_random_uuid(), 'eu', 'scheduled', 'critical', "
+        "'2026-11-20Z', now(), gen_random_uuid(), 1, 1, 1, $1)"
+    )
+    await pool.execute(row, {"status": 503})
+    await pool.execute(row, None)
+    await migrate(pool, to="0002_rollups")
+    assert await pool.fetchval("SELECT evidence->>'status' FROM evidence") == "503"
+    assert await pool.fetchval("SELECT count(*) FROM results") == 2
+    await migrate(pool, to="0001_foundation")
+    assert await pool.fetchval("SELECT evidence->>'status' FROM results WHERE evidence IS NOT NULL") == "503"
+    assert await pool.fetchval("SELECT count(*) FROM results") == 2
+
+
 async def test_a_second_time_does_nothing(pool: Pool) -> None:
     await migrate(pool)
     assert await migrate(pool) == []

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from engine.store import results, retention, rollups
@@ -121,3 +122,99 @@ async def test_roll_ups_are_what_the_raw_rows_are_whatever_happened(pool: Pool, 
     await asyncio.gather(rollups.roll(pool), rollups.roll(pool))
     assert await summed(pool) == await counted(pool)
     assert sum((await summed(pool))["eu"][0].values()) > 50
+
+
+async def test_a_row_that_is_committed_after_later_ones_is_counted(pool: Pool) -> None:
+    chance = random.Random(1)
+    slow, quick = (run(chance, NOW, kind=Kind.SCHEDULED, region="eu") for _ in range(2))
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> None:
+        async with transaction(pool) as db:
+            await results.insert(db, [(BOOT, slow.at, slow)], NOW.timestamp())  # has its position now
+            began.set()
+            await go_on.wait()
+
+    writing = asyncio.create_task(slowly())
+    await began.wait()
+    await store(pool, quick)
+    with pytest.raises(asyncpg.LockNotAvailableError):  # not before it is known what becomes of the slow one
+        await rollups.roll(pool)
+    assert sum((await summed(pool))["eu"][0].values()) == 1
+    go_on.set()
+    await writing
+    await rollups.roll(pool)
+    assert await pool.fetchval("SELECT position FROM rolled") == 2
+    assert await summed(pool) == await counted(pool)
+    assert sum((await summed(pool))["eu"][0].values()) == 2
+
+
+async def test_a_killed_roller_has_done_nothing_and_the_next_one_does_it(
+    pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollups, "SLICE", 40)
+    chance = random.Random(2)
+    await store(pool, *(run(chance, NOW - timedelta(seconds=n)) for n in range(100)))
+    await store(pool, *(run(chance, NOW - timedelta(days=1, seconds=n)) for n in range(100)))
+    holder = await asyncpg.connect(database_url)
+    other = await open_pool(database_url, size=1)
+    async with holder.transaction():
+        await holder.execute("LOCK TABLE rollups IN SHARE MODE")  # where the roller stands in its first slice
+        rolling = asyncio.create_task(rollups.roll(other))
+        waits = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'rollups'::regclass"
+        while (pid := await pool.fetchval(waits)) is None:
+            await asyncio.sleep(0.01)
+        await pool.execute("SELECT pg_terminate_backend($1)", pid)
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await rolling
+    await holder.close()
+    other.terminate()
+    assert await pool.fetchval("SELECT position FROM rolled") == 0
+    assert await pool.fetchval("SELECT count(*) FROM rollups") == 0
+    assert await rollups.roll(pool) == 200
+    assert await rollups.roll(pool) == 0
+    assert await summed(pool) == await counted(pool)
+
+
+async def test_timings_that_are_none_spoil_nothing(pool: Pool) -> None:
+    odd = (float("nan"), float("inf"), -1.0, 0.0, 1e-12, 3e38)
+    runs = [
+        run(
+            random.Random(3),
+            NOW,
+            kind=Kind.SCHEDULED,
+            verdict=Verdict.OK,
+            region="eu",
+            timings=Timings(total=s),
+        )
+        for s in odd
+    ]
+    await store(pool, *runs)
+    await rollups.roll(pool)
+    counts, _, _, kept = (await summed(pool))["eu"]
+    assert counts["ok"] == len(odd)
+    assert kept == {"total": {0: 2}}
+
+
+async def test_per_step_a_chart_has_what_a_summary_has(pool: Pool) -> None:
+    chance = random.Random(4)
+    await store(pool, *(run(chance, early(chance), beat_id=str(BEAT)) for _ in range(200)))
+    await rollups.roll(pool)
+    async with pool.acquire() as db:
+        steps = await rollups.read(db, BEAT, SINCE, step=timedelta(hours=2), region="us")
+    whole = (await summed(pool, region="us"))["us"]
+    assert len({row["start"] for row in steps}) > 1
+    assert all((row["start"] - SINCE) % timedelta(hours=2) == timedelta(0) for row in steps)
+    assert {v.value: sum(row[v] for row in steps) for v in Verdict} == whole[0]
+    totals = sketch.merged(s for row in steps for s in rollups.sketches(row).values())
+    assert totals == whole[3]["total"]
+
+
+async def test_hours_are_kept_for_a_month_and_days_as_long_as_is_said(pool: Pool) -> None:
+    for days in (1, 33, 401):
+        await store(pool, run(random.Random(5), NOW - timedelta(days=days), kind=Kind.SCHEDULED))
+    await rollups.roll(pool)
+    async with pool.acquire() as db:
+        await rollups.sweep(db, NOW, days=400)
+    kept = await pool.fetch("SELECT hours, count(*) AS n FROM rollups GROUP BY 1 ORDER BY 1")
+    assert [tuple(row) for row in kept] == [(1, 1), (24, 2)]
