@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Self
@@ -77,7 +78,10 @@ class BodyRule(Rule):
         if self.files is not None and "form" not in given:
             given.append("files")
         if len(given) > 1 or (self.files is not None and given not in (["form"], ["files"])):
-            raise ValueError(f"a request carries one thing; this one has {', '.join(given)}")
+            raise ValueError(
+                f"a request carries one of {', '.join(_KINDS)} and files; this one has {', '.join(given)}"
+            )
+        filled([self.body, self.json_, self.form, self.jsonrpc and self.jsonrpc.params], _expect_text)
         for name, text in (
             ("body_base64", self.body_base64),
             *((f"files.{field}", file.base64) for field, file in (self.files or {}).items()),
@@ -85,6 +89,12 @@ class BodyRule(Rule):
             if text is not None and "${" not in text:
                 _unbase64(name, text)
         return self
+
+
+def _expect_text(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("a body with NUL in it is written as body_base64")
+    return text
 
 
 def carried(rule: BodyRule, fill: Fill, rpc_id: int) -> dict[str, Any]:
@@ -111,6 +121,8 @@ def filled(value: Any, fill: Fill) -> Any:
         return {fill(key): filled(inner, fill) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [filled(inner, fill) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no number that JSON has")
     return value
 
 

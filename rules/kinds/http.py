@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
     StringConstraints,
     WithJsonSchema,
@@ -117,6 +118,8 @@ class Step(RequestRule):
 class HttpBeat(RequestRule, TlsRule, ProbedRule):
     """Requests over fresh connections: none is reused, so that every phase is measured."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["url"]}, {"required": ["steps"]}]})
+
     type: Literal["http"] = Field(description="The kind of beat.")
     url: RequestUrl | None = Field(
         default=None, description="http or https, without credentials; may hold references. Or `steps`."
@@ -151,7 +154,9 @@ class HttpBeat(RequestRule, TlsRule, ProbedRule):
     def _asks_for_something(self) -> Self:
         if not self.steps:
             if self.url is None:
-                raise ValueError("url is missing; a request needs one, or `steps`")
+                raise ValueError("url is missing; an http beat has one, or `steps`")
+            if self.http == "2" and self.url.startswith("http:"):
+                raise ValueError("http 2 is spoken over https only; write `http: auto`, or an https URL")
             expect_subjects(self.assertions, HTTP_SUBJECTS, "http")
             expect_captured(places(self.model_dump(include=set(_OF_A_REQUEST))), ())
             return self
