@@ -214,12 +214,12 @@ class Row:
 async def opened(poller: Poller, family: socket.AddressFamily, address: str) -> Echo:
     """A socket aimed at `address`, which the caller closes. Raises `TroubleError`."""
     echo = Echo(poller, family, allowed_kind(family))
-    if _IS_LINUX and not poller.kept:
-        # Linux begins to stamp a while after the first socket asked for it, and ends with the last one.
-        keeper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        keeper.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
-        poller.kept.append(keeper)
     try:
+        if _IS_LINUX and not poller.kept:
+            # Linux begins to stamp a while after the first socket asked for it, and ends with the last one.
+            keeper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            poller.kept.append(keeper)
+            keeper.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
         await echo.open(address)
     except OSError as failure:
         echo.close()
