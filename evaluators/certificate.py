@@ -100,7 +100,7 @@ def _expiring(
         return None
     left_s, leaf = shown.days_left * _DAY_S, shown.certificates[0]
     if within_s is None:
-        is_leaf = leaf.not_after - shown.at <= left_s
+        is_leaf = leaf.not_after - shown.at <= left_s + 1
         within_s = min(usual_s, part * (leaf.not_after - leaf.not_before)) if is_leaf else usual_s
     if left_s >= within_s:
         return None

@@ -37,7 +37,7 @@ async def start_tls(
     """
     watch.enter("tls")
     name = options.server_name or host.removesuffix(".")
-    session = SSL.Connection(context.tls(options, alpn, lenient=lenient), wire.socket)
+    session = SSL.Connection(context.tls(options, alpn, lenient=lenient))
     session.set_connect_state()
     if not is_address(name):
         session.set_tlsext_host_name(name.encode())

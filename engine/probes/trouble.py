@@ -1,7 +1,6 @@
 """What goes wrong on the way to an answer, as the error types of docs/reference/errors.md. Decides no verdict."""
 
 import errno
-import os
 from typing import Final
 
 from OpenSSL import SSL
@@ -56,20 +55,10 @@ class TlsError(OSError):
     """What OpenSSL said when TLS broke."""
 
 
-def is_cut_off(broken: SSL.Error) -> bool:
-    """Whether the stream ended without TLS's own goodbye, as many servers do it."""
-    return isinstance(broken, SSL.SysCallError) and broken.args[0] == -1
-
-
-def of_tls(broken: SSL.Error) -> OSError:
+def of_tls(broken: SSL.Error) -> TlsError:
     """What pyOpenSSL raised, as an `OSError`."""
-    if isinstance(broken, SSL.SysCallError):
-        number = broken.args[0]
-        if number == -1:
-            return ConnectionResetError(errno.ECONNRESET, "closed by the server")
-        return OSError(number, os.strerror(number))
     reasons = [reason for _, _, reason in broken.args[0]] if broken.args else []
-    return TlsError(next((reason for reason in reasons if reason), "TLS broke"))
+    return TlsError(next(filter(None, reasons), "TLS broke"))
 
 
 def _of_handshake(reason: str) -> str:

@@ -284,14 +284,14 @@ def test_tls_that_is_not_offered_is_told(play: Play, protocol: str, serve: Serve
 
 @contextmanager
 def asking(context: ssl.SSLContext) -> Iterator[int]:
-    """A blocking echo that wants a certificate: asyncio hangs up without telling why, which no real server does."""
+    """A blocking server that wants a certificate: asyncio hangs up without telling why, which no real server does."""
 
     def serve() -> None:
         with suppress(OSError):
             while True:
                 accepted, _ = listening.accept()
                 with suppress(ssl.SSLError), context.wrap_socket(accepted, server_side=True) as session:
-                    session.sendall(session.recv(100))
+                    session.sendall(b"hello")
 
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=ROOT.certificate_pem)
@@ -305,7 +305,7 @@ def asking(context: ssl.SSLContext) -> Iterator[int]:
 
 def test_our_own_certificate_is_shown_where_it_is_asked_for(play: Play, tmp_path: Path) -> None:
     us = ROOT.issue("upbeat.example", for_clients=True)
-    more = {"tls": True, "ca": ROOT.certificate_pem, "steps": [{"send": "hello\n", "expect": "hello"}]}
+    more = {"tls": True, "ca": ROOT.certificate_pem, "steps": [{"expect": "hello"}]}
     identity = {"certificate": us.certificate_pem, "key": "${env:KEY}"}
     with asking(LEAF.serving(tmp_path)) as port:
         assert kind(talk(play, echo, port=port, more=more)) == "tls.client_certificate"
