@@ -158,7 +158,7 @@ class HttpBeat(RequestRule, TlsRule, ProbedRule):
             if self.http == "2" and self.url.startswith("http:"):
                 raise ValueError("http 2 is spoken over https only; write `http: auto`, or an https URL")
             expect_subjects(self.assertions, HTTP_SUBJECTS, "http")
-            expect_captured(places(self.model_dump(include=set(_OF_A_REQUEST))), ())
+            expect_captured(places(self.model_dump(include={*_OF_A_REQUEST, "url"})), ())
             return self
         for key in sorted({*_OF_A_REQUEST - {"headers"}, "url"} & self.model_fields_set):
             field = type(self).model_fields[key]
