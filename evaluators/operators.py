@@ -49,6 +49,13 @@ def _contains(value: Any, e: Expectation) -> bool | None:
     return e.expected in value if isinstance(value, str) and isinstance(e.expected, str) else None
 
 
+def _matches(value: Any, e: Expectation) -> bool | None:
+    if not isinstance(value, str):
+        return None
+    # As bytes: half of a surrogate pair, which JSON may hold, is no text to RE2.
+    return e.pattern.search(value.encode("utf-8", "replace")) is not None
+
+
 def _between(value: Any, e: Expectation) -> bool | None:
     return e.expected[0] <= value <= e.expected[1] if is_number(value) else None
 
@@ -74,7 +81,7 @@ TESTS: Final[dict[str, Test]] = {
     "contains": _contains,
     "starts": lambda value, e: value.startswith(e.expected) if isinstance(value, str) else None,
     "ends": lambda value, e: value.endswith(e.expected) if isinstance(value, str) else None,
-    "matches": lambda value, e: e.pattern.search(value) is not None if isinstance(value, str) else None,
+    "matches": _matches,
     "schema": lambda value, e: not e.misfit(value) if e.misfit else None,
 }
 """Whether a value is as expected: None where its type has no answer. `exists`, `empty` and `count` are asked of all values."""

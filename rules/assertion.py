@@ -110,6 +110,7 @@ SUBJECTS: Final[dict[str, Subject]] = {
 
 Severity = Literal["warning", "critical"]
 RecordType = Literal["A", "AAAA", "CNAME", "MX", "NS", "TXT", "SOA", "SRV", "CAA", "PTR"]
+_NEVER_KEPT: Final = re.compile("[\x00\ud800-\udfff]")
 _HEADER_NAME: Final = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 HeaderName = Annotated[str, StringConstraints(pattern=_HEADER_NAME, max_length=200)]
 HeaderValue = Annotated[str, StringConstraints(max_length=8000, pattern=r"^[^\r\n\x00]*$")]
@@ -204,8 +205,8 @@ class Assertion(Rule):
             said = ", ".join(given) or "none"
             raise ValueError(f"an assertion has exactly one of {', '.join(OPERATORS)}; this one has {said}")
         subject = SUBJECTS[self.of]
-        if "\x00" in f"{self.path}{self.name}":
-            raise ValueError("path and name take text without NUL")
+        if not _is_kept(f"{self.path}{self.name}"):
+            raise ValueError("path and name take text without NUL or half a surrogate pair")
         for key in ("path", "attribute", "name", "type", "as"):
             is_given = getattr(self, _field(key)) is not None
             if is_given and key != subject.needs and key not in subject.takes:
@@ -243,7 +244,9 @@ class Assertion(Rule):
         if expected is None and not (operator in ("eq", "ne") and self.holds == "json"):
             raise ValueError(f"{operator} needs a value")
         if not all(_is_kept(part) for part in _parts(expected)):
-            raise ValueError(f"{operator} takes finite numbers, and text without NUL; got {expected!r}")
+            raise ValueError(
+                f"{operator} takes finite numbers, and text without NUL or half a surrogate pair; got {expected!r}"
+            )
         if operator == "count":
             _counting(expected)
         elif operator == "between":
@@ -329,7 +332,9 @@ def _parts(value: Any) -> Iterator[Any]:
 
 def _is_kept(part: Any) -> bool:
     """Whether PostgreSQL and JSON keep `part` as it is."""
-    return "\x00" not in part if isinstance(part, str) else not isinstance(part, float) or math.isfinite(part)
+    if isinstance(part, str):
+        return _NEVER_KEPT.search(part) is None
+    return not isinstance(part, float) or math.isfinite(part)
 
 
 def compile_selection(of: str, path: str, attribute: str | None) -> Callable[..., list[Any]]:

@@ -1,0 +1,38 @@
+"""Where fuzzing begins: inputs that reach far. What it found is in `corpus/`."""
+
+from pathlib import Path
+from typing import Final
+
+_RULES: Final = Path(__file__).parents[1] / "rules"
+_DNS: Final = b"\x00\x01\x81\x80\x00\x01%b\x00\x00\x00\x00\x01a\x07example\x00\x00\x01\x00\x01%b"
+_A: Final = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x01"
+_ALIAS: Final = b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x04\x01b\xc0\x0e"
+
+SEEDS: Final[dict[str, list[bytes]]] = {
+    "assertion": [
+        b'{of: json, path: "$.a[*]", not: {between: [1, 2]}}\0{"a": [1, 1e3, "\\u0000"]}',
+        b'{of: xml, path: "//a[@b=1]/c", as: number, ge: 2}\0<a b="1"><c>2</c></a>',
+        b'{of: html, path: "ul > li.x:nth-child(2n)", attribute: id, count: {ge: 1}}\0<ul><li><li class=x id=y>',
+        b'{of: json, path: $, schema: {items: {type: string}}}\0["a", 1]',
+        b'{of: body, matches: "(a+)+$"}\0aaaa',
+        b"{of: timing.total, lt: 1s, severity: warning}\0",
+    ],
+    "reply": [
+        b"\x07HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"\x30HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nT: 1\r\n\r\n",
+        b"\xffHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08\0",
+        b'\x20HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {"jsonrpc": "2.0", "id": 1}\n\n',
+    ],
+    "dns": [_DNS % (b"\x00\x01", _A), _DNS % (b"\x00\x02", _ALIAS + _A), _DNS % (b"\x00\x00", b"")],
+    "url": [
+        b"http://a.example:8080/p?q#f\n//b/../c",
+        "https://ä.example/ü\n/x".encode(),
+        b"http://[::1%25lo]:1/\nhttp:x",
+        b"http://0x7f.1/\nhttps://u:p@h/",
+    ],
+    "jsonpath": [b'$.a[0]["b"]\n{"a": [{"b": 1}]}', b'$..a[?@.b == "x" && length(@.c) > 1]\n[{"a": {"b": "x"}}]'],
+    "upbeat_yaml": [path.read_bytes() for path in sorted((_RULES / "bad").glob("*.yml"))],
+    "xml": [b"//a[1]/@b\n<r><a b='1'/></r>", b"count(//p:a)\n<p:a xmlns:p='u'><!-- x --></p:a>", b"//e\n<!DOCTYPE e [<!ENTITY x 'y'>]><e>&x;</e>"],
+    "html": [b"a > b ~ .c, #d:not([e=f])\n<a><b>1<b class=c>2", b"td:nth-child(2n+1)\n<table><tr><td>1<td>2</table>"],
+    "schema": [b'{"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"pattern": "^(a+)+$"}}}\n["aaa"]', b'{"properties": {"a": {"maximum": 1}}}\n{"a": 2}'],
+}  # fmt: skip
