@@ -115,7 +115,13 @@ async def test_a_new_region_concerns_beats_that_name_none(
     catalog = Catalog(pool, compiled, poll_s=60.0)
     running(catalog.run())
     await catalog.loaded.wait()
-    await declare(pool, "region", slug="us", reference=["one.example:443", "[2001:db8::1]:53"], egress={"private": "deny"})
+    await declare(
+        pool,
+        "region",
+        slug="us",
+        reference=["one.example:443", "[2001:db8::1]:53"],
+        egress={"private": "deny"},
+    )
     await until(lambda: catalog.entries[everywhere.id][1] == ("eu", "us"))
     assert catalog.entries[here.id][1] == ("eu",)
     assert catalog.regions == {
