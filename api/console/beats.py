@@ -22,7 +22,7 @@ from engine.store.objects import Stored
 from rules.beat import BEAT, AnyBeat
 from rules.kinds.kind import ProbedRule
 
-RANGES: Final = {"1h": 1, "24h": 24, "7d": 7 * 24, "30d": 30 * 24}  # hours
+RANGES: Final = {"1h": 1, "24h": 24, "7d": 7 * 24, "14d": 14 * 24, "30d": 30 * 24}  # hours
 RUNS: Final = 25
 _SHORTEST_CHART: Final = timedelta(minutes=2)
 
@@ -60,6 +60,7 @@ async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRe
             transitions=transitions[::-1][:20],
             **await _uptime(db, beat, at),
             chart=await _chart(db, beat, span, at),
+            summary=await beats.summary(db, beat, max(RANGES[span] // 24, 1), at.timestamp()),
             ranges=RANGES,
             range=span,
             runs=await _runs(db, beat, page_slug),

@@ -54,7 +54,7 @@ def nice(value: float) -> float:
 
 
 def latency(rows: Sequence[Mapping[str, Any]], since: datetime, until: datetime, step_s: float) -> Latency:
-    """A chart of rows (at, region, p50, p95), as `engine.store.results.latency` gives them. A gap breaks the line."""
+    """A chart of rows (at, region, p50, p95), as `api.beats.latency` gives them. A gap breaks the line."""
     known = [row for row in rows if row["p50"] is not None]
     top = nice(max((row["p95"] for row in known), default=0.0) * 1.05)
     span_s = (until - since).total_seconds()

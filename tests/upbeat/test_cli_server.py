@@ -1,5 +1,6 @@
 """Commands that ask a server: what they do to it, what they print, and what they say when they may not or cannot."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ async def test_a_run_is_awaited_and_shown(remote: Cli) -> None:
     newest = (await remote("beats", "results", "db", "--limit", "1", "--json")).json
     assert len(newest["items"]) == 1
     assert newest["next"]
+
+
+async def test_a_summary_has_a_line_for_each_region_and_one_for_all(remote: Cli) -> None:
+    async with asyncio.timeout(60):  # until each region ran it once
+        while len((said := (await remote("summary", "db", "--range", "1d", "--json")).json)["regions"]) < 3:
+            await asyncio.sleep(0.2)
+    assert said["all"]["runs"] == sum(region["runs"] for region in said["regions"])
+    assert said["all"]["quantiles"]["total"]["p99"] > 0
+    heading, *rows = (await remote("summary", "db")).out.splitlines()
+    assert [row.split()[0] for row in rows] == ["ap-south", "eu-west", "us-east", "all"]
+    assert heading.split()[-8:] == ["CRITICAL", "P50", "P75", "P90", "P95", "P99", "LAST", "RUN"]
+    assert (await remote("summary", "db", "--range", "2d")).code == 2
 
 
 async def test_a_beat_is_paused_and_resumed(remote: Cli) -> None:

@@ -28,6 +28,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "Work with a server": {
         "beats": ("beats", "Beats: what is measured, what their regions say."),
         "run": ("beats", "Run a beat now, in all its regions."),
+        "summary": ("beats", "Count a beat's runs: verdicts, percentiles, the last one."),
         "pause": ("beats", "Stop running a beat for a while."),
         "resume": ("beats", "Run a paused beat again."),
         "incidents": ("public", "Incidents: what customers are told."),

@@ -1,8 +1,9 @@
-"""`upbeat beats`, `run`, `pause` and `resume`: what is special to beats. Declaring them is `upbeat.cli.objects`."""
+"""`upbeat beats`, `run`, `summary`, `pause` and `resume`: what is special to beats. Declaring is `upbeat.cli.objects`."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, Final
 
 import click
@@ -22,6 +23,20 @@ RESULT: Final[Columns] = {
     "VERDICT": lambda r: paint(r["verdict"]),
     "TOTAL": lambda r: milliseconds(r["timings"]["total"]),
     "ERROR": lambda r: r["error"]["message"] if r["error"] else "",
+}
+RANGES: Final = ("1d", "7d", "14d", "30d", "90d", "365d")
+
+
+def _percentile(name: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda r: milliseconds(r["quantiles"].get("total", {}).get(name))
+
+
+SUM: Final[Columns] = {
+    "REGION": lambda r: r["region"],
+    **{name.upper(): itemgetter(name) for name in ("runs", "ok", "warning", "critical", "error")},
+    "NOT CRITICAL": lambda r: _share(r["runs_up_ratio"]),
+    **{name.upper(): _percentile(name) for name in ("p50", "p75", "p90", "p95", "p99")},
+    "LAST RUN": lambda r: f"{paint(r['last']['verdict'])} {when(r['last']['at'])}" if r["last"] else "",
 }
 
 
@@ -86,6 +101,24 @@ async def run(api: Client, out: Output, slug: str, wait: bool, page: str | None)
 
 @click.command()
 @click.argument("slug")
+@click.option(
+    "--range", "span", type=click.Choice(RANGES), default="7d", show_default=True, help="How far back."
+)
+@click.option("--region", metavar="SLUG", help="Only of this region.")
+@with_page
+@remote
+async def summary(
+    api: Client, out: Output, slug: str, span: str, region: str | None, page: str | None
+) -> None:
+    """Sum up the scheduled runs of the beat SLUG: verdicts, percentiles of the run time, the last run, per region."""
+    found = await api.get(f"{at('/beats', slug)}/summary", range=span, region=region, page=page)
+    shown = [*found["regions"], found["all"] | {"region": "all"}]
+    rows = [[column(part) for column in SUM.values()] for part in shown]
+    out.show(found, lambda _: print_table(list(SUM), rows))
+
+
+@click.command()
+@click.argument("slug")
 @click.option("--for", "for_", metavar="DURATION", help="Such as 45m or 2h.")
 @click.option("--until", metavar="TIME", help="Such as 2026-01-31T18:00Z; without a zone it is UTC.")
 @with_page
@@ -109,6 +142,10 @@ async def resume(api: Client, out: Output, slug: str, page: str | None) -> None:
     """Run the beat SLUG again."""
     beat = await api.post(f"{at('/beats', slug)}/resume", page=page)
     out.done(beat, f"{slug} runs again")
+
+
+def _share(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{int(ratio * 10_000 + 1e-6) / 100:.2f} %"  # never rounded up to 100
 
 
 def _duration(text: str) -> str:

@@ -98,6 +98,10 @@ async def test_an_outage_is_on_top_with_what_each_region_saw(
     shown = (await admin.get(f"/console/beats/{show('beat', beat.id)}")).html
     assert "3 of 3 regions say critical; it ends when 2 of 3 say better (0 do)." in shown
     assert 'aria-label="Latency: ap: newest p50' in shown
+    assert "scheduled runs since" in shown
+    assert (
+        shown.split('aria-label="Table of sums"')[1].count('<th scope="row">') >= 4
+    )  # three regions, all of them
     run = shown.split("/runs/")[1].split('"')[0].replace("&amp;", "&")
     detail = (await admin.get(f"/console/beats/pay/runs/{run}")).html
     assert "upstream is away" in detail
