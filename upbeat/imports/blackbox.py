@@ -15,10 +15,11 @@ _BOUND: Final = re.compile(r"^https?://", re.IGNORECASE)
 _ADDRESS: Final = re.compile(
     r"[0-9.]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*"
 )
-_STARTTLS: Final = (
-    (re.compile(r"(?i)\b(ehlo|helo|smtp)\b|^220"), "smtp"),
-    (re.compile(r"(?i)\* ?ok|imap|capability"), "imap"),
-    (re.compile(r"(?i)stls|pop3|\+ok"), "pop3"),
+_STARTTLS: Final = (  # by what is said before it, the first that fits
+    (re.compile(r"(?i)\b(ehlo|helo|smtp)\b"), "smtp"),
+    (re.compile(r"(?i)<starttls"), "xmpp"),
+    (re.compile(r"(?i)\bstls\b|\+ok"), "pop3"),
+    (re.compile(r"(?i)imap|\bok\b|\S+ starttls"), "imap"),
 )
 
 

@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -82,9 +82,10 @@ class Draft:
     def setting(self, path: str, key: str, value: Any) -> None:
         """A setting of the installation, when it is allowed."""
         try:
-            Settings.model_validate({key: value})
-        except ValidationError as refused:
-            self.note(path, f"is left out: {refused.errors(include_url=False)[0]['msg']}")
+            _expect_spelt(Settings.model_validate({key: value}).model_dump(mode="json"))
+        except ValueError as refused:
+            errors = refused.errors(include_url=False) if isinstance(refused, ValidationError) else []
+            self.note(path, f"is left out: {errors[0]['msg'] if errors else refused}")
         else:
             self._settings[key] = value
 
@@ -165,6 +166,8 @@ class Draft:
 
     def beat(self, path: str, spec: dict[str, Any]) -> bool:
         """Keep a beat, without those of its parts that the rules refuse: they are named. False: it is refused whole."""
+        if any(references(spec.get("name"))):
+            self.note(path, "has a variable in its name, which is not replaced there")
         return self._keep(
             "beat", path, {key: value for key, value in spec.items() if value is not None}, BEAT
         )
@@ -177,8 +180,9 @@ class Draft:
         for _ in range(100):
             try:
                 rule = model.validate_python(spec)
+                _expect_spelt(rule.model_dump(mode="json"))
                 if isinstance(rule, ProbedRule):
-                    _compiled(rule)
+                    _expect_compilable(rule)
             except ValidationError as refused:
                 error = refused.errors(include_url=False)[0]
                 said = str(error["msg"]).removeprefix("Value error, ")
@@ -233,22 +237,16 @@ class Draft:
         return text, parse(text, "upbeat.yaml", Unjudged())
 
 
-def _compiled(rule: Any) -> None:
-    for text in _texts(rule.model_dump(mode="json")):
-        if is_misspelt(text):
-            raise ValueError(f"{text[:60]!r} looks like a reference and is none")
+def _expect_compilable(rule: Any) -> None:
     try:
         compile_check(rule, Unjudged())
     except UnsetReferenceError:
         return
 
 
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [text for one in inner for text in _texts(one)]
-
-
-Import = Callable[[Any, Draft], None]
-"""Takes a peer's file apart into a draft."""
+def _expect_spelt(value: Any) -> None:
+    """Raises `ValueError` for text that looks like a reference to a secret and is none."""
+    if isinstance(value, str) and is_misspelt(value):
+        raise ValueError(f"{value[:60]!r} looks like a reference and is none")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _expect_spelt(inner)

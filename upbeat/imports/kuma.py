@@ -103,7 +103,7 @@ def _monitor(
     ids = (
         [str(key) for key, is_told in told.items() if is_told]
         if isinstance(told, dict)
-        else map(str, told or [])
+        else map(str, told if isinstance(told, list) else [])
     )
     spec["channels"] = [channels[one] for one in ids if one in channels]
     take = _KINDS.get(kind)

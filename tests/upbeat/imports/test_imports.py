@@ -1,0 +1,285 @@
+"""Other monitors' files: what they become, what is named, and that nothing in them stops an import or leaks from it."""
+
+import copy
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rules.beat import AnyBeat
+from upbeat.imports.blackbox import take_blackbox
+from upbeat.imports.conditions import ConditionError, assertion_of
+from upbeat.imports.draft import Draft
+from upbeat.imports.gatus import take_gatus
+from upbeat.imports.kuma import take_kuma
+from upbeat.imports.openstatus import take_openstatus
+from upbeat.imports.source import Read, SourceError, go_duration_s, read_json, read_yaml
+
+HERE = Path(__file__).parent
+Take = Callable[[Any, Draft], None]
+
+
+def source(name: str) -> Read:
+    return (read_json if name.endswith(".json") else read_yaml)((HERE / name).read_text("utf-8"))
+
+
+def take_probed(value: Any, draft: Draft) -> None:
+    take_blackbox(value, draft, source("prometheus.yml").value)
+
+
+FILES: dict[str, Take] = {
+    "openstatus.yaml": take_openstatus,
+    "gatus.yaml": take_gatus,
+    "blackbox.yml": take_probed,
+    "kuma.json": take_kuma,
+}
+
+
+class Taken:
+    """A sample, imported."""
+
+    def __init__(self, name: str, take: Take | None = None) -> None:
+        read = source(name)
+        self.draft = Draft(read.lines)
+        (take or FILES[name])(read.value, self.draft)
+        self.text, document = self.draft.document()
+        self.settings = document.settings
+        self.specs = {
+            one.slug: one.spec.model_dump(mode="json", exclude_defaults=True) for one in document.objects
+        }
+        self.beats = {one.slug for one in document.objects if isinstance(one.spec, AnyBeat)}
+
+    def noted(self, path: str) -> str:
+        """What is said of this very path."""
+        return "; ".join(note.message for note in self.draft.notes if note.path == path)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_secret_of_the_source_is_copied_or_told(name: str) -> None:
+    taken = Taken(name)
+    assert "canary" in (HERE / name).read_text()
+    assert "canary" not in f"{taken.text}{taken.draft.notes}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_same_file_gives_the_same_text(name: str) -> None:
+    assert Taken(name).text == Taken(name).text
+
+
+def test_openstatus_keeps_its_defaults_and_names_what_is_cut() -> None:
+    taken = Taken("openstatus.yaml")
+    front, database = taken.specs["shop-front"], taken.specs["database"]
+    assert (front["interval"], front["timeout"], front["retries"]) == ("10m", "45s", 2)
+    assert front["regions"] == ["iad", "ams", "syd", "koyeb-fra"]
+    assert front["degraded_after"] == "800ms"
+    assert front["auth"]["basic"] == {"username": "user", "password": "${env:SHOP_FRONT_PASSWORD}"}
+    assert front["assertions"] == [
+        {"of": "status", "eq": 200},
+        {"of": "header", "name": "X-Debug", "empty": True},  # also when it is absent
+        {"of": "body", "not": True, "contains": "error"},
+    ]
+    assert (database["enabled"], database["timeout"]) == (False, "30s")
+    assert "cut to 30 s" in taken.noted("database")
+    assert "inactive" in taken.noted("database.active")
+    assert "no counterpart" in taken.noted("database.color")
+    assert "no counterpart" in taken.noted("shop-front.assertions[2]")
+    assert {note.line for note in taken.draft.notes if note.path == "shop-front.request.cookies"} == {20}
+    assert taken.settings.otlp is not None
+    assert (taken.settings.otlp.endpoint, taken.settings.otlp.names) == (
+        "https://otlp.example.com",
+        "openstatus",
+    )
+
+
+def test_gatus_endpoints_become_beats_of_their_kinds() -> None:
+    taken = Taken("gatus.yaml")
+    types = {slug: taken.specs[slug]["type"] for slug in taken.beats}
+    assert types == {
+        "core-front": "http",
+        "names": "dns",
+        "host": "icmp",
+        "cache": "tcp",
+        "mail": "tls",
+        "shell": "tcp",
+        "graph": "http",
+        "core-import": "external",
+        "nightly": "heartbeat",
+        "sign-in": "http",
+    }
+    front = taken.specs["core-front"]
+    assert (front["tags"], front["channels"], front["verify"]) == (["Core"], ["slack"], False)
+    assert front["quorum"]["consecutive"] == {"open": 4, "close": 3}
+    assert front["headers"]["X-Api-Key"] == "${env:API_KEY}"
+    assert taken.specs["mail"] | {} == taken.specs["mail"] | {"starttls": "smtp"}
+    assert taken.specs["mail"]["expires_within"] == {"warning": "21d", "critical": "2d"}
+    assert taken.specs["local"]["reference"] == ["192.0.2.1:53"]
+    steps = taken.specs["sign-in"]["steps"]
+    assert (steps[0]["capture"], steps[0]["url"]) == (
+        {"token": {"json": "$.token"}},
+        "https://api.example/login",
+    )
+    assert (steps[1]["headers"], steps[1]["always"]) == ({"Authorization": "Bearer ${capture:token}"}, True)
+    for path in (
+        "endpoints[6].url",
+        "endpoints[0].conditions[3]",
+        "alerting.pagerduty",
+        "storage",
+        "endpoints[0].retention",
+    ):
+        assert taken.noted(path), path
+
+
+@pytest.mark.parametrize(
+    ("condition", "kind", "assertion"),
+    [
+        ("[STATUS] == any(200, 429)", "http", {"of": "status", "in": [200, 429]}),
+        ("[STATUS] < 300", "http", {"of": "status", "lt": 300}),
+        ("200 == [STATUS]", "http", {"of": "status", "eq": 200}),
+        ("[RESPONSE_TIME] < 150", "http", {"of": "timing.total", "lt": "150ms"}),
+        ("[RESPONSE_TIME] < 150", "icmp", {"of": "rtt", "lt": "150ms"}),
+        ("[BODY] == pat(*ok*)", "http", {"of": "body", "contains": "ok"}),
+        ("[BODY] != pat(<*)", "http", {"of": "body", "starts": "<", "not": True}),
+        ("[BODY] == pat(a?c)", "http", {"of": "body", "matches": "^a(?s:.)c$"}),
+        ("[BODY].n == 5", "http", {"of": "json", "path": "$.n", "in": [5, "5"]}),
+        ("[BODY].a[0].b-c != x", "http", {"of": "json", "path": "$.a[0]['b-c']", "ne": "x"}),
+        ("len([BODY].data) >= 2", "http", {"of": "json", "path": "$.data", "count": {"ge": 2}}),
+        ("has([BODY].errors) == false", "http", {"of": "json", "path": "$.errors", "exists": False}),
+        ("[CERTIFICATE_EXPIRATION] > 48h", "http", {"of": "certificate.days_left", "gt": 2.0}),
+        ("[DNS_RCODE] == NXDOMAIN", "dns", {"of": "rcode", "eq": "NXDOMAIN"}),
+        ("[BODY] == pat(ns*)", "dns", {"of": "record", "type": "A", "starts": "ns"}),
+        ("[CONNECTED] == true", "tcp", None),
+    ],
+)
+def test_a_condition_of_gatus_is_an_assertion(
+    condition: str, kind: str, assertion: dict[str, Any] | None
+) -> None:
+    assert assertion_of(condition, kind) == assertion
+
+
+@pytest.mark.parametrize(
+    "condition", ["[IP] == 192.0.2.1", "[CONNECTED] == false", "nothing", "[STATUS] == [BODY]", ""]
+)
+def test_a_condition_without_a_counterpart_says_so(condition: str) -> None:
+    with pytest.raises(ConditionError):
+        assertion_of(condition, "http")
+
+
+def test_each_target_of_a_blackbox_module_is_a_beat() -> None:
+    taken = Taken("blackbox.yml")
+    assert {"shop-web-shop-example", "shop-web-api-example-8080", "zone-zone-192-0-2-53"} < taken.beats
+    web = taken.specs["shop-web-shop-example"]
+    assert (web["interval"], web["timeout"], web["ip"]) == ("15s", "5s", 4)
+    assert (web["ca"], web["tags"]) == ("${file:/etc/shop/ca.pem}", ["shop", "team:a"])
+    assert {"of": "body", "not": True, "matches": "database is away"} in web["assertions"]
+    assert (taken.specs["mail"]["starttls"], taken.specs["post"]["starttls"]) == ("smtp", "imap")
+    assert taken.specs["mail"]["steps"] == [{"send": "EHLO prober\r\n"}, {"matches": "^250-AUTH"}]
+    assert taken.specs["chat"]["steps"][-1] == {"send": "PONG ${capture:group_2}\n"}
+    assert taken.specs["echo"]["enabled"] is False
+    for path in (
+        "modules.echo",
+        "modules.rpc.prober",
+        "modules.web.http.compression",
+        "targets.scrape_configs[2]",
+    ):
+        assert taken.noted(path), path
+
+
+def test_modules_alone_wait_for_a_target() -> None:
+    taken = Taken("blackbox.yml", take_blackbox)
+    assert "web" in taken.beats
+    assert not any(taken.specs[slug].get("enabled", True) for slug in taken.beats)
+
+
+def test_monitors_of_kuma_become_beats() -> None:
+    taken = Taken("kuma.json")
+    assert taken.beats == {
+        *("shop-prod", "shop-prod-2", "no-errors", "queue", "ssh", "host", "zone", "nightly-job", "orders"),
+    }
+    shop = taken.specs["shop-prod"]
+    assert (shop["tags"], shop["channels"]) == (["Core", "env:prod"], ["ops"])
+    assert shop["quorum"]["consecutive"] == {"open": 3, "close": 1}
+    assert shop["proxy"] == "http://u:${env:SHOP_PROD_PROXY_PASSWORD}@proxy.example:3128"
+    assert shop["assertions"] == [
+        {"of": "status", "between": [200, 301]},
+        {"of": "status", "not": True, "between": [300, 300]},
+        {"of": "certificate.days_left", "severity": "warning", "ge": 21},
+    ]
+    assert taken.specs["no-errors"]["assertions"] == [{"of": "body", "not": True, "contains": "error"}]
+    assert taken.specs["queue"]["assertions"] == [{"of": "json", "path": "$.queue.length", "lt": 200}]
+    assert (taken.specs["nightly-job"]["every"], taken.specs["orders"]["preset"]) == ("1h", "postgres")
+    for number in (0, 8, 9):
+        assert any(note.path.startswith(f"monitorList[{number}]") for note in taken.draft.notes)
+    assert taken.noted("monitorList[11].brandNew")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1m30s", 90.0), ("500ms", 0.5), ("2d", 172_800.0), (30, 30.0)]
+)
+def test_durations_are_read_as_go_writes_them(text: object, seconds: float) -> None:
+    assert go_duration_s(text) == seconds
+
+
+ODD: list[Any] = [
+    *(
+        None,
+        True,
+        0,
+        -1,
+        1e300,
+        float("nan"),
+        "",
+        "x",
+        "inf",
+        "${env:",
+        "${X}",
+        "$",
+        "a\x00b",
+        "é" * 300,
+        "999999h",
+    ),
+    *("http://[", "tcp://", "http://u:p@h:99999/?token=a", "[BODY].a[0 == pat(*[a)", "len([BODY]) > x"),
+    *([], {}, [None], [[1]], {"a": [{}]}, {"values": 5}),
+]
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield (*place, key)
+        yield from places(one, (*place, key))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_stops_an_import_whatever_is_wrong_with_it(name: str) -> None:
+    chance, whole = random.Random(name), source(name).value
+    for _ in range(12):
+        value = copy.deepcopy(whole)
+        for _ in range(chance.randint(1, 3)):
+            place = chance.choice([*places(value)] or [()])
+            holder = value
+            for key in place[:-1]:
+                holder = holder[key]
+            if place:
+                holder[place[-1]] = copy.deepcopy(chance.choice(ODD))
+        draft = Draft({})
+        try:
+            FILES[name](value, draft)
+        except SourceError:
+            continue
+        draft.document()  # the real parser takes it
+
+
+@pytest.mark.parametrize("text", ["a: [", "\t- x", "&a [*a", "a: !!binary x\nb: *none", "[" * 200])
+def test_what_is_no_yaml_is_told(text: str) -> None:
+    with pytest.raises(SourceError):
+        read_yaml(text)
+
+
+def test_aliases_that_grow_without_end_are_refused() -> None:
+    text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    for n in range(1, 9):
+        text += f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n"
+    with pytest.raises(SourceError, match="more than"):
+        read_yaml(text)
