@@ -43,9 +43,18 @@ def kind_of(value: Any) -> str:
     return names[type(value)]
 
 
+def _is_item(wanted: Any, items: list[Any]) -> bool:
+    """Whether one of many `items` is the same: quick, where `in` takes True for 1."""
+    if isinstance(wanted, bool):
+        return any(item is wanted for item in items)
+    if is_number(wanted):
+        return wanted in [item for item in items if not isinstance(item, bool)]
+    return wanted in items and any(same(item, wanted) for item in items)
+
+
 def _contains(value: Any, e: Expectation) -> bool | None:
-    if isinstance(value, list):  # `in` is quick, and takes True for 1
-        return e.expected in value and any(same(item, e.expected) for item in value)
+    if isinstance(value, list):
+        return _is_item(e.expected, value)
     return e.expected in value if isinstance(value, str) and isinstance(e.expected, str) else None
 
 
@@ -82,7 +91,7 @@ TESTS: Final[dict[str, Test]] = {
     "starts": lambda value, e: value.startswith(e.expected) if isinstance(value, str) else None,
     "ends": lambda value, e: value.endswith(e.expected) if isinstance(value, str) else None,
     "matches": _matches,
-    "schema": lambda value, e: not e.misfit(value) if e.misfit else None,
+    "schema": lambda value, e: e.schema.fits(value) if e.schema else None,
 }
 """Whether a value is as expected: None where its type has no answer. `exists`, `empty` and `count` are asked of all values."""
 
@@ -92,7 +101,7 @@ _NUMBERS: Final = frozenset({"lt", "le", "gt", "ge", "between"})
 def why_not(value: Any, e: Expectation) -> str:
     """What more there is to say of a value that does not hold, or nothing."""
     if e.operator == "schema":
-        return f", which does not fit at {e.misfit(value)}" if e.misfit and e.wanted else ""
+        return f", which does not fit at {e.schema.misfit(value)}" if e.schema and e.wanted else ""
     if (e.operator in _NUMBERS or e.is_number) and not is_number(value):
         return f", {kind_of(value)} and not a number"
     if e.operator in ("starts", "ends", "matches") and not isinstance(value, str):

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 import re2
 from pydantic import (
@@ -22,6 +22,9 @@ from rules.duration import parse_duration_s
 from rules.problem import nearest
 from rules.selection import compile_path
 from rules.shape import Rule
+
+if TYPE_CHECKING:
+    from rules.schema import Schema
 
 ORDERING: Final = ("lt", "le", "gt", "ge")
 COMPARING: Final = ("eq", "ne", *ORDERING)
@@ -346,8 +349,8 @@ def compile_selection(of: str, path: str, attribute: str | None) -> Callable[...
     return markup.compile_xpath(path) if of == "xml" else markup.compile_css(path, attribute)
 
 
-def compile_schema(schema: dict[str, JsonValue]) -> Callable[[Any], str]:
-    """What says where a value does not fit. Raises `ValueError` saying what is wrong with the schema."""
+def compile_schema(schema: dict[str, JsonValue]) -> "Schema":
+    """The compiled `schema`. Raises `ValueError` saying what is wrong with it."""
     from rules import schema as fitting  # the same for jsonschema-rs
 
     return fitting.compile_schema(schema)

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rules.assertion import BODY, Assertion, compile_pattern, compile_schema, compile_selection
+from rules.assertion import Assertion, compile_pattern, compile_schema, compile_selection
 from rules.secret import is_secret_name
 from rules.selection import is_definite
+
+if TYPE_CHECKING:
+    from rules.schema import Schema
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """A compiled assertion. `select` is set for `json`, `xml` and `html`; `pattern` for `matches`; `misfit` for `schema`."""
+    """A compiled assertion. `select` is set for `json`, `xml` and `html`; `pattern` for `matches`; `schema` for `schema`."""
 
     of: str
     operator: str
@@ -20,7 +23,7 @@ class Expectation:
     key: str | None = None  # header name in lower case, cookie, step, record type, path
     select: Callable[..., list[Any]] | None = None
     pattern: Any = None
-    misfit: Callable[[Any], str] | None = None
+    schema: "Schema | None" = None
     wanted: bool = True  # what the operator is to say of a value; False where it is negated
     is_plural: bool = False  # of what may be several values, so that none of them is a count too
     is_number: bool = False  # text that is declared to be a number
@@ -31,11 +34,6 @@ class Expectation:
 def compile_assertions(assertions: Iterable[Assertion]) -> tuple[Expectation, ...]:
     """Each assertion compiled, in the order they were written."""
     return tuple(_expectation(assertion) for assertion in assertions)
-
-
-def reads_body(expectations: Iterable[Expectation]) -> bool:
-    """Whether one of them needs the body read and decoded."""
-    return any(expectation.of in BODY for expectation in expectations)
 
 
 def _expectation(assertion: Assertion) -> Expectation:

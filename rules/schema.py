@@ -3,7 +3,7 @@
 Imports jsonschema-rs, so it is itself imported only where an assertion needs it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import jsonschema_rs
@@ -17,11 +17,32 @@ MAX_SCHEMA_PARTS: Final = 10_000  # with every reference written out
 _DATA: Final = frozenset({"const", "enum", "default", "examples"})  # hold values, which are no schemas
 _ELSEWHERE: Final = frozenset({"$dynamicRef", "$recursiveRef"})
 
-Misfit = Callable[[Any], str]
-"""Where a value does not fit, as a JSON Pointer, and why; empty where it does."""
+
+class Schema:
+    """A compiled schema."""
+
+    def __init__(self, validator: Any) -> None:
+        self._validator = validator
+
+    def fits(self, value: Any) -> bool:
+        """Whether `value` fits. Raises `BudgetError`."""
+        try:
+            return bool(self._validator.is_valid(value))
+        except ValueError as refused:
+            raise _beyond(refused) from None
+
+    def misfit(self, value: Any) -> str:
+        """Where a `value` that does not fit does not, as a JSON Pointer, and why. Raises `BudgetError`."""
+        try:
+            self._validator.validate(value)
+        except jsonschema_rs.ValidationError as wrong:
+            return f"{_pointer(wrong.instance_path) or 'the whole'}: {wrong.message[:400]}"
+        except ValueError as refused:
+            raise _beyond(refused) from None
+        return ""
 
 
-def compile_schema(schema: dict[str, Any]) -> Misfit:
+def compile_schema(schema: dict[str, Any]) -> Schema:
     """The compiled `schema`, draft 2020-12 unless its `$schema` says otherwise. Raises `ValueError` saying what is wrong."""
     try:
         size = len(msgspec.json.encode(schema))
@@ -40,19 +61,12 @@ def compile_schema(schema: dict[str, Any]) -> Misfit:
     except (ValueError, jsonschema_rs.ReferencingError) as wrong:
         said = getattr(wrong, "message", None) or str(wrong)
         raise ValueError(f"schema is not a JSON Schema: {said[:200]}") from None
+    return Schema(validator)
 
-    def misfit(value: Any) -> str:
-        try:
-            if validator.is_valid(value):
-                return ""
-            validator.validate(value)
-        except jsonschema_rs.ValidationError as wrong:
-            return f"{_pointer(wrong.instance_path) or 'the whole'}: {wrong.message[:400]}"
-        except ValueError as refused:  # nested deeper than its engine goes
-            raise BudgetError(f"the value cannot be held against the schema ({str(refused)[:80]})") from None
-        return "the whole: does not fit"
 
-    return misfit
+def _beyond(refused: ValueError) -> BudgetError:
+    """Nested deeper than its engine goes, or no text."""
+    return BudgetError(f"the value cannot be held against the schema ({str(refused)[:80]})")
 
 
 def _no_retriever(uri: str) -> Any:

@@ -147,10 +147,14 @@ def schema(data: bytes) -> None:
     """A JSON Schema, then after a line break the value."""
     rule, _, value = data.partition(b"\n")
     try:
-        compiled = compile_schema(msgspec.json.decode(rule, type=dict))
-        compiled(msgspec.json.decode(value))
+        compiled, read_value = (
+            compile_schema(msgspec.json.decode(rule, type=dict)),
+            msgspec.json.decode(value),
+        )
+        fits = compiled.fits(read_value)
     except (ValueError, BudgetError, RecursionError):
         return
+    assert fits or compiled.misfit(read_value)
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
