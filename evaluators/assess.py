@@ -148,7 +148,8 @@ def _refutation(e: Expectation, values: list[Any], seen: Observation) -> str:
     if not refuted or (some and len(refuted) < len(values)):
         return ""
     told = _told(e, values if some and len(values) > 1 else refuted[0])
-    return f"{_subject(e)} is {told}{why_not(refuted[0], e)}; expected {_wanted(e)}"
+    why = "" if e.operator == "schema" and e.is_secret else why_not(refuted[0], e)
+    return f"{_subject(e)} is {told}{why}; expected {_wanted(e)}"
 
 
 def _refuted_as_a_whole(e: Expectation, values: list[Any]) -> str:
@@ -201,16 +202,23 @@ def _subject(expectation: Expectation) -> str:
     return f"{expectation.of} {_cut(expectation.key)}" if expectation.key else expectation.of
 
 
+def _hides(e: Expectation, value: Any) -> bool:
+    """Whether `value` is not to be shown: a number and true or false give no secret away."""
+    return e.is_secret and value is not None and not isinstance(value, bool | int | float)
+
+
 def _told(e: Expectation, value: Any) -> str:
-    return repr(REDACTED) if e.is_secret else repr(_cut(value))
+    return repr(REDACTED if _hides(e, value) else _cut(value))
 
 
 def _wanted(e: Expectation) -> str:
     said = e.operator if e.wanted else f"not {e.operator}"
     if e.operator == "count":
         return f"{said} {e.expected[0]} {e.expected[1]}"
-    if e.operator == "schema" or e.is_secret:
-        return said if e.operator == "schema" else f"{said} {REDACTED}"
+    if e.operator == "schema":
+        return said
+    if _hides(e, e.expected):
+        return f"{said} {REDACTED}"
     unit = " s" if e.of.startswith(("timing.", "rtt", "step", "ttl")) and e.operator != "exists" else ""
     return f"{said} {_cut(e.expected)!r}{unit}"
 
@@ -220,9 +228,8 @@ def _shown(e: Expectation, values: list[Any]) -> Any:
         return None
     if e.operator == "count" and e.is_plural:
         return len(values)
-    if e.is_secret:
-        return REDACTED
-    return _cut(values[0] if len(values) == 1 or e.limit else values)
+    value = values[0] if len(values) == 1 or e.limit else values
+    return REDACTED if _hides(e, value) else _cut(value)
 
 
 def _cut(value: Any) -> Any:

@@ -1,8 +1,9 @@
 """Assertions compiled: what `evaluators.assess` judges a run by, with nothing left to parse."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rules.assertion import Assertion, compile_pattern, compile_schema, compile_selection
 from rules.secret import is_secret_name
@@ -10,6 +11,8 @@ from rules.selection import is_definite
 
 if TYPE_CHECKING:
     from rules.schema import Schema
+
+_NAMES: Final = re.compile(r"[\w-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Expectation:
     wanted: bool = True  # what the operator is to say of a value; False where it is negated
     is_plural: bool = False  # of what may be several values, so that none of them is a count too
     is_number: bool = False  # text that is declared to be a number
-    is_secret: bool = False  # whose value is not shown
+    is_secret: bool = False  # whose text is not shown
     limit: int | None = None  # values of a document that are looked at
 
 
@@ -56,9 +59,15 @@ def _expectation(assertion: Assertion) -> Expectation:
         wanted,
         is_plural,
         assertion.as_ == "number",
-        assertion.of == "cookie" or (assertion.of == "header" and is_secret_name(assertion.name or "")),
+        _is_secret(assertion),
         {"count": 0, "exists": 1}.get(operator),
     )
+
+
+def _is_secret(assertion: Assertion) -> bool:
+    """Whether what it looks at is called like a secret: a cookie, a header, the last name of a path."""
+    last = _NAMES.findall(assertion.attribute or assertion.path or assertion.name or "")[-1:]
+    return assertion.of == "cookie" or (assertion.of != "step" and any(map(is_secret_name, last)))
 
 
 def _key(assertion: Assertion) -> str | None:

@@ -219,3 +219,22 @@ def test_slower_in_a_phase_than_degraded_after_is_a_warning() -> None:
         Verdict.WARNING,
         Failure("degraded", "ttfb took 0.2 s; degraded after 0.1 s"),
     )
+
+
+@pytest.mark.parametrize(
+    ("operator", "actual"),
+    [
+        ({"exists": True}, "[redacted]"),
+        ({"eq": "other"}, "[redacted]"),
+        ({"schema": {"maxLength": 1}}, "[redacted]"),
+    ],
+)
+@pytest.mark.parametrize("path", ["$.access_token", "$['user'].password", "$..api_key"])
+def test_what_is_called_like_a_secret_is_not_kept(path: str, operator: dict[str, Any], actual: str) -> None:
+    body = b'{"access_token": "s3cr3t", "api_key": "s3cr3t", "user": {"password": "s3cr3t"}}'
+    outcome = judged(json_(path, **operator), body=body)
+    assert (outcome.actual, "s3cr3t" in outcome.message, "other" in outcome.message) == (actual, False, False)
+
+
+def test_true_and_a_number_are_no_secrets_whatever_they_are_called() -> None:
+    assert judged(json_("$.authenticated", eq=True), body=b'{"authenticated": false}').actual is False
