@@ -6,7 +6,7 @@ It decides nothing about a beat. Which part of a region's beats is its own, it l
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -81,6 +81,7 @@ class Prober:
         self._own: dict[str, tuple[Egress, Context]] = {}  # of regions with an egress policy of their own
         self._moved = asyncio.Event()
         self._busy: set[Key] = set()
+        self._standing: dict[Key, int] = {}  # what good runs showed last: certificates, records
         self._ordered: set[asyncio.Task[None]] = set()
         self._seq = 0
 
@@ -150,6 +151,7 @@ class Prober:
                     wanted.append(((beat_id, region), entry.interval_s, place))
                 else:
                     self.scheduler.entries.drop((beat_id, region))
+                    self._standing.pop((beat_id, region), None)
         self.scheduler.entries.put(wanted)
         self.scheduler.wake()
 
@@ -196,17 +198,26 @@ class Prober:
         beat_id, region = key
         entry = self.catalog.entries.get(beat_id)
         if entry is not None:
-            outcome = await self._measure(entry, region)
+            outcome = await self._measure(entry, region, cause)
+            if (standing := outcome.standing) is not None:
+                if self._standing.get(key) == standing:
+                    outcome = replace(outcome, evidence=None)
+                self._standing[key] = standing
             self._hand_in(key, cause, run_id, scheduled_at, outcome, entry.revision)
 
-    async def _measure(self, entry: ProbedBeat, region: str) -> RunOutcome:
+    async def _measure(self, entry: ProbedBeat, region: str, cause: _Cause) -> RunOutcome:
         if entry.check is None:
             failure = entry.failure
             return troubled("probe.config", failure.message if failure else "the check cannot be run here")
         try:
             vantage = self.catalog.regions.get(region, Vantage())
             context = self._context_by(region, vantage.egress)
-            return await run(entry.check, context, reference=vantage.reference)
+            return await run(
+                entry.check,
+                context,
+                reference=vantage.reference,
+                keeps_all=cause.kind is Kind.MANUAL,
+            )
         except Exception as bug:
             _log.exception("a run failed in a way it must not")
             return troubled("probe.internal", f"{type(bug).__name__}: {bug}")

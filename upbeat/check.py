@@ -15,14 +15,24 @@ from rules.secret import Sources, UnsetReferenceError
 async def check_now(rule: AnyBeat, context: Context, sources: Sources) -> dict[str, Any]:
     """Run `rule` once; the answer has the shape of a result in the API, without region and time."""
     try:
-        outcome = await run(compile_check(rule, sources), context)
+        outcome = await run(compile_check(rule, sources), context, keeps_all=True)
     except (UnsetReferenceError, ValueError) as wrong:
         outcome = troubled("probe.config", str(wrong))
     return {
         "verdict": outcome.verdict.value,
         "attempts": outcome.attempts,
         "timings": {phase: getattr(outcome.timings, phase) for phase in PHASES},
+        "tried": [
+            {
+                "after": one.after_s,
+                "timings": msgspec.structs.asdict(one.timings),
+                "error": msgspec.to_builtins(one.failure),
+            }
+            for one in outcome.tried
+        ],
         "assertions": [msgspec.to_builtins(one) for one in outcome.outcomes],
         "error": msgspec.to_builtins(outcome.failure) if outcome.failure else None,
         "evidence": outcome.evidence,
+        "certificate_days": outcome.certificate_days,
+        "trace_id": outcome.trace_id,
     }

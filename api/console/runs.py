@@ -29,7 +29,7 @@ _DAY_S: Final = 86_400
 _RANK: Final = {"critical": 0, "warning": 1}
 _NOTHING: Final = dict.fromkeys(
     (
-        *("address", "addresses", "status", "reason", "protocol", "rcode", "flags", "token_s", "unverified"),
+        *("address", "addresses", "status", "reason", "protocol", "rcode", "flags", "token_s"),
         *("tls", "answers", "records", "packets", "headers", "body"),
     )
 )
@@ -94,7 +94,7 @@ async def run_page(
             title=beat.spec.get("name") or beat.slug,
             page_slug=page_slug,
             run=run,
-            evidence=_NOTHING | (run["evidence"] or {}),
+            evidence=_NOTHING | {"unverified": not beat.spec.get("verify", True)} | (run["evidence"] or {}),
             assertions=failing_first(run["assertions"]),
             lanes=waterfall(run),
             chain=chain(run),

@@ -20,29 +20,11 @@ NAMES_KEPT: Final = 20
 HOPS_KEPT: Final = 10
 
 
-def evidence(check: Check, seen: Observation, *, is_bad: bool) -> dict[str, Any] | None:
-    """JSON-like, some 10 KB at the most; only what there is. Of a good run: its steps, and what was not verified."""
-    if not is_bad and not seen.steps and seen.token_s is None and not _is_unverified(check, seen):
-        return None
-    secrets = (
-        check.secrets + seen.secrets
-    )  # a target may repeat what it was sent; hidden before anything is cut
-    done: dict[str, Any] = {
+def evidence(check: Check, seen: Observation) -> dict[str, Any]:
+    """All there is to show of a run: JSON-like, some 10 KB at the most."""
+    secrets = check.secrets + seen.secrets  # a target may repeat them; hidden before anything is cut
+    found: dict[str, Any] = _steps(seen, secrets) | {
         "unverified": _is_unverified(check, seen),
-        "token_s": seen.token_s,
-        "steps": [
-            {
-                "name": step.name,
-                "status": step.status,
-                "timings": structs.asdict(step.timings),
-                "error": hide(step.failure.message, secrets)[:ACTUAL_MAX] if step.failure else None,
-            }
-            for step in seen.steps
-        ],
-    }
-    if not is_bad:
-        return _there(done)
-    found: dict[str, Any] = done | {
         "address": seen.address,
         "status": seen.status,
         "reason": hide(seen.reason, secrets)[:ACTUAL_MAX],
@@ -83,6 +65,34 @@ def evidence(check: Check, seen: Observation, *, is_bad: bool) -> dict[str, Any]
     if isinstance(check, HttpCheck | TcpCheck):
         found["body"] = _excerpt(check, seen, secrets)
     return _there(found)
+
+
+def course(check: Check, seen: Observation) -> dict[str, Any] | None:
+    """Of a good run of several requests where its time went; of others nothing."""
+    return _there(_steps(seen, check.secrets + seen.secrets)) or None
+
+
+def standing(seen: Observation) -> int:
+    """Equal for two runs that were shown the same certificates and told the same records, whatever their order and age."""
+    certificates = tuple(one.sha256 for one in seen.tls.certificates) if seen.tls else ()
+    records = frozenset((record.type, record.text) for record in seen.records)
+    answers = tuple(frozenset((r.type, r.text) for r in answered.records) for answered in seen.answers)
+    return hash((certificates, records, answers))
+
+
+def _steps(seen: Observation, secrets: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "token_s": seen.token_s,
+        "steps": [
+            {
+                "name": step.name,
+                "status": step.status,
+                "timings": structs.asdict(step.timings),
+                "error": hide(step.failure.message, secrets)[:ACTUAL_MAX] if step.failure else None,
+            }
+            for step in seen.steps
+        ],
+    }
 
 
 def _there(found: dict[str, Any]) -> dict[str, Any]:

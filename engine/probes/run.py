@@ -12,7 +12,7 @@ from engine.probes import dns, http, icmp, tcp, tls
 from engine.probes.attempt import MESSAGE_MAX, Probe, Watch, attempt
 from engine.probes.connect import connect
 from engine.probes.context import Context
-from engine.probes.evidence import evidence
+from engine.probes.evidence import course, evidence, standing
 from engine.probes.trouble import TroubleError
 from evaluators.assess import Assessment, assess
 from evaluators.model import Failure, Outcome, Timings, Tried, Verdict
@@ -60,28 +60,35 @@ class RunOutcome:
     failure: Failure | None  # None exactly when the verdict is ok
     timings: Timings  # of the last attempt, seconds
     attempts: int
-    evidence: dict[str, Any] | None  # JSON-like and small; of a good run only what it did, step by step
+    evidence: dict[str, Any] | None  # JSON-like and small
     trace_id: str | None = None  # of the last attempt
     certificate_days: float | None = None
     tried: tuple[Tried, ...] = ()  # the attempts before the last one
+    standing: int | None = None  # of a good run whose evidence is worth keeping only where this has changed
 
 
-async def run(check: Check, context: Context, *, reference: Sequence[tuple[str, int]] = ()) -> RunOutcome:
+async def run(
+    check: Check, context: Context, *, reference: Sequence[tuple[str, int]] = (), keeps_all: bool = False
+) -> RunOutcome:
     """Run `check` once, with its retries, within `check.pace.deadline_s` seconds.
 
     An attempt is cut at the deadline, and one that could not begin before it is not begun; the last attempt counts.
     After a failed network run the region's `reference` targets (host, port) are tried for at most 2 s more, and not
-    beyond the interval; when all fail, the verdict is `error`. One cut short by the interval has not failed. Raises nothing but cancellation; a bug is logged and is an `error` too.
+    beyond the interval; when all fail, the verdict is `error`. One cut short by the interval has not failed.
+    A good run has evidence only with `keeps_all`, of its steps, and where certificates or records are what it is about.
+    Raises nothing but cancellation; a bug is logged and is an `error` too.
     """
     try:
-        return await _run(check, context, reference)
+        return await _run(check, context, reference, keeps_all=keeps_all)
     except Exception as bug:
         log.exception("a run failed; this is a bug in Upbeat")
         failure = Failure("probe.internal", f"{type(bug).__name__}: {bug}"[:MESSAGE_MAX])
         return RunOutcome(Verdict.ERROR, (), failure, Timings(), 1, None)
 
 
-async def _run(check: Check, context: Context, reference: Sequence[tuple[str, int]]) -> RunOutcome:
+async def _run(
+    check: Check, context: Context, reference: Sequence[tuple[str, int]], *, keeps_all: bool
+) -> RunOutcome:
     clock, pace, probe = context.clock, check.pace, PROBES[type(check)]
     began_s, backoff_s = clock(), BACKOFF_FIRST_S
     ends_s, left_s, after_s = began_s + pace.deadline_s, pace.deadline_s, 0.0
@@ -104,16 +111,19 @@ async def _run(check: Check, context: Context, reference: Sequence[tuple[str, in
     if failure and is_network and reference and await _all_fail(context, reference, spare_s):
         verdict = Verdict.ERROR
         failure = Failure("probe.no_network", f"no reference target answers; {failure.message}")
+    is_whole = failure is not None or keeps_all
+    is_standing = not is_whole and isinstance(check, TlsCheck | DnsCheck)
     return RunOutcome(
         verdict,
         outcomes,
         failure,
         seen.timings,
         len(tried) + 1,
-        evidence(check, seen, is_bad=failure is not None) if failure or seen.steps or seen.tls else None,
+        evidence(check, seen) if is_whole or is_standing else course(check, seen) if seen.steps else None,
         seen.trace_id,
         seen.tls.days_left if seen.tls else None,
         tuple(tried),
+        standing(seen) if is_standing else None,
     )
 
 

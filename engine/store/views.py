@@ -122,7 +122,7 @@ async def around(
 ) -> list[Row]:
     """Of each region the run of a beat that was scheduled nearest to `at`, if any was near enough; by region."""
     return await connection.fetch(
-        f"SELECT DISTINCT ON (r.region) r.*, NULL::json AS evidence, NULL::json AS tried FROM results r "
+        "SELECT DISTINCT ON (r.region) r.*, NULL::json AS evidence, NULL::json AS tried FROM results r "
         "WHERE r.beat_id = $1 AND r.scheduled_at BETWEEN $2::timestamptz - $3::interval AND $2 + $3 "
         "ORDER BY r.region, abs(extract(epoch FROM r.scheduled_at - $2)), r.run_id",
         beat_id,

@@ -22,6 +22,7 @@ from engine.store.ids import derived_id, partition_of
 from engine.store.objects import Stored
 from evaluators.model import Batch, ConfirmOrder, Kind, Result, Verdict
 from rules.address import EgressPolicy
+from tests.rig.targets import DnsTarget
 
 ACTOR = Actor("test", "api")
 Until = Callable[..., Awaitable[None]]
@@ -92,6 +93,38 @@ async def end(task: "asyncio.Task[None]") -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+async def test_a_good_dns_run_brings_its_answers_where_they_have_changed_and_a_manual_one_always(
+    stand: Stand, until: Until
+) -> None:
+    async with DnsTarget() as server:
+        asked = {
+            "type": "dns",
+            "host": "shop.example",
+            "resolver": f"127.0.0.1:{server.port}",
+            "regions": ["eu"],
+        }
+        home = {"slug": "names", "interval": "1s", "timeout": "1s", **asked}
+        beat = await declare(stand.pool, "beat", stand.page, **home)
+        probing = stand.running((await stand.prober()).run())
+
+        def texts() -> list[str | None]:
+            return [
+                (one.evidence or {"records": [{"text": None}]})["records"][0]["text"]
+                for one in stand.of(beat)
+            ]
+
+        await until(lambda: len(texts()) >= 3, 15.0)
+        assert texts()[:3] == ["192.0.2.7", None, None]
+        server.address = "192.0.2.8"
+        await until(lambda: "192.0.2.8" in texts(), 15.0)
+        asked_for = ConfirmOrder(str(beat.id), "asked", 1, 0.0, Kind.MANUAL)
+        await stand.bus.order("eu", partition_of(beat.id), asked_for)
+        await until(lambda: bool(stand.of(beat, kind=Kind.MANUAL)), 15.0)
+        assert (stand.of(beat, kind=Kind.MANUAL)[0].evidence or {})["records"][0]["text"] == "192.0.2.8"
+        await end(probing)
+    assert texts().count("192.0.2.7") == 1
 
 
 async def test_a_beat_is_run_in_its_regions_in_turn_and_committed(stand: Stand, until: Until) -> None:

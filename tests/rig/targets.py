@@ -102,10 +102,11 @@ class StreamTarget:
 
 
 class DnsTarget(asyncio.DatagramProtocol):
-    """A name server on 127.0.0.1 that knows one address for every name."""
+    """A name server on 127.0.0.1 that knows one `address` for every name."""
 
     def __init__(self) -> None:
         self.mood: Mood = "answers"
+        self.address = "192.0.2.7"
         self.port = 0
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -134,7 +135,7 @@ class DnsTarget(asyncio.DatagramProtocol):
         if self.mood == "fails":
             reply.header.rcode = RCODE.SERVFAIL
         else:
-            reply.add_answer(RR(str(reply.q.qname), QTYPE.A, rdata=A("192.0.2.7"), ttl=1))
+            reply.add_answer(RR(str(reply.q.qname), QTYPE.A, rdata=A(self.address), ttl=1))
         self._transport.sendto(reply.pack(), addr)
 
 

@@ -113,7 +113,7 @@ def test_redirects_and_steps_begin_where_the_one_before_ended() -> None:
         {"name": name, "status": 200, "timings": PHASES | {"total": 0.1}, "error": None}
         for name in ("login", "cart")
     ]
-    run = {"tried": [], "timings": PHASES | {"total": 0.2}, "error": None, "evidence": {"steps": steps}}
+    run: dict[str, Any] = {"tried": [], "timings": PHASES | {"total": 0.2}, "error": None, "evidence": {"steps": steps}}
     first, second = waterfall(run)[1:]
     assert (first.label, first.parts[0].x, second.label, second.parts[0].x) == ("login", 0.0, "cart", 50.0)
 

@@ -277,9 +277,12 @@ def test_our_certificate_is_shown_to_the_target_and_not_to_where_it_redirects(
     assert len(away.asked) == 1
 
 
-def test_a_certificate_that_was_not_verified_leaves_its_mark_on_a_good_run(play: Play) -> None:
-    outcome = play(Recorder(), tls=serving(trustme.CA()), url="https://127.0.0.1:{port}/", verify=False)
-    assert (outcome.verdict, outcome.evidence) == (Verdict.OK, {"unverified": True})
+def test_that_a_certificate_was_not_verified_is_in_the_evidence(play: Play) -> None:
+    shown = {"url": "https://127.0.0.1:{port}/", "verify": False}
+    assert play(Recorder(), tls=serving(trustme.CA()), **shown).evidence is None
+    wrong = [{"of": "status", "eq": 418}]
+    outcome = play(Recorder(), tls=serving(trustme.CA()), assertions=wrong, **shown)
+    assert (outcome.evidence or {})["unverified"] is True
 
 
 def test_each_hop_is_told_with_its_own_timings(play: Play) -> None:
