@@ -29,6 +29,7 @@ from rules.component import Egress
 
 UNITS: Final = tuple(str(partition) for partition in range(PARTITIONS))
 MOST_RUNS: Final = 20  # of one order, whatever it says
+RETOLD_S: Final = 6 * 3600.0  # certificates and records that do not change are kept anew so often
 
 _log = logging.getLogger(__name__)
 Key = tuple[UUID, str]  # a beat in a region
@@ -81,7 +82,7 @@ class Prober:
         self._own: dict[str, tuple[Egress, Context]] = {}  # of regions with an egress policy of their own
         self._moved = asyncio.Event()
         self._busy: set[Key] = set()
-        self._standing: dict[Key, int] = {}  # what good runs showed last: certificates, records
+        self._standing: dict[Key, tuple[int, float]] = {}  # what good runs showed, and when it was kept
         self._ordered: set[asyncio.Task[None]] = set()
         self._seq = 0
 
@@ -200,9 +201,12 @@ class Prober:
         if entry is not None:
             outcome = await self._measure(entry, region, cause)
             if (standing := outcome.standing) is not None:
-                if self._standing.get(key) == standing:
+                now_s = self._clock.monotonic_s()
+                known, kept_s = self._standing.get(key, (None, 0.0))
+                if known == standing and now_s - kept_s < RETOLD_S:
                     outcome = replace(outcome, evidence=None)
-                self._standing[key] = standing
+                else:
+                    self._standing[key] = standing, now_s
             self._hand_in(key, cause, run_id, scheduled_at, outcome, entry.revision)
 
     async def _measure(self, entry: ProbedBeat, region: str, cause: _Cause) -> RunOutcome:

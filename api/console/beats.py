@@ -11,7 +11,7 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.console import charts
 from api.console.forms import as_json, fields
 from api.console.page import go, now, render
-from api.console.runs import run_url, slug_of_page
+from api.console.runs import chain, run_url, shaped, slug_of_page
 from api.console.why import explain
 from api.console.words import address
 from api.context import services_of
@@ -20,7 +20,9 @@ from engine.store import objects, results, reviews, states, views
 from engine.store.database import Connection
 from engine.store.objects import Stored
 from rules.beat import BEAT, AnyBeat
+from rules.kinds.dns import DnsBeat
 from rules.kinds.kind import ProbedRule
+from rules.kinds.tls import TlsBeat
 
 RANGES: Final = {"1h": 1, "24h": 24, "7d": 7 * 24, "14d": 14 * 24, "30d": 30 * 24}  # hours
 RUNS: Final = 25
@@ -64,6 +66,7 @@ async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRe
             ranges=RANGES,
             range=span,
             runs=await _runs(db, beat, page_slug),
+            **await _standing(db, beat, rule, at),
         )
 
 
@@ -92,6 +95,18 @@ async def _chart(db: Connection, beat: Stored, span: str, at: datetime) -> chart
     if items:  # a young beat fills the chart with what there is
         since = max(since, min(items[0]["at"], at - _SHORTEST_CHART))
     return charts.latency(items, since, at, found["step"])
+
+
+async def _standing(db: Connection, beat: Stored, rule: AnyBeat, at: datetime) -> dict[str, Any]:
+    """What a tls or dns beat was shown last."""
+    nothing: dict[str, Any] = {"evidence": None, "evidence_at": None, "chain": []}
+    if not isinstance(rule, TlsBeat | DnsBeat):
+        return nothing
+    row = await views.standing(db, beat.id, at - timedelta(days=1))
+    if row is None:
+        return nothing
+    run = beats.shown_result(row)
+    return {"evidence": shaped(run), "evidence_at": run["at"], "chain": chain(run)}
 
 
 async def _runs(db: Connection, beat: Stored, page_slug: str) -> list[dict[str, Any]]:

@@ -21,19 +21,31 @@ from engine.store import objects, states, views
 from engine.store.database import Connection
 from engine.store.ids import read
 from engine.store.objects import Stored
+from evaluators.model import PHASES
 from rules.beat import BEAT
 from rules.kinds.kind import ProbedRule
 
 _LONGEST_RUN: Final = timedelta(minutes=40)  # six attempts of 300 s with back-off
 _DAY_S: Final = 86_400
 _RANK: Final = {"critical": 0, "warning": 1}
-_NOTHING: Final = dict.fromkeys(
-    (
-        *("address", "addresses", "status", "reason", "protocol", "rcode", "flags", "token_s"),
-        *("tls", "answers", "records", "packets", "headers", "body"),
-    )
+_PLAIN: Final = (
+    "address",
+    "addresses",
+    "status",
+    "reason",
+    "protocol",
+    "rcode",
+    "flags",
+    "token_s",
+    "body",
+    "packets",
 )
-"""Keys of evidence that the page asks for."""
+_RECORD: Final = {"type": "", "text": "", "ttl_s": None}
+_ANSWER: Final = {"server": "", "rcode": None, "error": None}
+_SHOWN: Final = {"version": "", "cipher": "", "ocsp": None}
+_CERTIFICATE: Final = dict.fromkeys(("subject", "issuer", "sha256", "key", "signature"), "")
+_HOP: Final = {"url": "", "status": "", "timings": dict.fromkeys(PHASES)}
+_STEP: Final = {"name": "", "status": None, "error": None, "timings": dict.fromkeys(PHASES)}
 
 EpochS = Annotated[float, Query(ge=0, le=4e9, allow_inf_nan=False)]
 
@@ -94,7 +106,7 @@ async def run_page(
             title=beat.spec.get("name") or beat.slug,
             page_slug=page_slug,
             run=run,
-            evidence=_NOTHING | {"unverified": not beat.spec.get("verify", True)} | (run["evidence"] or {}),
+            evidence=shaped(run) | ({} if beat.spec.get("verify", True) else {"unverified": True}),
             assertions=failing_first(run["assertions"]),
             lanes=waterfall(run),
             chain=chain(run),
@@ -110,7 +122,11 @@ def failing_first(assertions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, 
 def waterfall(run: Mapping[str, Any]) -> list[Lane]:
     """The attempts of a run below each other, each from its own begin; then the redirects and steps of the last one."""
     evidence = run["evidence"] or {}
-    tried, hops, steps = run["tried"], evidence.get("hops", ()), evidence.get("steps", ())
+    tried, hops, steps = (
+        run["tried"],
+        _all_of(_HOP, evidence.get("hops")),
+        _all_of(_STEP, evidence.get("steps")),
+    )
     scale_s = max([run["timings"]["total"] or 0.0, *(one["timings"]["total"] or 0.0 for one in tried)])
     lanes = [
         _lane(f"attempt {n}", f"began after {one['after']:.1f} s", one["timings"], scale_s, one["error"])
@@ -147,18 +163,47 @@ def _lane(
     return Lane(label, detail, parts, timings["total"], error["message"] if error else None)
 
 
+def shaped(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The evidence of a run with every key the page asks for: what was cut to size may have lost any of its parts."""
+    found = run["evidence"] or {}
+    answers = [
+        one | {"records": _all_of(_RECORD, one.get("records"))}
+        for one in _all_of(_ANSWER, found.get("answers"))
+    ]
+    return {key: found.get(key) for key in _PLAIN} | {
+        "unverified": bool(found.get("unverified")),
+        "headers": [pair for pair in found.get("headers") or () if isinstance(pair, list) and len(pair) == 2],
+        "records": _all_of(_RECORD, found.get("records")),
+        "answers": answers,
+        "tls": _SHOWN | shown | {"faults": shown.get("faults") or []}
+        if isinstance(shown := found.get("tls"), dict)
+        else None,
+    }
+
+
+def _all_of(empty: Mapping[str, Any], items: Any) -> list[dict[str, Any]]:
+    """The items that are objects, each with the keys of `empty`."""
+    return [{**empty, **one} for one in items or () if isinstance(one, dict)]
+
+
 def chain(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The certificates that were shown, leaf first, with the days they had left then."""
     shown = (run["evidence"] or {}).get("tls") or {}
+    whole = [
+        one
+        for one in _all_of(_CERTIFICATE, shown.get("certificates"))
+        if "not_before" in one and "not_after" in one
+    ]
     return [
         one
         | {
+            "names": [name for name in one.get("names") or () if isinstance(name, str)],
             "place": "leaf" if n == 0 else "root" if one["subject"] == one["issuer"] else "intermediate",
             "from": states.moment(one["not_before"]),
             "until": states.moment(one["not_after"]),
             "days": int((one["not_after"] - run["at"].timestamp()) // _DAY_S),
         }
-        for n, one in enumerate(shown.get("certificates", ()))
+        for n, one in enumerate(whole)
     ]
 
 

@@ -117,9 +117,7 @@ async def run(
     return row
 
 
-async def around(
-    connection: Connection, beat_id: UUID, at: datetime, within: timedelta
-) -> list[Row]:
+async def around(connection: Connection, beat_id: UUID, at: datetime, within: timedelta) -> list[Row]:
     """Of each region the run of a beat that was scheduled nearest to `at`, if any was near enough; by region."""
     return await connection.fetch(
         "SELECT DISTINCT ON (r.region) r.*, NULL::json AS evidence, NULL::json AS tried FROM results r "
@@ -129,6 +127,18 @@ async def around(
         at,
         within,
     )
+
+
+async def standing(connection: Connection, beat_id: UUID, since: datetime) -> Row | None:
+    """The newest run of a beat since then that has evidence of certificates or DNS records."""
+    row: Row | None = await connection.fetchrow(
+        "SELECT r.*, e.evidence, e.tried FROM results r JOIN evidence e ON e.scheduled_at = r.scheduled_at "
+        "AND e.run_id = r.run_id WHERE r.beat_id = $1 AND r.scheduled_at >= $2 AND e.evidence::jsonb ?| "
+        "ARRAY['tls', 'records', 'answers'] ORDER BY r.scheduled_at DESC, r.run_id DESC LIMIT 1",
+        beat_id,
+        since,
+    )
+    return row
 
 
 async def pending(connection: Connection, pages: Sequence[UUID] | None) -> int:

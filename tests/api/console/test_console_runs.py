@@ -10,6 +10,7 @@ from engine.store.database import transaction
 from engine.store.ids import new_id, show
 from engine.store.states import moment
 from evaluators.model import Failure, Kind, Outcome, Result, Timings, Tried, Verdict
+from tests.api.console.conftest import ACTOR
 
 if TYPE_CHECKING:
     from tests.api.conftest import Server
@@ -113,7 +114,12 @@ def test_redirects_and_steps_begin_where_the_one_before_ended() -> None:
         {"name": name, "status": 200, "timings": PHASES | {"total": 0.1}, "error": None}
         for name in ("login", "cart")
     ]
-    run: dict[str, Any] = {"tried": [], "timings": PHASES | {"total": 0.2}, "error": None, "evidence": {"steps": steps}}
+    run: dict[str, Any] = {
+        "tried": [],
+        "timings": PHASES | {"total": 0.2},
+        "error": None,
+        "evidence": {"steps": steps},
+    }
     first, second = waterfall(run)[1:]
     assert (first.label, first.parts[0].x, second.label, second.parts[0].x) == ("login", 0.0, "cart", 50.0)
 
@@ -128,3 +134,35 @@ def test_the_worst_assertion_is_on_top() -> None:
 
 def test_without_certificates_there_is_no_chain() -> None:
     assert chain({"evidence": None}) == []
+
+
+async def test_evidence_that_was_cut_to_size_is_shown_as_far_as_it_goes(
+    server: "Server", admin: "Person"
+) -> None:
+    cut = {
+        "headers": [["server", "nginx"], "[40 more]"],
+        "records": ["[3 more]", {"type": "A"}],
+        "answers": [{"server": "192.0.2.1"}, "[1 more]"],
+        "tls": {"version": "TLSv1.3", "certificates": [{"subject": "CN=x"}, CERTIFICATE | {"names": "… cut"}, "[1 more]"]},
+        "hops": [{"url": "http://x.example"}, "[2 more]"],
+        "cut": "3 more",
+    }  # fmt: skip
+    assert "nginx" in await shown(server, admin, cut)
+
+
+async def test_a_tls_beats_page_shows_the_chain_it_was_shown_last(server: "Server", admin: "Person") -> None:
+    now = server.services.clock.epoch_s()
+    async with transaction(server.services.pool) as db:
+        shop = await objects.find(db, "page", "shop")
+        slug = f"cert-{new_id().hex[-6:]}"
+        spec = {"slug": slug, "type": "tls", "host": "shop.example"}
+        beat = await objects.create(db, ACTOR, "beat", shop.id, spec)
+        tls = {"version": "TLSv1.3", "cipher": "x", "ocsp": None, "faults": [], "certificates": [CERTIFICATE]}
+        run = Result(
+            str(new_id()), str(beat.id), "eu", Kind.SCHEDULED, Verdict.OK, now, now, 1, 1, Timings(total=0.1),
+            evidence={"tls": tls},
+        )  # fmt: skip
+        await results.insert(db, [(str(uuid4()), now, run)], now)
+    page = await admin.get(f"/console/beats/{slug}?page=shop")
+    assert page.status == 200, page.html
+    assert "CN=shop.example" in page.html
