@@ -37,6 +37,7 @@ from rules.secret import (
 )
 from rules.settings import BEAT_WIDE, Defaults, DocumentShape, Settings
 from rules.shape import Rule
+from rules.tls import EXPANDED, PemError
 from rules.validation import check, place, unknown_key
 
 __all__ = [
@@ -277,7 +278,7 @@ class _Reading:
         refers = any(any(references(scalar.value)) for scalar in node.scalars())
         try:
             if refers:
-                spec = type(spec).model_validate(_expanded(node.plain(), self._sources))
+                spec = type(spec).model_validate(_expanded(node.plain(), self._sources), context=EXPANDED)
             if isinstance(spec, ProbedRule):
                 compile_check(spec, self._sources)
         except UnsetReferenceError:
@@ -285,7 +286,11 @@ class _Reading:
         except ValidationError as refused:
             for error in refused.errors(include_url=False):
                 found, lost = place(node, error["loc"])
-                self._wrong(found, "is not allowed once its reference is replaced", ".".join(map(str, lost)))
+                cause = error.get("ctx", {}).get("error")
+                said = str(cause) if isinstance(cause, PemError) else "is not allowed"
+                self._wrong(found, f"{said} once its reference is replaced", ".".join(map(str, lost)))
+        except PemError as refused:
+            self._wrong(node, str(refused))
         except ValueError as refused:
             self._wrong(node, "cannot run once its reference is replaced" if refers else str(refused))
 

@@ -1,12 +1,13 @@
 """What operators write of TLS, whatever is spoken over it: whom to trust, who we are, which name to ask for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Self
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, model_validator
 
 from rules.kinds.kind import Host
 from rules.secret import Sources, expand, references
@@ -14,8 +15,35 @@ from rules.shape import Rule
 from rules.target import ascii_host
 
 PEM_MAX: Final = 1_000_000  # characters; the authorities of a whole system are some 220,000
+EXPANDED: Final = "expanded"
+"""The context of a validation after references are replaced, where a secret stands in the open."""
+
+
+class PemError(ValueError):
+    """What is wrong with a PEM; its message repeats nothing of it."""
+
+
+def _certificates(pem: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem.encode())
+    except ValueError:
+        raise PemError("holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)") from None
+
+
+def _pem(text: str) -> str:
+    if not any(references(text)):
+        _certificates(text)
+    return text
+
+
+def _reference(text: str, info: ValidationInfo) -> str:
+    if not any(references(text)) and info.context != EXPANDED:
+        raise PemError("is a secret; write a reference such as ${file:/path} or ${secret:NAME}")
+    return text
+
 
 Pem = Annotated[str, StringConstraints(min_length=1, max_length=PEM_MAX)]
+Certificates = Annotated[Pem, AfterValidator(_pem)]
 TlsVersion = Literal["1.0", "1.1", "1.2", "1.3"]
 
 
@@ -26,14 +54,14 @@ class TlsRule(Rule):
         default=True,
         description="Whether the certificate must be valid, trusted and for the name; what is wrong is measured anyway.",
     )
-    ca: Pem | None = Field(
+    ca: Certificates | None = Field(
         default=None,
         description="PEM of the authorities trusted instead of the system's; may be a reference.",
     )
-    certificate: Pem | None = Field(
+    certificate: Certificates | None = Field(
         default=None, description="PEM of our own certificate and what is above it; may be a reference."
     )
-    key: Pem | None = Field(
+    key: Annotated[Pem, AfterValidator(_reference)] | None = Field(
         default=None, description="Reference to the PEM of its private key, which is not encrypted."
     )
     server_name: Host | None = Field(
@@ -46,11 +74,6 @@ class TlsRule(Rule):
         if (self.certificate is None) != (self.key is None):
             there, lacks = ("certificate", "key") if self.key is None else ("key", "certificate")
             raise ValueError(f"{there} needs `{lacks}` beside it")
-        if self.key is not None and not any(references(self.key)):
-            raise ValueError("key is a secret; write a reference such as ${env:NAME}")
-        for name, pem in (("ca", self.ca), ("certificate", self.certificate)):
-            if pem is not None and not any(references(pem)):
-                _certificates(name, pem)
         return self
 
 
@@ -69,27 +92,28 @@ class TlsOptions:
 def compile_tls(rule: TlsRule, sources: Sources) -> TlsOptions:
     """Raises `rules.secret.UnsetReferenceError`, or `ValueError` for what is no PEM once it is replaced."""
     ca, certificate, key = (expand(pem or "", sources) for pem in (rule.ca, rule.certificate, rule.key))
-    if ca:
-        _certificates("ca", ca)
+    for name, pem in (("ca", ca), ("certificate", certificate)):
+        if pem:
+            _named(name, _certificates, pem)
     if certificate:
-        _expect_pair(_certificates("certificate", certificate)[0], key)
+        _named("key", _expect_pair, certificate, key)
     name = ascii_host(rule.server_name) if rule.server_name else ""
     return TlsOptions(rule.verify, ca, certificate, key, name, rule.min_version)
 
 
-def _certificates(name: str, pem: str) -> list[x509.Certificate]:
+def _named(name: str, check: Callable[..., object], *pems: str) -> None:
     try:
-        return x509.load_pem_x509_certificates(pem.encode())
-    except ValueError:
-        raise ValueError(f"{name} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)") from None
+        check(*pems)
+    except PemError as wrong:
+        raise PemError(f"{name} {wrong}") from None
 
 
-def _expect_pair(certificate: x509.Certificate, key: str) -> None:
+def _expect_pair(certificate: str, key: str) -> None:
     try:
         private = load_pem_private_key(key.encode(), None)
     except TypeError:
-        raise ValueError("key is encrypted; write one that is not, and protect its file") from None
+        raise PemError("is encrypted; write one that is not, and protect its file") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("key holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)") from None
-    if private.public_key() != certificate.public_key():
-        raise ValueError("key is not the key of the first certificate in `certificate`")
+        raise PemError("holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)") from None
+    if private.public_key() != _certificates(certificate)[0].public_key():
+        raise PemError("is not the key of the first certificate in `certificate`")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+import trustme
 
 from rules.config import Known, parse
 from rules.secret import references
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^( *)```(\w*)\s*\n(.*?)^\1```\s*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]\n]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+IDENTITY = trustme.CA().issue_cert("upbeat.example")
 SHELL = ("sh", "bash", "console")
 
 
@@ -86,6 +88,9 @@ def test_yaml_is_accepted(block: Block) -> None:
             environment[name] = "https://hooks.example.com/x"
         if name.endswith("HOOK_SECRET"):
             environment[name] = "whsec_" + "A" * 32
+        if name.endswith((".pem", ".key")):
+            leaf = IDENTITY.private_key_pem if name.endswith(".key") else IDENTITY.cert_chain_pems[0]
+            environment[name] = leaf.bytes().decode()
     parse(block.text, block.place, environment, Known())
 
 

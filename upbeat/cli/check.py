@@ -51,6 +51,7 @@ def check(
     \b
       upbeat check https://shop.example/health
       upbeat check tcp://db.internal:5432
+      upbeat check tls://shop.example      (port 443, or tls://host:port)
       upbeat check dns:shop.example        (or dns:shop.example?type=MX, dns://9.9.9.9/shop.example)
       upbeat check icmp://gateway.internal
       upbeat check checkout-api --config upbeat.yaml
@@ -102,6 +103,8 @@ def _parsed(target: str) -> dict[str, Any]:
             return {"type": "http", "url": target}
         if parts.scheme == "tcp" and parts.hostname and parts.port:
             return {"type": "tcp", "host": parts.hostname, "port": parts.port}
+        if parts.scheme == "tls" and parts.hostname:
+            return {"type": "tls", "host": parts.hostname, "port": parts.port}
         if parts.scheme == "icmp" and parts.hostname:
             return {"type": "icmp", "host": parts.hostname}
         if parts.scheme == "dns" and (name := unquote(parts.path).strip("/")):
@@ -112,8 +115,8 @@ def _parsed(target: str) -> dict[str, Any]:
     except ValueError:
         pass
     raise click.UsageError(
-        f"{target!r} cannot be checked; write https://host/path, tcp://host:port, icmp://host, dns:name, "
-        "or the slug of a beat in --config."
+        f"{target!r} cannot be checked; write https://host/path, tcp://host:port, tls://host, icmp://host, "
+        "dns:name, or the slug of a beat in --config."
     )
 
 
