@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 ALL: dict[str, Sequence[Sequence[str]]] = {
     "http_probe": (("http",), ("https",)),
+    "dns_lookup": ((),),
     "scheduler": ((),),
     "idle_memory": ((),),
     "otlp_export": ((),),
     "fold": ((),),
     "store": ((),),
+    "heartbeats": ((), ("--keep-alive",)),
     "start": ((),),
     "list_beats": ((),),
     "detection": ((),),

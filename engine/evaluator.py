@@ -37,6 +37,7 @@ from evaluators.model import Batch, Result
 MESSAGES_AT_ONCE = 64
 PUSHED_AT_ONCE = 1000
 LOOK_S = 5.0  # how often it is looked for what was pushed, in case nobody said so
+LOOKS_APART_S = 0.2  # else each of very many pings would cost a transaction of its own
 WAIT_S = 1.0  # longest fetch: how late a change of configuration is seen
 SOONEST_S = (
     0.1  # shortest fetch: with many beats a deadline is always near, and each look costs the bus a request
@@ -114,8 +115,7 @@ class Evaluator:
             partition.dirty.add(beat_id)
 
     async def _pushed(self, number: bytes) -> None:
-        if (partition := self._partitions.get(int(number))) is not None:
-            partition.look_at_s = 0.0
+        if (partition := self._partitions.get(int(number))) is not None and partition.look_soon():
             self._bus.wake(EVALUATOR, int(number))
 
     def _share(self, gained: Mapping[str, float | None], lost: frozenset[str]) -> None:
@@ -160,7 +160,7 @@ class Partition:
     ) -> None:
         self.dirty: set[UUID] = set()
         self.returned_at = 0.0
-        self.look_at_s = 0.0  # when to look for what was pushed; monotonic
+        self._look_at_s, self._last_look_s = 0.0, float("-inf")  # for what was pushed; monotonic
         self._boot_id, self._batches, self._results = str(new_id()), itertools.count(1), itertools.count(1)
         self._number, self._pool, self._bus, self._clock = number, pool, bus, clock
         self._subjects, self._health = subjects, health
@@ -219,6 +219,12 @@ class Partition:
         # Whatever changed while nobody held this partition is found by looking at every beat once.
         self.dirty.update(self._held)
 
+    def look_soon(self) -> bool:
+        """Something was pushed. Whether that is to be looked at sooner than was meant."""
+        at_s = self._last_look_s + LOOKS_APART_S
+        is_sooner, self._look_at_s = at_s < self._look_at_s, min(at_s, self._look_at_s)
+        return is_sooner
+
     async def _turn(self) -> None:
         """One look: what came, what is due, what was changed."""
         if not self._bus.connected:
@@ -227,9 +233,8 @@ class Partition:
         self._notice_absence()
         now = self._clock.epoch_s()
         wait_s = WAIT_S if not self._deadlines else min(WAIT_S, max(SOONEST_S, self._deadlines[0][0] - now))
-        deliveries = await self._bus.fetch(
-            EVALUATOR, self._number, MESSAGES_AT_ONCE, 0.02 if self.dirty or not self.look_at_s else wait_s
-        )
+        wait_s = 0.02 if self.dirty else min(wait_s, max(0.02, self._look_at_s - self._clock.monotonic_s()))
+        deliveries = await self._bus.fetch(EVALUATOR, self._number, MESSAGES_AT_ONCE, wait_s)
         batches = [(delivery, batch) for delivery in deliveries if (batch := await self._decode(delivery))]
         dirty, due = self._upkeep(caught_up=len(deliveries) < MESSAGES_AT_ONCE)
         silent = self._heartbeats(due)
@@ -257,15 +262,16 @@ class Partition:
 
     async def _take_pushed(self, silent: set[UUID]) -> None:
         """Fold what was pushed, then what heartbeats there are of which nothing was heard in time."""
-        if not silent and self._clock.monotonic_s() < self.look_at_s:
+        if not silent and self._clock.monotonic_s() < self._look_at_s:
             return
-        self.look_at_s = self._clock.monotonic_s() + LOOK_S
+        self._last_look_s = self._clock.monotonic_s()
+        self._look_at_s = self._last_look_s + LOOK_S
         most = PUSHED_AT_ONCE
         while True:
             try:
                 taken = await self._commit([], set(), silent, most=most)
             except Exception as bug:
-                self.look_at_s = 0.0
+                self._look_at_s = 0.0
                 if isinstance(bug, (ConflictError, *DATABASE_AWAY)) and not isinstance(bug, _POISON):
                     raise
                 _log.exception("what was pushed to partition %d cannot be folded", self._number)

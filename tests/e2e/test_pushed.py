@@ -107,4 +107,4 @@ async def test_nothing_of_a_ping_is_left_over(running: Upbeat) -> None:
 
 
 async def _is_empty(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
-    return await connection.fetchval("SELECT count(*) FROM pushed") == 0
+    return not await connection.fetchval("SELECT count(*) FROM pushed")
