@@ -129,14 +129,14 @@ def nested(levels: int) -> Any:
 )
 def test_a_hostile_path_takes_no_time(path: str) -> None:
     documents = [nested(12), nested(90), nested(3000), [[i] * 10 for i in range(500)]]
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     try:
         select = compile_path(path)
     except ValueError:
         return
     for document in documents:
         select(document)
-    assert time.perf_counter() - began_s < 5
+    assert time.process_time() - began_s < 5
 
 
 def test_a_document_too_deep_to_walk_selects_nothing() -> None:
