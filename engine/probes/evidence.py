@@ -11,7 +11,9 @@ from evaluators.observation import Observation, Record, TlsSeen
 from rules.check import Check
 from rules.kinds.http import HttpCheck
 from rules.kinds.tcp import TcpCheck
+from rules.kinds.tls import TlsCheck
 from rules.secret import REDACTED, hide, is_secret_name
+from rules.tls import TlsOptions
 
 HEADERS_KEPT: Final = 50
 RECORDS_KEPT: Final = 50
@@ -101,7 +103,11 @@ def _there(found: dict[str, Any]) -> dict[str, Any]:
 
 def _is_unverified(check: Check, seen: Observation) -> bool:
     """Whether TLS was spoken with somebody who may have been anybody."""
-    return seen.tls is not None and isinstance(check, HttpCheck) and not check.way.tls.verify
+    if isinstance(check, HttpCheck):
+        options: TlsOptions | None = check.way.tls
+    else:
+        options = check.tls if isinstance(check, TcpCheck | TlsCheck) else None
+    return seen.tls is not None and options is not None and not options.verify
 
 
 def _tls(shown: TlsSeen) -> dict[str, Any]:

@@ -37,6 +37,12 @@ async def test_urls_of_every_kind_are_checked(cli: Cli, shop: Targets) -> None:
         assert ran.out.startswith("ok  "), ran.out
 
 
+async def test_tls_is_checked_where_a_url_says_so(cli: Cli, shop: Targets) -> None:
+    ran = await cli("check", f"tls://{HOST}:{shop.http_port}", "--retries", "0")
+    assert (ran.code, ran.err) == (1, "")
+    assert "tls.protocol" in ran.out
+
+
 async def test_a_failed_check_says_why_and_exits_with_1(cli: Cli, own: Targets) -> None:
     await own.become(slow=False, down=True)
     ran = await cli("check", f"http://{HOST}:{own.http_port}/checkout/health", "--retries", "0")
