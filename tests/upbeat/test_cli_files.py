@@ -69,7 +69,16 @@ async def test_a_valid_file_is_counted(cli: Cli, tmp_path: Path) -> None:
     file.write_text(GOOD, "utf-8")
     ran = await cli("validate", file)
     assert (ran.code, ran.out) == (0, f"{file} is valid: 1 page, 1 region, 1 beat\n")
-    assert (await cli("validate", file, "--json")).json == {"valid": True, "problems": []}
+    assert (await cli("validate", file, "--json")).json == {"valid": True, "problems": [], "warnings": []}
+
+
+async def test_a_value_too_short_to_be_hidden_is_warned_of(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "upbeat.yaml"
+    file.write_text(
+        "beats: [{slug: x, type: http, url: 'https://x.example', headers: {A: '${env:PIN}'}}]", "utf-8"
+    )
+    ran = await cli("validate", file, PIN="1234")
+    assert (ran.code, "${env:PIN} has fewer than 6 characters" in ran.err) == (0, True)
 
 
 async def test_all_mistakes_are_told_with_file_and_line(cli: Cli, tmp_path: Path) -> None:
