@@ -126,6 +126,7 @@ class ShownAssertion(Struct):
     actual: Any
     message: str
     severity: Literal["warning", "critical"]
+    step: str  # of a beat with steps; empty for one of the whole run
 
 
 class ShownError(Struct):

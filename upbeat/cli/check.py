@@ -142,7 +142,7 @@ async def _run(beats: Sequence[AnyBeat], egress: EgressPolicy) -> list[dict[str,
         at = (
             datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         )
-        unsaid = {"actual": None, "message": "", "severity": "critical"}
+        unsaid = {"actual": None, "message": "", "severity": "critical", "step": ""}
         judged = [unsaid | assertion for assertion in result["assertions"]]
         seen = {"kind": str(Kind.MANUAL), "region": None, "at": at, "assertions": judged}
         return {"beat": beat.slug, "target": beat.target} | result | seen
@@ -158,17 +158,28 @@ def _print_one(result: Mapping[str, Any]) -> None:
     click.echo(f"{paint(result['verdict'])}  {result['target']}{attempts}")
     if result["error"]:
         click.echo(f"{result['error']['type']}: {result['error']['message']}")
-    if address := (result["evidence"] or {}).get("address"):
+    evidence = result["evidence"] or {}
+    if address := evidence.get("address"):
         click.echo(f"from {address}")
+    if evidence.get("unverified"):
+        click.echo("not verified: who answered may have been anybody (`verify: false`)")
     click.echo()
     taken = [
         (phase, milliseconds(seconds)) for phase, seconds in result["timings"].items() if seconds is not None
     ]
     print_table(("PHASE", "TIME"), taken)
+    if steps := evidence.get("steps"):
+        click.echo()
+        ran = [
+            (one["name"], one["status"] or "", milliseconds(one["timings"]["total"]), one["error"] or "")
+            for one in steps
+        ]
+        print_table(("STEP", "STATUS", "TOTAL", "WHY"), ran)
     if result["assertions"]:
         click.echo()
         rows = [
-            (a["of"], paint("ok" if a["ok"] else a["severity"]), a["message"]) for a in result["assertions"]
+            (f"{a['step']} {a['of']}".strip(), paint("ok" if a["ok"] else a["severity"]), a["message"])
+            for a in result["assertions"]
         ]
         print_table(("ASSERTION", "OUTCOME", "WHY"), rows)
 
