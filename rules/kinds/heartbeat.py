@@ -131,3 +131,15 @@ class Schedule:
             assert self.every_s is not None
             return f"every {format_duration(self.every_s)}"
         return f"{self.cron} ({self.zone.key})"
+
+
+def examples(cron: str | None, url: str) -> tuple[tuple[str, str], ...]:
+    """Lines to copy that ping `url`, each with what it is for."""
+    curl = "curl -fsS -m 10 --retry 5 -o /dev/null"
+    begin = f"id=$$-$(date +%s); {curl} '{url}/start?rid='$id"
+    end = f'{curl} --data-raw "$out" "{url}/$??rid=$id"'
+    return (
+        ("When it is done", f"{curl} {url}"),
+        ("In a crontab, with the exit code", f"{cron or '*/5 * * * *'} /path/to/job; {curl} {url}/$?"),
+        ("In a script, with start, end and output", f"{begin}; out=$(/path/to/job 2>&1); {end}"),
+    )

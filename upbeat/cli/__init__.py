@@ -31,6 +31,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "summary": ("beats", "Count a beat's runs: verdicts, percentiles, the last one."),
         "pause": ("beats", "Stop running a beat for a while."),
         "resume": ("beats", "Run a paused beat again."),
+        "report": ("beats", "Say that a beat is bad, or no longer."),
         "incidents": ("public", "Incidents: what customers are told."),
         "episodes": ("public", "Episodes: what was wrong, and for how long."),
         "actions": ("public", "Drafts and decisions about what customers are told."),
@@ -62,7 +63,9 @@ class Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, said = _COMMANDS[cmd_name]
-        command: click.Command = getattr(import_module(f"upbeat.cli.{module}"), ATTRIBUTES.get(cmd_name, cmd_name))
+        command: click.Command = getattr(
+            import_module(f"upbeat.cli.{module}"), ATTRIBUTES.get(cmd_name, cmd_name)
+        )
         command.short_help = said
         return command
 

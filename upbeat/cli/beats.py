@@ -1,4 +1,4 @@
-"""`upbeat beats`, `run`, `summary`, `pause` and `resume`: what is special to beats. Declaring is `upbeat.cli.objects`."""
+"""`upbeat beats`, `run`, `report`, `summary`, `pause` and `resume`: what is special to beats. Declaring is `upbeat.cli.objects`."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from rules.duration import parse_duration_s
+from rules.kinds.heartbeat import examples
 from upbeat.cli.client import Client, UnreachableError, remote
 from upbeat.cli.listed import Columns, listing, with_page
 from upbeat.cli.objects import SHOWN_ONLY, at, group_of, standing
@@ -23,6 +24,13 @@ RESULT: Final[Columns] = {
     "VERDICT": lambda r: paint(r["verdict"]),
     "TOTAL": lambda r: milliseconds(r["timings"]["total"]),
     "ERROR": lambda r: r["error"]["message"] if r["error"] else "",
+}
+SIGNAL: Final[Columns] = {
+    "SIGNAL": lambda s: s["fingerprint"],
+    "BY": lambda s: s["by"],
+    "SAYS": lambda s: paint(s["severity"]),
+    "SINCE": lambda s: when(s["since"]),
+    "MESSAGE": lambda s: s["message"],
 }
 RANGES: Final = ("1d", "7d", "14d", "30d", "90d", "365d")
 
@@ -45,8 +53,16 @@ def _show(beat: Mapping[str, Any]) -> None:
     if beat["paused"]:
         click.echo(f"paused {lasts(beat['paused_until'])}")
     click.echo()
-    _print_votes(beat["votes"])
-    click.echo()
+    if beat["votes"]:
+        _print_votes(beat["votes"])
+        click.echo()
+    if beat["signals"]:
+        print_table(
+            list(SIGNAL), [[column(signal) for column in SIGNAL.values()] for signal in beat["signals"]]
+        )
+        click.echo()
+    if beat["ping"]:
+        _print_heartbeat(beat)
     written = {key: value for key, value in beat.items() if key not in SHOWN_ONLY}
     print_fields(written | {"managed by": f"{beat['managed_by']} {beat['source'] or ''}".strip()})
 
@@ -78,6 +94,72 @@ beats.add_command(
         limit=20,
     )
 )
+
+
+beats.add_command(
+    listing(
+        lambda query: f"{at('/beats', query.pop('slug'))}/pings",
+        "List what pinged a heartbeat, newest first.",
+        {
+            "AT": lambda p: when(p["at"]),
+            "PING": lambda p: p["signal"] if p["code"] is None else f"{p['signal']}, exit code {p['code']}",
+            "RUN": lambda p: p["run"] or "",
+            "FROM": lambda p: p["address"],
+            "BODY": lambda p: next(iter(p["body"].splitlines()), "")[:60],
+            "": lambda p: "" if p["counted"] else "not counted: paused",
+        },
+        click.argument("slug"),
+        with_page,
+        name="pings",
+        brief="signal",
+        limit=20,
+    )
+)
+
+
+@beats.command("rotate-ping-key")
+@click.argument("slug")
+@with_page
+@remote
+async def rotate_ping_key(api: Client, out: Output, slug: str, page: str | None) -> None:
+    """Give a heartbeat another URL; the old one stops at once."""
+    beat = await api.post(f"{at('/beats', slug)}/ping-key/rotate", page=page)
+    out.show(beat, _print_heartbeat, brief=[beat["ping"]["url"]])
+
+
+@click.command()
+@click.argument("slug")
+@click.option("--critical", "critical", metavar="MESSAGE", help="It is critical.")
+@click.option("--warning", "warning", metavar="MESSAGE", help="It is a warning.")
+@click.option("--ok", "ok", is_flag=True, help="It is over.")
+@click.option("--fingerprint", help="What it is about: each has a signal of its own.")
+@with_page
+@remote
+async def report(
+    api: Client,
+    out: Output,
+    slug: str,
+    critical: str | None,
+    warning: str | None,
+    ok: bool,
+    fingerprint: str | None,
+    page: str | None,
+) -> None:
+    """Say of the beat SLUG, of whatever type, that it is bad, or no longer.
+
+    \b
+      upbeat report supplier --critical "orders are refused" --fingerprint orders
+      upbeat report supplier --ok --fingerprint orders
+    """  # noqa: D301 - \b is click's mark for text that keeps its lines
+    given = {"critical": critical, "warning": warning, "ok": "" if ok else None}
+    said = {verdict: message for verdict, message in given.items() if message is not None}
+    if len(said) != 1:
+        raise click.UsageError("Give one of --critical MESSAGE, --warning MESSAGE and --ok.")
+    ((verdict, message),) = said.items()
+    body = {"verdict": verdict, "message": message} | ({"fingerprint": fingerprint} if fingerprint else {})
+    told = await api.post(f"{at('/beats', slug)}/report", body, page=page)
+    stands = f"{slug} is {paint(told['stage'])}" if told["decided"] else "kept; nobody evaluates beats now"
+    out.done(told, f"{stands}, open signals: {len(told['signals'])}")
 
 
 @click.command()
@@ -146,6 +228,19 @@ async def resume(api: Client, out: Output, slug: str, page: str | None) -> None:
 
 def _share(ratio: float | None) -> str:
     return "-" if ratio is None else f"{int(ratio * 10_000 + 1e-6) / 100:.2f} %"  # never rounded up to 100
+
+
+def _print_heartbeat(beat: Mapping[str, Any]) -> None:
+    ping = beat["ping"]
+    due = "waits for the first ping" if not ping["due"] else f"next ping due {when(ping['due'])}"
+    click.echo(f"{due}, last {when(ping['last'])}" + (", missed" if ping["missed"] else ""))
+    for run, since in ping["running"].items():
+        click.echo(f"running {run} since {when(since)}")
+    click.echo()
+    if ping["url"]:
+        for title, text in (("URL", ping["url"]), *examples(beat["cron"], ping["url"])):
+            click.echo(f"{title}:\n  {text}")
+        click.echo()
 
 
 def _duration(text: str) -> str:

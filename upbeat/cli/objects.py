@@ -17,7 +17,7 @@ from upbeat.cli.output import Output, paint, print_fields, when
 
 SHOWN_ONLY: Final = frozenset(
     {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
-    | {"stage", "since", "paused", "paused_until", "episode", "votes"}
+    | {"stage", "since", "paused", "paused_until", "episode", "votes", "signals", "ping"}
 )
 """What the API shows beside what was written."""
 
