@@ -1,8 +1,10 @@
-"""Where fuzzing begins: inputs that reach far. What it found is in `corpus/`."""
+"""Where fuzzing begins: seeds that reach far, and what it came by, kept in `kept/` one input per line."""
 
+from base64 import b64decode
 from pathlib import Path
 from typing import Final
 
+CORPUS: Final = Path(__file__).parent / "kept"
 _RULES: Final = Path(__file__).parents[1] / "rules"
 _DNS: Final = b"\x00\x01\x81\x80\x00\x01%b\x00\x00\x00\x00\x01a\x07example\x00\x00\x01\x00\x01%b"
 _A: Final = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x01"
@@ -36,3 +38,9 @@ SEEDS: Final[dict[str, list[bytes]]] = {
     "html": [b"a > b ~ .c, #d:not([e=f])\n<a><b>1<b class=c>2", b"td:nth-child(2n+1)\n<table><tr><td>1<td>2</table>"],
     "schema": [b'{"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"pattern": "^(a+)+$"}}}\n["aaa"]', b'{"properties": {"a": {"maximum": 1}}}\n{"a": 2}'],
 }  # fmt: skip
+
+
+def inputs(name: str) -> list[bytes]:
+    """The seeds of a target, and what was kept."""
+    kept = CORPUS / f"{name}.b64"
+    return [*SEEDS[name], *map(b64decode, kept.read_text().split() if kept.exists() else ())]
