@@ -342,7 +342,9 @@ def _dns(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> No
             draft.note(
                 answers.at(key), "is matched with the data of a record alone, not with its name, TTL and type"
             )
-            assertions.append({"of": "record", "type": record, "matches": str(pattern)} | negated)
+            assertions.append(
+                {"of": "record", "type": record, "matches": re.split(r"\t|\\t", str(pattern))[-1]} | negated
+            )
     answers.rest()
     spec["assertions"] = assertions
 

@@ -1,5 +1,7 @@
 """Gatus' conditions, such as `[BODY].status == any(UP, OK)`, as assertions. It knows no endpoint."""
 
+import contextlib
+import json
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -86,9 +88,9 @@ def _body(asked: Condition) -> dict[str, Any]:
     if asked.call == "len":
         if not asked.expected.isdigit():
             raise ConditionError("len() is a number")
-        if not asked.path:
+        if not asked.path and int(asked.expected) <= 1:  # whether there is anything at all, JSON or not
             return {"of": "size", asked.operator: int(asked.expected)}
-        return {"of": "json", "path": json_path(asked.path), "count": {asked.operator: int(asked.expected)}}
+        return {"of": "json", "path": json_path(asked.path)} | _length(asked.operator, int(asked.expected))
     if not asked.path:
         return {"of": "body"} | _textual(asked.operator, asked.expected)
     made = {"of": "json", "path": json_path(asked.path)}
@@ -97,6 +99,19 @@ def _body(asked: Condition) -> dict[str, Any]:
     if _CALL.fullmatch(asked.expected):
         return made | _textual(asked.operator, asked.expected)
     return made | _one_of(asked.operator, [asked.expected])
+
+
+def _length(operator: str, number: int) -> dict[str, Any]:
+    """Gatus counts the items of a list and the characters of a text; which it is shows only in the answer."""
+    least = {"gt": number + 1, "lt": None, "le": None}.get(operator, number)
+    most = {"lt": number - 1, "gt": None, "ge": None}.get(operator, number)
+    kinds = []
+    for kind, bounded in (("array", "Items"), ("string", "Length")):
+        bounds = {f"min{bounded}": least, f"max{bounded}": most}
+        kinds.append(
+            {"type": kind} | {name: max(bound, 0) for name, bound in bounds.items() if bound is not None}
+        )
+    return {"schema": {"anyOf": kinds}} | ({"not": True} if operator == "ne" else {})
 
 
 def json_path(path: str) -> str:
@@ -169,6 +184,9 @@ def _one_of(operator: str, given: list[str]) -> dict[str, Any]:
         typed = [float(text), text]
     elif text in ("null", "nil"):
         typed = [None, text]
+    elif text[:1] in ("{", "["):
+        with contextlib.suppress(ValueError):
+            typed = [json.loads(text), text]
     if len(typed) == 1:
         return {operator: text}
     return {"in": typed} | ({"not": True} if operator == "ne" else {})

@@ -70,7 +70,7 @@ def _monitor(key: str, monitor: Fields, draft: Draft) -> None:
     if any(monitor.has(name) for name in ("openTelemetry", "open_telemetry")):
         spec["otlp"] = _otlp(monitor.fields("openTelemetry"), draft, slug)
     (_http if kind == "http" else _tcp if kind == "tcp" else _dns)(spec, request, draft)
-    assertions = _assertions(monitor, draft, kind)
+    assertions = _assertions(monitor, draft)
     if kind == "tcp" and assertions:
         draft.note(monitor.at("assertions"), "are evaluated by OpenStatus for http alone; left out")
     elif assertions:
@@ -142,21 +142,13 @@ def _dns(spec: dict[str, Any], request: Fields, draft: Draft) -> None:
     spec["host"] = request.text("host", "uri", "url", "domain")
 
 
-def _assertions(monitor: Fields, draft: Draft, kind: str) -> list[dict[str, Any]]:
+def _assertions(monitor: Fields, draft: Draft) -> list[dict[str, Any]]:
     made = []
-    for listed, of in (
-        ("assertions", None),
-        ("statusCodeAssertions", "status"),
-        ("headerAssertions", "header"),
-        ("bodyAssertions", "body"),
-        ("recordAssertions", "record"),
-    ):
-        for given in monitor.each(listed):
-            said = re.sub(r"[^a-z]", "", given.text("kind", "type").lower())
-            subject = of or _SUBJECTS.get(said, said)
-            if one := _assertion(given, subject, draft):
-                made.append(one)
-            given.rest()
+    for given in monitor.each("assertions"):
+        said = re.sub(r"[^a-z]", "", given.text("kind", "type").lower())
+        if one := _assertion(given, _SUBJECTS.get(said, said), draft):
+            made.append(one)
+        given.rest()
     return made
 
 

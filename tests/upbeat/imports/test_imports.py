@@ -144,7 +144,21 @@ def test_gatus_endpoints_become_beats_of_their_kinds() -> None:
         ("[BODY] == pat(a?c)", "http", {"of": "body", "matches": "^a(?s:.)c$"}),
         ("[BODY].n == 5", "http", {"of": "json", "path": "$.n", "in": [5, "5"]}),
         ("[BODY].a[0].b-c != x", "http", {"of": "json", "path": "$.a[0]['b-c']", "ne": "x"}),
-        ("len([BODY].data) >= 2", "http", {"of": "json", "path": "$.data", "count": {"ge": 2}}),
+        (
+            "len([BODY].data) == 2",
+            "http",
+            {
+                "of": "json",
+                "path": "$.data",
+                "schema": {
+                    "anyOf": [
+                        {"type": "array", "minItems": 2, "maxItems": 2},
+                        {"type": "string", "minLength": 2, "maxLength": 2},
+                    ]
+                },
+            },
+        ),
+        ('[BODY].o == {"a": 1}', "http", {"of": "json", "path": "$.o", "in": [{"a": 1}, '{"a": 1}']}),
         ("has([BODY].errors) == false", "http", {"of": "json", "path": "$.errors", "exists": False}),
         ("[CERTIFICATE_EXPIRATION] > 48h", "http", {"of": "certificate.days_left", "gt": 2.0}),
         ("[DNS_RCODE] == NXDOMAIN", "dns", {"of": "rcode", "eq": "NXDOMAIN"}),
