@@ -117,7 +117,7 @@ def _asserts(check: Check, subject: str) -> bool:
 
 def _judge_all(expectations: tuple[Expectation, ...], seen: Observation) -> tuple[Outcome, ...]:
     documents: Documents = {}
-    return tuple(_judge(expectation, seen, documents) for expectation in expectations)
+    return tuple([_judge(expectation, seen, documents) for expectation in expectations])
 
 
 def _judge(expectation: Expectation, seen: Observation, documents: Documents) -> Outcome:
@@ -229,7 +229,7 @@ def _shown(e: Expectation, values: list[Any]) -> Any:
     if e.operator == "count" and e.is_plural:
         return len(values)
     value = values[0] if len(values) == 1 or e.limit else values
-    return REDACTED if _hides(e, value) else _cut(value)
+    return REDACTED if e.is_secret and _hides(e, value) else _cut(value)
 
 
 def _cut(value: Any) -> Any:
