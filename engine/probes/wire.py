@@ -19,10 +19,11 @@ from typing import Final, Self
 
 from OpenSSL import SSL
 
-from engine.probes.trouble import NO_ROUTE, no_route, of_tls
+from engine.probes.trouble import NO_ROUTE, TroubleError, no_route, of_tls
 
 READ_BYTES: Final = 16_384  # one TLS record
 _CHUNK_BYTES: Final = 65_536  # of what is sent through TLS, in memory at once
+_FED_MAX: Final = 2000  # pieces read without content, such as new keys without end
 _ROUNDS: Final = 16  # ready sockets taken per turn of the loop, so that timers are not late
 
 
@@ -143,7 +144,7 @@ class Wire:
         self._poller.add(self)
 
     async def shake_hands(self, session: SSL.Connection) -> None:
-        """Speak through `session`, which has no socket of its own, from now on. Raises `OSError`."""
+        """Speak through `session`, which has no socket of its own, from now on. Raises `OSError` or `TroubleError`."""
         self._session = session
         while True:
             try:
@@ -185,7 +186,7 @@ class Wire:
             return await self._receive()
         while True:
             try:
-                return session.recv(READ_BYTES)
+                content = session.recv(READ_BYTES)
             except SSL.WantReadError:
                 if not await self._feed(session):
                     return b""  # without TLS's goodbye, as many servers do it
@@ -193,18 +194,21 @@ class Wire:
                 return b""
             except SSL.Error as broken:
                 raise of_tls(broken) from None
+            else:
+                self._fed = 0
+                return content
 
     async def _feed(self, session: SSL.Connection) -> bool:
-        """Hand on to `session` what comes next; False at the end of the stream."""
+        """Hand on to `session` what comes next; False at the end of the stream. Raises `TroubleError` for a flood of nothing."""
         await self._flush(session)
         data = await self._receive()
         if data:
             session.bio_write(data)
         self._fed += 1
+        if self._fed > _FED_MAX:
+            raise TroubleError("tls.protocol", f"{_FED_MAX} pieces, and nothing in them")
         if self._fed % _ROUNDS == 0:
-            await asyncio.sleep(
-                0
-            )  # a flood of records without content must not keep the other checks waiting
+            await asyncio.sleep(0)  # the other checks have their turn
         return bool(data)
 
     async def _flush(self, session: SSL.Connection) -> None:

@@ -1,13 +1,16 @@
 """The tls beat against servers that are each wrong in one way: every fault has its error type, and none takes the deadline."""
 
 import asyncio
+import shutil
+import socket
 import ssl
+import subprocess
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from socket import create_server, socket
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -230,7 +233,7 @@ class Odd:
         if staple:
             context.set_ocsp_server_callback(lambda *_: staple)
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
-        self._context, self._listening = context, create_server((HERE, 0))
+        self._context, self._listening = context, socket.create_server((HERE, 0))
         self.port = self._listening.getsockname()[1]
         self.renegotiates = False
 
@@ -240,6 +243,7 @@ class Odd:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)  # wakes accept, as close does not
         self._listening.close()
         self._thread.join(5)
 
@@ -250,7 +254,7 @@ class Odd:
                 with accepted:
                     self._answer(accepted)
 
-    def _answer(self, accepted: socket) -> None:
+    def _answer(self, accepted: socket.socket) -> None:
         accepted.settimeout(None)
         session = SSL.Connection(self._context, accepted)
         session.set_accept_state()
@@ -286,3 +290,37 @@ def test_renegotiation_is_refused_and_takes_no_longer(play: Play) -> None:
     with Odd(LEAF) as server:
         server.renegotiates = True
         assert look(play, port=server.port).verdict is Verdict.OK
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl, which can change keys without end")
+def test_a_flood_of_new_keys_is_cut_short(play: Play, tmp_path: Path) -> None:
+    (tmp_path / "leaf.pem").write_text(LEAF.key_pem + LEAF.chain_pem)
+    with socket.create_server((HERE, 0)) as free:
+        port = free.getsockname()[1]
+    command = ["openssl", "s_server", "-accept", f"{HERE}:{port}", "-cert", tmp_path / "leaf.pem", "-tls1_3"]
+    with (tmp_path / "said").open("wb") as said:
+        server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said)
+    assert server.stdin is not None
+    keys = threading.Thread(target=change_keys, args=(server.stdin,), daemon=True)
+    try:
+        while b"ACCEPT" not in (tmp_path / "said").read_bytes():
+            assert server.poll() is None, "openssl does not serve"
+            time.sleep(0.01)
+        keys.start()
+        more = {"type": "tcp", "tls": True, "port": port, "verify": False, "steps": [{"expect": "never"}]}
+        outcome = look(play, more=more, timeout_s=20.0, deadline_s=20.0)
+    finally:
+        server.kill()
+        server.wait()
+        keys.join(5)
+        with suppress(OSError):
+            server.stdin.close()
+    assert kind(outcome) == "tls.protocol"
+
+
+def change_keys(told: IO[bytes]) -> None:
+    """Ask openssl for new keys until it is gone."""
+    with suppress(OSError, ValueError):
+        while True:
+            told.write(b"k\n")
+            told.flush()
