@@ -2,7 +2,6 @@
 
 import asyncio
 from typing import Annotated, Any, Final, Literal
-from uuid import UUID
 
 import msgspec
 from pydantic import AwareDatetime, Field, StringConstraints, field_validator
@@ -154,8 +153,3 @@ async def rotate_ping_key(request: Request, asking: Asking, ref: str, page_ref: 
     async with transaction(services_of(request).pool) as db:
         await pings.rotate_key(db, asking.actor, beat)
     return await answer(request, asking, beat)
-
-
-async def history(db: Connection, beat_id: UUID, limit: int) -> list[dict[str, Any]]:
-    """The newest pings of a beat, as they are shown."""
-    return [shown_ping(row) for row in await pings.listing(db, beat_id, limit=limit)]

@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import beats, saving
+from api import beats, pushed, saving
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.console import charts
 from api.console.forms import as_json, fields
@@ -16,11 +16,14 @@ from api.console.why import explain
 from api.console.words import address
 from api.context import services_of
 from api.objects import PageRef, locate
-from engine.store import objects, results, reviews, states, views
-from engine.store.database import Connection
+from api.pushed import shown_ping
+from api.showing import heartbeat
+from engine.store import objects, pings, results, reviews, signals, states, views
+from engine.store.database import Connection, Row
 from engine.store.objects import Stored
 from rules.beat import BEAT, AnyBeat
 from rules.kinds.dns import DnsBeat
+from rules.kinds.heartbeat import HeartbeatBeat, examples
 from rules.kinds.kind import ProbedRule
 from rules.kinds.tls import TlsBeat
 
@@ -55,6 +58,8 @@ async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRe
             page_slug=page_slug,
             target=rule.target,
             why=explain(rule, regions, states.decode_state(row["state"]), at),
+            probed=isinstance(rule, ProbedRule),
+            **await _pushed(request, asking, db, beat, rule, row),
             together=await views.run_together(db, (isinstance(rule, ProbedRule) and rule.regions) or regions),
             **_pause(rule, row["paused_until"], at),
             episode=next(iter(await reviews.episodes(db, owner=beat.id, is_open=True, limit=1)), None),
@@ -68,6 +73,19 @@ async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRe
             runs=await _runs(db, beat, page_slug),
             **await _standing(db, beat, rule, at),
         )
+
+
+async def _pushed(
+    request: Request, asking: Principal, db: Connection, beat: Stored, rule: AnyBeat, row: Row
+) -> dict[str, Any]:
+    opened = (await signals.of_beats(db, [beat.id]))[beat.id]
+    if not isinstance(rule, HeartbeatBeat):
+        return {"signals": opened, "heartbeat": None}
+    key = (await pings.keys(db, [beat.id])).get(beat.id) if saving.may_edit(asking, beat) else None
+    shown = heartbeat(services_of(request), row, key)
+    lines = examples(rule.cron, shown["url"]) if shown["url"] else ()
+    history = [shown_ping(ping) for ping in await pings.listing(db, beat.id, limit=RUNS)]
+    return {"signals": opened, "heartbeat": shown, "examples": lines, "pings": history}
 
 
 def _readable(asking: Principal, beat: Stored) -> dict[str, Any]:
@@ -135,6 +153,14 @@ async def pause(request: Request, asking: Asking, ref: str, page_ref: PageRef = 
     lasting = (await fields(request)).get("for")
     await beats.pause(as_json(request, {"for": lasting} if lasting else {}), asking, ref, page_ref)
     return go(address("beat", ref, page_ref), "paused")
+
+
+@router.post("/ping-key/rotate")
+@permits(Permission.WRITE)
+async def rotate_ping_key(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """Another URL for a heartbeat."""
+    await pushed.rotate_ping_key(request, asking, ref, page_ref)
+    return go(address("beat", ref, page_ref), "rotated")
 
 
 @router.post("/resume")

@@ -56,10 +56,19 @@ def _vote(slug: str, state: State, fresh: dict[str, Verdict]) -> Vote:
 
 def _sentences(policy: Policy, state: State, fresh: dict[str, Verdict]) -> list[str]:
     count = len(policy.regions)
+    told = (
+        [f"{len(state.signals)} open {'signal' if len(state.signals) == 1 else 'signals'} from others."]
+        if state.signals
+        else []
+    )
+    if policy.heartbeat is not None:
+        return [*told, "No probe runs it: the server casts the one vote, on pings and on their absence."]
+    if not count:
+        return told or ["No probe runs it: it is ok until somebody reports otherwise."]
     voters = f"{len(fresh)} of {count} regions have a fresh vote; at least {policy.min_voters} must"
     if len(fresh) < policy.min_voters:
         kept = "the stage is held until they do" if policy.holds else "the stage is unknown until they do"
-        return [f"{voters}: {kept}."]
+        return [*told, f"{voters}: {kept}."]
     critical = sum(verdict is Verdict.CRITICAL for verdict in fresh.values())
     warning = sum(verdict is Verdict.WARNING for verdict in fresh.values())
     good = len(fresh) - critical - warning
@@ -71,7 +80,7 @@ def _sentences(policy: Policy, state: State, fresh: dict[str, Verdict]) -> list[
     smoothing = (
         f"A region's vote changes after {policy.open_runs} bad or {policy.close_runs} good runs in a row."
     )
-    return [*said, f"{voters}.", smoothing]
+    return [*told, *said, f"{voters}.", smoothing]
 
 
 def _level(name: str, is_open: bool, bad: int, better: int, needed: Threshold, count: int) -> str:
