@@ -17,7 +17,7 @@ class EventStream:
 
     def __init__(self, wanted: int, rpc_id: int | None) -> None:
         self._wanted, self._rpc_id = wanted, rpc_id
-        self._rest: list[bytes] = []  # of a line whose end has not come
+        self._rest = bytearray()  # of a line whose end has not come
         self._data: list[str] = []
         self._fields: dict[str, Any] = {}
         self._after_cr = False
@@ -31,9 +31,9 @@ class EventStream:
         if data:
             self._after_cr = data.endswith(b"\r")
         first, *others = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        self._rest.append(first)
+        self._rest += first
         for following in others:
-            line, self._rest = b"".join(self._rest), [following]
+            line, self._rest = self._rest, bytearray(following)
             if self._take(line.decode("utf-8", "replace")):
                 return True
         return False

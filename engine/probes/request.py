@@ -32,7 +32,7 @@ class Request:
 def first_request(check: HttpCheck, traceparent: str, token: str | None = None) -> Request:
     """The request of `check`; its own headers override ours, and the `token` that was fetched for it."""
     ours = [("user-agent", USER_AGENT), ("accept", "*/*"), ("traceparent", traceparent)]
-    if check.reads_body and not check.is_rpc:
+    if check.reads_body and not check.may_stream:
         ours.append(("accept-encoding", ACCEPTED))
     if token is not None:
         ours.append(("authorization", f"Bearer {token}"))

@@ -23,6 +23,7 @@ from rules.kinds.http import HttpCheck, HttpStep, drafted
 from rules.secret import hidden_forms
 
 _HELD_BACK: Final = 0.2  # of the time, for `always`
+_TO_END: Final = 0.02  # of it, so that a step is cut before the attempt is, and named
 _OF_THE_ANSWER: Final = (
     "status", "reason", "headers", "body", "size_bytes", "is_truncated",
     "protocol", "address", "addresses", "tls",
@@ -34,7 +35,8 @@ async def walk(
 ) -> None:
     """Take the steps of `check`. `seen` is of the step that failed, or of the last; raises nothing but cancellation."""
     walker = _Walker(check, context, watch, seen, visit, token)
-    spare_s = _HELD_BACK * (watch.ends_s - context.clock()) if any(s.is_always for s in check.steps) else 0.0
+    share = _HELD_BACK if any(step.is_always for step in check.steps) else _TO_END
+    spare_s = share * (watch.ends_s - context.clock())
     for number, step in enumerate(check.steps):
         if step.is_always:
             left = sum(later.is_always for later in check.steps[number:])

@@ -82,7 +82,7 @@ async def _fetch(wanted: TokenRequest, check: HttpCheck, context: Context, visit
         redirects=0,
         reads_body=True,
         rpc_id=None,
-        is_rpc=False,
+        may_stream=False,
         steps=(),
     )
     request = first_request(asking, visit.traceparent)

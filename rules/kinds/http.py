@@ -222,7 +222,7 @@ class HttpCheck:
     secrets: tuple[str, ...] = ()  # what nothing that is kept of a run may show
     events: int = 1
     rpc_id: int | None = None  # of the JSON-RPC response that must come
-    is_rpc: bool = False
+    may_stream: bool = False  # an event stream is expected, which no encoding may hold up
     steps: "tuple[HttpStep, ...]" = ()
 
 
@@ -339,7 +339,7 @@ class _Compiler:
             self._secrets,
             rule.events,
             number if has_id else None,
-            rule.jsonrpc is not None,
+            rule.jsonrpc is not None or "events" in rule.model_fields_set,
         )
         return check, draft
 

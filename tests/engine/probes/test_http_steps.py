@@ -162,6 +162,15 @@ def test_a_hanging_step_leaves_the_teardown_its_time(play: Play) -> None:
     assert statuses(outcome)[-1] == ("out", 200)
 
 
+def test_a_step_that_takes_all_the_time_is_named(play: Play) -> None:
+    outcome = play(Shop(), steps=[step("a"), step("hang")], timeout_s=0.5)
+    assert (kind(outcome), outcome.failure and outcome.failure.message.split(":")[0]) == (
+        "http.timeout",
+        "step hang",
+    )
+    assert statuses(outcome) == [("a", 200), ("hang", None)]
+
+
 def test_a_warning_of_a_step_is_one_of_the_run(play: Play) -> None:
     slow = [{"of": "header", "name": "x-gone", "exists": True, "severity": "warning"}]
     outcome = play(Shop(), steps=[step("a", assertions=slow), step("b")])
