@@ -31,6 +31,10 @@ from rules.secret import (
 from rules.shape import Rule, spec_of, written
 
 MASK: Final = "***"
+_CARRIED: Final = frozenset(
+    {"body", "json", "form", "files", "body_base64", "jsonrpc", "auth", "proxy", "send", "send_base64"}
+)
+"""Keys of a beat or a step that may hold what only who may edit it is shown."""
 READ_ONLY: Final = frozenset(
     {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
     | {"stage", "since", "votes", "paused", "paused_until", "episode", "signals", "ping"}
@@ -140,14 +144,19 @@ def masked(spec: Mapping[str, Any], kind: ObjectKind) -> dict[str, Any]:
     shown = dict(spec)
     if kind == "channel":
         return {key: MASK if key in SECRET_FIELDS and value else value for key, value in shown.items()}
+    if shown.get("otlp"):
+        shown["otlp"] = _masked_otlp(shown["otlp"])
+    return _masked_request(shown)
+
+
+def _masked_request(request: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {key: MASK if key in _CARRIED and value else value for key, value in request.items()}
     if "headers" in shown:
         shown["headers"] = {
             name: MASK if is_secret_name(name) else value for name, value in shown["headers"].items()
         }
-    if shown.get("body"):
-        shown["body"] = MASK
-    if shown.get("otlp"):
-        shown["otlp"] = _masked_otlp(shown["otlp"])
+    if "steps" in shown:
+        shown["steps"] = [_masked_request(step) for step in shown["steps"]]
     return shown
 
 
