@@ -1,6 +1,7 @@
 """What of a beat is shown to who may not edit it."""
 
 import json
+from typing import Any
 
 from api.saving import MASK, masked
 from rules.beat import BEAT
@@ -9,8 +10,11 @@ from rules.shape import spec_of
 
 def test_nothing_that_a_request_carries_is_shown() -> None:
     secret = "canary7731"
-    request = {"url": "https://example.com/", "headers": {"X-Plain": "p", "Authorization": secret}}
-    carried = (
+    request: dict[str, Any] = {
+        "url": "https://example.com/",
+        "headers": {"X-Plain": "p", "Authorization": secret},
+    }
+    carried: tuple[dict[str, Any], ...] = (
         {"body": secret},
         {"json": {"a": secret}},
         {"form": {"a": secret}},
@@ -19,7 +23,7 @@ def test_nothing_that_a_request_carries_is_shown() -> None:
         {"jsonrpc": {"method": "m", "params": [secret]}},
     )
     steps = [{"name": f"s{n}", **request, **one} for n, one in enumerate(carried)]
-    beats = (
+    beats: tuple[dict[str, Any], ...] = (
         {"type": "http", "steps": steps, "auth": {"bearer": secret}, "proxy": f"http://u:{secret}@proxy:1"},
         {"type": "http", **request, **carried[0]},
         {"type": "tcp", "host": "h", "port": 1, "steps": [{"send": secret}]},
