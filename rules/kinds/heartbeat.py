@@ -81,7 +81,7 @@ class HeartbeatBeat(BeatRule):
         description="From /start to the end of the same run; until the next is due, and its grace, when not given.",
     )
     severity: HeartbeatSeverity = Field(
-        default=HeartbeatSeverity(), description="What each way of going wrong is worth."
+        default=HeartbeatSeverity(), description="How bad it is to be missed, late, overlong, failed."
     )
 
     @model_validator(mode="after")
