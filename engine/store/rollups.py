@@ -35,42 +35,49 @@ _ARRAY: Final = "ARRAY['" + "', '".join(_VERDICTS) + "']"
 _BUCKET: Final = (
     f"(phase * {BUCKETS} + ceil(ln(greatest(seconds, {LEAST_S}) / {LEAST_S}) / ln({GAMMA}::float8)))::int2"
 )
+_CELLS: Final = len(PHASES) * BUCKETS
 _PHASES: Final = f"""
     CROSS JOIN LATERAL (VALUES {", ".join(f"({n}, {phase}::float8)" for n, phase in enumerate(PHASES))}) AS p (phase, seconds)
     WHERE seconds >= 0 AND seconds < {MOST_S} AND verdict <> 'error'"""
-_SPAN: Final = (
-    "CASE grouping(hour) WHEN 0 THEN 1 ELSE 24 END AS hours, coalesce(hour, day) AS start, beat_id, region"
-)
+# Every hour of a beat in a region that has new rows is numbered, so that what is counted often is found by one number.
 _ROLL: Final = f"""
 WITH fresh AS MATERIALIZED (
-    SELECT beat_id, region, date_bin('1 hour', scheduled_at, 'epoch') AS hour,
-        date_bin('1 day', scheduled_at, 'epoch') AS day, verdict, at, failure_type, {", ".join(PHASES)}
+    SELECT dense_rank() OVER (ORDER BY beat_id, region, date_bin('1 hour', scheduled_at, 'epoch')) AS span,
+        beat_id, region, scheduled_at, verdict, at, failure_type, {", ".join(PHASES)}
     FROM results WHERE position > $1 AND position <= $2 AND kind = 'scheduled'
-), counted AS (
-    SELECT {_SPAN}, {", ".join(f"count(*) FILTER (WHERE verdict = '{v}') AS {v}" for v in _VERDICTS)},
+), hourly AS MATERIALIZED (
+    SELECT span, any_value(beat_id) AS beat_id, any_value(region) AS region, date_bin('1 hour', min(scheduled_at), 'epoch') AS hour,
+        {", ".join(f"count(*) FILTER (WHERE verdict = '{v}') AS {v}" for v in _VERDICTS)},
         -- The newest run's end and verdict as one number: a maximum is cheap, a sort is not.
         max((date_part('epoch', at) * 1e6)::int8 * 4 + array_position({_ARRAY}, verdict) - 1) AS last
-    FROM fresh GROUP BY GROUPING SETS ((beat_id, region, hour), (beat_id, region, day))
+    FROM fresh GROUP BY span
+), spans AS MATERIALIZED (
+    SELECT span, -dense_rank() OVER (ORDER BY beat_id, region, date_bin('1 day', hour, 'epoch')) AS day FROM hourly
+), counted AS (
+    SELECT span, 1 AS hours, hour AS start, beat_id, region, {_NAMES}, last FROM hourly
+    UNION ALL SELECT day, 24, date_bin('1 day', min(hour), 'epoch'), any_value(beat_id), any_value(region),
+        {", ".join(f"sum({v})" for v in _VERDICTS)}, max(last) FROM hourly JOIN spans USING (span) GROUP BY day
+), failed AS MATERIALIZED (
+    SELECT span, failure_type, count(*) AS n FROM fresh WHERE failure_type IS NOT NULL GROUP BY span, failure_type
 ), failures AS (
-    SELECT hours, start, beat_id, region, jsonb_object_agg(failure_type, n) AS failures FROM (
-        SELECT {_SPAN}, failure_type, count(*) AS n FROM fresh WHERE failure_type IS NOT NULL
-        GROUP BY GROUPING SETS ((beat_id, region, failure_type, hour), (beat_id, region, failure_type, day))
-    ) f GROUP BY hours, start, beat_id, region
+    SELECT span, jsonb_object_agg(failure_type, n) AS failures FROM (
+        SELECT * FROM failed UNION ALL
+        SELECT day, failure_type, sum(n) FROM failed JOIN spans USING (span) GROUP BY day, failure_type
+    ) f GROUP BY span
+), cells AS MATERIALIZED (
+    SELECT span * {_CELLS} + {_BUCKET} AS cell, count(*) AS n FROM fresh {_PHASES} GROUP BY cell
 ), sketches AS (
-    SELECT hours, start, beat_id, region, array_agg(bucket ORDER BY bucket) AS buckets,
-        array_agg(n ORDER BY bucket) AS counts
-    FROM (
-        SELECT {_SPAN}, bucket, count(*) AS n
-        FROM (SELECT beat_id, region, hour, day, {_BUCKET} AS bucket FROM fresh {_PHASES}) b
-        GROUP BY GROUPING SETS ((beat_id, region, bucket, hour), (beat_id, region, bucket, day))
-    ) c GROUP BY hours, start, beat_id, region
+    SELECT span, array_agg(bucket ORDER BY bucket) AS buckets, array_agg(n ORDER BY bucket) AS counts FROM (
+        SELECT cell / {_CELLS} AS span, cell % {_CELLS} AS bucket, n FROM cells
+        UNION ALL SELECT day, cell % {_CELLS}, sum(n)
+        FROM cells JOIN spans ON span = cell / {_CELLS} GROUP BY day, cell % {_CELLS}
+    ) c GROUP BY span
 )
 INSERT INTO rollups AS kept
     (beat_id, hours, start, region, {_NAMES}, last_at, last_verdict, failures, buckets, counts)
 SELECT beat_id, hours, start, region, {_NAMES}, to_timestamp((last / 4) / 1e6::float8), ({_ARRAY})[last % 4 + 1],
     coalesce(failures, '{{}}'), coalesce(buckets, '{{}}'), coalesce(counts, '{{}}')
-FROM counted LEFT JOIN failures USING (hours, start, beat_id, region)
-    LEFT JOIN sketches USING (hours, start, beat_id, region)
+FROM counted LEFT JOIN failures USING (span) LEFT JOIN sketches USING (span)
 ON CONFLICT (beat_id, hours, start, region) DO UPDATE SET
     {", ".join(f"{v} = kept.{v} + excluded.{v}" for v in _VERDICTS)},
     last_at = greatest(kept.last_at, excluded.last_at),
