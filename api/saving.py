@@ -150,7 +150,9 @@ def masked(spec: Mapping[str, Any], kind: ObjectKind) -> dict[str, Any]:
 
 
 def _masked_request(request: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {key: MASK if key in _CARRIED and value else value for key, value in request.items()}
+    shown: dict[str, Any] = {
+        key: MASK if key in _CARRIED and value else value for key, value in request.items()
+    }
     if "headers" in shown:
         shown["headers"] = {
             name: MASK if is_secret_name(name) else value for name, value in shown["headers"].items()
