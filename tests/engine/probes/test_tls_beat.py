@@ -297,7 +297,15 @@ def test_a_flood_of_new_keys_is_cut_short(play: Play, tmp_path: Path) -> None:
     (tmp_path / "leaf.pem").write_text(LEAF.key_pem + LEAF.chain_pem)
     with socket.create_server((HERE, 0)) as free:
         port = free.getsockname()[1]
-    command = ["openssl", "s_server", "-accept", f"{HERE}:{port}", "-cert", tmp_path / "leaf.pem", "-tls1_3"]
+    command = [
+        "openssl",
+        "s_server",
+        "-accept",
+        f"{HERE}:{port}",
+        "-cert",
+        str(tmp_path / "leaf.pem"),
+        "-tls1_3",
+    ]
     with (tmp_path / "said").open("wb") as said:
         server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said)
     assert server.stdin is not None
