@@ -72,7 +72,7 @@ beats = st.fixed_dictionaries(
                 "Authorization": st.just("Bearer ${env:TOKEN}"),
             }
         ),
-        "body": texts,
+        "body": kept,
         "assertions": st.lists(assertions, max_size=3),
         "enabled": st.booleans(),
     },
