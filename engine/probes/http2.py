@@ -23,7 +23,7 @@ from engine.probes.wire import Wire
 from rules.kinds.http import Proxy
 
 CONTROL_MAX: Final = 200  # frames that are no DATA
-DATA_MAX: Final = 20_000  # frames of DATA
+DATA_MAX: Final = 10_000  # frames of DATA
 _AT_ONCE: Final = 64  # frames between two turns of the loop
 _HEAD_BYTES: Final = 9  # of a frame
 _FRAME_MAX: Final = 16_384
