@@ -25,8 +25,8 @@ from engine.clock import SystemClock
 from engine.embedded.folder import FolderError
 from engine.embedded.process import ServerError
 from engine.embedded.supervisor import Embedded, start
-from engine.secrets import Secrets
 from engine.listening import keep_listening
+from engine.secrets import Secrets
 from engine.store import installation
 from engine.store.database import DATABASE_AWAY, MigrationError, Pool, migrate, open_pool
 from engine.store.objects import StaleError, TakenError

@@ -112,7 +112,11 @@ FOREIGN = [
     (method, path)
     for kind in ("component", "beat", "channel")
     for method, path in [("GET", ""), ("PUT", ""), ("PATCH", ""), ("DELETE", "")]
-    + ([("GET", f"/{x}") for x in ("results", "pings", "transitions", "uptime", "latency")] if kind == "beat" else [])
+    + (
+        [("GET", f"/{x}") for x in ("results", "pings", "transitions", "uptime", "latency")]
+        if kind == "beat"
+        else []
+    )
     + ([("POST", f"/{x}") for x in ("run", "pause", "resume", "ping-key/rotate")] if kind == "beat" else [])
     + ([("POST", "/test")] if kind == "channel" else [])
     for path in [f"/api/v1/{kind}s/{{{kind}}}{path}"]

@@ -141,7 +141,7 @@ async def test_a_report_is_a_signal_in_the_evidence_of_a_draft(lab: Lab) -> None
     await lab.send("...")
     await lab.becomes("ok")
     for severity in ("critical", None):
-        report = Report("report", "orders", severity, "refused", lab.clock.epoch_s(), "ops")  # type: ignore[arg-type]
+        report = Report("report", "orders", severity, "refused", lab.clock.epoch_s(), "ops")
         async with transaction(lab.pool) as connection:
             await pushed.put(connection, lab.beat.id, lab.clock.epoch_s(), report)
         await tell(lab, lab.beat)
