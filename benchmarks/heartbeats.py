@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -94,18 +95,14 @@ async def send(port: int, paths: list[str], seconds: float, keep: bool) -> list[
 
 async def sent(port: int, paths: list[str], seconds: float, keep: bool) -> list[float]:
     """`send` in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "benchmarks.heartbeats",
-        "--send",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    told, _ = await process.communicate(msgspec.json.encode((port, paths, seconds, keep)))
-    if process.returncode:
-        raise RuntimeError(f"the sender ended with {process.returncode}")
-    return msgspec.json.decode(told, type=list[float])
+    command = [sys.executable, "-m", "benchmarks.heartbeats", "--send"]
+    with tempfile.TemporaryFile() as told:
+        process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=told)
+        await process.communicate(msgspec.json.encode((port, paths, seconds, keep)))
+        if process.returncode:
+            raise RuntimeError(f"the sender ended with {process.returncode}")
+        told.seek(0)
+        return msgspec.json.decode(told.read(), type=list[float])
 
 
 def plain(dsn: str) -> FastAPI:
