@@ -100,7 +100,7 @@ async def test_a_stale_etag_is_412_and_says_the_current_revision(server: "Server
     ("change", "pointer", "words"),
     [
         pytest.param({"urll": "x"}, "/urll", "did you mean url?", id="an unknown key"),
-        pytest.param({"url": None}, "/url", "is not text", id="a missing value"),
+        pytest.param({"url": None}, "/url", "url is missing", id="a missing value"),
         pytest.param({"type": "htp"}, "/type", "did you mean http?", id="an unknown type"),
         pytest.param({"interval": "soon"}, "/interval", "is not a duration", id="no duration"),
         pytest.param({"timeout": "2m"}, "/timeout", "longer than the interval", id="a too long timeout"),
