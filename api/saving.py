@@ -263,7 +263,7 @@ async def unlent(
         for reference in references(text):
             if reference.startswith("env:UPBEAT_"):
                 errors.append((pointer, f"${{{reference}}} is one of Upbeat's own secrets, which go nowhere"))
-            elif reference not in before and (refused := _refusal(services, asking, reference)):
+            elif reference not in before and (refused := _refusal(services, asking, reference, page_id)):
                 errors.append((pointer, f"${{{reference}}} {refused}"))
             elif reference.startswith("secret:"):
                 try:
@@ -273,9 +273,9 @@ async def unlent(
     return errors
 
 
-def _refusal(services: Services, asking: Principal, reference: str) -> str | None:
-    """Why they may not make `reference`: what is not of one page is the installation's, and the machine's the operator's."""
-    if reference.startswith("secret:") and not reference.startswith("secret:/"):
+def _refusal(services: Services, asking: Principal, reference: str, page_id: UUID | None) -> str | None:
+    """Why they may not make `reference` on this page: what is of no page is the installation's, the machine's the operator's."""
+    if page_id and reference.startswith("secret:") and not reference.startswith("secret:/"):
         return None
     if not asking.may(Permission.WRITE, None):
         return (
@@ -295,7 +295,7 @@ async def _unrunnable(
     """References that may not be, and what cannot be compiled."""
     old = frozenset(references(before))
     errors = await unlent(services, db, asking, rule.model_dump(mode="json"), page_id, old)
-    if any(_refusal(services, asking, reference) for reference in old):
+    if any(_refusal(services, asking, reference, page_id) for reference in old):
         now = written(rule)
         said = "this may lead a secret elsewhere that is not yours to use: ask who made the object"
         errors += [

@@ -17,7 +17,7 @@ from engine.store.objects import KINDS
 from rules.beat import AnyBeat, Beat
 from rules.config import Declared, dump, json_schema, parse
 from rules.kinds.kind import ProbedRule
-from rules.problem import ConfigError
+from rules.problem import ConfigError, show
 from rules.secret import Unjudged, UnsetReferenceError
 from rules.settings import Settings
 
@@ -53,9 +53,10 @@ async def check_now(services: Services, asking: Principal, document: Any) -> dic
             stored.slug: stored.id
             for stored in await objects.listing(db, "page", pages=asking.pages_for(Permission.WRITE))
         }
-        page_id = (
-            pages.get(rule.page) if rule.page else next(iter(pages.values())) if len(pages) == 1 else None
-        )
+        home = rule.page or (next(iter(pages)) if len(pages) == 1 else None)
+        if home is not None and home not in pages:
+            raise invalid([("/page", f"there is no page {show(home)} that you may edit")])
+        page_id = pages[home] if home else None
         if errors := await unlent(services, db, asking, document, page_id):
             raise invalid(errors)
     if _slots.locked():

@@ -12,6 +12,9 @@ from urllib.parse import unquote_to_bytes, urlencode
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
+from rules.capture import places
+from rules.problem import show
+from rules.secret import references
 from rules.shape import Rule
 
 BODY_MAX: Final = 262_144  # characters
@@ -81,7 +84,8 @@ class BodyRule(Rule):
             raise ValueError(
                 f"a request carries one of {', '.join(_KINDS)} and files; this one has {', '.join(given)}"
             )
-        filled([self.body, self.json_, self.form, self.jsonrpc and self.jsonrpc.params], _expect_text)
+        files = dict.fromkeys(self.files or (), "")
+        filled([self.body, self.json_, self.form, files, self.jsonrpc and self.jsonrpc.params], _expect_text)
         for name, text in (
             ("body_base64", self.body_base64),
             *((f"files.{field}", file.base64) for field, file in (self.files or {}).items()),
@@ -114,16 +118,23 @@ def carried(rule: BodyRule, fill: Fill, rpc_id: int) -> dict[str, Any]:
 
 
 def filled(value: Any, fill: Fill) -> Any:
-    """JSON-like `value` with every text in it `fill`ed."""
+    """JSON-like `value` with every text in it `fill`ed, but for keys. Raises `ValueError` for a key that asks for it."""
     if isinstance(value, str):
         return fill(value)
     if isinstance(value, Mapping):
-        return {fill(key): filled(inner, fill) for key, inner in value.items()}
+        return {_literal(key): filled(inner, fill) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [filled(inner, fill) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is no number that JSON has")
     return value
+
+
+def _literal(key: str) -> str:
+    # Who may use which reference is judged by values.
+    if any(references(key)) or any(places(key)):
+        raise ValueError(f"{show(key)} is a key; references and captures stand in values")
+    return key
 
 
 def encoded(content: Mapping[str, Any]) -> tuple[bytes, str | None]:

@@ -91,8 +91,7 @@ def places(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield from _PLACE.findall(value)
     elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from places(key)
+        for inner in value.values():
             yield from places(inner)
     elif isinstance(value, list | tuple):
         for inner in value:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 PATH = "/api/v1/secrets/TOKEN"
 BEAT: dict[str, Any] = {"type": "http", "url": "https://shop.example/", "page": "shop"}
+_FILES = {"files": {"${env:HOME}": {"filename": "a", "content": "x"}}}
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +86,25 @@ async def test_a_page_editor_does_not_reach_the_installations_secret(server: "Se
     assert answer.status == 422
     assert (await server.call("POST", "/api/v1/beats", beat, who="installation")).status == 201
     await server.call("DELETE", "/api/v1/beats/reach")
+
+
+@pytest.mark.parametrize("page", ["nowhere", "blog"])
+async def test_a_check_of_another_page_does_not_reach_its_secrets_nor_the_installations(
+    server: "Server", page: str
+) -> None:
+    await server.call("PUT", f"{PATH}?installation=true", {"value": "of all of us"})
+    await server.call("PUT", PATH, {"value": "of the blog"}, who="other")
+    beat = {"url": "https://mine.example/", "headers": {"X": "${secret:TOKEN}"}, "page": page}
+    answer = await server.call("POST", "/api/v1/check", beat, who="editor")
+    assert (answer.status, answer.body["errors"][0]["pointer"]) == (422, "/page")
+
+
+async def test_a_key_holds_no_reference(server: "Server") -> None:
+    for carried in ({"json": {"a": {"${env:HOME}": 1}}}, {"form": {"${env:HOME}": "x"}}, _FILES):
+        beat = BEAT | {"slug": "keys", "method": "POST"} | carried
+        for path in ("/api/v1/beats", "/api/v1/check"):
+            answer = await server.call("POST", path, beat, who="editor")
+            assert (answer.status, "stand in values" in answer.body["detail"]) == (422, True)
 
 
 @pytest.mark.parametrize(
