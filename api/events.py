@@ -14,7 +14,7 @@ from api.auth import Asking, Permission, Principal, Router, identify, permits
 from api.context import Services, services_of
 from api.origin import is_foreign
 from api.problems import ProblemError
-from engine.bus import LIVE, Listening
+from engine.bus import LIVE_ALL, Listening
 
 HEARTBEAT_S: Final = 15.0
 TRUST_S: Final = 1.0
@@ -43,7 +43,7 @@ class Hub:
         """A queue that hears everything while the block lasts, for `who`."""
         async with self._starting:
             if self._listening is None:
-                self._listening = await services.bus.listen(LIVE, self._hear)
+                self._listening = await services.bus.listen(LIVE_ALL, self._hear)
         queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(QUEUE)
         self.clients[queue] = who
         if self._is_closed:

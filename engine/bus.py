@@ -34,8 +34,11 @@ from engine.store.ids import PARTITIONS
 from evaluators.model import Batch, ConfirmOrder
 
 STREAM: Final = "RESULTS"
-LIVE: Final = "upbeat.live"
-"""Subject of news for consoles."""
+LIVE: Final = "upbeat.live.news"
+"""Subject of what happens to beats and drafts."""
+LIVE_RESULTS: Final = "upbeat.live.results"
+"""And of every run, which only a console wants to hear: where none does, the server drops it."""
+LIVE_ALL: Final = "upbeat.live.>"
 EVALUATOR: Final = "evaluator"
 OTLP: Final = "otlp"
 

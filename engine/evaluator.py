@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-import json
 import logging
 import math
 import traceback
@@ -22,7 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from engine import consequences
-from engine.bus import EVALUATOR, LIVE, Bus, BusError, Delivery, decode, encode
+from engine.bus import EVALUATOR, LIVE, LIVE_RESULTS, Bus, BusError, Delivery, decode, encode
 from engine.clock import SystemClock
 from engine.fold import Fold, Server
 from engine.leases import Leases
@@ -546,13 +545,14 @@ class Partition:
     async def _announce(
         self, news: list[dict[str, object]], fresh: Sequence[tuple[str, float, Result]]
     ) -> None:
+        runs = list[dict[str, object]]()
         for _, at, result in fresh:
             subject = self._subjects.get(uuid_of(result.beat_id))
             if subject is not None and result.stored:
-                news.append(
+                runs.append(
                     {
                         "event": "result",
-                        "page": str(subject.page_id),
+                        "page": subject.page_id,
                         "beat": subject.slug,
                         "region": result.region,
                         "verdict": result.verdict,
@@ -561,8 +561,9 @@ class Partition:
                         "total": result.timings.total,
                     }
                 )
-        if news:
-            await self._bus.announce(LIVE, json.dumps(news).encode())
+        for about, items in ((LIVE, news), (LIVE_RESULTS, runs)):
+            if items:
+                await self._bus.announce(about, msgspec.json.encode(items))
 
 
 def _once(arrived: Sequence[tuple[str, float, Result]], new: set[str]) -> list[tuple[str, float, Result]]:
