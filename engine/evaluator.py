@@ -37,7 +37,7 @@ MESSAGES_AT_ONCE = 64
 PUSHED_AT_ONCE = 1000
 LOOK_S = 5.0  # how often it is looked for what was pushed, in case nobody said so
 LOOKS_APART_S = 0.2  # else each of very many pings would cost a transaction of its own
-WAIT_S = 1.0  # longest fetch: how late a change of configuration is seen
+WAIT_S = 1.0  # longest fetch
 SOONEST_S = (
     0.1  # shortest fetch: with many beats a deadline is always near, and each look costs the bus a request
 )
@@ -109,9 +109,12 @@ class Evaluator:
 
     def changed(self, beat_id: UUID) -> None:
         """The catalog has another view of this beat."""
-        partition = self._partitions.get(partition_of(beat_id))
-        if partition is not None:
-            partition.dirty.add(beat_id)
+        partition = self._partitions.get(number := partition_of(beat_id))
+        if partition is None:
+            return
+        if not partition.dirty:  # a pause may be shorter than the wait for what comes
+            self._bus.wake(EVALUATOR, number)
+        partition.dirty.add(beat_id)
 
     async def _pushed(self, number: bytes) -> None:
         if (partition := self._partitions.get(int(number))) is not None and partition.look_soon():

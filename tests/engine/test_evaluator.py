@@ -451,7 +451,7 @@ async def test_the_resolve_draft_of_a_paused_beat_waits_while_its_episode_is_ope
 
 async def test_a_pause_with_an_end_is_over_by_itself(lab: Lab) -> None:
     await lab.bring_down()
-    until_s = lab.clock.epoch_s() + 1.0
+    until_s = lab.clock.epoch_s() + 2.0
     lab.subjects[lab.beat.id] = subject(lab.beat, paused_until_s=until_s)
     lab.tell()
     await eventually(lambda: lab.pool.fetchval("SELECT frozen FROM episodes"), True)
