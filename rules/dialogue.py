@@ -1,13 +1,14 @@
 """What is said over a connection and what must come back: the services that are known, and how they are asked for TLS.
 
 Data only; saying it is `engine.probes.dialogue`. Patterns are searched in what came since the last was satisfied, as
-text; bytes that are no UTF-8 are U+FFFD.
+text; bytes that are no UTF-8 are U+FFFD. They run on RE2, as ours are held against strangers' words no less than an
+operator's are.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from rules.assertion import compile_pattern
 from rules.capture import Taking
 
 Preset = Literal["postgres", "redis", "memcached", "smtp", "imap", "pop3", "ftp", "ssh", "nats"]
@@ -38,7 +39,8 @@ class Exchange:
 
 
 def _exchange(send: bytes, answers: str, ends: str = r"\n", busy: str | None = None) -> Exchange:
-    return Exchange(send, re.compile(answers), re.compile(ends), re.compile(busy) if busy else None)
+    patterns = (compile_pattern(pattern) if pattern else None for pattern in (answers, ends, busy))
+    return Exchange(send, *patterns)
 
 
 _EHLO: Final = b"EHLO upbeat.invalid\r\n"
@@ -103,8 +105,8 @@ STARTTLS: Final[dict[StartTls, tuple[Exchange, ...]]] = {
     ),
     "xmpp": (
         Exchange(
-            answers=re.compile(r"<starttls\b[\s\S]*</stream:features>"),
-            ends=re.compile(r"</stream:|^[^<]"),
+            answers=compile_pattern(r"<starttls\b[\s\S]*</stream:features>"),
+            ends=compile_pattern(r"</stream:|^[^<]"),
             draft="<?xml version='1.0'?><stream:stream to='${capture:host}' version='1.0' "
             "xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>",
         ),

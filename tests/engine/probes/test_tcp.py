@@ -128,6 +128,21 @@ def test_a_drip_of_single_bytes_is_cut_short(play: Play) -> None:
     assert kind(talk(play, dripping, steps=[{"expect": "ready"}])) == "tcp.unexpected"
 
 
+@pytest.mark.parametrize(
+    ("beat", "greeting"),
+    [
+        ({"preset": "ssh"}, (b"x" * 3000 + b"\n") * 19),
+        ({"starttls": "ldap"}, b"0" + b"x" * 60_000),
+    ],
+    ids=["almost too many lines", "almost an answer of LDAP"],
+)
+def test_what_nearly_fits_takes_no_longer_than_what_does(
+    play: Play, beat: dict[str, Any], greeting: bytes
+) -> None:
+    """Backtracking, either took minutes of everybody's time."""
+    assert kind(talk(play, saying(greeting=greeting, lingers=False), **beat)) == "tcp.closed"
+
+
 def test_a_captured_secret_is_hidden(play: Play) -> None:
     steps = [
         {"expect": "token=", "capture": {"token": {"matches": "token=([a-z0-9]+)"}}},
