@@ -39,8 +39,9 @@ class Exchange:
 
 
 def _exchange(send: bytes, answers: str, ends: str = r"\n", busy: str | None = None) -> Exchange:
-    patterns = (compile_pattern(pattern) if pattern else None for pattern in (answers, ends, busy))
-    return Exchange(send, *patterns)
+    return Exchange(
+        send, compile_pattern(answers), compile_pattern(ends), compile_pattern(busy) if busy else None
+    )
 
 
 _EHLO: Final = b"EHLO upbeat.invalid\r\n"
