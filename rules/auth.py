@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from rules.secret import Sources, expand
 from rules.shape import Rule
-from rules.target import RequestUrl, Target, parse_target
+from rules.target import RequestUrl, Target, target_of
 
 Credential = Annotated[str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\r\n\x00]*$")]
 
@@ -91,7 +91,7 @@ def compile_auth(auth: Auth, sources: Sources) -> tuple[str | None, TokenRequest
         one = auth.oauth2
         secret = expand(one.client_secret, sources)
         request = TokenRequest(
-            parse_target(expand(one.token_url, sources)),
+            target_of(one.token_url, sources),
             expand(one.client_id, sources),
             secret,
             expand(one.scope or "", sources),

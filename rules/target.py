@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 import idna
 from pydantic import AfterValidator, StringConstraints
 
-from rules.secret import references
+from rules.secret import Sources, expand, references
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -68,6 +68,29 @@ def parse_target(url: str, base: Target | None = None) -> Target:
     authority = literal if port == DEFAULT_PORTS[parts.scheme] else f"{literal}:{port}"
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme, host, port, authority, _ascii(path))
+
+
+def target_of(url: str, sources: Sources) -> Target:
+    """Where `url` leads once its references are replaced. Raises `ValueError`, and `rules.secret.UnsetReferenceError`."""
+    try:
+        return parse_target(expand(url, sources))
+    except ValueError:
+        if not any(references(url)):
+            raise
+        # Said without the value, any part of which may be the secret.
+        raise ValueError(
+            f"{url[:200]!r} is not an http or https URL once its reference is replaced"
+        ) from None
+
+
+def host_of(host: str, sources: Sources) -> str:
+    """`host` as it is looked up once its references are replaced. Raises as `target_of` does."""
+    try:
+        return ascii_host(expand(host, sources))
+    except ValueError:
+        if not any(references(host)):
+            raise
+        raise ValueError(f"{host!r} is not a host name once its reference is replaced") from None
 
 
 def ascii_host(host: str) -> str:

@@ -11,8 +11,8 @@ from rules.assertion import RecordType
 from rules.expectation import Expectation, compile_assertions
 from rules.kinds.kind import Host, ProbedRule, expect_phases, expect_subjects, secrets_of
 from rules.pace import Pace, compile_pace
-from rules.secret import Sources, expand
-from rules.target import ascii_host
+from rules.secret import Sources
+from rules.target import host_of
 
 DNS_SUBJECTS = frozenset({"record", "ttl", "rcode", "flags", "timing.dns", "timing.total"})
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.%a-z]+)\](?::(\d{1,5}))?", re.ASCII)
@@ -108,7 +108,7 @@ def compile_dns(beat: DnsBeat, sources: Sources) -> DnsCheck:
     return DnsCheck(
         compile_pace(beat),
         compile_assertions(beat.assertions),
-        ascii_host(expand(beat.host, sources)),
+        host_of(beat.host, sources),
         beat.record,
         tuple(map(parse_resolver, beat.resolvers or ([beat.resolver] if beat.resolver else []))),
         beat.agree,

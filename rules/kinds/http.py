@@ -26,7 +26,7 @@ from rules.kinds.kind import Ip, ProbedRule, expect_subjects
 from rules.pace import Pace, compile_pace
 from rules.secret import Sources, expand, hidden_forms, is_secret_name, references, value_of
 from rules.shape import Slug
-from rules.target import RequestUrl, Target, ascii_host, parse_target, request_url
+from rules.target import RequestUrl, Target, ascii_host, parse_target, request_url, target_of
 from rules.tls import TlsOptions, TlsRule, compile_tls
 
 HTTP_SUBJECTS: Final = (
@@ -46,15 +46,15 @@ def _step_url(url: str) -> str:
         return request_url(url)
     if any(references(url)):
         return url
-    _expect_own_host(url)
+    _expect_own_host(url, url)
     return url
 
 
-def _expect_own_host(url: str) -> None:
-    """Raises `ValueError` where a captured value could choose the host, other than by being the whole URL."""
+def _expect_own_host(written: str, url: str) -> None:
+    """Raises `ValueError` where a captured value could choose the host of `url`, other than by being the whole URL."""
     if not url.startswith(_PLACE_FIRST) and not _BEFORE_A_PLACE.match(url.partition(_PLACE_FIRST)[0]):
         raise ValueError(
-            f"{url!r} has a capture in its host; a capture is a whole URL, or part of path and query"
+            f"{written!r} has a capture in its host; a capture is a whole URL, or part of path and query"
         )
 
 
@@ -278,7 +278,7 @@ class _Compiler:
     def check(self) -> HttpCheck:
         beat = self._beat
         if not beat.steps:
-            target = _target(beat.url or "", self._sources)
+            target = target_of(beat.url or "", self._sources)
             return self._request(beat, beat.assertions, target, self._pace, 1, ())[0]
         steps = tuple(self._steps())
         return replace(
@@ -292,11 +292,10 @@ class _Compiler:
     def _steps(self) -> Iterable[HttpStep]:
         pace, first = replace(self._pace, degraded_after=()), None
         for number, step in enumerate(self._beat.steps, 1):
-            if _PLACE_FIRST in step.url:
-                _expect_own_host(expand(step.url, self._sources))
-                target = first
-            else:
-                target = _target(step.url, self._sources)
+            before, place, _ = step.url.partition(_PLACE_FIRST)
+            if place:
+                _expect_own_host(step.url, expand(step.url, self._sources))
+            target = target_of(before, self._sources) if before else first
             assert target is not None  # nothing is captured before the first
             first = first or target
             takings = compile_captures(step.capture)
@@ -387,18 +386,6 @@ def _finished(
     if type_ is not None and all(name.lower() != "content-type" for name, _ in headers):
         headers = (*headers, ("content-type", type_))
     return headers, body
-
-
-def _target(url: str, sources: Sources) -> Target:
-    try:
-        return parse_target(expand(url, sources))
-    except ValueError:
-        if not any(references(url)):
-            raise
-        # Said without the value, any part of which may be the secret.
-        raise ValueError(
-            f"{url[:200]!r} is not an http or https URL once its reference is replaced"
-        ) from None
 
 
 def _parse_proxy(url: str) -> Proxy:

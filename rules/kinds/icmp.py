@@ -10,8 +10,8 @@ from rules.duration import Duration, format_duration
 from rules.expectation import Expectation, compile_assertions
 from rules.kinds.kind import Host, Ip, ProbedRule, expect_phases, expect_subjects, secrets_of
 from rules.pace import Pace, compile_pace
-from rules.secret import Sources, expand
-from rules.target import ascii_host
+from rules.secret import Sources
+from rules.target import host_of
 
 ICMP_SUBJECTS = RTT | {"loss", "timing.dns", "timing.ttfb", "timing.total"}
 
@@ -74,7 +74,7 @@ def compile_icmp(beat: IcmpBeat, sources: Sources) -> IcmpCheck:
     return IcmpCheck(
         compile_pace(beat),
         compile_assertions(beat.assertions),
-        ascii_host(expand(beat.host, sources)),
+        host_of(beat.host, sources),
         beat.ip,
         beat.packets,
         beat.spacing,

@@ -16,7 +16,7 @@ from rules.kinds.kind import Host, Ip, ProbedRule, expect_subjects, secrets_of
 from rules.pace import Pace, compile_pace
 from rules.secret import Sources, expand
 from rules.shape import Rule
-from rules.target import ascii_host
+from rules.target import host_of
 from rules.tls import TlsOptions, TlsRule, compile_tls
 
 TCP_SUBJECTS: Final = BODY | CERTIFICATE | TIMINGS | {"size"}
@@ -128,7 +128,7 @@ def compile_tcp(beat: TcpBeat, sources: Sources) -> TcpCheck:
     return TcpCheck(
         compile_pace(beat),
         expectations,
-        ascii_host(expand(beat.host, sources)),
+        host_of(beat.host, sources),
         beat.port,
         beat.ip,
         beat.starttls,

@@ -12,9 +12,9 @@ from rules.duration import Duration
 from rules.expectation import Expectation, compile_assertions
 from rules.kinds.kind import Host, Ip, ProbedRule, expect_phases, expect_subjects, secrets_of
 from rules.pace import Pace, compile_pace
-from rules.secret import Sources, expand
+from rules.secret import Sources
 from rules.shape import Rule
-from rules.target import ascii_host
+from rules.target import host_of
 from rules.tls import TlsOptions, TlsRule, compile_tls
 
 TLS_SUBJECTS: Final = CERTIFICATE | {"timing.dns", "timing.connect", "timing.tls", "timing.total"}
@@ -98,7 +98,7 @@ def compile_tls_beat(beat: TlsBeat, sources: Sources) -> TlsCheck:
     return TlsCheck(
         compile_pace(beat),
         compile_assertions(beat.assertions),
-        ascii_host(expand(beat.host, sources)),
+        host_of(beat.host, sources),
         beat.port or (PORTS[beat.starttls] if beat.starttls else 443),
         beat.ip,
         beat.starttls,

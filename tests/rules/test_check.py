@@ -13,6 +13,9 @@ from rules.pace import run_deadline_s
 from rules.secret import UnsetReferenceError
 from rules.target import Target, parse_target
 
+_OAUTH2 = {"client_id": "i", "client_secret": "s"}
+_CAPTURES = {"name": "a", "url": "http://h/", "capture": {"c": {"header": "x"}}}
+
 
 def compiled(environment: dict[str, str] | None = None, **keys: Any) -> Check:
     return compile_check(
@@ -240,3 +243,23 @@ def test_what_is_no_resolver_is_refused(text: str) -> None:
 )
 def test_a_run_has_a_deadline(interval_s: float, timeout_s: float, retries: int, deadline_s: float) -> None:
     assert run_deadline_s(interval_s, timeout_s, retries) == deadline_s
+
+
+@pytest.mark.parametrize(
+    "beat",
+    [
+        {"type": "http", "url": "${env:A}"},
+        {"type": "http", "url": "http://h/", "proxy": "${env:A}"},
+        {"type": "http", "url": "http://h/", "body_base64": "${env:A}"},
+        {"type": "http", "url": "http://h/", "headers": {"X": "${env:A}"}},
+        {"type": "http", "url": "http://h/", "auth": {"oauth2": _OAUTH2 | {"token_url": "${env:A}"}}},
+        {"type": "http", "steps": [_CAPTURES, {"name": "b", "url": "http://${env:A}${capture:c}/"}]},
+        {"type": "tcp", "host": "${env:A}", "port": 1},
+        {"type": "tls", "host": "${env:A}"},
+        {"type": "dns", "host": "${env:A}"},
+        {"type": "icmp", "host": "${env:A}"},
+    ],
+)
+def test_what_is_said_of_a_value_does_not_repeat_it(beat: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^(?!.*canary)"):
+        compiled({"A": "canary\n" + "ä" * 70}, **beat)
