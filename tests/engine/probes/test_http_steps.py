@@ -230,6 +230,15 @@ def test_a_captured_url_of_another_origin_gets_no_secrets(play: Play) -> None:
     assert not [line for line in lines if line.startswith(("authorization", "x-t:", "cookie"))]
 
 
+def test_another_host_that_is_written_down_gets_what_is_written_for_it(play: Play) -> None:
+    shop = Shop()
+    login = LOGIN | {"capture": {**LOGIN["capture"], "id": {"json": "$.id"}}}
+    cart = {"name": "cart", "url": "http://127.0.0.2:{port}/cart/${capture:id}"}
+    outcome = play(shop, steps=[login, cart | {"headers": {"Authorization": "Bearer ${capture:token}"}}])
+    assert outcome.verdict is Verdict.OK, outcome
+    assert "authorization: bearer canary7731" in shop.lines("/cart/17")
+
+
 def test_captured_secrets_stay_behind_when_a_redirect_leaves_the_origin(play: Play) -> None:
     shop = Shop()
     play(shop, steps=[LOGIN, step("away", headers={"X-T": "${capture:token}"})])
