@@ -26,10 +26,9 @@ class EventStream:
 
     def feed(self, data: bytes) -> bool:
         """Whether enough is here."""
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]
-        if data:
-            self._after_cr = data.endswith(b"\r")
+        is_rest = self._after_cr and data.startswith(b"\n")  # of a line's end that was cut in two
+        self._after_cr = data.endswith(b"\r") if data else self._after_cr
+        data = data[is_rest:]
         first, *others = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         self._rest += first
         for following in others:

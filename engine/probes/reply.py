@@ -24,6 +24,7 @@ HEADERS_MAX: Final = 200
 INTERIM_MAX: Final = 20
 EXCERPT_BYTES: Final = 2048  # kept of a body that nothing asserts
 RECEIVED_MAX_BYTES: Final = 8 * BODY_MAX_BYTES  # one-byte chunks are 6 bytes each
+_BODILESS: Final = (204, 304)
 _VERSIONS: Final = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}
 
 
@@ -83,15 +84,17 @@ class Reply:
         self.fields = fields = dict(self.headers)
         if self._skips_body or (self._skips_redirects and status in REDIRECTS and "location" in fields):
             self.is_done = True
-        elif fields.get("content-type", "").startswith(MEDIA_TYPE):
+        elif fields.get("content-type", "").lower().startswith(MEDIA_TYPE) and status not in _BODILESS:
             self.stream = EventStream(self._wanted, self._rpc_id)
-            if fields.get("content-encoding", "identity") != "identity":
+            if fields.get("content-encoding", "identity").lower() != "identity":
                 self.wrong = TroubleError(
                     "body.decode", "an event stream with a content encoding is not read"
                 )
 
     def on_body(self, data: bytes) -> None:
-        """More of the body."""
+        """More of the body, which may come with what was enough: then it is nobody's."""
+        if self.is_done:
+            return
         self.size_bytes += len(data)
         if len(self._kept) < self._keep_bytes:
             self._kept += data[: self._keep_bytes - len(self._kept)]
@@ -107,11 +110,13 @@ class Reply1(Reply):
     __slots__ = ("_heads", "_is_framed", "_parser", "_received_bytes")
 
     def on_message_begin(self) -> None:
-        self.headers, self.reason, self.has_head = [], "", False
-        self._heads += 1
+        if not self.is_done:  # what follows the answer in the same piece is none to us
+            self.headers, self.reason, self.has_head = [], "", False
+            self._heads += 1
 
     def on_status(self, reason: bytes) -> None:
-        self.reason += reason.decode("latin-1")
+        if not self.is_done:
+            self.reason += reason.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # Trailers come after the head and are no headers: a sender could take back what it said.
@@ -119,6 +124,8 @@ class Reply1(Reply):
             self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
+        if self.is_done:
+            return
         status = self._parser.get_status_code()
         protocol = _VERSIONS.get(self._parser.get_http_version())
         if status < 100 or protocol is None:

@@ -154,11 +154,29 @@ def test_every_broken_answer_has_its_error_type(play: Play, serve: Serve, expect
             id="after interim answers",
         ),
         pytest.param(OK + b"content-length: 2\r\n\r\nhigarbage", id="with garbage after it"),
+        pytest.param(OK + b"content-length: 2\r\n\r\nhiHello", id="with what begins like an answer after it"),
+        pytest.param(
+            OK + b"content-length: 2\r\n\r\nhi" + b"HTTP/1.1 503 No\r\ncontent-length: 1\r\n\r\nx",
+            id="with another answer after it",
+        ),
     ],
 )
 def test_a_whole_body_is_read(play: Play, answer: bytes) -> None:
-    outcome = play(answering(answer), url=URL, assertions=[{"of": "body", "eq": "hi"}])
-    assert outcome.verdict is Verdict.OK
+    seen = [{"of": "body", "eq": "hi"}, {"of": "status", "eq": 200}]
+    outcome = play(answering(answer), url=URL, assertions=seen)
+    assert outcome.verdict is Verdict.OK, outcome
+
+
+def test_what_follows_an_answer_takes_back_none_of_its_headers(play: Play) -> None:
+    answer = OK + b"x-a: b\r\ncontent-length: 0\r\n\r\nHello"
+    outcome = play(answering(answer), url=URL, assertions=[{"of": "header", "name": "x-a", "eq": "b"}])
+    assert outcome.verdict is Verdict.OK, outcome
+
+
+def test_an_answer_without_a_body_may_name_an_encoding(play: Play) -> None:
+    answer = b"HTTP/1.1 204 No Content\r\ncontent-encoding: gzip\r\n\r\n"
+    outcome = play(answering(answer), url=URL, assertions=[{"of": "body", "empty": True}])
+    assert outcome.verdict is Verdict.OK, outcome
 
 
 def test_an_answer_that_comes_in_single_bytes_is_read(play: Play) -> None:

@@ -59,6 +59,14 @@ def test_as_many_events_are_read_as_are_asked_for(play: Play) -> None:
     assert play(serve, url=URL, events=3, assertions=seen).verdict is Verdict.OK
 
 
+def test_events_that_come_with_the_last_wanted_one_are_left_out(play: Play) -> None:
+    head = STREAM.replace(b"text/event-stream", b"Text/Event-Stream")[:-2]
+    chunks = b"".join(b"9\r\ndata: %d\n\n\r\n" % number for number in range(3))
+    seen = [{"of": "json", "path": "$[*].json", "count": 1}, {"of": "json", "path": "$[0].json", "eq": 0}]
+    outcome = play(streaming(head + b"transfer-encoding: chunked\r\n\r\n" + chunks), url=URL, assertions=seen)
+    assert outcome.verdict is Verdict.OK, outcome
+
+
 @pytest.mark.parametrize(
     ("serve", "expected"),
     [
@@ -81,7 +89,7 @@ def test_a_stream_that_is_no_good_is_a_failure(play: Play, serve: Any, expected:
 
 
 def test_events_cut_anywhere_are_the_same_events() -> None:
-    text = b"data: a\r\ndata: b\rid: 1\n\n: c\n\nevent: x\ndata:y\n\n"
+    text = b"data: a\r\ndata: b\rid: 1\r\n\n: c\n\nevent: x\ndata:y\n\n"
     for size in range(1, len(text)):
         stream = EventStream(2, None)
         fed = [stream.feed(text[begin : begin + size]) for begin in range(0, len(text), size)]
