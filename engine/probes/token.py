@@ -94,7 +94,7 @@ async def _fetch(wanted: TokenRequest, check: HttpCheck, context: Context, visit
     except OSError as failure:
         raise _no_token(wanted, of_os_error(watch.phase, failure)) from None
     except TroubleError as trouble:
-        if trouble.kind.startswith("probe."):
+        if trouble.kind.startswith("probe.") or trouble.kind == "egress.refused":
             raise
         raise _no_token(wanted, trouble) from None
 

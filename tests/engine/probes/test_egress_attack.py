@@ -65,12 +65,6 @@ class Stage:
         finally:
             context.close()
         assert outcome.failure is None or outcome.failure.type != "probe.internal", outcome.failure
-        if (
-            outcome.failure
-            and outcome.failure.type == "auth.token"
-            and "egress.allow" in outcome.failure.message
-        ):
-            return "egress.refused"  # said of the token's server
         return outcome.failure.type if outcome.failure else None
 
     async def attack_all(

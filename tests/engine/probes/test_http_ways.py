@@ -162,6 +162,11 @@ def test_no_token_is_a_failure_of_its_own(play: Play, answer: bytes) -> None:
     assert (kind(outcome), outcome.verdict) == ("auth.token", Verdict.CRITICAL)
 
 
+def test_a_token_server_that_may_not_be_reached_is_told_apart(play: Play) -> None:
+    auth = oauth(token_url="http://169.254.169.254/token")
+    assert kind(play(Recorder(), url=URL, auth=auth)) == "egress.refused"
+
+
 def test_a_token_server_that_hangs_is_told_apart(play: Play) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(3600)
