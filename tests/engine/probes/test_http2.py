@@ -97,6 +97,25 @@ def test_large_bodies_go_both_ways(play: Play, authority: trustme.CA) -> None:
     assert server.bodies == [b"y" * 200_000]
 
 
+def test_a_server_may_open_its_windows_in_small_steps(play: Play, authority: trustme.CA) -> None:
+    async def stepping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection: Any = H2Connection(H2Configuration(client_side=False))
+        connection.initiate_connection()
+        while data := await reader.read(65536):
+            for event in connection.receive_data(data):
+                if isinstance(event, DataReceived):
+                    for _ in range(event.flow_controlled_length // 2048):
+                        connection.increment_flow_control_window(2048)
+                        connection.increment_flow_control_window(2048, 1)
+                elif isinstance(event, StreamEnded):
+                    connection.send_headers(1, [(":status", "200")], end_stream=True)
+            writer.write(connection.data_to_send())
+
+    tls = serving(authority, "h2")
+    outcome = play(stepping, tls=tls, url=URL, http=2, method="POST", body="y" * 260_000)
+    assert outcome.verdict is Verdict.OK, outcome.failure
+
+
 def test_redirects_and_cookies_work_over_http_2(play: Play, authority: trustme.CA) -> None:
     server = Server2(headers=((":status", "302"), ("location", "/again"), ("set-cookie", "s=1; Secure")))
     outcome = play(server, tls=serving(authority, "h2"), url=URL, http=2, redirects=1)
