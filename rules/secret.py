@@ -2,11 +2,14 @@
 where used, and hidden in what comes back. What they stand for is handed in as `Sources`; no file is opened here.
 """
 
+import html
 import json
 import re
+import string
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from typing import Any, Final, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 REDACTED: Final = "[redacted]"
 HIDDEN_LEAST: Final = 6
@@ -18,8 +21,9 @@ REFERENCE: Final = (
 """The one grammar. `${secret:NAME}` is of the object's home page, `${secret:/NAME}` of the installation."""
 _REFERENCE: Final = re.compile(REFERENCE)
 _BEGUN: Final = re.compile(r"\$\{(?:env|file|secret):")
+_PERCENT: Final = re.compile(r"%[0-9A-F]{2}")
 _SECRET_NAME = re.compile(
-    r"auth|cookie|token|secret|passw|session|credential|signature|key$|[-_]key\b", re.IGNORECASE
+    r"auth|bearer|cookie|token|secret|passw|session|credential|signature|key$|[-_]key\b", re.IGNORECASE
 )
 
 
@@ -100,13 +104,21 @@ def is_secret_name(name: str) -> bool:
 
 def hidden_forms(values: Iterable[str]) -> tuple[str, ...]:
     """`values` in every form in which a target or a message may repeat them, for `hide`; the longest first."""
-    forms = {
-        form
-        for value in values
-        if len(value) >= HIDDEN_LEAST
-        for form in (value, quote(value, safe=""), repr(value)[1:-1], json.dumps(value)[1:-1])
-    }
+    forms = {form for value in values if len(value) >= HIDDEN_LEAST for form in _forms(value)}
     return tuple(sorted(forms, key=len, reverse=True))
+
+
+def _forms(value: str) -> Iterator[str]:
+    written, plain = json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]
+    yield from (value, repr(value)[1:-1], html.escape(value), written, plain)
+    yield from (written.replace("/", r"\/"), plain.replace("/", r"\/"))
+    for coded in (
+        quote(value),
+        quote(value, safe=""),
+        quote_plus(value),
+        quote(value, safe=string.printable),
+    ):
+        yield from (coded, _PERCENT.sub(lambda byte: byte[0].lower(), coded))
 
 
 def hide(value: Any, secrets: tuple[str, ...]) -> Any:
@@ -124,10 +136,20 @@ def hide(value: Any, secrets: tuple[str, ...]) -> Any:
 
 def _hidden(text: str, secret: str) -> str:
     text = text.replace(secret, REDACTED)
-    for length in range(len(secret) - 1, HIDDEN_LEAST - 1, -1):
-        begun = secret[:length]
-        if begun + "…" in text:
-            text = text.replace(begun + "…", REDACTED + "…")
-        if text.endswith(begun):
-            text = text[:-length] + REDACTED
-    return text
+    kept, done = [], 0
+    at = text.find(secret[:HIDDEN_LEAST])
+    while at >= 0:
+        if length := _begun(text, at, secret):
+            kept += [text[done:at], REDACTED]
+            done = at + length
+        at = text.find(secret[:HIDDEN_LEAST], max(at + 1, done))
+    return "".join([*kept, text[done:]])
+
+
+def _begun(text: str, at: int, secret: str) -> int:
+    """How much of the secret stands there before the text was cut off; 0 where it was not."""
+    there = zip(text[at : at + len(secret)], secret, strict=False)
+    length = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], there))
+    if at + length == len(text):
+        return length
+    return max(text.rfind("…", at + HIDDEN_LEAST, at + length + 1) - at, 0)

@@ -1,5 +1,10 @@
 """References to secrets: kept as written, replaced where they are used."""
 
+import html
+import json
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +18,7 @@ from rules.secret import (
     is_secret_name,
     references,
 )
+from rules.target import parse_target
 
 
 @pytest.mark.parametrize(
@@ -76,6 +82,30 @@ def test_ordinary_headers_are_shown(name: str) -> None:
 )
 def test_a_secret_is_hidden_in_every_form_it_comes_back_in(text: str, shown: str) -> None:
     assert hide(text, hidden_forms(["s3cr't/x", "tiny"])) == shown
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        *(quote, quote_plus, json.dumps, html.escape),
+        lambda v: json.dumps(v, ensure_ascii=False),
+        lambda v: json.dumps(v).replace("/", r"\/"),
+        lambda v: quote(v, safe="").lower(),
+        lambda v: parse_target(f"http://h/?{v.replace(' ', '')}").path,
+    ],
+)
+def test_a_secret_is_hidden_however_it_was_encoded(repeated: Callable[[str], str]) -> None:
+    value = "p ä\"/<&'x+=~7"
+    forms = hidden_forms([value, value.replace(" ", "")])
+    assert "~7" not in hide(f"<{repeated(value)}>", forms)
+
+
+@given(st.text("ab…", min_size=6, max_size=12), st.text("ab…", max_size=30))
+def test_no_beginning_of_a_secret_is_left_where_a_text_was_cut(secret: str, text: str) -> None:
+    shown = hide(text, (secret,))
+    for begun in (secret[:length] for length in range(6, len(secret) + 1)):
+        assert not shown.endswith(begun)
+        assert f"{begun}…" not in shown
 
 
 def test_a_secret_is_hidden_at_any_depth() -> None:
