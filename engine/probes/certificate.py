@@ -9,10 +9,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.x509 import ocsp
 
+from evaluators.certificate import is_address
 from evaluators.observation import Certificate
 
 _KEPT: Final = 4096  # certificates; reading one costs some 60 us, finding it again 2
 _KEPT_BYTES: Final = 8192  # larger ones are read each time, so that strangers fill no memory
+
+_UNREADABLE: Final = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 
 _known: dict[bytes, Certificate] = {}
 
@@ -22,7 +25,10 @@ def read_certificate(der: bytes) -> Certificate:
     digest = sha256(der).digest()
     found = _known.get(digest)
     if found is None:
-        found = _read(der, digest.hex())
+        try:
+            found = _read(der, digest.hex())
+        except _UNREADABLE as wrong:  # none of them a ValueError
+            raise ValueError(str(wrong)) from None
         if len(der) <= _KEPT_BYTES:
             if len(_known) >= _KEPT:
                 del _known[next(iter(_known))]
@@ -37,8 +43,9 @@ def _read(der: bytes, digest: str) -> Certificate:
     except x509.ExtensionNotFound:
         names: tuple[str, ...] = ()
     else:
-        addresses = san.get_values_for_type(x509.IPAddress)
-        names = (*san.get_values_for_type(x509.DNSName), *(str(address) for address in addresses))
+        # An address that is written as a name vouches for nothing (RFC 9525, 6.5).
+        plain = (name for name in san.get_values_for_type(x509.DNSName) if not is_address(name))
+        names = (*plain, *map(str, san.get_values_for_type(x509.IPAddress)))
     return Certificate(
         certificate.subject.rfc4514_string(),
         certificate.issuer.rfc4514_string(),

@@ -42,6 +42,7 @@ class Trust:
 
     def __init__(self, ca: str = "") -> None:
         self._store = crypto.X509Store()
+        self._store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # who is named is trusted, root or not
         self._known: dict[
             bytes, tuple[Failure | None, float | None, float]
         ] = {}  # what is said, and until when
@@ -82,7 +83,7 @@ class Trust:
         except crypto.X509StoreContextError as refused:
             return _explained(refused, certificates), None
         way = [certificate.to_cryptography() for certificate in path]
-        for certificate in way[:-1]:
+        for certificate in way[:-1] or way:
             if not _may_serve(certificate):
                 said = f"{certificate.subject.rfc4514_string()[:200]} is not for TLS servers"
                 return Failure("tls.untrusted", said), None

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from engine.probes import trust
@@ -10,7 +12,7 @@ from engine.probes.certificate import read_certificate
 from engine.probes.trouble import TroubleError
 from engine.probes.trust import Trust
 from evaluators.model import Failure
-from tests.rig.certificates import NOW, Identity, root
+from tests.rig.certificates import NOW, Identity, named, root
 
 ROOT = root()
 BETWEEN = ROOT.issue("Between", is_authority=True, days=20)
@@ -31,6 +33,48 @@ def test_a_chain_ends_with_the_first_of_its_certificates() -> None:
 def test_several_authorities_are_trusted() -> None:
     trusted = Trust(f"# ours\n{root('Other').certificate_pem}\n{ROOT.certificate_pem}")
     assert judged(trusted, LEAF)[0] is None
+
+
+def test_an_authority_in_between_may_be_named_alone() -> None:
+    trusted = Trust(BETWEEN.certificate_pem)
+    assert judged(trusted, LEAF)[0] is None
+    assert judged(trusted, Identity(LEAF.certificate, LEAF.key))[0] is None  # and need not be sent
+
+
+def test_a_certificate_that_is_named_itself_must_be_for_servers() -> None:
+    assert judged(Trust(LEAF.certificate_pem), LEAF)[0] is None
+    for_clients = ROOT.issue("shop.example", for_clients=True)
+    assert judged(Trust(for_clients.certificate_pem), for_clients)[0] == Failure(
+        "tls.untrusted", "CN=shop.example is not for TLS servers"
+    )
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        pytest.param("3004a3023000", id="a name in X.400"),
+        pytest.param("0401", id="no names at all"),
+    ],
+)
+def test_a_certificate_with_names_of_another_world_cannot_be_read(extension: str) -> None:
+    names = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), bytes.fromhex(extension))
+    odd = (
+        x509.CertificateBuilder(named("odd"), named("odd"), LEAF.key.public_key(), 7, NOW, NOW)
+        .add_extension(names, critical=False)
+        .sign(LEAF.key, hashes.SHA256())
+    )
+    with pytest.raises(ValueError, match=r"not supported types|parsing asn1"):
+        read_certificate(odd.public_bytes(Encoding.DER))
+
+
+def test_an_address_written_as_a_name_is_none() -> None:
+    written = x509.SubjectAlternativeName([x509.DNSName("10.0.0.1"), x509.DNSName("shop.example")])
+    leaf = (
+        x509.CertificateBuilder(named("a"), named("a"), LEAF.key.public_key(), 8, NOW, NOW)
+        .add_extension(written, critical=False)
+        .sign(LEAF.key, hashes.SHA256())
+    )
+    assert read_certificate(leaf.public_bytes(Encoding.DER)).names == ("shop.example",)
 
 
 def test_an_expired_certificate_above_the_leaf_is_told() -> None:
