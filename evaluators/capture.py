@@ -7,7 +7,9 @@ import msgspec
 
 from evaluators.model import Failure
 from evaluators.observation import Observation
+from evaluators.subjects import read_json
 from rules.capture import CAPTURED_MAX_BYTES, Taking
+from rules.selection import BudgetError, UnreadableError, expect_within_budget
 
 
 def capture(takings: Iterable[Taking], seen: Observation) -> tuple[Mapping[str, str], Failure | None]:
@@ -15,13 +17,20 @@ def capture(takings: Iterable[Taking], seen: Observation) -> tuple[Mapping[str, 
     found: dict[str, str] = {}
     failure: Failure | None = None
     for taking in takings:
-        value = _value(taking, seen)
-        if value is None or len(value.encode("utf-8", "surrogatepass")) > CAPTURED_MAX_BYTES:
-            missing = Failure("capture.missing", f"capture {taking.name} found nothing")
-            large = f"capture {taking.name} found more than {CAPTURED_MAX_BYTES} bytes"
-            failure = failure or (missing if value is None else Failure("capture.refused", large))
+        kind, said = "capture.refused", ""
+        try:
+            value = _value(taking, seen)
+        except BudgetError as over:
+            said = f"is not sought: {over}"
         else:
-            found[taking.name] = value
+            if value is None:
+                kind, said = "capture.missing", "found nothing"
+            elif len(value.encode()) > CAPTURED_MAX_BYTES:
+                said = f"found more than {CAPTURED_MAX_BYTES} bytes"
+            else:
+                found[taking.name] = value
+        if said:
+            failure = failure or Failure(kind, f"capture {taking.name} {said}")
     return found, failure
 
 
@@ -38,9 +47,10 @@ def _value(taking: Taking, seen: Observation) -> str | None:
 
 def _selected(taking: Taking, seen: Observation) -> str | None:
     assert taking.select is not None
+    expect_within_budget(seen.body, is_searched=taking.is_searched)
     try:
-        values = taking.select(msgspec.json.decode(seen.body.removeprefix(b"\xef\xbb\xbf")))
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        values = taking.select(read_json(seen))
+    except UnreadableError:
         return None
     return _text(values[0]) if values else None
 

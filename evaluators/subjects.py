@@ -17,7 +17,7 @@ import msgspec
 from evaluators.model import PHASES
 from evaluators.observation import Observation
 from rules.expectation import Expectation
-from rules.selection import MAX_SEARCHED, BudgetError, UnreadableError, expect_within_budget
+from rules.selection import BudgetError, UnreadableError, expect_within_budget
 
 _DAY_S: Final = 86_400.0
 _NUMBER: Final = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})([eE][+-]?\d{1,3})?", re.ASCII)
@@ -27,7 +27,8 @@ Documents = dict[str, Any]
 """The body taken as JSON, XML and HTML, as far as an assertion has asked: what was wrong with it is kept as well."""
 
 
-def _json(seen: Observation) -> Any:
+def read_json(seen: Observation) -> Any:
+    """The body as JSON. Raises `UnreadableError`."""
     try:
         return msgspec.json.decode(seen.body.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as wrong:
@@ -41,7 +42,7 @@ def _xml(seen: Observation) -> Any:
 
 
 _PARSERS: Final[dict[str, Callable[[Observation], Any]]] = {
-    "json": _json,
+    "json": read_json,
     "xml": _xml,
     "html": Observation.text,
 }
@@ -56,8 +57,7 @@ def read(expectation: Expectation, seen: Observation, documents: Documents) -> l
     elif expectation.select is None:
         values = _NAMED[of](seen, expectation.key or "")
     elif of == "json":
-        if len(seen.body) > MAX_SEARCHED:  # fewer bytes cannot hold as many values
-            expect_within_budget(seen.body, is_searched=expectation.is_plural)
+        expect_within_budget(seen.body, is_searched=expectation.is_plural)
         values = expectation.select(_document(of, seen, documents))
     else:
         values = expectation.select(_document(of, seen, documents), expectation.limit)

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from rules.assertion import HeaderName, compile_pattern
 from rules.secret import is_secret_name
-from rules.selection import Select, compile_path
+from rules.selection import Select, compile_path, is_definite
 from rules.shape import Rule
 
 CAPTURED_MAX_BYTES: Final = 8192
@@ -65,6 +65,7 @@ class Taking:
 
     name: str
     is_secret: bool
+    is_searched: bool = False  # whether `select` looks for its value
     select: Select | None = None
     header: str | None = None  # in lower case
     cookie: str | None = None
@@ -77,6 +78,7 @@ def compile_captures(captures: Mapping[str, Capture]) -> tuple[Taking, ...]:
         Taking(
             name,
             is_secret_name(name) if capture.secret is None else capture.secret,
+            capture.json_ is not None and not is_definite(capture.json_),
             compile_path(capture.json_) if capture.json_ else None,
             capture.header.lower() if capture.header else None,
             capture.cookie,

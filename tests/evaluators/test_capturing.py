@@ -52,3 +52,13 @@ def test_what_is_not_there_or_too_long_is_a_failure(written: dict[str, str], kin
 def test_a_body_that_is_no_json_has_no_values() -> None:
     takings = compile_captures({"it": Capture.model_validate({"json": "$"})})
     assert capture(takings, Observation(body=b"\xff{"))[1] is not None
+
+
+MANY = b'{"n": 7, "of": [' + b'{"a": 1},' * 30_000 + b"0]}"
+
+
+@pytest.mark.parametrize(("path", "value"), [("$.n", "7"), ("$..n", None)])
+def test_a_value_is_not_sought_among_too_many(path: str, value: str | None) -> None:
+    found, failure = capture(compile_captures({"it": Capture(json=path)}), Observation(body=MANY))
+    assert found.get("it") == value
+    assert (failure.type if failure else None) == (None if value else "capture.refused")
