@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,7 @@ from rules.beat import BEAT, AnyBeat
 from rules.kinds.http import HttpBeat, Step
 from rules.kinds.kind import BeatRule
 from rules.otlp import Otlp
+from rules.secret import REDACTED, is_secret_name
 
 _UNMEASURED: Final = frozenset(BeatRule.model_fields) | {
     "interval",
@@ -32,6 +34,8 @@ _UNMEASURED: Final = frozenset(BeatRule.model_fields) | {
 }
 """Keys of a beat that do not say what is measured. A change of any other makes old votes worthless."""
 
+_PARAMETER: Final = re.compile(r"(?<=[?&])([^=&#]+)=[^&#]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -47,7 +51,7 @@ class Subject:
     paused_until_s: float
     is_removed: bool
     otlp: Otlp | None = None
-    address: str = ""  # URL, or host and port: references to secrets are not replaced
+    address: str = ""  # URL, or host and port: no secrets, and references to them are not replaced
     method: str = ""  # of an http beat
 
     def is_paused(self, now: float) -> bool:
@@ -82,7 +86,11 @@ def _address(rule: AnyBeat | Step) -> str:
     host, port = getattr(rule, "host", ""), getattr(rule, "port", None)
     if port and host:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return str(getattr(rule, "url", None) or host or "")
+    return _PARAMETER.sub(_without_secret, str(getattr(rule, "url", None) or host or ""))
+
+
+def _without_secret(parameter: re.Match[str]) -> str:
+    return f"{parameter[1]}={REDACTED}" if is_secret_name(parameter[1]) else parameter[0]
 
 
 def measures_digest(spec: dict[str, object]) -> str:

@@ -96,7 +96,7 @@ class Sender(Protocol):
 
 
 def settings_of(rule: Otlp, sources: Sources) -> OtlpSettings:
-    """The settings an operator wrote. Raises `rules.secret.UnsetReferenceError`."""
+    """The settings an operator wrote. Raises `rules.secret.UnsetReferenceError`, or `ValueError` for what cannot be used."""
 
     def value(text: str | None) -> str | None:
         return None if text is None else expand(text, sources)
@@ -104,7 +104,7 @@ def settings_of(rule: Otlp, sources: Sources) -> OtlpSettings:
     return OtlpSettings(
         _usable(expand(rule.endpoint, sources), "otlp.endpoint", rule.endpoint),
         rule.protocol,
-        tuple((name, expand(text, sources)) for name, text in rule.headers.items()),
+        tuple((name, _one_line(name, expand(text, sources))) for name, text in rule.headers.items()),
         rule.interval,
         rule.timeout,
         rule.compression,
@@ -429,6 +429,12 @@ def _usable(endpoint: str, what: str, shown: str) -> str:
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return endpoint
     raise ValueError(f"{what} is {shown!r}; it must begin with http:// or https:// and name a host")
+
+
+def _one_line(name: str, value: str) -> str:
+    if any(c in value for c in "\r\n\x00"):
+        raise ValueError(f"otlp.headers {name} holds a line break once its reference is replaced")
+    return value
 
 
 def _one_of(environment: Mapping[str, str], name: str, allowed: Sequence[str]) -> str:

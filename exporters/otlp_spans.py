@@ -135,9 +135,10 @@ def _about_target(kind: str, address: str, method: str) -> dict[str, str | int]:
     port: int | None = None
     if kind == "http":
         about = {"url.full": address, "http.request.method": method}
-        parts = urlsplit(address)
-        host = parts.hostname
-        with contextlib.suppress(ValueError):  # it may be a reference
+        host = None
+        with contextlib.suppress(ValueError):  # any part of it may be a reference
+            parts = urlsplit(address)
+            host = parts.hostname
             port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     elif match := _HOST_PORT.fullmatch(address):
         host, port = match[1].strip("[]"), int(match[2])

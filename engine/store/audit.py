@@ -1,8 +1,9 @@
 """The audit log: who changed what, by which surface, before and after. Secrets are cut before they are written."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from engine.store.database import Connection, Row
@@ -20,6 +21,7 @@ class Actor:
     key_id: str | None = None
 
 
+_CREDENTIALS: Final = re.compile(r"(?<=:)//[^/?#\s@]+@")  # in the URL of a proxy
 POLICY = Actor("policy", "policy")
 
 
@@ -71,6 +73,6 @@ def redact(value: Any, key: str = "") -> Any:
         }
     if isinstance(value, list):
         return [redact(inner, key) for inner in value]
-    if isinstance(value, str) and is_secret_name(key) and not any(references(value)):
-        return "***"
-    return value
+    if not isinstance(value, str) or any(references(value)):
+        return value
+    return "***" if is_secret_name(key) else _CREDENTIALS.sub("//***@", value)

@@ -3,6 +3,7 @@
 What is kept, and that no secret is in it, is the probe's to decide.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ MOST_BYTES: Final = 16 << 10
 
 _DEEPEST: Final = 6
 _MARK_BYTES: Final = 48  # what a mark may take
+_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""The escape of the one character that PostgreSQL cannot look at."""
 
 _encode = msgspec.json.encode
 
@@ -49,7 +52,7 @@ def encoded(found: dict[str, Any] | None) -> str | None:
     data = _encode(found)
     if len(data) > MOST_BYTES:
         data = _encode(_cut(msgspec.json.decode(data), MOST_BYTES, _DEEPEST))
-    return data.decode()
+    return _NUL.sub(r"\1\\ufffd", data.decode())
 
 
 def _cut(value: Any, most_bytes: int, depth: int) -> Any:

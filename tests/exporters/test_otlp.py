@@ -591,3 +591,6 @@ def test_a_rule_is_filled_in_with_its_secrets_and_shows_none() -> None:
         settings_of(rule, {"env:WHERE": "https://c"})
     with pytest.raises(ValueError, match=r"otlp.endpoint is '\$\{env:WHERE\}'; it must begin"):
         settings_of(rule, values | {"env:WHERE": "hunter22"})
+    with pytest.raises(ValueError, match=r"otlp.headers api-key holds a line break once") as wrong:
+        settings_of(rule, values | {"env:WORD": "hunter22\nhunter33"})
+    assert "hunter" not in str(wrong.value)

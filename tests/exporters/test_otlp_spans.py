@@ -105,3 +105,11 @@ async def test_spans_wait_for_a_collector_that_is_away_and_the_oldest_go_when_th
 
 def _spans(encoded: bytes) -> list[trace_pb2.Span]:
     return list(trace_pb2.ScopeSpans.FromString(encoded).spans)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[${env:HOST}]/", "https://${env:HOST}/", "${env:URL}", "https://h:${env:P}/"]
+)
+def test_a_reference_anywhere_in_a_url_is_no_trouble(url: str) -> None:
+    span = trace_pb2.ScopeSpans.FromString(encoded_run(result(), NAMED._replace(address=url))).spans[0]
+    assert dict(pairs(span.attributes))["url.full"] == url
