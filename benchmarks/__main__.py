@@ -21,6 +21,7 @@ ALL: dict[str, Sequence[Sequence[str]]] = {
     "throughput": (
         ("paced",),
         ("paced", "--scheme", "https"),
+        ("punctual",),
         ("saturated",),
         ("saturated", "--scheme", "https"),
         ("workers",),

@@ -143,4 +143,5 @@ def go_us(urls: list[str], count: int, authority_pem: bytes) -> float:
         said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     seen: dict[str, float] = json.loads(said)
     assert not seen["failed"], seen
-    return seen["cpu_s"] / count * 1e6
+    cpu_us: float = seen["cpu_s"] / count * 1e6
+    return cpu_us

@@ -1,9 +1,9 @@
 """The whole engine beside its peers: probe -> NATS -> evaluator -> PostgreSQL, embedded servers with fsync on a real disk.
 
-    python -m benchmarks.throughput paced|saturated|workers [--scheme http|https] [--seconds 15]
+    python -m benchmarks.throughput paced|punctual|saturated|workers [--scheme http|https] [--seconds 15]
 
 `paced`: 500 runs a second, beside blackbox_exporter probing the same target at the same rate. `saturated`: more due than
-one process can do, beside `ab` and Go's client. `workers`: 1,000 runs a second by two processes beside one.
+one process can do, beside `ab` and Go's client. `workers`: the same by two processes beside one. `punctual`: 1,000 runs a second.
 
 Lateness is read from the stored rows: the end of a run, less its duration, less when it was due. CPU is of all
 Upbeat processes; that of PostgreSQL and NATS is shown beside it. The target is another process.
@@ -28,6 +28,7 @@ from benchmarks.peers import blackbox_us, go_us, has_blackbox, has_go
 from tests.rig.process import Upbeat, fresh_folder
 
 WARM_S = 12.0
+SATURATING = {"http": 6000, "https": 1800}  # runs/s due, more than a core can do
 ASSERTIONS = "[{of: status, eq: 200}, {of: json, path: '$.status', eq: ok}, {of: timing.total, lt: 5s}]"
 
 
@@ -136,8 +137,23 @@ def paced(scheme: str, seconds: float) -> None:
     )
 
 
+def punctual(scheme: str, seconds: float) -> None:
+    with target(scheme) as (port, _, environment):
+        seen = measure(scheme, port, environment, rate=1000, interval_s=1, seconds=seconds, workers=1)
+    line(
+        f"{scheme}_punctual",
+        seen["late_p99_ms"],
+        unit="ms, p99 from due to begun",
+        baseline=None,
+        target="<= 20 ms, every run committed",
+        is_met=seen["late_p99_ms"] <= 20 and seen["runs"] >= 0.995 * seen["due"] and not seen["not_ok"],
+        ran=f"1,000 {scheme} runs/s for {seconds:.0f} s through the whole engine",
+        **seen,
+    )
+
+
 def saturated(scheme: str, seconds: float) -> None:
-    rate = 5000 if scheme == "http" else 1500
+    rate = SATURATING[scheme]
     with target(scheme) as (port, authority, environment):
         urls = [f"{scheme}://{host}:{port}/" for host in HOSTS]
         ab_us = measure_ab(urls, 20_000 if scheme == "http" else 4_000)
@@ -161,7 +177,15 @@ def saturated(scheme: str, seconds: float) -> None:
 def two_workers(scheme: str, seconds: float) -> None:
     with target(scheme) as (port, _, environment):
         one, two = (
-            measure(scheme, port, environment, rate=1000, interval_s=1, seconds=seconds, workers=workers)
+            measure(
+                scheme,
+                port,
+                environment,
+                rate=SATURATING[scheme],
+                interval_s=2,
+                seconds=seconds,
+                workers=workers,
+            )
             for workers in (1, 2)
         )
     figures = [seen["cpu_us_per_run"]["upbeat"] for seen in (one, two)]
@@ -170,9 +194,10 @@ def two_workers(scheme: str, seconds: float) -> None:
         figures[1],
         unit="CPU us per run, Upbeat's processes",
         baseline=figures[0],
-        target="<= 1.1 of one process; p99 lateness <= 20 ms",
-        is_met=figures[1] <= 1.1 * figures[0] and max(one["late_p99_ms"], two["late_p99_ms"]) <= 20,
-        ran=f"1,000 {scheme} runs/s for {seconds:.0f} s by two workers; baseline the same by one",
+        target="<= 1.1 of one process",
+        is_met=figures[1] <= 1.1 * figures[0],
+        ran=f"{SATURATING[scheme]} {scheme} runs/s due for {seconds:.0f} s, two workers; baseline one; the target beside them",
+        speed_up=round(two["runs_per_s"] / one["runs_per_s"], 2),
         one=one,
         **two,
     )
@@ -180,11 +205,12 @@ def two_workers(scheme: str, seconds: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["paced", "saturated", "workers"])
+    parser.add_argument("what", choices=["paced", "punctual", "saturated", "workers"])
     parser.add_argument("--scheme", default="http", choices=["http", "https"])
     parser.add_argument("--seconds", type=float, default=15.0)
     given = parser.parse_args()
-    {"paced": paced, "saturated": saturated, "workers": two_workers}[given.what](given.scheme, given.seconds)
+    measured = {"paced": paced, "punctual": punctual, "saturated": saturated, "workers": two_workers}
+    measured[given.what](given.scheme, given.seconds)
 
 
 if __name__ == "__main__":
