@@ -15,6 +15,7 @@ from engine.store.objects import Stored
 from engine.subject import Subject
 from evaluators import quorum, words
 from evaluators.model import ConfirmOrder, Notice, Stage
+from evaluators.policy import Policy
 from evaluators.quorum import State
 from rules.channel import CHANNEL, Told
 
@@ -41,6 +42,7 @@ class _Case:
     evidence: list[dict[str, Any]]
     channels: list[Stored]
     title: str
+    told: int = 0  # notices so far: what happens again and again in one transaction is told each time
 
 
 async def record(
@@ -107,7 +109,7 @@ async def _cases(
     seen: dict[UUID, list[dict[str, Any]]] = {beat_id: [] for beat_id in groups}
     wanted = [(beat_id, region) for beat_id, s in subjects.items() for region in s.policy.regions]
     # What may still be fresh, and an hour at least: of ten thousand beats a region may be silent for weeks.
-    reach_s = max(3600.0, *(2 * s.policy.hold_s for s in subjects.values()))
+    reach_s = max(3600.0, *(_reach_s(s.policy) for s in subjects.values()))
     since = states.moment(min(group[0].state.at for group in groups.values()) - reach_s)
     for row in await results.newest_per_region(connection, wanted, since):
         seen[row["beat_id"]].append(evidence_of(row))
@@ -127,6 +129,11 @@ async def _cases(
         )
         for beat in beats
     ]
+
+
+def _reach_s(policy: Policy) -> float:
+    """How long ago the run was due that a vote rests on: a ping is missed when its grace is over."""
+    return 2 * policy.hold_s if policy.heartbeat is None else 3600.0 + policy.heartbeat.grace_s
 
 
 def evidence_of(row: Row) -> dict[str, Any]:
@@ -155,7 +162,7 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
     effect, state = consequence.effect, consequence.state
     connection, beat_id = case.connection, case.subject.beat_id
     if isinstance(effect, quorum.Transitioned):
-        await _tell_transition(case, effect, group)
+        await _tell_transition(case, effect, state, group)
     elif isinstance(effect, quorum.NeverAnswered):
         await _tell(case, "unknown", effect.at, f"{case.title} has never sent data", None, state)
     elif isinstance(effect, quorum.EpisodeOpened):
@@ -184,14 +191,15 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
     return []
 
 
-async def _tell_transition(case: _Case, effect: quorum.Transitioned, group: Sequence[Consequence]) -> None:
+async def _tell_transition(
+    case: _Case, effect: quorum.Transitioned, state: State, group: Sequence[Consequence]
+) -> None:
     """Tell what no episode's beginning or end tells: silence, its end, and a change within an episode."""
-    same = [c for c in group if getattr(c.effect, "at", None) == effect.at]
+    same = [c for c in group if c.state is state]  # of one decision: a transaction may hold several of a beat
     begins = any(isinstance(c.effect, quorum.EpisodeOpened) for c in same)
     ends = any(isinstance(c.effect, quorum.EpisodeClosed) for c in same)
     if effect.first or begins or ends:
         return
-    state = next(c.state for c in group if c.effect is effect)
     told: Told = (
         "unknown" if effect.stage is Stage.UNKNOWN else "change" if effect.stage in _BAD else "recovery"
     )
@@ -221,7 +229,8 @@ async def _tell_draft(case: _Case, action: UUID, at: float, state: State) -> Non
 async def _tell(
     case: _Case, told: Told, at: float, title: str, number: int | None, state: State, was: Stage | None = None
 ) -> None:
-    await _queue(case, told, _notice(case, told, at, title, number, state, was=was))
+    case.told += 1
+    await _queue(case, told, _notice(case, told, at, title, number, state, was=was, key=str(case.told)))
 
 
 def _notice(

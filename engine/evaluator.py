@@ -171,7 +171,8 @@ class Partition:
         self._deadlines: list[tuple[float, UUID]] = []
         self._standing: dict[UUID, float] = {}
         self._looked_s = clock.monotonic_s()
-        self._jumps = clock.jumps
+        self._jumps, self._now = clock.jumps, clock.epoch_s()
+        self._skipped = (0.0, 0.0)  # from when to when the clock was set
         self._failures: Counter[str] = Counter()
         self._skewed: set[str] = set()
 
@@ -237,30 +238,32 @@ class Partition:
         wait_s = WAIT_S if not self._deadlines else min(WAIT_S, max(SOONEST_S, self._deadlines[0][0] - now))
         wait_s = 0.02 if self.dirty else min(wait_s, max(0.02, self._look_at_s - self._clock.monotonic_s()))
         deliveries = await self._bus.fetch(EVALUATOR, self._number, MESSAGES_AT_ONCE, wait_s)
+        self._notice_jump()
         batches = [(delivery, batch) for delivery in deliveries if (batch := await self._decode(delivery))]
         dirty, due = self._upkeep(caught_up=len(deliveries) < MESSAGES_AT_ONCE)
-        silent = self._heartbeats(due)
+        silent = self._pushed_to(due)
         await self._settle(batches, dirty, due - silent)
         await self._take_pushed(silent)
         self._looked_s = self._clock.monotonic_s()
 
     async def _blind(self) -> None:
-        """The bus is away: wait a while before saying that there is no data."""
+        """The bus is away: wait a while before saying that there is no data. What is pushed needs no bus."""
         await asyncio.sleep(0.2)
+        self._notice_jump()
         if self._clock.monotonic_s() - self._looked_s > BLIND_S:
             await self._settle([], *self._upkeep(caught_up=True))
+        changed = self._pushed_to(self.dirty)
+        self.dirty -= changed
+        await self._settle([], changed, set())
         due = self._due(self._clock.epoch_s())
-        silent = self._heartbeats(due)  # they need no bus
+        silent = self._pushed_to(due)
         for beat_id in due - silent:
             self._schedule(beat_id)
         await self._take_pushed(silent)
 
-    def _heartbeats(self, beats: set[UUID]) -> set[UUID]:
-        return {
-            beat_id
-            for beat_id in beats
-            if (s := self._subjects.get(beat_id)) and s.policy.heartbeat is not None
-        }
+    def _pushed_to(self, beats: set[UUID]) -> set[UUID]:
+        """Those that no probe runs."""
+        return {beat_id for beat_id in beats if (s := self._subjects.get(beat_id)) and s.policy.is_pushed}
 
     async def _take_pushed(self, silent: set[UUID]) -> None:
         """Fold what was pushed, then what heartbeats there are of which nothing was heard in time."""
@@ -296,9 +299,16 @@ class Partition:
 
     def _notice_absence(self) -> None:
         away_s = self._clock.monotonic_s() - self._looked_s
-        if away_s > LOOKED_AWAY_S or self._clock.jumps != self._jumps:
+        if away_s > LOOKED_AWAY_S:
             self.returned_at = self._clock.epoch_s()
-            self._jumps = self._clock.jumps
+        self._notice_jump()
+
+    def _notice_jump(self) -> None:
+        """Where the clock was set forward, nothing could be pushed in the time it left out."""
+        before, self._now = self._now, self._clock.epoch_s()
+        if self._clock.jumps != self._jumps:
+            self._jumps, self._skipped = self._clock.jumps, (before, self._now)
+            self.returned_at = self._now
 
     async def _decode(self, delivery: Delivery) -> Batch | None:
         try:
@@ -457,7 +467,8 @@ class Partition:
         return len(taken)
 
     async def _server(self, connection: Connection) -> Server:
-        return Server(self._boot_id, lambda: next(self._results), await pings.deafness(connection))
+        deaf = max(await pings.deafness(connection), self._skipped, key=lambda span: span[1])
+        return Server(self._boot_id, lambda: next(self._results), deaf)
 
     def _pushed_news(self, folded: Sequence[pushed.Pushed]) -> list[dict[str, object]]:
         told = {(one.beat_id, "ping" if isinstance(one.fact, pushed.Ping) else "signal") for one in folded}

@@ -133,13 +133,16 @@ class Fold:
             self.changed[beat_id] = held
             if not subject.is_removed:
                 self._fold(subject, held, quorum.PolicyChanged(now, measures_anew=anew))
-                self._replan(subject, now)
+                self._replan(subject, now, anew=anew)
         elif _is_behind(held, subject):
             self._fold(subject, held, quorum.PolicyChanged(now, measures_anew=False))
         held = self._get(beat_id)
         assert held is not None
         if held.state.at > now + AHEAD_S:
             self._fold(subject, held, quorum.Tick(now))
+            self._replan(
+                subject, now, anew=True
+            )  # else its silence would be none until the clock has caught up
             held = self.changed[beat_id]
         if subject.is_removed:
             if not held.state.suspended or held.state.severity is not None:

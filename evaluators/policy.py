@@ -54,9 +54,14 @@ class Policy(Struct, frozen=True):
         return max(self.open_runs, self.close_runs) + 3
 
     @property
+    def is_pushed(self) -> bool:
+        """Whether no probe runs the beat: others say what it is."""
+        return self.max_age_s == math.inf
+
+    @property
     def hold_s(self) -> float:
         """How long the stage is held for votes that have to come anew."""
-        return self.max_age_s if self.max_age_s < math.inf else 0.0
+        return 0.0 if self.is_pushed else self.max_age_s
 
 
 def compile_policy(beat: AnyBeat, all_regions: Sequence[str]) -> Policy:
@@ -67,7 +72,7 @@ def compile_policy(beat: AnyBeat, all_regions: Sequence[str]) -> Policy:
     if not isinstance(beat, ProbedRule):
         plan = compile_plan(beat) if isinstance(beat, HeartbeatBeat) else None
         voters = (SERVER,) if plan else ()
-        one = Threshold(1, 1)
+        one = Threshold(1, len(voters))
         return Policy(voters, one, one, 1, 1, math.inf, len(voters), True, None, beat.incidents, plan)
     regions = tuple(beat.regions if beat.regions is not None else all_regions)
     count, quorum = len(regions), beat.quorum

@@ -318,7 +318,9 @@ def _judge(policy: Policy, state: State, *, careful: bool) -> tuple[State, tuple
         if not held and not state.born and state.held_until:
             # Nobody ever answered for it: silence is said once, also when there was nothing before it.
             return replace(state, born=True), (NeverAnswered(state.at),)
-        return _become(state if held else replace(state, voted=Stage.UNKNOWN), careful)
+        state = state if held else replace(state, voted=Stage.UNKNOWN)
+        is_said = state.severity in state.signals.values()  # what is held of votes thaws nothing
+        return _thaw(state, careful) if is_said else _become(state, careful)
     critical = sum(verdict is Verdict.CRITICAL for verdict in fresh.values())
     warning = sum(verdict is Verdict.WARNING for verdict in fresh.values())
     good = len(fresh) - critical - warning
@@ -336,16 +338,19 @@ def _judge(policy: Policy, state: State, *, careful: bool) -> tuple[State, tuple
         is_warning = may_open and critical + warning >= policy.warning.open
     is_warning = is_warning or is_critical
     voted = Stage.CRITICAL if is_critical else Stage.WARNING if is_warning else Stage.OK
-    was_frozen = state.frozen
-    state = replace(
-        state, critical=is_critical, warning=is_warning, voted=voted, held_until=0.0, frozen=False
-    )
-    if was_frozen and state.severity is not None and (voted is not Stage.OK or state.signals):
-        # The draft that the pause withdrew is owed again.
-        again = StepProposed(state.at, "open", state.severity, careful)
-        state, effects = _become(state, careful)
-        return state, (again, *effects)
-    return _become(state, careful)
+    state = replace(state, critical=is_critical, warning=is_warning, voted=voted, held_until=0.0)
+    return _thaw(state, careful)
+
+
+def _thaw(state: State, careful: bool) -> tuple[State, tuple[Effect, ...]]:
+    """`_become`, after a pause too: where it is still bad, the draft that the pause withdrew is owed again."""
+    if not state.frozen:
+        return _become(state, careful)
+    again: tuple[Effect, ...] = ()
+    if state.severity is not None and (state.voted is not Stage.OK or state.signals):
+        again = (StepProposed(state.at, "open", state.severity, careful),)
+    state, effects = _become(replace(state, frozen=False), careful)
+    return state, (*again, *effects)
 
 
 def _become(state: State, careful: bool) -> tuple[State, tuple[Effect, ...]]:
@@ -385,7 +390,7 @@ def _signalled(policy: Policy, state: State, fact: SignalChanged) -> tuple[State
 def _changed(policy: Policy, state: State, fact: PolicyChanged) -> tuple[State, tuple[Effect, ...]]:
     state = replace(state, assigned=policy.regions)
     if fact.measures_anew:
-        return _anew(policy, state, fact.at), ()
+        return _judge(policy, _anew(policy, state, fact.at), careful=True)  # held, unless nobody is asked
     kept = {
         slug: votes.refold(policy, region, state.returned_at)
         for slug, region in state.regions.items()

@@ -1,9 +1,14 @@
 """The evaluator and what others push: folded once whatever happens, in the transaction that takes it away."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
-from engine.bus import OTLP, decode
+import pytest
+
+from engine.bus import OTLP, Bus, decode
+from engine.clock import SystemClock
 from engine.listening import keep_listening
 from engine.store import objects, pings, pushed
 from engine.store.database import transaction
@@ -12,6 +17,7 @@ from engine.store.objects import Stored
 from engine.store.pings import Arrived
 from engine.store.pushed import Ping, Report
 from evaluators.heartbeat import Signal
+from evaluators.model import Severity
 from tests.engine.test_evaluator import ACTOR, Lab, eventually, idle, lab, running, subject
 
 __all__ = ["idle", "lab"]  # fixtures
@@ -35,6 +41,39 @@ async def ping(lab: Lab, beat: Stored, *signals: Signal, said: bytes = b"", at: 
         sent = [Arrived(key, at, Ping(signal, "POST", "192.0.2.1"), said) for signal in signals]
         assert len(await pings.put(connection, sent)) == len(signals)
     await tell(lab, beat)
+
+
+async def report(lab: Lab, beat: Stored, severity: Severity | None) -> None:
+    now = lab.clock.epoch_s()
+    async with transaction(lab.pool) as connection:
+        await pushed.put(
+            connection, beat.id, now, Report("report", "orders", severity, "refused", now, "ops")
+        )
+    await tell(lab, beat)
+
+
+async def change(lab: Lab, beat: Stored, **spec: Any) -> Stored:
+    async with transaction(lab.pool) as connection:
+        beat = await objects.replace(connection, ACTOR, beat, {"slug": beat.slug, **spec})
+    declare(lab, beat)
+    return beat
+
+
+def declare(lab: Lab, beat: Stored, *, paused_until_s: float | None = None) -> None:
+    """The catalog says that the beat changed."""
+    assert lab.working is not None
+    lab.subjects[beat.id] = subject(beat, paused_until_s=paused_until_s)
+    lab.working.changed(beat.id)
+
+
+@contextlib.asynccontextmanager
+async def listened(lab: Lab) -> AsyncIterator[None]:
+    """Pings can be taken, and it is said so."""
+    task = asyncio.create_task(keep_listening(lab.pool))
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 async def tell(lab: Lab, beat: Stored) -> None:
@@ -77,10 +116,10 @@ async def test_pings_become_results_a_stage_and_an_episode(lab: Lab) -> None:
 
 async def test_silence_is_missed_and_its_results_are_told_to_who_measures(lab: Lab) -> None:
     await lab.bus.fetch(OTLP, 0, 1, 0.1)  # from now on
-    listening = asyncio.create_task(keep_listening(lab.pool))
-    beat = await add(lab, slug="job", type="heartbeat", every="1s", grace="0s")
-    await ping(lab, beat, "success")
-    await eventually(lambda: told(lab, beat), [None, "heartbeat.missed"])
+    async with listened(lab):
+        beat = await add(lab, slug="job", type="heartbeat", every="1s", grace="0s")
+        await ping(lab, beat, "success")
+        await eventually(lambda: told(lab, beat), [None, "heartbeat.missed"])
     heard: list[str] = []
 
     async def has_heard() -> bool:
@@ -89,7 +128,6 @@ async def test_silence_is_missed_and_its_results_are_told_to_who_measures(lab: L
         return heard == ["ok", "critical"]
 
     await eventually(has_heard, True)
-    listening.cancel()
 
 
 async def test_two_evaluators_that_both_believe_in_a_partition_fold_each_ping_once(idle: Lab) -> None:
@@ -128,9 +166,7 @@ async def test_what_cannot_be_folded_is_a_dead_letter_and_the_rest_goes_on(lab: 
 
 async def test_pings_of_a_paused_beat_are_kept_and_do_not_count(lab: Lab) -> None:
     beat = await add(lab, slug="job", type="heartbeat", every="1h")
-    lab.subjects[beat.id] = subject(beat, paused_until_s=lab.clock.epoch_s() + 1000)
-    assert lab.working is not None
-    lab.working.changed(beat.id)
+    declare(lab, beat, paused_until_s=lab.clock.epoch_s() + 1000)
     await ping(lab, beat, "fail")
     await eventually(lambda: lab.count("pings"), 1)
     assert await lab.pool.fetchval("SELECT counted FROM pings") is False
@@ -140,16 +176,135 @@ async def test_pings_of_a_paused_beat_are_kept_and_do_not_count(lab: Lab) -> Non
 async def test_a_report_is_a_signal_in_the_evidence_of_a_draft(lab: Lab) -> None:
     await lab.send("...")
     await lab.becomes("ok")
-    for severity in ("critical", None):
-        report = Report("report", "orders", severity, "refused", lab.clock.epoch_s(), "ops")
-        async with transaction(lab.pool) as connection:
-            await pushed.put(connection, lab.beat.id, lab.clock.epoch_s(), report)
-        await tell(lab, lab.beat)
+    said: tuple[Severity | None, ...] = ("critical", None)
+    for severity in said:
+        await report(lab, lab.beat, severity)
         await lab.becomes("critical" if severity else "ok")
         assert await lab.count("signals") == (1 if severity else 0)
     evidence = await lab.pool.fetchval("SELECT evidence FROM actions")
     assert {"report", "eu", "us", "ap"} == {item["region"] for item in evidence}
     assert next(i["error"]["message"] for i in evidence if i["region"] == "report") == "refused"
+
+
+async def test_what_happens_again_and_again_in_one_commit_is_told_each_time(lab: Lab) -> None:
+    beat = await add(
+        lab, slug="job", type="heartbeat", every="1h", channels=["ops"], incidents={"open": "off"}
+    )
+    await ping(lab, beat, "success")
+    await eventually(lambda: stages(lab, beat), ["ok"])
+    await ping(lab, beat, "fail", "success", "fail")
+    await eventually(lambda: stages(lab, beat), ["ok", "critical", "ok", "critical"])
+    assert await lab.told() == ["open", "recovery", "open"]
+
+
+async def test_a_change_in_the_commit_of_its_episode_is_told(lab: Lab) -> None:
+    warning = {"failed": "warning", "overlong": "critical"}
+    more = {"channels": ["ops"], "incidents": {"open": "off"}, "grace": "0s", "severity": warning}
+    beat = await add(lab, slug="job", type="heartbeat", every="1h", **more)
+    await ping(lab, beat, "success")
+    await eventually(lambda: stages(lab, beat), ["ok"])
+    await ping(lab, beat, "fail", "start", at=lab.clock.epoch_s() - 1)
+    await ping(lab, beat, "start")  # the one before has not ended
+    await eventually(lambda: stages(lab, beat), ["ok", "warning", "critical"])
+    assert await lab.told() == ["open", "change"]
+
+
+async def test_a_draft_shows_the_miss_it_rests_on_whatever_the_grace(lab: Lab) -> None:
+    async with listened(lab):
+        more = {"every": "1h", "grace": "3h", "channels": ["ops"]}
+        beat = await add(lab, slug="job", type="heartbeat", **more)
+        await ping(lab, beat, "success", at=lab.clock.epoch_s() - 4 * 3600 + 1)
+        await eventually(lambda: stages(lab, beat), ["ok", "critical"])
+    (seen,) = await lab.pool.fetchval("SELECT evidence FROM actions")
+    assert seen["error"]["type"] == "heartbeat.missed"
+
+
+async def test_a_draft_that_rests_on_a_signal_is_owed_again_after_a_pause(lab: Lab) -> None:
+    beat = await add(lab, slug="job", type="heartbeat", every="1h")
+    await ping(lab, beat, "success")
+    await report(lab, beat, "critical")
+    await eventually(lambda: stages(lab, beat), ["ok", "critical"])
+    declare(lab, beat, paused_until_s=lab.clock.epoch_s() + 1000)
+    await eventually(lambda: drafts(lab), ["withdrawn"])
+    declare(lab, beat)
+    await eventually(lambda: drafts(lab), ["withdrawn", "pending"])
+
+
+async def drafts(lab: Lab) -> list[str]:
+    return [row["status"] for row in await lab.pool.fetch("SELECT status FROM actions ORDER BY created_at")]
+
+
+async def test_what_was_an_outage_is_none_once_nobody_probes_it(lab: Lab) -> None:
+    await lab.bring_down()
+    await change(lab, lab.beat, type="external")
+    await lab.becomes("ok")
+
+
+async def test_a_heartbeat_that_was_something_else_meanwhile_begins_anew(lab: Lab) -> None:
+    schedule = {"type": "heartbeat", "every": "1h", "grace": "0s"}
+    beat = await add(lab, slug="job", **schedule)
+    await ping(lab, beat, "success", at=lab.clock.epoch_s() - 1800)
+    await eventually(lambda: stages(lab, beat), ["ok"])
+    beat = await change(lab, beat, type="external")
+    await eventually(lambda: applied(lab, beat), beat.revision)
+    beat = await change(lab, beat, **schedule)
+    await eventually(lambda: applied(lab, beat), beat.revision)
+    state = await lab.pool.fetchval("SELECT state FROM beat_states WHERE beat_id = $1", beat.id)
+    assert state["heartbeat"]["due_at"] > lab.clock.epoch_s() + 3000
+
+
+async def applied(lab: Lab, beat: Stored) -> int:
+    revision: int = await lab.pool.fetchval("SELECT revision FROM beat_states WHERE beat_id = $1", beat.id)
+    return revision
+
+
+async def test_without_a_bus_pings_count_silence_is_missed_and_a_pause_is_heeded(
+    idle: Lab, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.evaluator.LOOK_S", 0.5)
+    bus = Bus()
+    await bus.connect(nats_url, name="cut off")
+    evaluator = idle.evaluator()
+    evaluator._bus = bus
+    async with running(evaluator), listened(idle):
+        await eventually(lambda: asyncio.sleep(0, len(evaluator.leases.held)), 8)
+        idle.working = evaluator
+        beat = await add(idle, slug="job", type="heartbeat", every="1s", grace="0s", channels=["ops"])
+        paused = await add(idle, slug="paused", type="external")
+        await eventually(lambda: applied(idle, paused), paused.revision)
+        await bus.close()
+        await ping(idle, beat, "success")
+        await eventually(lambda: stages(idle, beat), ["ok", "critical"], 30)
+        declare(idle, paused, paused_until_s=idle.clock.epoch_s() + 1000)
+        await ping(idle, beat, "success")
+        await eventually(lambda: stages(idle, beat), ["ok", "critical", "ok", "critical"], 30)
+        assert [said for said in await idle.told() if said != "draft"] == ["open", "recovery", "open"]
+        is_paused = "SELECT state->>'suspended' FROM beat_states WHERE beat_id = $1"
+        await eventually(lambda: idle.pool.fetchval(is_paused, paused.id), "true")
+
+
+class SetClock(SystemClock):
+    """A clock that somebody sets."""
+
+    ahead_s = 0.0
+
+    def epoch_s(self) -> float:
+        return super().epoch_s() + self.ahead_s
+
+
+@pytest.mark.parametrize("other", ["1h", "3h"])
+async def test_what_was_due_in_the_hours_that_a_clock_left_out_is_not_missed(idle: Lab, other: str) -> None:
+    idle.clock = clock = SetClock()
+    async with running(idle.evaluator()) as idle.working, listened(idle):
+        beat = await add(idle, slug="job", type="heartbeat", every=other, grace="0s")
+        await ping(idle, beat, "success")
+        await eventually(lambda: stages(idle, beat), ["ok"])
+        clock.ahead_s += 2 * 3600
+        clock.jumps += 1
+        await ping(idle, beat, "success")
+        await eventually(lambda: idle.count("pings"), 2)
+    assert "heartbeat.missed" not in await told(idle, beat)
+    assert await stages(idle, beat) == ["ok"]
 
 
 async def test_old_pings_are_swept(idle: Lab) -> None:
