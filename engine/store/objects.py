@@ -243,6 +243,10 @@ async def remove(connection: Connection, actor: Actor, stored: Stored, *, by_fil
         "WHERE id = $1",
         stored.id,
     )
+    if stored.kind == "page":
+        await connection.execute(
+            "DELETE FROM secrets WHERE page_id = $1", stored.id
+        )  # no part of its history
     await record(connection, actor, f"{stored.kind}.remove", stored.slug, stored.page_id, stored.spec, None)
     await _notify(connection, stored.kind)
 

@@ -99,6 +99,13 @@ async def test_a_check_of_another_page_does_not_reach_its_secrets_nor_the_instal
     assert (answer.status, answer.body["errors"][0]["pointer"]) == (422, "/page")
 
 
+async def test_the_secrets_of_a_page_go_with_it(server: "Server") -> None:
+    await server.call("POST", "/api/v1/pages", {"slug": "gone", "name": "Gone"})
+    assert (await server.call("PUT", f"{PATH}?page=gone", {"value": "canary7731"})).status == 200
+    assert (await server.call("DELETE", "/api/v1/pages/gone")).status == 204
+    assert (await server.call("GET", "/api/v1/secrets")).body["items"] == []
+
+
 async def test_a_key_holds_no_reference(server: "Server") -> None:
     for carried in ({"json": {"a": {"${env:HOME}": 1}}}, {"form": {"${env:HOME}": "x"}}, _FILES):
         beat = BEAT | {"slug": "keys", "method": "POST"} | carried
