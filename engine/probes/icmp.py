@@ -27,6 +27,7 @@ from rules.kinds.icmp import IcmpCheck
 
 TOKEN_BYTES: Final = 16
 _HEADER: Final = struct.Struct("!BBHHH")
+_TO_END_S: Final = 0.05  # so that what is lost is told, and not that time was up
 _ROUNDS: Final = 64  # packets read before others have their turn
 _IS_LINUX: Final = sys.platform == "linux"
 # Of the Linux kernel; Python's socket module has few of them.
@@ -59,7 +60,7 @@ async def probe(check: IcmpCheck, context: Context, watch: Watch, seen: Observat
         return await opened(context.poller, family, address)
 
     with await by_family(check.ip, one) as echo:
-        row = Row(echo, context, check)
+        row = Row(echo, context, check, watch.ends_s)
         try:
             await row.run()
         finally:
@@ -160,8 +161,8 @@ class Echo(Wire):
 class Row:
     """The packets of one attempt. `took` holds the round trips, None where none came back."""
 
-    def __init__(self, echo: Echo, context: Context, check: IcmpCheck) -> None:
-        self._echo, self._check, self._clock = echo, check, context.clock
+    def __init__(self, echo: Echo, context: Context, check: IcmpCheck, ends_s: float) -> None:
+        self._echo, self._check, self._clock, self._ends_s = echo, check, context.clock, ends_s
         self._data = os.urandom(TOKEN_BYTES) + bytes(check.size_bytes - TOKEN_BYTES)
         self._sent: dict[int, float] = {}  # when, of those not answered yet
         self.took: list[float | None] = []
@@ -174,7 +175,7 @@ class Row:
             if sequence:
                 await self._collect(began + sequence * check.spacing_s)
             await self._send(sequence)
-        await self._collect(self._clock() + check.wait_s, is_last=True)
+        await self._collect(min(self._clock() + check.wait_s, self._ends_s - _TO_END_S), is_last=True)
 
     async def _send(self, sequence: int) -> None:
         packet = self._echo.packet(sequence, self._data)

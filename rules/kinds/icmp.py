@@ -27,7 +27,10 @@ class IcmpBeat(ProbedRule):
     packets: int = Field(default=4, ge=1, le=20, description="Sent in each attempt.")
     spacing: Duration = Field(default=0.2, ge=0.01, le=10.0, description="Between two packets.")
     wait: Duration = Field(
-        default=2.0, ge=0.01, le=60.0, description="For answers after the last packet; then it is lost."
+        default=2.0,
+        ge=0.01,
+        le=60.0,
+        description="For answers after the last packet, as far as the timeout allows; then they are lost.",
     )
     size: int = Field(
         default=56,

@@ -154,6 +154,16 @@ SOCKETS = pytest.mark.parametrize("allowed", ["0 2147483647", "1 0"], ids=["ping
 
 
 @needs_linux
+def test_a_packet_that_is_lost_is_lost_though_the_timeout_comes_first(on_loop: Any) -> None:
+    def first_only(packet: bytes) -> list[bytes]:
+        return [] if packet[26:28] == b"\0\1" else [answered(packet)]
+
+    lost = [{"of": "loss", "eq": 50}]
+    outcome = lied_to(on_loop, "0 2147483647", first_only, timeout="1s", wait="20s", assertions=lost)
+    assert outcome.verdict is Verdict.OK, outcome
+
+
+@needs_linux
 @SOCKETS
 @pytest.mark.parametrize(
     ("kind_of", "code", "quoted", "expected"),
