@@ -57,6 +57,7 @@ async def _by_udp(poller: Poller, server: Server, question: Question) -> Answer:
         while (
             data[:2] != wired[:2]
         ):  # a stray datagram; whoever guesses the number still has to match the question
+            await asyncio.sleep(0)  # a flood of them must not keep the other checks waiting
             data = await wire.receive_more()
     answer = message.read(question, data)
     if "tc" not in answer.flags:

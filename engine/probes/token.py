@@ -76,6 +76,7 @@ async def _fetch(wanted: TokenRequest, check: HttpCheck, context: Context, visit
         check,
         expectations=(),
         target=wanted.target,
+        way=replace(check.way, http="1.1"),
         method="POST",
         headers=headers,
         body=urlencode({key: value for key, value in form.items() if value}).encode(),
