@@ -65,6 +65,31 @@ async def test_a_viewer_of_one_page_reads_it_and_nothing_of_another(sign_in: "Si
     assert 'href="/console/audit"' not in page.html  # what one may not see is not offered
 
 
+@pytest.mark.parametrize(
+    "carried",
+    [
+        {"auth": {"bearer": "canary7731"}},
+        {"proxy": "http://u:canary7731@h:1"},
+        {"method": "POST", "form": {"a": "canary7731"}},
+        {"method": "POST", "body_base64": "Y2FuYXJ5NzczMQ=="},
+    ],
+)
+async def test_a_viewer_reads_the_page_of_a_beat_without_what_it_carries(
+    server: "Server", sign_in: "SignIn", carried: dict[str, Any]
+) -> None:
+    spec = {"slug": f"b-{new_id().hex[-8:]}", "type": "http", "url": "https://h.example/"} | carried
+    async with transaction(server.services.pool) as db:
+        shop = await objects.find(db, "page", "shop")
+        await objects.create(db, ACTOR, "beat", shop.id, spec)
+    viewer = await sign_in("viewer@shop")
+    for path in ("", "/edit"):
+        page = await viewer.get(f"/console/beats/{spec['slug']}{path}?page=shop")
+        assert page.status in (200, 403)
+        assert "canary7731" not in page.html
+        assert "Y2FuYXJ5" not in page.html
+        assert path or page.status == 200
+
+
 async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(server: "Server") -> None:
     answer = await server.session.get(
         server.url + "/console/beats/home?page=shop", headers={"Accept": "text/html"}, allow_redirects=False
