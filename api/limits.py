@@ -19,10 +19,9 @@ class Limiter:
         """(what is left after this one, or -1 when it is too much; seconds until the window ends)."""
         end_s, used = self._windows.get(key, (0.0, 0))
         if now_s >= end_s:
+            self._windows.pop(key, None)  # so that the first is the one that ends first
             if len(self._windows) >= _MOST_KEYS:
-                self._windows = {k: v for k, v in self._windows.items() if v[0] > now_s}
-            if len(self._windows) >= _MOST_KEYS:
-                self._windows.pop(next(iter(self._windows)))  # the oldest; bounded memory comes first
+                self._windows.pop(next(iter(self._windows)))  # bounded memory comes first
             end_s, used = now_s + self._window_s, 0
         self._windows[key] = (end_s, min(used + 1, quota + 1))
         return max(quota - used - 1, -1), end_s - now_s

@@ -18,6 +18,8 @@ class CrowdedError(Exception):
 class GroupCommit(Generic[T, R]):
     """`write` commits a batch and answers each of its items, in their order. At most `most` items go together.
 
+    Nobody waits for longer than `within_s` seconds; what nobody waits for any more by its turn is not written.
+
     Where the database refuses a batch for what is in it, each of its items is written alone: one that it will never
     take is no trouble of the others.
     """
@@ -35,7 +37,7 @@ class GroupCommit(Generic[T, R]):
         self._writing: asyncio.Task[None] | None = None
 
     async def add(self, item: T) -> R:
-        """The answer to `item` once it is committed. Raises `CrowdedError`, and what writing it raised."""
+        """The answer to `item` once it is committed. Raises `CrowdedError`, `TimeoutError`, and what writing it raised."""
         if len(self._waiting) >= self._most_waiting:
             raise CrowdedError
         loop = asyncio.get_running_loop()
@@ -43,15 +45,22 @@ class GroupCommit(Generic[T, R]):
         self._waiting.append((item, done))
         if self._writing is None:
             self._writing = loop.create_task(self._work())
-        return await done
+        async with asyncio.timeout(self._within_s):
+            return await done
 
     async def _work(self) -> None:
         try:
-            while self._waiting:
-                count = min(self._most, len(self._waiting))
-                await self._settle([self._waiting.popleft() for _ in range(count)])
+            while batch := self._next():
+                await self._settle(batch)
         finally:
             self._writing = None
+
+    def _next(self) -> list[tuple[T, asyncio.Future[R]]]:
+        batch: list[tuple[T, asyncio.Future[R]]] = []
+        while self._waiting and len(batch) < self._most:
+            if not (one := self._waiting.popleft())[1].done():
+                batch.append(one)
+        return batch
 
     async def _settle(self, batch: Sequence[tuple[T, "asyncio.Future[R]"]]) -> None:
         try:

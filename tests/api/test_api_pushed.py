@@ -1,12 +1,14 @@
 """Pings and reports over HTTP: what is taken, from whom, and what is told of it. What they decide is in tests/e2e."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from api.limits import Limiter
 from engine.store import pushed
 from engine.store.database import transaction
 from engine.store.group import CrowdedError, GroupCommit
@@ -207,3 +209,42 @@ async def test_a_commit_that_fails_fails_for_those_in_it_alone() -> None:
     group: GroupCommit[int, int] = GroupCommit(write, most=1)
     done = await asyncio.gather(*(group.add(n) for n in range(3)), return_exceptions=True)
     assert [type(one) for one in done] == [int, ConnectionError, int]
+
+
+async def test_the_answer_kept_under_an_idempotency_key_has_no_url_of_a_heartbeat(server: Server) -> None:
+    body, key = {"slug": "keyed", "type": "heartbeat", "every": "5m"}, {"Idempotency-Key": "hb1"}
+    first = await server.call("POST", "/api/v1/beats?page=shop", body, headers=key)
+    again = await server.call("POST", "/api/v1/beats?page=shop", body, headers=key)
+    assert (first.status, again.status) == (201, 201)
+    assert again.body == first.body | {"ping": first.body["ping"] | {"url": None}}
+    secret = first.body["ping"]["url"].rsplit("/", 1)[1]
+    kept = await server.services.pool.fetch("SELECT convert_from(body, 'UTF8') AS body FROM idempotency")
+    assert not [row for row in kept if secret in (row["body"] or "")]
+    assert (await server.call("DELETE", "/api/v1/beats/keyed")).status == 204
+
+
+async def test_nobody_waits_for_a_commit_for_ever() -> None:
+    written: list[int] = []
+    back = asyncio.Event()
+
+    async def write(items: Any) -> list[int]:
+        while not back.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await back.wait()  # a connection that does not let go of a server that stands still
+        written.extend(items)
+        return list(items)
+
+    group: GroupCommit[int, int] = GroupCommit(write, most=1, within_s=0.05)
+    done = await asyncio.gather(*(group.add(n) for n in range(3)), return_exceptions=True)
+    assert [type(one) for one in done] == [TimeoutError] * 3
+    back.set()
+    assert await group.add(3) == 3
+    assert written == [0, 3]
+
+
+def test_the_address_whose_window_ends_first_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.limits._MOST_KEYS", 2)
+    limiter = Limiter(60.0)
+    for key, now_s in (("a", 0.0), ("b", 1.0), ("a", 60.5), ("c", 60.6)):
+        limiter.take(key, 1, now_s)
+    assert [limiter.take(key, 1, 60.7)[0] for key in ("a", "c")] == [-1, -1]
