@@ -1,7 +1,9 @@
 """Idempotency-Key on POST: the same key and request get the same answer, done once. Refusals are not kept."""
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,7 +11,10 @@ from starlette.responses import Response
 from api.context import services_of
 from api.problems import ProblemError
 from engine.store import idempotency as store
+from engine.store.pings import KEY_CHARACTERS
 
+# That of a heartbeat is a secret which can be read again: a repeated answer has none, as for who may not edit the beat.
+_PING_URL: Final = re.compile(rb'"url":"[^"]*/ping/[\w-]{%d}"' % KEY_CHARACTERS)
 _KEPT_HEADERS = ("content-type", "location", "etag")
 
 
@@ -38,7 +43,7 @@ async def once(
         raise
     headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
     async with pool.acquire() as db:
-        body = bytes(response.body) if keep else None
+        body = _PING_URL.sub(b'"url":null', bytes(response.body)) if keep else None
         await store.finish(db, actor, key, response.status_code, headers, body)
     return response
 

@@ -27,6 +27,7 @@ from rules.shape import Rule, Text
 
 FOLDED_WITHIN_S: Final = 5.0
 _LOOK_S: Final = 0.02
+_LOOK_MOST_S: Final = 0.5
 _EARLY_S: Final = 60.0
 _MOST_EVIDENCE_BYTES: Final = 10_000
 REPORT: Final = "report"
@@ -92,9 +93,10 @@ async def _open(db: Connection, beat: Stored) -> set[str]:
 async def _told(services: Services, beat: Stored, pushed_id: int) -> Response:
     partition = partition_of(beat.id)
     await services.bus.announce(f"{pushed.SUBJECT}.{partition}", str(partition).encode())
-    until_s, is_waiting = services.clock.monotonic_s() + FOLDED_WITHIN_S, True
+    until_s, is_waiting, look_s = services.clock.monotonic_s() + FOLDED_WITHIN_S, True, _LOOK_S
     while is_waiting and services.clock.monotonic_s() < until_s:
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(look_s)
+        look_s = min(look_s * 1.5, _LOOK_MOST_S)  # many may wait for an evaluator that is away
         async with services.pool.acquire() as db:
             is_waiting = await pushed.is_waiting(db, pushed_id)
     async with services.pool.acquire() as db:
