@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -34,8 +35,11 @@ def _cron(text: str) -> str:
     return " ".join(fields)
 
 
+_zones = cache(available_timezones)  # it looks through a folder of files each time
+
+
 def _zone(name: str) -> str:
-    known = available_timezones()
+    known = _zones()
     if name not in known:
         raise ValueError(
             f"{name!r} is no time zone{nearest(name, known) or ';'} write one such as Europe/Berlin or UTC"
