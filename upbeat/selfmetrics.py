@@ -13,7 +13,7 @@ from engine.delivery import Delivery
 from engine.evaluator import Evaluator
 from engine.leases import Leases
 from engine.prober import Prober
-from engine.store import outbox
+from engine.store import outbox, pushed
 from engine.store.database import DATABASE_AWAY, Pool
 from exporters.prometheus import Family, Sample
 from upbeat import __version__
@@ -70,6 +70,7 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
     try:
         async with asyncio.timeout(ANSWER_S), pool.acquire() as connection:
             pending, dead, age_s = await outbox.waiting(connection)
+            unfolded, oldest_s = await pushed.waiting(connection)
     except DATABASE_AWAY:
         pass
     else:
@@ -77,6 +78,8 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
             _gauge("upbeat_outbox_pending", "Notices that wait for their delivery.", pending),
             _gauge("upbeat_outbox_dead", "Notices that were given up.", dead),
             _gauge("upbeat_outbox_oldest_seconds", "Age of the oldest pending notice.", age_s),
+            _gauge("upbeat_pushed_pending", "Pings and reports not yet evaluated.", unfolded),
+            _gauge("upbeat_pushed_oldest_seconds", "Age of the oldest of them.", oldest_s),
         )
     with contextlib.suppress(BusError):
         found.append(_gauge("upbeat_bus_pending", "Batches not yet evaluated.", await bus.pending()))

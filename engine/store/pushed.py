@@ -83,6 +83,15 @@ async def is_waiting(connection: Connection, pushed_id: int) -> bool:
     return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pushed WHERE id = $1)", pushed_id))
 
 
+async def waiting(connection: Connection) -> tuple[int, float]:
+    """(how many are not folded yet, seconds since the oldest of them was pushed)."""
+    row = await connection.fetchrow(
+        "SELECT count(*) AS count, coalesce(extract(epoch FROM now()) - min(at), 0)::float8 AS age_s FROM pushed"
+    )
+    assert row is not None
+    return row["count"], max(row["age_s"], 0.0)
+
+
 async def discard(connection: Connection, partition: int) -> bytes | None:
     """Take away the oldest of a partition, which nobody can use: what it was, for the dead letters."""
     fact: str | None = await connection.fetchval(
