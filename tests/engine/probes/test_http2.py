@@ -123,6 +123,18 @@ def test_redirects_and_cookies_work_over_http_2(play: Play, authority: trustme.C
     assert (server.asked[1][":path"], server.asked[1]["cookie"]) == ("/again", "s=1")
 
 
+def test_who_gives_out_tokens_need_not_speak_http_2(play: Play, authority: trustme.CA) -> None:
+    async def tokens(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\n{"access_token": "tokentoken"}')
+
+    one = {"token_url": "http://127.0.0.1:{other}/", "client_id": "me", "client_secret": "s3cr3t&more"}
+    server = Server2()
+    outcome = play(server, also=tokens, tls=serving(authority, "h2"), url=URL, http=2, auth={"oauth2": one})
+    assert outcome.verdict is Verdict.OK, outcome
+    assert server.asked[0]["authorization"] == "Bearer tokentoken"
+
+
 @pytest.mark.parametrize(
     ("offered", "http", "spoken"),
     [

@@ -108,6 +108,20 @@ def test_an_attempt_that_could_not_begin_in_time_is_not_begun(on_loop: OnLoop, c
     assert time.monotonic() - began_s < 0.4
 
 
+def test_a_warning_is_not_repeated_where_another_attempt_would_be_cut(
+    on_loop: OnLoop, open_port: int
+) -> None:
+    slow = {"timeout_s": 5.0, "deadline_s": 5.0, "retries": 1, "degraded_after": (("total", 0.0),)}
+    outcome = play(on_loop, tcp("127.0.0.1", open_port, **slow))
+    assert (outcome.verdict, outcome.attempts) == (Verdict.WARNING, 1)
+
+
+def test_a_warning_is_repeated_where_there_is_time(on_loop: OnLoop, open_port: int) -> None:
+    slow = {"timeout_s": 5.0, "deadline_s": 10.5, "retries": 1, "degraded_after": (("total", 0.0),)}
+    outcome = play(on_loop, tcp("127.0.0.1", open_port, **slow))
+    assert (outcome.verdict, outcome.attempts) == (Verdict.WARNING, 2)
+
+
 def test_a_failed_attempt_is_repeated_after_a_pause(on_loop: OnLoop, closed_port: int) -> None:
     async def opening_late() -> RunOutcome:
         context = Context(EgressPolicy())
