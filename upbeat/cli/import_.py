@@ -111,6 +111,8 @@ def _read(file: Path, read: Callable[[str], Read]) -> Read:
 def _taken(file: Path, take: Callable[[Any, Draft], None], read: Callable[[str], Read] = read_yaml) -> Draft:
     source = _read(file, read)
     draft = Draft(source.lines)
+    if source.documents > 1:
+        draft.note("---", f"of {source.documents} documents the first is taken")
     take(source.value, draft)
     return draft
 

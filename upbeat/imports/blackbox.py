@@ -1,6 +1,7 @@
 """blackbox_exporter's `blackbox.yml`: each module with each target that Prometheus probes by it becomes a beat."""
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,10 +13,8 @@ INTERVAL_S: Final = 60.0  # Prometheus' defaults
 SCRAPE_TIMEOUT_S: Final = 10.0
 PLACEHOLDER: Final = "target.invalid"
 _BOUND: Final = re.compile(r"^https?://", re.IGNORECASE)
-_ADDRESS: Final = re.compile(
-    r"[0-9.]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*"
-)
 _STARTTLS: Final = (  # by what is said before it, the first that fits
+    (re.compile("AAAACATSFi8"), "postgres"),  # its SSLRequest, in base64
     (re.compile(r"(?i)\b(ehlo|helo|smtp)\b"), "smtp"),
     (re.compile(r"(?i)<starttls"), "xmpp"),
     (re.compile(r"(?i)\bstls\b|\+ok"), "pop3"),
@@ -64,7 +63,7 @@ def _targets(source: Any, draft: Draft) -> Iterator[tuple[str, _Target]]:
     timeout_s = common.seconds("scrape_timeout") or SCRAPE_TIMEOUT_S
     for job in root.each("scrape_configs"):
         modules = job.fields("params").items("module")
-        if not modules:
+        if not modules and job.text("metrics_path") != "/probe":
             continue
         name = job.text("job_name")
         every_s = job.seconds("scrape_interval") or interval_s
@@ -74,7 +73,12 @@ def _targets(source: Any, draft: Draft) -> Iterator[tuple[str, _Target]]:
             labels = tuple(f"{key}:{value}" for key, value in group.texts("labels").items())
             for target in group.items("targets"):
                 found = True
-                yield str(modules[0]), _Target(job.path, name, str(target), every_s, within_s, labels)
+                yield (
+                    str(modules[0] if modules else "http_2xx"),
+                    _Target(job.path, name, str(target), every_s, within_s, labels),
+                )
+        if len(modules) > 1:
+            job.note("params", f"names several modules; {modules[0]} is taken")
         for key in job:
             if key.endswith("_sd_configs"):
                 job.note(key, "finds targets while it runs; only static_configs are imported")
@@ -118,14 +122,12 @@ def _beat(name: str, given: Fields, target: _Target | None, draft: Draft) -> Non
 
 
 def _family(options: Fields, spec: dict[str, Any]) -> None:
-    preferred, falls_back = (
-        options.text("preferred_ip_protocol"),
-        options.flag("ip_protocol_fallback", default=True),
-    )
-    if preferred in ("ip4", "ip6") and not falls_back:
-        spec["ip"] = int(preferred[2])
+    preferred = options.text("preferred_ip_protocol") or "ip6"
+    if not options.flag("ip_protocol_fallback", default=True):
+        spec["ip"] = 4 if preferred == "ip4" else 6
     elif preferred == "ip6":
-        options.note("preferred_ip_protocol", "IPv6 first has no counterpart; write `ip: 6` for it alone")
+        said = "IPv6 first, then IPv4, is the other way round here; write `ip: 6` for IPv6 alone"
+        options.note("preferred_ip_protocol", said)
     if options.has("source_ip_address"):
         options.note("source_ip_address", "has no counterpart; the system chooses")
 
@@ -174,10 +176,7 @@ def _http(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> N
     plain = target if _BOUND.match(target) else f"http://{target}"
     spec["url"] = draft.url(options.path, plain, slug, spec)
     spec["method"] = options.text("method").upper() or "GET"
-    spec["headers"] = {
-        name: draft.header(f"{options.at('headers')}.{name}", name, value, slug)
-        for name, value in options.texts("headers").items()
-    }
+    spec["headers"] = draft.headers(options.at("headers"), options.texts("headers"), slug)
     if body := options.text("body"):
         spec["body"] = body
     if path := options.text("body_file"):
@@ -185,10 +184,9 @@ def _http(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> N
     follows = options.flag("follow_redirects", default=not options.flag("no_follow_redirects", default=False))
     spec["redirects"] = 10 if follows else 0
     _authorize(spec, options, draft)
-    spec["proxy"] = options.text("proxy_url") or None
-    if options.has("enable_http2"):
-        spec["http"] = "auto" if options.flag("enable_http2", default=False) else "1.1"
-    options.leave("fail_if_ssl", "skip_resolve_phase_with_proxy", "valid_status_codes")
+    spec["proxy"] = draft.proxy(options.at("proxy_url"), options.text("proxy_url"), slug)
+    spec["http"] = "auto" if options.flag("enable_http2", default=True) else "1.1"
+    options.leave("skip_resolve_phase_with_proxy")  # a proxy resolves by itself here
     spec["assertions"] = [*_http_assertions(options, draft)]
 
 
@@ -210,19 +208,11 @@ def _authorize(spec: dict[str, Any], options: Fields, draft: Draft) -> None:
             spec["headers"]["Authorization"] = f"{scheme} {credentials}"
         given.rest()
     if options.has("oauth2"):
-        given = options.fields("oauth2")
-        spec["auth"] = {
-            "oauth2": {
-                "token_url": given.text("token_url"),
-                "client_id": given.text("client_id"),
-                "client_secret": _secret(given, "client_secret", slug, draft) or "",
-                "scope": " ".join(map(str, given.items("scopes"))) or None,
-            }
-        }
-        given.rest()
+        spec["auth"] = draft.oauth2(options.fields("oauth2"), "_", slug)
     for name in (extra := options.fields("http_headers")):
         header = extra.fields(name)
-        listed = [*header.items("values"), *(f"${{file:{path}}}" for path in header.items("files"))]
+        listed = [draft.header(header.at("values"), name, str(one), slug) for one in header.items("values")]
+        listed += [f"${{file:{path}}}" for path in header.items("files")]
         listed += [
             draft.secret(header.at("secrets"), str(one), slug, name) for one in header.items("secrets")
         ]
@@ -231,7 +221,9 @@ def _authorize(spec: dict[str, Any], options: Fields, draft: Draft) -> None:
 
 
 def _http_assertions(options: Fields, draft: Draft) -> Iterator[dict[str, Any]]:
-    codes = [int(code) for code in options.items("valid_status_codes") if str(code).isdigit()]
+    codes = [int(code) for code in options.items("valid_status_codes") if str(code).isdecimal()]
+    if len(codes) < len(options.items("valid_status_codes")):
+        options.note("valid_status_codes", "has what is no status; left out")
     if codes:
         yield {"of": "status", "eq": codes[0]} if len(codes) == 1 else {"of": "status", "in": codes}
     versions = [
@@ -255,7 +247,9 @@ def _http_assertions(options: Fields, draft: Draft) -> Iterator[dict[str, Any]]:
     ):
         for one in options.each(key):
             name, pattern = one.text("header"), one.text("regexp")
-            if one.flag("allow_missing", default=False):
+            if one.flag("allow_missing", default=False) and negated and pattern in (".*", "^.*$", ".+", ""):
+                yield {"of": "header", "name": name, "exists": False}
+            elif one.flag("allow_missing", default=False):
                 draft.note(one.at("allow_missing"), f"a missing {name} fails its assertion here; left out")
             else:
                 yield {"of": "header", "name": name, "matches": pattern} | negated
@@ -277,12 +271,15 @@ def _tcp(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> No
     steps: list[dict[str, Any]] = []
     for given in options.each("query_response"):
         expect, send = given.text("expect"), given.text("send")
+        literal = given.text("expect_bytes")
         if given.has("labels"):
             given.note("labels", "are not recorded")
-        if expect:
-            steps.append({"matches": expect})
+        if expect and steps and steps[-1].keys() == {"matches"}:  # both may come at once: one step hears them
+            steps[-1]["matches"] += f"(?s:.*\\n.*?){_of_a_line(expect)}"
+        elif expect or literal:
+            steps.append({"matches": f"(?m){_of_a_line(expect)}"} if expect else {"expect": literal})
         if send:  # after what is expected in the same entry
-            steps.append({"send": f"{_captured(send, steps, given, draft)}\n"})
+            steps.append(_sent(_captured(send, steps, given, draft)))
         if given.flag("starttls", default=False):
             said = " ".join(str(value) for step in steps for value in step.values())
             spec["starttls"] = next((name for pattern, name in _STARTTLS if pattern.search(said)), None)
@@ -297,6 +294,19 @@ def _tcp(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> No
     else:
         options.leave("tls_config")
     spec["steps"] = steps
+
+
+def _of_a_line(pattern: str) -> str:
+    """blackbox_exporter looks at one line after the other, without their ends."""
+    return re.sub(r"(?<!\\)\$$", r"\\r?$", re.sub(r"(?<!\\)\[\^", r"[^\\r\\n", pattern))
+
+
+def _sent(text: str) -> dict[str, Any]:
+    raw = f"{text}\n".encode("utf-8", "surrogateescape")
+    try:
+        return {"send": raw.decode()} if b"\x00" not in raw else {"send_base64": b64encode(raw).decode()}
+    except UnicodeDecodeError:
+        return {"send_base64": b64encode(raw).decode()}
 
 
 def _captured(send: str, steps: list[dict[str, Any]], given: Fields, draft: Draft) -> str:
@@ -318,14 +328,15 @@ def _dns(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> No
     spec["host"] = options.text("query_name").rstrip(".") or "."
     record = options.text("query_type").upper()
     if record in ("", "ANY"):
-        draft.note(options.at("query_type"), "ANY has no counterpart; A is asked")
+        draft.note(
+            options.at("query_type"),
+            f"{'is absent, which is ANY:' if not record else 'ANY'} has no counterpart; A is asked",
+        )
         record = "A"
     spec["record"] = record
     spec["protocol"] = options.text("transport_protocol").lower()[:3] or "udp"
-    if _ADDRESS.fullmatch(target):
-        spec["resolver"] = target
-    elif target != PLACEHOLDER:
-        draft.note(options.path, f"{target!r} is no address of a name server; the system's is asked")
+    if target != PLACEHOLDER:
+        draft.resolver(options.path, target, spec)
     if options.text("query_class").upper() not in ("", "IN"):
         draft.note(options.at("query_class"), "only IN is asked")
     options.leave("recursion_desired" if options.flag("recursion_desired", default=True) else "")
@@ -333,18 +344,18 @@ def _dns(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> No
     if rcodes := [str(one) for one in options.items("valid_rcodes")]:
         assertions.append({"of": "rcode", "in": rcodes})
     answers = options.fields("validate_answer_rrs")
-    for key, negated in (
-        ("fail_if_matches_regexp", {"not": True}),
-        ("fail_if_not_matches_regexp", {}),
-        ("fail_if_none_matches_regexp", {}),
+    alone = "is matched with the data of a record alone, not with its name, TTL and type"
+    for key, negated, said in (
+        ("fail_if_matches_regexp", {"not": True}, alone),
+        ("fail_if_not_matches_regexp", {}, f"{alone}; one record that fits is enough"),
+        ("fail_if_none_matches_regexp", {}, alone),
     ):
         for pattern in answers.items(key):
-            draft.note(
-                answers.at(key), "is matched with the data of a record alone, not with its name, TTL and type"
-            )
-            assertions.append(
-                {"of": "record", "type": record, "matches": re.split(r"\t|\\t", str(pattern))[-1]} | negated
-            )
+            answers.note(key, said)
+            data = re.split(r"\t|\\t", str(pattern))[-1]
+            if record in ("CNAME", "NS", "MX", "PTR", "SRV", "SOA"):
+                data = re.sub(r"\\?\.(\$?)$", r"\1", data)  # the last dot of a name, which is not kept
+            assertions.append({"of": "record", "type": record, "matches": data} | negated)
     answers.rest()
     spec["assertions"] = assertions
 

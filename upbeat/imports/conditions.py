@@ -13,6 +13,7 @@ _SPLIT: Final = re.compile(r"^(.*?)\s+(==|!=|<=|>=|<|>)\s+(.*)$", re.DOTALL)
 _LOOSE: Final = re.compile(r"^(.*?)\s*(==|!=|<=|>=|<|>)\s*(.*)$", re.DOTALL)
 _PLACEHOLDER: Final = re.compile(r"(len|has)?\(?\[([A-Z_]+)\]([^)]*)\)?")
 _CALL: Final = re.compile(r"(pat|any)\((.*)\)", re.DOTALL)
+_ORDERING: Final = ("lt", "le", "gt", "ge")
 _FLIPPED: Final = {"lt": "gt", "gt": "lt", "le": "ge", "ge": "le", "eq": "eq", "ne": "ne"}
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -61,56 +62,71 @@ def assertion_of(text: str, kind: str, record: str = "A") -> dict[str, Any] | No
         case "STATUS" if kind == "http":
             return {"of": "status"} | _number(operator, expected)
         case "RESPONSE_TIME":
-            of = "rtt" if kind == "icmp" else "timing.total"
-            if operator not in ("lt", "le", "gt", "ge"):
+            if operator not in _ORDERING:
                 raise ConditionError("compares a measured time with one value")
-            return {
-                "of": of,
-                operator: f"{_float(expected):g}ms" if expected.isdigit() else _seconds(expected),
-            }
+            of = "rtt" if kind == "icmp" else "timing.total"
+            return {"of": of, operator: f"{round(_seconds(expected) * 1000, 6):g}ms"}
         case "CERTIFICATE_EXPIRATION" if kind in ("http", "tls", "tcp"):
-            return {"of": "certificate.days_left", operator: round(_seconds(expected) / 86400, 6)}
+            return {"of": "certificate.days_left", operator: round(_seconds(expected) / 86400, 9)}
         case "DNS_RCODE" if kind == "dns":
             return {"of": "rcode"} | _textual(operator, expected)
         case "BODY" if kind == "dns":
-            return {"of": "record", "type": record} | _textual(operator, expected)
+            return {"of": "record", "type": record} | _record(operator, expected, record)
         case "BODY" if kind in ("http", "tcp"):
             return _body(asked)
     raise ConditionError(f"[{asked.subject}] of a {kind} beat has no counterpart")
 
 
+def _record(operator: str, expected: str, record: str) -> dict[str, Any]:
+    """Gatus writes names with their last dot, and of an MX the name alone."""
+    if record in ("CNAME", "NS", "MX", "PTR"):
+        expected = re.sub(r"\.(?=\s*(,|\)?$))", "", expected)
+    return _textual(operator, expected, before=r"\d+ " if record == "MX" else "")
+
+
 def _body(asked: Condition) -> dict[str, Any]:
+    operator, expected = asked.operator, asked.expected
+    if asked.call == "len" and not expected.isdecimal():
+        raise ConditionError("len() is a number")
+    if asked.call == "len" and not asked.path and int(expected) <= 1:
+        return {"of": "size", operator: int(expected)}  # whether there is anything at all, JSON or not
     if asked.call == "has":
-        if asked.expected not in ("true", "false") or asked.operator not in ("eq", "ne"):
+        if expected not in ("true", "false") or operator not in ("eq", "ne"):
             raise ConditionError("has() is true or false")
-        there = (asked.expected == "true") == (asked.operator == "eq")
-        return {"of": "json", "path": json_path(asked.path), "exists": there}
-    if asked.call == "len":
-        if not asked.expected.isdigit():
-            raise ConditionError("len() is a number")
-        if not asked.path and int(asked.expected) <= 1:  # whether there is anything at all, JSON or not
-            return {"of": "size", asked.operator: int(asked.expected)}
-        return {"of": "json", "path": json_path(asked.path)} | _length(asked.operator, int(asked.expected))
-    if not asked.path:
-        return {"of": "body"} | _textual(asked.operator, asked.expected)
+        return {
+            "of": "json",
+            "path": json_path(asked.path),
+            "exists": (expected == "true") == (operator == "eq"),
+        }
+    if not asked.call and not asked.path:
+        if operator in _ORDERING:
+            return {"of": "body", "as": "number", operator: _float(expected)}
+        return {"of": "body"} | _textual(
+            operator, expected, before=r"\s*", after=r"\s*"
+        )  # which Gatus cuts off
     made = {"of": "json", "path": json_path(asked.path)}
-    if asked.operator in ("lt", "le", "gt", "ge"):
-        return made | {asked.operator: _float(asked.expected)}
-    if _CALL.fullmatch(asked.expected):
-        return made | _textual(asked.operator, asked.expected)
-    return made | _one_of(asked.operator, [asked.expected])
+    if asked.call == "len":
+        return made | _length(operator, int(expected))
+    if operator in _ORDERING:
+        return made | {operator: _float(expected)}
+    call = _CALL.fullmatch(expected)
+    if call and call[1] == "pat":
+        return made | _textual(operator, expected)
+    return made | _one_of(operator, call[2].split(",") if call else [expected])
 
 
 def _length(operator: str, number: int) -> dict[str, Any]:
-    """Gatus counts the items of a list and the characters of a text; which it is shows only in the answer."""
+    """Gatus counts the items of a list and the characters of anything else; which it is shows only in the answer."""
     least = {"gt": number + 1, "lt": None, "le": None}.get(operator, number)
     most = {"lt": number - 1, "gt": None, "ge": None}.get(operator, number)
-    kinds = []
+    kinds: list[dict[str, Any]] = []
     for kind, bounded in (("array", "Items"), ("string", "Length")):
         bounds = {f"min{bounded}": least, f"max{bounded}": most}
         kinds.append(
             {"type": kind} | {name: max(bound, 0) for name, bound in bounds.items() if bound is not None}
         )
+    if most is None and (least or 0) <= 1:  # whatever else there is has a character
+        kinds.append({"type": ["object", "number", "boolean"]})
     return {"schema": {"anyOf": kinds}} | ({"not": True} if operator == "ne" else {})
 
 
@@ -133,63 +149,68 @@ def json_path(path: str) -> str:
     return made
 
 
-def _textual(operator: str, expected: str) -> dict[str, Any]:
-    """Of text: equal, one of, or a pattern."""
+def _textual(operator: str, expected: str, *, before: str = "", after: str = "") -> dict[str, Any]:
+    """Of text: equal, one of, or a pattern. `before` and `after` are expressions of what may stand around it."""
     if operator not in ("eq", "ne"):
         raise ConditionError("compares texts by size")
     call = _CALL.fullmatch(expected)
     negated = {"not": True} if operator == "ne" else {}
-    if call is None:
-        return {operator: expected}
-    if call[1] == "any":
-        return {"in": [one.strip() for one in call[2].split(",")]} | negated
-    return _pattern(call[2].strip()) | negated
+    if call and call[1] == "pat":
+        glob = call[2].strip()
+        inner = glob.strip("*")
+        begins, ends = glob.startswith("*") or before, glob.endswith("*") or after
+        if inner and not re.search(r"[*?\[\]\\]", inner) and (glob == f"*{inner}*" or not (before or after)):
+            return {
+                "contains" if begins and ends else "ends" if begins else "starts" if ends else "eq": inner
+            } | negated
+        return {"matches": f"^{before}{_translated(glob)}{after}$"} | negated
+    wanted = [one.strip() for one in call[2].split(",")] if call else [expected]
+    if before or after:
+        return {"matches": f"^{before}(?:{'|'.join(map(_literal, wanted))}){after}$"} | negated
+    return {"in": wanted} | negated if call else {operator: expected}
 
 
-def _pattern(glob: str) -> dict[str, Any]:
-    """`*x*` is contained, `x*` begins; anything else is a regular expression."""
-    inner = glob.strip("*")
-    if inner and not re.search(r"[*?\[\]\\]", inner):
-        begins, ends = glob.startswith("*"), glob.endswith("*")
-        return {"contains" if begins and ends else "ends" if begins else "starts" if ends else "eq": inner}
+def _literal(text: str) -> str:
+    return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", text)
+
+
+def _translated(glob: str) -> str:
     translated = {"*": "(?s:.*)", "?": "(?s:.)"}
     parts = re.findall(r"\\.|\[[^\]]*\]|.", glob, re.DOTALL)
-    whole = "".join(
-        translated.get(part) or (part if part[0] in "[\\" and len(part) > 1 else re.escape(part))
+    return "".join(
+        translated.get(part) or (part if part[0] in "[\\" and len(part) > 1 else _literal(part))
         for part in parts
     )
-    return {"matches": f"^{whole}$"}
 
 
 def _number(operator: str, expected: str) -> dict[str, Any]:
-    """Of a whole number: compared, or one of."""
+    """Of a status: compared, one of, or of one class."""
     call = _CALL.fullmatch(expected)
+    negated = {"not": True} if operator == "ne" else {}
+    if operator in ("eq", "ne") and (family := re.fullmatch(r"pat\(\s*([1-5])(\*|\?\?)\s*\)", expected)):
+        return {"between": [int(family[1]) * 100, int(family[1]) * 100 + 99]} | negated
     given = [one.strip() for one in call[2].split(",")] if call and call[1] == "any" else [expected]
     if not all(one.isascii() and one.isdigit() for one in given):
         raise ConditionError(f"{expected} is no whole number")
-    if call is None:
-        return {operator: int(expected)}
-    return {"in": [int(one) for one in given]} | ({"not": True} if operator == "ne" else {})
+    return {operator: int(expected)} if call is None else {"in": [int(one) for one in given]} | negated
 
 
 def _one_of(operator: str, given: list[str]) -> dict[str, Any]:
     """Gatus compares what JSON holds as text: 5 and "5" are the same to it."""
-    (text,) = given
-    typed: list[Any] = [text]
-    if text in ("true", "false"):
-        typed = [text == "true", text]
-    elif re.fullmatch(r"-?\d{1,15}", text):
-        typed = [int(text), text]
-    elif re.fullmatch(r"-?\d{1,15}\.\d{1,10}", text):
-        typed = [float(text), text]
-    elif text in ("null", "nil"):
-        typed = [None, text]
-    elif text[:1] in ("{", "["):
-        with contextlib.suppress(ValueError):
-            typed = [json.loads(text), text]
+    typed = [value for text in given for value in _typed(text.strip())]
     if len(typed) == 1:
-        return {operator: text}
+        return {operator: typed[0]}
     return {"in": typed} | ({"not": True} if operator == "ne" else {})
+
+
+def _typed(text: str) -> list[Any]:
+    """All that Gatus writes like this."""
+    if text in ("null", "nil"):
+        return [None, text]
+    if re.fullmatch(r"true|false|-?\d{1,15}(\.\d{1,10})?|[{\[].*", text, re.DOTALL):
+        with contextlib.suppress(ValueError, RecursionError):
+            return [json.loads(text), text]
+    return [text]
 
 
 def _float(text: str) -> float:
@@ -201,7 +222,8 @@ def _float(text: str) -> float:
 
 
 def _seconds(text: str) -> float:
+    """Of a duration, or a number of milliseconds."""
     try:
-        return go_duration_s(text)
+        return float(text) / 1000 if text.isdecimal() else go_duration_s(text)
     except ValueError:
         raise ConditionError(f"{text} is no duration") from None

@@ -17,37 +17,48 @@ from rules.config import Declared, dump, parse
 from rules.declared import Document
 from rules.kinds.kind import MIN_INTERVAL_S, ProbedRule
 from rules.known import Kind
+from rules.node import MAX_BYTES
 from rules.secret import Unjudged, UnsetReferenceError, is_misspelt, is_secret_name, references
 from rules.settings import Settings
 from rules.shape import Rule
-from upbeat.imports.source import Note
+from upbeat.imports.source import Fields, Note, SourceError
 
 MOST_INTERVAL_S: Final = 86_400.0
 MOST_TIMEOUT_S: Final = 300.0
 MOST_RETRIES: Final = 5
 TIMEOUT_S: Final = 10.0
+ANY_STATUS: Final = {"of": "status", "between": [100, 599]}
+_WHOLE: Final = ("slug", "type", "url", "host", "port", "record", "every", "steps")
+"""Without these a beat would measure something else."""
+_SERVER: Final = re.compile(
+    r"[0-9.]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*"
+)
 
 
 class Draft:
     """Gathers objects and notes. Everything is written as in `upbeat.yaml`, durations as seconds."""
 
     def __init__(self, lines: Mapping[str, int]) -> None:
-        self.notes: list[Note] = []
+        self._notes: dict[Note, None] = {}
         self._settings: dict[str, Any] = {}
         self._regions: dict[str, Region] = {}
         self._objects: dict[Kind, list[Rule]] = {"channel": [], "beat": []}
-        self._slugs: dict[Kind, set[str]] = {"channel": set(), "beat": set()}
+        self._slugs: dict[Kind, dict[str, int]] = {"channel": {}, "beat": {}}
         self._variables: dict[str, str] = {}
+        self._names: dict[str, int] = {}
         self._lines = lines
+
+    @property
+    def notes(self) -> list[Note]:
+        """What was said, in its order, each thing once."""
+        return [*self._notes]
 
     def note(self, path: str, message: str) -> None:
         """Something of the source is not as it was, at this path."""
         place = path
         while place and place not in self._lines:
             place = place.rpartition("[")[0] if place.endswith("]") else place.rpartition(".")[0]
-        note = Note(path, message, self._lines.get(place, 0))
-        if note not in self.notes:
-            self.notes.append(note)
+        self._notes[Note(path, message, self._lines.get(place, 0))] = None
 
     def slug(self, kind: Kind, *names: str) -> str:
         """A slug for what is called so: the same for the same file, and nobody else's."""
@@ -55,11 +66,7 @@ class Draft:
             unicodedata.normalize("NFKD", "-".join(filter(None, names))).encode("ascii", "ignore").decode()
         )
         base = re.sub(r"[^a-z0-9]+", "-", whole.lower()).strip("-")[:58].strip("-") or kind
-        slug, number = base, 2
-        while slug in self._slugs[kind]:
-            slug, number = f"{base}-{number}", number + 1
-        self._slugs[kind].add(slug)
-        return slug
+        return _free(base, "-", self._slugs[kind])
 
     def tags(self, *names: str) -> list[str]:
         """`names` as tags."""
@@ -98,10 +105,7 @@ class Draft:
         if value not in self._variables:
             base = re.sub(r"[^A-Z0-9]+", "_", "_".join(hints).upper()).strip("_") or "SECRET"
             base = f"S_{base}" if base[0].isdigit() or base.startswith("UPBEAT_") else base
-            name, number = base, 2
-            while name in self._variables.values():
-                name, number = f"{base}_{number}", number + 1
-            self._variables[value] = name
+            self._variables[value] = _free(base, "_", self._names)
         name = self._variables[value]
         self.note(path, f"is a secret, which is not copied: set the variable {name}")
         return f"${{env:{name}}}"
@@ -114,6 +118,44 @@ class Draft:
         if blank and scheme.lower() in ("bearer", "basic", "token", "apikey", "digest"):
             return f"{scheme} {self.secret(path, credentials.strip(), beat, name)}"
         return self.secret(path, value, beat, name)
+
+    def headers(self, path: str, given: Mapping[str, str], beat: str) -> dict[str, str]:
+        """All headers at a path."""
+        return {name: self.header(f"{path}.{name}", name, value, beat) for name, value in given.items()}
+
+    def oauth2(self, given: Fields, joint: str, beat: str) -> dict[str, Any]:
+        """Client credentials, their keys spelt with `joint` between words; a secret in a file stays there."""
+        name = f"client{joint}secret"
+        file = given.text(f"{name}_file")
+        secret = (
+            f"${{file:{file}}}"
+            if file
+            else self.secret(given.at(name), given.text(name), beat, "client-secret")
+        )
+        made = {"client_secret": secret, "scope": " ".join(map(str, given.items("scopes"))) or None}
+        made |= {key: given.text(key.replace("_", joint)) for key in ("token_url", "client_id")}
+        given.rest()
+        return {"oauth2": made}
+
+    def proxy(self, path: str, url: str, beat: str) -> str | None:
+        """A proxy's URL, its password a reference."""
+        given: dict[str, Any] = {}
+        bare = self.url(path, url, f"{beat}-proxy", given)
+        if not given:
+            return url or None
+        scheme, _, place = bare.partition("://")
+        login = given["auth"]["basic"]
+        return f"{scheme}://{login['username']}:{login['password']}@{place}"
+
+    def resolver(self, path: str, server: str, spec: dict[str, Any]) -> None:
+        """The name server a dns beat asks; by a name it cannot be asked, and the beat waits for its address."""
+        if _SERVER.fullmatch(server):
+            spec["resolver"] = server
+        elif server:
+            spec["enabled"] = False
+            self.note(
+                path, f"{server!r} is no address of a name server: write it as `resolver` and enable the beat"
+            )
 
     def url(self, path: str, url: str, beat: str, spec: dict[str, Any]) -> str:
         """A URL without what is secret in it: credentials become `auth`, parameters with telling names references."""
@@ -200,17 +242,13 @@ class Draft:
         return self._refused(kind, path, spec, "too many of its parts are not allowed")
 
     def _refused(self, kind: Kind, path: str, spec: Mapping[str, Any], said: str) -> bool:
-        self._slugs[kind].discard(spec["slug"])
+        self._slugs[kind].pop(spec["slug"], None)
         self.note(path, f"is not imported: {said}")
         return False
 
     def _without(self, spec: dict[str, Any], where: list[Any]) -> bool:
         """Take out the part that is refused, unless a beat is nothing without it."""
-        if (
-            not where
-            or where[0] in ("slug", "type", "url", "host", "port", "every", "steps")
-            or where[0] not in spec
-        ):
+        if not where or where[0] in _WHOLE or where[0] not in spec:
             return False
         holder = spec[where[0]]
         if len(where) > 1 and isinstance(holder, list) and isinstance(where[1], int):
@@ -229,12 +267,30 @@ class Draft:
         return {f"{kind}s": len(rules) for kind, rules in self._objects.items()}
 
     def document(self) -> tuple[str, Document]:
-        """The text, read back by the parser that `serve` uses. Raises `rules.config.ConfigError` for a bug of ours."""
+        """The text, read back by the parser that `serve` uses.
+
+        Raises `SourceError` where it is too long, `rules.config.ConfigError` for a bug of ours.
+        """
         declared = [Declared("region", slug, None, region, 0) for slug, region in self._regions.items()]
         for kind, rules in self._objects.items():
             declared += [Declared(kind, getattr(rule, "slug", ""), None, rule, 0) for rule in rules]
         text = dump(declared, Settings.model_validate(self._settings))
+        if (size_bytes := len(text.encode())) > MAX_BYTES:
+            said = (
+                f"what it becomes has {size_bytes} bytes, where an upbeat.yaml may have {MAX_BYTES}; split it"
+            )
+            raise SourceError(said)
         return text, parse(text, "upbeat.yaml", Unjudged())
+
+
+def _free(base: str, joint: str, taken: dict[str, int]) -> str:
+    """`base`, or `base` with the next number that nobody has; `taken` counts."""
+    name = base
+    while name in taken:
+        taken[base] = taken.get(base, 1) + 1
+        name = f"{base}{joint}{taken[base]}"
+    taken[name] = 1
+    return name
 
 
 def _expect_compilable(rule: Any) -> None:

@@ -5,30 +5,27 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from upbeat.imports.conditions import ConditionError, assertion_of
-from upbeat.imports.draft import Draft
+from upbeat.imports.conditions import ConditionError, assertion_of, json_path
+from upbeat.imports.draft import ANY_STATUS, Draft
 from upbeat.imports.source import Fields, SourceError
 
 INTERVAL_S: Final = 60.0  # Gatus' defaults
 SUITE_INTERVAL_S: Final = 600.0
+SUITE_TIMEOUT_S: Final = 300.0
 TIMEOUT_S: Final = 10.0
 FAILURES: Final = 3
 SUCCESSES: Final = 2
-_OF_THE_SERVER: Final = (
-    "storage",
-    "web",
-    "ui",
-    "security",
-    "debug",
-    "concurrency",
-    "disable-monitoring-lock",
+_CHECKED: Final = ("endpoints", "services", "external-endpoints", "suites")
+_OF_THE_SERVER: Final = re.findall(
+    r"\S+",
+    "storage web ui security debug concurrency disable-monitoring-lock metrics skip-invalid-config-update",
 )
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
 
 
 def take_gatus(source: Any, draft: Draft) -> None:
     """Take a whole configuration. Raises `SourceError`."""
-    if not isinstance(source, dict):
+    if not isinstance(source, dict) or not source.keys() & {*_CHECKED, "alerting", "storage", "web", "ui"}:
         raise SourceError("a Gatus configuration is a mapping with endpoints")
     root = Fields(source, "", draft.note).replaced(_with_references)
     providers = _Providers(root.fields("alerting"), draft)
@@ -44,7 +41,7 @@ def take_gatus(source: Any, draft: Draft) -> None:
             root.note(key, "is of Gatus' own server; left out")
     if root.has("maintenance"):
         root.note("maintenance", "has no counterpart: pause beats, or set a component under_maintenance")
-    root.leave("metrics", "skip-invalid-config-update", *(key for key in root if key.startswith("x-")))
+    root.leave(*(key for key in root if key.startswith(("x-", "_"))))
     root.rest()
 
 
@@ -58,8 +55,7 @@ def _connectivity(given: Fields, draft: Draft) -> None:
     checker = given.fields("checker")
     if target := checker.text("target"):
         draft.reference(checker.at("target"), target)
-    checker.leave("interval")
-    checker.rest()
+    checker.rest("is not needed: it is tried after a run that the network failed")
     given.rest()
 
 
@@ -72,7 +68,9 @@ class _Providers:
         self._defaults: dict[str, Fields] = {}
         for name in alerting:
             given = alerting.fields(name)
-            self._defaults[name] = given.fields("default-alert")
+            default = given.fields("default-alert")
+            _alert_rest(default)
+            self._defaults[name] = default
             spec = self._channel(name, given)
             if spec is None:
                 alerting.note(name, "no channel is of this kind; use a webhook, or add one by hand")
@@ -83,68 +81,68 @@ class _Providers:
                 self._slugs[name] = spec["slug"]
 
     def _channel(self, name: str, given: Fields) -> dict[str, Any] | None:
+        def secret(key: str, hint: str) -> str:
+            return self._draft.secret(given.at(key), given.text(key), name, hint)
+
         if name == "slack":
-            url = given.text("webhook-url")
-            return {"type": "slack", "url": self._draft.secret(given.at("webhook-url"), url, name, "url")}
+            return {"type": "slack", "url": secret("webhook-url", "url")}
         if name == "custom":
-            said = "is sent as Upbeat's own JSON; method, headers and body of Gatus' are left out"
-            given.note("body", said)
-            given.leave("method", "headers", "placeholders", "client")
-            return {
-                "type": "webhook",
-                "url": self._draft.secret(given.at("url"), given.text("url"), name, "url"),
-            }
-        if name == "email":
-            password = given.text("password")
-            username = given.text("username")
-            tls = "tls" if given.number("port") == 465 else "starttls"
-            return {
-                "type": "smtp",
-                "host": given.text("host"),
-                "port": int(given.number("port") or 587),
-                "tls": tls,
-                "sender": given.text("from"),
-                "to": [one.strip() for one in given.text("to").split(",") if one.strip()],
-            } | (
-                {
-                    "username": username or given.text("from"),
-                    "password": self._draft.secret(given.at("password"), password, name, "password"),
-                }
-                if password
-                else {}
+            given.note(
+                "body", "is sent as Upbeat's own JSON; method, headers and body of Gatus' are left out"
             )
-        return None
+            given.leave("method", "headers", "placeholders", "client")
+            return {"type": "webhook", "url": secret("url", "url")}
+        if name != "email":
+            return None
+        sender, port = given.text("from"), given.number("port")
+        made = {"type": "smtp", "host": given.text("host"), "port": int(port or 587), "sender": sender}
+        made["tls"] = "tls" if port == 465 else "starttls"
+        made["to"] = [one.strip() for one in given.text("to").split(",") if one.strip()]
+        if username := given.text("username") or (sender if given.has("password") else ""):
+            made |= {"username": username, "password": secret("password", "password")}
+        return made
 
     def told(self, endpoint: Fields) -> dict[str, Any]:
-        """`channels` and `quorum` of a beat, from its alerts."""
-        channels, thresholds = list[str](), list[tuple[int, int]]()
-        for alert in endpoint.each("alerts"):
-            name = alert.text("type")
-            default = self._defaults.get(name) or Fields({}, "", self._draft.note)
-            failures = alert.number("failure-threshold") or default.number("failure-threshold") or FAILURES
-            successes = alert.number("success-threshold") or default.number("success-threshold") or SUCCESSES
-            alert.leave("description", "send-on-resolved")
-            is_on = alert.flag("enabled", default=True)
-            alert.rest()
-            if not is_on:
+        """`channels`, `description` and `quorum` of a beat, from its alerts."""
+        channels, thresholds, said = list[str](), list[tuple[float, float]](), list[str]()
+        for given in endpoint.each("alerts"):
+            _alert_rest(given)
+            name = given.text("type")
+            alert = given.over(self._defaults.get(name))
+            failures = alert.number("failure-threshold") or FAILURES
+            successes = alert.number("success-threshold") or SUCCESSES
+            text = alert.text("description")
+            if not alert.flag("enabled", default=True):
+                alert.note("enabled", "is false: nobody is told")
                 continue
+            if text:
+                said.append(text)
             if name in self._slugs:
-                thresholds.insert(len(channels), (int(failures), int(successes)))
+                thresholds.insert(len(channels), (failures, successes))
                 channels.append(self._slugs[name])
             else:
-                thresholds.append((int(failures), int(successes)))
-                self._draft.note(
-                    alert.path, f"{name or 'an alert without a type'} is no channel here; left out"
-                )
-        made: dict[str, Any] = {"channels": [*dict.fromkeys(channels)]}
+                thresholds.append((failures, successes))
+                said_of = name or "an alert without a type"
+                self._draft.note(alert.path, f"{said_of} is no channel here; left out")
+        made: dict[str, Any] = {
+            "channels": [*dict.fromkeys(channels)],
+            "description": "\n".join(dict.fromkeys(said))[:4000],
+        }
         if thresholds:
-            failures, successes = (min(max(one, 1), 20) for one in thresholds[0])
+            failures, successes = (min(max(int(one), 1), 20) for one in thresholds[0])
             made["quorum"] = {"consecutive": {"open": failures, "close": successes}}
-            if len(set(thresholds[: len(channels)])) > 1:
+            if len({*thresholds[: len(channels)]}) > 1:
                 self._draft.note(
                     endpoint.at("alerts"), "have several thresholds; those of the first are taken"
                 )
         return made
+
+
+def _alert_rest(alert: Fields) -> None:
+    alert.leave("type", "enabled", "failure-threshold", "success-threshold", "description")
+    if not alert.flag("send-on-resolved", default=True):
+        alert.note("send-on-resolved", "is not kept: a channel is told of recoveries, too")
+    alert.rest()
 
 
 def _named(given: Fields, draft: Draft) -> dict[str, Any]:
@@ -152,7 +150,7 @@ def _named(given: Fields, draft: Draft) -> dict[str, Any]:
     return {
         "slug": draft.slug("beat", group, name),
         "name": name[:200],
-        "tags": draft.tags(group),
+        "tags": draft.tags(group, *(f"{key}:{value}" for key, value in given.texts("extra-labels").items())),
         "enabled": given.flag("enabled", default=True),
     }
 
@@ -169,7 +167,6 @@ def _endpoint(endpoint: Fields, draft: Draft, providers: _Providers) -> None:
         endpoint.leave(*endpoint)
         return
     spec["assertions"] = _assertions(endpoint, spec, draft)
-    endpoint.leave("ui")
     client.rest()
     endpoint.rest()
     draft.beat(endpoint.path, spec)
@@ -206,7 +203,8 @@ def _target(endpoint: Fields, client: Fields, spec: dict[str, Any], draft: Draft
         elif body := endpoint.text("body"):
             spec["steps"] = [{"send": body, "matches": "(?s)."}]
     else:
-        draft.note(endpoint.at("url"), f"no beat is of {scheme or 'this kind'}://; not imported")
+        said = f"no beat is of {scheme}://" if after else f"{url!r} has no scheme of a beat"
+        draft.note(endpoint.at("url"), f"{said}; not imported")
         return False
     if scheme == "icmp":
         spec["retries"] = 0
@@ -221,43 +219,28 @@ def _dns(endpoint: Fields, url: str, spec: dict[str, Any], draft: Draft) -> None
     if url.startswith("tcp://"):
         spec["protocol"] = "tcp"
     dns.rest()
-    if re.fullmatch(
-        r"[0-9.]+(:\d+)?|\[[0-9A-Fa-f:]+\](:\d+)?|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:]*", resolver
-    ):
-        spec["resolver"] = resolver
-    elif resolver:
-        draft.note(endpoint.at("url"), f"{resolver} is no address of a name server; the system's is asked")
+    draft.resolver(endpoint.at("url"), resolver, spec)
 
 
 def _http(endpoint: Fields, client: Fields, spec: dict[str, Any], draft: Draft) -> None:
     slug = spec["slug"]
     spec |= {"type": "http", "method": endpoint.text("method").upper() or "GET"}
     spec["url"] = draft.url(endpoint.at("url"), endpoint.text("url"), slug, spec)
-    spec["headers"] = {
-        name: draft.header(f"{endpoint.at('headers')}.{name}", name, value, slug)
-        for name, value in endpoint.texts("headers").items()
-    }
+    spec["headers"] = draft.headers(endpoint.at("headers"), endpoint.texts("headers"), slug)
     body = endpoint.text("body")
+    for name in ("name", "group", "url"):
+        body = body.replace(f"[ENDPOINT_{name.upper()}]", endpoint.text(name))
+    if re.search(r"\[(LOCAL_ADDRESS|RANDOM_STRING_\d+)\]", body):
+        endpoint.note("body", "has a placeholder that is not replaced here")
     if endpoint.flag("graphql", default=False):
         spec["json"] = {"query": body}
     elif body:
         spec["body"] = body
     spec["redirects"] = 0 if client.flag("ignore-redirect", default=False) else 10
     spec |= _trust(client, draft, slug)
-    if proxy := client.text("proxy-url"):
-        spec["proxy"] = draft.secret(client.at("proxy-url"), proxy, slug, "proxy") if "@" in proxy else proxy
+    spec["proxy"] = draft.proxy(client.at("proxy-url"), client.text("proxy-url"), slug)
     if client.has("oauth2"):
-        oauth2 = client.fields("oauth2")
-        secret = draft.secret(oauth2.at("client-secret"), oauth2.text("client-secret"), slug, "client-secret")
-        spec["auth"] = {
-            "oauth2": {
-                "token_url": oauth2.text("token-url"),
-                "client_id": oauth2.text("client-id"),
-                "client_secret": secret,
-                "scope": " ".join(map(str, oauth2.items("scopes"))) or None,
-            }
-        }
-        oauth2.rest()
+        spec["auth"] = draft.oauth2(client.fields("oauth2"), "-", slug)
     if client.has("dns-resolver"):
         client.note("dns-resolver", "names are asked of the system's resolver; a dns beat asks another")
 
@@ -284,15 +267,15 @@ def _trust(client: Fields, draft: Draft, slug: str) -> dict[str, Any]:
 
 def _assertions(endpoint: Fields, spec: dict[str, Any], draft: Draft) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
-    place, conditions, is_connected = endpoint.at("conditions"), endpoint.items("conditions"), False
-    for number, condition in enumerate(conditions):
+    place, is_connected = endpoint.at("conditions"), False
+    for number, condition in enumerate(endpoint.items("conditions")):
         text = str(condition)
         try:
             assertion = assertion_of(text, spec["type"], spec.get("record", "A"))
         except ConditionError as wrong:
             draft.note(f"{place}[{number}]", f"{text!r} {wrong}; left out")
             continue
-        if any("${env:" in str(value) for value in (assertion or {}).values()):
+        if any(sign in str(assertion) for sign in ("${env:", "${capture:")):
             draft.note(f"{place}[{number}]", f"{text!r} compares with a variable; left out")
         elif assertion is None:
             is_connected = True
@@ -308,12 +291,10 @@ def _assertions(endpoint: Fields, spec: dict[str, Any], draft: Draft) -> list[di
         else:
             made.append(assertion)
     if spec["type"] == "http" and not any(one["of"] == "status" for one in made):
-        if is_connected and len(made) == 0:
-            made.append({"of": "status", "between": [100, 599]})  # any answer will do
-        elif conditions:
+        made.append(ANY_STATUS)
+        if not is_connected:
             draft.note(
-                place,
-                "say nothing of the status, which Gatus then does not look at; here it must be 200 to 299",
+                place, "say nothing of the status, which Gatus then does not look at: any will do here, too"
             )
     return made
 
@@ -344,50 +325,54 @@ def _external(endpoint: Fields, draft: Draft, providers: _Providers) -> None:
 def _suite(suite: Fields, draft: Draft, providers: _Providers) -> None:
     """A suite of http endpoints is one beat with steps."""
     spec = _named(suite, draft) | {"type": "http", "redirects": 10}
-    timeout_s = suite.seconds("timeout")
     spec |= draft.paced(
-        suite.path, interval_s=suite.seconds("interval") or SUITE_INTERVAL_S, timeout_s=timeout_s
+        suite.path,
+        interval_s=suite.seconds("interval") or SUITE_INTERVAL_S,
+        timeout_s=suite.seconds("timeout") or SUITE_TIMEOUT_S,
     )
-    context = suite.texts("context")
-    known, steps, names = set[str](), list[dict[str, Any]](), set[str]()
+    context, known, steps = suite.texts("context"), set[str](), list[dict[str, Any]]()
+    told: dict[str, Any] = {"channels": [], "description": ""}
     for written in suite.each("endpoints"):
         endpoint = written.replaced(partial(_in_context, context, known, written.path, draft))
+        if not endpoint.flag("enabled", default=True):
+            endpoint.note("enabled", "is false: the step is left out")
+            continue
         step: dict[str, Any] = {"slug": spec["slug"], "type": "http"}
         client = endpoint.fields("client")
         _http(endpoint, client, step, draft)
         step["assertions"] = _assertions(endpoint, step, draft)
         step["always"] = endpoint.flag("always-run", default=False)
         step["capture"] = _stored(endpoint, draft)
-        name = (
-            re.sub(r"[^a-z0-9]+", "-", endpoint.text("name").lower()).strip("-")[:60]
-            or f"step-{len(steps) + 1}"
-        )
-        step["name"] = name if name not in names else f"{name}-{len(steps) + 1}"
-        names.add(step["name"])
+        name = re.sub(r"[^a-z0-9]+", "-", endpoint.text("name").lower()).strip("-")[:50] or "step"
+        is_new = all(one["name"] != name for one in steps)
+        step["name"] = name if is_new else f"{name}-{len(steps) + 1}"
         for shared in ("verify", "ip", "proxy", "auth", "certificate", "key"):
-            if shared in step:
-                spec.setdefault(shared, step.pop(shared))
-        for key in ("slug", "type", "redirects"):
-            del step[key]
+            if step.get(shared) is not None and spec.setdefault(shared, step[shared]) != step[shared]:
+                draft.note(
+                    endpoint.path,
+                    f"has {shared} of its own, which all steps share; that of the first is taken",
+                )
+        for key in ("slug", "type", "redirects", "verify", "ip", "proxy", "auth", "certificate", "key"):
+            step.pop(key, None)
         steps.append({key: value for key, value in step.items() if value})
         known |= step["capture"].keys()
-        if endpoint.has("alerts"):
-            spec |= providers.told(endpoint)
-        endpoint.leave("group", "ui", "interval", "enabled")
-        client.leave("timeout")
+        alerts = providers.told(endpoint)
+        told = told | alerts | {"channels": [*dict.fromkeys(told["channels"] + alerts["channels"])]}
         client.rest()
         endpoint.rest()
     suite.rest()
-    draft.beat(suite.path, spec | {"steps": steps})
+    draft.beat(suite.path, spec | told | {"steps": steps})
 
 
 def _stored(endpoint: Fields, draft: Draft) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, value in endpoint.texts("store").items():
-        if value.startswith("[BODY]") and re.fullmatch(r"[A-Za-z_]\w*", name):
-            made[name] = {"json": re.sub(r"\.([^.\[\]]*[^\w.\[\]][^.\[\]]*)", r"['\1']", "$" + value[6:])}
-        else:
-            draft.note(f"{endpoint.at('store')}.{name}", f"{value!r} is not captured; left out")
+        try:
+            if not value.startswith("[BODY]"):
+                raise ConditionError("is not captured")
+            made[name.replace("-", "_")] = {"json": json_path(value[6:])}
+        except ConditionError as wrong:
+            draft.note(f"{endpoint.at('store')}.{name}", f"{value!r} {wrong}; left out")
     return made
 
 
@@ -395,10 +380,11 @@ def _in_context(context: dict[str, str], known: set[str], path: str, draft: Draf
     """`[CONTEXT].name` as what it is: captured before, or written in the suite."""
 
     def filled(match: re.Match[str]) -> str:
-        if match[1] in known:
-            return f"${{capture:{match[1]}}}"
+        name = match[1].replace("-", "_")
+        if name in known:
+            return f"${{capture:{name}}}"
         if match[1] not in context:
             draft.note(path, f"{match[0]} is nothing that was stored before")
         return context.get(match[1], "")
 
-    return re.sub(r"\[CONTEXT\]\.(\w+)", filled, text)
+    return re.sub(r"\[CONTEXT\]\.([\w-]+)", filled, text)

@@ -2,10 +2,11 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from upbeat.imports.draft import Draft
+from upbeat.imports.draft import MOST_TIMEOUT_S, Draft
 from upbeat.imports.source import Fields, SourceError
 
 INTERVAL_S: Final = 60.0
@@ -18,6 +19,13 @@ _DATABASES: Final = {
     "mysql": (None, 3306),
     "mongodb": (None, 27017),
 }
+_SWITCHES: Final = (
+    "cacheBust",
+    "domainExpiryNotification",
+    "retryOnlyOnStatusCodeFailure",
+    "retry_only_on_status_code_failure",
+)
+"""What an http monitor may have switched on without a counterpart."""
 _BY_ITSELF: Final = re.findall(
     r"\w+",
     """
@@ -51,7 +59,7 @@ def take_kuma(source: Any, draft: Draft) -> None:
     }
     proxies = {str(given.take("id")): given for given in _listed(root, "proxyList", "proxies")}
     monitors = [*_listed(root, "monitorList", "monitors")]
-    groups = {str(one.take("id")): one.text("name") for one in monitors if one.text("type") == "group"}
+    groups = {str(one.take("id")): one for one in monitors if one.text("type") == "group"}
     for monitor in monitors:
         _monitor(monitor, draft, channels, proxies, groups)
     root.leave("version")
@@ -76,10 +84,10 @@ def _monitor(
     draft: Draft,
     channels: dict[str, str],
     proxies: dict[str, Fields],
-    groups: dict[str, str],
+    groups: dict[str, Fields],
 ) -> None:
     kind, name = monitor.text("type") or "http", monitor.text("name") or monitor.path
-    parent = groups.get(str(monitor.take("parent")), "")
+    above = [*_above(monitor, groups)]
     if kind == "group":
         draft.note(
             monitor.path, f"the group {name!r} is kept as a tag of its monitors; it has no stage of its own"
@@ -97,25 +105,23 @@ def _monitor(
         "name": name[:200],
         "description": monitor.text("description")[:4000],
     }
-    spec["enabled"] = monitor.flag("active", default=True)
-    spec["tags"] = draft.tags(parent, *_tags(monitor))
+    spec["enabled"] = all(one.flag("active", default=True) for one in (monitor, *above))
+    if monitor.flag("forceInactive", default=False):
+        spec["enabled"] = False
+    spec["tags"] = draft.tags(*(group.text("name") for group in reversed(above)), *_tags(monitor))
     told = monitor.take("notificationIDList")
-    ids = (
-        [str(key) for key, is_told in told.items() if is_told]
-        if isinstance(told, dict)
-        else map(str, told if isinstance(told, list) else [])
-    )
-    spec["channels"] = [channels[one] for one in ids if one in channels]
+    ids = [key for key, is_told in told.items() if is_told] if isinstance(told, dict) else told
+    spec["channels"] = [
+        channels[str(one)] for one in (ids if isinstance(ids, list) else ()) if str(one) in channels
+    ]
     take = _KINDS.get(kind)
     if take is None:
         draft.note(monitor.at("type"), f"no beat is of the kind {kind!r}; {name!r} is not imported")
         return
     interval_s, tries = monitor.number("interval") or INTERVAL_S, int(monitor.number("maxretries") or 0)
     if kind not in ("push", "manual"):
-        timeout_s = monitor.number("timeout")
-        spec |= draft.paced(
-            monitor.path, interval_s=interval_s, timeout_s=min(timeout_s or interval_s * 0.8, interval_s)
-        )
+        timeout_s = monitor.number("timeout") or min(interval_s * 0.8, MOST_TIMEOUT_S)
+        spec |= draft.paced(monitor.path, interval_s=interval_s, timeout_s=min(timeout_s, interval_s))
         retry_s = monitor.number("retryInterval")
         if tries and retry_s and retry_s != interval_s:
             draft.note(
@@ -133,11 +139,22 @@ def _monitor(
         if monitor.text(key) in ("ipv4", "ipv6"):
             spec["ip"] = int(monitor.text(key)[3])
     take(spec, monitor, draft)
-    if spec.get("type") == "http" and (proxy := proxies.get(str(monitor.take("proxyId")))):
+    if spec["type"] == "http" and (proxy := proxies.get(str(monitor.take("proxyId")))):
         spec["proxy"] = _proxy(proxy, slug, draft)
+    if spec["type"] == "http":
+        monitor.note_on("has no counterpart; left out", *_SWITCHES)
     monitor.leave(*_BY_ITSELF)
     monitor.rest()
     draft.beat(monitor.path, spec)
+
+
+def _above(monitor: Fields, groups: dict[str, Fields]) -> Iterator[Fields]:
+    """The groups a monitor is in, the nearest first."""
+    seen = set[str]()
+    while (group := groups.get(key := str(monitor.take("parent")))) and key not in seen:
+        seen.add(key)
+        monitor = group
+        yield group
 
 
 def _tags(monitor: Fields) -> list[str]:
@@ -157,13 +174,16 @@ def _http(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
     spec["url"] = draft.url(monitor.at("url"), monitor.text("url"), slug, spec)
     spec["headers"] = _headers(monitor, slug, draft)
     redirects = monitor.number("maxredirects")
-    spec["redirects"] = 10 if redirects is None else min(int(redirects), 10)
+    spec["redirects"] = 10 if redirects is None else min(max(int(redirects), 0), 10)
+    if redirects is not None and redirects != spec["redirects"]:
+        monitor.note("maxredirects", f"{redirects:g} is more than can be asked for; 10 is taken")
     if monitor.flag("ignoreTls", default=False):
         spec["verify"] = False
     _body(spec, monitor, draft)
     _authorize(spec, monitor, draft)
     spec["assertions"] = [*_codes(monitor, draft)]
-    if keyword := monitor.text("keyword"):
+    keyword = monitor.text("keyword")
+    if keyword and monitor.text("type") == "keyword":  # left over in one of another type
         negated = {"not": True} if monitor.flag("invertKeyword", default=False) else {}
         spec["assertions"].append({"of": "body", "contains": keyword} | negated)
     if monitor.flag("expiryNotification", default=False) and spec["url"].startswith("https://"):
@@ -183,8 +203,7 @@ def _headers(monitor: Fields, slug: str, draft: Draft) -> dict[str, str]:
         given = None
     if given is None and monitor.has("headers") and monitor.text("headers").strip():
         draft.note(monitor.at("headers"), "is no JSON object; left out")
-    place = monitor.at("headers")
-    return {str(n): draft.header(f"{place}.{n}", str(n), str(v), slug) for n, v in (given or {}).items()}
+    return draft.headers(monitor.at("headers"), {str(n): str(v) for n, v in (given or {}).items()}, slug)
 
 
 def _body(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
@@ -317,22 +336,18 @@ def _dns(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
     }
     port = int(monitor.number("port") or 53)
     servers = [one.strip() for one in monitor.text("dns_resolve_server").split(",") if one.strip()]
-    places = [
-        f"[{one.strip('[]')}]:{port}" if ":" in one else f"{one}:{port}"
-        for one in servers
-        if re.fullmatch(r"[0-9.]+|[0-9A-Fa-f:\[\]]+", one)
-    ]
-    if servers and not places:
-        draft.note(
-            monitor.at("dns_resolve_server"), f"{servers[0]!r} is no address; the system's resolver is asked"
+    if servers:
+        draft.resolver(
+            monitor.at("dns_resolve_server"),
+            (f"[{servers[0].strip('[]')}]" if ":" in servers[0] else servers[0])
+            + (f":{port}" if port != 53 else ""),
+            spec,
         )
-    if len(places) > 1:
+    if len(servers) > 1:
         draft.note(
             monitor.at("dns_resolve_server"), "names several, one of which must answer; the first is asked"
         )
-    if places:
-        spec["resolver"] = places[0].removesuffix(":53") if "[" not in places[0] else places[0]
-    if monitor.take("conditions"):
+    if monitor.take("conditions") not in (None, "", "[]", []):
         draft.note(monitor.at("conditions"), "are left out; assert `of: record` instead")
 
 
@@ -396,49 +411,49 @@ def _channel(given: Fields, draft: Draft) -> str | None:
         except ValueError:
             draft.note(given.at("config"), "is no JSON; left out")
             return None
+    elif isinstance(raw, dict):
+        config = given.fields("config")
     name, kind = given.text("name") or config.text("name"), config.text("type")
     if not given.flag("active", default=True):
         draft.note(given.path, f"the notification {name!r} is not active; left out")
         return None
     spec: dict[str, Any] = {"slug": draft.slug("channel", name or kind), "name": name[:200] or None}
     hint = spec["slug"]
-    if kind == "slack":
-        url = draft.secret(config.at("slackwebhookURL"), config.text("slackwebhookURL"), hint, "url")
-        spec |= {"type": "slack", "url": url}
-    elif kind == "webhook":
-        url = draft.secret(config.at("webhookURL"), config.text("webhookURL"), hint, "url")
-        spec |= {"type": "webhook", "url": url}
-        draft.note(config.path, f"{name!r} is sent Upbeat's own JSON, not Kuma's")
+    if kind in ("slack", "webhook"):
+        key = "slackwebhookURL" if kind == "slack" else "webhookURL"
+        spec |= {"type": kind, "url": draft.secret(config.at(key), config.text(key), hint, "url")}
+        if kind == "webhook":
+            draft.note(config.path, f"{name!r} is sent Upbeat's own JSON, not Kuma's")
     elif kind == "smtp":
         to = f"{config.text('smtpTo')},{config.text('smtpCC')},{config.text('smtpBCC')}"
-        sender = config.text("smtpFrom")
         spec |= {
             "type": "smtp",
             "host": config.text("smtpHost"),
             "port": int(config.number("smtpPort") or 587),
-            "tls": "tls" if config.flag("smtpSecure", default=False) else "starttls",
-            "sender": (re.findall(r"<([^<>]+)>", sender) or [sender])[0],
-            "to": [
-                (re.findall(r"<([^<>]+)>", one) or [one])[0].strip() for one in to.split(",") if one.strip()
-            ],
         }
+        spec["tls"] = "tls" if config.flag("smtpSecure", default=False) else "starttls"
+        spec["sender"] = _mailbox(config.text("smtpFrom"))
+        spec["to"] = [_mailbox(one) for one in to.split(",") if one.strip()]
         if password := config.text("smtpPassword"):
             spec["username"] = config.text("smtpUsername")
             spec["password"] = draft.secret(config.at("smtpPassword"), password, hint, "password")
     else:
         draft.note(given.path, f"no channel is of the kind {kind!r}; {name!r} is left out")
         return None
-    return (
-        hint
-        if draft.channel(given.path, {key: value for key, value in spec.items() if value is not None})
-        else None
-    )
+    config.leave("id", "name", "type", "active", "userId", "isDefault", "applyExisting")
+    config.rest()
+    spec = {key: value for key, value in spec.items() if value is not None}
+    return hint if draft.channel(given.path, spec) else None
+
+
+def _mailbox(text: str) -> str:
+    return str((re.findall(r"<([^<>]+)>", text) or [text])[0]).strip()
 
 
 def _proxy(given: Fields, slug: str, draft: Draft) -> str | None:
     protocol, host, port = given.text("protocol") or "http", given.text("host"), given.number("port")
-    if protocol not in ("http", "https") or not host or not port:
-        draft.note(given.path, f"no beat goes through a {protocol} proxy; left out")
+    if protocol != "http" or not host or not port or not given.flag("active", default=True):
+        draft.note(given.path, f"no beat goes through this {protocol} proxy; left out")
         return None
     login = ""
     if given.flag("auth", default=False):

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-from upbeat.imports.draft import Draft
+from upbeat.imports.draft import ANY_STATUS, Draft
 from upbeat.imports.source import Fields, SourceError
 
 TIMEOUT_MS: Final = 45_000.0  # OpenStatus' defaults
@@ -13,6 +13,7 @@ REDIRECTS: Final = 10
 
 _NUMBERS: Final = {"eq": "eq", "not_eq": "ne", "gt": "gt", "gte": "ge", "lt": "lt", "lte": "le"}
 _TEXTS: Final = {"eq": "eq", "not_eq": "ne", "contains": "contains", "empty": "empty"}
+_MONITOR: Final = {"kind", "type", "jobType", "request", "frequency", "periodicity", "url", "uri"}
 _SUBJECTS: Final = {"statuscode": "status", "textbody": "body", "jsonbody": "json", "dnsrecord": "record"}
 
 
@@ -20,17 +21,21 @@ def take_openstatus(source: Any, draft: Draft) -> None:
     """Every monitor becomes a beat. Raises `SourceError`."""
     if not isinstance(source, dict):
         raise SourceError("an openstatus.yaml is a mapping of monitors")
-    root = Fields(source, "", draft.note)
+    root, found = Fields(source, "", draft.note), False
     for key in root:
-        monitor = root.fields(key)
-        if key.lower() == "opentelemetry" and not monitor.has("kind"):
-            draft.setting(key, "otlp", _otlp(monitor, draft, "otlp"))
-        elif key == "tests" and not monitor.has("kind"):
-            root.note(key, "names monitors to run; use `upbeat run` or `upbeat check --all`")
-        elif isinstance(source[key], dict):
+        monitor = root.fields(key) if isinstance(source[key], dict) else Fields({}, "", draft.note)
+        is_monitor = any(name in _MONITOR for name in monitor)
+        found |= is_monitor or key in ("tests", "openTelemetry")
+        if is_monitor:
             _monitor(key, monitor, draft)
+        elif key.lower() == "opentelemetry":
+            draft.setting(key, "otlp", _otlp(monitor, draft, "otlp"))
+        elif key == "tests":
+            root.note(key, "names monitors to run; use `upbeat run` or `upbeat check --all`")
         else:
             root.note(key, "is no monitor; left out")
+    if not found:
+        raise SourceError("an openstatus.yaml is a mapping of monitors, each with a kind and a request")
 
 
 def _monitor(key: str, monitor: Fields, draft: Draft) -> None:
@@ -67,7 +72,7 @@ def _monitor(key: str, monitor: Fields, draft: Draft) -> None:
     spec["regions"] = [
         *dict.fromkeys(_region(region, monitor, draft) for region in monitor.items("regions"))
     ] or None
-    if any(monitor.has(name) for name in ("openTelemetry", "open_telemetry")):
+    if monitor.has("openTelemetry"):
         spec["otlp"] = _otlp(monitor.fields("openTelemetry"), draft, slug)
     (_http if kind == "http" else _tcp if kind == "tcp" else _dns)(spec, request, draft)
     assertions = _assertions(monitor, draft)
@@ -76,7 +81,8 @@ def _monitor(key: str, monitor: Fields, draft: Draft) -> None:
     elif assertions:
         spec["assertions"] = assertions
         if kind == "http" and not any(one["of"] == "status" for one in assertions):
-            said = "say nothing of the status, which OpenStatus then does not look at; here it must be 200 to 299"
+            assertions.append(ANY_STATUS)
+            said = "say nothing of the status, which OpenStatus then does not look at: any will do here, too"
             draft.note(monitor.at("assertions"), said)
     request.rest()
     monitor.leave("request", "id", "$schema")
@@ -110,13 +116,13 @@ def _otlp(given: Fields, draft: Draft, hint: str) -> dict[str, Any] | None:
 def _headers(given: Fields, draft: Draft, hint: str) -> dict[str, str]:
     """A mapping, or a list of `{key, value}`."""
     if isinstance(listed := given.take("headers"), list):
-        pairs = [
-            (str(one.get("key", "")), str(one.get("value", ""))) for one in listed if isinstance(one, dict)
-        ]
+        pairs = {
+            str(one.get("key", "")): str(one.get("value", "")) for one in listed if isinstance(one, dict)
+        }
     else:
-        pairs = [*given.texts("headers").items()]
-    place = given.at("headers")
-    return {name: draft.header(f"{place}.{name}", name, value, hint) for name, value in pairs if name}
+        pairs = given.texts("headers")
+    pairs.pop("", None)
+    return draft.headers(given.at("headers"), pairs, hint)
 
 
 def _http(spec: dict[str, Any], request: Fields, draft: Draft) -> None:
@@ -153,12 +159,15 @@ def _assertions(monitor: Fields, draft: Draft) -> list[dict[str, Any]]:
 
 
 def _assertion(given: Fields, of: str, draft: Draft) -> dict[str, Any] | None:
-    compare, target = given.text("compare", "comparator").lower(), given.take("target")
+    compare, target, said = (
+        given.text("compare", "comparator").lower(),
+        given.take("target"),
+        given.text("target"),
+    )
     made: dict[str, Any] = {"of": of}
     if of == "status":
-        number = _whole(target)
-        if compare in _NUMBERS and number is not None:
-            return made | {_NUMBERS[compare]: number}
+        if compare in _NUMBERS and re.fullmatch(r"[0-9]{1,9}", said):
+            return made | {_NUMBERS[compare]: int(said)}
     elif of in ("header", "body", "record", "json"):
         if of == "header":
             made["name"] = given.text("key", "name")
@@ -168,18 +177,9 @@ def _assertion(given: Fields, of: str, draft: Draft) -> dict[str, Any] | None:
             made["path"] = given.text("path", "key") or "$"
         plain = compare.removeprefix("not_") if compare in ("not_contains", "not_empty") else compare
         if plain in _TEXTS:
-            made |= {_TEXTS[plain]: True if plain == "empty" else target if of == "json" else _text(target)}
+            made |= {_TEXTS[plain]: True if plain == "empty" else target if of == "json" else said}
             if plain == "empty" and plain != compare:
                 return made | {"empty": False}
             return made | ({"not": True} if plain != compare else {})
     draft.note(given.path, f"{of} {compare} {target!r} has no counterpart; left out")
     return None
-
-
-def _whole(value: Any) -> int | None:
-    text = str(value).strip()
-    return int(text) if re.fullmatch(r"\d{1,9}(\.0+)?", text) and "." not in text else None
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)

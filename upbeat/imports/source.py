@@ -12,11 +12,14 @@ from ruamel.yaml.error import YAMLError
 
 from rules.duration import parse_duration_s
 
-MOST_VALUES: Final = 200_000  # aliases of a hostile file included
+MOST_VALUES: Final = 1_000_000  # aliases of a hostile file included
 MOST_DEPTH: Final = 100
 MOST_NUMBER: Final = 1e12
-_GO_UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_GO_UNITS_S_LONG: Final = {"d": 86400.0, "w": 604_800.0, "y": 31_536_000.0}
+_GO_UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0} | {
+    "d": 86400.0,
+    "w": 604_800.0,
+    "y": 31_536_000.0,
+}
 _GO_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d|w|y)")
 _YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 
@@ -40,18 +43,23 @@ class Read:
 
     value: Any
     lines: Mapping[str, int]
+    documents: int = 1  # of which the first is the value, as peers read them
 
 
 def read_yaml(text: str) -> Read:
     """YAML with anchors and merge keys, unknown tags taken as text. Raises `SourceError`."""
-    yaml = YAML(typ="rt", pure=True)
-    yaml.allow_duplicate_keys = True
     try:
-        root = yaml.load(text)
+        documents = [*YAML(typ="rt", pure=True).load_all(text)]
     except (YAMLError, ValueError, RecursionError, AttributeError, TypeError) as wrong:
-        raise SourceError(f"it is not YAML: {' '.join(str(wrong).split())[:300]}") from None
-    lines: dict[str, int] = {}
-    return Read(_plain(root, "", lines, 0, [0]), lines)
+        said = re.sub(
+            r"\s*(To suppress this check|Duplicate keys will become).*", "", str(wrong), flags=re.DOTALL
+        )
+        raise SourceError(f"it is not YAML: {' '.join(said.split())[:300]}") from None
+    root, lines = documents[0] if documents else None, dict[str, int]()
+    if isinstance(root, Mapping) and {"apiVersion", "kind", "metadata"} <= root.keys():
+        held = ", ".join(map(str, root.get("data") or ()))
+        raise SourceError(f"it is a Kubernetes {root['kind']}; give the file it holds{held and ': ' + held}")
+    return Read(_plain(root, "", lines, 0, [0]), lines, len(documents))
 
 
 def read_json(text: str) -> Read:
@@ -81,6 +89,8 @@ def _plain(value: Any, path: str, lines: dict[str, int], depth: int, count: list
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return bool(value) if kind is bool else kind(value)
+    if isinstance(value, bytes):  # `!!binary`
+        return value.decode("utf-8", "surrogateescape")
     return None if value is None else str(getattr(value, "value", value))
 
 
@@ -99,8 +109,7 @@ def go_duration_s(value: object) -> float:
     text = str(value).strip().lower()
     parts = _GO_PART.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text:
-        units = _GO_UNITS_S | _GO_UNITS_S_LONG
-        return sum(float(number) * units[unit] for number, unit in parts)
+        return sum(float(number) * _GO_UNITS_S[unit] for number, unit in parts)
     seconds = parse_duration_s(float(text))
     if seconds > MOST_NUMBER:
         raise ValueError(f"{text} is too long")
@@ -189,6 +198,12 @@ class Fields:
         for number, item in enumerate(self.items(*keys)):
             yield Fields(item, f"{place}[{number}]", self._note)
 
+    def note_on(self, message: str, *keys: str) -> None:
+        """Say something of those keys that are switched on."""
+        for key in keys:
+            if self.flag(key, default=False):
+                self._note(self.at(key), message)
+
     def texts(self, key: str) -> dict[str, str]:
         """The mapping of texts at a key."""
         inner = self.fields(key)
@@ -197,6 +212,10 @@ class Fields:
     def replaced(self, replace: Callable[[str], str]) -> "Fields":
         """The same mapping, every text in it replaced."""
         return Fields(_replaced(self._given, replace), self.path, self._note)
+
+    def over(self, defaults: "Fields | None") -> "Fields":
+        """The same mapping with `defaults` for what is absent."""
+        return Fields({**(defaults._given if defaults else {}), **self._given}, self.path, self._note)
 
     def __iter__(self) -> Iterator[str]:
         return iter([*self._given])

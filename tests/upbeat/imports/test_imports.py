@@ -40,8 +40,8 @@ FILES: dict[str, Take] = {
 class Taken:
     """A sample, imported."""
 
-    def __init__(self, name: str, take: Take | None = None) -> None:
-        read = source(name)
+    def __init__(self, name: str, take: Take | None = None, text: str | None = None) -> None:
+        read = source(name) if text is None else read_yaml(text)
         self.draft = Draft(read.lines)
         (take or FILES[name])(read.value, self.draft)
         self.text, document = self.draft.document()
@@ -140,8 +140,38 @@ def test_gatus_endpoints_become_beats_of_their_kinds() -> None:
         ("[RESPONSE_TIME] < 150", "http", {"of": "timing.total", "lt": "150ms"}),
         ("[RESPONSE_TIME] < 150", "icmp", {"of": "rtt", "lt": "150ms"}),
         ("[BODY] == pat(*ok*)", "http", {"of": "body", "contains": "ok"}),
-        ("[BODY] != pat(<*)", "http", {"of": "body", "starts": "<", "not": True}),
-        ("[BODY] == pat(a?c)", "http", {"of": "body", "matches": "^a(?s:.)c$"}),
+        (
+            "[BODY] == OK.",
+            "http",
+            {"of": "body", "matches": r"^\s*(?:OK\.)\s*$"},
+        ),  # Gatus cuts white space off
+        ("[BODY] == any(a, b)", "tcp", {"of": "body", "matches": r"^\s*(?:a|b)\s*$"}),
+        ("[BODY] != pat(<*)", "http", {"of": "body", "matches": r"^\s*<(?s:.*)\s*$", "not": True}),
+        ("[BODY] == pat(a?c)", "http", {"of": "body", "matches": r"^\s*a(?s:.)c\s*$"}),
+        ("[BODY] >= 5", "http", {"of": "body", "as": "number", "ge": 5}),
+        ("[BODY].n == any(1, x)", "http", {"of": "json", "path": "$.n", "in": [1, "1", "x"]}),
+        ("[STATUS] == pat(2*)", "http", {"of": "status", "between": [200, 299]}),
+        ("[BODY] == pat(*.example.)", "dns NS", {"of": "record", "type": "NS", "ends": ".example"}),
+        (
+            "[BODY] == a.example.",
+            "dns MX",
+            {"of": "record", "type": "MX", "matches": r"^\d+ (?:a\.example)$"},
+        ),
+        (
+            "len([BODY].o) > 0",
+            "http",
+            {
+                "of": "json",
+                "path": "$.o",
+                "schema": {
+                    "anyOf": [
+                        {"type": "array", "minItems": 1},
+                        {"type": "string", "minLength": 1},
+                        {"type": ["object", "number", "boolean"]},
+                    ]
+                },
+            },
+        ),
         ("[BODY].n == 5", "http", {"of": "json", "path": "$.n", "in": [5, "5"]}),
         ("[BODY].a[0].b-c != x", "http", {"of": "json", "path": "$.a[0]['b-c']", "ne": "x"}),
         (
@@ -169,7 +199,7 @@ def test_gatus_endpoints_become_beats_of_their_kinds() -> None:
 def test_a_condition_of_gatus_is_an_assertion(
     condition: str, kind: str, assertion: dict[str, Any] | None
 ) -> None:
-    assert assertion_of(condition, kind) == assertion
+    assert assertion_of(condition, *kind.split()) == assertion
 
 
 @pytest.mark.parametrize(
@@ -188,7 +218,7 @@ def test_each_target_of_a_blackbox_module_is_a_beat() -> None:
     assert (web["ca"], web["tags"]) == ("${file:/etc/shop/ca.pem}", ["shop", "team:a"])
     assert {"of": "body", "not": True, "matches": "database is away"} in web["assertions"]
     assert (taken.specs["mail"]["starttls"], taken.specs["post"]["starttls"]) == ("smtp", "imap")
-    assert taken.specs["mail"]["steps"] == [{"send": "EHLO prober\r\n"}, {"matches": "^250-AUTH"}]
+    assert taken.specs["mail"]["steps"] == [{"send": "EHLO prober\r\n"}, {"matches": "(?m)^250-AUTH"}]
     assert taken.specs["chat"]["steps"][-1] == {"send": "PONG ${capture:group_2}\n"}
     assert taken.specs["echo"]["enabled"] is False
     for path in (
@@ -233,6 +263,185 @@ def test_monitors_of_kuma_become_beats() -> None:
 )
 def test_durations_are_read_as_go_writes_them(text: object, seconds: float) -> None:
     assert go_duration_s(text) == seconds
+
+
+GATUS = "endpoints: [{{name: x, url: 'https://shop.example', {}}}]"
+BLACKBOX = "modules: {{x: {}}}"
+OPENSTATUS = "x: {{kind: http, active: true, frequency: 1m, request: {{url: 'https://shop.example'}}, {}}}"
+KUMA = "monitorList: [{{id: 1, name: x, type: http, url: 'https://shop.example', {}}}]"
+
+
+@pytest.mark.parametrize(
+    ("take", "text", "spec"),
+    [
+        pytest.param(
+            take_gatus,
+            GATUS.format("conditions: ['[RESPONSE_TIME] < 300']"),
+            {"assertions": [{"of": "timing.total", "lt": "300ms"}, {"of": "status", "between": [100, 599]}]},
+            id="what Gatus does not look at is not looked at",
+        ),
+        pytest.param(
+            take_gatus,
+            GATUS.format("extra-labels: {team: a}, alerts: [{type: custom, description: d}]")
+            + "\nalerting: {custom: {url: 'https://a.example', default-alert: {enabled: false}}}",
+            {"tags": ["team:a"], "channels": None, "description": None},
+            id="an alert is off where the default is",
+        ),
+        pytest.param(
+            take_gatus,
+            "endpoints: [{name: x, url: pihole, dns: {query-name: shop.example, query-type: A}}]",
+            {"enabled": False, "resolver": None},
+            id="another resolver than the one meant is not asked",
+        ),
+        pytest.param(
+            take_gatus,
+            "suites: [{name: x, endpoints: [{name: a, url: 'https://a.example', store: {item-id: '[BODY].id'}}, "
+            "{name: off, enabled: false, url: 'https://a.example'}, {name: b, url: 'https://a.example/[CONTEXT].item-id'}]}]",
+            {"timeout": "5m", "steps.1.url": "https://a.example/${capture:item_id}", "steps.2": None},
+            id="a suite has its own time, names with hyphens, and steps that are off",
+        ),
+        pytest.param(
+            take_blackbox,
+            BLACKBOX.format(
+                "{prober: http, http: {valid_http_versions: [HTTP/2], ip_protocol_fallback: false}}"
+            ),
+            {"http": "auto", "ip": 6},
+            id="HTTP/2 is spoken, and IPv6, unless it is said otherwise",
+        ),
+        pytest.param(
+            take_blackbox,
+            BLACKBOX.format(
+                "{prober: http, http: {proxy_url: 'http://u:canary@p.example:1', http_headers: {X-Api-Key: {values: [canary-key]}}}}"
+            ),
+            {
+                "proxy": "http://u:${env:X_PROXY_PASSWORD}@p.example:1",
+                "headers.X-Api-Key": "${env:X_X_API_KEY}",
+            },
+            id="a proxy's password and a key among the values of a header are secrets",
+        ),
+        pytest.param(
+            take_blackbox,
+            BLACKBOX.format(
+                "{prober: http, http: {fail_if_header_matches: [{header: Set-Cookie, regexp: '.*', allow_missing: true}]}}"
+            ),
+            {"assertions": [{"of": "header", "name": "Set-Cookie", "exists": False}]},
+            id="a header that must not be there",
+        ),
+        pytest.param(
+            take_blackbox,
+            BLACKBOX.format(
+                "{prober: tcp, tcp: {query_response: [{expect: '^a ([^ ]+)$'}, {expect: '^b'}]}}"
+            ),
+            {"steps": [{"matches": r"(?m)^a ([^\r\n ]+)\r?$(?s:.*\n.*?)^b"}]},
+            id="lines that may come at once are heard at once",
+        ),
+        pytest.param(
+            take_blackbox,
+            BLACKBOX.format(
+                "{prober: tcp, tcp: {query_response: [{send: !!binary AAAACATSFi8=}, {expect_bytes: S}, {starttls: true}]}}"
+            ),
+            {"starttls": "postgres", "steps": None},
+            id="PostgreSQL is asked for TLS",
+        ),
+        pytest.param(
+            take_openstatus,
+            OPENSTATUS.format("retry: 0, assertions: [{kind: textBody, compare: eq, target: true}]"),
+            {
+                "retries": 2,
+                "assertions.0.eq": "true",
+                "assertions.1": {"of": "status", "between": [100, 599]},
+            },
+            id="no retry is three attempts, and true is text",
+        ),
+        pytest.param(
+            take_kuma,
+            KUMA.format("keyword: old, interval: 900"),
+            {"assertions": None, "timeout": "5m"},
+            id="a keyword left over from another type is not asked for",
+        ),
+        pytest.param(
+            take_kuma,
+            "monitorList: [{id: 1, type: group, name: a, active: false}, {id: 2, type: group, name: b, parent: 1}, "
+            "{id: 3, name: x, type: http, url: 'https://a.example', parent: 2}]",
+            {"enabled": False, "tags": ["a", "b"]},
+            id="a monitor is in all groups above it, and off with them",
+        ),
+    ],
+)
+def test_what_is_carried_means_the_same(take: Take, text: str, spec: dict[str, Any]) -> None:
+    taken = Taken("", take, text)
+    assert "canary" not in taken.text
+    for path, expected in spec.items():
+        value: Any = taken.specs["x"]
+        for step in path.split("."):
+            try:
+                value = value[int(step) if isinstance(value, list) else step]
+            except LookupError:
+                value = None
+        assert value == expected, path
+
+
+@pytest.mark.parametrize(
+    ("take", "text", "path", "said"),
+    [
+        (take_gatus, GATUS.format("ui: {hide-url: true}"), "endpoints[0].ui", "no counterpart"),
+        (
+            take_gatus,
+            GATUS.format("alerts: [{type: x, send-on-resolved: false}]"),
+            "endpoints[0].alerts[0].send-on-resolved",
+            "not kept",
+        ),
+        (take_gatus, GATUS.format("body: '[RANDOM_STRING_9]'"), "endpoints[0].body", "not replaced"),
+        (
+            take_gatus,
+            GATUS.format("dns: {query-name: a.example, query-type: ANY}"),
+            "endpoints[0]",
+            "is not imported: record",
+        ),
+        (take_gatus, "metrics: true\nendpoints: []", "metrics", "Gatus' own"),
+        (
+            take_blackbox,
+            BLACKBOX.format("{prober: http, http: {valid_status_codes: [2xx]}}"),
+            "modules.x.http.valid_status_codes",
+            "no status",
+        ),
+        (
+            take_blackbox,
+            BLACKBOX.format("{prober: http}"),
+            "modules.x.http.preferred_ip_protocol",
+            "IPv6 first",
+        ),
+        (take_kuma, KUMA.format("cacheBust: true"), "monitorList[0].cacheBust", "no counterpart"),
+        (take_kuma, KUMA.format("maxredirects: 20"), "monitorList[0].maxredirects", "10 is taken"),
+        (
+            take_kuma,
+            "notificationList: [{id: 1, config: {type: slack, slackwebhookURL: 'https://a.example', slackchannel: a}}]\nmonitors: []",
+            "notificationList[0].config.slackchannel",
+            "no counterpart",
+        ),
+    ],
+)
+def test_what_is_not_carried_is_named(take: Take, text: str, path: str, said: str) -> None:
+    assert said in Taken("", take, text).noted(path)
+
+
+@pytest.mark.parametrize(
+    ("take", "text"),
+    [
+        (take_gatus, "modules: {}"),
+        (take_blackbox, "endpoints: []"),
+        (take_openstatus, "services: {web: {image: x}}"),
+        (take_kuma, "endpoints: []"),
+    ],
+)
+def test_a_file_of_another_kind_is_told(take: Take, text: str) -> None:
+    with pytest.raises(SourceError, match=r"mapping|monitorList"):
+        take(read_yaml(text).value, Draft({}))
+
+
+def test_a_manifest_that_holds_the_file_is_told() -> None:
+    with pytest.raises(SourceError, match=r"Kubernetes ConfigMap; give the file it holds: config\.yaml"):
+        read_yaml("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {config.yaml: x}\n---\na: 1")
 
 
 ODD: list[Any] = [
@@ -285,7 +494,9 @@ def test_no_file_stops_an_import_whatever_is_wrong_with_it(name: str) -> None:
         draft.document()  # the real parser takes it
 
 
-@pytest.mark.parametrize("text", ["a: [", "\t- x", "&a [*a", "a: !!binary x\nb: *none", "[" * 200])
+@pytest.mark.parametrize(
+    "text", ["a: [", "a: 1\na: 2", "\t- x", "&a [*a", "a: !!binary x\nb: *none", "[" * 200]
+)
 def test_what_is_no_yaml_is_told(text: str) -> None:
     with pytest.raises(SourceError):
         read_yaml(text)
