@@ -23,6 +23,8 @@ KEY_CHARACTERS: Final = 32
 LISTENING_S: Final = 1.0
 DEAF_AFTER_S: Final = 2.5
 """Without a word for so long, nobody was listening."""
+DEAF_AGAIN_S: Final = 60.0
+"""Deaf again so soon is deaf all the time: what was due the first time may not have been judged in between."""
 
 
 class Arrived(NamedTuple):
@@ -147,10 +149,12 @@ async def listen(connection: Connection) -> None:
     """Say that pings can be taken now; if nobody said so just before, nobody could."""
     await connection.execute("SET LOCAL synchronous_commit = off")
     await connection.execute(
-        "UPDATE listening SET at = clock_timestamp(), "
-        "deaf_from = CASE WHEN clock_timestamp() - at > $1 * interval '1 second' THEN at ELSE deaf_from END, "
-        "deaf_until = CASE WHEN clock_timestamp() - at > $1 * interval '1 second' THEN clock_timestamp() ELSE deaf_until END",
+        "UPDATE listening SET at = now.at, deaf_from = CASE WHEN now.at - listening.at <= $1 * interval '1 s' "
+        " OR listening.at - deaf_until < $2 * interval '1 s' THEN deaf_from ELSE listening.at END, "
+        "deaf_until = CASE WHEN now.at - listening.at > $1 * interval '1 s' THEN now.at ELSE deaf_until END "
+        "FROM clock_timestamp() AS now (at)",
         DEAF_AFTER_S,
+        DEAF_AGAIN_S,
     )
 
 
@@ -162,9 +166,10 @@ async def deafness(connection: Connection) -> tuple[float, float]:
         "FROM listening"
     )
     assert row is not None
-    if row["now"] - row["at"] > DEAF_AFTER_S:
-        return row["at"], row["now"]
-    return row["deaf_from"], row["deaf_until"]
+    if row["now"] - row["at"] <= DEAF_AFTER_S:
+        return row["deaf_from"], row["deaf_until"]
+    is_again = row["at"] - row["deaf_until"] < DEAF_AGAIN_S
+    return row["deaf_from" if is_again else "at"], row["now"]
 
 
 # A name that a secret goes by, what stands between, and the value; linear in any text, as RE2 is.

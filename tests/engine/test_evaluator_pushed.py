@@ -307,6 +307,28 @@ async def test_what_was_due_in_the_hours_that_a_clock_left_out_is_not_missed(idl
     assert await stages(idle, beat) == ["ok"]
 
 
+@pytest.mark.parametrize(("up_s", "begins_s"), [(20, 130), (90, 30)])
+async def test_two_times_nobody_listened_are_one_if_it_was_short_between(
+    idle: Lab, up_s: int, begins_s: int
+) -> None:
+    """First for 80 s, then for 30 s until now."""
+
+    async def span() -> list[float]:
+        now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+        return [round(now - at) for at in await pings.deafness(connection)]
+
+    async with transaction(idle.pool) as connection:
+        await connection.execute(
+            "UPDATE listening SET at = now() - interval '30 s', deaf_until = now() - $1 * interval '1 s', "
+            "deaf_from = now() - $2 * interval '1 s'",
+            30 + up_s,
+            110 + up_s,
+        )
+        assert await span() == [begins_s, 0]
+        await pings.listen(connection)
+        assert await span() == [begins_s, 0]
+
+
 async def test_old_pings_are_swept(idle: Lab) -> None:
     beat = await add(idle, slug="job", type="heartbeat", every="1h")
     now = idle.clock.epoch_s()
