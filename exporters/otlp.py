@@ -1,6 +1,5 @@
-"""OTLP: sends one destination what is measured of its beats, over HTTP or gRPC. It chooses no destination and keeps no time."""
+"""OTLP: sends one destination what is measured of its beats. It chooses no destination and keeps no time."""
 
-import asyncio
 import contextlib
 import gzip
 import logging
@@ -11,23 +10,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
-import grpc
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from exporters.answer import LONGEST_WAIT_S, failed, judge
+from exporters.answer import failed, judge
 from exporters.measurement import Totals
 from exporters.otlp_encoding import Encoder, Names, Temporality
 from exporters.otlp_spans import SpanQueue, spans_request
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
-from rules.address import EgressRefusedError
 from rules.otlp import Otlp
 from rules.secret import Sources, expand
 
@@ -35,13 +30,6 @@ _LOG = logging.getLogger(__name__)
 
 Speaks = Literal["http/protobuf", "grpc"]
 Signal = Literal["metrics", "traces"]
-Locate = Callable[[str, int, float], Awaitable[str]]
-"""An address of a host that answers at a port within so many seconds, resolved and judged. Raises `OSError`."""
-
-_SERVICES: Final = {
-    "metrics": "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-    "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +276,7 @@ class HttpSender:
         try:
             async with post as answer:
                 if answer.status == 200:
-                    _note(signal, await answer.content.read(65536), self._tally, self._host)
+                    note_refused(signal, await answer.content.read(65536), self._tally, self._host)
                 return judge(answer.status, answer.headers.get("Retry-After"), now_s=time.time())
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
             return Rejected("the endpoint is not a usable http or https address")
@@ -299,80 +287,6 @@ class HttpSender:
 
     async def close(self) -> None:
         await self._session.close()
-
-
-class GrpcSender:
-    """OTLP/gRPC. `locate` says which address to connect to, so that gRPC resolves nothing; after a failure it is asked anew."""
-
-    # https://opentelemetry.io/docs/specs/otlp/#failures
-    _AGAIN = frozenset(
-        (
-            grpc.StatusCode.CANCELLED,
-            grpc.StatusCode.DEADLINE_EXCEEDED,
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            grpc.StatusCode.ABORTED,
-            grpc.StatusCode.OUT_OF_RANGE,
-            grpc.StatusCode.UNAVAILABLE,
-            grpc.StatusCode.DATA_LOSS,
-        )
-    )
-
-    def __init__(self, locate: Locate, settings: OtlpSettings, tally: Tally) -> None:
-        self._locate, self._settings, self._tally = locate, settings, tally
-        self._metadata = tuple((name.lower(), value) for name, value in settings.headers)
-        self._channel: grpc.aio.Channel | None = None
-
-    async def send(self, signal: Signal, request: bytes) -> Outcome:
-        timeout_s = self._settings.timeout_s
-        try:
-            if self._channel is None:
-                self._channel = await self._open()
-            export = self._channel.unary_unary(_SERVICES[signal])
-            answer = await export(request, timeout=timeout_s, metadata=self._metadata)
-        except EgressRefusedError as refused:
-            return Rejected(str(refused))
-        except TimeoutError:
-            return Retry("no answer in time")
-        except OSError as failure:
-            return failed(failure)
-        except grpc.aio.AioRpcError as failure:
-            await self.close()
-            reason = f"gRPC {failure.code().name}"
-            return Retry(reason, _asked_s(failure)) if failure.code() in self._AGAIN else Rejected(reason)
-        _note(signal, answer, self._tally, self._settings.host)
-        return Delivered()
-
-    async def close(self) -> None:
-        if self._channel is not None:
-            channel, self._channel = self._channel, None
-            await channel.close()
-
-    async def _open(self) -> grpc.aio.Channel:
-        parts, settings = urlsplit(self._settings.endpoint), self._settings
-        host, is_tls = parts.hostname or "", parts.scheme == "https"
-        port = parts.port or (443 if is_tls else 80)
-        address = await self._locate(host, port, settings.timeout_s)
-        target = f"ipv6:[{address}]:{port}" if ":" in address else f"ipv4:{address}:{port}"
-        # A proxy of the environment would resolve and connect for us.
-        options = [("grpc.enable_http_proxy", 0), ("grpc.default_authority", self._settings.host)]
-        zipping = grpc.Compression.Gzip if settings.compression == "gzip" else grpc.Compression.NoCompression
-        if not is_tls:
-            return grpc.aio.insecure_channel(target, options=options, compression=zipping)
-        options.append(("grpc.ssl_target_name_override", host))
-        ca, certificate, key = (
-            text.encode() if text is not None else None
-            for text in (settings.tls.ca, settings.tls.certificate, settings.tls.key)
-        )
-        credentials = grpc.ssl_channel_credentials(
-            ca or await asyncio.to_thread(_system_ca), key, certificate
-        )
-        return grpc.aio.secure_channel(target, credentials, options=options, compression=zipping)
-
-
-def _system_ca() -> bytes | None:
-    """The authorities the rest of Upbeat believes, where gRPC would believe its own; None if there are none to be had."""
-    context = ssl.create_default_context()
-    return "".join(map(ssl.DER_cert_to_PEM_cert, context.get_ca_certs(binary_form=True))).encode() or None
 
 
 @lru_cache(maxsize=64)  # loading the system's authorities takes some 20 ms
@@ -394,21 +308,7 @@ def _client_tls(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def _asked_s(failure: grpc.aio.AioRpcError) -> float | None:
-    """Seconds the receiver asked to wait (google.rpc.RetryInfo), at most `LONGEST_WAIT_S`; None if it did not."""
-    for name, value in failure.trailing_metadata() or ():
-        if name == "grpc-status-details-bin":
-            with contextlib.suppress(DecodeError):
-                for detail in Status.FromString(value).details:
-                    info = RetryInfo()
-                    if detail.Unpack(info):
-                        return float(
-                            min(max(info.retry_delay.ToTimedelta().total_seconds(), 0.0), LONGEST_WAIT_S)
-                        )
-    return None
-
-
-def _note(signal: Signal, answer: bytes, tally: Tally, host: str) -> None:
+def note_refused(signal: Signal, answer: bytes, tally: Tally, host: str) -> None:
     """Count what a receiver that took a request did not take of it; sending it again would not help."""
     try:
         if signal == "metrics":

@@ -12,7 +12,6 @@ from evaluators.model import Result
 from exporters.measurement import Totals
 from exporters.otlp import (
     Destination,
-    GrpcSender,
     HttpSender,
     OtlpSettings,
     Sender,
@@ -162,6 +161,8 @@ class OtlpExport:
 
         sender: Sender
         if settings.protocol == "grpc":
+            from exporters.otlp_grpc import GrpcSender  # a large library: only where it is spoken
+
             sender = GrpcSender(locate, settings, self.tally)
         else:
             sender = HttpSender(

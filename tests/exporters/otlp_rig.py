@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from engine.egress import connect, open_session
 from evaluators.model import Kind, Result, Timings, Verdict
 from exporters.measurement import Named, Totals
-from exporters.otlp import Destination, GrpcSender, HttpSender, OtlpSettings, Sender, Tally, resource
+from exporters.otlp import Destination, HttpSender, OtlpSettings, Sender, Tally, resource
+from exporters.otlp_grpc import GrpcSender
 from rules.address import EgressPolicy
 
 BEGAN_NS = 1_000_000_000
