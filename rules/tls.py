@@ -56,7 +56,8 @@ class TlsRule(Rule):
     )
     ca: Certificates | None = Field(
         default=None,
-        description="PEM of the authorities trusted instead of the system's; may be a reference.",
+        description="PEM of whom to trust instead of the system's authorities: roots, those in between, or the "
+        "server's own certificate; may be a reference.",
     )
     certificate: Certificates | None = Field(
         default=None, description="PEM of our own certificate and what is above it; may be a reference."

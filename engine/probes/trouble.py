@@ -19,7 +19,7 @@ _TIMEOUTS: Final = {
     "ttfb": ("http.timeout", "no answer"),
     "transfer": ("body.timeout", "the answer did not end"),
     "auth": ("auth.token", "no token"),
-    "": ("icmp.timeout", "the packets were not all sent and waited for"),  # they take turns, in no phase
+    "": ("icmp.timeout", "the packets were not all sent"),  # they take turns, in no phase
 }
 # Parts of OpenSSL's reasons, the first that fits; an alert is what the server said. Anything else is not TLS.
 _HANDSHAKE: Final = (

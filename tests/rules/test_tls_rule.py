@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives import serialization
 
 from rules.beat import BEAT
 from rules.check import compile_check
+from rules.config import parse
 from rules.kinds.tls import TlsCheck
 
 AUTHORITY = trustme.CA()
@@ -38,6 +39,18 @@ def test_references_are_replaced_and_the_key_is_hidden() -> None:
     assert (check.tls.certificate, check.tls.key) == (CERTIFICATE, KEY)
     assert KEY in check.secrets
     assert hash(check.tls) == hash(compiled(CERTIFICATE, KEY).tls)
+
+
+@pytest.mark.parametrize("kind", ["type: tls, host: h", "type: http, url: 'https://h/'"])
+def test_a_file_may_name_both_by_reference(kind: str) -> None:
+    text = f"beats:\n  - {{slug: x, {kind}, certificate: '${{env:C}}', key: '${{env:K}}'}}\n"
+    (beat,) = (
+        one for one in parse(text, "f", {"env:C": CERTIFICATE, "env:K": KEY}).objects if one.kind == "beat"
+    )
+    assert beat.spec.model_dump(include={"certificate", "key"}) == {
+        "certificate": "${env:C}",
+        "key": "${env:K}",
+    }
 
 
 @pytest.mark.parametrize(
