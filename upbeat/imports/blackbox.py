@@ -96,7 +96,7 @@ def _beat(name: str, given: Fields, target: _Target | None, draft: Draft) -> Non
     slug = draft.slug("beat", target.job if target else "", name, _BOUND.sub("", asked))
     spec: dict[str, Any] = {"slug": slug, "type": prober, "name": f"{name} {asked}".strip()[:200]}
     if target:
-        spec["tags"] = draft.tags(target.job, *target.labels)
+        spec["tags"] = draft.tags(place, target.job, *target.labels)
     else:
         spec["enabled"] = False
         draft.note(
@@ -287,7 +287,11 @@ def _tcp(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> No
                 draft.note(
                     given.at("starttls"), "it is not known of which protocol; write starttls: smtp, imap, ..."
                 )
-            steps = []  # Upbeat says these by itself
+            elif steps:
+                given.note(
+                    "starttls", f"what is said before it is said by Upbeat itself, as {spec['starttls']}"
+                )
+            steps = []
         given.rest()
     if spec["tls"] or spec.get("starttls"):
         _trust(options, spec, draft)
@@ -302,7 +306,8 @@ def _of_a_line(pattern: str) -> str:
 
 
 def _sent(text: str) -> dict[str, Any]:
-    raw = f"{text}\n".encode("utf-8", "surrogateescape")
+    whole = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", text)  # what is no byte of a `!!binary` either
+    raw = f"{whole}\n".encode("utf-8", "surrogateescape")
     try:
         return {"send": raw.decode()} if b"\x00" not in raw else {"send_base64": b64encode(raw).decode()}
     except UnicodeDecodeError:

@@ -28,7 +28,7 @@ MOST_TIMEOUT_S: Final = 300.0
 MOST_RETRIES: Final = 5
 TIMEOUT_S: Final = 10.0
 ANY_STATUS: Final = {"of": "status", "between": [100, 599]}
-_WHOLE: Final = ("slug", "type", "url", "host", "port", "record", "every", "steps")
+_WHOLE: Final = ("slug", "type", "url", "host", "port", "record", "resolver", "every", "steps")
 """Without these a beat would measure something else."""
 _SERVER: Final = re.compile(
     r"[0-9.]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*"
@@ -68,10 +68,12 @@ class Draft:
         base = re.sub(r"[^a-z0-9]+", "-", whole.lower()).strip("-")[:58].strip("-") or kind
         return _free(base, "-", self._slugs[kind])
 
-    def tags(self, *names: str) -> list[str]:
-        """`names` as tags."""
-        made = (re.sub(r"[^A-Za-z0-9_.:/-]+", "-", name).strip("-._:/")[:63] for name in names)
-        return [*dict.fromkeys(filter(None, made))]
+    def tags(self, path: str, *names: str) -> list[str]:
+        """`names` as tags; one without a letter that tags may have is named."""
+        made = {name: re.sub(r"[^A-Za-z0-9_.:/-]+", "-", name).strip("-._:/")[:63] for name in names if name}
+        for name in (name for name, tag in made.items() if not tag):
+            self.note(path, f"{name[:60]!r} has no letter that a tag may have; left out")
+        return [*dict.fromkeys(filter(None, made.values()))]
 
     def region(self, slug: str) -> str:
         """Declare a region."""
@@ -180,12 +182,7 @@ class Draft:
     # ---- beats
 
     def paced(
-        self,
-        path: str,
-        *,
-        interval_s: float | None,
-        timeout_s: float | None,
-        retries: float | None = 0,
+        self, path: str, *, interval_s: float | None, timeout_s: float | None, retries: float | None = 0
     ) -> dict[str, Any]:
         """Interval, timeout and retries within what is allowed; what is cut is named."""
         interval = self._within(path, "interval", interval_s or 60.0, MIN_INTERVAL_S, MOST_INTERVAL_S)

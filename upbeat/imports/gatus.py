@@ -150,7 +150,9 @@ def _named(given: Fields, draft: Draft) -> dict[str, Any]:
     return {
         "slug": draft.slug("beat", group, name),
         "name": name[:200],
-        "tags": draft.tags(group, *(f"{key}:{value}" for key, value in given.texts("extra-labels").items())),
+        "tags": draft.tags(
+            given.path, group, *(f"{key}:{value}" for key, value in given.texts("extra-labels").items())
+        ),
         "enabled": given.flag("enabled", default=True),
     }
 

@@ -108,7 +108,9 @@ def _monitor(
     spec["enabled"] = all(one.flag("active", default=True) for one in (monitor, *above))
     if monitor.flag("forceInactive", default=False):
         spec["enabled"] = False
-    spec["tags"] = draft.tags(*(group.text("name") for group in reversed(above)), *_tags(monitor))
+    spec["tags"] = draft.tags(
+        monitor.path, *(group.text("name") for group in reversed(above)), *_tags(monitor)
+    )
     told = monitor.take("notificationIDList")
     ids = [key for key, is_told in told.items() if is_told] if isinstance(told, dict) else told
     spec["channels"] = [

@@ -411,6 +411,13 @@ def test_what_is_carried_means_the_same(take: Take, text: str, spec: dict[str, A
             "modules.x.http.preferred_ip_protocol",
             "IPv6 first",
         ),
+        (
+            take_blackbox,
+            BLACKBOX.format('{prober: tcp, tcp: {query_response: [{send: "\\ud800\\0"}]}}'),
+            "modules.x",
+            "no target",
+        ),
+        (take_gatus, GATUS.format("group: Группа"), "endpoints[0]", "no letter that a tag may have"),
         (take_kuma, KUMA.format("cacheBust: true"), "monitorList[0].cacheBust", "no counterpart"),
         (take_kuma, KUMA.format("maxredirects: 20"), "monitorList[0].maxredirects", "10 is taken"),
         (
