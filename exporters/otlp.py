@@ -6,11 +6,12 @@ import logging
 import ssl
 import tempfile
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Final, Literal, Protocol, get_args
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
@@ -27,6 +28,9 @@ from rules.otlp import Otlp
 from rules.secret import Sources, expand
 
 _LOG = logging.getLogger(__name__)
+
+ENGINE_KEPT: Final = 60
+"""Exports of Upbeat's own differences that wait for a destination; of some 10 KB each."""
 
 Speaks = Literal["http/protobuf", "grpc"]
 Signal = Literal["metrics", "traces"]
@@ -164,6 +168,8 @@ class Destination:
             exemplars=settings.exemplars,
         )
         self._dropped = self.spans.dropped
+        # Of totals the newest says all; differences are the only ones that know.
+        self._unsent: deque[bytes] = deque(maxlen=ENGINE_KEPT if settings.temporality == "delta" else 1)
         self._trouble = ""
 
     @property
@@ -206,10 +212,13 @@ class Destination:
             if isinstance(sent, Rejected):
                 self._tally.refused_points += request.points
                 outcome = sent
-        if self._engine is not None and isinstance(
-            sent := await self._send("metrics", await self._engine()), Retry
-        ):
-            return sent
+        if self._engine is not None:
+            self._unsent.append(await self._engine())
+        while self._unsent:
+            sent = await self._send("metrics", self._unsent[0])
+            if isinstance(sent, Retry):
+                return sent
+            self._unsent.popleft()
         for _ in range(self.spans.count):  # what comes meanwhile is the next one's
             if not (taken := self.spans.take()):
                 break

@@ -19,6 +19,7 @@ from exporters.otlp import (
     settings_from,
     settings_of,
 )
+from exporters.otlp_encoding import Temporality
 from exporters.otlp_spans import HELD_BYTES, SpanQueue, encoded_run
 from exporters.prometheus import Family, Sample
 from rules.address import EgressPolicy
@@ -64,6 +65,7 @@ class OtlpExport:
         self.exports = Exports(self._wanted, self._open)
         self._totals, self._policy, self._secrets = totals, policy, secrets
         self._resource, self._engine = resource, engine
+        self._engines: dict[Temporality, Callable[[], Awaitable[bytes]]] = {}
         self._rule: Otlp | None = None
         self._pages: Mapping[UUID, Otlp] = {}
         self._resolved: dict[_Written, OtlpSettings | None] = {}
@@ -170,13 +172,19 @@ class OtlpExport:
             )
         engine = None
         if is_installation:
-            from exporters.otlp_engine import EngineMetrics  # the SDK: only where it has something to do
-
-            engine = EngineMetrics(self._engine, self._resource, settings.temporality).request
+            engine = self._engine_metrics(settings.temporality)
         spans = self._spans.setdefault(settings, SpanQueue()) if settings.spans else None
         return Destination(
             settings, sender, self._totals, self._resource, self.tally, spans=spans, engine=engine
         )
+
+    def _engine_metrics(self, temporality: Temporality) -> Callable[[], Awaitable[bytes]]:
+        """One for all destinations there ever are: another one would begin anew, with all there was as its first difference."""
+        if temporality not in self._engines:
+            from exporters.otlp_engine import EngineMetrics  # the SDK: only where it has something to do
+
+            self._engines[temporality] = EngineMetrics(self._engine, self._resource, temporality).request
+        return self._engines[temporality]
 
     def families(self) -> Iterable[Family]:
         """What there is to say of the exports themselves."""

@@ -14,7 +14,7 @@ from exporters.prometheus import Family, Sample
 from rules.address import EgressPolicy
 from rules.otlp import Otlp
 from tests.exporters.otlp_rig import result
-from tests.rig.collector import Collector, grpc_collector, http_collector
+from tests.rig.collector import Collector, Decoded, grpc_collector, http_collector
 from upbeat.otlp import OtlpExport
 
 SHOP, BANK = uuid4(), uuid4()
@@ -163,3 +163,26 @@ async def test_an_address_that_is_denied_from_now_on_is_not_told_what_is_left(
     failing = {family.name: list(family.samples)[-1].value for family in here.export.families()}
     assert failing["upbeat_otlp_destinations_failing"] == 1
     await here.export.exports._close(list(here.export.exports._tasks))
+
+
+async def test_differences_of_upbeats_own_counters_survive_a_change_and_an_absence() -> None:
+    environment = {"TOKEN": "hunter22"}
+    here = Installation(environment)
+    async with http_collector() as collector:
+        here.export.declare(
+            Otlp(endpoint=collector.url, headers={"x": "${env:TOKEN}"}, temporality="delta", interval="1h"),
+            {},
+        )
+        here.export.tally.refused_spans = 5
+        await here.flush()
+        environment["TOKEN"] = "correct horse"  # from here on it is another destination
+        here.export.refresh()
+        await here.flush()
+        collector.status, here.export.tally.refused_spans = 503, 12
+        await here.flush()
+        collector.status = 200
+        await here.flush()
+        await here.export.exports._close(list(here.export.exports._tasks))
+    told = [Decoded([one]).points.get("upbeat.otlp_refused", {}) for one in collector.metrics]
+    counted = [point.as_int for points in told for key, point in points.items() if ("what", "spans") in key]
+    assert [count for count in counted if count] == [5, 7]
