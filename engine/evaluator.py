@@ -35,6 +35,7 @@ from evaluators.model import Batch, Result
 
 MESSAGES_AT_ONCE = 64
 PUSHED_AT_ONCE = 1000
+ROUNDS = 20  # of so many; then results have their turn, however fast more is pushed
 LOOK_S = 5.0  # how often it is looked for what was pushed, in case nobody said so
 LOOKS_APART_S = 0.2  # else each of very many pings would cost a transaction of its own
 WAIT_S = 1.0  # longest fetch
@@ -272,7 +273,7 @@ class Partition:
         self._last_look_s = self._clock.monotonic_s()
         self._look_at_s = self._last_look_s + LOOK_S
         most = PUSHED_AT_ONCE
-        while True:
+        for _ in range(ROUNDS):
             try:
                 taken = await self._commit([], set(), silent, most=most)
             except Exception as bug:
@@ -287,6 +288,9 @@ class Partition:
                 continue
             if taken < most:
                 return
+        self._look_at_s = 0.0
+        for beat_id in silent:
+            self._schedule(beat_id)
 
     async def _discard(self) -> None:
         """The oldest that was pushed is a dead letter now."""

@@ -329,6 +329,23 @@ async def test_two_times_nobody_listened_are_one_if_it_was_short_between(
         assert await span() == [begins_s, 0]
 
 
+async def test_who_pings_without_end_does_not_keep_results_waiting(
+    idle: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.evaluator.PUSHED_AT_ONCE", 2)
+    monkeypatch.setattr("engine.evaluator.ROUNDS", 2)
+    beat = await add(idle, slug="job", type="heartbeat", every="1h")
+    while partition_of(idle.beat.id) != partition_of(beat.id):
+        beat = await add(idle, slug=f"job-{beat.id}", type="heartbeat", every="1h")
+    await ping(idle, beat, *["success"] * 200)
+    await idle.send("...")
+    async with running(idle.evaluator()):
+        await idle.becomes("ok")
+        assert await idle.count("pushed") > 0
+        await eventually(lambda: idle.count("pushed"), 0, 30)
+    assert len(await told(idle, beat)) == 200
+
+
 async def test_old_pings_are_swept(idle: Lab) -> None:
     beat = await add(idle, slug="job", type="heartbeat", every="1h")
     now = idle.clock.epoch_s()
