@@ -1,6 +1,7 @@
-"""What was really so, and what Upbeat acknowledged: drivers that make outages and API writes, and write both down."""
+"""What was really so, and what Upbeat acknowledged: drivers that make outages, pings, reports and API writes, and write all down."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,9 @@ from tests.rig.targets import Receiver, StreamTarget
 
 PATIENCE_S = 90.0
 """An outage that is not seen, or not over, after so long counts as missed."""
+
+PINGED, REPORTED = "pinged", "reported"
+"""The beats that are pushed to."""
 
 
 @dataclass(slots=True)
@@ -38,6 +42,8 @@ class Ledger:
     written: dict[str, str | None] = field(default_factory=dict)  # component slug -> name; None: deleted
     doubtful: dict[str, set[str | None]] = field(default_factory=dict)  # asked for, and no answer came
     acknowledged: int = 0
+    pinged: dict[str, bool] = field(default_factory=dict)  # run id -> whether the ping was acknowledged
+    reported: int = 0  # troubles, each with its end
     has_wrong_clock: bool = False  # Upbeat's clock was tampered with: times cannot be compared
 
 
@@ -149,6 +155,39 @@ async def write(installation: Installation, ledger: Ledger, chance: random.Rando
             ledger.doubtful.setdefault(slug, before).add(wanted)
 
 
+async def ping(installation: Installation, ledger: Ledger, beat: str, stopped: Stopped) -> None:
+    """Ping a heartbeat twice a second, each time with another run id, and never the same again."""
+    url = (await installation.front.get(f"/beats/{beat}"))["ping"]["url"]
+    path = f"//ping/{url.rpartition('/')[2]}"
+    while not stopped():
+        await asyncio.sleep(0.5)
+        run = f"r{len(ledger.pinged)}"
+        ledger.pinged[run] = False
+        with contextlib.suppress(aiohttp.ClientError, OSError):
+            ledger.pinged[run] = (await installation.front.call("POST", f"{path}?rid={run}"))[0] == 200
+
+
+async def report(
+    installation: Installation, ledger: Ledger, beat: str, chance: random.Random, stopped: Stopped
+) -> None:
+    """Report trouble and its end in turn, each again and again until it is acknowledged."""
+    while not stopped():
+        for verdict in ("warning", "ok"):
+            await asyncio.sleep(chance.uniform(0.0, 1.0))
+
+            async def taken(verdict: str = verdict) -> bool:
+                body = {"verdict": verdict}
+                status, _ = await installation.front.call("POST", f"/beats/{beat}/report", body)
+                return status in (200, 202)
+
+            try:
+                await until(taken, f"the acknowledgement of a report on {beat}", PATIENCE_S)
+            except NotInTimeError as late:
+                ledger.missed.append(str(late))
+                return
+        ledger.reported += 1
+
+
 @dataclass
 class Load:
     """All drivers on one installation, until stopped."""
@@ -174,3 +213,6 @@ class Load:
                         flip(self.installation, self.ledger, slug, target, chance, stopped, approve)
                     )
             group.create_task(write(self.installation, self.ledger, random.Random(f"{seed} writes"), stopped))
+            group.create_task(ping(self.installation, self.ledger, PINGED, stopped))
+            chance = random.Random(f"{seed} reports")
+            group.create_task(report(self.installation, self.ledger, REPORTED, chance, stopped))

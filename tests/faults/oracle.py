@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from tests.faults.ledger import Ledger, Outage
+from tests.faults.ledger import PINGED, REPORTED, Ledger, Outage
 from tests.rig.installation import Installation, connect
 from tests.rig.process import until
 from tests.rig.targets import Receiver
@@ -14,7 +14,8 @@ from tests.rig.targets import Receiver
 QUIET = """
 SELECT (SELECT count(*) FROM outbox WHERE status = 'pending') AS pending,
        (SELECT count(*) FROM episodes WHERE closed_at IS NULL) AS open,
-       (SELECT count(*) FROM actions WHERE status = 'approved') AS approved
+       (SELECT count(*) FROM actions WHERE status = 'approved') AS approved,
+       (SELECT count(*) FROM pushed) AS pushed
 """
 
 
@@ -29,6 +30,8 @@ class Findings:
     unresolved_incidents: int = 0
     acknowledged_writes_lost: int = 0
     acknowledged_approvals_lost: int = 0
+    pings_lost_or_doubled: int = 0
+    reports_lost_or_doubled: int = 0
     notices_not_delivered: int = 0
     notices_that_differ: int = 0
     duplicate_results: int = 0
@@ -62,6 +65,7 @@ async def judge(installation: Installation, ledger: Ledger, receiver: Receiver) 
         found = Findings()
         await _episodes(connection, ledger, found)
         await _writes(connection, ledger, found)
+        await _pushed(connection, ledger, found)
         await _notices(connection, receiver, found)
         found.duplicate_results = await connection.fetchval(
             "SELECT count(*) - count(DISTINCT run_id) FROM results"
@@ -80,7 +84,8 @@ async def _episodes(connection: "asyncpg.Connection[Any]", ledger: Ledger, found
         "(SELECT count(*) FROM incidents i WHERE i.episode_id = e.id) AS incidents, "
         "(SELECT count(*) FROM incidents i WHERE i.episode_id = e.id AND i.status <> 'resolved') AS unresolved, "
         "(SELECT count(*) FROM updates u JOIN incidents i ON i.id = u.incident_id WHERE i.episode_id = e.id) AS updates "
-        "FROM episodes e JOIN objects o ON o.id = e.owner_id ORDER BY e.opened_at"
+        "FROM episodes e JOIN objects o ON o.id = e.owner_id WHERE o.slug <> $1 ORDER BY e.opened_at",
+        REPORTED,
     )
     truth = {beat: [o for o in ledger.outages if o.beat == beat] for beat in {o.beat for o in ledger.outages}}
     matched = Counter[int]()
@@ -163,6 +168,25 @@ async def _writes(connection: "asyncpg.Connection[Any]", ledger: Ledger, found: 
         if action.removeprefix("act_") not in known:
             found.acknowledged_approvals_lost += 1
             found.details.append(f"action {action} was approved and is not done")
+
+
+async def _pushed(connection: "asyncpg.Connection[Any]", ledger: Ledger, found: Findings) -> None:
+    """Each acknowledged ping once in history, and each in history one result; each report of trouble one episode."""
+    rows = await connection.fetch("SELECT run, count(*) AS times FROM pings GROUP BY run")
+    times = {row["run"]: row["times"] for row in rows}
+    wrong = [run for run, is_known in ledger.pinged.items() if times.get(run, 0) not in {1, int(is_known)}]
+    found.pings_lost_or_doubled = len(wrong)
+    found.details += [f"ping {run}: {times.get(run, 0)} times, {ledger.pinged[run]}" for run in wrong[:5]]
+    of_beat = "FROM {} t JOIN objects o ON o.id = t.{} WHERE o.slug = $1"
+    made = await connection.fetchval(f"SELECT count(*) {of_beat.format('results', 'beat_id')}", PINGED)
+    episodes = await connection.fetchval(
+        f"SELECT count(*) {of_beat.format('episodes', 'owner_id')}", REPORTED
+    )
+    found.pings_lost_or_doubled += abs(made - sum(times.values()))
+    found.reports_lost_or_doubled = abs(episodes - ledger.reported)
+    if made != sum(times.values()) or episodes != ledger.reported:
+        found.details.append(f"{made} results of {sum(times.values())} pings")
+        found.details.append(f"{episodes} episodes of {ledger.reported} reports of trouble")
 
 
 async def _notices(connection: "asyncpg.Connection[Any]", receiver: Receiver, found: Findings) -> None:
