@@ -51,7 +51,7 @@ async def drop_days(
     )
     total = sum(row["size_bytes"] for row in rows)
     dropped: list[str] = []
-    await connection.execute("SET lock_timeout = '5s'")
+    await connection.execute("SET lock_timeout = '1s'")  # evaluators wait behind us
     for table, kept in zip(_PARTED, (min(evidence_days, days), days), strict=True):
         oldest_kept = f"{table}_{today - timedelta(days=kept):%Y%m%d}"
         for row in rows:

@@ -202,7 +202,7 @@ def sketches(row: Row) -> Mapping[str, Sketch]:
 
 
 async def sweep(connection: Connection, now: datetime, *, days: int) -> None:
-    """Forget hours after a month, days after `days`, and all of beats that were removed a month ago."""
+    """Forget hours after a month, and days after `days`."""
     for hours, kept in ((1, min(days, HOURS_KEPT_DAYS)), (24, days)):
         await connection.execute(
             "DELETE FROM rollups WHERE hours = $1 AND start < $2", hours, now - timedelta(days=kept)
