@@ -139,9 +139,9 @@ class Schedule:
 
 def examples(cron: str | None, url: str) -> tuple[tuple[str, str], ...]:
     """Lines to copy that ping `url`, each with what it is for."""
-    curl = "curl -fsS -m 10 --retry 5 -o /dev/null"
+    curl = "curl -fsS -m 10 --retry 5 --retry-connrefused -o /dev/null"
     begin = f"id=$$-$(date +%s); {curl} '{url}/start?rid='$id"
-    end = f'{curl} --data-raw "$out" "{url}/$??rid=$id"'
+    end = f'printf %s "$out" | tail -c 10000 | {curl} --data-binary @- "{url}/$??rid=$id"'
     return (
         ("When it is done", f"{curl} {url}"),
         ("In a crontab, with the exit code", f"{cron or '*/5 * * * *'} /path/to/job; {curl} {url}/$?"),

@@ -11,7 +11,10 @@ async def test_a_heartbeat_shows_its_url_and_lines_to_copy(server: Upbeat, remot
         shown = (await remote("beats", "show", "nightly")).out
         url = (await remote("beats", "show", "nightly", "--json")).json["ping"]["url"]
         assert "waits for the first ping" in shown
-        assert f"30 2 * * * /path/to/job; curl -fsS -m 10 --retry 5 -o /dev/null {url}/$?" in shown
+        assert (
+            f"30 2 * * * /path/to/job; curl -fsS -m 10 --retry 5 --retry-connrefused -o /dev/null {url}/$?"
+            in shown
+        )
         rotated = await remote("beats", "rotate-ping-key", "nightly", "--quiet")
         assert rotated.out.strip() != url
         assert (await server.call("GET", "//" + url.split("/", 3)[3]))[0] == 404

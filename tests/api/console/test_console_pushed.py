@@ -29,8 +29,9 @@ async def test_a_heartbeat_is_added_and_shows_its_url(
     assert "Run now" not in page.html
     found = re.search(r"<code>(\S*/ping/[\w-]{32})</code>", page.html)
     assert found
-    assert f"30 2 * * * /path/to/job; curl -fsS -m 10 --retry 5 -o /dev/null {found[1]}/$?" in html.unescape(
-        page.html
+    assert (
+        f"30 2 * * * /path/to/job; curl -fsS -m 10 --retry 5 --retry-connrefused -o /dev/null {found[1]}/$?"
+        in html.unescape(page.html)
     )
     fact = pushed.Ping("fail", "POST", "192.0.2.1", "", "run-1", 3)
     async with transaction(server.services.pool) as db:
