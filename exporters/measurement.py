@@ -36,6 +36,7 @@ class Named(NamedTuple):
     address: str = ""
     method: str = ""  # of an http beat
     destination: Hashable = None  # where its measurements go; None: nowhere
+    regions: tuple[str, ...] | None = None  # where it runs; None: wherever
 
 
 class Sent(NamedTuple):
@@ -175,7 +176,7 @@ class Totals:
         return beat.named if beat is not None else None
 
     def renamed(self, beat_id: str | None = None) -> None:
-        """A beat's name or destination may have changed, or it is gone (None: any beat's)."""
+        """A beat's name, regions or destination may have changed, or it is gone (None: any beat's)."""
         for each in tuple(self._beats) if beat_id is None else (beat_id,):
             if (beat := self._beats.pop(each, None)) is None:
                 continue
@@ -185,6 +186,9 @@ class Totals:
                 del self._by_destination[beat.named.destination]
             if (named := self._name(each)) is not None:
                 beat.named = named
+                if named.regions is not None:  # else what a region saw last would be told for ever
+                    for region in beat.regions.keys() - set(named.regions):
+                        del beat.regions[region]
                 self._put(each, beat)
 
     def beats(self) -> Iterator[BeatTotals]:

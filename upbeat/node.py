@@ -267,7 +267,9 @@ class Node:
             return None
         to = self.otlp.destination(subject.page_id, subject.otlp)
         page = self._pages[subject.page_id]
-        return Named(subject.slug, page, subject.type, subject.address, subject.method, to)
+        return Named(
+            subject.slug, page, subject.type, subject.address, subject.method, to, subject.policy.regions
+        )
 
     async def _self_families(self) -> list[prometheus.Family]:
         shared = await queue_families(self.pool, self.bus) if self.delivery is not None else []

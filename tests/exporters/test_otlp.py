@@ -495,6 +495,16 @@ def test_a_removed_beat_is_forgotten_and_an_unknown_one_never_counted() -> None:
     assert got.total("upbeat.runs") == 2
 
 
+def test_a_region_that_a_beat_has_left_is_told_of_no_more() -> None:
+    names = {"bea_1": Named("one", "shop", "http", regions=("eu-west", "us"))}
+    totals = Totals(names.get)
+    totals.observe([result(certificate_days=3.0), result(region="us")])
+    names["bea_1"] = names["bea_1"]._replace(regions=("us",))
+    totals.renamed("bea_1")
+    (beat,) = totals.beats()
+    assert beat.regions.keys() == {"us"}
+
+
 def test_a_renamed_beat_is_exported_by_its_new_name() -> None:
     names = {"bea_1": Named("old", "shop", "http")}
     totals, encoder = Totals(names.get), Encoder({})
