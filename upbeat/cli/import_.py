@@ -15,7 +15,7 @@ from upbeat.imports.kuma import take_kuma
 from upbeat.imports.openstatus import take_openstatus
 from upbeat.imports.source import Read, SourceError, read_json, read_yaml
 
-MOST_BYTES: Final = 20_000_000
+MOST_BYTES: Final = 50_000_000
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
 

@@ -112,7 +112,7 @@ def _beat(name: str, given: Fields, target: _Target | None, draft: Draft) -> Non
     )
     take = {"http": _http, "tcp": _tcp, "dns": _dns, "icmp": _icmp}.get(prober)
     if take is None:
-        draft.note(given.at("prober"), f"no beat is of {prober!r}; not imported")
+        given.note("prober", f"no beat is of {prober!r}; not imported")
         return
     take(spec, options, asked or PLACEHOLDER, draft)
     options.rest()
@@ -250,7 +250,7 @@ def _http_assertions(options: Fields, draft: Draft) -> Iterator[dict[str, Any]]:
             if one.flag("allow_missing", default=False) and negated and pattern in (".*", "^.*$", ".+", ""):
                 yield {"of": "header", "name": name, "exists": False}
             elif one.flag("allow_missing", default=False):
-                draft.note(one.at("allow_missing"), f"a missing {name} fails its assertion here; left out")
+                one.note("allow_missing", f"a missing {name} fails its assertion here; left out")
             else:
                 yield {"of": "header", "name": name, "matches": pattern} | negated
             one.rest()
@@ -284,9 +284,7 @@ def _tcp(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> No
             said = " ".join(str(value) for step in steps for value in step.values())
             spec["starttls"] = next((name for pattern, name in _STARTTLS if pattern.search(said)), None)
             if spec["starttls"] is None:
-                draft.note(
-                    given.at("starttls"), "it is not known of which protocol; write starttls: smtp, imap, ..."
-                )
+                given.note("starttls", "it is not known of which protocol; write starttls: smtp, imap, ...")
             elif steps:
                 given.note(
                     "starttls", f"what is said before it is said by Upbeat itself, as {spec['starttls']}"
@@ -320,7 +318,7 @@ def _captured(send: str, steps: list[dict[str, Any]], given: Fields, draft: Draf
         return send
     expression = steps[-1].get("matches", "") if steps else ""
     if set(re.findall(r"\$\{?(\d+)", send)) != {"1"} or len(re.findall(r"(?<!\\)\((?!\?)", expression)) != 1:
-        draft.note(given.at("send"), f"{send!r} uses groups of an expression; write captures")
+        given.note("send", f"{send!r} uses groups of an expression; write captures")
         return send
     name = f"group_{len(steps)}"
     steps[-1]["capture"] = {name: {"matches": expression}}
@@ -333,8 +331,8 @@ def _dns(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> No
     spec["host"] = options.text("query_name").rstrip(".") or "."
     record = options.text("query_type").upper()
     if record in ("", "ANY"):
-        draft.note(
-            options.at("query_type"),
+        options.note(
+            "query_type",
             f"{'is absent, which is ANY:' if not record else 'ANY'} has no counterpart; A is asked",
         )
         record = "A"
@@ -343,7 +341,7 @@ def _dns(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> No
     if target != PLACEHOLDER:
         draft.resolver(options.path, target, spec)
     if options.text("query_class").upper() not in ("", "IN"):
-        draft.note(options.at("query_class"), "only IN is asked")
+        options.note("query_class", "only IN is asked")
     options.leave("recursion_desired" if options.flag("recursion_desired", default=True) else "")
     assertions: list[dict[str, Any]] = []
     if rcodes := [str(one) for one in options.items("valid_rcodes")]:

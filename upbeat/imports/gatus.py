@@ -132,9 +132,7 @@ class _Providers:
             failures, successes = (min(max(int(one), 1), 20) for one in thresholds[0])
             made["quorum"] = {"consecutive": {"open": failures, "close": successes}}
             if len({*thresholds[: len(channels)]}) > 1:
-                self._draft.note(
-                    endpoint.at("alerts"), "have several thresholds; those of the first are taken"
-                )
+                endpoint.note("alerts", "have several thresholds; those of the first are taken")
         return made
 
 
@@ -206,7 +204,7 @@ def _target(endpoint: Fields, client: Fields, spec: dict[str, Any], draft: Draft
             spec["steps"] = [{"send": body, "matches": "(?s)."}]
     else:
         said = f"no beat is of {scheme}://" if after else f"{url!r} has no scheme of a beat"
-        draft.note(endpoint.at("url"), f"{said}; not imported")
+        endpoint.note("url", f"{said}; not imported")
         return False
     if scheme == "icmp":
         spec["retries"] = 0
@@ -307,15 +305,12 @@ def _external(endpoint: Fields, draft: Draft, providers: _Providers) -> None:
     every_s = endpoint.fields("heartbeat").seconds("interval")
     if every_s:
         spec |= {"type": "heartbeat", "every": every_s, "grace": 0}
-        draft.note(endpoint.at("token"), "is not used: the heartbeat has a URL of its own to be pinged")
+        endpoint.note("token", "is not used: the heartbeat has a URL of its own to be pinged")
     else:
         spec["type"] = "external"
-        draft.note(
-            endpoint.at("token"),
-            "is not used: report with a token of Upbeat, by POST .../beats/{slug}/report",
-        )
+        endpoint.note("token", "is not used: report with a token of Upbeat, by POST .../beats/{slug}/report")
     if consecutive and consecutive["consecutive"]["open"] > 1:
-        draft.note(endpoint.at("alerts"), "have thresholds; what is reported counts at once")
+        endpoint.note("alerts", "have thresholds; what is reported counts at once")
     endpoint.leave("token", "heartbeat")
     endpoint.rest()
     draft.beat(endpoint.path, spec)

@@ -94,10 +94,7 @@ def _monitor(
         )
         return
     if monitor.flag("upsideDown", default=False):
-        draft.note(
-            monitor.at("upsideDown"),
-            f"{name!r} is well when it fails, which has no counterpart; not imported",
-        )
+        monitor.note("upsideDown", f"{name!r} is well when it fails, which has no counterpart; not imported")
         return
     slug = draft.slug("beat", name)
     spec: dict[str, Any] = {
@@ -118,7 +115,7 @@ def _monitor(
     ]
     take = _KINDS.get(kind)
     if take is None:
-        draft.note(monitor.at("type"), f"no beat is of the kind {kind!r}; {name!r} is not imported")
+        monitor.note("type", f"no beat is of the kind {kind!r}; {name!r} is not imported")
         return
     interval_s, tries = monitor.number("interval") or INTERVAL_S, int(monitor.number("maxretries") or 0)
     if kind not in ("push", "manual"):
@@ -126,12 +123,11 @@ def _monitor(
         spec |= draft.paced(monitor.path, interval_s=interval_s, timeout_s=min(timeout_s, interval_s))
         retry_s = monitor.number("retryInterval")
         if tries and retry_s and retry_s != interval_s:
-            draft.note(
-                monitor.at("retryInterval"),
-                f"{retry_s:g} s has no counterpart: what is bad is confirmed at once",
+            monitor.note(
+                "retryInterval", f"{retry_s:g} s has no counterpart: what is bad is confirmed at once"
             )
         if tries > 19:
-            draft.note(monitor.at("maxretries"), f"{tries} is more than can be asked for; 19 is taken")
+            monitor.note("maxretries", f"{tries} is more than can be asked for; 19 is taken")
         spec["quorum"] = {"consecutive": {"open": min(tries, 19) + 1, "close": 1}}
     else:
         spec |= {"every": interval_s, "grace": tries * (monitor.number("retryInterval") or interval_s)}
@@ -204,7 +200,7 @@ def _headers(monitor: Fields, slug: str, draft: Draft) -> dict[str, str]:
     if given is not None and not isinstance(given, dict):
         given = None
     if given is None and monitor.has("headers") and monitor.text("headers").strip():
-        draft.note(monitor.at("headers"), "is no JSON object; left out")
+        monitor.note("headers", "is no JSON object; left out")
     return draft.headers(monitor.at("headers"), {str(n): str(v) for n, v in (given or {}).items()}, slug)
 
 
@@ -247,7 +243,7 @@ def _authorize(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
         spec |= {"certificate": monitor.text("tlsCert") or None, "key": key or None}
         spec["ca"] = monitor.text("tlsCa") or None
     elif method == "ntlm":
-        draft.note(monitor.at("authMethod"), "ntlm has no counterpart; the beat asks without credentials")
+        monitor.note("authMethod", "ntlm has no counterpart; the beat asks without credentials")
     # What belongs to a way that is not chosen is left over in Kuma's database.
     monitor.leave(
         "basic_auth_user", "basic_auth_pass", "authWorkstation", "authDomain", "tlsCa", "tlsCert", "tlsKey"
@@ -265,7 +261,7 @@ def _codes(monitor: Fields, draft: Draft) -> list[dict[str, Any]]:
         if match := re.fullmatch(r"(\d{3})(?:-(\d{3}))?", one.strip()):
             ranges.append((int(match[1]), int(match[2] or match[1])))
         else:
-            draft.note(monitor.at("accepted_statuscodes"), f"{one!r} is no status; left out")
+            monitor.note("accepted_statuscodes", f"{one!r} is no status; left out")
     if not ranges or given == OK_CODES:
         return []
     if len({*ranges}) == 1 and ranges[0][0] == ranges[0][1]:
@@ -288,7 +284,7 @@ def _json(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
     operator = monitor.text("jsonPathOperator") or "=="
     said = f"{path!r} {operator} {expected!r}"
     if path != "$" and not _SIMPLE_PATH.fullmatch(path):
-        draft.note(monitor.at("jsonPath"), f"{said} is JSONata that has no counterpart; left out")
+        monitor.note("jsonPath", f"{said} is JSONata that has no counterpart; left out")
         return
     bare = path.removeprefix("$").removeprefix(".")
     made: dict[str, Any] = {
@@ -311,7 +307,7 @@ def _json(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
         made |= {"in": typed} if len(typed) > 1 else {"eq": expected}
         made |= {"not": True} if operator == "!=" else {}
     else:
-        draft.note(monitor.at("jsonPathOperator"), f"{said} has no counterpart; left out")
+        monitor.note("jsonPathOperator", f"{said} has no counterpart; left out")
         return
     spec["assertions"].append(made)
 
@@ -346,16 +342,14 @@ def _dns(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
             spec,
         )
     if len(servers) > 1:
-        draft.note(
-            monitor.at("dns_resolve_server"), "names several, one of which must answer; the first is asked"
-        )
+        monitor.note("dns_resolve_server", "names several, one of which must answer; the first is asked")
     if monitor.take("conditions") not in (None, "", "[]", []):
-        draft.note(monitor.at("conditions"), "are left out; assert `of: record` instead")
+        monitor.note("conditions", "are left out; assert `of: record` instead")
 
 
 def _push(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
     spec["type"] = "heartbeat"
-    draft.note(monitor.at("pushToken"), "is not used: the heartbeat has a URL of its own to be pinged")
+    monitor.note("pushToken", "is not used: the heartbeat has a URL of its own to be pinged")
     monitor.leave("pushToken")
 
 
@@ -373,9 +367,7 @@ def _database(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
     except ValueError:
         host, port = "", usual
     spec |= {"type": "tcp", "host": host, "port": port, "preset": preset}
-    draft.note(
-        monitor.at("databaseQuery"), f"nobody logs in and nothing is queried: that {kind} answers is checked"
-    )
+    monitor.note("databaseQuery", f"nobody logs in and nothing is queried: that {kind} answers is checked")
     monitor.leave("databaseConnectionString", "databaseQuery")
 
 
@@ -411,7 +403,7 @@ def _channel(given: Fields, draft: Draft) -> str | None:
         try:
             config = Fields(json.loads(raw), given.at("config"), draft.note)
         except ValueError:
-            draft.note(given.at("config"), "is no JSON; left out")
+            given.note("config", "is no JSON; left out")
             return None
     elif isinstance(raw, dict):
         config = given.fields("config")

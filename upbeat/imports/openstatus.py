@@ -43,12 +43,12 @@ def _monitor(key: str, monitor: Fields, draft: Draft) -> None:
     request = monitor.fields("request") if monitor.has("request") else monitor
     kind = (monitor.text("kind", "type", "jobType") or ("tcp" if request.has("port") else "http")).lower()
     if kind not in ("http", "tcp", "dns"):
-        draft.note(monitor.at("kind"), f"{kind!r} is no kind of beat; http is taken")
+        monitor.note("kind", f"{kind!r} is no kind of beat; http is taken")
         kind = "http"
     slug = draft.slug("beat", key)
     interval_s = monitor.seconds("frequency", "periodicity")
     if interval_s is None:
-        draft.note(monitor.at("frequency"), "is missing; 10m is taken, as OpenStatus does")
+        monitor.note("frequency", "is missing; 10m is taken, as OpenStatus does")
     timeout_ms = monitor.number("timeout")
     attempts = monitor.number("retry")
     spec: dict[str, Any] = {"slug": slug, "type": kind, "name": monitor.text("name") or key}
@@ -61,14 +61,14 @@ def _monitor(key: str, monitor: Fields, draft: Draft) -> None:
     spec["description"] = monitor.text("description")[:4000]
     spec["enabled"] = monitor.flag("active", default=False)
     if not spec["enabled"] and "active" not in monitor:
-        draft.note(monitor.at("active"), "is absent, which is inactive: the beat is not enabled")
+        monitor.note("active", "is absent, which is inactive: the beat is not enabled")
     degraded_ms = monitor.number("degradedAfter", "degraded_at", "degradedAt")
     if degraded_ms and degraded_ms / 1000 <= spec["timeout"]:
         spec["degraded_after"] = degraded_ms / 1000
     elif degraded_ms:
-        draft.note(monitor.at("degradedAfter"), f"{degraded_ms:g} ms is longer than the timeout; left out")
+        monitor.note("degradedAfter", f"{degraded_ms:g} ms is longer than the timeout; left out")
     if monitor.flag("public", default=False):
-        draft.note(monitor.at("public"), "means nothing here: add a component for what the status page shows")
+        monitor.note("public", "means nothing here: add a component for what the status page shows")
     spec["regions"] = [
         *dict.fromkeys(_region(region, monitor, draft) for region in monitor.items("regions"))
     ] or None
@@ -77,13 +77,13 @@ def _monitor(key: str, monitor: Fields, draft: Draft) -> None:
     (_http if kind == "http" else _tcp if kind == "tcp" else _dns)(spec, request, draft)
     assertions = _assertions(monitor, draft)
     if kind == "tcp" and assertions:
-        draft.note(monitor.at("assertions"), "are evaluated by OpenStatus for http alone; left out")
+        monitor.note("assertions", "are evaluated by OpenStatus for http alone; left out")
     elif assertions:
         spec["assertions"] = assertions
         if kind == "http" and not any(one["of"] == "status" for one in assertions):
             assertions.append(ANY_STATUS)
             said = "say nothing of the status, which OpenStatus then does not look at: any will do here, too"
-            draft.note(monitor.at("assertions"), said)
+            monitor.note("assertions", said)
     request.rest()
     monitor.leave("request", "id", "$schema")
     monitor.rest()
@@ -93,10 +93,7 @@ def _monitor(key: str, monitor: Fields, draft: Draft) -> None:
 def _region(given: Any, monitor: Fields, draft: Draft) -> str:
     region = re.sub(r"^fly[-_]", "", str(given).lower())
     if region == "private":
-        draft.note(
-            monitor.at("regions"),
-            "private is where your own probe is: rename the region `private` as you like",
-        )
+        monitor.note("regions", "private is where your own probe is: rename the region `private` as you like")
     return draft.region(region)
 
 
@@ -104,7 +101,7 @@ def _otlp(given: Fields, draft: Draft, hint: str) -> dict[str, Any] | None:
     endpoint, headers = given.text("endpoint"), _headers(given, draft, f"{hint}-otlp")
     given.rest()
     if not re.match(r"https?://[^\s/?#]", endpoint):
-        draft.note(given.at("endpoint"), "is no http or https URL; nothing is exported")
+        given.note("endpoint", "is no http or https URL; nothing is exported")
         return None
     return {
         "endpoint": re.sub(r"/v1/(metrics|traces)/?$", "", endpoint),

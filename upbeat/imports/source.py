@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from rules.duration import parse_duration_s
 
-MOST_VALUES: Final = 1_000_000  # aliases of a hostile file included
+MOST_ALIASED: Final = 200_000  # values that aliases may stand for, besides what is written
 MOST_DEPTH: Final = 100
 MOST_NUMBER: Final = 1e12
 _GO_UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0} | {
@@ -59,33 +59,38 @@ def read_yaml(text: str) -> Read:
     if isinstance(root, Mapping) and {"apiVersion", "kind", "metadata"} <= root.keys():
         held = ", ".join(map(str, root.get("data") or ()))
         raise SourceError(f"it is a Kubernetes {root['kind']}; give the file it holds{held and ': ' + held}")
-    return Read(_plain(root, "", lines, 0, [0]), lines, len(documents))
+    return Read(_plain(root, "", lines, 0, [_most(text)]), lines, len(documents))
 
 
 def read_json(text: str) -> Read:
     """JSON. Raises `SourceError`."""
     try:
-        return Read(_plain(json.loads(text), "", {}, 0, [0]), {})
+        return Read(_plain(json.loads(text), "", {}, 0, [_most(text)]), {})
     except (ValueError, RecursionError) as wrong:
         raise SourceError(f"it is not JSON: {wrong}") from None
 
 
-def _plain(value: Any, path: str, lines: dict[str, int], depth: int, count: list[int]) -> Any:
-    count[0] += 1
-    if count[0] > MOST_VALUES or depth > MOST_DEPTH:
-        raise SourceError(f"it has more than {MOST_VALUES} values, or is nested more than {MOST_DEPTH} deep")
+def _most(text: str) -> int:
+    return len(text) // 2 + MOST_ALIASED  # every value written takes two characters
+
+
+def _plain(value: Any, path: str, lines: dict[str, int], depth: int, left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0 or depth > MOST_DEPTH:
+        said = f"its aliases stand for more than {MOST_ALIASED} values, or it is nested more than {MOST_DEPTH} deep"
+        raise SourceError(said)
     if isinstance(value, Mapping):
         made = {}
         for key, inner in value.items():
             at = joined(path, key)
             lines.update(_line(value, key, at))
-            made[str(key)] = _plain(inner, at, lines, depth + 1, count)
+            made[str(key)] = _plain(inner, at, lines, depth + 1, left)
         return made
     if isinstance(value, list | tuple | set):
         items = list(value)
         for number in range(len(items)):
             lines.update(_line(value, number, f"{path}[{number}]"))
-        return [_plain(item, f"{path}[{n}]", lines, depth + 1, count) for n, item in enumerate(items)]
+        return [_plain(item, f"{path}[{n}]", lines, depth + 1, left) for n, item in enumerate(items)]
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return bool(value) if kind is bool else kind(value)
