@@ -129,7 +129,10 @@ async def list_pings(
         before = read_cursor(cursor, AtAndNumber)
         rows = await pings.listing(db, beat.id, before=before, limit=limit + 1)
     last = (rows[limit - 1]["at"], rows[limit - 1]["id"]) if len(rows) > limit else None
-    return page(request, [shown_ping(row) for row in rows[:limit]], last)
+    shown = await asyncio.to_thread(
+        lambda: [shown_ping(row) for row in rows[:limit]]
+    )  # bodies may be hostile
+    return page(request, shown, last)
 
 
 def shown_ping(row: Row) -> dict[str, Any]:

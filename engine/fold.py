@@ -23,7 +23,7 @@ AHEAD_S = 5.0
 """A state whose last fact lies further in the future than this was written by a clock that was wrong."""
 SAID_MOST = 200
 BODY_MOST = 1000
-"""Characters of a ping's body that are shown: in a message, and as evidence."""
+"""Of a ping's body, what is shown: characters in a message, bytes as evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +106,11 @@ class Fold:
         counts = plan is not None and not held.state.suspended
         self.pinged.append((one, counts))
         if counts and plan is not None:
-            said = next((line.strip() for line in text_of(one.body).splitlines() if line.strip()), "")
+            text = text_of((one.body or b"")[:BODY_MOST])
+            said = next((line.strip() for line in text.splitlines() if line.strip()), "")
             ping, at = one.fact, min(one.at, now)
             fact = heartbeat.Ping(at, f"ping {one.id}", ping.signal, ping.run, ping.code, said[:SAID_MOST])
-            self._beat(subject, plan, fact, now, _evidence(ping, one.body))
+            self._beat(subject, plan, fact, now, _evidence(ping, text))
 
     def reconcile(self, beat_id: UUID, now: float) -> None:
         """Bring a beat's state to what is declared now: edited, paused, resumed or removed."""
@@ -233,11 +234,15 @@ def _result(subject: Subject, said: Said, seq: int, evidence: dict[str, Any] | N
     )
 
 
-def _evidence(ping: Ping, body: bytes | None) -> dict[str, Any]:
-    seen = {"ping": ping.signal, "method": ping.method, "address": ping.address, "run": ping.run}
-    return {name: value for name, value in seen.items() if value} | (
-        {"body": text_of(body)[:BODY_MOST]} if body else {}
-    )
+def _evidence(ping: Ping, text: str) -> dict[str, Any]:
+    seen = {
+        "ping": ping.signal,
+        "method": ping.method,
+        "address": ping.address,
+        "run": ping.run,
+        "body": text,
+    }
+    return {name: value for name, value in seen.items() if value}
 
 
 def _is_behind(held: Held, subject: Subject) -> bool:

@@ -177,6 +177,20 @@ async def test_a_report_that_cannot_be_taken_says_why(
     assert (answer.status, answer.body["errors"][0]["pointer"]) == (422, pointer)
 
 
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ('{"password": "a, b c"}', '{"password": "***"}'),
+        ("password: 'a b' ok", "password: '***' ok"),
+        ("DB_PASS=x pwd: y pass = z", "DB_PASS=*** pwd: *** pass = ***"),
+        ("sent Bearer eyJ.a.b", "sent Bearer ***"),
+        ("12 tests passed: all of them", "12 tests passed: all of them"),
+    ],
+)
+def test_whatever_is_written_like_a_secret_is_not_shown(body: str, shown: str) -> None:
+    assert text_of(body.encode()) == shown
+
+
 def test_what_looks_like_a_secret_in_a_body_is_not_shown() -> None:
     body = b'db_password=hunter2 ok\nAuthorization: Bearer abc.def\n{"api_key": "xyz"} pg://u:pw@h/d \xff\0'
     assert text_of(body) == (
