@@ -18,12 +18,13 @@ from evaluators.model import Failure, Outcome, Verdict
 from evaluators.observation import Observation
 from evaluators.operators import COMPARE, TESTS, is_empty, kind_of, why_not
 from evaluators.subjects import Documents, missing, read
+from rules.assertion import in_words
 from rules.check import Check
 from rules.expectation import Expectation
 from rules.kinds.dns import DnsCheck
 from rules.kinds.http import HttpCheck
 from rules.kinds.tls import TlsCheck
-from rules.secret import REDACTED
+from rules.secret import REDACTED, cut
 from rules.selection import BudgetError, UnreadableError
 
 ACTUAL_MAX: Final = 200  # characters of an actual value that are kept
@@ -73,7 +74,7 @@ def _of_steps(seen: Observation) -> tuple[Outcome, ...]:
 
 
 def _unreached(expectations: tuple[Expectation, ...]) -> tuple[Outcome, ...]:
-    return tuple(Outcome(e.of, False, None, NOT_REACHED, _severity(e)) for e in expectations)
+    return tuple(Outcome(e.of, False, None, NOT_REACHED, _severity(e), key=named(e)) for e in expectations)
 
 
 def _severity(expectation: Expectation) -> Any:
@@ -99,7 +100,7 @@ def _unearned(check: Check, seen: Observation) -> Failure | None:
             return None  # each of them has earned it
         if (seen.status is not None and 200 <= seen.status <= 299) or _asserts(check, "status"):
             return None
-        reason = f" {seen.reason[:80]}" if seen.reason else ""
+        reason = f" {cut(seen.reason, 80)}" if seen.reason else ""
         return Failure("status", f"HTTP {seen.status}{reason}; 200 to 299 is expected")
     if isinstance(check, DnsCheck) and not _asserts(check, "rcode"):
         if seen.rcode != "NOERROR":
@@ -132,7 +133,7 @@ def _judge(expectation: Expectation, seen: Observation, documents: Documents) ->
         wrong = f"{_OVER_BUDGET}{_subject(expectation)}: {over}"
     if not wrong and expectation.of == "body":
         shown = None  # an excerpt helps only where it explains something
-    return Outcome(expectation.of, not wrong, shown, wrong, _severity(expectation))
+    return Outcome(expectation.of, not wrong, shown, wrong, _severity(expectation), key=named(expectation))
 
 
 def _refutation(e: Expectation, values: list[Any], seen: Observation) -> str:
@@ -198,8 +199,13 @@ def _holds_beyond(expectation: Expectation, read_bytes: int) -> bool:
     return read_bytes >= least
 
 
+def named(expectation: Expectation) -> str:
+    """Which of its kind the subject is: a path, a name, a type of record; empty where there is one only."""
+    return _cut(expectation.key or "")
+
+
 def _subject(expectation: Expectation) -> str:
-    return f"{expectation.of} {_cut(expectation.key)}" if expectation.key else expectation.of
+    return f"{expectation.of} {named(expectation)}".rstrip()
 
 
 def _hides(e: Expectation, value: Any) -> bool:
@@ -208,7 +214,7 @@ def _hides(e: Expectation, value: Any) -> bool:
 
 
 def _told(e: Expectation, value: Any) -> str:
-    return repr(REDACTED if _hides(e, value) else _cut(value))
+    return in_words(e.of, value) or repr(REDACTED if _hides(e, value) else _cut(value))
 
 
 def _wanted(e: Expectation) -> str:
@@ -219,8 +225,9 @@ def _wanted(e: Expectation) -> str:
         return said
     if _hides(e, e.expected):
         return f"{said} {REDACTED}"
-    unit = " s" if e.of.startswith(("timing.", "rtt", "step", "ttl")) and e.operator != "exists" else ""
-    return f"{said} {_cut(e.expected)!r}{unit}"
+    if isinstance(e.expected, list | tuple):
+        return f"{said} [{', '.join(in_words(e.of, one) or repr(_cut(one)) for one in e.expected)}]"
+    return f"{said} {in_words(e.of, e.expected) or repr(_cut(e.expected))}"
 
 
 def _shown(e: Expectation, values: list[Any]) -> Any:

@@ -16,6 +16,7 @@ import cssselect
 from cssselect import parser as css
 from lxml import etree
 
+from rules.secret import cut
 from rules.selection import BudgetError, UnreadableError
 
 MAX_ELEMENTS: Final = 20_000
@@ -61,7 +62,7 @@ def parse_xml(body: bytes) -> Any:
     try:
         root = etree.fromstring(body.strip(), parser)
     except etree.LxmlError as wrong:
-        raise UnreadableError(f"the body is not XML ({str(wrong)[:120]})") from None
+        raise UnreadableError(f"the body is not XML ({cut(str(wrong), 120)})") from None
     subset = root.getroottree().docinfo.internalDTD
     if subset is not None and next(subset.iterentities(), None) is not None:
         raise UnreadableError("the document declares entities, which are not read")

@@ -9,6 +9,7 @@ from typing import Any, Final
 import jsonschema_rs
 import msgspec
 
+from rules.secret import cut
 from rules.selection import BudgetError
 
 MAX_SCHEMA_BYTES: Final = 65_536
@@ -36,7 +37,7 @@ class Schema:
         try:
             self._validator.validate(value)
         except jsonschema_rs.ValidationError as wrong:
-            return f"{_pointer(wrong.instance_path) or 'the whole'}: {wrong.message[:400]}"
+            return f"{_pointer(wrong.instance_path) or 'the whole'}: {cut(wrong.message, 400)}"
         except ValueError as refused:
             raise _beyond(refused) from None
         return ""
@@ -66,7 +67,7 @@ def compile_schema(schema: dict[str, Any]) -> Schema:
 
 def _beyond(refused: ValueError) -> BudgetError:
     """Nested deeper than its engine goes, or no text."""
-    return BudgetError(f"the value cannot be held against the schema ({str(refused)[:80]})")
+    return BudgetError(f"the value cannot be held against the schema ({cut(str(refused), 80)})")
 
 
 def _no_retriever(uri: str) -> Any:

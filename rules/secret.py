@@ -134,6 +134,11 @@ def hide(value: Any, secrets: tuple[str, ...]) -> Any:
     return value
 
 
+def cut(text: str, most: int) -> str:
+    """At most `most` characters of `text`, marked where more were cut off, so that `hide` knows."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def _hidden(text: str, secret: str) -> str:
     text = text.replace(secret, REDACTED)
     kept, done = [], 0

@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 import idna
 from pydantic import AfterValidator, StringConstraints
 
-from rules.secret import Sources, expand, references
+from rules.secret import Sources, cut, expand, references
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -55,11 +55,11 @@ def parse_target(url: str, base: Target | None = None) -> Target:
         url = urljoin(base.url, url)
     parts = urlsplit(url)
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-        raise ValueError(f"{url[:200]!r} is not an http or https URL")
+        raise ValueError(f"{cut(url, 200)!r} is not an http or https URL")
     if parts.username or parts.password:
         raise ValueError("a URL must not carry credentials")
     if any(c <= " " or c == "\x7f" for c in url):
-        raise ValueError(f"{url[:200]!r} has a space or control character in it")
+        raise ValueError(f"{cut(url, 200)!r} has a space or control character in it")
     if parts.port == 0:
         raise ValueError("port 0 is no port")
     host = ascii_host(parts.hostname)
@@ -79,7 +79,7 @@ def target_of(url: str, sources: Sources) -> Target:
             raise
         # Said without the value, any part of which may be the secret.
         raise ValueError(
-            f"{url[:200]!r} is not an http or https URL once its reference is replaced"
+            f"{cut(url, 200)!r} is not an http or https URL once its reference is replaced"
         ) from None
 
 
@@ -106,9 +106,9 @@ def ascii_host(host: str) -> str:
             f"xn--{label.encode('punycode').decode()}" if not label.isascii() else label for label in labels
         ]
     except UnicodeError:
-        raise ValueError(f"{host[:100]!r} is not a host name") from None
+        raise ValueError(f"{cut(host, 100)!r} is not a host name") from None
     if not all(0 < len(label) < 64 for label in (labels if labels[-1] else labels[:-1])):
-        raise ValueError(f"{host[:100]!r} is not a host name: its labels have 1 to 63 characters")
+        raise ValueError(f"{cut(host, 100)!r} is not a host name: its labels have 1 to 63 characters")
     return ".".join(labels)
 
 

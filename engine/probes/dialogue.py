@@ -17,7 +17,7 @@ from evaluators.capture import capture
 from evaluators.observation import Observation
 from rules.capture import fill
 from rules.dialogue import STARTTLS, Exchange, StartTls
-from rules.secret import hidden_forms
+from rules.secret import cut, hidden_forms
 from rules.tls import TlsOptions
 
 HEARD_MAX_BYTES: Final = 65_536
@@ -104,4 +104,4 @@ class Dialogue:
 
 
 def _told(text: str) -> str:
-    return repr(text if len(text) <= _TOLD_MAX else f"{text[:_TOLD_MAX]}…")
+    return repr(cut(text, _TOLD_MAX))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from engine.probes.trouble import TroubleError
+from rules.secret import cut
 
 BODY_MAX_BYTES: Final = 1_048_576  # as received, and again when decoded
 ACCEPTED: Final = "gzip, br, zstd"
@@ -19,7 +20,7 @@ def decode(body: bytes, encoding: str) -> bytes:
     if not body or named in ("", "identity"):  # an answer without a body may name one all the same
         return body
     if named not in _DECODERS:
-        raise TroubleError("body.decode", f"the content encoding {encoding[:80]!r} was not asked for")
+        raise TroubleError("body.decode", f"the content encoding {cut(encoding, 80)!r} was not asked for")
     decoded, ending = _DECODERS[named](body)
     if len(decoded) > BODY_MAX_BYTES:
         raise too_large()

@@ -22,6 +22,7 @@ from engine.probes.request import REDIRECTS, Request, redirected, with_cookies
 from engine.probes.trouble import TroubleError
 from evaluators.observation import Hop, Observation
 from rules.kinds.http import HttpCheck
+from rules.secret import cut
 
 if TYPE_CHECKING:
     from engine.probes.http2 import Reply2
@@ -55,7 +56,7 @@ async def ask(
             break
         if hop == check.redirects:
             raise TroubleError(
-                "redirect.limit", f"more than {check.redirects} redirects, the last to {location[:200]!r}"
+                "redirect.limit", f"more than {check.redirects} redirects, the last to {cut(location, 200)!r}"
             )
         seen.hops.append(Hop(request.target.url, seen.status, seen.address, watch.since(since)))
         since = watch.mark()
@@ -131,4 +132,4 @@ def _expect_response(rpc_id: int, seen: Observation) -> None:
     error = message.get("error")
     if error is not None:
         code, said = (error.get("code"), error.get("message")) if isinstance(error, dict) else (None, error)
-        raise TroubleError("jsonrpc.error", f"JSON-RPC error {str(code)[:20]}: {str(said)[:200]}")
+        raise TroubleError("jsonrpc.error", f"JSON-RPC error {cut(str(code), 20)}: {cut(str(said), 200)}")

@@ -14,6 +14,7 @@ import dns.rcode
 import dns.rdatatype
 
 from engine.probes.trouble import TroubleError
+from rules.secret import cut
 
 RECORDS_MAX: Final = 1000
 UDP_BYTES: Final = 1232  # what DNS flag day 2020 says no network cuts
@@ -93,7 +94,7 @@ def to_wire(host: str) -> bytes:
     name = b"".join(bytes((len(label),)) + label for label in labels if 0 < len(label) < 64) + b"\0"
     if len(name) != len(bare) + (2 if labels else 1) or len(name) > 255:
         raise TroubleError(
-            "dns.malformed", f"{host[:100]!r} is not a domain name: labels have 1 to 63 characters"
+            "dns.malformed", f"{cut(host, 100)!r} is not a domain name: labels have 1 to 63 characters"
         )
     return name
 

@@ -15,6 +15,7 @@ from engine.probes.wire import Wire
 from evaluators.observation import Observation
 from rules.kinds.http import Proxy
 from rules.kinds.kind import Ip
+from rules.secret import cut
 from rules.target import Target
 
 _TELLING = ("dns.", "connect.", "http.", "body.")
@@ -60,4 +61,4 @@ async def _tunnel(wire: Wire, proxy: Proxy, target: Target) -> None:
 def refuse(proxy: Proxy, status: int | None, reason: str) -> None:
     """Raises `TroubleError` for what the proxy answered instead of the target."""
     kind = "proxy.auth" if status == 407 else "proxy.refused"
-    raise TroubleError(kind, f"the proxy {proxy.host}:{proxy.port} answers {status} {reason[:80]}")
+    raise TroubleError(kind, f"the proxy {proxy.host}:{proxy.port} answers {status} {cut(reason, 80)}")

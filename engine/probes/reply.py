@@ -18,6 +18,7 @@ from engine.probes.request import REDIRECTS, Request, encode
 from engine.probes.trouble import TroubleError
 from engine.probes.wire import READ_BYTES, Wire
 from rules.kinds.http import Proxy
+from rules.secret import cut
 
 HEAD_MAX_BYTES: Final = 65_536  # of all heads of a response, interim ones included
 HEADERS_MAX: Final = 200
@@ -140,7 +141,7 @@ class Reply1(Reply):
         self._is_framed = coding is not None or "content-length" in self.fields
         if coding is not None and coding.lower() != "chunked":
             self.wrong = TroubleError(
-                "http.protocol", f"the transfer encoding {coding[:80]!r} was not asked for"
+                "http.protocol", f"the transfer encoding {cut(coding, 80)!r} was not asked for"
             )
 
     def on_message_complete(self) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from engine.probes.encoding import ACCEPTED
 from engine.probes.trouble import TroubleError
 from rules.kinds.http import HttpCheck
-from rules.secret import is_secret_name
+from rules.secret import cut, is_secret_name
 from rules.target import Target, parse_target
 
 USER_AGENT: Final = f"Upbeat/{version('upbeat')} (+synthetic)"
@@ -51,7 +51,7 @@ def redirected(request: Request, status: int, location: str, secrets: tuple[str,
         # Seen as latin-1, sent as UTF-8 where it is not ASCII at all.
         target = parse_target(location.encode("latin-1").decode("utf-8", "replace"), request.target)
     except ValueError as wrong:
-        raise TroubleError("redirect.refused", f"redirected to {location[:200]!r}: {wrong}") from None
+        raise TroubleError("redirect.refused", f"redirected to {cut(location, 200)!r}: {wrong}") from None
     headers, method, body = request.headers, request.method, request.body
     if status not in _KEEP_METHOD and method not in ("GET", "HEAD"):
         method, body = "GET", b""

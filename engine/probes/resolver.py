@@ -19,6 +19,7 @@ from engine.probes.nameservice import NameService, Servers
 from engine.probes.query import ask
 from engine.probes.trouble import TroubleError
 from engine.probes.wire import Poller
+from rules.secret import cut
 from rules.target import ascii_host
 
 CACHED_MAX_S: Final = 30.0
@@ -121,7 +122,7 @@ def literal_address(host: str) -> str | None:
         try:
             return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, bare))
         except OSError:
-            raise TroubleError("dns.malformed", f"{host[:100]!r} is not an address") from None
+            raise TroubleError("dns.malformed", f"{cut(host, 100)!r} is not an address") from None
     bare = bare.removesuffix(".")
     if not _LAST_IS_NUMBER.fullmatch(bare):
         return None
@@ -130,7 +131,7 @@ def literal_address(host: str) -> str | None:
             return socket.inet_ntoa(socket.inet_aton(bare))
     except OSError:
         pass
-    raise TroubleError("dns.malformed", f"{host[:100]!r} is neither an address nor a domain name")
+    raise TroubleError("dns.malformed", f"{cut(host, 100)!r} is neither an address nor a domain name")
 
 
 def to_ascii(host: str) -> str:

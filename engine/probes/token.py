@@ -20,7 +20,7 @@ from evaluators.observation import Observation
 from rules.auth import TokenRequest
 from rules.capture import CAPTURED_MAX_BYTES
 from rules.kinds.http import HttpCheck
-from rules.secret import hidden_forms
+from rules.secret import cut, hidden_forms
 
 _TOKENS: Final = 1000
 _EARLY_S: Final = 30.0  # before it expires a token is fetched anew
@@ -101,7 +101,7 @@ async def _fetch(wanted: TokenRequest, check: HttpCheck, context: Context, visit
 
 
 def _no_token(wanted: TokenRequest, why: TroubleError) -> TroubleError:
-    return TroubleError("auth.token", f"no token from {wanted.target.url[:200]}: {why}")
+    return TroubleError("auth.token", f"no token from {cut(wanted.target.url, 200)}: {why}")
 
 
 def _read(answer: Observation) -> tuple[str, float]:
@@ -112,7 +112,9 @@ def _read(answer: Observation) -> tuple[str, float]:
         said = None
     said = said if isinstance(said, dict) else {}
     if answer.status != 200:
-        raise TroubleError("auth.token", f"HTTP {answer.status} {str(said.get('error', ''))[:80]}".strip())
+        raise TroubleError(
+            "auth.token", f"HTTP {answer.status} {cut(str(said.get('error', '')), 80)}".strip()
+        )
     token, lives_s = said.get("access_token"), said.get("expires_in")
     if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
         raise TroubleError("auth.token", "the answer has no access_token")

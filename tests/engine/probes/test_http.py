@@ -493,6 +493,27 @@ def test_a_redirect_that_repeats_a_secret_is_told_without_it(play: Play) -> None
     assert "canary" not in repr(outcome)
 
 
+@pytest.mark.parametrize("shown", [6, 9, 11])
+@pytest.mark.parametrize(
+    ("head", "room"),
+    [
+        pytest.param("HTTP/1.1 500 {}\r\ncontent-length: 0\r\n\r\n", 80, id="reason"),
+        pytest.param("HTTP/1.1 302 Found\r\nlocation: ftp://h/{}\r\n\r\n", 192, id="location"),
+        pytest.param("HTTP/1.1 302 Found\r\nlocation: http://{}.example/\r\n\r\n", 100, id="host"),
+        pytest.param("HTTP/1.1 200 OK\r\ncontent-encoding: {}\r\n\r\nx", 80, id="encoding"),
+        pytest.param("HTTP/1.1 200 OK\r\ntransfer-encoding: {}\r\n\r\nx", 80, id="coding"),
+    ],
+)
+def test_no_beginning_of_a_secret_is_told_where_a_message_was_cut(
+    play: Play, head: str, room: int, shown: int
+) -> None:
+    answer = head.format("x" * (room - shown) + "canary7731ab").encode()
+    more = {"body": "${env:T}", "environment": {"T": "canary7731ab"}, "assertions": [BODY_HAS_X]}
+    outcome = play(answering(answer), url=URL, **more)
+    assert outcome.failure is not None
+    assert "canary" not in outcome.failure.message
+
+
 def test_a_header_with_a_reference_stays_behind_when_the_origin_changes(play: Play) -> None:
     server = Recorder({"/": to("http://127.0.0.2:{port}/b")})
     headers = {"X-Shop": "${env:T}", "X-Plain": "seen"}
