@@ -196,6 +196,8 @@ def _silence(plan: Plan, state: State, fact: Tick, at: float) -> tuple[State, Sa
     due_at = state.due_at
     since = f"no ping since {_when(plan, state.pinged_at)}, one was due {_when(plan, due_at)}"
     if at < due_at + plan.grace_s:
+        if _is_deaf(fact, due_at, at):
+            return replace(state, told_late=True), None  # it may have been in time; the grace will tell
         failure = Failure("heartbeat.late", f"{since}; the grace of {format_duration(plan.grace_s)} lasts")
         return replace(state, told_late=True), Said(at, plan.late, failure, f"late {due_at}", due_at)
     if _is_deaf(fact, due_at, at):

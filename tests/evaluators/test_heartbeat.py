@@ -157,6 +157,13 @@ def test_what_could_not_be_heard_is_not_missed() -> None:
     assert telling.said() == "0 ok, 120 error unheard, 270 critical missed"
 
 
+def test_what_nobody_could_hear_is_not_late_either() -> None:
+    telling = tell(plan(severity={"late": "warning"}), "0", 50)
+    telling.fold(Tick(T0 + 110), deaf=(T0 + 95, T0 + 105))
+    telling.fold(Tick(T0 + 200), deaf=(T0 + 95, T0 + 105))
+    assert telling.said() == "0 ok, 120 error unheard"
+
+
 @pytest.mark.parametrize(
     ("begin", "end"), [(10, 90), (130, 150)], ids=["before it was due", "after it was missed"]
 )
