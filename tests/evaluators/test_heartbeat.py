@@ -157,6 +157,13 @@ def test_what_could_not_be_heard_is_not_missed() -> None:
     assert telling.said() == "0 ok, 120 error unheard, 270 critical missed"
 
 
+def test_after_a_pause_a_miss_is_told_whatever_was_said_before() -> None:
+    telling = tell(plan(severity={"missed": "warning"}), "0f", 50)
+    telling.fold(Changed(T0 + 60, anew=True))
+    telling.fold(Tick(T0 + 300))
+    assert telling.said() == "0 critical failed, 180 warning missed"
+
+
 def test_what_nobody_could_hear_is_not_late_either() -> None:
     telling = tell(plan(severity={"late": "warning"}), "0", 50)
     telling.fold(Tick(T0 + 110), deaf=(T0 + 95, T0 + 105))
