@@ -28,10 +28,17 @@ def import_() -> None:
     """
 
 
-def _command(name: str, said: str, *options: Callable[..., Any]) -> Callable[..., click.Command]:
+def _command(name: str, said: str) -> Callable[[Callable[..., Draft]], click.Command]:
     """A command of one peer; what it wraps fills the draft from the file and the command's own options."""
 
     def made(take: Callable[..., Draft]) -> click.Command:
+        @import_.command(name, help=said)
+        @click.argument("file", type=FILE)
+        @click.option("-o", "--output", type=FILE, help="A file instead of the screen.")
+        @click.option("--strict", is_flag=True, help="Exit with 1 if anything is named.")
+        @click.option(
+            "--json", "as_json", is_flag=True, help="Print the notes (and, without -o, the text) as JSON."
+        )
         def run(file: Path, output: Path | None, as_json: bool, strict: bool, **given: Any) -> None:
             try:
                 draft = take(file, **given)
@@ -47,24 +54,7 @@ def _command(name: str, said: str, *options: Callable[..., Any]) -> Callable[...
             _say(file, output, draft, document, text, as_json=as_json)
             raise click.exceptions.Exit(1 if strict and draft.notes else 0)
 
-        run.__doc__ = said
-        command: Callable[..., Any] = run
-        for option in reversed(
-            (
-                click.argument("file", type=FILE),
-                *options,
-                click.option("-o", "--output", type=FILE, help="A file instead of the screen."),
-                click.option("--strict", is_flag=True, help="Exit with 1 if anything is named."),
-                click.option(
-                    "--json",
-                    "as_json",
-                    is_flag=True,
-                    help="Print the notes (and, without -o, the text) as JSON.",
-                ),
-            )
-        ):
-            command = option(command)
-        return import_.command(name)(command)
+        return run
 
     return made
 
@@ -127,12 +117,10 @@ def gatus(file: Path) -> Draft:
     return _taken(file, take_gatus)
 
 
+@click.option("--targets", type=FILE, help="A prometheus.yml: each static target of a module becomes a beat.")
 @_command(
     "blackbox",
     "Take a blackbox.yml. Its modules have no targets: --targets names the prometheus.yml that has.",
-    click.option(
-        "--targets", type=FILE, help="A prometheus.yml: each static target of a module becomes a beat."
-    ),
 )
 def blackbox(file: Path, targets: Path | None) -> Draft:
     probed = _read(targets, read_yaml).value if targets is not None else None

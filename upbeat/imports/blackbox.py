@@ -208,7 +208,9 @@ def _authorize(spec: dict[str, Any], options: Fields, draft: Draft) -> None:
             spec["headers"]["Authorization"] = f"{scheme} {credentials}"
         given.rest()
     if options.has("oauth2"):
-        spec["auth"] = draft.oauth2(options.fields("oauth2"), "_", slug)
+        given = options.fields("oauth2")
+        spec["auth"] = draft.oauth2(given, "client_secret", "token_url", "client_id", slug)
+        given.rest()
     for name in (extra := options.fields("http_headers")):
         header = extra.fields(name)
         listed = [draft.header(header.at("values"), name, str(one), slug) for one in header.items("values")]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from upbeat.imports.source import go_duration_s
 
-_OPERATORS: Final = {"==": "eq", "!=": "ne", "<=": "le", ">=": "ge", "<": "lt", ">": "gt"}
+OPERATORS: Final = {"==": "eq", "!=": "ne", "<=": "le", ">=": "ge", "<": "lt", ">": "gt"}
 _SPLIT: Final = re.compile(r"^(.*?)\s+(==|!=|<=|>=|<|>)\s+(.*)$", re.DOTALL)
 _LOOSE: Final = re.compile(r"^(.*?)\s*(==|!=|<=|>=|<|>)\s*(.*)$", re.DOTALL)
 _PLACEHOLDER: Final = re.compile(r"(len|has)?\(?\[([A-Z_]+)\]([^)]*)\)?")
@@ -38,7 +38,7 @@ def read_condition(text: str) -> Condition:
     match = _SPLIT.match(text.strip()) or _LOOSE.match(text.strip())
     if match is None:
         raise ConditionError("is no comparison")
-    left, operator, right = match[1].strip(), _OPERATORS[match[2]], match[3].strip()
+    left, operator, right = match[1].strip(), OPERATORS[match[2]], match[3].strip()
     found = _PLACEHOLDER.fullmatch(left)
     if found is None:
         found, left, right, operator = _PLACEHOLDER.fullmatch(right), right, left, _FLIPPED[operator]
@@ -112,7 +112,8 @@ def _body(asked: Condition) -> dict[str, Any]:
     call = _CALL.fullmatch(expected)
     if call and call[1] == "pat":
         return made | _textual(operator, expected)
-    return made | _one_of(operator, call[2].split(",") if call else [expected])
+    given = call[2].split(",") if call else [expected]
+    return made | one_of(operator, [value for text in given for value in typed(text.strip())])
 
 
 def _length(operator: str, number: int) -> dict[str, Any]:
@@ -195,16 +196,15 @@ def _number(operator: str, expected: str) -> dict[str, Any]:
     return {operator: int(expected)} if call is None else {"in": [int(one) for one in given]} | negated
 
 
-def _one_of(operator: str, given: list[str]) -> dict[str, Any]:
-    """Gatus compares what JSON holds as text: 5 and "5" are the same to it."""
-    typed = [value for text in given for value in _typed(text.strip())]
-    if len(typed) == 1:
-        return {operator: typed[0]}
-    return {"in": typed} | ({"not": True} if operator == "ne" else {})
+def one_of(operator: str, values: list[Any]) -> dict[str, Any]:
+    """Equal (`eq`) to one of them, or (`ne`) to none."""
+    if len(values) == 1:
+        return {operator: values[0]}
+    return {"in": values} | ({"not": True} if operator == "ne" else {})
 
 
-def _typed(text: str) -> list[Any]:
-    """All that Gatus writes like this."""
+def typed(text: str) -> list[Any]:
+    """All that is written like this: peers compare what JSON holds as text, and 5 and "5" are the same to them."""
     if text in ("null", "nil"):
         return [None, text]
     if re.fullmatch(r"true|false|-?\d{1,15}(\.\d{1,10})?|[{\[].*", text, re.DOTALL):

@@ -125,19 +125,16 @@ class Draft:
         """All headers at a path."""
         return {name: self.header(f"{path}.{name}", name, value, beat) for name, value in given.items()}
 
-    def oauth2(self, given: Fields, joint: str, beat: str) -> dict[str, Any]:
-        """Client credentials, their keys spelt with `joint` between words; a secret in a file stays there."""
-        name = f"client{joint}secret"
-        file = given.text(f"{name}_file")
-        secret = (
+    def oauth2(self, given: Fields, secret: str, url: str, client: str, beat: str) -> dict[str, Any]:
+        """Client credentials under these keys; a secret in a file stays there."""
+        file = given.text(f"{secret}_file")
+        kept = (
             f"${{file:{file}}}"
             if file
-            else self.secret(given.at(name), given.text(name), beat, "client-secret")
+            else self.secret(given.at(secret), given.text(secret), beat, "client-secret")
         )
-        made = {"client_secret": secret, "scope": " ".join(map(str, given.items("scopes"))) or None}
-        made |= {key: given.text(key.replace("_", joint)) for key in ("token_url", "client_id")}
-        given.rest()
-        return {"oauth2": made}
+        made = {"token_url": given.text(url), "client_id": given.text(client), "client_secret": kept}
+        return {"oauth2": made | {"scope": " ".join(map(str, given.items("scopes"))) or None}}
 
     def proxy(self, path: str, url: str, beat: str) -> str | None:
         """A proxy's URL, its password a reference."""

@@ -240,7 +240,9 @@ def _http(endpoint: Fields, client: Fields, spec: dict[str, Any], draft: Draft) 
     spec |= _trust(client, draft, slug)
     spec["proxy"] = draft.proxy(client.at("proxy-url"), client.text("proxy-url"), slug)
     if client.has("oauth2"):
-        spec["auth"] = draft.oauth2(client.fields("oauth2"), "-", slug)
+        oauth2 = client.fields("oauth2")
+        spec["auth"] = draft.oauth2(oauth2, "client-secret", "token-url", "client-id", slug)
+        oauth2.rest()
     if client.has("dns-resolver"):
         client.note("dns-resolver", "names are asked of the system's resolver; a dns beat asks another")
 

@@ -1,17 +1,20 @@
 """Uptime Kuma's JSON backup, or its monitors as its API lists them: monitors become beats, notifications channels."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from upbeat.imports.conditions import OPERATORS, one_of, typed
 from upbeat.imports.draft import MOST_TIMEOUT_S, Draft
 from upbeat.imports.source import Fields, SourceError
 
 INTERVAL_S: Final = 60.0
 OK_CODES: Final = ["200-299"]  # Kuma's default, and what http needs here
 CERTIFICATE_DAYS: Final = 21  # when Kuma first warns
+_TYPES: Final = {"xml": "text/xml; charset=utf-8", "form": "application/x-www-form-urlencoded"}
 _SIMPLE_PATH: Final = re.compile(r"\$?\.?([A-Za-z_]\w*|\[\d+\])(\.[A-Za-z_]\w*|\[\d+\])*")
 _DATABASES: Final = {
     "postgres": ("postgres", 5432),
@@ -177,7 +180,7 @@ def _http(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
         monitor.note("maxredirects", f"{redirects:g} is more than can be asked for; 10 is taken")
     if monitor.flag("ignoreTls", default=False):
         spec["verify"] = False
-    _body(spec, monitor, draft)
+    _body(spec, monitor)
     _authorize(spec, monitor, draft)
     spec["assertions"] = [*_codes(monitor, draft)]
     keyword = monitor.text("keyword")
@@ -192,30 +195,21 @@ def _http(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
 
 def _headers(monitor: Fields, slug: str, draft: Draft) -> dict[str, str]:
     given = monitor.take("headers")
-    if isinstance(given, str):
-        try:
+    if isinstance(given, str) and given.strip():
+        with contextlib.suppress(ValueError, RecursionError):
             given = json.loads(given)
-        except ValueError:
-            given = None
-    if given is not None and not isinstance(given, dict):
-        given = None
-    if given is None and monitor.has("headers") and monitor.text("headers").strip():
-        monitor.note("headers", "is no JSON object; left out")
-    return draft.headers(monitor.at("headers"), {str(n): str(v) for n, v in (given or {}).items()}, slug)
+        if not isinstance(given, dict):
+            monitor.note("headers", "is no JSON object; left out")
+    pairs = given.items() if isinstance(given, dict) else ()
+    return draft.headers(monitor.at("headers"), {str(name): str(value) for name, value in pairs}, slug)
 
 
-def _body(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
-    body, encoding = monitor.text("body"), monitor.text("httpBodyEncoding") or "json"
-    if not body:
-        return
-    spec["body"] = body
-    types = {
-        "json": "application/json",
-        "xml": "text/xml; charset=utf-8",
-        "form": "application/x-www-form-urlencoded",
-    }
-    if all(name.lower() != "content-type" for name in spec["headers"]):
-        spec["headers"]["Content-Type"] = types.get(encoding, "application/json")
+def _body(spec: dict[str, Any], monitor: Fields) -> None:
+    body, encoding = monitor.text("body"), monitor.text("httpBodyEncoding")
+    if body:
+        spec["body"] = body
+        if all(name.lower() != "content-type" for name in spec["headers"]):
+            spec["headers"]["Content-Type"] = _TYPES.get(encoding, "application/json")
 
 
 def _authorize(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
@@ -225,18 +219,13 @@ def _authorize(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
         given = draft.secret(monitor.at("basic_auth_pass"), password, slug, "password")
         spec["auth"] = {"basic": {"username": user, "password": given}}
     elif method == "oauth2-cc":
-        secret = monitor.text("oauth_client_secret")
-        spec["auth"] = {
-            "oauth2": {
-                "token_url": monitor.text("oauth_token_url"),
-                "client_id": monitor.text("oauth_client_id"),
-                "client_secret": draft.secret(
-                    monitor.at("oauth_client_secret"), secret, slug, "client-secret"
-                ),
-                "scope": monitor.text("oauth_scopes") or None,
-                "audience": monitor.text("oauth_audience") or None,
-                "send": "body" if monitor.text("oauth_auth_method") == "client_secret_post" else "header",
-            }
+        spec["auth"] = draft.oauth2(
+            monitor, "oauth_client_secret", "oauth_token_url", "oauth_client_id", slug
+        )
+        spec["auth"]["oauth2"] |= {
+            "scope": monitor.text("oauth_scopes") or None,
+            "audience": monitor.text("oauth_audience") or None,
+            "send": "body" if monitor.text("oauth_auth_method") == "client_secret_post" else "header",
         }
     elif method == "mtls":
         key = draft.secret(monitor.at("tlsKey"), monitor.text("tlsKey"), slug, "tls-key")
@@ -287,25 +276,14 @@ def _json(spec: dict[str, Any], monitor: Fields, draft: Draft) -> None:
         monitor.note("jsonPath", f"{said} is JSONata that has no counterpart; left out")
         return
     bare = path.removeprefix("$").removeprefix(".")
-    made: dict[str, Any] = {
-        "of": "json",
-        "path": f"${bare}" if bare.startswith("[") or not bare else f"$.{bare}",
-    }
-    compared = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
-    try:
-        number: float | None = float(expected)
-        number = int(number) if number is not None and number.is_integer() else number
-    except (ValueError, OverflowError):
-        number = None
-    if operator in compared and number is not None:
-        made[compared[operator]] = number
+    made: dict[str, Any] = {"of": "json", "path": f"${bare}" if bare[:1] in ("[", "") else f"$.{bare}"}
+    values = typed(expected)
+    if operator in ("<", "<=", ">", ">=") and isinstance(values[0], int | float):
+        made[OPERATORS[operator]] = values[0]
     elif operator == "contains":
         made["contains"] = expected
     elif operator in ("==", "!="):
-        typed: list[Any] = [expected, *([number] if number is not None else [])]
-        typed += [expected == "true"] if expected in ("true", "false") else []
-        made |= {"in": typed} if len(typed) > 1 else {"eq": expected}
-        made |= {"not": True} if operator == "!=" else {}
+        made |= one_of(OPERATORS[operator], values)
     else:
         monitor.note("jsonPathOperator", f"{said} has no counterpart; left out")
         return
