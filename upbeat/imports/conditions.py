@@ -67,7 +67,7 @@ def assertion_of(text: str, kind: str, record: str = "A") -> dict[str, Any] | No
             of = "rtt" if kind == "icmp" else "timing.total"
             return {"of": of, operator: f"{round(_seconds(expected) * 1000, 6):g}ms"}
         case "CERTIFICATE_EXPIRATION" if kind in ("http", "tls", "tcp"):
-            return {"of": "certificate.days_left", operator: round(_seconds(expected) / 86400, 9)}
+            return {"of": "certificate.leaf_days_left", operator: round(_seconds(expected) / 86400, 9)}
         case "DNS_RCODE" if kind == "dns":
             return {"of": "rcode"} | _textual(operator, expected)
         case "BODY" if kind == "dns":

@@ -210,6 +210,10 @@ class Draft:
 
     def channel(self, path: str, spec: dict[str, Any]) -> bool:
         """Keep a channel, in the same way."""
+        if spec["type"] == "smtp" and spec["port"] == 25:
+            self.note(
+                path, "is sent over TLS alone; write `tls: none` for a relay on this host that has none"
+            )
         return self._keep("channel", path, spec, CHANNEL)
 
     def _keep(self, kind: Kind, path: str, spec: dict[str, Any], model: TypeAdapter[Any]) -> bool:

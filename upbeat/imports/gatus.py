@@ -206,8 +206,6 @@ def _target(endpoint: Fields, client: Fields, spec: dict[str, Any], draft: Draft
         said = f"no beat is of {scheme}://" if after else f"{url!r} has no scheme of a beat"
         endpoint.note("url", f"{said}; not imported")
         return False
-    if scheme == "icmp":
-        spec["retries"] = 0
     return True
 
 
@@ -283,15 +281,19 @@ def _assertions(endpoint: Fields, spec: dict[str, Any], draft: Draft) -> list[di
             is_connected = True
         elif (
             spec["type"] == "tls"
-            and assertion["of"] == "certificate.days_left"
+            and assertion["of"] == "certificate.leaf_days_left"
             and assertion.keys() & {"gt", "ge"}
         ):
             days: float = assertion["gt" if "gt" in assertion else "ge"]
             spec["expires_within"] = {"critical": days * 86400, "warning": max(days, 21) * 86400}
-        elif assertion["of"] == "certificate.days_left" and spec["type"] == "tcp":
+        elif assertion["of"] == "certificate.leaf_days_left" and spec["type"] == "tcp":
             draft.note(f"{place}[{number}]", f"{text!r} needs TLS; left out")
         else:
             made.append(assertion)
+    if spec["type"] == "tls" and "expires_within" not in spec:
+        draft.note(
+            place, "say nothing of the certificate's end, of which a tls beat tells 21 and 7 days before"
+        )
     if spec["type"] == "http" and not any(one["of"] == "status" for one in made):
         made.append(ANY_STATUS)
         if not is_connected:
