@@ -116,7 +116,7 @@ def shown_result(row: Row) -> dict[str, Any]:
         ],
         "assertions": [
             {"of": o["of"], "ok": o["ok"], "actual": o.get("actual"), "message": o.get("message", "")}
-            | {"severity": o.get("severity", "critical"), "step": o.get("step", "")}
+            | {"severity": o.get("severity", "critical"), "step": o.get("step", ""), "key": o.get("key", "")}
             for o in row["outcomes"] or []
         ],
         "error": {"type": row["failure_type"], "message": row["failure_message"]} if failed else None,

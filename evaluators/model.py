@@ -64,6 +64,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     message: str = ""
     severity: Severity = "critical"
     step: str = ""  # the step it was asserted of, where there are several
+    key: str = ""  # which of its kind: the path, the name of a header, the type of a record
 
 
 class Tried(Struct, frozen=True, gc=False):

@@ -126,6 +126,19 @@ def _subject(of: str) -> str:
     return of
 
 
+def in_words(of: str, value: object) -> str:
+    """A number of `of` with its unit, as people read it: `84.2 ms`, `12.5 days`, `25 %`; empty where it has none."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or of not in SUBJECTS:
+        return ""
+    if SUBJECTS[of].holds == "took":
+        return f"{value * 1000:.3g} ms" if value < 0.9995 else f"{value:.3g} s"
+    if SUBJECTS[of].holds == "seconds":
+        return f"{value:g} s"
+    if of.endswith("days_left"):
+        return f"{value:.3g} days"
+    return f"{value:.3g} %" if of == "loss" else ""
+
+
 class Assertion(Rule):
     """One expectation of a run: a subject, one operator, and how bad it is when it does not hold.
 

@@ -126,6 +126,8 @@ def shown(seconds: float | None) -> str:
     """`84 ms`, `1.24 s`."""
     if seconds is None:
         return "–"
+    if 0 < seconds < 1e-4:
+        return f"{seconds * 1000:.3f} ms"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -20,30 +20,12 @@ from engine.store import objects
 from engine.store.database import Connection
 from engine.store.objects import ObjectKind
 from evaluators.model import PHASES
+from rules.pasted import check_of
 
-_ACCEPTED: Final = "write https://host/path, http://host/path, tcp://host:port, icmp://host or dns:host"
 _PLAIN: Final = ("slug", "name", "interval", "timeout", "degraded_after")
 _LISTED: Final = ("regions", "components", "channels")
 
 router = Router(prefix="/console/beats/new", include_in_schema=False)
-
-
-def check_of(target: str) -> dict[str, Any]:
-    """What a pasted target asks to check. Raises `ValueError` that says what is accepted."""
-    try:
-        parts = urlsplit(target)
-        port = parts.port
-    except ValueError:
-        raise ValueError(_ACCEPTED) from None
-    if parts.scheme in ("http", "https") and parts.hostname:
-        return {"type": "http", "url": target}
-    if parts.scheme == "tcp" and parts.hostname and port:
-        return {"type": "tcp", "host": parts.hostname, "port": port}
-    if parts.scheme == "icmp" and parts.hostname:
-        return {"type": "icmp", "host": parts.hostname}
-    if parts.scheme == "dns" and (parts.hostname or parts.path):
-        return {"type": "dns", "host": parts.hostname or parts.path.strip("/")}
-    raise ValueError(_ACCEPTED)
 
 
 def _slug(check: Mapping[str, Any]) -> str:

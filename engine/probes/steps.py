@@ -15,7 +15,7 @@ from engine.probes.context import Context
 from engine.probes.exchange import Visit, ask
 from engine.probes.request import Request, elsewhere, first_request, origin
 from engine.probes.trouble import TroubleError, of_os_error, timed_out
-from evaluators.assess import NOT_REACHED, assess
+from evaluators.assess import NOT_REACHED, assess, named
 from evaluators.capture import capture
 from evaluators.model import Failure, Outcome, Timings, Verdict
 from evaluators.observation import Observation, StepSeen
@@ -133,7 +133,9 @@ class _Walker:
 
 
 def _unreached(step: HttpStep) -> StepSeen:
-    outcomes = [Outcome(e.of, False, None, NOT_REACHED, e.severity) for e in step.check.expectations]  # type: ignore[arg-type]  # a Literal in the model
+    outcomes = [
+        Outcome(e.of, False, None, NOT_REACHED, e.severity, key=named(e)) for e in step.check.expectations
+    ]  # type: ignore[arg-type]  # a Literal in the model
     return StepSeen(step.name, None, Timings(), _of_step(step, outcomes))
 
 

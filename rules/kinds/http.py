@@ -148,7 +148,8 @@ class HttpBeat(RequestRule, TlsRule, ProbedRule):
     def target(self) -> str:
         """What is measured, in a line for people."""
         first = self.steps[0] if self.steps else self
-        return f"{first.method} {first.url}"
+        more = f" and {len(self.steps) - 1} more" if self.steps and len(self.steps) > 1 else ""
+        return f"{'POST' if first.jsonrpc else first.method} {first.url}{more}"
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:

@@ -67,7 +67,7 @@ class TlsBeat(TlsRule, ProbedRule):
     @property
     def target(self) -> str:
         """What is measured, in a line for people."""
-        return f"tls {self.host}"
+        return f"tls {self.host}" + (f":{self.port}" if self.port else "")
 
     @model_validator(mode="after")
     def _asserts_tls(self) -> Self:

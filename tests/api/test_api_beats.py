@@ -77,7 +77,7 @@ async def test_results_are_shown_newest_first_as_the_contract_says(server: "Serv
     assert newest["error"] == {"type": "http.status", "message": "500 is not 200"}
     assert newest["assertions"] == [
         {"of": "status", "ok": False, "actual": 500, "message": "500 is not 200"}
-        | {"severity": "critical", "step": ""}
+        | {"severity": "critical", "step": "", "key": ""}
     ]
     assert newest["evidence"] == {"status": 500}
     assert oldest["error"] is None

@@ -182,7 +182,7 @@ def test_html_is_read_by_selectors(assertion: dict[str, Any], holds: bool) -> No
         pytest.param({"of": "header", "name": "Content-Type", "as": "number", "ne": 1}, "text and not a number", id="text declared a number"),
         pytest.param({"of": "cookie", "name": "sid", "eq": "x"}, "is '[redacted]'; expected eq [redacted]", id="a cookie"),
         pytest.param({"of": "record", "type": "A", "not": {"ends": ".2"}}, "'192.0.2.2'", id="none of the records"),
-        pytest.param({"of": "rtt", "gt": "1s"}, "expected gt 1.0 s", id="a round trip"),
+        pytest.param({"of": "rtt", "gt": "1s"}, "rtt is 15.3 ms; expected gt 1 s", id="a round trip"),
         pytest.param({"of": "xml", "path": "//a", "exists": False}, "is not there: the body is not XML", id="absence in what is no XML"),
         pytest.param(json_("$.a", exists=False), "", id="absence in JSON"),
     ],

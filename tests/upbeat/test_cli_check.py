@@ -1,5 +1,6 @@
 """`upbeat check` against real servers: what it prints, and the exit code a pipeline goes by."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -120,3 +121,23 @@ async def test_an_unknown_beat_names_those_there_are(cli: Cli, shop: Targets, tm
     ran = await cli("check", "basket", "--config", file)
     assert ran.code == 2
     assert "checkout, search, storefront, db, dns" in ran.err
+
+
+async def test_a_check_prints_what_it_was_shown(cli: Cli, shop: Targets, tmp_path: Path) -> None:
+    asked = await cli("check", f"dns://{HOST}:{shop.dns_port}/shop.example")
+    assert "SERVER" in asked.out
+    assert "NOERROR" in asked.out
+    file = tmp_path / "upbeat.yaml"
+    file.write_text(
+        "beats:\n"
+        f"  - {{slug: page, type: http, url: 'http://{HOST}:{shop.http_port}/', assertions: ["
+        "{of: header, name: Content-Type, exists: true}, {of: timing.total, lt: 9s}]}\n"
+        "  - {slug: job, type: heartbeat, every: 5m}\n",
+        "utf-8",
+    )
+    ran = await cli("check", "page", "--config", file)
+    assert "HTTP/1.1 200 OK" in ran.out
+    assert re.search(r"header content-type +ok +text/html", ran.out), ran.out
+    assert re.search(r"timing\.total +ok +[\d.]+ ms", ran.out), ran.out
+    everything = await cli("check", "--all", "--config", file)
+    assert (everything.code, everything.err) == (0, "not run: job waits for pings of its URL\n")

@@ -1,14 +1,14 @@
 """`upbeat check`: one run of a beat or URL, made here and now by the probes the server uses. It records nothing."""
 
 import asyncio
+import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import click
 from pydantic import ValidationError
@@ -17,13 +17,16 @@ from engine.probes.context import Context
 from engine.secrets import Secrets
 from evaluators.model import Kind
 from rules.address import EgressPolicy
+from rules.assertion import in_words
 from rules.beat import BEAT, AnyBeat
 from rules.kinds.kind import ProbedRule
+from rules.pasted import ACCEPTED, check_of
 from upbeat.check import check_now
 from upbeat.cli.files import read_document
 from upbeat.cli.output import Output, milliseconds, paint, print_table, with_output
 
 AT_ONCE: Final = 20
+_WIDTH: Final = 60  # characters of what an assertion saw
 _SLUG = re.compile(r"[a-z0-9-]+")
 
 
@@ -85,6 +88,9 @@ def _beats(
     chosen = [beat for beat in declared if (beat.enabled if target is None else beat.slug == target)]
     if target is not None and chosen and not isinstance(chosen[0], ProbedRule):
         raise click.UsageError(f"{chosen[0].not_run()}, which only a server can take.")
+    for beat in chosen:
+        if not isinstance(beat, ProbedRule):
+            click.echo(f"not run: {beat.slug} waits for {beat.waits_for}", err=True)
     chosen = [beat for beat in chosen if isinstance(beat, ProbedRule)]
     if not chosen:
         slugs = ", ".join(beat.slug for beat in declared) or "none"
@@ -96,28 +102,11 @@ def _beats(
 
 
 def _parsed(target: str) -> dict[str, Any]:
-    """The beat that a URL stands for. `dns:` is RFC 4501, as far as it says what to ask."""
     try:
-        parts = urlsplit(target)
-        if parts.scheme in ("http", "https"):
-            return {"type": "http", "url": target}
-        if parts.scheme == "tcp" and parts.hostname and parts.port:
-            return {"type": "tcp", "host": parts.hostname, "port": parts.port}
-        if parts.scheme == "tls" and parts.hostname:
-            return {"type": "tls", "host": parts.hostname, "port": parts.port}
-        if parts.scheme == "icmp" and parts.hostname:
-            return {"type": "icmp", "host": parts.hostname}
-        if parts.scheme == "dns" and (name := unquote(parts.path).strip("/")):
-            record = parse_qs(parts.query).get("type", ["A"])[0].upper()
-            return {"type": "dns", "host": name, "record": record} | (
-                {"resolver": parts.netloc} if parts.netloc else {}
-            )
-    except ValueError:
-        pass
-    raise click.UsageError(
-        f"{target!r} cannot be checked; write https://host/path, tcp://host:port, tls://host, icmp://host, "
-        "dns:name, or the slug of a beat in --config."
-    )
+        return check_of(target)
+    except ValueError as refused:
+        said = str(refused).replace(ACCEPTED, f"{ACCEPTED}, or the slug of a beat in --config")
+        raise click.UsageError(f"{said}.") from None
 
 
 def _beat(spec: Mapping[str, Any], given: Mapping[str, Any]) -> AnyBeat:
@@ -142,7 +131,7 @@ async def _run(beats: Sequence[AnyBeat], egress: EgressPolicy) -> list[dict[str,
         at = (
             datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         )
-        unsaid = {"actual": None, "message": "", "severity": "critical", "step": ""}
+        unsaid = {"actual": None, "message": "", "severity": "critical", "step": "", "key": ""}
         judged = [unsaid | assertion for assertion in result["assertions"]]
         seen = {"kind": str(Kind.MANUAL), "region": None, "at": at, "assertions": judged}
         return {"beat": beat.slug, "target": beat.target} | result | seen
@@ -160,7 +149,7 @@ def _print_one(result: Mapping[str, Any]) -> None:
         click.echo(f"{result['error']['type']}: {result['error']['message']}")
     evidence = result["evidence"] or {}
     if address := evidence.get("address"):
-        click.echo(f"from {address}")
+        click.echo(f"from {address}{_status(evidence)}")
     if evidence.get("unverified"):
         click.echo("not verified: who answered may have been anybody (`verify: false`)")
     click.echo()
@@ -168,20 +157,92 @@ def _print_one(result: Mapping[str, Any]) -> None:
         (phase, milliseconds(seconds)) for phase, seconds in result["timings"].items() if seconds is not None
     ]
     print_table(("PHASE", "TIME"), taken)
-    if steps := evidence.get("steps"):
-        click.echo()
-        ran = [
-            (one["name"], one["status"] or "", milliseconds(one["timings"]["total"]), one["error"] or "")
-            for one in steps
-        ]
-        print_table(("STEP", "STATUS", "TOTAL", "WHY"), ran)
-    if result["assertions"]:
-        click.echo()
-        rows = [
-            (f"{a['step']} {a['of']}".strip(), paint("ok" if a["ok"] else a["severity"]), a["message"])
-            for a in result["assertions"]
-        ]
-        print_table(("ASSERTION", "OUTCOME", "WHY"), rows)
+    for headings, rows in _tables(result["assertions"], evidence):
+        if rows:
+            click.echo()
+            print_table(headings, rows)
+
+
+def _status(evidence: Mapping[str, Any]) -> str:
+    tls = evidence.get("tls") or {}
+    said = [
+        f"{evidence.get('protocol') or 'HTTP'} {evidence['status']} {evidence.get('reason') or ''}".strip()
+        if evidence.get("status") and not evidence.get("steps")
+        else "",
+        " ".join(filter(None, (tls.get("version"), tls.get("cipher")))),
+        f"stapled status {tls['ocsp']}" if tls.get("ocsp") else "",
+    ]
+    return "".join(f", {one}" for one in said if one)
+
+
+def _tables(
+    assertions: Sequence[Mapping[str, Any]], evidence: Mapping[str, Any]
+) -> Iterator[tuple[Sequence[str], list[Sequence[object]]]]:
+    """What a run showed, as tables: those it has nothing for are empty."""
+    yield (
+        ("STEP", "STATUS", "TOTAL", "WHY"),
+        [
+            (one["name"], one["status"], milliseconds(one["timings"]["total"]), one["error"])
+            for one in evidence.get("steps") or ()
+        ],
+    )
+    yield (
+        ("ASSERTION", "OUTCOME", "SAW", "WHY"),
+        [
+            (
+                " ".join(filter(None, (a["step"], a["of"], a["key"]))),
+                paint("ok" if a["ok"] else a["severity"]),
+                _seen(a["of"], a["actual"]),
+                a["message"],
+            )
+            for a in sorted(assertions, key=lambda one: bool(one["ok"]))
+        ],
+    )
+    chain = (evidence.get("tls") or {}).get("certificates") or ()
+    yield ("CERTIFICATE", "FOR", "ISSUER", "EXPIRES"), [_certificate(one) for one in chain]
+    answers = evidence.get("answers") or (
+        [{**evidence, "server": evidence.get("address")}] if evidence.get("records") else []
+    )
+    yield (
+        ("SERVER", "ANSWER", "TYPE", "RECORD", "TTL"),
+        [
+            (
+                one["server"],
+                one.get("error") or one["rcode"],
+                record.get("type"),
+                record.get("text"),
+                _ttl(record),
+            )
+            for one in answers
+            for record in one.get("records") or [{}]
+        ],
+    )
+    packets = enumerate(evidence.get("packets") or (), 1)
+    yield ("PACKET", "ROUND TRIP"), [(n, "lost" if rtt is None else milliseconds(rtt)) for n, rtt in packets]
+
+
+def _seen(of: str, actual: object) -> str | None:
+    text = actual if isinstance(actual, str) else json.dumps(actual, ensure_ascii=False)
+    return (
+        None
+        if actual is None
+        else in_words(of, actual) or (text if len(text) <= _WIDTH else text[:_WIDTH] + "…")
+    )
+
+
+def _certificate(one: Mapping[str, Any]) -> Sequence[object]:
+    left_d = (one["not_after"] - time.time()) // 86_400
+    until = datetime.fromtimestamp(one["not_after"], UTC)
+    return (
+        one["subject"],
+        ", ".join(one["names"][:5]),
+        one["issuer"],
+        f"{until:%Y-%m-%d}, {left_d:.0f} days left",
+    )
+
+
+def _ttl(record: Mapping[str, Any]) -> str:
+    return f"{record['ttl_s']} s" if record.get("ttl_s") is not None else ""
 
 
 def _print_all(results: Sequence[Mapping[str, Any]]) -> None:

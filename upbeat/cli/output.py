@@ -140,4 +140,6 @@ def until(at: str | None) -> str:
 
 def milliseconds(seconds: float | None) -> str:
     """A timing as people compare them."""
-    return "-" if seconds is None else f"{seconds * 1000:.1f} ms"
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1000:.1f} ms" if seconds >= 1e-4 or seconds <= 0 else f"{seconds * 1000:.3f} ms"
