@@ -337,7 +337,8 @@ async def test_who_pings_without_end_does_not_keep_results_waiting(
     beat = await add(idle, slug="job", type="heartbeat", every="1h")
     while partition_of(idle.beat.id) != partition_of(beat.id):
         beat = await add(idle, slug=f"job-{beat.id}", type="heartbeat", every="1h")
-    await ping(idle, beat, *["success"] * 200)
+    many: list[Signal] = ["success"] * 200
+    await ping(idle, beat, *many)
     await idle.send("...")
     async with running(idle.evaluator()):
         await idle.becomes("ok")
