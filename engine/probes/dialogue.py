@@ -4,6 +4,7 @@ At most 64 KiB in 2,000 pieces are heard of one answer: it is searched anew afte
 """
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
@@ -33,6 +34,7 @@ class Dialogue:
         self.secrets: tuple[str, ...] = ()  # captured
         self._wire, self._watch = wire, watch
         self._captured = {"host": host}
+        self._left = b""  # came behind an answer, and may be the next one
 
     async def hold(self, exchanges: Iterable[Exchange]) -> None:
         """Say and hear `exchanges`, in their order. Raises `TroubleError` or `OSError`."""
@@ -67,26 +69,30 @@ class Dialogue:
         if said or exchange.answers is not None:
             self._watch.enter("ttfb")
         if said:
+            self._left = b""  # said before it was asked
             with suppress(ConnectionError):  # who answers and hangs up is still heard
                 await self._wire.send(said)
 
     async def _hear(self, exchange: Exchange, otherwise: str, number: int) -> str:
         """What came behind the answer. Raises `TroubleError` of the kind `otherwise` where another came."""
-        fresh, text = bytearray(), ""
+        fresh, text, left = bytearray(), "", self._left
         for _ in range(_PIECES_MAX):
-            data = await self._wire.receive_more()
+            data = left or await self._wire.receive_more()
             if not fresh:
                 self._watch.enter("transfer")
             if not data:
                 said = f"closed after {_told(text)}" if fresh else "closed without a word"
                 raise TroubleError("tcp.closed", said)
             fresh += data
-            self.heard += data[: HEARD_MAX_BYTES - len(self.heard)]
+            if not left:
+                self.heard += data[: HEARD_MAX_BYTES - len(self.heard)]
+            left = b""
             text = fresh.decode("utf-8", "replace")
             if exchange.busy is not None and exchange.busy.search(text):
                 raise TroubleError("tcp.not_ready", f"the service says {_told(text)}")
             if match := exchange.answers.search(text):
                 self._take(exchange, fresh)
+                self._left = _behind(bytes(fresh), match.end())
                 return text[match.end() :]
             if len(fresh) > HEARD_MAX_BYTES or (exchange.ends is not None and exchange.ends.search(text)):
                 break
@@ -101,6 +107,12 @@ class Dialogue:
             raise TroubleError(lacking.type, lacking.message)
         self._captured |= found
         self.secrets += hidden_forms(found[taking.name] for taking in exchange.takings if taking.is_secret)
+
+
+def _behind(data: bytes, characters: int) -> bytes:
+    """`data` without what its first `characters` stand for as text, of which a broken one may be several bytes."""
+    end = bisect_left(range(len(data)), characters, key=lambda n: len(data[:n].decode("utf-8", "replace")))
+    return data[end:]
 
 
 def _told(text: str) -> str:

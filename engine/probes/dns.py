@@ -1,16 +1,18 @@
 """The `dns` probe: one question to the system's resolver or to named ones. Uses no cache and no search list."""
 
 import asyncio
+import socket
 from dataclasses import replace
 
 import dns.exception
 import dns.rdata
 import dns.rdatatype
 from dns.rdtypes.txtbase import TXTBase
+from msgspec import structs
 
 from engine.probes import message
 from engine.probes.attempt import Watch
-from engine.probes.connect import judge
+from engine.probes.connect import by_family, judge, resolve
 from engine.probes.context import Context
 from engine.probes.query import Server, ask
 from engine.probes.resolver import literal_address
@@ -27,27 +29,26 @@ async def probe(check: DnsCheck, context: Context, watch: Watch, seen: Observati
     """Ask once, and again while nobody answers; several resolvers at the same time. Raises `TroubleError`."""
     watch.enter("dns")
     if len(check.resolvers) > 1:
-        await _compare(check, context, seen)
+        await _compare(check, context, watch, seen)
     else:
-        servers = _servers(check, context)
+        servers = await _servers(check, context, watch)
         seen.address = _shown(servers[0])
         _take(seen, await _ask(check, context, servers))
 
 
-async def _compare(check: DnsCheck, context: Context, seen: Observation) -> None:
+async def _compare(check: DnsCheck, context: Context, watch: Watch, seen: Observation) -> None:
     """Ask all resolvers. What is seen is the first answer that does not hold, so that each of them has to."""
-    for address, _ in check.resolvers:
-        judge(context, address)
+    servers = [await _found(context, watch, server) for server in check.resolvers]
     seen.answers = [Answered(_shown(server)) for server in check.resolvers]
 
     async def one(number: int, server: Server) -> None:
         try:
             answered = await _ask(check, context, (server,))
         except TroubleError as trouble:
-            answered = Answered(_shown(server), failure=Failure(trouble.kind, str(trouble)))
-        seen.answers[number] = answered
+            answered = Answered("", failure=Failure(trouble.kind, str(trouble)))
+        seen.answers[number] = structs.replace(answered, server=_shown(check.resolvers[number]))
 
-    await asyncio.gather(*(one(number, server) for number, server in enumerate(check.resolvers)))
+    await asyncio.gather(*(one(number, server) for number, server in enumerate(servers)))
     for answered in seen.answers:
         if answered.failure is not None:
             raise TroubleError(answered.failure.type, f"{answered.server}: {answered.failure.message}")
@@ -89,15 +90,26 @@ async def _ask(check: DnsCheck, context: Context, servers: tuple[Server, ...]) -
     return Answered(_shown(server), answer.rcode_text, records, answer.flags)
 
 
-def _servers(check: DnsCheck, context: Context) -> tuple[Server, ...]:
-    for address, _ in check.resolvers:
-        judge(context, address)
+async def _servers(check: DnsCheck, context: Context, watch: Watch) -> tuple[Server, ...]:
     if check.resolvers:
-        return check.resolvers
+        return tuple([await _found(context, watch, server) for server in check.resolvers])
     known = context.resolver.names.servers()
     if known is None:
         raise TroubleError("probe.config", "this machine's resolv.conf names no resolver; set `resolver`")
     return known.servers  # the machine's own: not judged, as clouds put theirs on link-local addresses
+
+
+async def _found(context: Context, watch: Watch, server: Server) -> Server:
+    """A named server with its address, which the policy allows. Its name is looked up as any other's."""
+    host, port = server
+    if (address := literal_address(host)) is not None:
+        judge(context, address)
+        return address, port
+
+    async def one(family: socket.AddressFamily) -> str:
+        return await resolve(context, watch, Observation(), host, family)
+
+    return await by_family("any", one), port
 
 
 def _shown(server: Server) -> str:

@@ -16,22 +16,27 @@ from rules.target import host_of
 
 DNS_SUBJECTS = frozenset({"record", "ttl", "rcode", "flags", "timing.dns", "timing.total"})
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.%a-z]+)\](?::(\d{1,5}))?", re.ASCII)
+_NAME = re.compile(
+    r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.?",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 def parse_resolver(text: str) -> tuple[str, int]:
-    """(address, port) of `9.9.9.9`, `9.9.9.9:5353`, `2620:fe::fe` or `[2620:fe::fe]:53`. Raises `ValueError` for the rest."""
+    """(host, port) of `9.9.9.9`, `9.9.9.9:5353`, `2620:fe::fe`, `[2620:fe::fe]:53` or `ns1.example`. Raises `ValueError` for the rest."""
     address, port = text, "53"
     if match := _BRACKETED.fullmatch(text):
         address, port = match.group(1), match.group(2) or "53"
     elif text.count(":") == 1:
         address, _, port = text.partition(":")
     try:
-        server = ipaddress.ip_address(address)
-    except ValueError:
-        server = None
-    if server is None or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        ipaddress.ip_address(address)
+        is_host = True
+    except ValueError:  # what looks like an address and is none is no name either
+        is_host = _NAME.fullmatch(address) is not None and not address.rpartition(".")[2].isdigit()
+    if not is_host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(
-            f"{text!r} is not address or address:port of a name server, such as 9.9.9.9 or [2620:fe::fe]:53"
+            f"{text!r} is not a name server, such as 9.9.9.9, [2620:fe::fe]:53 or ns1.example:5353"
         )
     return address, int(port)
 
@@ -51,7 +56,8 @@ class DnsBeat(ProbedRule):
     host: Host = Field(description="The name that is asked for.")
     record: RecordType = Field(default="A", description="The type that is asked for.")
     resolver: Resolver | None = Field(
-        default=None, description="address or address:port of the server asked; the system's when not given."
+        default=None,
+        description="address, name, address:port or name:port of the server asked; the system's when not given.",
     )
     resolvers: list[Resolver] | None = Field(
         default=None,
@@ -90,7 +96,7 @@ class DnsBeat(ProbedRule):
 
 @dataclass(frozen=True, slots=True)
 class DnsCheck:
-    """A compiled `dns` beat. `resolvers` are (address, port); none stands for the system's."""
+    """A compiled `dns` beat. `resolvers` are (address or name, port); none stands for the system's."""
 
     pace: Pace
     expectations: tuple[Expectation, ...]

@@ -206,9 +206,11 @@ def test_tcp_and_dns_hosts_are_looked_up_as_ascii() -> None:
         ("2620:fe::fe", ("2620:fe::fe", 53)),
         ("[2620:fe::fe]", ("2620:fe::fe", 53)),
         ("[2620:fe::fe]:5353", ("2620:fe::fe", 5353)),
+        ("dns.google", ("dns.google", 53)),
+        ("pihole:5353", ("pihole", 5353)),
     ],
 )
-def test_a_resolver_is_address_and_port(text: str, server: tuple[str, int]) -> None:
+def test_a_resolver_is_a_host_and_port(text: str, server: tuple[str, int]) -> None:
     assert parse_resolver(text) == server
 
 
@@ -216,7 +218,7 @@ def test_a_resolver_is_address_and_port(text: str, server: tuple[str, int]) -> N
     "text",
     [
         "",
-        "dns.google",
+        "dns google",
         "9.9.9.9:",
         "9.9.9.9:0",
         "9.9.9.9:x",
@@ -228,7 +230,7 @@ def test_a_resolver_is_address_and_port(text: str, server: tuple[str, int]) -> N
     ],
 )
 def test_what_is_no_resolver_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not address"):
+    with pytest.raises(ValueError, match="is not a name server"):
         parse_resolver(text)
 
 

@@ -15,6 +15,7 @@ from rules.check import compile_check
 from rules.component import Region
 from rules.config import Declared, dump, parse
 from rules.declared import Document
+from rules.kinds.dns import parse_resolver
 from rules.kinds.kind import MIN_INTERVAL_S, ProbedRule
 from rules.known import Kind
 from rules.node import MAX_BYTES
@@ -30,9 +31,6 @@ TIMEOUT_S: Final = 10.0
 ANY_STATUS: Final = {"of": "status", "between": [100, 599]}
 _WHOLE: Final = ("slug", "type", "url", "host", "port", "record", "resolver", "every", "steps")
 """Without these a beat would measure something else."""
-_SERVER: Final = re.compile(
-    r"[0-9.]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*"
-)
 
 
 class Draft:
@@ -147,14 +145,16 @@ class Draft:
         return f"{scheme}://{login['username']}:{login['password']}@{place}"
 
     def resolver(self, path: str, server: str, spec: dict[str, Any]) -> None:
-        """The name server a dns beat asks; by a name it cannot be asked, and the beat waits for its address."""
-        if _SERVER.fullmatch(server):
-            spec["resolver"] = server
-        elif server:
+        """The name server a dns beat asks; without one that can be asked, the beat waits for it."""
+        if not server:
+            return
+        try:
+            parse_resolver(server)
+        except ValueError as wrong:
             spec["enabled"] = False
-            self.note(
-                path, f"{server!r} is no address of a name server: write it as `resolver` and enable the beat"
-            )
+            self.note(path, f"{wrong}: write it as `resolver` and enable the beat")
+        else:
+            spec["resolver"] = server
 
     def url(self, path: str, url: str, beat: str, spec: dict[str, Any]) -> str:
         """A URL without what is secret in it: credentials become `auth`, parameters with telling names references."""

@@ -251,6 +251,27 @@ def test_resolvers_that_need_not_agree_must_each_hold(on_loop: OnLoop) -> None:
     assert kind(play(on_loop, near, silent, coded(dnslib.RCODE.SERVFAIL), **given)) == "dns.servfail"
 
 
+def test_a_resolver_may_be_a_name(on_loop: OnLoop) -> None:
+    async def played() -> list[RunOutcome]:
+        async with name_server(good) as (port, _):
+            context = Context(EgressPolicy())
+            asked = [
+                {"resolver": f"localhost:{port}"},
+                {"resolvers": [f"localhost:{port}", f"127.0.0.1:{port}"]},
+            ]
+            asked += [{"resolver": f"nowhere.invalid:{port}"}]
+            given: dict[str, Any] = {"type": "dns", "slug": "d", "host": "a.example", "retries": 0}
+            found = [
+                await run(compile_check(BEAT.validate_python(given | one), {}), context) for one in asked
+            ]
+            context.close()
+            return found
+
+    alone, beside, nowhere = on_loop(played())
+    assert (alone.verdict, beside.verdict) == (Verdict.OK, Verdict.OK)
+    assert str(kind(nowhere)).startswith(("dns.", "probe."))
+
+
 def test_a_resolver_that_fails_is_named(on_loop: OnLoop) -> None:
     outcome = play(on_loop, good, silent, garbage, host="a.example")
     assert outcome.failure is not None

@@ -79,6 +79,19 @@ def test_a_value_of_one_answer_is_said_in_the_next_step(play: Play) -> None:
     assert talk(play, serve, steps=steps).failure is None
 
 
+def test_what_came_behind_one_answer_may_be_the_next(play: Play) -> None:
+    steps = [{"expect": "first"}, {"matches": "^ \ufffd?second"}, {"send": "more\n"}, {"expect": "third"}]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"first \xffsecond third")
+        await reader.readline()
+        await asyncio.sleep(0)
+
+    outcome = talk(play, serve, steps=steps)  # what was said before it was asked is no answer
+    assert kind(outcome) == "tcp.closed"
+    assert talk(play, saying(greeting=b"first \xffsecond"), steps=steps[:2]).failure is None
+
+
 def test_bytes_are_sent_as_base64(play: Play) -> None:
     heard: list[bytes] = []
 

@@ -289,7 +289,7 @@ KUMA = "monitorList: [{{id: 1, name: x, type: http, url: 'https://shop.example',
         ),
         pytest.param(
             take_gatus,
-            "endpoints: [{name: x, url: pihole, dns: {query-name: shop.example, query-type: A}}]",
+            "endpoints: [{name: x, url: 300.1.1.1, dns: {query-name: shop.example, query-type: A}}]",
             {"enabled": False, "resolver": None},
             id="another resolver than the one meant is not asked",
         ),
