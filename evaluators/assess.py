@@ -74,11 +74,7 @@ def _of_steps(seen: Observation) -> tuple[Outcome, ...]:
 
 
 def _unreached(expectations: tuple[Expectation, ...]) -> tuple[Outcome, ...]:
-    return tuple(Outcome(e.of, False, None, NOT_REACHED, _severity(e), key=named(e)) for e in expectations)
-
-
-def _severity(expectation: Expectation) -> Any:
-    return expectation.severity  # a Literal in the model, a plain str in the compiled check
+    return tuple(Outcome(e.of, False, None, NOT_REACHED, e.severity, key=named(e)) for e in expectations)
 
 
 def _degraded(check: Check, seen: Observation) -> Failure | None:
@@ -133,7 +129,7 @@ def _judge(expectation: Expectation, seen: Observation, documents: Documents) ->
         wrong = f"{_OVER_BUDGET}{_subject(expectation)}: {over}"
     if not wrong and expectation.of == "body":
         shown = None  # an excerpt helps only where it explains something
-    return Outcome(expectation.of, not wrong, shown, wrong, _severity(expectation), key=named(expectation))
+    return Outcome(expectation.of, not wrong, shown, wrong, expectation.severity, key=named(expectation))
 
 
 def _refutation(e: Expectation, values: list[Any], seen: Observation) -> str:
@@ -201,7 +197,7 @@ def _holds_beyond(expectation: Expectation, read_bytes: int) -> bool:
 
 def named(expectation: Expectation) -> str:
     """Which of its kind the subject is: a path, a name, a type of record; empty where there is one only."""
-    return _cut(expectation.key or "")
+    return str(_cut(expectation.key or ""))
 
 
 def _subject(expectation: Expectation) -> str:

@@ -128,8 +128,8 @@ def decide(plan: Plan, state: State, fact: Fact) -> tuple[State, Said | None]:
     if isinstance(fact, Changed):
         if not state.due_at or not (fact.anew or state.schedule != plan.named):
             return state, None
-        said = Verdict.OK if fact.anew else state.verdict  # votes are forgotten in a pause, too
-        return _expect(plan, replace(state, due_at=0.0, runs={}, verdict=said), fact.at), None
+        verdict = Verdict.OK if fact.anew else state.verdict  # votes are forgotten in a pause, too
+        return _expect(plan, replace(state, due_at=0.0, runs={}, verdict=verdict), fact.at), None
     if isinstance(fact, Ping) and fact.signal == "log":
         return state, None
     if isinstance(fact, Tick):

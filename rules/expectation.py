@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from rules.assertion import Assertion, compile_pattern, compile_schema, compile_selection
+from rules.assertion import Assertion, Severity, compile_pattern, compile_schema, compile_selection
 from rules.secret import is_secret_name
 from rules.selection import is_definite
 
@@ -22,7 +22,7 @@ class Expectation:
     of: str
     operator: str
     expected: Any
-    severity: str
+    severity: Severity
     key: str | None = None  # header name in lower case, cookie, step, record type, path
     select: Callable[..., list[Any]] | None = None
     pattern: Any = None

@@ -135,7 +135,7 @@ class _Walker:
 def _unreached(step: HttpStep) -> StepSeen:
     outcomes = [
         Outcome(e.of, False, None, NOT_REACHED, e.severity, key=named(e)) for e in step.check.expectations
-    ]  # type: ignore[arg-type]  # a Literal in the model
+    ]
     return StepSeen(step.name, None, Timings(), _of_step(step, outcomes))
 
 

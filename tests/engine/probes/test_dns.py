@@ -255,7 +255,7 @@ def test_a_resolver_may_be_a_name(on_loop: OnLoop) -> None:
     async def played() -> list[RunOutcome]:
         async with name_server(good) as (port, _):
             context = Context(EgressPolicy())
-            asked = [
+            asked: list[dict[str, Any]] = [
                 {"resolver": f"localhost:{port}"},
                 {"resolvers": [f"localhost:{port}", f"127.0.0.1:{port}"]},
             ]
