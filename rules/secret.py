@@ -20,7 +20,7 @@ REFERENCE: Final = (
 )
 """The one grammar. `${secret:NAME}` is of the object's home page, `${secret:/NAME}` of the installation."""
 _REFERENCE: Final = re.compile(REFERENCE)
-_BEGUN: Final = re.compile(r"\$\{(?:env|file|secret):")
+_BEGUN: Final = re.compile(r"\$\{\s*(?:env\w{0,8}|files?|secrets?)\s*:", re.IGNORECASE)
 _PERCENT: Final = re.compile(r"%[0-9A-F]{2}")
 _SECRET_NAME = re.compile(
     r"auth|bearer|cookie|token|secret|passw|session|credential|signature|key$|[-_]key\b", re.IGNORECASE

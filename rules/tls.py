@@ -17,6 +17,7 @@ from rules.target import ascii_host
 PEM_MAX: Final = 1_000_000  # characters; the authorities of a whole system are some 220,000
 EXPANDED: Final = "expanded"
 """The context of a validation after references are replaced, where a secret stands in the open."""
+_NO_PEM: Final = "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
 
 
 class PemError(ValueError):
@@ -27,11 +28,13 @@ def _certificates(pem: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem.encode())
     except ValueError:
-        raise PemError("holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)") from None
+        raise PemError(_NO_PEM) from None
 
 
-def _pem(text: str) -> str:
+def _pem(text: str, info: ValidationInfo) -> str:
     if not any(references(text)):
+        if "-----" not in text and info.context != EXPANDED:
+            raise PemError(f"{_NO_PEM}; that of a file is ${{file:/path}}")
         _certificates(text)
     return text
 

@@ -137,13 +137,24 @@ class Schedule:
         return f"{self.cron} ({self.zone.key})"
 
 
-def examples(cron: str | None, url: str) -> tuple[tuple[str, str], ...]:
+def examples(every: float | None, cron: str | None, url: str) -> tuple[tuple[str, str], ...]:
     """Lines to copy that ping `url`, each with what it is for."""
     curl = "curl -fsS -m 10 --retry 5 --retry-connrefused -o /dev/null"
     begin = f"id=$$-$(date +%s); {curl} '{url}/start?rid='$id"
     end = f'printf %s "$out" | tail -c 10000 | {curl} --data-binary @- "{url}/$??rid=$id"'
     return (
         ("When it is done", f"{curl} {url}"),
-        ("In a crontab, with the exit code", f"{cron or '*/5 * * * *'} /path/to/job; {curl} {url}/$?"),
+        ("In a crontab, with the exit code", f"{cron or _as_cron(every)} /path/to/job; {curl} {url}/$?"),
         ("In a script, with start, end and output", f"{begin}; out=$(/path/to/job 2>&1); {end}"),
     )
+
+
+def _as_cron(every_s: float | None) -> str:
+    """The crontab's nearest to so often, and not less often."""
+    minutes = max(int(every_s or 0) // 60, 1)
+    if minutes < 60:
+        step = max(n for n in range(1, minutes + 1) if 60 % n == 0)
+        return f"*/{step} * * * *" if step > 1 else "* * * * *"
+    hours = min(minutes // 60, 24)
+    step = max(n for n in range(1, hours + 1) if 24 % n == 0)
+    return {1: "0 * * * *", 24: "0 0 * * *"}.get(step, f"0 */{step} * * *")

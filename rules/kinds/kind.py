@@ -1,9 +1,11 @@
 """What every kind of beat has: its name and page, its pace, what it asserts, who decides and who is told."""
 
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
@@ -28,7 +30,22 @@ ComponentPath = Annotated[
     StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
 ]
 """A component's slug, or page/slug for one of another page."""
-Host = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[^\s/@?#]+$")]
+
+
+def _without_port(host: str) -> str:
+    if ":" in host and not any(references(host)):
+        try:
+            ip_address(host.partition("%")[0].strip("[]"))
+        except ValueError:
+            raise ValueError(f"{host!r} has a colon in it; write the port under `port`") from None
+    return host
+
+
+Host = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=253, pattern=r"^[^\s/@?#]+$"),
+    AfterValidator(_without_port),
+]
 Ip = Literal["any", 4, 6]
 """The family of addresses that is connected to; `any` is IPv4 where the name has it, else IPv6."""
 
@@ -179,14 +196,18 @@ def expect_subjects(assertions: Iterable[Assertion], subjects: frozenset[str], k
     for assertion in assertions:
         if assertion.of not in subjects:
             families = sorted({f"{of.split('.')[0]}.*" if "." in of else of for of in subjects})
-            raise ValueError(f"a {kind} beat has no {assertion.of}; assert one of {', '.join(families)}")
+            raise ValueError(f"{_a(kind)} beat has no {assertion.of}; assert one of {', '.join(families)}")
 
 
 def expect_phases(degraded_after: DegradedAfter, subjects: frozenset[str], kind: str) -> None:
     """Raises `ValueError` for a limit of a phase that a `kind` beat never has."""
     for phase, _ in degraded_after.limits_s:
         if f"timing.{phase}" not in subjects:
-            raise ValueError(f"degraded_after has {phase}, which a {kind} beat has not")
+            raise ValueError(f"degraded_after has {phase}, which {_a(kind)} beat has not")
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind in ('http', 'icmp') else 'a'} {kind}"
 
 
 def secrets_of(texts: Iterable[str], sources: Sources) -> tuple[str, ...]:

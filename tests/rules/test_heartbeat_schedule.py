@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import ValidationError
 
-from rules.kinds.heartbeat import HeartbeatBeat, Schedule
+from rules.kinds.heartbeat import HeartbeatBeat, Schedule, examples
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -82,3 +82,20 @@ def test_it_says_its_schedule() -> None:
 def test_what_is_no_crontab_is_refused(cron: str) -> None:
     with pytest.raises(ValidationError, match="is no cron expression"):
         HeartbeatBeat(slug="a", type="heartbeat", cron=cron)
+
+
+@pytest.mark.parametrize(
+    ("every", "cron", "line"),
+    [
+        (60, None, "* * * * *"),
+        (7 * 60, None, "*/6 * * * *"),
+        (3600, None, "0 * * * *"),
+        (5 * 3600, None, "0 */4 * * *"),
+        (86400, None, "0 0 * * *"),
+        (None, "30 2 * * *", "30 2 * * *"),
+    ],
+)
+def test_the_crontab_to_copy_pings_often_enough(every: float | None, cron: str | None, line: str) -> None:
+    assert (
+        f"{line} /path/to/job" in dict(examples(every, cron, "https://x"))["In a crontab, with the exit code"]
+    )
