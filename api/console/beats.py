@@ -23,6 +23,7 @@ from engine.store.database import Connection, Row
 from engine.store.objects import Stored
 from rules.beat import BEAT, AnyBeat
 from rules.kinds.dns import DnsBeat
+from rules.kinds.external import ExternalBeat, reports
 from rules.kinds.heartbeat import HeartbeatBeat, examples
 from rules.kinds.kind import ProbedRule
 from rules.kinds.tls import TlsBeat
@@ -80,12 +81,14 @@ async def _pushed(
 ) -> dict[str, Any]:
     opened = (await signals.of_beats(db, [beat.id]))[beat.id]
     if not isinstance(rule, HeartbeatBeat):
-        return {"signals": opened, "heartbeat": None}
+        may = isinstance(rule, ExternalBeat) and saving.may_edit(asking, beat)
+        lines = reports(beat.slug, services_of(request).settings.public_url or "") if may else ()
+        return {"signals": opened, "heartbeat": None, "reports": lines}
     key = (await pings.keys(db, [beat.id])).get(beat.id) if saving.may_edit(asking, beat) else None
     shown = heartbeat(services_of(request), row, key)
-    lines = examples(rule.cron, shown["url"]) if shown["url"] else ()
+    lines = examples(rule.every, rule.cron, shown["url"]) if shown["url"] else ()
     history = [shown_ping(ping) for ping in await pings.listing(db, beat.id, limit=RUNS)]
-    return {"signals": opened, "heartbeat": shown, "examples": lines, "pings": history}
+    return {"signals": opened, "heartbeat": shown, "reports": (), "examples": lines, "pings": history}
 
 
 def _pause(rule: AnyBeat, until: datetime | None, at: datetime) -> dict[str, Any]:

@@ -70,6 +70,8 @@ def environment(package: str) -> Environment:
         "shown_id": lambda value, kind: show(kind, value),
         "tojson_text": words.plain,
         "pairs": words.pairs,
+        "seen": words.seen,
+        "days_left": words.days_left,
     }
     made.globals |= {"at": words.address, "sparkline": charts.sparkline}
     return made

@@ -41,7 +41,7 @@ _PLAIN: Final = (
     "packets",
 )
 _RECORD: Final = {"type": "", "text": "", "ttl_s": None}
-_ANSWER: Final = {"server": "", "rcode": None, "error": None}
+_ANSWER: Final = {"server": "", "rcode": None, "flags": (), "error": None}
 _SHOWN: Final = {"version": "", "cipher": "", "ocsp": None}
 _CERTIFICATE: Final = dict.fromkeys(("subject", "issuer", "sha256", "key", "signature"), "")
 _HOP: Final = {"url": "", "status": "", "timings": dict.fromkeys(PHASES)}
@@ -103,6 +103,7 @@ async def run_page(
             db,
             "run.html",
             beat=beat,
+            probed=isinstance(BEAT.validate_python(beat.spec), ProbedRule),
             title=beat.spec.get("name") or beat.slug,
             page_slug=page_slug,
             run=run,

@@ -1,10 +1,13 @@
 """Values as people read them: moments, durations, addresses. Pure; templates call these as filters."""
 
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
+
+from rules.assertion import in_words
 
 
 def iso(moment: datetime) -> str:
@@ -37,6 +40,18 @@ def plain(value: Any) -> str:
     if value is None:
         return "–"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def days_left(days: float) -> str:
+    """Of a certificate, in whole days: `89 days left`, `expired 1 day ago`."""
+    whole = math.floor(days)
+    number = f"{abs(whole)} {'day' if abs(whole) == 1 else 'days'}"
+    return f"{number} left" if whole >= 0 else f"expired {number} ago"
+
+
+def seen(value: Any, of: str) -> str:
+    """What an assertion saw, with its unit where it has one."""
+    return in_words(of, value) or plain(value)
 
 
 def pairs(items: Sequence[Any]) -> list[tuple[Any, Any]]:

@@ -238,7 +238,8 @@ def _print_heartbeat(beat: Mapping[str, Any]) -> None:
         click.echo(f"running {run} since {when(since)}")
     click.echo()
     if ping["url"]:
-        for title, text in (("URL", ping["url"]), *examples(beat["cron"], ping["url"])):
+        every_s = parse_duration_s(beat["every"]) if beat["every"] else None
+        for title, text in (("URL", ping["url"]), *examples(every_s, beat["cron"], ping["url"])):
             click.echo(f"{title}:\n  {text}")
         click.echo()
 

@@ -76,7 +76,7 @@ async def test_every_kind_of_target_has_its_form(admin: "Person", target: str, k
 async def test_another_target_is_told_what_is_accepted(admin: "Person", target: str) -> None:
     page = await admin.get(f"/console/beats/new?target={target}")
     assert page.status == 422
-    assert "tcp://host:port, icmp://host or dns:host" in page.html
+    assert "tcp://host:port, tls://host, icmp://host, dns:name" in page.html
 
 
 async def test_mistakes_stand_beside_their_fields_and_nothing_typed_is_lost(admin: "Person") -> None:

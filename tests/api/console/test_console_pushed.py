@@ -55,6 +55,8 @@ async def test_an_external_beat_shows_its_signals(server: "Server", admin: "Pers
     await admin.get("/console/beats/new/external")
     page = await admin.post("/console/beats/new/external", {"slug": slug, "page": "shop"})
     assert "it is ok until somebody reports otherwise" in page.html
+    assert f"upbeat report {slug} --ok" in page.html
+    assert f"/api/v1/beats/{slug}/report" in page.html
     async with transaction(server.services.pool) as db:
         beat = await objects.find(db, "beat", slug)
         at = server.services.clock.epoch_s()
