@@ -153,7 +153,7 @@ def _type(schema: dict[str, Any]) -> str:
     if "const" in schema:
         return f"`{schema['const']}`"
     if "enum" in schema:
-        return ", ".join(f"`{json.dumps(value).strip(chr(34))}`" for value in schema["enum"])
+        return ", ".join(dict.fromkeys(f"`{json.dumps(value).strip(chr(34))}`" for value in schema["enum"]))
     branches = schema.get("anyOf") or schema.get("oneOf")
     if branches:
         return _either(branches)
