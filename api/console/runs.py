@@ -130,7 +130,13 @@ def waterfall(run: Mapping[str, Any]) -> list[Lane]:
     )
     scale_s = max([run["timings"]["total"] or 0.0, *(one["timings"]["total"] or 0.0 for one in tried)])
     lanes = [
-        _lane(f"attempt {n}", f"began after {one['after']:.1f} s", one["timings"], scale_s, one["error"])
+        _lane(
+            f"attempt {n}",
+            f"began after {one['after']:.1f} s" if one["after"] else "",
+            one["timings"],
+            scale_s,
+            one["error"],
+        )
         for n, one in enumerate(tried, 1)
     ]
     lanes.append(
