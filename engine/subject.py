@@ -77,7 +77,7 @@ def compile_subject(beat: Declared | Stored, regions: Sequence[str]) -> Subject:
         isinstance(beat, Stored),
         rule.otlp,
         _address(first),
-        getattr(first, "method", ""),
+        getattr(first, "sent_method", ""),
     )
 
 

@@ -79,6 +79,11 @@ class RequestRule(BodyRule):
         default=1, ge=1, le=1000, description="How many events of a text/event-stream answer are read."
     )
 
+    @property
+    def sent_method(self) -> str:
+        """The method of the request: a JSON-RPC call is a POST."""
+        return self.method if self.jsonrpc is None else "POST"
+
     @model_validator(mode="after")
     def _is_sendable(self) -> Self:
         for name in self.headers:
@@ -149,7 +154,7 @@ class HttpBeat(RequestRule, TlsRule, ProbedRule):
         """What is measured, in a line for people."""
         first = self.steps[0] if self.steps else self
         more = f" and {len(self.steps) - 1} more" if self.steps and len(self.steps) > 1 else ""
-        return f"{'POST' if first.jsonrpc else first.method} {first.url}{more}"
+        return f"{first.sent_method} {first.url}{more}"
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:
@@ -328,7 +333,7 @@ class _Compiler:
             pace,
             expectations,
             target,
-            rule.method if rule.jsonrpc is None else "POST",
+            rule.sent_method,
             headers,
             body,
             self._beat.redirects,

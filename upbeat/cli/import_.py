@@ -74,8 +74,9 @@ def _say(
     for note in sorted(draft.notes, key=lambda note: note.line):
         line = f":{note.line}" if note.line else ""
         click.echo(harmless(f"{file}{line}: {note.path}: {note.message}"), err=True)
-    counted = ", ".join(f"{count} {kind}" for kind, count in draft.counts.items())
-    click.echo(f"{file}: {counted}; {len(draft.notes)} notes", err=True)
+    found = draft.counts | {"notes": len(draft.notes)}
+    counted = ", ".join(f"{n} {kind if n != 1 else kind.removesuffix('s')}" for kind, n in found.items())
+    click.echo(f"{file}: {counted}", err=True)
 
 
 def _write(output: Path, text: str) -> None:
