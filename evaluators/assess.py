@@ -46,7 +46,7 @@ def assess(check: Check, observation: Observation) -> Assessment:
     if observation.failure is not None:
         own = observation.failure.type.startswith("probe.")
         verdict = Verdict.ERROR if own else Verdict.CRITICAL
-        return verdict, (*_of_steps(observation), *_unreached(check.expectations)), observation.failure
+        return verdict, (*_of_steps(observation), *_unreached(check, observation)), observation.failure
     slow = _degraded(check, observation)
     earned = _unearned(check, observation)
     if isinstance(check, TlsCheck) and observation.tls is not None:
@@ -73,8 +73,9 @@ def _of_steps(seen: Observation) -> tuple[Outcome, ...]:
     return tuple(outcome for step in seen.steps for outcome in step.outcomes)
 
 
-def _unreached(expectations: tuple[Expectation, ...]) -> tuple[Outcome, ...]:
-    return tuple(Outcome(e.of, False, None, NOT_REACHED, e.severity, key=named(e)) for e in expectations)
+def _unreached(check: Check, seen: Observation) -> tuple[Outcome, ...]:
+    said = "not judged: a step failed" if seen.steps else NOT_REACHED
+    return tuple(Outcome(e.of, False, None, said, e.severity, key=named(e)) for e in check.expectations)
 
 
 def _degraded(check: Check, seen: Observation) -> Failure | None:

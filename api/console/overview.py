@@ -14,7 +14,7 @@ from api.console.forms import whole
 from api.console.page import now, render
 from api.console.why import Vote, explain
 from api.context import services_of
-from engine.store import objects, reviews, views
+from engine.store import objects, reviews, signals, views
 from engine.store.database import Connection, Row
 from engine.store.states import decode_state
 from rules.beat import BEAT, AnyBeat
@@ -107,4 +107,5 @@ async def _episodes(request: Request, db: Connection, pages: Any, regions: Seque
     pairs = [(beat, vote.region) for beat, why in whys.items() for vote in why.votes]
     failures = await views.newest_failures(db, pairs, now(request) - timedelta(days=1))
     shown = sorted((e for e in episodes if e["owner_id"] in whys), key=lambda e: e["severity"] != "critical")
-    return {"episodes": shown, "whys": whys, "failures": failures}
+    told = await signals.of_beats(db, [row["owner_id"] for row in shown])
+    return {"episodes": shown, "whys": whys, "failures": failures, "told": told}
