@@ -76,7 +76,14 @@ async def probe(database_url: str, nats_url: str, beats: int) -> None:
     spool = Spool(bus, pool, str(uuid4()), clock=clock)
     environment = dict(os.environ)
     prober = Prober(
-        pool, bus, spool, Context(EgressPolicy()), clock, holder="bench", secrets=Secrets(environment), slots=0
+        pool,
+        bus,
+        spool,
+        Context(EgressPolicy()),
+        clock,
+        holder="bench",
+        secrets=Secrets(environment),
+        slots=0,
     )
     running = asyncio.create_task(prober.run())
     async with asyncio.timeout(60):

@@ -85,7 +85,8 @@ def blackbox_us(urls: list[str], *, rate: int, seconds: float, authority_pem: by
         asking.join()
     assert good >= 0.99 * rate * seconds, (good, bad)
     assert not bad, (good, bad)
-    return spent_s / good * 1e6
+    cpu_us: float = spent_s / good * 1e6
+    return cpu_us
 
 
 def _ask(told: Connection, urls: list[str], rate: int, seconds: float) -> None:

@@ -193,7 +193,9 @@ async def http(beats: int, interval_s: float, seconds: float) -> Measured:
             await declare(pool, beats, interval_s, port)
             await bus.connect(servers.nats_url, name="bench")
             spool = Spool(bus, pool, str(uuid4()), clock=clock)
-            prober = Prober(pool, bus, spool, Context(EgressPolicy()), clock, holder="bench", secrets=Secrets({}))
+            prober = Prober(
+                pool, bus, spool, Context(EgressPolicy()), clock, holder="bench", secrets=Secrets({})
+            )
             work = [asyncio.create_task(commit(pool, bus, partition)) for partition in range(PARTITIONS)]
             work.append(asyncio.create_task(prober.run()))
             while len(prober.scheduler.entries) < beats:

@@ -65,7 +65,10 @@ class Retention(Rule):
         default=7, ge=1, le=3650, description="Days of the evidence of failed runs; never longer than `days`."
     )
     rollup_days: int = Field(
-        default=400, ge=32, le=3650, description="Days of the sums that summaries and long charts are read from."
+        default=400,
+        ge=32,
+        le=3650,
+        description="Days of the sums that summaries and long charts are read from.",
     )
 
 
