@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import os
+from pathlib import Path
 from typing import Final
 
 from engine.store.secrets import Keyring, parse_keys
@@ -25,10 +26,21 @@ def keyring(settings: ServeSettings, *, create: bool = False) -> Keyring:
         return Keyring(keys)
     try:
         if create and not keys and not path.exists():
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(base64.b64encode(os.urandom(32)).decode() + "\n")
+            _make(path)
         with contextlib.suppress(FileNotFoundError):
             keys += parse_keys(path.read_text("utf-8"))
     except (OSError, ValueError) as wrong:
         raise SettingsError(f"{path} cannot be used: {wrong}") from None
     return Keyring(keys)
+
+
+def _make(path: Path) -> None:
+    """A new key at `path`, all of it or nothing, and never instead of one that is there."""
+    draft = path.with_name(f"{path.name}.new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(base64.b64encode(os.urandom(32)).decode() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()

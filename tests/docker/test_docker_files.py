@@ -28,7 +28,7 @@ SERVICES = [
 OURS = [one for one in SERVICES if one[2]["image"] == "upbeat"]
 UNIT = (DOCKER / "upbeat.service").read_text("utf-8")
 SETTINGS = set(re.findall(r"UPBEAT_\w+", (ROOT / "upbeat/settings.py").read_text("utf-8")))
-SECRETS = {"UPBEAT_ADMIN_TOKEN", "UPBEAT_DATABASE_URL", "UPBEAT_NATS_URL"}
+SECRETS = {"UPBEAT_ADMIN_TOKEN", "UPBEAT_DATABASE_URL", "UPBEAT_NATS_URL", "UPBEAT_SECRET_KEY"}
 
 
 def _steps(keyword: str) -> list[str]:

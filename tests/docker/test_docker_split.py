@@ -1,6 +1,7 @@
 """The services of compose.split.yaml as processes: three NATS servers by nats.conf, secrets as files, the same commands."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -69,7 +70,12 @@ async def test_split_roles_with_three_copies_of_every_message(
 ) -> None:
     target = re.findall(r":(\d+)", three)[0]
     (tmp_path / "upbeat.yaml").write_text(BEATS.replace("PORT", target))
-    for name, value in (("database_url", database_url), ("nats_url", three), ("admin_token", TOKEN)):
+    for name, value in (
+        ("database_url", database_url),
+        ("nats_url", three),
+        ("admin_token", TOKEN),
+        ("secret_key", base64.b64encode(bytes(32)).decode()),
+    ):
         (tmp_path / name).write_text(f"{value}\n")
     port = _free_port()
     chosen = ("api", "evaluator-1", "probe-eu-west", "probe-us-east", "probe-ap-south")
