@@ -23,6 +23,7 @@ from evaluators.observation import Answered, Observation, Record
 from rules.kinds.dns import DnsCheck
 
 RECORDS_MAX = 200  # of one answer, kept
+_PATIENCE = 0.9  # of the time left for one of several servers, so that who is silent can be named
 
 
 async def probe(check: DnsCheck, context: Context, watch: Watch, seen: Observation) -> None:
@@ -42,8 +43,12 @@ async def _compare(check: DnsCheck, context: Context, watch: Watch, seen: Observ
     seen.answers = [Answered(_shown(server)) for server in check.resolvers]
 
     async def one(number: int, server: Server) -> None:
+        left_s = _PATIENCE * (watch.ends_s - context.clock())
         try:
-            answered = await _ask(check, context, (server,))
+            async with asyncio.timeout(left_s):
+                answered = await _ask(check, context, (server,))
+        except TimeoutError:
+            answered = Answered("", failure=Failure("dns.timeout", f"no answer within {left_s:.3g} s"))
         except TroubleError as trouble:
             answered = Answered("", failure=Failure(trouble.kind, str(trouble)))
         seen.answers[number] = structs.replace(answered, server=_shown(check.resolvers[number]))

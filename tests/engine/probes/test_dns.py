@@ -278,10 +278,13 @@ def test_a_resolver_that_fails_is_named(on_loop: OnLoop) -> None:
     assert (outcome.failure.type, outcome.failure.message[:10]) == ("dns.malformed", "127.0.0.1:")
 
 
-def test_a_resolver_that_is_silent_is_seen_in_the_evidence(on_loop: OnLoop) -> None:
+def test_a_resolver_that_is_silent_is_named(on_loop: OnLoop) -> None:
     outcome = play(on_loop, good, silent, silent, host="a.example", timeout_s=0.5)
-    assert kind(outcome) == "dns.timeout"
+    assert outcome.failure is not None
+    assert outcome.failure.type == "dns.timeout"
     assert outcome.evidence is not None
+    silent_one = outcome.evidence["answers"][1]
+    assert outcome.failure.message == f"{silent_one['server']}: {silent_one['error']}"
     assert [one["rcode"] for one in outcome.evidence["answers"]] == ["NOERROR", None]
 
 
