@@ -6,7 +6,7 @@ It decides nothing about a beat. Which part of a region's beats is its own, it l
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -151,8 +151,7 @@ class Prober:
                     place = fraction_of(beat_id, regions.index(region), len(regions))
                     wanted.append(((beat_id, region), entry.interval_s, place))
                 else:
-                    self.scheduler.entries.drop((beat_id, region))
-                    self._standing.pop((beat_id, region), None)
+                    self._drop((beat_id, region))
         self.scheduler.entries.put(wanted)
         self.scheduler.wake()
 
@@ -175,7 +174,11 @@ class Prober:
             await asyncio.gather(task, return_exceptions=True)
             await leases.release()
             for key in [key for key in self.scheduler.entries if key[1] == region]:
-                self.scheduler.entries.drop(key)
+                self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        self.scheduler.entries.drop(key)
+        self._standing.pop(key, None)
 
     async def _listen(self, held: set[Share]) -> None:
         for share in self._listening.keys() - held:
@@ -199,17 +202,16 @@ class Prober:
         beat_id, region = key
         entry = self.catalog.entries.get(beat_id)
         if entry is not None:
-            outcome = await self._measure(entry, region, cause)
-            if (standing := outcome.standing) is not None:
-                now_s = self._clock.monotonic_s()
-                known, kept_s = self._standing.get(key, (None, 0.0))
-                if known == standing and now_s - kept_s < RETOLD_S:
-                    outcome = replace(outcome, evidence=None)
-                else:
-                    self._standing[key] = standing, now_s
+            now_s = self._clock.monotonic_s()
+            known, kept_s = self._standing.get(key, (None, now_s))
+            if now_s - kept_s >= RETOLD_S:
+                known = None
+            outcome = await self._measure(entry, region, cause, known)
+            if outcome.standing is not None and outcome.standing != known:
+                self._standing[key] = outcome.standing, now_s
             self._hand_in(key, cause, run_id, scheduled_at, outcome, entry.revision)
 
-    async def _measure(self, entry: ProbedBeat, region: str, cause: _Cause) -> RunOutcome:
+    async def _measure(self, entry: ProbedBeat, region: str, cause: _Cause, known: int | None) -> RunOutcome:
         if entry.check is None:
             failure = entry.failure
             return troubled("probe.config", failure.message if failure else "the check cannot be run here")
@@ -221,6 +223,7 @@ class Prober:
                 context,
                 reference=vantage.reference,
                 keeps_all=cause.kind is Kind.MANUAL,
+                known=known,
             )
         except Exception as bug:
             _log.exception("a run failed in a way it must not")

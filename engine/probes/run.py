@@ -64,11 +64,16 @@ class RunOutcome:
     trace_id: str | None = None  # of the last attempt
     certificate_days: float | None = None
     tried: tuple[Tried, ...] = ()  # the attempts before the last one
-    standing: int | None = None  # of a good run whose evidence is worth keeping only where this has changed
+    standing: int | None = None  # of a good run whose evidence is there only where this has changed
 
 
 async def run(
-    check: Check, context: Context, *, reference: Sequence[tuple[str, int]] = (), keeps_all: bool = False
+    check: Check,
+    context: Context,
+    *,
+    reference: Sequence[tuple[str, int]] = (),
+    keeps_all: bool = False,
+    known: int | None = None,
 ) -> RunOutcome:
     """Run `check` once, with its retries, within `check.pace.deadline_s` seconds.
 
@@ -76,11 +81,12 @@ async def run(
     last attempt counts.
     After a failed network run the region's `reference` targets (host, port) are tried for at most 2 s more, and not
     beyond the interval; when all fail, the verdict is `error`. One cut short by the interval has not failed.
-    A good run has evidence only with `keeps_all`, of its steps, and where certificates or records are what it is about.
+    A good run has evidence only with `keeps_all`, of its steps, and where certificates or records are what it is about
+    and their `standing` is not the `known` one.
     Raises nothing but cancellation; a bug is logged and is an `error` too.
     """
     try:
-        return await _run(check, context, reference, keeps_all=keeps_all)
+        return await _run(check, context, reference, keeps_all=keeps_all, known=known)
     except Exception as bug:
         log.exception("a run failed; this is a bug in Upbeat")
         failure = Failure("probe.internal", f"{type(bug).__name__}: {bug}"[:MESSAGE_MAX])
@@ -88,7 +94,12 @@ async def run(
 
 
 async def _run(
-    check: Check, context: Context, reference: Sequence[tuple[str, int]], *, keeps_all: bool
+    check: Check,
+    context: Context,
+    reference: Sequence[tuple[str, int]],
+    *,
+    keeps_all: bool,
+    known: int | None,
 ) -> RunOutcome:
     clock, pace, probe = context.clock, check.pace, PROBES[type(check)]
     began_s, backoff_s = clock(), BACKOFF_FIRST_S
@@ -115,18 +126,19 @@ async def _run(
         verdict = Verdict.ERROR
         failure = Failure("probe.no_network", f"no reference target answers; {failure.message}")
     is_whole = failure is not None or keeps_all
-    is_standing = not is_whole and isinstance(check, TlsCheck | DnsCheck)
+    stands = standing(seen) if not is_whole and isinstance(check, TlsCheck | DnsCheck) else None
+    is_news = stands is not None and stands != known
     return RunOutcome(
         verdict,
         outcomes,
         failure,
         seen.timings,
         len(tried) + 1,
-        evidence(check, seen) if is_whole or is_standing else course(check, seen) if seen.steps else None,
+        evidence(check, seen) if is_whole or is_news else course(check, seen) if seen.steps else None,
         seen.trace_id,
         seen.tls.days_left if seen.tls else None,
         tuple(tried),
-        standing(seen) if is_standing else None,
+        stands,
     )
 
 

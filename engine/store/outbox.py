@@ -36,14 +36,6 @@ async def due(connection: Connection, limit: int = 100) -> list[Row]:
     )
 
 
-async def next_due_s(connection: Connection) -> float | None:
-    """Seconds until the next pending notice is due (0 or less: now), None when nothing waits."""
-    wait: float | None = await connection.fetchval(
-        "SELECT extract(epoch FROM min(due_at) - now())::float8 FROM outbox WHERE status = 'pending'"
-    )
-    return wait
-
-
 async def waiting(connection: Connection) -> tuple[int, int, float]:
     """(pending notices, dead ones, seconds since the oldest pending one was queued)."""
     row = await connection.fetchrow(
