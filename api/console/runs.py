@@ -22,7 +22,7 @@ from engine.store.database import Connection
 from engine.store.ids import read
 from engine.store.objects import Stored
 from evaluators.model import PHASES
-from rules.beat import BEAT
+from rules.beat import BEAT, AnyBeat
 from rules.kinds.kind import ProbedRule
 
 _LONGEST_RUN: Final = timedelta(minutes=40)  # six attempts of 300 s with back-off
@@ -97,13 +97,13 @@ async def run_page(
         if row is None:
             raise missing("there is no such run; raw results are kept for 30 days")
         run = beats.shown_result(row)
-        page_slug = await slug_of_page(db, beat)
+        page_slug, rule = await slug_of_page(db, beat), BEAT.validate_python(beat.spec)
         return await render(
             request,
             db,
             "run.html",
             beat=beat,
-            probed=isinstance(BEAT.validate_python(beat.spec), ProbedRule),
+            probed=isinstance(rule, ProbedRule),
             title=beat.spec.get("name") or beat.slug,
             page_slug=page_slug,
             run=run,
@@ -111,7 +111,7 @@ async def run_page(
             assertions=failing_first(run["assertions"]),
             lanes=waterfall(run),
             chain=chain(run),
-            beside=await _beside(db, beat, page_slug, run),
+            beside=await _beside(db, beat, page_slug, rule, run),
         )
 
 
@@ -135,12 +135,12 @@ def waterfall(run: Mapping[str, Any]) -> list[Lane]:
             f"began after {one['after']:.1f} s" if one["after"] else "",
             one["timings"],
             scale_s,
-            one["error"],
+            one["error"]["message"],
         )
         for n, one in enumerate(tried, 1)
     ]
     lanes.append(
-        _lane(f"attempt {len(tried) + 1}" if tried else "run", "", run["timings"], scale_s, run["error"])
+        _lane(f"attempt {len(tried) + 1}" if tried else "run", "", run["timings"], scale_s, _said(run))
     )
     return lanes + list(_inner(hops, steps, scale_s))
 
@@ -152,9 +152,8 @@ def _inner(hops: Sequence[Any], steps: Sequence[Any], scale_s: float) -> Iterato
         yield _lane("redirect", where, hop["timings"], scale_s, None, begins_s)
         begins_s += hop["timings"]["total"] or 0.0
     for step in steps:
-        error = {"message": step["error"]} if step["error"] else None
         detail = f"HTTP {step['status']}" if step["status"] else "not reached"
-        yield _lane(step["name"], detail, step["timings"], scale_s, error, begins_s)
+        yield _lane(step["name"], detail, step["timings"], scale_s, step["error"], begins_s)
         begins_s += step["timings"]["total"] or 0.0
 
 
@@ -163,11 +162,15 @@ def _lane(
     detail: str,
     timings: Mapping[str, float | None],
     scale_s: float,
-    error: Mapping[str, str] | None,
+    error: str | None,
     begins_s: float = 0.0,
 ) -> Lane:
     parts = stacked(timings, scale_s, begins_s)
-    return Lane(label, detail, parts, timings["total"], error["message"] if error else None)
+    return Lane(label, detail, parts, timings["total"], error)
+
+
+def _said(run: Mapping[str, Any]) -> str | None:
+    return run["error"]["message"] if run["error"] else None
 
 
 def shaped(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,10 +218,9 @@ def chain(run: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 async def _beside(
-    db: Connection, beat: Stored, page_slug: str, run: Mapping[str, Any]
+    db: Connection, beat: Stored, page_slug: str, rule: AnyBeat, run: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """What every region said nearest to this run, on one scale; nothing where it runs in one only."""
-    rule = BEAT.validate_python(beat.spec)
     if not isinstance(rule, ProbedRule):
         return []
     rows = await views.around(db, beat.id, run["scheduled_at"], timedelta(seconds=1.5 * rule.interval))
@@ -227,7 +229,7 @@ async def _beside(
     return [
         one
         | {
-            "lane": _lane(one["region"], "", one["timings"], scale_s, one["error"]),
+            "lane": _lane(one["region"], "", one["timings"], scale_s, _said(one)),
             "url": run_url(beat.slug, page_slug, one["run"], one["at"]),
             "is_this": one["run"] == run["run"],
         }
