@@ -16,23 +16,24 @@ from api.showing import shown
 from engine.store import objects
 from engine.store.database import Connection
 from engine.store.ids import show
-from engine.store.objects import KINDS, ObjectKind, Stored
+from engine.store.objects import Stored
 from rules.beat import Beat
 from rules.channel import Channel
+from rules.known import KINDS, PAGELESS, Kind
 
 PageRef = Annotated[str | None, Query(alias="page", max_length=100, description="Slug or id of its page.")]
 IfMatch = Annotated[str | None, Header(description="The ETag that was read; another one now is 412.")]
 Text = Annotated[str | None, Query(max_length=200)]
 
-_MODELS: Final[dict[ObjectKind, Any]] = {**saving.UNTYPED, "beat": Beat, "channel": Channel}
+_MODELS: Final[dict[Kind, Any]] = {**saving.UNTYPED, "beat": Beat, "channel": Channel}
 
 
 async def locate(
-    db: Connection, asking: Principal, kind: ObjectKind, ref: str, page_ref: str | None = None
+    db: Connection, asking: Principal, kind: Kind, ref: str, page_ref: str | None = None
 ) -> Stored:
     """The object that a path names, among the pages they may read (design 10). Raises 404, 409."""
     pages = asking.pages_for(Permission.READ)
-    if page_ref is not None and kind not in ("page", "region"):
+    if page_ref is not None and kind not in PAGELESS:
         pages = [(await objects.find(db, "page", page_ref, pages=pages)).id]
     return await objects.find(db, kind, ref, pages=pages)
 
@@ -48,11 +49,11 @@ async def answer(request: Request, asking: Principal, stored: Stored, status: in
     return reply(item, status, headers)
 
 
-def routes(kind: ObjectKind) -> APIRouter:
+def routes(kind: Kind) -> APIRouter:
     """The routes of one kind."""
     router = Router(prefix=f"/api/v1/{kind}s", tags=[f"{kind}s"])
     write = Permission.ADMIN if kind == "page" else Permission.WRITE
-    whole = kind in ("page", "region")
+    whole = kind in PAGELESS
     takes_kind, shape = takes(_MODELS[kind]), ShownBeat if kind == "beat" else Shown
 
     @router.get("", name=f"List {kind}s", operation_id=f"list_{kind}s")
@@ -70,7 +71,7 @@ def routes(kind: ObjectKind) -> APIRouter:
         services = services_of(request)
         pages = asking.pages_for(Permission.READ)
         async with services.pool.acquire() as db:
-            if page_ref is not None and kind not in ("page", "region"):
+            if page_ref is not None and kind not in PAGELESS:
                 pages = [(await objects.find(db, "page", page_ref, pages=pages)).id]
             after = read_cursor(cursor, SlugAndId)
             found = await objects.listing(

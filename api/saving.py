@@ -12,13 +12,16 @@ from api.problems import ProblemError, invalid
 from engine.secrets import refusal
 from engine.store import objects
 from engine.store.database import Connection, transaction
-from engine.store.objects import ObjectKind, Stored
+from engine.store.objects import Stored
 from rules.beat import AnyBeat
 from rules.channel import SECRET_FIELDS, SlackChannel, SmtpChannel, WebhookChannel
 from rules.check import compile_check
 from rules.component import Component, Page, Region
+from rules.group import Group
 from rules.kinds.kind import ProbedRule
-from rules.known import Known, check_references
+from rules.known import KINDS, PAGELESS, Kind, Known, Ref, check_references
+from rules.maintenance import Maintenance
+from rules.owner import OwnerRule
 from rules.problem import nearest, show
 from rules.secret import (
     MISSPELT,
@@ -44,20 +47,26 @@ READ_ONLY: Final = frozenset(
 _LEADS_NOWHERE: Final = frozenset(ProbedRule.model_fields) - {"otlp"} | {"on"}
 """Fields that do not say where an object's secrets go, nor how safely."""
 
-UNTYPED: Final[dict[ObjectKind, type[Rule]]] = {"page": Page, "component": Component, "region": Region}
+UNTYPED: Final[dict[Kind, type[Rule]]] = {
+    "page": Page,
+    "component": Component,
+    "region": Region,
+    "group": Group,
+    "maintenance": Maintenance,
+}
 
 
 def _by_type(*models: type[Rule]) -> dict[str, type[Rule]]:
     return {get_args(model.model_fields["type"].annotation)[0]: model for model in models}
 
 
-TYPED: Final[dict[ObjectKind, dict[str, type[Rule]]]] = {
+TYPED: Final[dict[Kind, dict[str, type[Rule]]]] = {
     "beat": _by_type(*get_args(AnyBeat)),
     "channel": _by_type(WebhookChannel, SlackChannel, SmtpChannel),
 }
 
 
-def rule_of(kind: ObjectKind, document: Any) -> Rule:
+def rule_of(kind: Kind, document: Any) -> Rule:
     """`document` as the rule it is. Raises 422."""
     if not isinstance(document, dict):
         raise invalid([("", f"{show(document)} is not a mapping")])
@@ -73,7 +82,7 @@ def rule_of(kind: ObjectKind, document: Any) -> Rule:
 
 
 async def create(
-    services: Services, asking: Principal, kind: ObjectKind, document: Any, page: str | None = None
+    services: Services, asking: Principal, kind: Kind, document: Any, page: str | None = None
 ) -> Stored:
     """A new object from what was sent; `page` where the document names none."""
     async with transaction(services.pool) as db:
@@ -139,7 +148,7 @@ def may_edit(asking: Principal, stored: Stored) -> bool:
     return asking.may(*needed(stored))
 
 
-def masked(spec: Mapping[str, Any], kind: ObjectKind) -> dict[str, Any]:
+def masked(spec: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     """`spec` for who may not edit it."""
     shown = dict(spec)
     if kind == "channel":
@@ -199,14 +208,14 @@ async def _checked(
     services: Services,
     db: Connection,
     asking: Principal,
-    kind: ObjectKind,
+    kind: Kind,
     document: Any,
     page: str | None,
     before: Stored | None = None,
 ) -> tuple[Rule, UUID | None]:
     """The rule, and its page's id. Nobody learns of a page they may not read."""
     pages = {stored.slug: stored.id for stored in await _listed(db, asking, "page")}
-    if kind not in ("page", "region") and isinstance(document, dict):
+    if kind not in PAGELESS and isinstance(document, dict):
         document = {"page": page} | document if page else document
         if document.get("page") is None and len(pages) == 1:
             document = document | {"page": next(iter(pages))}
@@ -217,30 +226,27 @@ async def _checked(
     errors += await _unrunnable(services, db, asking, rule, home, before.spec if before else {})
     if errors:
         raise invalid(errors)
-    if isinstance(rule, AnyBeat):
+    if isinstance(rule, OwnerRule | Maintenance):
         for path in rule.components:
             other, slash, _ = path.rpartition("/")
-            if slash:  # a beat speaks in the name of that page, too
+            if slash:  # it speaks in the name of that page, too
                 asking.require(Permission.WRITE, pages[other])
     return rule, page_id
 
 
-async def _listed(db: Connection, asking: Principal, kind: ObjectKind) -> list[Stored]:
+async def _listed(db: Connection, asking: Principal, kind: Kind) -> list[Stored]:
     return await objects.listing(db, kind, pages=asking.pages_for(Permission.READ))
 
 
 async def _known(db: Connection, asking: Principal, pages: Mapping[str, UUID]) -> Known:
     slugs = {page_id: slug for slug, page_id in pages.items()}
-    by_page: dict[str, dict[str, set[str]]] = {"channel": {}, "component": {}}
-    for kind in ("channel", "component"):
+    found: list[tuple[Ref, Mapping[str, Any]]] = []
+    for kind in KINDS:
         for stored in await _listed(db, asking, kind):
-            if stored.page_id in slugs:
-                by_page[kind].setdefault(slugs[stored.page_id], set()).add(stored.slug)
-    frozen = {
-        kind: {page: frozenset(found) for page, found in pages.items()} for kind, pages in by_page.items()
-    }
-    regions = frozenset(stored.slug for stored in await _listed(db, asking, "region"))
-    return Known(frozenset(pages), regions, frozen["channel"], frozen["component"])
+            if stored.page_id is None or stored.page_id in slugs:
+                page = slugs[stored.page_id] if stored.page_id else None
+                found.append(((kind, page, stored.slug), stored.spec))
+    return Known.of(found)
 
 
 async def unlent(

@@ -12,30 +12,32 @@ from api.saving import TYPED, UNTYPED, masked, may_edit
 from engine.store import objects, pings, signals, states
 from engine.store.database import Connection, Row
 from engine.store.ids import show
-from engine.store.objects import ObjectKind, Stored
+from engine.store.objects import Stored
 from engine.store.reviews import episode_id
-from evaluators.policy import compile_policy
-from evaluators.quorum import State, fresh_votes
+from evaluators.policy import Policy, compile_policy
+from evaluators.quorum import fresh_votes
+from evaluators.state import State
 from rules.beat import BEAT
+from rules.group import Group
+from rules.known import Kind
 from rules.shape import Rule
 
 _SIGNAL: Final = ("source", "fingerprint", "severity", "message", "since", "at", "by", "evidence")
 
 
 async def shown(
-    services: Services, db: Connection, asking: Principal, kind: ObjectKind, found: Sequence[Stored]
+    services: Services, db: Connection, asking: Principal, kind: Kind, found: Sequence[Stored]
 ) -> list[dict[str, Any]]:
     """`found` (all of one kind) as JSON, in a number of queries that does not depend on how many they are."""
     pages = await page_slugs(db)
     items = [_declared(stored, pages, asking) for stored in found]
     if kind == "beat" and found:
-        regions = [stored.slug for stored in await objects.listing(db, "region")]
         ids = [stored.id for stored in found]
         rows, opened = await states.summaries(db, ids), await signals.of_beats(db, ids)
         keys = await pings.keys(db, [stored.id for stored in found if may_edit(asking, stored)])
         now_s = services.clock.epoch_s()
         for stored, item in zip(found, items, strict=True):
-            item.update(_standing(stored, rows[stored.id], regions, now_s))
+            item.update(_standing(stored, rows[stored.id], now_s))
             item["signals"] = [shown_signal(row) for row in opened[stored.id]]
             item["ping"] = None
             if stored.spec["type"] == "heartbeat":
@@ -92,7 +94,7 @@ def _filled(defaults: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, A
 
 
 @cache
-def defaults_of(kind: ObjectKind, type_: str | None) -> dict[str, Any]:
+def defaults_of(kind: Kind, type_: str | None) -> dict[str, Any]:
     """What a kind's fields are when nobody says otherwise, as JSON."""
     model = UNTYPED[kind] if kind in UNTYPED else TYPED[kind][type_ or ""]
     given = {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
@@ -108,7 +110,7 @@ def _is_required(model: type[Rule], name: str) -> bool:
     return model.model_fields[name].is_required()
 
 
-def _standing(stored: Stored, row: Row, regions: Sequence[str], now_s: float) -> dict[str, Any]:
+def _standing(stored: Stored, row: Row, now_s: float) -> dict[str, Any]:
     """What Upbeat says of a beat: the contract's `stage`, `since` and `votes`, and what stands beside them."""
     state = states.decode_state(row["state"])
     until: datetime | None = row["paused_until"]
@@ -120,12 +122,17 @@ def _standing(stored: Stored, row: Row, regions: Sequence[str], now_s: float) ->
         "paused": is_paused,
         "paused_until": until if is_paused and not forever else None,
         "episode": show("episode", episode_id(stored.id, state.episodes)) if state.severity else None,
-        "votes": _votes(stored, state, regions, now_s),
+        "votes": _votes(policy_of(stored.kind, stored.spec, row["bound"]), state, now_s),
     }
 
 
-def _votes(stored: Stored, state: State, regions: Sequence[str], now_s: float) -> list[dict[str, Any]]:
-    policy = compile_policy(BEAT.validate_python(stored.spec), regions)
+def policy_of(kind: str, spec: Mapping[str, Any], bound: str) -> Policy:
+    """The policy of a beat or group among what else there is, which is a `bound` column read as text."""
+    rule = Group.model_validate(spec) if kind == "group" else BEAT.validate_python(spec)
+    return compile_policy(rule, states.decode_bound(bound))
+
+
+def _votes(policy: Policy, state: State, now_s: float) -> list[dict[str, Any]]:
     fresh = fresh_votes(policy, state, now_s)
     votes = []
     for slug in policy.regions:

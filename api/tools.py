@@ -13,10 +13,10 @@ from api.problems import ProblemError, invalid
 from api.saving import rule_of, unlent
 from engine.store import installation, objects
 from engine.store.database import Connection
-from engine.store.objects import KINDS
 from rules.beat import AnyBeat, Beat
 from rules.config import Declared, dump, json_schema, parse
 from rules.kinds.kind import ProbedRule
+from rules.known import KINDS
 from rules.problem import ConfigError, show
 from rules.secret import Unjudged, UnsetReferenceError
 from rules.settings import Settings

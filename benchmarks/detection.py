@@ -42,7 +42,7 @@ async def measure(folder: Path) -> None:
                 found: int = await database.fetchval(sql)
                 return found
 
-            ok = "SELECT count(*) FROM beat_states WHERE stage = 'ok'"
+            ok = "SELECT count(*) FROM states WHERE stage = 'ok'"
             await until(lambda: _reaches(count(ok), 2 * BEATS), "all are ok", 90)
             await asyncio.sleep(SETTLE_S)
             down_at = time.time()

@@ -15,11 +15,12 @@ from engine.store.ids import uuid_of
 from engine.store.states import Held
 from engine.subject import Subject
 from evaluators.model import Batch
-from evaluators.policy import compile_policy
-from evaluators.quorum import State
+from evaluators.policy import Bound, compile_policy
+from evaluators.state import State
 from rules.beat import BEAT
 
 BEATS, REGIONS, ROUNDS, PER_BATCH = 300, ["eu", "us", "ap"], 60, 200
+BOUND = Bound(regions=tuple(REGIONS))
 
 
 def folded(encoded: list[bytes], subjects: Mapping[UUID, Subject]) -> float:
@@ -46,8 +47,8 @@ def decoded(encoded: list[bytes]) -> float:
 def main() -> None:
     beats = [uuid4() for _ in range(BEATS)]
     rule = BEAT.validate_python({"type": "tcp", "slug": "b", "host": "h", "port": 1, "interval": "30s"})
-    policy = compile_policy(rule, REGIONS)
-    subjects = {beat: Subject(beat, uuid4(), "b", "tcp", 1, "m", policy, 0.0, False) for beat in beats}
+    policy = compile_policy(rule, BOUND)
+    subjects = {beat: Subject(beat, uuid4(), "b", "tcp", 1, "m", BOUND, policy, 0.0, False) for beat in beats}
     made = list(results([str(b) for b in beats], REGIONS, ROUNDS, began=1.8e9, interval_s=30.0, bad=0.005))
     boot = str(uuid4())
     encoded = [

@@ -64,7 +64,7 @@ async def declare(pool: Pool, beats: int) -> None:
         ],
     )
     await pool.executemany(
-        "INSERT INTO beat_states (beat_id, partition) VALUES ($1, $2)",
+        "INSERT INTO states (subject_id, partition) VALUES ($1, $2)",
         [(one, partition_of(one)) for one in ids],
     )
 

@@ -164,7 +164,7 @@ async def declare(pool: Pool, beats: int, interval_s: float, port: int) -> None:
     await pool.execute(insert, new_id(), "region", None, "here", {"slug": "here"})
     await pool.executemany(insert, rows)
     await pool.executemany(
-        "INSERT INTO beat_states (beat_id, partition) VALUES ($1, $2)",
+        "INSERT INTO states (subject_id, partition) VALUES ($1, $2)",
         [(one, partition_of(one)) for one in ids],
     )
 

@@ -1,6 +1,6 @@
 """From effects to rows: history, episodes, actions and what operators are told, all in the transaction that decided."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,15 +12,18 @@ from engine.store import objects, outbox, results, reviews, signals, states
 from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, show
 from engine.store.objects import Stored
+from engine.store.pushed import Relayed
 from engine.subject import Subject
-from evaluators import quorum, words
+from evaluators import facts, quorum, words
 from evaluators.model import ConfirmOrder, Notice, Stage
 from evaluators.policy import Policy
-from evaluators.quorum import State
+from evaluators.state import State
 from rules.channel import CHANNEL, Told
 
 _BAD = (Stage.WARNING, Stage.CRITICAL)
 _SHOWN_SIGNALS = 20
+_SAID = facts.ConfirmWanted | facts.MemberSaid | facts.ParentsAsked | facts.ParentSaid | facts.Answered
+"""Effects for other beats and groups, and for probes: nobody is told of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,48 +57,72 @@ async def record(
     """
     groups = _by_beat(consequences)
     orders = [
-        _order(beat_id, c.effect)
-        for beat_id, group in groups.items()
+        _order(subject_id, c.effect)
+        for subject_id, group in groups.items()
         for c in group
-        if isinstance(c.effect, quorum.ConfirmWanted)
+        if isinstance(c.effect, facts.ConfirmWanted)
     ]
     await states.record_transitions(connection, [_transition(c) for c in consequences if _is_transition(c)])
     news = [_stage_news(c) for c in consequences if _is_transition(c)]
-    telling = {beat_id: group for beat_id, group in groups.items() if any(map(_is_told, group))}
+    telling = {subject_id: group for subject_id, group in groups.items() if any(map(_is_told, group))}
     for case in await _cases(connection, telling, public_url):
         for consequence in telling[case.beat.id]:
             news += await _one(case, consequence, telling[case.beat.id])
     return orders, news
 
 
+def said(
+    consequences: Sequence[Consequence], children_of: Callable[[UUID], Sequence[UUID]]
+) -> list[tuple[UUID, Relayed]]:
+    """What subjects say to each other: members to groups, parents to children, children to parents."""
+    found: list[tuple[UUID, Relayed]] = []
+    for consequence in consequences:
+        effect, me = consequence.effect, consequence.subject.subject_id
+        if isinstance(effect, facts.MemberSaid):
+            fact = facts.MemberChanged(
+                effect.at, str(me), effect.stage, effect.is_suppressed, effect.counts, effect.is_gone
+            )
+            found.append((UUID(effect.group), Relayed(fact)))
+        elif isinstance(effect, facts.Transitioned | facts.ParentSaid):
+            stands = Relayed(facts.ParentChanged(effect.at, str(me), effect.stage))
+            found += ((child, stands) for child in children_of(me))
+        elif isinstance(effect, facts.ParentsAsked):
+            asks = Relayed(facts.Asked(effect.at, str(me), effect.looks))
+            found += ((UUID(parent), asks) for parent in effect.parents)
+        elif isinstance(effect, facts.Answered):
+            answer = Relayed(facts.ParentChanged(effect.at, str(me), effect.stage, is_answer=True))
+            found += ((UUID(child), answer) for child in effect.children)
+    return found
+
+
 def _by_beat(consequences: Sequence[Consequence]) -> dict[UUID, list[Consequence]]:
     groups: dict[UUID, list[Consequence]] = {}
     for consequence in consequences:
-        groups.setdefault(consequence.subject.beat_id, []).append(consequence)
+        groups.setdefault(consequence.subject.subject_id, []).append(consequence)
     return groups
 
 
 def _is_transition(consequence: Consequence) -> bool:
-    return isinstance(consequence.effect, quorum.Transitioned)
+    return isinstance(consequence.effect, facts.Transitioned)
 
 
 def _is_told(consequence: Consequence) -> bool:
     """Whether anybody hears of it, or more than a line of history is written."""
     effect = consequence.effect
-    if isinstance(effect, quorum.Transitioned):
+    if isinstance(effect, facts.Transitioned):
         return not effect.first
-    return not isinstance(effect, quorum.ConfirmWanted)
+    return not isinstance(effect, _SAID)
 
 
-def _order(beat_id: UUID, wanted: quorum.ConfirmWanted) -> Order:
-    return Order(wanted.regions, ConfirmOrder(str(beat_id), wanted.request, wanted.runs, wanted.spacing_s))
+def _order(subject_id: UUID, wanted: facts.ConfirmWanted) -> Order:
+    return Order(wanted.regions, ConfirmOrder(str(subject_id), wanted.request, wanted.runs, wanted.spacing_s))
 
 
 def _transition(consequence: Consequence) -> states.Transition:
     effect, subject = consequence.effect, consequence.subject
-    assert isinstance(effect, quorum.Transitioned)
+    assert isinstance(effect, facts.Transitioned)
     votes = quorum.fresh_votes(subject.policy, consequence.state, effect.at)
-    return states.Transition(subject.beat_id, effect.at, effect.was, effect.stage, votes)
+    return states.Transition(subject.subject_id, effect.at, effect.was, effect.stage, votes)
 
 
 async def _cases(
@@ -104,17 +131,17 @@ async def _cases(
     """What is needed to speak of these beats, read in three queries however many they are."""
     if not groups:
         return []
-    subjects = {beat_id: group[0].subject for beat_id, group in groups.items()}
+    subjects = {subject_id: group[0].subject for subject_id, group in groups.items()}
     beats = await objects.several(connection, list(groups))
-    seen: dict[UUID, list[dict[str, Any]]] = {beat_id: [] for beat_id in groups}
-    wanted = [(beat_id, region) for beat_id, s in subjects.items() for region in s.policy.regions]
+    seen: dict[UUID, list[dict[str, Any]]] = {subject_id: [] for subject_id in groups}
+    wanted = [(subject_id, region) for subject_id, s in subjects.items() for region in s.policy.regions]
     # What may still be fresh, and an hour at least: of ten thousand beats a region may be silent for weeks.
     reach_s = max(3600.0, *(_reach_s(s.policy) for s in subjects.values()))
     since = states.moment(min(group[0].state.at for group in groups.values()) - reach_s)
     for row in await results.newest_per_region(connection, wanted, since):
         seen[row["beat_id"]].append(evidence_of(row))
-    for beat_id, rows in (await signals.of_beats(connection, list(groups))).items():
-        seen[beat_id] += map(signal_evidence, rows[:_SHOWN_SIGNALS])
+    for subject_id, rows in (await signals.of_beats(connection, list(groups))).items():
+        seen[subject_id] += map(signal_evidence, rows[:_SHOWN_SIGNALS])
     pages = {subject.page_id for subject in subjects.values()}
     channels = await objects.listing(connection, "channel", pages=list(pages))
     return [
@@ -160,31 +187,46 @@ def signal_evidence(row: Row) -> dict[str, Any]:
 
 async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequence]) -> list[dict[str, Any]]:
     effect, state = consequence.effect, consequence.state
-    connection, beat_id = case.connection, case.subject.beat_id
-    if isinstance(effect, quorum.Transitioned):
+    connection, subject_id = case.connection, case.subject.subject_id
+    if isinstance(effect, facts.Transitioned):
         await _tell_transition(case, effect, state, group)
-    elif isinstance(effect, quorum.NeverAnswered):
+    elif isinstance(effect, facts.NeverAnswered):
         await _tell(case, "unknown", effect.at, f"{case.title} has never sent data", None, state)
-    elif isinstance(effect, quorum.EpisodeOpened):
+    elif isinstance(effect, facts.EpisodeOpened):
         await reviews.open_episode(connection, case.beat, effect)
-        await _tell(
-            case, "open", effect.at, words.headline(Stage(effect.severity), case.title), effect.number, state
-        )
-    elif isinstance(effect, quorum.EpisodeClosed):
-        await reviews.close_episode(connection, beat_id, effect)
+        headline = words.headline(Stage(effect.severity), case.title) + (" again" if effect.reopened else "")
+        await _tell(case, "open", effect.at, headline, effect.number, state)
+    elif isinstance(effect, facts.SeverityChanged):
+        headline = words.headline(Stage(effect.severity), case.title)
+        await _tell(case, "change", effect.at, headline, effect.number, state, was=Stage(effect.was))
+    elif isinstance(effect, facts.FlappingStarted):
+        await reviews.mark_flapping(connection, subject_id, effect.number, is_flapping=True)
+        said = f"{case.title} is flapping: {effect.changes} changes in a short time; nothing more is said until it is quiet"
+        await _tell(case, "flapping", effect.at, said, effect.number, state)
+    elif isinstance(effect, facts.FlappingEnded):
+        await reviews.mark_flapping(connection, subject_id, effect.number, is_flapping=False)
+        said = f"{case.title} no longer flaps: it is {effect.stage}"
+        await _tell(case, "flapping", effect.at, said, effect.number, state)
+    elif isinstance(effect, facts.AdvisoryRaised):
+        said = f"{case.title} is bad in {', '.join(effect.voters)}, and not elsewhere"
+        await _tell(case, "advisory", effect.at, said, None, state)
+    elif isinstance(effect, facts.AdvisoryCleared):
+        await _tell(case, "advisory", effect.at, f"{case.title} is ok everywhere again", None, state)
+    elif isinstance(effect, facts.EpisodeClosed):
+        await reviews.close_episode(connection, subject_id, effect)
         if effect.cause == "recovered":
             await _tell(
                 case, "recovery", effect.at, words.headline(Stage.OK, case.title), effect.number, state
             )
         else:
-            said = f"{case.title} was removed while it was {state.stage}"
+            said = words.ended(effect.cause, case.title)
             await _tell(case, "change", effect.at, said, effect.number, state)
-    elif isinstance(effect, quorum.EpisodeFrozen):
-        await reviews.freeze_episode(connection, beat_id, effect.number, effect.at)
+    elif isinstance(effect, facts.EpisodeFrozen):
+        await reviews.freeze_episode(connection, subject_id, effect.number, effect.at)
         said = f"{case.title} was paused while it was {state.stage}"
         await _tell(case, "change", effect.at, said, effect.number, state)
-    elif isinstance(effect, quorum.StepProposed):
-        waiting = await reviews.propose(connection, beat_id, state.episodes, effect, case.evidence)
+    elif isinstance(effect, facts.StepProposed):
+        waiting = await reviews.propose(connection, subject_id, state.episodes, effect, case.evidence)
         for action in waiting:
             await _tell_draft(case, action, effect.at, state)
         return [_news(case.subject, "action")]
@@ -192,13 +234,14 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
 
 
 async def _tell_transition(
-    case: _Case, effect: quorum.Transitioned, state: State, group: Sequence[Consequence]
+    case: _Case, effect: facts.Transitioned, state: State, group: Sequence[Consequence]
 ) -> None:
-    """Tell what no episode's beginning or end tells: silence, its end, and a change within an episode."""
+    """Tell what no episode tells: silence, and its end. What a member says its group tells."""
     same = [c for c in group if c.state is state]  # of one decision: a transaction may hold several of a beat
-    begins = any(isinstance(c.effect, quorum.EpisodeOpened) for c in same)
-    ends = any(isinstance(c.effect, quorum.EpisodeClosed) for c in same)
-    if effect.first or begins or ends:
+    begins = any(isinstance(c.effect, facts.EpisodeOpened) for c in same)
+    ends = any(isinstance(c.effect, facts.EpisodeClosed) for c in same)
+    is_news = Stage.UNKNOWN in (effect.was, effect.stage)
+    if effect.first or begins or ends or not is_news or state.group or state.suppressed_by or state.flapping:
         return
     told: Told = (
         "unknown" if effect.stage is Stage.UNKNOWN else "change" if effect.stage in _BAD else "recovery"
@@ -277,7 +320,7 @@ async def _queue(case: _Case, told: Told, notice: Notice) -> None:
 
 def _stage_news(consequence: Consequence) -> dict[str, Any]:
     effect = consequence.effect
-    assert isinstance(effect, quorum.Transitioned)
+    assert isinstance(effect, facts.Transitioned)
     return _news(consequence.subject, "stage", stage=effect.stage, was=effect.was, since=effect.at)
 
 
@@ -286,6 +329,6 @@ def _news(subject: Subject, event: str, **more: object) -> dict[str, Any]:
         "event": event,
         "page": str(subject.page_id),
         "beat": subject.slug,
-        "beat_id": str(subject.beat_id),
+        "subject_id": str(subject.subject_id),
         **more,
     }

@@ -25,13 +25,14 @@ from engine.bus import EVALUATOR, LIVE, LIVE_RESULTS, Bus, BusError, Delivery, d
 from engine.clock import SystemClock
 from engine.fold import Fold, Server
 from engine.leases import Leases
-from engine.store import dead_letters, objects, pings, pushed, results, signals, states, watermarks
+from engine.store import dead_letters, facts, objects, pings, pushed, results, signals, states, watermarks
 from engine.store.database import DATABASE_AWAY, Connection, Pool, transaction
 from engine.store.ids import PARTITIONS, new_id, partition_of, uuid_of
 from engine.store.states import ConflictError, Held
 from engine.subject import Subject, compile_subject
 from evaluators import heartbeat, quorum
 from evaluators.model import Batch, Result
+from evaluators.policy import Bound
 
 MESSAGES_AT_ONCE = 64
 PUSHED_AT_ONCE = 1000
@@ -83,13 +84,14 @@ class Evaluator:
         holder: str,
         refresh: Callable[[], Awaitable[None]],
         public_url: Callable[[], str],
+        children: Callable[[UUID], Sequence[UUID]],
     ) -> None:
         self.health = Health()
         self.leases = Leases(
             pool, "evaluator", [str(p) for p in range(PARTITIONS)], holder, on_change=self._share
         )
         self._pool, self._bus, self._clock, self._subjects = pool, bus, clock, subjects
-        self._refresh, self._public_url = refresh, public_url
+        self._refresh, self._public_url, self._children = refresh, public_url, children
         self._working: dict[int, asyncio.Task[None]] = {}
         self._partitions: dict[int, Partition] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -108,14 +110,14 @@ class Evaluator:
             self._group = None
             await self.leases.release()
 
-    def changed(self, beat_id: UUID) -> None:
+    def changed(self, subject_id: UUID) -> None:
         """The catalog has another view of this beat."""
-        partition = self._partitions.get(number := partition_of(beat_id))
+        partition = self._partitions.get(number := partition_of(subject_id))
         if partition is None:
             return
         if not partition.dirty:  # a pause may be shorter than the wait for what comes
             self._bus.wake(EVALUATOR, number)
-        partition.dirty.add(beat_id)
+        partition.dirty.add(subject_id)
 
     async def _pushed(self, number: bytes) -> None:
         if (partition := self._partitions.get(int(number))) is not None and partition.look_soon():
@@ -139,6 +141,7 @@ class Evaluator:
                 self.health,
                 refresh=self._refresh,
                 public_url=self._public_url,
+                children=self._children,
             )
             if gap_s is not None and gap_s > LOOKED_AWAY_S:
                 partition.returned_at = self._clock.epoch_s()
@@ -160,6 +163,7 @@ class Partition:
         *,
         refresh: Callable[[], Awaitable[None]],
         public_url: Callable[[], str],
+        children: Callable[[UUID], Sequence[UUID]],
     ) -> None:
         self.dirty: set[UUID] = set()
         self.returned_at = 0.0
@@ -167,7 +171,7 @@ class Partition:
         self._boot_id, self._batches, self._results = str(new_id()), itertools.count(1), itertools.count(1)
         self._number, self._pool, self._bus, self._clock = number, pool, bus, clock
         self._subjects, self._health = subjects, health
-        self._refresh, self._public_url = refresh, public_url
+        self._refresh, self._public_url, self._children = refresh, public_url, children
         self._held: dict[UUID, Held] = {}
         self._deadlines: list[tuple[float, UUID]] = []
         self._standing: dict[UUID, float] = {}
@@ -216,10 +220,10 @@ class Partition:
     async def _load(self) -> None:
         async with self._pool.acquire() as connection:
             loaded = await states.load(connection, partition=self._number)
-        self._held = {held.beat_id: held for held in loaded}
+        self._held = {held.subject_id: held for held in loaded}
         self._deadlines, self._standing = [], {}
-        for beat_id in self._held:
-            self._schedule(beat_id)
+        for subject_id in self._held:
+            self._schedule(subject_id)
         # Whatever changed while nobody held this partition is found by looking at every beat once.
         self.dirty.update(self._held)
 
@@ -258,13 +262,15 @@ class Partition:
         await self._settle([], changed, set())
         due = self._due(self._clock.epoch_s())
         silent = self._pushed_to(due)
-        for beat_id in due - silent:
-            self._schedule(beat_id)
+        for subject_id in due - silent:
+            self._schedule(subject_id)
         await self._take_pushed(silent)
 
     def _pushed_to(self, beats: set[UUID]) -> set[UUID]:
         """Those that no probe runs."""
-        return {beat_id for beat_id in beats if (s := self._subjects.get(beat_id)) and s.policy.is_pushed}
+        return {
+            subject_id for subject_id in beats if (s := self._subjects.get(subject_id)) and s.policy.is_pushed
+        }
 
     async def _take_pushed(self, silent: set[UUID]) -> None:
         """Fold what was pushed, then what heartbeats there are of which nothing was heard in time."""
@@ -289,8 +295,8 @@ class Partition:
             if taken < most:
                 return
         self._look_at_s = 0.0
-        for beat_id in silent:
-            self._schedule(beat_id)
+        for subject_id in silent:
+            self._schedule(subject_id)
 
     async def _discard(self) -> None:
         """The oldest that was pushed is a dead letter now."""
@@ -355,8 +361,8 @@ class Partition:
         """A batch that fails alone is a dead letter after TRIES; a beat that does is left as it is until it changes."""
         beats = dirty | due
         if len(batches) + len(beats) > 1:
-            for beat_id in beats:
-                await self._settle([], {beat_id} & dirty, {beat_id} & due)
+            for subject_id in beats:
+                await self._settle([], {subject_id} & dirty, {subject_id} & due)
             for one in batches:
                 await self._settle([one], set(), set())
             return
@@ -419,39 +425,47 @@ class Partition:
             taken = await pushed.take(connection, self._number, most) if most else []
             if most and not taken and not due:
                 return 0
-            if unknown := {one.beat_id for one in taken} - self._subjects.keys():
+            if unknown := {one.subject_id for one in taken} - self._subjects.keys():
                 await self._refresh()
                 dirty = dirty | unknown
             due = due if not most or len(taken) < most else set()
             await self._meet(
                 connection,
-                {uuid_of(r.beat_id) for _, _, r in arrived} | {one.beat_id for one in taken} | dirty,
+                {uuid_of(r.beat_id) for _, _, r in arrived} | {one.subject_id for one in taken} | dirty,
             )
             gone = await self._gone(connection, dirty)
-            new = await results.insert(connection, [item for item in arrived if item[2].stored], now)
             fold = Fold(
                 self._held,
-                lambda beat_id: self._subjects.get(beat_id) or gone.get(beat_id),
+                lambda subject_id: self._subjects.get(subject_id) or gone.get(subject_id),
                 self.returned_at,
                 await self._server(connection) if most else None,
             )
-            for beat_id in dirty | due:
-                fold.reconcile(beat_id, now)
+            for subject_id in dirty | due:
+                fold.reconcile(subject_id, now)
+            for result in {result.beat_id: result for _, _, result in arrived}.values():
+                fold.catch_up(uuid_of(result.beat_id), now)
+            # Facts and results are numbered in the order in which they are folded, so that they can be folded again.
+            await facts.keep(connection, fold.take_facts())
+            new = await results.insert(connection, [item for item in arrived if item[2].stored], now)
             fresh = _once(arrived, new)
             for boot_id, at, result in fresh:
                 fold.result(uuid_of(result.beat_id), result, boot_id, at, now)
             for one in taken:
                 fold.pushed(one, now)
-            for beat_id in due:
-                fold.tick(beat_id, now)
+            for subject_id in due:
+                fold.tick(subject_id, now)
             # The compare-and-swap comes first: who folded a stale state must not get as far as opening an episode twice.
             await states.save(connection, list(fold.changed.values()))
+            await states.save_bounds(connection, self._rebound(fold))
+            await facts.keep(connection, fold.take_facts())
             made = [(self._boot_id, result.at, result) for result in fold.made]
             await results.insert(connection, made, now)
             await pings.keep(connection, fold.pinged)
             for one, report in fold.signalled:
-                await signals.keep(connection, one.beat_id, report, one.at)
+                await signals.keep(connection, one.subject_id, report, one.at)
             orders, news = await consequences.record(connection, fold.consequences, self._public_url())
+            spoken = consequences.said(fold.consequences, self._children)
+            told = await pushed.relay(connection, spoken, now)
             for boot_id, seqs in _sequences(batches).items() if is_whole else ():
                 await watermarks.advance(connection, boot_id, self._number, seqs, now)
         self._remember(fold, due)
@@ -467,24 +481,35 @@ class Partition:
             with contextlib.suppress(BusError):
                 await self._bus.publish(batch)
         news += self._pushed_news([*(one for one, _ in fold.pinged), *(one for one, _ in fold.signalled)])
+        for number in told:
+            with contextlib.suppress(BusError):
+                await self._bus.announce(f"{pushed.SUBJECT}.{number}", str(number).encode())
         await self._announce(news, [*fresh, *made])
         return len(taken)
+
+    def _rebound(self, fold: Fold) -> dict[UUID, Bound]:
+        """Whose relations to others are others than were saved."""
+        return {
+            subject_id: held.bound
+            for subject_id, held in fold.changed.items()
+            if held.bound != self._held[subject_id].bound
+        }
 
     async def _server(self, connection: Connection) -> Server:
         deaf = max(await pings.deafness(connection), self._skipped, key=lambda span: span[1])
         return Server(self._boot_id, lambda: next(self._results), deaf)
 
     def _pushed_news(self, folded: Sequence[pushed.Pushed]) -> list[dict[str, object]]:
-        told = {(one.beat_id, "ping" if isinstance(one.fact, pushed.Ping) else "signal") for one in folded}
-        found = [(self._subjects.get(beat_id), event) for beat_id, event in told]
+        told = {(one.subject_id, "ping" if isinstance(one.fact, pushed.Ping) else "signal") for one in folded}
+        found = [(self._subjects.get(subject_id), event) for subject_id, event in told]
         return [{"event": event, "page": str(s.page_id), "beat": s.slug} for s, event in found if s]
 
     async def _catch_up(self, arrived: Sequence[Result]) -> set[UUID]:
         """A probe may have heard of a beat, or of its change, before this process has: these."""
         behind = {
-            beat_id
+            subject_id
             for result in arrived
-            if (subject := self._subjects.get(beat_id := uuid_of(result.beat_id))) is None
+            if (subject := self._subjects.get(subject_id := uuid_of(result.beat_id))) is None
             or subject.revision < result.check_version
         }
         if behind:
@@ -493,35 +518,35 @@ class Partition:
 
     async def _meet(self, connection: Connection, beats: set[UUID]) -> None:
         """Load the states of beats that were declared after this partition was loaded."""
-        if unknown := [beat_id for beat_id in beats if beat_id not in self._held]:
+        if unknown := [subject_id for subject_id in beats if subject_id not in self._held]:
             for held in await states.load(connection, beats=unknown):
-                self._held[held.beat_id] = held
+                self._held[held.subject_id] = held
 
     async def _gone(self, connection: Connection, beats: set[UUID]) -> dict[UUID, Subject]:
         """Removed beats are in no catalog; their episodes have to be ended all the same."""
         gone = {}
-        for beat_id in beats:
-            if beat_id in self._held and beat_id not in self._subjects:
-                stored = await objects.get(connection, beat_id)
+        for subject_id in beats:
+            if subject_id in self._held and subject_id not in self._subjects:
+                stored = await objects.get(connection, subject_id)
                 if stored is not None and stored.removed_at is not None:
-                    gone[beat_id] = compile_subject(stored, ["-"])
+                    gone[subject_id] = compile_subject(stored, Bound(regions=("-",)))
         return gone
 
     def _remember(self, fold: Fold, due: set[UUID]) -> None:
-        for beat_id, held in fold.changed.items():
-            self._held[beat_id] = replace(held, version=held.version + 1)
-        for beat_id in fold.changed.keys() | due:
-            self._schedule(beat_id)
+        for subject_id, held in fold.changed.items():
+            self._held[subject_id] = replace(held, version=held.version + 1)
+        for subject_id in fold.changed.keys() | due:
+            self._schedule(subject_id)
 
-    def _schedule(self, beat_id: UUID) -> None:
+    def _schedule(self, subject_id: UUID) -> None:
         """Look at this beat again at its next deadline. A deadline that moves away leaves its entry: it is early, once."""
-        deadline, standing = self._deadline(beat_id), self._standing.get(beat_id)
+        deadline, standing = self._deadline(subject_id), self._standing.get(subject_id)
         if deadline is not None and (standing is None or deadline < standing):
-            self._standing[beat_id] = deadline
-            heapq.heappush(self._deadlines, (deadline, beat_id))
+            self._standing[subject_id] = deadline
+            heapq.heappush(self._deadlines, (deadline, subject_id))
 
-    def _deadline(self, beat_id: UUID) -> float | None:
-        held, subject = self._held.get(beat_id), self._subjects.get(beat_id)
+    def _deadline(self, subject_id: UUID) -> float | None:
+        held, subject = self._held.get(subject_id), self._subjects.get(subject_id)
         if held is None or subject is None:
             return None
         if held.state.suspended:
@@ -536,15 +561,15 @@ class Partition:
         """Beats with a deadline behind them."""
         due: set[UUID] = set()
         while self._deadlines and self._deadlines[0][0] <= now:
-            standing, beat_id = heapq.heappop(self._deadlines)
-            if self._standing.get(beat_id) != standing:
+            standing, subject_id = heapq.heappop(self._deadlines)
+            if self._standing.get(subject_id) != standing:
                 continue
-            del self._standing[beat_id]
-            deadline = self._deadline(beat_id)
+            del self._standing[subject_id]
+            deadline = self._deadline(subject_id)
             if deadline is not None and deadline <= now:
-                due.add(beat_id)
+                due.add(subject_id)
             else:
-                self._schedule(beat_id)
+                self._schedule(subject_id)
         return due
 
     def _in_server_time(

@@ -9,14 +9,27 @@ from msgspec.structs import replace
 
 from engine.store.ids import derived_id
 from engine.store.pings import text_of
-from engine.store.pushed import Ping, Pushed, Report
+from engine.store.pushed import Ping, Pushed, Relayed, Report
 from engine.store.states import Held
 from engine.subject import Subject
 from evaluators import heartbeat, quorum
+from evaluators.facts import (
+    Continued,
+    Effect,
+    Fact,
+    Kept,
+    PolicyChanged,
+    RelationsChanged,
+    ResultSeen,
+    Returned,
+    SignalChanged,
+    Suspended,
+    Tick,
+)
 from evaluators.heartbeat import Plan, Said
 from evaluators.model import Kind, Outcome, Result, Timings, Verdict
-from evaluators.policy import SERVER
-from evaluators.quorum import Effect, Fact, State
+from evaluators.policy import SERVER, Bound
+from evaluators.state import State
 from rules.duration import format_duration
 
 AHEAD_S = 5.0
@@ -62,44 +75,54 @@ class Fold:
         self.made: list[Result] = []  # by the server: verdicts on heartbeats
         self.pinged: list[tuple[Pushed, bool]] = []  # pings, and whether they counted
         self.signalled: list[tuple[Pushed, Report]] = []
+        self._facts: list[tuple[UUID, Kept, Bound | None]] = []
         self._held, self._subject_of, self._returned_at = held, subject_of, returned_at
         self._server = server
 
-    def result(self, beat_id: UUID, result: Result, boot_id: str, measured_at: float, now: float) -> None:
+    def result(self, subject_id: UUID, result: Result, boot_id: str, measured_at: float, now: float) -> None:
         """A new result; one of a beat nobody knows, or measured before what is measured changed, is history only."""
-        held, subject = self._get(beat_id), self._subject_of(beat_id)
+        held, subject = self._get(subject_id), self._subject_of(subject_id)
         if held is None or subject is None:
             return
-        if _is_behind(held, subject):  # edited a moment ago: that comes first
-            self.reconcile(beat_id, now)
-            held = self._get(beat_id) or held
         if result.check_version < held.measured_from and result.stored:
             return
-        self._fold(subject, held, quorum.ResultSeen(now, result, boot_id, measured_at))
+        self._fold(subject, held, ResultSeen(now, result, boot_id, measured_at))
 
-    def tick(self, beat_id: UUID, now: float) -> None:
+    def tick(self, subject_id: UUID, now: float) -> None:
         """Let time pass for a beat up to `now`."""
-        held, subject = self._get(beat_id), self._subject_of(beat_id)
+        held, subject = self._get(subject_id), self._subject_of(subject_id)
         if held is None or subject is None:
             return
         deadline = quorum.next_deadline(subject.policy, held.state)
         if deadline is not None and deadline <= now:
-            self._fold(subject, held, quorum.Tick(now))
+            self._fold(subject, held, Tick(now))
         if self._server is not None and subject.policy.heartbeat is not None and not held.state.suspended:
             self._beat(subject, subject.policy.heartbeat, heartbeat.Tick(now), now)
 
+    def take_facts(self) -> list[tuple[UUID, Kept, Bound | None]]:
+        """Facts other than results that were folded since the last time, in their order: to be kept."""
+        taken, self._facts = self._facts, []
+        return taken
+
+    def catch_up(self, subject_id: UUID, now: float) -> None:
+        """What was edited a moment ago comes before what is folded next."""
+        held, subject = self._get(subject_id), self._subject_of(subject_id)
+        if held is not None and subject is not None and _is_behind(held, subject):
+            self.reconcile(subject_id, now)
+
     def pushed(self, one: Pushed, now: float) -> None:
-        """A ping or a report. Of a beat that is gone it is nothing; pings of a paused one do not count."""
-        held, subject = self._get(one.beat_id), self._subject_of(one.beat_id)
+        """What others say. Of a beat that is gone it is nothing; pings of a paused one do not count."""
+        self.catch_up(one.subject_id, now)
+        held, subject = self._get(one.subject_id), self._subject_of(one.subject_id)
         if held is None or subject is None:
             return
-        if _is_behind(held, subject):
-            self.reconcile(one.beat_id, now)
-            held = self.changed[one.beat_id]
+        if isinstance(one.fact, Relayed):
+            self._fold(subject, held, _relayed(one.fact, now))
+            return
         if isinstance(one.fact, Report):
             key = quorum.signal_key(one.fact.source, one.fact.fingerprint)
-            self._fold(subject, held, quorum.SignalChanged(now, key, one.fact.severity))
-            if one.fact.severity is None or key in self.changed[one.beat_id].state.signals:
+            self._fold(subject, held, SignalChanged(now, key, one.fact.severity))
+            if one.fact.severity is None or key in self.changed[one.subject_id].state.signals:
                 self.signalled.append((one, one.fact))
             return
         plan = subject.policy.heartbeat
@@ -112,61 +135,62 @@ class Fold:
             fact = heartbeat.Ping(at, f"ping {one.id}", ping.signal, ping.run, ping.code, said[:SAID_MOST])
             self._beat(subject, plan, fact, now, _evidence(ping, text))
 
-    def reconcile(self, beat_id: UUID, now: float) -> None:
+    def reconcile(self, subject_id: UUID, now: float) -> None:
         """Bring a beat's state to what is declared now: edited, paused, resumed or removed."""
-        held, subject = self._get(beat_id), self._subject_of(beat_id)
+        held, subject = self._get(subject_id), self._subject_of(subject_id)
         if held is None or subject is None:
             return
+        was = held.bound
         if held.revision != subject.revision:
             anew = bool(held.measures) and held.measures != subject.measures
             first = not held.measures
             held = replace(
                 held,
                 revision=subject.revision,
+                bound=subject.bound,
                 measures=subject.measures,
                 measured_from=subject.revision if anew or first else held.measured_from,
             )
             if first:
-                until = now + subject.policy.hold_s  # by then somebody has to have looked
-                held = replace(
-                    held, state=State(since=now, at=now, assigned=subject.policy.regions, held_until=until)
-                )
-            self.changed[beat_id] = held
+                held = replace(held, state=quorum.newborn(subject.policy, now))
+            self.changed[subject_id] = held
             if not subject.is_removed:
-                self._fold(subject, held, quorum.PolicyChanged(now, measures_anew=anew))
+                self._fold(subject, held, PolicyChanged(now, measures_anew=anew))
                 self._replan(subject, now, anew=anew)
-        elif _is_behind(held, subject):
-            self._fold(subject, held, quorum.PolicyChanged(now, measures_anew=False))
-        held = self._get(beat_id)
+        elif held.bound != subject.bound:
+            self.changed[subject_id] = held = replace(held, bound=subject.bound)
+            is_same = held.state.assigned == subject.policy.regions and was.zones == subject.bound.zones
+            self._fold(subject, held, RelationsChanged(now) if is_same else PolicyChanged(now))
+        held = self._get(subject_id)
         assert held is not None
         if held.state.at > now + AHEAD_S:
-            self._fold(subject, held, quorum.Tick(now))
+            self._fold(subject, held, Tick(now))
             self._replan(
                 subject, now, anew=True
             )  # else its silence would be none until the clock has caught up
-            held = self.changed[beat_id]
+            held = self.changed[subject_id]
         if subject.is_removed:
             if not held.state.suspended or held.state.severity is not None:
-                self._fold(subject, held, quorum.Suspended(now, removed=True))
+                self._fold(subject, held, Suspended(now, removed=True))
         elif subject.is_paused(now) != held.state.suspended:
-            fact: Fact = quorum.Suspended(now) if subject.is_paused(now) else quorum.Continued(now)
+            fact: Fact = Suspended(now) if subject.is_paused(now) else Continued(now)
             self._fold(subject, held, fact)
             self._replan(subject, now, anew=True)
 
-    def _get(self, beat_id: UUID) -> Held | None:
-        return self.changed.get(beat_id) or self._held.get(beat_id)
+    def _get(self, subject_id: UUID) -> Held | None:
+        return self.changed.get(subject_id) or self._held.get(subject_id)
 
     def _fold(self, subject: Subject, held: Held, fact: Fact) -> None:
         state = held.state
         if state.at < self._returned_at:
-            state, _ = quorum.decide(subject.policy, state, quorum.Returned(self._returned_at))
+            state = self._decide(subject, state, Returned(self._returned_at))
         elif state.at > fact.at + AHEAD_S:  # else nothing would go stale until the clock has caught up
-            state, _ = quorum.decide(subject.policy, state, quorum.Returned(fact.at))
+            state = self._decide(subject, state, Returned(fact.at))
         while (deadline := quorum.next_deadline(subject.policy, state)) is not None and deadline <= fact.at:
-            state = self._decide(subject, state, quorum.Tick(deadline))
-        if not isinstance(fact, quorum.Tick):
+            state = self._decide(subject, state, Tick(deadline))
+        if not isinstance(fact, Tick):
             state = self._decide(subject, state, fact)
-        self.changed[subject.beat_id] = replace(held, state=state)
+        self.changed[subject.subject_id] = replace(held, state=state)
 
     # ---- heartbeats
 
@@ -184,7 +208,7 @@ class Fold:
     ) -> None:
         deaf = self._server.deaf if self._server else (0.0, 0.0)
         while True:
-            held = self._get(subject.beat_id)
+            held = self._get(subject.subject_id)
             assert held is not None
             deadline = heartbeat.next_deadline(plan, held.state.heartbeat)
             if deadline is None or deadline > fact.at:
@@ -196,17 +220,20 @@ class Fold:
     def _say(
         self, subject: Subject, plan: Plan, fact: heartbeat.Fact, now: float, evidence: dict[str, Any] | None
     ) -> None:
-        held = self._get(subject.beat_id)
+        held = self._get(subject.subject_id)
         assert held is not None
         after, said = heartbeat.decide(plan, held.state.heartbeat, fact)
         held = replace(held, state=replace(held.state, heartbeat=after))
-        self.changed[subject.beat_id] = held
+        self.changed[subject.subject_id] = held
         if said is not None and self._server is not None:
             result = _result(subject, said, self._server.next_seq(), evidence)
             self.made.append(result)
-            self._fold(subject, held, quorum.ResultSeen(now, result, self._server.boot_id, said.at))
+            self._fold(subject, held, ResultSeen(now, result, self._server.boot_id, said.at))
 
     def _decide(self, subject: Subject, state: State, fact: Fact) -> State:
+        if not isinstance(fact, ResultSeen | Tick):
+            is_policy = isinstance(fact, PolicyChanged | RelationsChanged)
+            self._facts.append((subject.subject_id, fact, subject.bound if is_policy else None))
         state, effects = quorum.decide(subject.policy, state, fact)
         if effects:
             self.consequences += (Consequence(subject, effect, state) for effect in effects)
@@ -217,8 +244,8 @@ def _result(subject: Subject, said: Said, seq: int, evidence: dict[str, Any] | N
     """A verdict on a heartbeat as the result of a run, so that it is kept, charted and exported as any other."""
     late = Outcome("late", ok=True, actual=format_duration(round(said.late_s, 3)))
     return Result(
-        run_id=str(derived_id(subject.beat_id, said.key)),
-        beat_id=str(subject.beat_id),
+        run_id=str(derived_id(subject.subject_id, said.key)),
+        beat_id=str(subject.subject_id),
         region=SERVER,
         kind=Kind.SCHEDULED,
         verdict=said.verdict,
@@ -246,8 +273,12 @@ def _evidence(ping: Ping, text: str) -> dict[str, Any]:
 
 
 def _is_behind(held: Held, subject: Subject) -> bool:
-    """Whether the state was last brought to another policy: of another revision, or of other regions."""
+    """Whether the state was last brought to another policy: of another revision, or bound otherwise by others."""
     if held.revision != subject.revision:
         return True
-    assigned = held.state.assigned
-    return bool(assigned) and assigned != subject.policy.regions and not subject.is_removed
+    return held.bound is not subject.bound and held.bound != subject.bound and not subject.is_removed
+
+
+def _relayed(fact: Relayed, now: float) -> Fact:
+    """What one subject says to another, as it is folded: at the time it is heard."""
+    return replace(fact.fact, at=now)

@@ -70,12 +70,12 @@ class Metering:
         while True:
             try:
                 async with self._pool.acquire() as connection:
-                    rows = await connection.fetch("SELECT beat_id, stage FROM beat_states")
+                    rows = await connection.fetch("SELECT subject_id, stage FROM states")
             except DATABASE_AWAY:
                 await asyncio.sleep(1.0)  # who renews leases says that the database is away
                 continue
             for row in rows:
-                self._stage(str(row["beat_id"]), Stage(row["stage"]))
+                self._stage(str(row["subject_id"]), Stage(row["stage"]))
             return
 
     async def _count(self) -> None:
@@ -95,7 +95,7 @@ class Metering:
     async def _heard(self, payload: bytes) -> None:
         for news in json.loads(payload):
             if news["event"] == "stage":
-                self._stage(news["beat_id"], Stage(news["stage"]))
+                self._stage(news["subject_id"], Stage(news["stage"]))
 
 
 class Exports(Generic[K, D]):

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from engine.catalog import Declared
 from engine.secrets import Secrets
 from evaluators.model import Failure
+from evaluators.policy import Bound
 from rules.beat import BEAT
 from rules.check import Check, compile_check
 from rules.kinds.http import HttpCheck
@@ -37,13 +38,13 @@ class Compiler:
         self._secrets = secrets
         self._shared: dict[Hashable, Any] = {}
 
-    def __call__(self, beat: Declared, regions: tuple[str, ...]) -> ProbedBeat:
+    def __call__(self, beat: Declared, bound: Bound) -> ProbedBeat:
         """The beat compiled; what is wrong with it becomes its `failure`."""
         rule = BEAT.validate_python(beat.spec)
         if not isinstance(rule, ProbedRule):
             return ProbedBeat(beat.revision, 0.0, (), None, None)
         runs = rule.enabled and beat.paused_until_s is None
-        where = tuple(rule.regions) if rule.regions is not None else regions
+        where = tuple(rule.regions) if rule.regions is not None else bound.regions
         check, failure = None, None
         try:
             check = self._share_parts(compile_check(rule, self._secrets.of(beat.page_id)), beat.spec)

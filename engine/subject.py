@@ -1,18 +1,20 @@
-"""A beat as the evaluator needs it: its policy compiled, and a digest of what it measures."""
+"""A beat or group as the evaluator needs it: its policy compiled, and a digest of what it measures."""
 
 import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from engine.catalog import Declared
+from engine.relations import bind
 from engine.store.objects import Stored
-from evaluators.policy import Policy, compile_policy
+from evaluators.policy import Bound, Policy, compile_policy
 from rules.beat import BEAT, AnyBeat
+from rules.group import Group
 from rules.kinds.http import HttpBeat, Step
 from rules.kinds.kind import BeatRule
 from rules.otlp import Otlp
@@ -31,6 +33,7 @@ _UNMEASURED: Final = frozenset(BeatRule.model_fields) | {
     "grace",
     "max_duration",
     "severity",
+    "late_members",
 }
 """Keys of a beat that do not say what is measured. A change of any other makes old votes worthless."""
 
@@ -39,14 +42,15 @@ _PARAMETER: Final = re.compile(r"(?<=[?&])([^=&#]+)=[^&#]+")
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the evaluator holds per beat. `paused_until_s`: seconds since the epoch, inf for a beat that is not enabled."""
+    """What the evaluator holds per beat or group. `paused_until_s`: seconds since the epoch, inf for a beat that is not enabled."""
 
-    beat_id: UUID
+    subject_id: UUID
     page_id: UUID
     slug: str
-    type: str
+    type: str  # of a beat, or `group`
     revision: int
     measures: str
+    bound: Bound
     policy: Policy
     paused_until_s: float
     is_removed: bool
@@ -59,26 +63,36 @@ class Subject:
         return now < self.paused_until_s
 
 
-def compile_subject(beat: Declared | Stored, regions: Sequence[str]) -> Subject:
-    """`beat` compiled, in an installation with these `regions`. A `Stored` one is taken as removed."""
-    rule = BEAT.validate_python(beat.spec)
-    assert beat.page_id is not None
-    first = rule.steps[0] if isinstance(rule, HttpBeat) and rule.steps else rule
-    paused_until_s = 0.0 if isinstance(beat, Stored) else beat.paused_until_s or 0.0
+def compile_subject(declared: Declared | Stored, bound: Bound) -> Subject:
+    """`declared` compiled; what `bound` says of regions it does not run in is nothing to it. A `Stored` one is removed."""
+    rule = rule_of(declared.kind, declared.spec)
+    assert declared.page_id is not None
+    bound = bind(rule, bound)
+    paused_until_s = 0.0 if isinstance(declared, Stored) else declared.paused_until_s or 0.0
+    address = method = ""
+    if not isinstance(rule, Group):
+        first = rule.steps[0] if isinstance(rule, HttpBeat) and rule.steps else rule
+        address, method = _address(first), getattr(first, "sent_method", "")
     return Subject(
-        beat.id,
-        beat.page_id,
-        beat.slug,
-        rule.type,
-        beat.revision,
-        measures_digest(beat.spec),
-        compile_policy(rule, regions),
+        declared.id,
+        declared.page_id,
+        declared.slug,
+        "group" if isinstance(rule, Group) else rule.type,
+        declared.revision,
+        measures_digest(declared.spec),
+        bound,
+        compile_policy(rule, bound),
         paused_until_s if rule.enabled else math.inf,
-        isinstance(beat, Stored),
-        rule.otlp,
-        _address(first),
-        getattr(first, "sent_method", ""),
+        isinstance(declared, Stored),
+        None if isinstance(rule, Group) else rule.otlp,
+        address,
+        method,
     )
+
+
+def rule_of(kind: str, spec: Mapping[str, Any]) -> AnyBeat | Group:
+    """A beat's or group's spec as the rule it is."""
+    return Group.model_validate(spec) if kind == "group" else BEAT.validate_python(spec)
 
 
 def _address(rule: AnyBeat | Step) -> str:
@@ -93,7 +107,7 @@ def _without_secret(parameter: re.Match[str]) -> str:
     return f"{parameter[1]}={REDACTED}" if is_secret_name(parameter[1]) else parameter[0]
 
 
-def measures_digest(spec: dict[str, object]) -> str:
+def measures_digest(spec: Mapping[str, object]) -> str:
     """Equal for two specs that measure the same."""
     measured = {key: value for key, value in sorted(spec.items()) if key not in _UNMEASURED}
     return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()[:16]

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from rules.channel import Told
+
 PHASES = ("dns", "connect", "tls", "ttfb", "transfer", "total")
 
 
@@ -128,7 +130,7 @@ class Notice(Struct, frozen=True, omit_defaults=True):
     """What operators are told. Exporters turn it into each channel's own form."""
 
     id: str
-    told: Literal["open", "change", "recovery", "unknown", "draft", "test"]
+    told: Told | Literal["test"]
     title: str
     at: float
     beat: str | None = None  # slug

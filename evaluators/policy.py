@@ -1,28 +1,23 @@
-"""A beat's policy compiled for `evaluators.quorum`: numbers of regions and seconds, nothing left to resolve."""
+"""A beat's or group's policy compiled for `evaluators.quorum`: numbers and seconds, nothing left to resolve."""
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
 
 from evaluators.heartbeat import Plan, compile_plan
+from evaluators.levels import Need, Threshold, compile_need
 from rules.beat import AnyBeat
+from rules.episode import Episodes
+from rules.group import Group
 from rules.incident import IncidentPolicy
 from rules.kinds.heartbeat import HeartbeatBeat
 from rules.kinds.kind import ProbedRule
 from rules.pace import run_deadline_s
-from rules.quorum import resolve_count
+from rules.quorum import GroupQuorum
 
 SERVER: Final = "server"
 """The region of a heartbeat's one vote, which the server casts."""
-
-
-class Threshold(Struct, frozen=True):
-    """Fresh votes that open a level, and better ones that end it."""
-
-    open: int
-    close: int
 
 
 class Confirmation(Struct, frozen=True):
@@ -33,20 +28,63 @@ class Confirmation(Struct, frozen=True):
     wait_s: float
 
 
-class Policy(Struct, frozen=True):
-    """How results become a stage, and what the stage may say in public."""
+class Flap(Struct, frozen=True):
+    """Flap control; seconds."""
 
-    regions: tuple[str, ...]
-    critical: Threshold
-    warning: Threshold
+    changes: int
+    within_s: float
+    quiet_s: float
+
+
+class Holds(Struct, frozen=True):
+    """How long things must last before an episode says so; seconds. `inactivity_s` may be infinite."""
+
+    worse_s: float = 0.0
+    better_s: float = 0.0
+    resolve_s: float = 0.0
+    reopen_s: float = 0.0
+    inactivity_s: float = math.inf
+    flap: Flap | None = None
+
+
+class Window(Struct, frozen=True, array_like=True, order=True):
+    """One time that a maintenance window takes place; seconds since the epoch. `id` is the window's."""
+
+    start: float
+    end: float
+    id: str
+
+
+class Bound(Struct, frozen=True, omit_defaults=True):
+    """What other objects make of a beat or group. `zones` has the zone of each region that is in one."""
+
+    regions: tuple[str, ...] = ()  # all there are
+    sick: tuple[str, ...] = ()  # of them, those whose votes do not count
+    zones: dict[str, str] = {}
+    group: str = ""  # id of the group it is a member of
+    parents: tuple[str, ...] = ()  # ids of what it depends on
+    windows: tuple[Window, ...] = ()  # of maintenance that covers it, by start
+
+
+class Policy(Struct, frozen=True):
+    """How votes become a stage and a stage an episode, and what that may say in public."""
+
+    regions: tuple[str, ...]  # whose votes count
+    need: Need
     open_runs: int
     close_runs: int
     max_age_s: float  # infinite for a vote that only another one ends
-    min_voters: int
-    holds: bool  # on_insufficient: hold
     confirm: Confirmation | None
     incidents: IncidentPolicy
     heartbeat: Plan | None = None
+    advisory_s: float = math.inf
+    holds: Holds = Holds()
+    sick: tuple[str, ...] = ()  # regions it runs in whose votes do not count now
+    members: GroupQuorum | None = None  # of a group, whose members vote, not regions
+    tells_late: bool = False  # a member that fails later is an update
+    group: str = ""
+    parents: tuple[str, ...] = ()
+    windows: tuple[Window, ...] = ()
 
     @property
     def window(self) -> int:
@@ -55,7 +93,7 @@ class Policy(Struct, frozen=True):
 
     @property
     def is_pushed(self) -> bool:
-        """Whether no probe runs the beat: others say what it is."""
+        """Whether no probe runs it: others say what it is."""
         return self.max_age_s == math.inf
 
     @property
@@ -64,31 +102,56 @@ class Policy(Struct, frozen=True):
         return 0.0 if self.is_pushed else self.max_age_s
 
 
-def compile_policy(beat: AnyBeat, all_regions: Sequence[str]) -> Policy:
-    """The policy of `beat` where the installation has `all_regions` and the beat runs in all unless it names some.
+def compile_policy(rule: AnyBeat | Group, bound: Bound) -> Policy:
+    """The policy of `rule` among what else there is. A beat runs in all regions unless it names some.
 
     A beat that no probe runs has the server's vote, which never gets stale, or none at all.
     """
-    if not isinstance(beat, ProbedRule):
-        plan = compile_plan(beat) if isinstance(beat, HeartbeatBeat) else None
+    holds, incidents = _holds(rule.episodes), rule.incidents
+    shared = (bound.group, bound.parents, bound.windows)
+    if isinstance(rule, Group):
+        need = compile_need(rule.quorum, ())  # of no members yet: each time it is judged, of those that count
+        late = rule.late_members == "update"
+        return Policy(
+            (), need, 1, 1, math.inf, None, incidents, None, math.inf, holds, (), rule.quorum, late, *shared
+        )
+    if not isinstance(rule, ProbedRule):
+        plan = compile_plan(rule) if isinstance(rule, HeartbeatBeat) else None
         voters = (SERVER,) if plan else ()
         one = Threshold(1, len(voters))
-        return Policy(voters, one, one, 1, 1, math.inf, len(voters), True, None, beat.incidents, plan)
-    regions = tuple(beat.regions if beat.regions is not None else all_regions)
-    count, quorum = len(regions), beat.quorum
-    critical = Threshold(*quorum.critical.resolve(count))
-    deadline_s = run_deadline_s(beat.interval, beat.timeout, beat.retries)
+        need = Need(one, one, len(voters), holds=True)
+        return Policy(
+            voters, need, 1, 1, math.inf, None, incidents, plan, math.inf, holds, (), None, False, *shared
+        )
+    assigned = tuple(rule.regions if rule.regions is not None else bound.regions)
+    regions = tuple(region for region in assigned if region not in bound.sick) or assigned
+    quorum = rule.quorum
+    deadline_s = run_deadline_s(rule.interval, rule.timeout, rule.retries)
+    confirm = quorum.confirm
     return Policy(
         regions=regions,
-        critical=critical,
-        warning=Threshold(*quorum.warning.resolve(count)),
+        need=compile_need(quorum, regions, bound.zones),
         open_runs=quorum.consecutive.open,
         close_runs=quorum.consecutive.close,
-        max_age_s=2 * beat.interval + deadline_s if quorum.max_age == "auto" else quorum.max_age,
-        min_voters=critical.open if quorum.min_voters == "auto" else resolve_count(quorum.min_voters, count),
-        holds=quorum.on_insufficient == "hold",
-        confirm=Confirmation(quorum.confirm.runs, quorum.confirm.spacing, quorum.confirm.wait)
-        if quorum.confirm
-        else None,
-        incidents=beat.incidents,
+        max_age_s=2 * rule.interval + deadline_s if quorum.max_age == "auto" else quorum.max_age,
+        confirm=Confirmation(confirm.runs, confirm.spacing, confirm.wait) if confirm else None,
+        incidents=incidents,
+        advisory_s=quorum.advisory_after or math.inf,
+        holds=holds,
+        sick=tuple(region for region in assigned if region not in regions),
+        group=bound.group,
+        parents=bound.parents,
+        windows=bound.windows,
+    )
+
+
+def _holds(episodes: Episodes) -> Holds:
+    flap = episodes.flapping
+    return Holds(
+        episodes.worse_after,
+        episodes.better_after,
+        episodes.resolve_delay,
+        episodes.reopen_window,
+        episodes.inactivity or math.inf,
+        Flap(flap.changes, flap.within, flap.quiet) if flap else None,
     )

@@ -1,4 +1,4 @@
-"""From results to a beat's stage: votes, quorum, confirmation rounds and episodes, as one pure fold.
+"""From results to a beat's stage, and from members to a group's: votes, quorum and confirmation rounds, as one pure fold.
 
 `decide(policy, state, fact)` is total: every fact has an answer, nothing raises, nothing waits. Time is a field of the
 fact. Before a fact at t is folded, the caller folds `Tick(d)` for every `next_deadline` d <= t, live and in replay.
@@ -8,198 +8,58 @@ How a stage comes about (docs/explanation/deciding.md tells it with pictures):
 1. A result changes its region's vote only after `consecutive` results in a row (`evaluators.vote`).
 2. A region's first bad scheduled result asks every region to look again, now and after `spacing`: a *round*. While it
    is out nothing may open; it is judged when all answers are in, or after `wait`.
-3. Fresh votes are counted. A level (critical, warning) opens at `open` votes at least that bad and ends at `close`
-   better ones; between the two it holds. Fewer than `min_voters` fresh votes are `unknown`, which is neither good
-   news nor bad: it opens no episode and ends none.
-4. The stage is the worst of what the votes say and of the signals that others have opened.
-5. An episode lasts from the first warning or critical to the next ok.
+3. Fresh votes are counted (`evaluators.levels`). A level (critical, warning) opens at `open` votes at least that bad and
+   ends at `close` better ones; between the two it holds. Fewer than `min_voters` fresh votes are `unknown`, which is
+   neither good news nor bad: it opens no episode and ends none.
+4. A group counts the stages of its members in the same way.
+5. The stage is the worst of what the votes say and of the signals that others have opened.
+6. What becomes of a stage is `evaluators.episode`'s.
 """
 
 import math
-from typing import Final, Literal
+from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from evaluators import heartbeat as heartbeats
+from evaluators import episode
 from evaluators import vote as votes
-from evaluators.model import Kind, Result, Severity, Stage, Verdict
-from evaluators.policy import Policy
-from rules.incident import Step
-
-# ---- facts: `at` is server time, seconds since the epoch
-
-
-class ResultSeen(Struct, frozen=True):
-    """A result that was not seen before. `measured_at` is the run's end in server time."""
-
-    at: float
-    result: Result
-    boot: str
-    measured_at: float
-
-
-class Tick(Struct, frozen=True):
-    """Time has passed: a round ran out, a vote went stale."""
-
-    at: float
-
-
-class PolicyChanged(Struct, frozen=True):
-    """The beat was edited, or regions came or went. `measures_anew`: what is measured changed, so that old votes say nothing any more."""
-
-    at: float
-    measures_anew: bool
-
-
-class Returned(Struct, frozen=True):
-    """Nobody was looking until now (Upbeat was down, or cut off from its bus).
-
-    Votes of before are not fresh, but no silence either: the stage is held until fresh ones come, or for `max_age`.
-    What was measured meanwhile and comes late is folded into the votes, and judged only together with fresh ones.
-    The one fact that is folded without the ticks before it: to the beat, that time did not pass.
-    """
-
-    at: float
-
-
-class SignalChanged(Struct, frozen=True):
-    """Somebody else says that the beat is bad, or (`severity` None) no longer. Only `signal` itself ends a signal.
-
-    `signal` is who says so and the fingerprint of what they say it of: see `signal_key`.
-    """
-
-    at: float
-    signal: str
-    severity: Severity | None
-
-
-class Suspended(Struct, frozen=True):
-    """A person paused the beat (`removed`: took it away). The episode is frozen (ended) as such, never recovered."""
-
-    at: float
-    removed: bool = False
-
-
-class Continued(Struct, frozen=True):
-    """A paused beat runs again."""
-
-    at: float
-
-
-Fact = ResultSeen | Tick | PolicyChanged | Returned | SignalChanged | Suspended | Continued
-
-# ---- effects
-
-
-class Transitioned(Struct, frozen=True):
-    """The stage changed. `first`: out of the `unknown` a beat is born with."""
-
-    at: float
-    was: Stage
-    stage: Stage
-    first: bool
-
-
-class NeverAnswered(Struct, frozen=True):
-    """A new beat is still `unknown`, and has been for so long that somebody should know."""
-
-    at: float
-
-
-class EpisodeOpened(Struct, frozen=True):
-    """The beat's `number`-th episode began."""
-
-    at: float
-    number: int
-    severity: Severity
-
-
-class EpisodeClosed(Struct, frozen=True):
-    """It ended; only `recovered` is good news."""
-
-    at: float
-    number: int
-    cause: Literal["recovered", "removed"]
-
-
-class EpisodeFrozen(Struct, frozen=True):
-    """Its beat was paused: it stays open, and nothing pending may go out."""
-
-    at: float
-    number: int
-
-
-class StepProposed(Struct, frozen=True):
-    """Something may now be said in public; `evaluators.review` decides with the episode's actions in hand.
-
-    `careful`: a change of policy caused it, so that it is a draft at most.
-    """
-
-    at: float
-    step: Step
-    severity: Severity
-    careful: bool
-
-
-class ConfirmWanted(Struct, frozen=True):
-    """Ask `regions` to run now, `runs` times, `spacing_s` apart. `request` names the round."""
-
-    request: str
-    regions: tuple[str, ...]
-    runs: int
-    spacing_s: float
-
-
-Effect = (
-    Transitioned
-    | NeverAnswered
-    | EpisodeOpened
-    | EpisodeClosed
-    | EpisodeFrozen
-    | StepProposed
-    | ConfirmWanted
+from evaluators.facts import (
+    Answered,
+    Asked,
+    ConfirmWanted,
+    Effect,
+    EpisodeClosed,
+    EpisodeFrozen,
+    Fact,
+    MemberChanged,
+    MemberSaid,
+    NeverAnswered,
+    ParentChanged,
+    ParentSaid,
+    ParentsAsked,
+    PolicyChanged,
+    RelationsChanged,
+    ResultSeen,
+    Returned,
+    SignalChanged,
+    StepProposed,
+    Suspended,
+    Tick,
 )
+from evaluators.levels import BAD, Need, compile_need
+from evaluators.model import Kind, Result, Stage, Verdict
+from evaluators.policy import Policy
+from evaluators.state import Member, Parent, Round, State
 
-# ---- state
-
-
-class Round(Struct, frozen=True, array_like=True):
-    """A confirmation round that is out. A dropped run is an answer."""
-
-    request: str
-    until: float
-    wanted: int
-    answers: tuple[tuple[str, int], ...] = ()  # (region, n)
-
-
-class State(Struct, frozen=True, omit_defaults=True):
-    """All that is remembered of a beat between facts."""
-
-    stage: Stage = Stage.UNKNOWN  # the worst of `voted` and `signals`
-    voted: Stage = Stage.UNKNOWN
-    signals: dict[str, Severity] = {}
-    since: float = 0.0
-    at: float = 0.0  # of the last fact
-    regions: dict[str, votes.Region] = {}
-    critical: bool = False  # the level is open
-    warning: bool = False
-    severity: Severity | None = None  # of the open episode; None when there is none
-    episodes: int = 0  # opened so far
-    round: Round | None = None
-    next_round_at: float = 0.0
-    returned_at: float = 0.0
-    held_until: float = 0.0  # the stage is held until enough regions answer, at most until then
-    suspended: bool = False
-    frozen: bool = False  # the open episode was frozen by a pause
-    born: bool = False  # has ever had a stage of its own
-    assigned: tuple[str, ...] = ()  # the regions of the policy it was last brought to
-    heartbeat: heartbeats.State = heartbeats.State()
-
-
-_WORST: Final = (Stage.CRITICAL, Stage.WARNING, Stage.UNKNOWN, Stage.OK)
 MOST_SIGNALS: Final = 500
 """Open signals of one beat; more change nothing, as the beat is bad already."""
+SIGNALS: Final = "signals"
+"""The member of a group that signals of its own make: always fresh, ok unless one is open."""
+ANSWER_S: Final = 8.0
+"""A group that was asked answers after so long at the latest, whichever of its members have."""
+
+_VERDICT: Final = {Stage.OK: Verdict.OK, Stage.WARNING: Verdict.WARNING, Stage.CRITICAL: Verdict.CRITICAL}
+Step = tuple[State, tuple[Effect, ...]]
 
 
 def signal_key(source: str, fingerprint: str) -> str:
@@ -207,28 +67,45 @@ def signal_key(source: str, fingerprint: str) -> str:
     return f"{source}\x1f{fingerprint}"
 
 
-def decide(policy: Policy, state: State, fact: Fact) -> tuple[State, tuple[Effect, ...]]:
+def newborn(policy: Policy, at: float) -> State:
+    """The state of what was declared just now: by the end of `held_until` somebody has to have looked."""
+    return State(since=at, at=at, assigned=policy.regions, held_until=at + policy.hold_s)
+
+
+def decide(policy: Policy, state: State, fact: Fact) -> Step:
     """Fold one fact into `state`. Total: every input has an answer, nothing raises."""
     if isinstance(fact, ResultSeen):
         return _seen(policy, state, fact)
-    if isinstance(fact, Tick):
-        return _judge(policy, replace(state, at=max(state.at, fact.at)), careful=False)
-    if isinstance(fact, PolicyChanged):
-        return _changed(policy, state, fact)
     if isinstance(fact, Returned):
         return _returned(policy, state, fact.at), ()
+    state = replace(state, at=max(state.at, fact.at))
+    if isinstance(fact, Tick):
+        return judge(policy, state)
+    if isinstance(fact, RelationsChanged):
+        state, asked = _introduced(policy, state)
+        state, effects = judge(policy, state)
+        return state, (*asked, *effects)
+    if isinstance(fact, PolicyChanged):
+        return _changed(policy, state, fact)
     if isinstance(fact, SignalChanged):
         return _signalled(policy, state, fact)
+    if isinstance(fact, MemberChanged):
+        return _member(policy, state, fact)
+    if isinstance(fact, ParentChanged):
+        return _parent(policy, state, fact)
+    if isinstance(fact, Asked):
+        return _asked(policy, state, fact)
     if isinstance(fact, Suspended):
         return _suspended(state, fact)
-    return _judge(policy, _anew(policy, replace(state, suspended=False), fact.at), careful=False)
+    state, effects = judge(policy, _anew(policy, replace(state, suspended=False)))
+    return state, (ParentSaid(state.at, state.stage), *effects)
 
 
 def next_deadline(policy: Policy, state: State) -> float | None:
-    """When time alone may change the stage next (seconds since the epoch), or None."""
+    """When time alone may change something next (seconds since the epoch), or None."""
     if state.suspended:
         return None
-    at, max_age_s, soonest = state.at, policy.max_age_s, math.inf
+    at, max_age_s, soonest = state.at, policy.max_age_s, state.wake_at or math.inf
     for region in state.regions.values():  # written out: this runs for every result
         if region.vote.verdict is not None and at < (until := region.vote.at + max_age_s) < soonest:
             soonest = until
@@ -240,7 +117,9 @@ def next_deadline(policy: Policy, state: State) -> float | None:
 
 
 def fresh_votes(policy: Policy, state: State, at: float) -> dict[str, Verdict]:
-    """The vote of every assigned region that has a fresh one at `at`."""
+    """Who votes at `at`, and what: regions whose vote counts and is fresh, or members that know what they are."""
+    if policy.members is not None:
+        return _members(state)
     fresh: dict[str, Verdict] = {}
     for slug in policy.regions:
         region = state.regions.get(slug)
@@ -251,10 +130,30 @@ def fresh_votes(policy: Policy, state: State, at: float) -> dict[str, Verdict]:
     return fresh
 
 
-def _seen(policy: Policy, state: State, fact: ResultSeen) -> tuple[State, tuple[Effect, ...]]:
+def need_of(policy: Policy, state: State) -> Need:
+    """How many votes are needed: of a group's members, as many as count now."""
+    if policy.members is None:
+        return policy.need
+    voters = [member for member, said in state.members.items() if said.counts]
+    return compile_need(policy.members, [*voters, SIGNALS] if state.heard else voters)
+
+
+def _members(state: State) -> dict[str, Verdict]:
+    found = {
+        member: _VERDICT[said.stage]
+        for member, said in state.members.items()
+        if said.counts and said.stage is not Stage.UNKNOWN
+    }
+    if state.heard:
+        stage = episode.worst_of(replace(state, voted=Stage.OK), with_signals=True)
+        found[SIGNALS] = _VERDICT[stage]
+    return found
+
+
+def _seen(policy: Policy, state: State, fact: ResultSeen) -> Step:
     result = fact.result
     at = max(state.at, fact.at)
-    if state.suspended or result.region not in policy.regions:
+    if state.suspended or (result.region not in policy.regions and result.region not in policy.sick):
         return replace(state, at=at), ()
     before = state.regions.get(result.region, votes.Region())
     after = votes.see(policy, before, result, fact.boot, fact.measured_at, state.returned_at)
@@ -263,11 +162,15 @@ def _seen(policy: Policy, state: State, fact: ResultSeen) -> tuple[State, tuple[
         before.vote.verdict is None or at < before.vote.at + policy.max_age_s
     )
     state = replace(state, at=at, regions=regions, round=_answered(state.round, result))
-    state, asked = _ask(policy, state, after, fact)
-    if says_the_same and state.round is None and result.kind is Kind.SCHEDULED:
+    if result.region in policy.sick:
+        return state, ()
+    asked: tuple[Effect, ...] = ()
+    if result.kind is Kind.SCHEDULED and _begins_bad(after, fact):
+        state, asked = _first_bad(policy, state, result.run_id)
+    if says_the_same and state.round is None and not state.clear_after and result.kind is Kind.SCHEDULED:
         # Time is folded before every fact, so that the votes are those that were judged last: nearly every result.
         return state, asked
-    state, effects = _judge(policy, state, careful=False)
+    state, effects = judge(policy, state)
     return state, (*asked, *effects)
 
 
@@ -278,20 +181,25 @@ def _answered(out: Round | None, result: Result) -> Round | None:
     return out if answer in out.answers else replace(out, answers=(*out.answers, answer))
 
 
-def _ask(
-    policy: Policy, state: State, region: votes.Region, fact: ResultSeen
-) -> tuple[State, tuple[Effect, ...]]:
-    """A region's first bad scheduled result asks all regions, unless a round is out or was just judged."""
-    result = fact.result
-    if policy.confirm is None or state.critical or state.round or state.at < state.next_round_at:
+def _first_bad(policy: Policy, state: State, run_id: str) -> Step:
+    """A region's first bad scheduled result asks all regions, and the parents."""
+    asked: list[Effect] = []
+    if not state.critical and state.stage not in (Stage.WARNING, Stage.CRITICAL):
+        state, asked = episode.ask_parents(policy, state)
+    # The run that caused the round names it, so that folding the same facts again asks under the same name.
+    state, round_ = _begin_round(policy, state, run_id)
+    return state, (*asked, *round_)
+
+
+def _begin_round(policy: Policy, state: State, request: str, *, anew: bool = False) -> Step:
+    """Ask every region to look again, unless a round is out, was just judged, or it is as bad as can be (not `anew`)."""
+    if policy.confirm is None or state.round or state.at < state.next_round_at:
         return state, ()
-    if result.kind is not Kind.SCHEDULED or not _begins_bad(region, fact):
+    if state.critical and not anew:
         return state, ()
     until = state.at + policy.confirm.wait_s
-    wanted = len(policy.regions) * policy.confirm.runs
-    # The run that caused the round names it, so that folding the same facts again asks under the same name.
-    out = Round(result.run_id, until, wanted)
-    order = ConfirmWanted(result.run_id, policy.regions, policy.confirm.runs, policy.confirm.spacing_s)
+    out = Round(request, until, len(policy.regions) * policy.confirm.runs)
+    order = ConfirmWanted(request, policy.regions, policy.confirm.runs, policy.confirm.spacing_s)
     return replace(state, round=out, next_round_at=until), (order,)
 
 
@@ -306,99 +214,182 @@ def _begins_bad(region: votes.Region, fact: ResultSeen) -> bool:
     return len(streak) == region.vote.bad and all(seen.kind is Kind.CONFIRM for seen in streak[:-1])
 
 
-def _judge(policy: Policy, state: State, *, careful: bool) -> tuple[State, tuple[Effect, ...]]:
+def judge(policy: Policy, state: State, *, careful: bool = False) -> Step:
     """Count the fresh votes and follow what they say."""
     if state.suspended:
         return state, ()
     if state.round and (state.at >= state.round.until or len(state.round.answers) >= state.round.wanted):
         state = replace(state, round=None)
-    fresh = fresh_votes(policy, state, state.at)
-    if len(fresh) < policy.min_voters:
-        held = policy.holds or state.at < state.held_until
-        if not held and not state.born and state.held_until:
-            # Nobody ever answered for it: silence is said once, also when there was nothing before it.
-            return replace(state, born=True), (NeverAnswered(state.at),)
-        state = state if held else replace(state, voted=Stage.UNKNOWN)
-        is_said = state.severity in state.signals.values()  # what is held of votes thaws nothing
-        return _thaw(state, careful) if is_said else _become(state, careful)
-    critical = sum(verdict is Verdict.CRITICAL for verdict in fresh.values())
-    warning = sum(verdict is Verdict.WARNING for verdict in fresh.values())
-    good = len(fresh) - critical - warning
+    state, effects = _judge(policy, state, careful)
+    if state.askers and state.round is None and (not state.awaits or state.at >= state.answer_by):
+        effects += (Answered(state.at, state.askers, state.stage),)
+        state = replace(state, askers=(), awaits=())
+    return state, effects
+
+
+def _judge(policy: Policy, state: State, careful: bool) -> Step:
+    need, fresh = need_of(policy, state), fresh_votes(policy, state, state.at)
+    if len(fresh) >= max(need.min_voters, policy.members is not None):
+        state, advised = _count(policy, state, need, fresh)
+        state, effects = episode.follow(policy, state, careful=careful)
+        return state, (*advised, *effects)
+    held = need.holds or state.at < state.held_until
+    if not held and not state.born and state.held_until:
+        # Nobody ever answered for it: silence is said once, also when there was nothing before it.
+        state, effects = episode.follow(policy, replace(state, born=True), careful=careful)
+        return state, (NeverAnswered(state.at), *effects)
+    state = state if held else replace(state, voted=Stage.UNKNOWN)
+    is_said = state.severity in state.signals.values()  # what is held of votes thaws nothing
+    return episode.follow(policy, state, careful=careful, knows=is_said)
+
+
+def _count(policy: Policy, state: State, need: Need, fresh: dict[str, Verdict]) -> Step:
+    bad = [voter for voter, verdict in fresh.items() if verdict in BAD]
+    critical = [voter for voter in bad if fresh[voter] is Verdict.CRITICAL]
+    # A member whose badness is suppressed opens nothing, but ends nothing either.
+    opening = [voter for voter in bad if not _is_suppressed(state, voter)]
+    worst = [voter for voter in critical if not _is_suppressed(state, voter)]
     may_open = state.round is None
-    opens = critical >= policy.critical.open or critical + warning >= policy.warning.open
-    if opens and not may_open and state.voted is Stage.UNKNOWN:
-        return _become(state, careful)  # not bad yet, and certainly not ok
+    opens_critical = need.critical.is_opened_by(len(worst), worst)
+    opens_warning = need.warning.is_opened_by(len(opening), opening)
+    if (opens_critical or opens_warning) and not may_open and state.voted is Stage.UNKNOWN:
+        return state, ()  # not bad yet, and certainly not ok
     if state.critical:
-        is_critical = warning + good < policy.critical.close
+        better = fresh.keys() - critical
+        is_critical = not need.critical.is_ended_by(len(better), better)
     else:
-        is_critical = may_open and critical >= policy.critical.open
+        is_critical = may_open and opens_critical
     if state.warning:
-        is_warning = good < policy.warning.close
+        good = fresh.keys() - bad
+        is_warning = not need.warning.is_ended_by(len(good), good)
     else:
-        is_warning = may_open and critical + warning >= policy.warning.open
+        is_warning = may_open and opens_warning
     is_warning = is_warning or is_critical
     voted = Stage.CRITICAL if is_critical else Stage.WARNING if is_warning else Stage.OK
     state = replace(state, critical=is_critical, warning=is_warning, voted=voted, held_until=0.0)
-    return _thaw(state, careful)
+    if not bad and not state.dissent_since:
+        return state, ()
+    state, advised = episode.dissent(policy, state, tuple(bad))
+    return state, tuple(advised)
 
 
-def _thaw(state: State, careful: bool) -> tuple[State, tuple[Effect, ...]]:
-    """`_become`, after a pause too: where it is still bad, the draft that the pause withdrew is owed again."""
-    if not state.frozen:
-        return _become(state, careful)
-    again: tuple[Effect, ...] = ()
-    if state.severity is not None and (state.voted is not Stage.OK or state.signals):
-        again = (StepProposed(state.at, "open", state.severity, careful),)
-    state, effects = _become(replace(state, frozen=False), careful)
-    return state, (*again, *effects)
+def _is_suppressed(state: State, voter: str) -> bool:
+    member = state.members.get(voter)
+    return member is not None and member.is_suppressed
 
 
-def _become(state: State, careful: bool) -> tuple[State, tuple[Effect, ...]]:
-    """Take the worst of votes and signals as the stage, and open, change or close the episode as that asks."""
-    at, effects, stage = state.at, list[Effect](), state.voted
-    if state.signals:
-        said = {stage, *(Stage(severity) for severity in state.signals.values())}
-        stage = next(worst for worst in _WORST if worst in said)
-    if stage is not state.stage:
-        effects.append(Transitioned(at, state.stage, stage, not state.born))
-        state = replace(state, stage=stage, since=at, born=True)
-    severity: Severity | None = (
-        "critical" if stage is Stage.CRITICAL else "warning" if stage is Stage.WARNING else None
-    )
-    if severity is not None and state.severity is None:
-        state = replace(state, severity=severity, episodes=state.episodes + 1)
-        effects += (EpisodeOpened(at, state.episodes, severity), StepProposed(at, "open", severity, careful))
-    elif severity is not None and severity != state.severity:
-        state = replace(state, severity=severity)
-        effects.append(StepProposed(at, "update", severity, careful))
-    elif stage is Stage.OK and state.severity is not None:
-        effects += (
-            EpisodeClosed(at, state.episodes, "recovered"),
-            StepProposed(at, "resolve", state.severity, careful),
-        )
-        state = replace(state, severity=None, frozen=False)
-    return state, tuple(effects)
-
-
-def _signalled(policy: Policy, state: State, fact: SignalChanged) -> tuple[State, tuple[Effect, ...]]:
+def _signalled(policy: Policy, state: State, fact: SignalChanged) -> Step:
     signals = {name: severity for name, severity in state.signals.items() if name != fact.signal}
     if fact.severity is not None and len(signals) < MOST_SIGNALS:
         signals[fact.signal] = fact.severity
-    return _judge(policy, replace(state, at=max(state.at, fact.at), signals=signals), careful=False)
+    return judge(policy, replace(state, signals=signals, heard=True))
 
 
-def _changed(policy: Policy, state: State, fact: PolicyChanged) -> tuple[State, tuple[Effect, ...]]:
+# ---- groups
+
+
+def _member(policy: Policy, state: State, fact: MemberChanged) -> Step:
+    """What a member says. One that leaves or is paused takes its badness with it: that is no recovery."""
+    before = state.members.get(fact.member)
+    members = {name: said for name, said in state.members.items() if name != fact.member}
+    if not fact.is_gone:
+        since = before.since if before and before.stage is fact.stage else fact.at
+        members[fact.member] = Member(fact.stage, since, fact.is_suppressed, fact.counts)
+    is_leaving = before is not None and before.counts and (fact.is_gone or not fact.counts)
+    was_bad = before is not None and _VERDICT.get(before.stage) in BAD
+    state = replace(state, members=members, left=state.left or (is_leaving and was_bad))
+    had_severity = state.severity
+    if not members and not state.heard:  # nobody can say any more how it goes on
+        return _emptied(policy, state)
+    state, effects = judge(policy, state, careful=is_leaving)
+    is_late = state.severity == had_severity and not fact.is_suppressed
+    if (
+        had_severity
+        and policy.tells_late
+        and is_late
+        and not was_bad
+        and _VERDICT.get(fact.stage) in BAD
+        and not fact.is_gone
+    ):
+        effects += (StepProposed(state.at, "update", had_severity, state.careful, "member"),)
+    return state, effects
+
+
+def _emptied(policy: Policy, state: State) -> Step:
+    """A group without members: its episode ends as such."""
+    number, is_open = state.episodes, state.severity is not None
+    state = replace(
+        state, voted=Stage.UNKNOWN, critical=False, warning=False, severity=None, flapping=False, left=False
+    )
+    state, effects = episode.follow(policy, state)
+    return state, ((EpisodeClosed(state.at, number, "left"), *effects) if is_open else effects)
+
+
+# ---- dependencies
+
+
+def _parent(policy: Policy, state: State, fact: ParentChanged) -> Step:
+    """What something it depends on says, or a member that it asked on behalf of others.
+
+    Where a parent came back, only what is seen from now on is bad of itself.
+    """
+    if fact.is_answer:
+        state = replace(state, awaits=tuple(name for name in state.awaits if name != fact.parent))
+    asked: tuple[Effect, ...] = ()
+    if fact.parent in policy.parents:
+        before = state.parents.get(fact.parent, Parent(Stage.UNKNOWN))
+        answered_at = fact.at if fact.is_answer else before.answered_at
+        parents = {**state.parents, fact.parent: Parent(fact.stage, answered_at)}
+        came_back = before.stage is Stage.CRITICAL and fact.stage is not Stage.CRITICAL
+        state = replace(state, parents=parents)
+        if came_back and state.suppressed_by and not policy.is_pushed:
+            state = replace(state, clear_after=fact.at)
+            state, asked = _begin_round(policy, state, f"{fact.parent}:{fact.at:.6f}", anew=True)
+    state, effects = judge(policy, state)
+    return state, (*asked, *effects)
+
+
+def _asked(policy: Policy, state: State, fact: Asked) -> Step:
+    """A child wants to know: look, where that says something new, and answer; a group lets its members look."""
+    if not fact.looks or state.suspended:
+        stage = Stage.UNKNOWN if state.suspended else state.stage
+        return state, (Answered(state.at, (fact.child,), stage),)
+    state = replace(state, askers=tuple(dict.fromkeys((*state.askers, fact.child))))
+    asked: tuple[Effect, ...] = ()
+    if policy.members is None:
+        state, asked = _begin_round(policy, state, f"{fact.child}:{fact.at:.6f}")
+    elif not state.awaits and (members := tuple(name for name, m in state.members.items() if m.counts)):
+        state = replace(state, awaits=members, answer_by=state.at + ANSWER_S)
+        asked = (ParentsAsked(state.at, members),)
+    state, effects = judge(policy, state)
+    return state, (*asked, *effects)
+
+
+def _introduced(policy: Policy, state: State) -> Step:
+    """Parents it has not heard of are asked what they are, those it no longer depends on are forgotten."""
+    parents = {name: parent for name, parent in state.parents.items() if name in policy.parents}
+    unknown = tuple(name for name in policy.parents if name not in parents)
+    state = replace(state, parents=parents)
+    return state, (ParentsAsked(state.at, unknown, looks=False),) if unknown else ()
+
+
+# ---- changes of policy, pauses, absences
+
+
+def _changed(policy: Policy, state: State, fact: PolicyChanged) -> Step:
     state = replace(state, assigned=policy.regions)
+    state, asked = _introduced(policy, state)
     if fact.measures_anew:
-        return _judge(policy, _anew(policy, state, fact.at), careful=True)  # held, unless nobody is asked
+        state, effects = judge(policy, _anew(policy, state), careful=True)  # held, unless nobody is asked
+        return state, (*asked, *effects)
     kept = {
         slug: votes.refold(policy, region, state.returned_at)
         for slug, region in state.regions.items()
-        if slug in policy.regions
+        if slug in policy.regions or slug in policy.sick
     }
     # A round that is out is given up: what the new policy opens is opened here and now, as a draft.
-    state = replace(state, at=max(state.at, fact.at), regions=kept, round=None)
-    return _judge(policy, state, careful=True)
+    state, effects = judge(policy, replace(state, regions=kept, round=None), careful=True)
+    return state, (*asked, *effects)
 
 
 def _returned(policy: Policy, state: State, at: float) -> State:
@@ -415,6 +406,7 @@ def _returned(policy: Policy, state: State, at: float) -> State:
     return replace(
         state,
         at=at,
+        since=min(state.since, at),
         returned_at=at,
         regions=kept,
         round=state.round if state.round and state.round.until <= at + wait_s else None,
@@ -424,19 +416,24 @@ def _returned(policy: Policy, state: State, at: float) -> State:
     )
 
 
-def _anew(policy: Policy, state: State, at: float) -> State:
+def _anew(policy: Policy, state: State) -> State:
     """Forget all votes and hold the stage until enough regions have answered again."""
-    at = max(state.at, at)
-    return replace(state, at=at, regions={}, round=None, held_until=at + policy.hold_s)
+    return replace(state, regions={}, round=None, held_until=state.at + policy.hold_s)
 
 
-def _suspended(state: State, fact: Suspended) -> tuple[State, tuple[Effect, ...]]:
-    at, number, severity = max(state.at, fact.at), state.episodes, state.severity
+def _suspended(state: State, fact: Suspended) -> Step:
+    at, number, severity = state.at, state.episodes, state.severity
+    told: list[Effect] = [] if state.suspended else [ParentSaid(at, Stage.UNKNOWN)]
+    if state.group:
+        told.append(MemberSaid(at, state.group, state.stage, counts=False, is_gone=fact.removed))
+    if state.askers:
+        told.append(Answered(at, state.askers, Stage.UNKNOWN))
+    state = replace(state, askers=(), awaits=(), told=None)
     if fact.removed:
         # Should it come back, nothing of before may open an episode: only the count of episodes goes on.
         gone = State(since=at, at=at, episodes=number, suspended=True)
-        return gone, () if severity is None else (EpisodeClosed(at, number, "removed"),)
-    state = replace(state, at=at, suspended=True, round=None)
+        return gone, (*told, *(() if severity is None else (EpisodeClosed(at, number, "removed"),)))
+    state = replace(state, suspended=True, round=None)
     if severity is None or state.frozen:
-        return state, ()
-    return replace(state, frozen=True), (EpisodeFrozen(at, number),)
+        return state, tuple(told)
+    return replace(state, frozen=True), (*told, EpisodeFrozen(at, number))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from evaluators.facts import Cause
 from evaluators.model import Severity, Stage
 from rules.incident import Step
 
@@ -38,6 +39,17 @@ def headline(stage: Stage, subject: str) -> str:
         Stage.UNKNOWN: "sends no data",
     }
     return f"{subject} {said[stage]}"
+
+
+def ended(cause: Cause, subject: str) -> str:
+    """An operator's headline for an episode that ended without recovery."""
+    said = {
+        "removed": "was removed while it was bad",
+        "left": "has no bad member any more, because it left",
+        "inactive": "has sent no data for so long that its episode ends; whether it recovered is not known",
+        "recovered": "has recovered",
+    }
+    return f"{subject} {said[cause]}"
 
 
 def _what(subject: str, components: Sequence[str]) -> str:

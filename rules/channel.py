@@ -2,15 +2,15 @@
 
 import base64
 import binascii
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, StringConstraints, TypeAdapter, model_validator
 
 from rules.secret import REFERENCE, references
 from rules.shape import Name, Rule, Slug
 
-Told = Literal["open", "change", "recovery", "unknown", "draft"]
-ALL_TOLD: tuple[Told, ...] = ("open", "change", "recovery", "unknown", "draft")
+Told = Literal["open", "change", "recovery", "unknown", "flapping", "advisory", "region", "draft"]
+ALL_TOLD: tuple[Told, ...] = get_args(Told)
 HttpUrl = Annotated[
     str, StringConstraints(pattern=rf"^(https?://[^\s/?#]+\S*|{REFERENCE}\S*)$", max_length=2000)
 ]

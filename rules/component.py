@@ -89,6 +89,7 @@ class Region(Rule):
 
     slug: Slug = Field(description="Its name in references and metrics.")
     name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")
+    zone: Slug | None = Field(default=None, description="The zone it is in, for quorums that count zones.")
     reference: list[Annotated[str, AfterValidator(_host_port)]] = Field(
         default=[],
         description="host:port targets; when all of them fail too, a failed run is `error`.",

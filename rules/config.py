@@ -1,7 +1,5 @@
 """The document `upbeat.yaml`: from text to validated objects, or to everything that is wrong with it. It opens no file."""
 
-from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -13,16 +11,19 @@ from rules.check import compile_check
 from rules.component import Component, Page, Region
 from rules.declared import Declared, Document
 from rules.export import dump
+from rules.group import Group
 from rules.kinds.dns import DnsBeat
 from rules.kinds.external import ExternalBeat
 from rules.kinds.heartbeat import HeartbeatBeat
 from rules.kinds.http import HttpBeat
 from rules.kinds.icmp import IcmpBeat
-from rules.kinds.kind import ComponentImpact, ProbedRule
+from rules.kinds.kind import ProbedRule
 from rules.kinds.tcp import TcpBeat
 from rules.kinds.tls import TlsBeat
-from rules.known import KINDS, Kind, Known, check_references
+from rules.known import KINDS, PAGELESS, Kind, Known, Ref, check_references
+from rules.maintenance import Maintenance
 from rules.node import Node, read
+from rules.owner import ComponentImpact
 from rules.problem import ConfigError, Problem, nearest, show
 from rules.secret import (
     HIDDEN_LEAST,
@@ -56,8 +57,14 @@ __all__ = [
 IMPLIED_PAGE = Page(slug="status", name="Status")
 IMPLIED_REGION = Region(slug="local", name="Local")
 _LISTS: dict[str, Kind] = {f"{kind}s": kind for kind in KINDS}
-_MERGED = frozenset({"quorum", "incidents"})
-_MODELS: dict[Kind, type[Rule]] = {"page": Page, "region": Region, "component": Component}
+_MERGED = frozenset({"quorum", "incidents", "episodes"})
+_MODELS: dict[Kind, type[Rule]] = {
+    "page": Page,
+    "region": Region,
+    "component": Component,
+    "group": Group,
+    "maintenance": Maintenance,
+}
 _TYPED: dict[Kind, dict[str, type[Rule]]] = {
     "channel": {"webhook": WebhookChannel, "slack": SlackChannel, "smtp": SmtpChannel},
     "beat": {
@@ -181,36 +188,27 @@ class _Reading:
 
     def _implied(self) -> list[Declared]:
         implied: list[Declared] = []
-        belonging = self._nodes["component"] or self._nodes["channel"] or self._nodes["beat"]
+        belonging = any(nodes for kind, nodes in self._nodes.items() if kind not in PAGELESS)
         if belonging and not self._nodes["page"] and not self._outside.pages:
             implied.append(Declared("page", IMPLIED_PAGE.slug, None, IMPLIED_PAGE, 0))
-        if self._nodes["beat"] and not self._nodes["region"] and not self._outside.regions:
+        if self._nodes["beat"] and not self._nodes["region"] and not self._outside.slugs("region"):
             implied.append(Declared("region", IMPLIED_REGION.slug, None, IMPLIED_REGION, 0))
         return implied
 
     def _known(self, implied: list[Declared]) -> Known:
         """All slugs, also those of objects with other mistakes in them, so that one mistake is told once."""
-        outside = self._outside
         pages = {slug for node in self._nodes["page"] if (slug := _slug(node))}
-        regions = {slug for node in self._nodes["region"] if (slug := _slug(node))}
         pages |= {declared.slug for declared in implied if declared.kind == "page"}
-        regions |= {declared.slug for declared in implied if declared.kind == "region"}
-        candidates = pages or outside.pages
+        candidates = pages or set(self._outside.pages)
         self._home = next(iter(candidates)) if len(candidates) == 1 else None
-        return Known(
-            frozenset(pages | outside.pages),
-            frozenset(regions | outside.regions),
-            self._slugs_by_page("channel", outside.channels),
-            self._slugs_by_page("component", outside.components),
-        )
-
-    def _slugs_by_page(self, kind: Kind, outside: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
-        found = defaultdict[str, set[str]](set, {page: set(slugs) for page, slugs in outside.items()})
-        for node in self._nodes[kind]:
-            slug, page = _slug(node), self._page(node)
-            if slug and page:
-                found[page].add(slug)
-        return {page: frozenset(slugs) for page, slugs in found.items()}
+        found: list[tuple[Ref, dict[str, Any]]] = [((d.kind, None, d.slug), {}) for d in implied]
+        for kind, nodes in self._nodes.items():
+            for node in nodes:
+                page = None if kind in PAGELESS else self._page(node)
+                if (slug := _slug(node)) and (page or kind in PAGELESS):
+                    plain = node.plain()
+                    found.append(((kind, page, slug), plain if isinstance(plain, dict) else {}))
+        return self._outside | Known.of(found)
 
     def _page(self, node: Node) -> str | None:
         written = node.child("page")
@@ -218,10 +216,10 @@ class _Reading:
 
     def _declared(self, kind: Kind, node: Node, known: Known) -> Declared | None:
         self._expect_one_of_its_name(kind, node)
-        page = None if kind in ("page", "region") else self._page(node)
+        page = None if kind in PAGELESS else self._page(node)
         valid = self._spec(kind, node)
         spec = valid or _sketch(kind, node)
-        if kind not in ("page", "region"):
+        if kind not in PAGELESS:
             spec = spec.model_copy(update={"page": page})
         for pointer, message in check_references(kind, spec, known):
             self._at(node, pointer, message)
@@ -234,7 +232,7 @@ class _Reading:
         slug = _slug(node)
         if slug is None:
             return
-        page = None if kind in ("page", "region") else self._page(node)
+        page = None if kind in PAGELESS else self._page(node)
         first = self._taken.setdefault((kind, page, slug), node)
         if first is not node:
             said = f"another {kind} has the slug {show(slug)}, on line {first.line}"
@@ -298,13 +296,14 @@ class _Reading:
 def _sketch(kind: Kind, node: Node) -> Rule:
     """What an invalid object refers to, as far as it can be read: its references are checked all the same."""
     read: dict[str, Any] = {}
-    for key in ("regions", "channels", "components") if kind == "beat" else ():
+    for key in ("regions", "channels", "components", "depends_on") if kind in ("beat", "group") else ():
         listed = node.child(key)
         if listed is not None and isinstance(listed.value, list | dict):
             plain = [name for name in listed.plain() if isinstance(name, str)]
             read[key] = dict.fromkeys(plain, ComponentImpact()) if key == "components" else plain
-    model: type[Rule] = TcpBeat if kind == "beat" else Rule
-    return model.model_construct(None, **read)
+    if kind == "beat":
+        return TcpBeat.model_construct(None, slug=_slug(node) or "", **read)
+    return Group.model_construct(None, slug=_slug(node) or "", **read) if kind == "group" else Rule()
 
 
 def _slug(node: Node) -> str | None:

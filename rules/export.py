@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rules.declared import Declared
-from rules.known import KINDS
+from rules.known import KINDS, PAGELESS
 from rules.settings import Settings
 from rules.shape import written
 
@@ -27,7 +27,7 @@ def dump(objects: Iterable[Declared], settings: Settings) -> str:
     sections: list[dict[str, Any]] = [{"version": 1} | written(settings)]
     for kind in KINDS:
         chosen = [declared for declared in given if declared.kind == kind]
-        if kind not in ("page", "region"):
+        if kind not in PAGELESS:
             chosen.sort(key=lambda declared: (declared.page or "", declared.slug))
         if chosen:
             sections.append({f"{kind}s": [_object(declared, pages) for declared in chosen]})
@@ -39,9 +39,9 @@ def _object(declared: Declared, pages: set[str]) -> dict[str, Any] | str:
     spec.pop("page", None)
     if declared.page is not None and pages != {declared.page}:
         spec["page"] = declared.page
-    quorum = spec.get("quorum")
-    if quorum and "confirm" in quorum and quorum["confirm"] is None:
-        quorum["confirm"] = "off"
+    for block, key in (("quorum", "confirm"), ("quorum", "advisory_after"), ("episodes", "flapping")):
+        if key in (inner := spec.get(block, {})) and inner[key] is None:
+            inner[key] = "off"
     if declared.kind == "region" and set(spec) == {"slug"}:
         return declared.slug
     return {key: spec[key] for key in _FIRST if key in spec} | spec

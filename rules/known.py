@@ -1,34 +1,94 @@
-"""References between objects: what a beat, channel or component names must exist. The file and the API ask the same way."""
+"""References between objects: what one names must exist, and nothing may depend on itself. File and API ask the same way."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Final, Literal, get_args
 
 from rules.kinds.kind import BeatRule, ProbedRule
+from rules.maintenance import Maintenance
+from rules.owner import OwnerRule, ParentPath
 from rules.problem import nearest, show
 from rules.shape import Rule
 
-Kind = Literal["page", "region", "component", "channel", "beat"]
-KINDS: tuple[Kind, ...] = ("page", "region", "component", "channel", "beat")
-"""In the order in which they may refer to each other: later ones to earlier ones."""
+Kind = Literal["page", "region", "component", "channel", "group", "beat", "maintenance"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""In the order in which they may refer to each other: later ones to earlier ones. Only `depends_on` may look ahead."""
+PAGELESS: Final = frozenset[Kind]({"page", "region"})
+
+Ref = tuple[Kind, str | None, str]
+"""Kind, page (None for pages and regions) and slug of an object."""
+_PARENT: Final = re.compile(get_args(ParentPath)[1].pattern)
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Slugs that exist; channels and components by the slug of their page."""
+    """What exists. `zones` has the zone of each region that is in one; `needs` what a beat or group cannot do without."""
 
-    pages: frozenset[str] = frozenset()
-    regions: frozenset[str] = frozenset()
-    channels: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    components: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    objects: frozenset[Ref] = frozenset()
+    zones: Mapping[str, str] = field(default_factory=dict)
+    needs: Mapping[Ref, frozenset[Ref]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, objects: Iterable[tuple[Ref, Mapping[str, Any]]]) -> "Known":
+        """From objects and what was written of them, which need not be valid."""
+        found, zones, needs = set[Ref](), dict[str, str](), dict[Ref, set[Ref]]()
+        for ref, spec in objects:
+            kind, page, slug = ref
+            found.add(ref)
+            if kind == "region" and isinstance(zone := spec.get("zone"), str):
+                zones[slug] = zone
+            if kind not in ("group", "beat") or page is None:
+                continue
+            needs.setdefault(ref, set()).update(_parents(spec.get("depends_on"), page))
+            if kind == "beat" and isinstance(group := spec.get("group"), str):
+                needs.setdefault(("group", page, group), set()).add(ref)
+        return cls(frozenset(found), zones, {ref: frozenset(wanted) for ref, wanted in needs.items()})
+
+    def __or__(self, other: "Known") -> "Known":
+        """Both; what `other` says of an object counts."""
+        needs = {ref: self.needs.get(ref, frozenset()) - other.objects for ref in self.needs}
+        for ref, wanted in other.needs.items():
+            needs[ref] = wanted | (needs.get(ref, frozenset()) if ref[0] == "group" else frozenset())
+        return Known(self.objects | other.objects, {**self.zones, **other.zones}, {**self.needs, **needs})
+
+    def slugs(self, kind: Kind, page: str | None = None) -> list[str]:
+        """Those of a kind, on a page where the kind has one, sorted."""
+        return sorted(slug for of, home, slug in self.objects if of == kind and home == page)
+
+    @property
+    def pages(self) -> list[str]:
+        """Slugs of all pages."""
+        return self.slugs("page")
+
+    def by_zone(self, regions: Iterable[str]) -> dict[str, list[str]]:
+        """The zones that these regions are in, each with those in it."""
+        found: dict[str, list[str]] = {}
+        for region in regions:
+            if zone := self.zones.get(region):
+                found.setdefault(zone, []).append(region)
+        return found
+
+
+def parent(path: str, page: str) -> Ref:
+    """What a path of `depends_on` names, written on `page`."""
+    of, _, rest = path.rpartition(":")
+    home, _, slug = rest.rpartition("/")
+    return "group" if of else "beat", home or page, slug
+
+
+def _parents(written: object, page: str) -> Iterator[Ref]:
+    for path in written if isinstance(written, list) else ():
+        if isinstance(path, str) and _PARENT.fullmatch(path):
+            yield parent(path, page)
 
 
 def check_references(kind: Kind, spec: Rule, known: Known) -> list[tuple[str, str]]:
     """What `spec` refers to in vain, as (JSON Pointer into the spec, message).
 
-    A beat, channel or component without `page` belongs to the only page there is; with several it must say which.
+    An object without `page` belongs to the only page there is; with several it must say which.
     """
-    if kind in ("page", "region"):
+    if kind in PAGELESS:
         return []
     page: str | None = getattr(spec, "page", None)
     if page is None and len(known.pages) != 1:
@@ -37,40 +97,94 @@ def check_references(kind: Kind, spec: Rule, known: Known) -> list[tuple[str, st
         (page,) = known.pages
     elif page not in known.pages:
         return [("/page", _unknown("page", page, known.pages))]
-    return _of_beat(spec, page, known) if isinstance(spec, BeatRule) else []
+    if isinstance(spec, Maintenance):
+        return _of_maintenance(spec, page, known)
+    return _of_owner(kind, spec, page, known) if isinstance(spec, OwnerRule) else []
 
 
-def _must_say_page(kind: Kind, pages: frozenset[str]) -> str:
+def _must_say_page(kind: Kind, pages: list[str]) -> str:
     if not pages:
         return f"a {kind} belongs to a page, and there is none"
     return f"there are several pages; say which this {kind} belongs to: {_listed(pages)}"
 
 
-def _of_beat(beat: BeatRule, page: str, known: Known) -> list[tuple[str, str]]:
-    wrong: list[tuple[str, str]] = []
-    channels = known.channels.get(page, frozenset())
-    for index, slug in enumerate(beat.channels):
-        if slug not in channels:
-            wrong.append((f"/channels/{index}", _unknown("channel", slug, channels, page)))
-    for path in beat.components:
-        said = _component(path, page, known)
-        if said:
+def _of_owner(kind: Kind, spec: OwnerRule, page: str, known: Known) -> list[tuple[str, str]]:
+    wrong = _missing("channels", spec.channels, "channel", page, known)
+    for path in spec.components:
+        if said := _component(path, page, known):
             wrong.append((f"/components/{path.replace('~', '~0').replace('/', '~1')}", said))
-    return wrong + _of_probed(beat, known) if isinstance(beat, ProbedRule) else wrong
+    me: Ref = (kind, page, spec.slug)
+    for index, path in enumerate(spec.depends_on):
+        if said := _of_parent(me, parent(path, page), known):
+            wrong.append((f"/depends_on/{index}", said))
+    if isinstance(spec, BeatRule) and spec.group is not None:
+        groups = known.slugs("group", page)
+        if spec.group not in groups:
+            wrong.append(("/group", _unknown("group", spec.group, groups, page)))
+    return wrong + _of_probed(spec, known) if isinstance(spec, ProbedRule) else wrong
+
+
+def _of_parent(me: Ref, wanted: Ref, known: Known) -> str | None:
+    kind, page, slug = wanted
+    if wanted not in known.objects and wanted != me:
+        return _unknown(kind, slug, known.slugs(kind, page), page)
+    if (back := _way(wanted, me, known)) is None:
+        return None
+    way = " needs ".join(_called(step, me) for step in (me, *back))
+    return f"nothing may depend on itself: {way}"
+
+
+def _way(begin: Ref, end: Ref, known: Known) -> list[Ref] | None:
+    """The shortest way from `begin` to `end` over what each needs."""
+    ways, seen = [[begin]], {begin}
+    for way in ways:
+        if way[-1] == end:
+            return way
+        for step in sorted(known.needs.get(way[-1], ()), key=str):
+            if step not in seen:
+                seen.add(step)
+                ways.append([*way, step])
+    return None
+
+
+def _called(ref: Ref, me: Ref) -> str:
+    kind, page, slug = ref
+    return f"{'group ' if kind == 'group' else ''}{f'{page}/' if page != me[1] else ''}{slug}"
+
+
+def _of_maintenance(spec: Maintenance, page: str, known: Known) -> list[tuple[str, str]]:
+    return [
+        *_missing("beats", spec.beats, "beat", page, known),
+        *_missing("groups", spec.groups, "group", page, known),
+        *(
+            (f"/components/{spec.components.index(path)}", said)
+            for path in spec.components
+            if (said := _component(path, page, known))
+        ),
+    ]
 
 
 def _of_probed(beat: ProbedRule, known: Known) -> list[tuple[str, str]]:
-    wrong = [
-        (f"/regions/{index}", _unknown("region", slug, known.regions))
-        for index, slug in enumerate(beat.regions or ())
-        if slug not in known.regions
-    ]
+    regions = known.slugs("region")
+    wrong = _missing("regions", beat.regions or (), "region", None, known)
+    mine = regions if beat.regions is None else beat.regions
     try:
-        beat.quorum.refuse_overlap(len(known.regions if beat.regions is None else beat.regions))
+        beat.quorum.refuse_overlap(len(mine), known.by_zone(mine))
     except ValueError as refused:
         name = str(refused).split(" ", 1)[0].rstrip(":")  # its messages begin with the key they are about
         wrong.append((f"/{name.replace('.', '/')}", str(refused)))
     return wrong
+
+
+def _missing(
+    key: str, slugs: Iterable[str], kind: Kind, page: str | None, known: Known
+) -> list[tuple[str, str]]:
+    there = known.slugs(kind, page)
+    return [
+        (f"/{key}/{index}", _unknown(kind, slug, there, page))
+        for index, slug in enumerate(slugs)
+        if slug not in there
+    ]
 
 
 def _component(path: str, page: str, known: Known) -> str | None:
@@ -78,7 +192,7 @@ def _component(path: str, page: str, known: Known) -> str | None:
     home = home or page
     if home not in known.pages:
         return _unknown("page", home, known.pages)
-    there = known.components.get(home, frozenset())
+    there = known.slugs("component", home)
     return None if slug in there else _unknown("component", slug, there, home)
 
 

@@ -9,7 +9,9 @@ from rules.beat import Beat
 from rules.channel import Channel, HttpUrl
 from rules.component import Component, Egress, Network, Page, Region
 from rules.duration import Duration
+from rules.group import Group
 from rules.kinds.http import HttpBeat
+from rules.maintenance import Maintenance
 from rules.otlp import Otlp
 from rules.shape import Rule, Slug
 
@@ -112,6 +114,7 @@ BEAT_WIDE = (
     "regions",
     "quorum",
     "incidents",
+    "episodes",
     "channels",
     "components",
     "tags",
@@ -126,7 +129,7 @@ Defaults: type[Rule] = create_model(
     __base__=Rule,
     __module__=__name__,
     __doc__="What every beat of the file has unless it says otherwise. A beat's own key replaces the whole default; "
-    "`quorum` and `incidents` are merged key by key.",
+    "`quorum`, `incidents` and `episodes` are merged key by key.",
     **_WIDE,
 )
 
@@ -147,4 +150,8 @@ class DocumentShape(Settings):
         default=Defaults(), description="What every beat has unless it says otherwise."
     )
     channels: list[Channel] = Field(default=[], description="Where operators are told.")
+    groups: list[Group] = Field(
+        default=[], description="Beats that fail together, each of which names its `group`."
+    )
     beats: list[Beat] = Field(default=[], description="What is measured.")
+    maintenances: list[Maintenance] = Field(default=[], description="When what is worked on.")

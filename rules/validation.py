@@ -12,8 +12,9 @@ from rules.channel import SECRET_FIELDS, HttpUrl, Mailbox
 from rules.component import Homepage
 from rules.duration import format_duration
 from rules.kinds.http import HttpBeat, Method
-from rules.kinds.kind import ComponentPath, Host
+from rules.kinds.kind import Host
 from rules.node import Node
+from rules.owner import ComponentPath, ParentPath
 from rules.problem import Problem, cut, nearest, show
 from rules.settings import PublicUrl
 from rules.shape import Rule, Slug, Tag
@@ -27,6 +28,7 @@ _PATTERNS: dict[str, str] = {
         (HeaderName, "is not a header name"),
         (HeaderValue, "has a line break in it; a header is one line"),
         (ComponentPath, "is not a component: write its slug, or page/slug"),
+        (ParentPath, "is neither a beat nor a group: write a beat's slug, or group:slug"),
         (Mailbox, "is not a mail address"),
         (HttpUrl, "is not an http or https URL"),
         (Host, "is not a host name or address; write it without scheme, port and path"),

@@ -12,6 +12,7 @@ from engine.store.audit import Actor
 from engine.store.database import Connection, Pool, transaction
 from engine.store.objects import InUseError, Stored
 from rules.config import ConfigError, Document, Known, Problem, parse
+from rules.known import KINDS
 from rules.secret import Sources
 from rules.shape import spec_of, written
 
@@ -60,22 +61,10 @@ async def apply_file(pool: Pool, path: Path, sources: Sources) -> Applied:
 async def _known(connection: Connection) -> Known:
     """What the API made: a file may refer to it."""
     rows = await connection.fetch(
-        "SELECT o.kind, o.slug, p.slug AS page FROM objects o LEFT JOIN objects p ON p.id = o.page_id "
+        "SELECT o.kind, o.slug, o.spec, p.slug AS page FROM objects o LEFT JOIN objects p ON p.id = o.page_id "
         "WHERE o.removed_at IS NULL AND o.managed_by = 'api'"
     )
-    channels: dict[str, set[str]] = {}
-    components: dict[str, set[str]] = {}
-    for row in rows:
-        if row["kind"] in ("channel", "component"):
-            (channels if row["kind"] == "channel" else components).setdefault(row["page"], set()).add(
-                row["slug"]
-            )
-    return Known(
-        frozenset(row["slug"] for row in rows if row["kind"] == "page"),
-        frozenset(row["slug"] for row in rows if row["kind"] == "region"),
-        {page: frozenset(slugs) for page, slugs in channels.items()},
-        {page: frozenset(slugs) for page, slugs in components.items()},
-    )
+    return Known.of(((row["kind"], row["page"], row["slug"]), row["spec"]) for row in rows)
 
 
 async def _apply(connection: Connection, document: Document) -> Applied:
@@ -111,7 +100,7 @@ async def _apply(connection: Connection, document: Document) -> Applied:
 
 async def _existing(connection: Connection) -> dict[tuple[str, UUID | None, str], Stored]:
     found: dict[tuple[str, UUID | None, str], Stored] = {}
-    for kind in objects.KINDS:
+    for kind in KINDS:
         for stored in await objects.listing(connection, kind):
             found[kind, stored.page_id, stored.slug] = stored
     return found
@@ -126,7 +115,7 @@ async def _remove(
 ) -> int:
     """What this file declared before and no longer does; users before what they use."""
     removed = 0
-    for kind in reversed(objects.KINDS):
+    for kind in reversed(KINDS):
         for key, stored in existing.items():
             is_ours = (
                 stored.managed_by == "file" and (stored.source or "").rpartition(":")[0] == document.file

@@ -23,6 +23,7 @@ from engine.janitor import Janitor
 from engine.metering import Metering
 from engine.prober import Prober
 from engine.probes.context import Context
+from engine.relations import Relations
 from engine.secrets import Secrets
 from engine.spool import Spool
 from engine.store import installation, objects
@@ -85,7 +86,10 @@ class Node:
         self.secrets, self.sources = secrets, secrets.of(None)
         self.secrets.lending = kept.secrets
         self.channels = Channels(self.policy, secrets)
-        self.catalog: Catalog[Subject] = Catalog(pool, compile_subject, on_change=self._changed)
+        self.relations = Relations()
+        self.catalog: Catalog[Subject] = Catalog(
+            pool, compile_subject, relations=self.relations, on_change=self._changed
+        )
         self.evaluator: Evaluator | None = None
         self.prober: Prober | None = None
         self.delivery: Delivery | None = None
@@ -127,6 +131,7 @@ class Node:
                 holder=self.holder,
                 refresh=self.catalog.refresh,
                 public_url=self.public_url,
+                children=lambda subject_id: self.relations.children.get(subject_id, ()),
             )
             yield self._after_catalog(self.evaluator.run)
         if "exporter" in roles:

@@ -12,15 +12,15 @@ from api.console import charts
 from api.console.forms import as_json, fields
 from api.console.page import go, now, render
 from api.console.runs import chain, run_url, shaped, slug_of_page
-from api.console.why import explain
 from api.console.words import address
 from api.context import services_of
 from api.objects import PageRef, locate
 from api.pushed import shown_ping
-from api.showing import heartbeat
+from api.showing import heartbeat, policy_of
 from engine.store import objects, pings, results, reviews, signals, states, views
 from engine.store.database import Connection, Row
 from engine.store.objects import Stored
+from evaluators.explain import explain
 from rules.beat import BEAT, AnyBeat
 from rules.kinds.dns import DnsBeat
 from rules.kinds.external import ExternalBeat, reports
@@ -58,7 +58,9 @@ async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRe
             row=row,
             page_slug=page_slug,
             target=rule.target,
-            why=explain(rule, regions, states.decode_state(row["state"]), at),
+            why=explain(
+                policy_of("beat", beat.spec, row["bound"]), states.decode_state(row["state"]), at.timestamp()
+            ),
             probed=isinstance(rule, ProbedRule),
             **await _pushed(request, asking, db, beat, rule, row),
             together=await views.run_together(db, (isinstance(rule, ProbedRule) and rule.regions) or regions),

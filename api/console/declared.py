@@ -15,16 +15,17 @@ from api.objects import PageRef, locate
 from api.problems import ProblemError
 from api.showing import page_slugs
 from engine.store import objects, outbox, views
-from engine.store.objects import ObjectKind, TakenError
+from engine.store.objects import TakenError
 from exporters.outcome import Delivered, Outcome
 from rules.component import ComponentStatus
+from rules.known import Kind
 
 STATUSES: Final = ("", *get_args(ComponentStatus))
 _DELIVERIES: Final = 50
 _BLANK: Final = dict.fromkeys(
     ("name", "slug", "page", "group", "description", "type", "url", "secret", "host", "sender", "to"), ""
 )
-_MAKES: Final[dict[ObjectKind, Permission]] = {
+_MAKES: Final[dict[Kind, Permission]] = {
     "component": Permission.WRITE,
     "channel": Permission.WRITE,
     "page": Permission.ADMIN,
@@ -45,7 +46,7 @@ router = Router(prefix="/console", include_in_schema=False)
 async def _page(
     request: Request,
     asking: Principal,
-    kind: ObjectKind,
+    kind: Kind,
     *,
     given: Mapping[str, str] | None = None,
     mistakes: list[tuple[str, str]] | None = None,
@@ -79,7 +80,7 @@ async def _page(
         return await render(request, db, template, status, **shared, **more)
 
 
-def _routes(kind: ObjectKind) -> None:
+def _routes(kind: Kind) -> None:
     """The list of one kind, and the form that adds to it."""
 
     @router.get(f"/{kind}s", name=f"list_{kind}s")
@@ -106,7 +107,7 @@ for _kind in _MAKES:
     _routes(_kind)
 
 
-def _document(kind: ObjectKind, sent: Mapping[str, str]) -> dict[str, Any]:
+def _document(kind: Kind, sent: Mapping[str, str]) -> dict[str, Any]:
     """The object that a form describes; of a channel only the fields of its type count."""
     if kind != "channel":
         return dict(filled(sent))

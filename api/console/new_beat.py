@@ -18,8 +18,8 @@ from api.context import services_of
 from api.problems import ProblemError
 from engine.store import objects
 from engine.store.database import Connection
-from engine.store.objects import ObjectKind
 from evaluators.model import PHASES
+from rules.known import Kind
 from rules.pasted import check_of
 
 _PLAIN: Final = ("slug", "name", "interval", "timeout", "degraded_after")
@@ -86,7 +86,7 @@ async def _page(
     async with services_of(request).pool.acquire() as db:
         pages = await _pages(db, asking)
         writable = asking.pages_for(Permission.WRITE)
-        kinds: tuple[ObjectKind, ...] = ("region", "component", "channel")
+        kinds: tuple[Kind, ...] = ("region", "component", "channel")
         lists = {kind: await objects.listing(db, kind, pages=writable) for kind in kinds}
         homes = await objects.listing(db, "page", pages=writable)
         home = next((s.id for s in homes if draft and s.slug == draft["page"]), None)

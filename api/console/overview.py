@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -12,11 +12,12 @@ from starlette.responses import Response
 from api.auth import Asking, Permission, Router, permits
 from api.console.forms import whole
 from api.console.page import now, render
-from api.console.why import Vote, explain
 from api.context import services_of
+from api.showing import policy_of
 from engine.store import objects, reviews, signals, views
 from engine.store.database import Connection, Row
 from engine.store.states import decode_state
+from evaluators.explain import Vote, Why, explain
 from rules.beat import BEAT, AnyBeat
 
 PART: Final = 100  # beats shown at once
@@ -58,7 +59,7 @@ async def overview(request: Request, asking: Asking) -> Response:
         )
         total = rows[0]["total"] if rows else 0
         drafts = await reviews.actions(db, pages=pages, status="pending", limit=10)
-        happening = await _episodes(request, db, pages, regions)
+        happening = await _episodes(request, db, pages)
         shown = {row["id"] for row in happening["episodes"]}
         return await render(
             request,
@@ -71,7 +72,7 @@ async def overview(request: Request, asking: Asking) -> Response:
             drafts=[row for row in drafts if row["episode_id"] not in shown],
             drafts_by_episode={row["episode_id"]: row for row in drafts},
             **happening,
-            rows=await _lines(request, db, rows, regions),
+            rows=await _lines(request, db, rows),
             together=await views.run_together(db, regions),
             total=total,
             part=part,
@@ -82,30 +83,30 @@ async def overview(request: Request, asking: Asking) -> Response:
         )
 
 
-async def _lines(request: Request, db: Connection, rows: Sequence[Row], regions: Sequence[str]) -> list[Line]:
+async def _lines(request: Request, db: Connection, rows: Sequence[Row]) -> list[Line]:
     since = now(request) - timedelta(days=1)
     totals = await views.newest_totals(db, [row["id"] for row in rows], since, SPARKS)
     lines = []
     for row in rows:
         rule: AnyBeat = BEAT.validate_python(row["spec"])
-        why = explain(rule, regions, decode_state(row["state"]), now(request))
+        why = _why(row, now(request))
         place = (row["slug"], row["page"], rule.title, rule.type, rule.tags, row["stage"])
         lines.append(Line(*place, row["paused"], row["since"], why.votes, totals[row["id"]]))
     return lines
 
 
-async def _episodes(request: Request, db: Connection, pages: Any, regions: Sequence[str]) -> dict[str, Any]:
+async def _episodes(request: Request, db: Connection, pages: Any) -> dict[str, Any]:
     """Open episodes, each with its votes and what the newest runs failed with."""
     episodes = await reviews.episodes(db, pages=pages, is_open=True, limit=_SHOWN_EPISODES)
     beats = await views.beats(db, ids=[row["owner_id"] for row in episodes], limit=_SHOWN_EPISODES)
-    whys = {
-        row["id"]: explain(
-            BEAT.validate_python(row["spec"]), regions, decode_state(row["state"]), now(request)
-        )
-        for row in beats
-    }
+    whys = {row["id"]: _why(row, now(request)) for row in beats}
     pairs = [(beat, vote.region) for beat, why in whys.items() for vote in why.votes]
     failures = await views.newest_failures(db, pairs, now(request) - timedelta(days=1))
     shown = sorted((e for e in episodes if e["owner_id"] in whys), key=lambda e: e["severity"] != "critical")
     told = await signals.of_beats(db, [row["owner_id"] for row in shown])
     return {"episodes": shown, "whys": whys, "failures": failures, "told": told}
+
+
+def _why(row: Row, at: datetime) -> Why:
+    policy = policy_of("beat", row["spec"], row["bound"])
+    return explain(policy, decode_state(row["state"]), at.timestamp())

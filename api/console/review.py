@@ -16,12 +16,11 @@ from api.console.words import address
 from api.context import services_of
 from api.problems import ProblemError
 from api.reviews import Decision, Wording, decide, find_action, shown_actions
-from engine.store import objects, results, reviews, signals
+from api.showing import policy_of
+from engine.store import objects, results, reviews, signals, states
 from engine.store.database import Connection, Row
 from engine.store.ids import show
-from evaluators.policy import compile_policy
 from evaluators.review import Status
-from rules.beat import BEAT
 
 router = Router(prefix="/console/actions", include_in_schema=False)
 
@@ -89,8 +88,8 @@ async def _newest(db: Connection, owner_id: UUID) -> list[dict[str, Any]]:
     beat = await objects.get(db, owner_id)
     if beat is None:
         return []
-    regions = [stored.slug for stored in await objects.listing(db, "region")]
-    voters = compile_policy(BEAT.validate_python(beat.spec), regions).regions
+    row = (await states.summaries(db, [owner_id])).get(owner_id)
+    voters = policy_of(beat.kind, beat.spec, row["bound"]).regions if row else ()
     newest = [
         {
             "region": row["region"],

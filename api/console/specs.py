@@ -15,9 +15,10 @@ from api.context import services_of
 from api.objects import PageRef, locate
 from api.problems import ProblemError, missing
 from api.showing import page_slugs
-from engine.store.objects import KINDS, ObjectKind, StaleError, Stored
+from engine.store.objects import StaleError, Stored
 from rules.declared import Declared
 from rules.export import dump
+from rules.known import KINDS, Kind
 from rules.node import Node, read
 from rules.problem import ConfigError
 from rules.settings import Settings
@@ -27,7 +28,7 @@ router = Router(prefix="/console", include_in_schema=False)
 Mistakes = list[tuple[str, str]]
 
 
-def _kind(plural: str) -> ObjectKind:
+def _kind(plural: str) -> Kind:
     for kind in KINDS:
         if plural == f"{kind}s":
             return kind

@@ -12,6 +12,8 @@ PREFIXES: Final = {
     "region": "rgn",
     "beat": "beat",
     "channel": "chan",
+    "group": "grp",
+    "maintenance": "mnt",
     "run": "run",
     "episode": "epi",
     "incident": "inc",
@@ -21,7 +23,7 @@ PREFIXES: Final = {
     "token": "tok",
 }
 PARTITIONS: Final = 8
-"""How many ways beats are split over evaluators and probes. Changing it needs a migration of `beat_states`."""
+"""How many ways beats are split over evaluators and probes. Changing it needs a migration of `states`."""
 
 NAMESPACE: Final = UUID("6f1c2f5e-2d0b-5a53-9d0e-3b8a8c1f0e75")
 """Namespace of every UUIDv5 that Upbeat derives."""

@@ -12,10 +12,7 @@ from engine.store import pings
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from engine.store.ids import new_id, partition_of, read
-
-ObjectKind = Literal["page", "component", "region", "beat", "channel"]
-KINDS: tuple[ObjectKind, ...] = ("page", "region", "channel", "component", "beat")
-"""In an order in which each may refer only to those before it."""
+from rules.known import Kind
 
 CHANGED = "upbeat_objects"
 """PostgreSQL notification sent with every change; its payload is the kind."""
@@ -26,7 +23,7 @@ class Stored:
     """One declared object. `spec` is the JSON form of its rule, without what is its default."""
 
     id: UUID
-    kind: ObjectKind
+    kind: Kind
     page_id: UUID | None
     slug: str
     spec: dict[str, Any]
@@ -83,7 +80,7 @@ _COLUMNS = ", ".join(f"o.{name}" for name in Stored.__slots__)
 
 async def find(
     connection: Connection,
-    kind: ObjectKind,
+    kind: Kind,
     ref: str,
     *,
     pages: Sequence[UUID] | None = None,
@@ -125,7 +122,7 @@ async def several(connection: Connection, ids: Sequence[UUID]) -> list[Stored]:
 
 async def listing(
     connection: Connection,
-    kind: ObjectKind,
+    kind: Kind,
     *,
     pages: Sequence[UUID] | None = None,
     after: tuple[str, UUID] | None = None,
@@ -156,7 +153,7 @@ async def listing(
 async def create(
     connection: Connection,
     actor: Actor,
-    kind: ObjectKind,
+    kind: Kind,
     page_id: UUID | None,
     spec: dict[str, Any],
     *,
@@ -177,12 +174,13 @@ async def create(
                 "file" if source else "api",
                 source,
             )
-            if kind == "beat":
+            if kind in ("beat", "group"):
                 await connection.execute(
-                    "INSERT INTO beat_states (beat_id, partition) VALUES ($1, $2)",
+                    "INSERT INTO states (subject_id, partition) VALUES ($1, $2)",
                     object_id,
                     partition_of(object_id),
                 )
+            if kind == "beat":
                 await _give_key(connection, object_id, spec)
     except asyncpg.UniqueViolationError:
         raise TakenError(f"there is a {kind} {slug!r} already") from None

@@ -77,9 +77,9 @@ async def put(connection: Connection, arrived: Sequence[Arrived]) -> dict[int, i
     rows = await connection.fetch(
         "WITH known AS (SELECT s.n, s.at, s.fact, s.body, k.beat_id, b.partition FROM "
         " unnest($1::int[], $2::bytea[], $3::float8[], $4::text[], $5::bytea[]) AS s (n, digest, at, fact, body) "
-        " JOIN ping_keys k USING (digest) JOIN beat_states b USING (beat_id) JOIN objects o ON o.id = k.beat_id "
+        " JOIN ping_keys k USING (digest) JOIN states b ON b.subject_id = k.beat_id JOIN objects o ON o.id = k.beat_id "
         " WHERE o.removed_at IS NULL AND o.spec->>'type' = 'heartbeat'), "
-        "put AS (INSERT INTO pushed (partition, beat_id, at, fact, body) "
+        "put AS (INSERT INTO pushed (partition, subject_id, at, fact, body) "
         " SELECT partition, beat_id, at, fact::json, body FROM known ORDER BY n) SELECT n, partition FROM known",
         list(range(len(arrived))),
         [_digest(one.key) for one in arrived],
@@ -104,7 +104,7 @@ async def keep(connection: Connection, pinged: Sequence[tuple[Pushed, bool]]) ->
         "$1::int8[], $2::uuid[], $3::float8[], $4::text[], $5::int2[], $6::text[], $7::text[], $8::text[], $9::text[], "
         "$10::bytea[], $11::bool[]) AS p (id, beat_id, at, signal, code, run, method, address, agent, body, counted)",
         [one.id for one, _, _ in pings],
-        [one.beat_id for one, _, _ in pings],
+        [one.subject_id for one, _, _ in pings],
         [one.at for one, _, _ in pings],
         [ping.signal for _, ping, _ in pings],
         [ping.code for _, ping, _ in pings],

@@ -1,5 +1,6 @@
-"""What others pushed to beats (pings, reports), from the commit that acknowledges it to the one that folds it. A queue, no history."""
+"""What others pushed to beats and groups (pings, reports, what they say to each other), from the commit that acknowledges it to the one that folds it. A queue, no history."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -7,6 +8,7 @@ import msgspec
 
 from engine.store.database import Connection
 from engine.store.ids import partition_of
+from evaluators.facts import Asked, MemberChanged, ParentChanged
 from evaluators.heartbeat import Signal
 from evaluators.model import Severity
 
@@ -37,14 +39,20 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, tag="report"):
     evidence: dict[str, Any] | None = None
 
 
-Fact = Ping | Report
+class Relayed(msgspec.Struct, frozen=True, tag="relayed"):
+    """What one beat or group says to another: a member to its group, a parent to its children, a child to its parents."""
+
+    fact: MemberChanged | ParentChanged | Asked
+
+
+Fact = Ping | Report | Relayed
 
 
 class Pushed(msgspec.Struct, frozen=True):
     """One of them. `at` is when it came: server time, seconds since the epoch."""
 
     id: int
-    beat_id: UUID
+    subject_id: UUID
     at: float
     fact: Fact
     body: bytes | None
@@ -54,27 +62,41 @@ _FACT: Final = msgspec.json.Decoder(Fact)
 encode = msgspec.json.Encoder().encode
 
 
-async def put(connection: Connection, beat_id: UUID, at: float, fact: Fact) -> int:
+async def put(connection: Connection, subject_id: UUID, at: float, fact: Fact) -> int:
     """Keep `fact` for the evaluator of its beat. Returns its id."""
     pushed_id: int = await connection.fetchval(
-        "INSERT INTO pushed (partition, beat_id, at, fact) VALUES ($1, $2, $3, $4::text::json) RETURNING id",
-        partition_of(beat_id),
-        beat_id,
+        "INSERT INTO pushed (partition, subject_id, at, fact) VALUES ($1, $2, $3, $4::text::json) RETURNING id",
+        partition_of(subject_id),
+        subject_id,
         at,
         encode(fact).decode(),
     )
     return pushed_id
 
 
+async def relay(connection: Connection, facts: Sequence[tuple[UUID, Relayed]], at: float) -> set[int]:
+    """Keep what is said to these; returns the partitions that have something to take now."""
+    if facts:
+        await connection.execute(
+            "INSERT INTO pushed (partition, subject_id, at, fact) SELECT partition, subject_id, $4, fact::json "
+            "FROM unnest($1::int2[], $2::uuid[], $3::text[]) WITH ORDINALITY AS p (partition, subject_id, fact, n) ORDER BY n",
+            [partition_of(subject_id) for subject_id, _ in facts],
+            [subject_id for subject_id, _ in facts],
+            [encode(fact).decode() for _, fact in facts],
+            at,
+        )
+    return {partition_of(subject_id) for subject_id, _ in facts}
+
+
 async def take(connection: Connection, partition: int, most: int) -> list[Pushed]:
     """Take away the oldest of a partition, in the caller's transaction: rolled back, they are there again."""
     rows = await connection.fetch(
         "DELETE FROM pushed WHERE id IN (SELECT id FROM pushed WHERE partition = $1 ORDER BY id LIMIT $2) "
-        "RETURNING id, beat_id, at, fact::text AS fact, body",
+        "RETURNING id, subject_id, at, fact::text AS fact, body",
         partition,
         most,
     )
-    taken = [Pushed(r["id"], r["beat_id"], r["at"], _FACT.decode(r["fact"]), r["body"]) for r in rows]
+    taken = [Pushed(r["id"], r["subject_id"], r["at"], _FACT.decode(r["fact"]), r["body"]) for r in rows]
     return sorted(taken, key=lambda one: one.id)
 
 

@@ -73,7 +73,7 @@ async def sweep(connection: Connection) -> None:
     """Forget old history: transitions and episodes' leftovers, delivered notices, used watermarks, expired logins."""
     await connection.execute(
         "DELETE FROM transitions t WHERE at < now() - make_interval(days => $1) AND EXISTS "
-        "(SELECT 1 FROM transitions n WHERE n.beat_id = t.beat_id AND n.at > t.at AND n.at < now() - make_interval(days => $1))",
+        "(SELECT 1 FROM transitions n WHERE n.subject_id = t.subject_id AND n.at > t.at AND n.at < now() - make_interval(days => $1))",
         HISTORY_DAYS,
     )
     await connection.execute(
@@ -85,9 +85,12 @@ async def sweep(connection: Connection) -> None:
         "DELETE FROM watermarks WHERE boot_id IN "
         "(SELECT boot_id FROM watermarks GROUP BY boot_id HAVING max(at) < now() - interval '30 days')"
     )
-    gone = "(SELECT id FROM objects WHERE kind = 'beat' AND removed_at < now() - interval '30 days')"
-    await connection.execute(f"DELETE FROM transitions WHERE beat_id IN {gone}")
-    for table in ("pings", "signals", "ping_keys", "rollups", "beat_states"):
+    gone = (
+        "(SELECT id FROM objects WHERE kind IN ('beat', 'group') AND removed_at < now() - interval '30 days')"
+    )
+    for table in ("transitions", "signals", "facts", "states"):
+        await connection.execute(f"DELETE FROM {table} WHERE subject_id IN {gone}")
+    for table in ("pings", "ping_keys", "rollups"):
         await connection.execute(f"DELETE FROM {table} WHERE beat_id IN {gone}")
     await connection.execute("DELETE FROM audit WHERE at < now() - make_interval(days => $1)", HISTORY_DAYS)
     await connection.execute("DELETE FROM idempotency WHERE at < now() - interval '1 day'")

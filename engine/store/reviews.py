@@ -13,8 +13,8 @@ from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, new_id
 from engine.store.objects import Stored
 from evaluators import review, words
+from evaluators.facts import EpisodeClosed, EpisodeOpened, StepProposed
 from evaluators.model import Severity
-from evaluators.quorum import EpisodeClosed, EpisodeOpened, StepProposed
 from rules.beat import BEAT, AnyBeat
 
 RESOLVE_DRAFT_LIFE_S = 86400.0
@@ -46,7 +46,14 @@ def episode_id(owner_id: UUID, number: int) -> UUID:
 
 
 async def open_episode(connection: Connection, beat: Stored, effect: EpisodeOpened) -> None:
-    """Remember a new episode with its owner as it is now."""
+    """Remember a new episode with its owner as it is now; one that goes on keeps the owner it had."""
+    if effect.reopened:
+        await connection.execute(
+            "UPDATE episodes SET closed_at = NULL, cause = NULL, reopened = reopened + 1, severity = $2 WHERE id = $1",
+            episode_id(beat.id, effect.number),
+            effect.severity,
+        )
+        return
     await connection.execute(
         "INSERT INTO episodes (id, owner_id, number, severity, peak, opened_at, spec) "
         "VALUES ($1, $2, $3, $4, $4, to_timestamp($5), $6)",
@@ -70,6 +77,13 @@ async def close_episode(connection: Connection, beat_id: UUID, effect: EpisodeCl
     )
     if effect.cause != "recovered":
         await stop_speaking(connection, episode, effect.at, "its beat was removed")
+
+
+async def mark_flapping(connection: Connection, owner_id: UUID, number: int, *, is_flapping: bool) -> None:
+    """Remember that an open episode flaps, or no longer."""
+    await connection.execute(
+        "UPDATE episodes SET flapping = $2 WHERE id = $1", episode_id(owner_id, number), is_flapping
+    )
 
 
 async def freeze_episode(connection: Connection, beat_id: UUID, number: int, at: float) -> None:

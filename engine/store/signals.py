@@ -9,22 +9,22 @@ from engine.store.database import Connection, Row
 from engine.store.pushed import Report
 
 
-async def keep(connection: Connection, beat_id: UUID, report: Report, at: float) -> None:
+async def keep(connection: Connection, subject_id: UUID, report: Report, at: float) -> None:
     """Bring what is shown to what `report`, which came at `at`, says."""
     if report.severity is None:
         await connection.execute(
-            "DELETE FROM signals WHERE beat_id = $1 AND source = $2 AND fingerprint = $3",
-            beat_id,
+            "DELETE FROM signals WHERE subject_id = $1 AND source = $2 AND fingerprint = $3",
+            subject_id,
             report.source,
             report.fingerprint,
         )
         return
     await connection.execute(
-        "INSERT INTO signals (beat_id, source, fingerprint, severity, message, since, at, by, evidence) "
+        "INSERT INTO signals (subject_id, source, fingerprint, severity, message, since, at, by, evidence) "
         "VALUES ($1, $2, $3, $4, $5, to_timestamp($6), to_timestamp($7), $8, $9::text::json) "
-        "ON CONFLICT (beat_id, source, fingerprint) DO UPDATE SET severity = excluded.severity, "
+        "ON CONFLICT (subject_id, source, fingerprint) DO UPDATE SET severity = excluded.severity, "
         "message = excluded.message, at = excluded.at, by = excluded.by, evidence = excluded.evidence",
-        beat_id,
+        subject_id,
         report.source,
         report.fingerprint,
         report.severity,
@@ -39,10 +39,10 @@ async def keep(connection: Connection, beat_id: UUID, report: Report, at: float)
 async def of_beats(connection: Connection, beats: Sequence[UUID]) -> dict[UUID, list[Row]]:
     """The open signals of each of these beats, the worst and oldest first."""
     rows = await connection.fetch(
-        "SELECT * FROM signals WHERE beat_id = ANY ($1) ORDER BY severity, since, source, fingerprint",
+        "SELECT * FROM signals WHERE subject_id = ANY ($1) ORDER BY severity, since, source, fingerprint",
         list(beats),
     )
-    found: dict[UUID, list[Row]] = {beat_id: [] for beat_id in beats}
+    found: dict[UUID, list[Row]] = {subject_id: [] for subject_id in beats}
     for row in rows:
-        found[row["beat_id"]].append(row)
+        found[row["subject_id"]].append(row)
     return found

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -12,18 +12,20 @@ from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from engine.store.objects import CHANGED, Stored
 from evaluators.model import Stage
-from evaluators.quorum import State
+from evaluators.policy import Bound
+from evaluators.state import State
 
 
 class Held(msgspec.Struct, frozen=True):
     """A beat's state with what the compare-and-swap needs."""
 
-    beat_id: UUID
+    subject_id: UUID
     version: int
     revision: int  # of the object, as last applied
     measures: str  # digest of what is measured, as last applied
     measured_from: int  # runs of older revisions do not vote
     state: State
+    bound: Bound = Bound()  # what others make of it, as last applied
 
 
 class ConflictError(Exception):
@@ -31,6 +33,7 @@ class ConflictError(Exception):
 
 
 _STATE = msgspec.json.Decoder(State)
+_BOUND = msgspec.json.Decoder(Bound)
 
 
 async def load(
@@ -38,9 +41,10 @@ async def load(
 ) -> list[Held]:
     """States of a partition, or of these beats; of a removed beat only while its end is not folded in yet."""
     rows = await connection.fetch(
-        "SELECT s.beat_id, s.version, s.revision, s.measures, s.measured_from, s.state::text FROM beat_states s "
-        "JOIN objects o ON o.id = s.beat_id WHERE ($1::int2 IS NULL OR s.partition = $1) "
-        "AND ($2::uuid[] IS NULL OR s.beat_id = ANY ($2)) "
+        "SELECT s.subject_id, s.version, s.revision, s.measures, s.measured_from, s.state::text, s.bound::text "
+        "FROM states s "
+        "JOIN objects o ON o.id = s.subject_id WHERE ($1::int2 IS NULL OR s.partition = $1) "
+        "AND ($2::uuid[] IS NULL OR s.subject_id = ANY ($2)) "
         "AND (o.removed_at IS NULL OR s.state->>'suspended' IS DISTINCT FROM 'true' "
         "     OR s.state->>'severity' IS NOT NULL)",
         partition,
@@ -48,12 +52,13 @@ async def load(
     )
     return [
         Held(
-            row["beat_id"],
+            row["subject_id"],
             row["version"],
             row["revision"],
             row["measures"],
             row["measured_from"],
             _STATE.decode(row["state"]),
+            _BOUND.decode(row["bound"]),
         )
         for row in rows
     ]
@@ -67,13 +72,13 @@ async def save(connection: Connection, held: Sequence[Held]) -> None:
     if not held:
         return
     saved = await connection.fetchval(
-        "WITH saved AS (UPDATE beat_states s SET version = s.version + 1, revision = n.revision, "
+        "WITH saved AS (UPDATE states s SET version = s.version + 1, revision = n.revision, "
         " measures = n.measures, measured_from = n.measured_from, state = n.state::json, stage = n.stage, "
         " since = to_timestamp(n.since) "
         "FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::text[], $5::int8[], $6::text[], $7::text[], $8::float8[]) "
-        "AS n (beat_id, version, revision, measures, measured_from, state, stage, since) "
-        "WHERE s.beat_id = n.beat_id AND s.version = n.version RETURNING 1) SELECT count(*) FROM saved",
-        [h.beat_id for h in held],
+        "AS n (subject_id, version, revision, measures, measured_from, state, stage, since) "
+        "WHERE s.subject_id = n.subject_id AND s.version = n.version RETURNING 1) SELECT count(*) FROM saved",
+        [h.subject_id for h in held],
         [h.version for h in held],
         [h.revision for h in held],
         [h.measures for h in held],
@@ -86,13 +91,32 @@ async def save(connection: Connection, held: Sequence[Held]) -> None:
         raise ConflictError
 
 
+async def save_bounds(connection: Connection, bounds: Mapping[UUID, Bound]) -> None:
+    """Write what others make of these now: apart from their states, which change all the time."""
+    if bounds:
+        await connection.execute(
+            "UPDATE states s SET bound = n.bound::json FROM unnest($1::uuid[], $2::text[]) AS n (subject_id, bound) "
+            "WHERE s.subject_id = n.subject_id",
+            list(bounds),
+            [msgspec.json.encode(bound).decode() for bound in bounds.values()],
+        )
+
+
+BOUND: Final = (
+    "CASE WHEN s.bound::text <> '{}' THEN s.bound::text ELSE (SELECT json_build_object('regions', coalesce("
+    "json_agg(slug ORDER BY slug), '[]'))::text FROM objects WHERE kind = 'region' AND removed_at IS NULL) END"
+)
+"""What others make of a beat or group, as text; of one that no evaluator has seen yet the regions there are."""
+
+
 async def summaries(connection: Connection, beats: Sequence[UUID]) -> dict[UUID, Row]:
-    """stage, since, paused_until, paused_by and state (text) of each of these beats."""
+    """stage, since, paused_until, paused_by, state and bound (text) of each of these beats or groups."""
     rows = await connection.fetch(
-        "SELECT beat_id, stage, since, paused_until, paused_by, state::text FROM beat_states WHERE beat_id = ANY ($1)",
+        "SELECT subject_id, stage, since, paused_until, paused_by, state::text, "
+        f"{BOUND} AS bound FROM states s WHERE subject_id = ANY ($1)",
         list(beats),
     )
-    return {row["beat_id"]: row for row in rows}
+    return {row["subject_id"]: row for row in rows}
 
 
 def decode_state(text: str) -> State:
@@ -100,10 +124,15 @@ def decode_state(text: str) -> State:
     return _STATE.decode(text)
 
 
+def decode_bound(text: str) -> Bound:
+    """A `bound` column read as text."""
+    return _BOUND.decode(text)
+
+
 async def pause(connection: Connection, actor: Actor, beat: Stored, until: datetime | None) -> None:
     """Stop running `beat` until `until`, or until somebody resumes it (None)."""
     await connection.execute(
-        "UPDATE beat_states SET paused_until = coalesce($2::timestamptz, 'infinity'), paused_by = $3 WHERE beat_id = $1",
+        "UPDATE states SET paused_until = coalesce($2::timestamptz, 'infinity'), paused_by = $3 WHERE subject_id = $1",
         beat.id,
         until,
         actor.name,
@@ -115,7 +144,7 @@ async def pause(connection: Connection, actor: Actor, beat: Stored, until: datet
 async def resume(connection: Connection, actor: Actor, beat: Stored) -> None:
     """Run `beat` again."""
     await connection.execute(
-        "UPDATE beat_states SET paused_until = NULL, paused_by = NULL WHERE beat_id = $1", beat.id
+        "UPDATE states SET paused_until = NULL, paused_by = NULL WHERE subject_id = $1", beat.id
     )
     await _touched(connection, actor, beat, "beat.resume", None)
 
@@ -130,7 +159,7 @@ async def _touched(connection: Connection, actor: Actor, beat: Stored, verb: str
 class Transition:
     """One line of a beat's history, with the fresh votes it rested on; `at` in seconds since the epoch."""
 
-    beat_id: UUID
+    subject_id: UUID
     at: float
     was: Stage
     stage: Stage
@@ -141,10 +170,10 @@ async def record_transitions(connection: Connection, made: Sequence[Transition])
     """Write lines of history, in their order."""
     if made:
         await connection.execute(
-            "INSERT INTO transitions (beat_id, at, was, stage, votes) SELECT beat_id, to_timestamp(at), was, stage, "
+            "INSERT INTO transitions (subject_id, at, was, stage, votes) SELECT subject_id, to_timestamp(at), was, stage, "
             "votes::json FROM unnest($1::uuid[], $2::float8[], $3::text[], $4::text[], $5::text[]) "
-            "AS t (beat_id, at, was, stage, votes)",
-            [one.beat_id for one in made],
+            "AS t (subject_id, at, was, stage, votes)",
+            [one.subject_id for one in made],
             [one.at for one in made],
             [one.was for one in made],
             [one.stage for one in made],
@@ -158,8 +187,8 @@ async def transitions(
     """Transitions of these beats from `since` on, oldest first, each beat's last one before `since` included."""
     return await connection.fetch(
         "(SELECT t.* FROM unnest($1::uuid[]) AS b (id) CROSS JOIN LATERAL (SELECT * FROM transitions "
-        "  WHERE beat_id = b.id AND at < $2 ORDER BY at DESC, id DESC LIMIT 1) t) "
-        "UNION ALL (SELECT * FROM transitions WHERE beat_id = ANY ($1) AND at >= $2) ORDER BY at, id LIMIT $3",
+        "  WHERE subject_id = b.id AND at < $2 ORDER BY at DESC, id DESC LIMIT 1) t) "
+        "UNION ALL (SELECT * FROM transitions WHERE subject_id = ANY ($1) AND at >= $2) ORDER BY at, id LIMIT $3",
         list(beats),
         since,
         limit,

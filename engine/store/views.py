@@ -6,11 +6,10 @@ from uuid import UUID
 
 from engine.store import evidence
 from engine.store.database import Connection, Row
+from engine.store.states import BOUND
 
 _PAUSED = "(coalesce(s.paused_until > now(), false) OR coalesce(o.spec->>'enabled', 'true') = 'false')"
-_FROM = (
-    "FROM objects o JOIN beat_states s ON s.beat_id = o.id WHERE o.kind = 'beat' AND o.removed_at IS NULL "
-)
+_FROM = "FROM objects o JOIN states s ON s.subject_id = o.id WHERE o.kind = 'beat' AND o.removed_at IS NULL "
 
 
 async def stage_counts(connection: Connection, pages: Sequence[UUID] | None) -> Row:
@@ -49,8 +48,9 @@ async def beats(
         f"AND ($4::text IS NULL OR CASE $4 WHEN 'paused' THEN {_PAUSED} ELSE s.stage = $4 AND NOT {_PAUSED} END) "
         "AND ($5::text IS NULL OR o.spec->'tags' ? $5) ORDER BY place, o.slug, o.id LIMIT $6 OFFSET $7) "
         "SELECT o.id, o.slug, o.spec, o.revision, p.slug AS page, s.stage, s.since, s.paused_until, s.state::text, "
+        f"{BOUND} AS bound, "
         f"{_PAUSED} AS paused, fit.total FROM fit JOIN objects o ON o.id = fit.id "
-        "JOIN objects p ON p.id = o.page_id JOIN beat_states s ON s.beat_id = o.id ORDER BY fit.place, o.slug, o.id",
+        "JOIN objects p ON p.id = o.page_id JOIN states s ON s.subject_id = o.id ORDER BY fit.place, o.slug, o.id",
         pages,
         ids,
         search,

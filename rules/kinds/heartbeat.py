@@ -2,17 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Annotated, Final, Literal, Self
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from rules.duration import Duration, format_duration
 from rules.kinds.kind import BeatRule
-from rules.problem import nearest
 from rules.shape import Rule
+from rules.zone import zone_name
 
 EARLY_S: Final = 5.0
 """A ping so much before its cron time is that one's: the clock of the machine that sent it is not ours."""
@@ -33,18 +32,6 @@ def _cron(text: str) -> str:
     except ValueError as wrong:
         raise ValueError(f"{text!r} is no cron expression: {wrong}") from None
     return " ".join(fields)
-
-
-_zones = cache(available_timezones)  # it looks through a folder of files each time
-
-
-def _zone(name: str) -> str:
-    known = _zones()
-    if name not in known:
-        raise ValueError(
-            f"{name!r} is no time zone{nearest(name, known) or ';'} write one such as Europe/Berlin or UTC"
-        )
-    return name
 
 
 class HeartbeatSeverity(Rule):
@@ -72,7 +59,7 @@ class HeartbeatBeat(BeatRule):
     cron: Annotated[str, StringConstraints(max_length=200), AfterValidator(_cron)] | None = Field(
         default=None, description="When pings are due, as in a crontab: minute, hour, day, month, weekday."
     )
-    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+    timezone: Annotated[str, AfterValidator(zone_name)] = Field(
         default="UTC", description="Of cron, such as Europe/Berlin."
     )
     grace: Duration = Field(

@@ -15,21 +15,14 @@ from pydantic import (
 )
 
 from rules.assertion import Assertion
-from rules.component import Impact
 from rules.duration import Duration, format_duration
-from rules.incident import IncidentPolicy
 from rules.otlp import Otlp
+from rules.owner import OwnerRule
 from rules.quorum import Quorum
 from rules.secret import Sources, hidden_forms, references, value_of
-from rules.shape import Name, Rule, Slug, Tag, Text
+from rules.shape import Rule, Slug
 
 MIN_INTERVAL_S = 1.0
-
-ComponentPath = Annotated[
-    str,
-    StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
-]
-"""A component's slug, or page/slug for one of another page."""
 
 
 def _without_port(host: str) -> str:
@@ -50,49 +43,12 @@ Ip = Literal["any", 4, 6]
 """The family of addresses that is connected to; `any` is IPv4 where the name has it, else IPv6."""
 
 
-class ComponentImpact(Rule):
-    """What a component is shown as while an approved incident of this beat is open."""
-
-    warning: Impact = Field(default="degraded_performance", description="While it is a warning.")
-    critical: Impact = Field(default="major_outage", description="While it is critical.")
-
-
-def _impacts(value: object) -> object:
-    if isinstance(value, list):
-        for item in value:
-            if not isinstance(item, str):
-                said = f"{item!r} is not a component; write its slug, or page/slug"
-                raise ValueError(said)  # noqa: TRY004  # pydantic reports no TypeError
-        return {item: {} for item in value}
-    return value
-
-
-class BeatRule(Rule):
+class BeatRule(OwnerRule):
     """What every beat has, run by us or not."""
 
-    slug: Slug = Field(description="Its name in URLs, metrics and references; unique per page.")
-    name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")
-    page: Slug | None = Field(
-        default=None, description="Slug of its home page; optional while there is one page."
-    )
-    description: Text = Field(default="", description="For operators.")
-    enabled: bool = Field(default=True, description="Whether it runs; false pauses it.")
-    tags: list[Tag] = Field(default=[], max_length=50, description="For filters and metrics.")
-    incidents: IncidentPolicy = Field(
-        default=IncidentPolicy(), description="What may be said in public by itself."
-    )
-    components: Annotated[
-        dict[ComponentPath, ComponentImpact],
-        BeforeValidator(
-            _impacts, json_schema_input_type=dict[ComponentPath, ComponentImpact] | list[ComponentPath]
-        ),
-    ] = Field(
-        default={},
-        max_length=100,
-        description="What it feeds: slugs (page/slug of another page), alone or with what they are shown as.",
-    )
-    channels: list[Slug] = Field(
-        default=[], max_length=50, description="Slugs of the channels of its page that are told."
+    group: Slug | None = Field(
+        default=None,
+        description="Slug of the group of its page that it is a member of: that owns episodes, channels and components then.",
     )
     otlp: Otlp | None = Field(
         default=None, description="Where its measurements are exported to, instead of its page's."
@@ -100,11 +56,6 @@ class BeatRule(Rule):
 
     waits_for: ClassVar[str] = ""
     """What moves a beat that no probe runs."""
-
-    @property
-    def title(self) -> str:
-        """What people call it."""
-        return self.name or self.slug
 
     @property
     def target(self) -> str:

@@ -152,7 +152,7 @@ async def test_all_regions_losing_the_network_is_error_and_no_outage(namespace: 
                         ip("-n", name, "link", "set", interface, "down")
                         await until(lambda: _errors(database, 9), "every region errs", 30)
                         assert await database.fetchval("SELECT count(*) FROM episodes") == 0
-                        assert await database.fetchval("SELECT stage FROM beat_states") in ("ok", "unknown")
+                        assert await database.fetchval("SELECT stage FROM states") in ("ok", "unknown")
                         ip("-n", name, "link", "set", interface, "up")
                         await world.play("by 15  far is ok")
                         assert await database.fetchval("SELECT count(*) FROM episodes") == 0

@@ -12,7 +12,9 @@ from engine.store import objects
 from engine.store.audit import Actor
 from engine.store.database import Pool, transaction
 from engine.store.objects import Stored
+from evaluators.policy import Bound
 from rules.component import Egress
+from rules.known import Kind
 
 ACTOR = Actor("test", "api")
 Until = Callable[..., Awaitable[None]]
@@ -20,13 +22,13 @@ Running = Callable[[Awaitable[None]], object]
 Entry = tuple[int, tuple[str, ...], bool]
 
 
-def compiled(beat: Declared, regions: tuple[str, ...]) -> Entry:
+def compiled(beat: Declared, bound: Bound) -> Entry:
     if beat.spec.get("description") == "broken":
         raise RuntimeError("a bug")
-    return beat.revision, tuple(beat.spec.get("regions", regions)), beat.paused_until_s is not None
+    return beat.revision, tuple(beat.spec.get("regions", bound.regions)), beat.paused_until_s is not None
 
 
-async def declare(pool: Pool, kind: objects.ObjectKind, page: Stored | None = None, **spec: Any) -> Stored:
+async def declare(pool: Pool, kind: Kind, page: Stored | None = None, **spec: Any) -> Stored:
     async with transaction(pool) as connection:
         return await objects.create(connection, ACTOR, kind, page.id if page else None, spec)
 
@@ -40,7 +42,7 @@ async def pause(pool: Pool, beat: Stored, to: datetime | str | None) -> None:
     moment = to.isoformat() if isinstance(to, datetime) else to
     async with transaction(pool) as connection:
         await connection.execute(
-            "UPDATE beat_states SET paused_until = $2::text::timestamptz WHERE beat_id = $1", beat.id, moment
+            "UPDATE states SET paused_until = $2::text::timestamptz WHERE subject_id = $1", beat.id, moment
         )
         await connection.execute("UPDATE objects SET updated_at = clock_timestamp() WHERE id = $1", beat.id)
         await connection.execute("SELECT pg_notify($1, 'beat')", objects.CHANGED)

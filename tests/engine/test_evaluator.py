@@ -21,8 +21,9 @@ from engine.store.database import Pool, migrate, open_pool, transaction
 from engine.store.ids import derived_id, new_id, partition_of
 from engine.store.objects import Stored
 from engine.subject import Subject, compile_subject
-from evaluators import quorum
+from evaluators.facts import EpisodeOpened
 from evaluators.model import Batch, Failure, Kind, Result, Timings, Verdict
+from evaluators.policy import Bound
 
 REGIONS = ["eu", "us", "ap"]
 ACTOR = Actor("test", "api")
@@ -39,8 +40,8 @@ SPEC: dict[str, Any] = {
 
 
 def subject(beat: Stored, *, paused_until_s: float | None = None) -> Subject:
-    declared = Declared(beat.id, beat.page_id, beat.slug, beat.spec, beat.revision, paused_until_s)
-    return compile_subject(declared, REGIONS)
+    declared = Declared(beat.id, "beat", beat.page_id, beat.slug, beat.spec, beat.revision, paused_until_s)
+    return compile_subject(declared, Bound(regions=tuple(REGIONS)))
 
 
 @dataclass
@@ -92,9 +93,7 @@ class Lab:
         return batch
 
     async def stage(self) -> str:
-        stage: str = await self.pool.fetchval(
-            "SELECT stage FROM beat_states WHERE beat_id = $1", self.beat.id
-        )
+        stage: str = await self.pool.fetchval("SELECT stage FROM states WHERE subject_id = $1", self.beat.id)
         return stage
 
     async def becomes(self, stage: str) -> None:
@@ -143,6 +142,7 @@ class Lab:
             holder=holder,
             refresh=refresh,
             public_url=lambda: "http://upbeat.test",
+            children=lambda _: (),
         )
 
 
@@ -253,7 +253,7 @@ async def test_the_same_batch_delivered_again_is_folded_once(lab: Lab) -> None:
     await lab.send("-..")
     await eventually(lambda: lab.count("results"), 6)
     assert await lab.stage() == "ok"
-    state = states.decode_state(await lab.pool.fetchval("SELECT state::text FROM beat_states"))
+    state = states.decode_state(await lab.pool.fetchval("SELECT state::text FROM states"))
     assert state.regions["eu"].vote.critical == 1
 
 
@@ -263,7 +263,7 @@ async def test_a_batch_and_its_repeats_fetched_together_are_folded_once(idle: La
     await idle.bus.publish(batch, repeat=2)
     async with running(idle.evaluator()):
         await eventually(lambda: idle.count("results"), 1)
-        text = "SELECT coalesce(state->'regions'->'eu'->2->>2, '') FROM beat_states"
+        text = "SELECT coalesce(state->'regions'->'eu'->2->>2, '') FROM states"
         await eventually(lambda: idle.pool.fetchval(text), "1")
 
 
@@ -325,10 +325,10 @@ async def test_who_folded_a_stale_state_loads_it_again_and_loses_no_result(lab: 
     async with transaction(
         lab.pool
     ) as connection:  # what another evaluator does meanwhile: it opens the episode
-        opened = quorum.EpisodeOpened(lab.clock.epoch_s(), 1, "critical")
+        opened = EpisodeOpened(lab.clock.epoch_s(), 1, "critical")
         await reviews.open_episode(connection, lab.beat, opened)
         await connection.execute(
-            "UPDATE beat_states SET version = version + 1, stage = 'critical', state = (state::jsonb || $1)::json",
+            "UPDATE states SET version = version + 1, stage = 'critical', state = (state::jsonb || $1)::json",
             {"stage": "critical", "critical": True, "warning": True, "severity": "critical", "episodes": 1},
         )
     await lab.send("xxx")
@@ -370,6 +370,7 @@ async def test_a_partition_that_works_says_nothing_of_one_that_does_not(idle: La
             health,
             refresh=asyncio.Event().wait,  # type: ignore[arg-type]
             public_url=str,
+            children=lambda _: (),
         )
         for number in (0, 1)
     )
@@ -455,7 +456,7 @@ async def test_a_pause_with_an_end_is_over_by_itself(lab: Lab) -> None:
     lab.subjects[lab.beat.id] = subject(lab.beat, paused_until_s=until_s)
     lab.tell()
     await eventually(lambda: lab.pool.fetchval("SELECT frozen FROM episodes"), True)
-    suspended = "SELECT coalesce((state->>'suspended')::bool, false) FROM beat_states"
+    suspended = "SELECT coalesce((state->>'suspended')::bool, false) FROM states"
     await eventually(lambda: lab.pool.fetchval(suspended), False)
     await lab.bring_up()
     assert await lab.pool.fetchval("SELECT cause FROM episodes") == "recovered"

@@ -82,7 +82,7 @@ async def tell(lab: Lab, beat: Stored) -> None:
 
 
 async def stages(lab: Lab, beat: Stored) -> list[str]:
-    rows = await lab.pool.fetch("SELECT stage FROM transitions WHERE beat_id = $1 ORDER BY id", beat.id)
+    rows = await lab.pool.fetch("SELECT stage FROM transitions WHERE subject_id = $1 ORDER BY id", beat.id)
     return [row["stage"] for row in rows]
 
 
@@ -155,7 +155,7 @@ async def test_what_cannot_be_folded_is_a_dead_letter_and_the_rest_goes_on(lab: 
     await ping(lab, beat, "success")
     await eventually(lambda: stages(lab, beat), ["ok"])
     await lab.pool.execute(
-        'INSERT INTO pushed (partition, beat_id, at, fact) VALUES ($1, $2, 0, \'{"type": "nothing"}\')',
+        'INSERT INTO pushed (partition, subject_id, at, fact) VALUES ($1, $2, 0, \'{"type": "nothing"}\')',
         partition_of(beat.id),
         beat.id,
     )
@@ -249,12 +249,12 @@ async def test_a_heartbeat_that_was_something_else_meanwhile_begins_anew(lab: La
     await eventually(lambda: applied(lab, beat), beat.revision)
     beat = await change(lab, beat, **schedule)
     await eventually(lambda: applied(lab, beat), beat.revision)
-    state = await lab.pool.fetchval("SELECT state FROM beat_states WHERE beat_id = $1", beat.id)
+    state = await lab.pool.fetchval("SELECT state FROM states WHERE subject_id = $1", beat.id)
     assert state["heartbeat"]["due_at"] > lab.clock.epoch_s() + 3000
 
 
 async def applied(lab: Lab, beat: Stored) -> int:
-    revision: int = await lab.pool.fetchval("SELECT revision FROM beat_states WHERE beat_id = $1", beat.id)
+    revision: int = await lab.pool.fetchval("SELECT revision FROM states WHERE subject_id = $1", beat.id)
     return revision
 
 
@@ -279,7 +279,7 @@ async def test_without_a_bus_pings_count_silence_is_missed_and_a_pause_is_heeded
         await ping(idle, beat, "success")
         await eventually(lambda: stages(idle, beat), ["ok", "critical", "ok", "critical"], 30)
         assert [said for said in await idle.told() if said != "draft"] == ["open", "recovery", "open"]
-        is_paused = "SELECT state->>'suspended' FROM beat_states WHERE beat_id = $1"
+        is_paused = "SELECT state->>'suspended' FROM states WHERE subject_id = $1"
         await eventually(lambda: idle.pool.fetchval(is_paused, paused.id), "true")
 
 

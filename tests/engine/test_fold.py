@@ -8,8 +8,10 @@ from engine.fold import Fold
 from engine.store.ids import new_id
 from engine.store.states import Held
 from engine.subject import Subject, compile_subject
+from evaluators.facts import StepProposed
 from evaluators.model import Kind, Result, Timings, Verdict
-from evaluators.quorum import State, StepProposed
+from evaluators.policy import Bound
+from evaluators.state import State
 
 BEAT, PAGE = new_id(), new_id()
 SPEC: dict[str, Any] = {
@@ -34,7 +36,7 @@ class Story:
         self.reconcile(0.0)
 
     def compile(self, *regions: str) -> Subject:
-        return compile_subject(Declared(BEAT, PAGE, "shop", SPEC, 1, None), regions)
+        return compile_subject(Declared(BEAT, "beat", PAGE, "shop", SPEC, 1, None), Bound(regions=regions))
 
     def fold(self) -> Fold:
         held: dict[UUID, Held] = {BEAT: self.held}
@@ -68,6 +70,7 @@ class Story:
             check_version=1,
         )
         fold = self.fold()
+        fold.catch_up(BEAT, now)
         fold.result(BEAT, run, "boot", now, now)
         self.keep(fold)
 

@@ -21,6 +21,7 @@ from engine.store.database import Pool, transaction
 from engine.store.ids import derived_id, partition_of
 from engine.store.objects import Stored
 from evaluators.model import Batch, ConfirmOrder, Kind, Result, Verdict
+from rules import known
 from rules.address import EgressPolicy
 from tests.rig.targets import DnsTarget
 
@@ -68,7 +69,7 @@ class Stand:
         ]
 
 
-async def declare(pool: Pool, kind: objects.ObjectKind, page: Stored | None = None, **spec: Any) -> Stored:
+async def declare(pool: Pool, kind: known.Kind, page: Stored | None = None, **spec: Any) -> Stored:
     async with transaction(pool) as connection:
         return await objects.create(connection, ACTOR, kind, page.id if page else None, spec)
 
@@ -152,7 +153,7 @@ async def test_what_is_paused_or_removed_runs_no_more_and_what_is_resumed_does(
     await until(lambda: len(prober.scheduler.entries) == 4)
     async with transaction(stand.pool) as connection:
         await connection.execute(
-            "UPDATE beat_states SET paused_until = clock_timestamp() + interval '0.5 s' WHERE beat_id = $1",
+            "UPDATE states SET paused_until = clock_timestamp() + interval '0.5 s' WHERE subject_id = $1",
             beat.id,
         )
         await connection.execute("UPDATE objects SET updated_at = clock_timestamp() WHERE id = $1", beat.id)

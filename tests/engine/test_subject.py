@@ -6,6 +6,7 @@ import pytest
 
 from engine.catalog import Declared
 from engine.subject import compile_subject
+from evaluators.policy import Bound
 
 
 @pytest.mark.parametrize(
@@ -17,5 +18,5 @@ from engine.subject import compile_subject
     ],
 )
 def test_the_address_that_leaves_with_metrics_has_no_secret_in_its_query(url: str, shown: str) -> None:
-    beat = Declared(uuid4(), uuid4(), "x", {"slug": "x", "type": "http", "url": url}, 1, None)
-    assert compile_subject(beat, ("eu",)).address == shown
+    beat = Declared(uuid4(), "beat", uuid4(), "x", {"slug": "x", "type": "http", "url": url}, 1, None)
+    assert compile_subject(beat, Bound(regions=("eu",))).address == shown

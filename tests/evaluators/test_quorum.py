@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from evaluators.model import Kind, Result, Stage, Timings, Verdict
-from evaluators.policy import Policy, compile_policy
-from evaluators.quorum import (
+from evaluators.facts import (
     ConfirmWanted,
     Continued,
     Effect,
@@ -22,18 +20,19 @@ from evaluators.quorum import (
     EpisodeOpened,
     Fact,
     NeverAnswered,
+    ParentSaid,
     PolicyChanged,
     ResultSeen,
     Returned,
-    State,
     StepProposed,
     Suspended,
     Tick,
     Transitioned,
-    decide,
-    fresh_votes,
-    next_deadline,
 )
+from evaluators.model import Kind, Result, Stage, Timings, Verdict
+from evaluators.policy import Bound, Policy, compile_policy
+from evaluators.quorum import decide, fresh_votes, next_deadline
+from evaluators.state import State
 from rules.beat import BEAT
 
 VERDICTS = {
@@ -51,7 +50,7 @@ OFF: dict[str, Any] = {"confirm": "off"}
 
 def policy(quorum: dict[str, Any], regions: int = 3) -> Policy:
     beat = BEAT.validate_python({"slug": "b", "type": "tcp", "host": "h", "port": 1, "quorum": quorum})
-    return compile_policy(beat, "abcdefg"[:regions])
+    return compile_policy(beat, Bound(regions=tuple("abcdefg"[:regions])))
 
 
 class Scene:
@@ -496,8 +495,7 @@ def test_a_stage_that_is_held_is_held_anew_after_a_return() -> None:
 
 def test_pausing_freezes_the_episode_and_asks_for_no_deadline() -> None:
     scene = outage()
-    (frozen,) = scene.fold(Suspended(100.0))
-    assert isinstance(frozen, EpisodeFrozen)
+    assert of(EpisodeFrozen, scene.fold(Suspended(100.0)))
     assert next_deadline(scene.policy, scene.state) is None
 
 
@@ -508,7 +506,7 @@ def test_pausing_twice_freezes_once() -> None:
 
 
 def test_pausing_a_beat_that_is_well_says_nothing() -> None:
-    assert well().fold(Suspended(100.0)) == []
+    assert well().fold(Suspended(100.0)) == [ParentSaid(100.0, Stage.UNKNOWN)]
 
 
 def test_results_of_a_paused_beat_change_nothing() -> None:

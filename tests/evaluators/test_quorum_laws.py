@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluators.model import Kind, Result, Stage, Timings, Verdict
-from evaluators.policy import Policy, compile_policy
-from evaluators.quorum import (
+from evaluators.facts import (
     ConfirmWanted,
     Continued,
     Effect,
@@ -23,15 +21,15 @@ from evaluators.quorum import (
     PolicyChanged,
     ResultSeen,
     Returned,
-    State,
     StepProposed,
     Suspended,
     Tick,
     Transitioned,
-    decide,
-    fresh_votes,
-    next_deadline,
 )
+from evaluators.model import Kind, Result, Stage, Timings, Verdict
+from evaluators.policy import Bound, Policy, compile_policy
+from evaluators.quorum import decide, fresh_votes, next_deadline
+from evaluators.state import State
 from rules.beat import BEAT
 
 VERDICTS = {".": Verdict.OK, "w": Verdict.WARNING, "x": Verdict.CRITICAL, "e": Verdict.ERROR}
@@ -43,7 +41,7 @@ def policy(quorum: dict[str, Any], regions: int = 3, interval: str = "60s") -> P
     beat = BEAT.validate_python(
         {"slug": "b", "type": "tcp", "host": "h", "port": 1, "interval": interval, "quorum": quorum}
     )
-    return compile_policy(beat, "abcdefg"[:regions])
+    return compile_policy(beat, Bound(regions=tuple("abcdefg"[:regions])))
 
 
 def result(region: str, letter: str, at: float, seq: int, request: str | None = None, n: int = 0) -> Result:
@@ -88,7 +86,7 @@ def expect_laws(rule: Policy, folds: Iterator[Folded]) -> None:
                 assert not is_open
                 assert effect.number == number + 1
                 is_open, number = True, effect.number
-                least = rule.critical.open if effect.severity == "critical" else rule.warning.open
+                least = rule.need.critical.open if effect.severity == "critical" else rule.need.warning.open
                 votes = fresh_votes(rule, state, state.at).values()
                 wanted = (Verdict.CRITICAL,) if effect.severity == "critical" else BAD
                 assert sum(vote in wanted for vote in votes) >= least

@@ -5,11 +5,7 @@ from typing import Any
 
 import pytest
 
-from evaluators.heartbeat import State as HeartbeatState
-from evaluators.model import Kind, Result, Stage, Timings, Verdict
-from evaluators.policy import Policy, compile_policy
-from evaluators.quorum import (
-    MOST_SIGNALS,
+from evaluators.facts import (
     Continued,
     Effect,
     EpisodeClosed,
@@ -19,17 +15,19 @@ from evaluators.quorum import (
     PolicyChanged,
     ResultSeen,
     SignalChanged,
-    State,
     StepProposed,
     Suspended,
     Tick,
-    decide,
-    next_deadline,
 )
+from evaluators.heartbeat import State as HeartbeatState
+from evaluators.model import Kind, Result, Stage, Timings, Verdict
+from evaluators.policy import Bound, Policy, compile_policy
+from evaluators.quorum import MOST_SIGNALS, decide, next_deadline
+from evaluators.state import State
 from rules.beat import BEAT
 
 RANK = {Stage.OK: 0, Stage.UNKNOWN: 1, Stage.WARNING: 2, Stage.CRITICAL: 3}
-EXTERNAL = compile_policy(BEAT.validate_python({"slug": "b", "type": "external"}), ["eu"])
+EXTERNAL = compile_policy(BEAT.validate_python({"slug": "b", "type": "external"}), Bound(regions=("eu",)))
 PROBED = compile_policy(
     BEAT.validate_python(
         {
@@ -40,7 +38,7 @@ PROBED = compile_policy(
             "quorum": {"confirm": "off", "consecutive": {"open": 1, "close": 1}},
         }
     ),
-    ["eu"],
+    Bound(regions=("eu",)),
 )
 WORDS = {
     ".": Verdict.OK,

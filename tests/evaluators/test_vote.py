@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from evaluators.model import Kind, Result, Timings, Verdict
-from evaluators.policy import Policy, compile_policy
+from evaluators.policy import Bound, Policy, compile_policy
 from evaluators.vote import Region, Vote, refold, see
 from rules.beat import BEAT
 
@@ -32,7 +32,7 @@ def policy(open_runs: int = 2, close_runs: int = 2) -> Policy:
             "quorum": {"consecutive": {"open": open_runs, "close": close_runs}},
         }
     )
-    return compile_policy(beat, ["r"])
+    return compile_policy(beat, Bound(regions=("r",)))
 
 
 def result(letter: str, seq: int) -> Result:

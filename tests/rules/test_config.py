@@ -1,5 +1,6 @@
 """`upbeat.yaml`: one mistake per file in `bad/`, with the exact message in its first line; and what a good file means."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 
 from rules.beat import BEAT
 from rules.component import Component, Region
-from rules.config import ConfigError, Declared, Document, Known, Problem, check_references, parse
+from rules.config import ConfigError, Document, Known, Problem, check_references, parse
 from rules.kinds.http import HttpBeat
+from rules.known import Ref
 from rules.settings import Settings
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yml"))
@@ -125,27 +127,30 @@ def test_a_page_and_a_region_are_implied_where_there_are_none() -> None:
     ]
 
 
-def test_nothing_is_implied_where_nothing_needs_it() -> None:
-    assert read("version: 1\nregions: [eu]\n").objects == (
-        Declared("region", "eu", None, Region(slug="eu"), 2),
-    )
+def known_of(*pages: str, regions: Sequence[str] = (), **on_pages: list[str]) -> Known:
+    """What exists: pages, regions, and slugs as `page/slug` by kind."""
+    found: list[tuple[Ref, dict[str, Any]]] = [(("page", None, slug), {}) for slug in pages]
+    found += [(("region", None, slug), {}) for slug in regions]
+    for kind, paths in on_pages.items():
+        for path in paths:
+            page, _, slug = path.partition("/")
+            found.append(((kind, page, slug), {}))  # type: ignore[arg-type]
+    return Known.of(found)
 
 
 def test_nothing_is_implied_where_something_exists_besides_the_file() -> None:
-    known = Known(pages=frozenset({"shop"}), regions=frozenset({"eu"}))
+    known = known_of("shop", regions=["eu"])
     assert named(read(BEAT_TEXT, known)) == [("beat", "shop", "shop")]
 
 
 def test_a_file_may_refer_to_what_exists_besides_it() -> None:
-    known = Known(
-        frozenset({"shop"}), frozenset({"eu"}), {"shop": frozenset({"ops"})}, {"shop": frozenset({"cart"})}
-    )
+    known = known_of("shop", regions=["eu"], channel=["shop/ops"], component=["shop/cart"])
     text = BEAT_TEXT.replace("type", "regions: [eu], channels: [ops], components: [cart], type")
     assert named(read(text, known)) == [("beat", "shop", "shop")]
 
 
 def test_the_files_own_page_is_home_even_where_others_exist() -> None:
-    known = Known(pages=frozenset({"bank"}))
+    known = known_of("bank")
     assert ("beat", "shop", "shop") in named(read("page: {slug: shop, name: Shop}\n" + BEAT_TEXT, known))
 
 
@@ -251,11 +256,8 @@ def test_any_text_is_read_or_refused_with_a_line(text: str) -> None:
 
 # ---- references, as the API asks
 
-KNOWN = Known(
-    frozenset({"shop", "bank"}),
-    frozenset({"eu", "us", "ap"}),
-    {"shop": frozenset({"ops"})},
-    {"shop": frozenset({"cart"}), "bank": frozenset({"card"})},
+KNOWN = known_of(
+    "shop", "bank", regions=["eu", "us", "ap"], channel=["shop/ops"], component=["shop/cart", "bank/card"]
 )
 
 
@@ -296,7 +298,7 @@ def test_a_beat_refers_only_to_what_is_known(keys: dict[str, Any], pointers: lis
 
 def test_a_component_belongs_to_the_only_page() -> None:
     cart = Component(slug="cart", name="Cart")
-    assert check_references("component", cart, Known(pages=frozenset({"shop"}))) == []
+    assert check_references("component", cart, known_of("shop")) == []
     assert check_references("component", cart, Known()) == [
         ("/page", "a component belongs to a page, and there is none")
     ]

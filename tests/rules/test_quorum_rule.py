@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from evaluators.policy import compile_policy
+from evaluators.levels import compile_need
+from evaluators.policy import Bound, compile_policy
 from rules.beat import BEAT
-from rules.quorum import Level, Quorum, resolve_count
+from rules.quorum import Level, Levels, Quorum, resolve_count
 
 counts = st.one_of(
     st.integers(1, 12),
@@ -49,7 +50,10 @@ def test_a_count_is_always_possible(count: int | str, of: int) -> None:
 
 @given(counts, st.one_of(st.just("auto"), counts), st.integers(1, 12))
 def test_close_never_lets_a_level_end_while_it_could_still_open(opens: Any, closes: Any, of: int) -> None:
-    opened, closed = Level(open=opens, close=closes).resolve(of)
+    level = compile_need(
+        Levels(critical=Level(open=opens, close=closes)), [str(n) for n in range(of)]
+    ).critical
+    opened, closed = level.open, level.close
     assert opened + closed > of
     if closes == "auto":
         assert closed == of - opened + 1, "and ends it as soon as it could not"
@@ -110,14 +114,19 @@ def test_what_cannot_is_accepted(quorum: dict[str, Any]) -> None:
 
 def test_the_defaults_are_those_of_the_design() -> None:
     beat = BEAT.validate_python({"slug": "b", "type": "http", "url": "http://h/"})
-    policy = compile_policy(beat, ["a", "b", "c"])
-    assert (policy.critical.open, policy.critical.close, policy.open_runs, policy.close_runs) == (2, 2, 2, 2)
-    assert (policy.min_voters, policy.max_age_s, policy.holds) == (2, 2 * 60 + 20.5, False)
+    policy = compile_policy(beat, Bound(regions=("a", "b", "c")))
+    assert (policy.need.critical.open, policy.need.critical.close, policy.open_runs, policy.close_runs) == (
+        2,
+        2,
+        2,
+        2,
+    )
+    assert (policy.need.min_voters, policy.max_age_s, policy.need.holds) == (2, 2 * 60 + 20.5, False)
     assert policy.confirm is not None
     assert (policy.confirm.runs, policy.confirm.spacing_s, policy.confirm.wait_s) == (2, 1.0, 5.0)
 
 
 def test_a_beat_that_names_its_regions_is_counted_over_those() -> None:
     beat = BEAT.validate_python({"slug": "b", "type": "http", "url": "http://h/", "regions": ["b"]})
-    policy = compile_policy(beat, ["a", "b", "c"])
-    assert (policy.regions, policy.critical.open, policy.critical.close) == (("b",), 1, 1)
+    policy = compile_policy(beat, Bound(regions=("a", "b", "c")))
+    assert (policy.regions, policy.need.critical.open, policy.need.critical.close) == (("b",), 1, 1)

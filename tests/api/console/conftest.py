@@ -24,6 +24,7 @@ from engine.store.ids import new_id
 from engine.store.objects import Stored
 from engine.subject import compile_subject
 from evaluators.model import Failure, Kind, Outcome, Result, Timings, Verdict
+from evaluators.policy import Bound
 
 if TYPE_CHECKING:
     from api.context import Services
@@ -136,10 +137,10 @@ def live(server: "Server") -> Live:
 async def happened(services: "Services", beat: Stored, runs: Runs) -> None:
     """Fold runs into the beat's state, oldest first, and write what follows."""
     now, boot = services.clock.epoch_s(), str(uuid4())
-    declared = Declared(beat.id, beat.page_id, beat.slug, beat.spec, beat.revision, None)
+    declared = Declared(beat.id, "beat", beat.page_id, beat.slug, beat.spec, beat.revision, None)
     async with transaction(services.pool) as db:
         regions = [stored.slug for stored in await objects.listing(db, "region")]
-        subject = compile_subject(declared, regions)
+        subject = compile_subject(declared, Bound(regions=tuple(regions)))
         for seq, (ago, region, verdict) in enumerate(runs, 1):
             result, at = run_of(beat.id, region, verdict, now - ago, seq), now - ago
             await results.insert(db, [(boot, at, result)], at)

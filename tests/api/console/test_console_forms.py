@@ -9,8 +9,8 @@ import pytest
 from engine.store import objects, people, reviews, states
 from engine.store.database import transaction
 from engine.store.ids import new_id, show
+from evaluators.facts import EpisodeClosed, EpisodeOpened, StepProposed
 from evaluators.model import Kind
-from evaluators.quorum import EpisodeClosed, EpisodeOpened, StepProposed
 
 if TYPE_CHECKING:
     from tests.api.conftest import Server

@@ -9,8 +9,8 @@ from engine.store import objects, outbox, people, results, reviews
 from engine.store.audit import Actor
 from engine.store.database import transaction
 from engine.store.ids import new_id, show
+from evaluators.facts import EpisodeOpened, StepProposed
 from evaluators.model import PHASES, Failure, Kind, Notice, Outcome, Result, Timings, Verdict
-from evaluators.quorum import EpisodeOpened, StepProposed
 
 if TYPE_CHECKING:
     from tests.api.conftest import Server

@@ -13,7 +13,7 @@ from engine.store.audit import Actor
 from engine.store.database import transaction
 from engine.store.ids import derived_id, new_id, show
 from engine.store.objects import Stored
-from evaluators.quorum import EpisodeClosed, EpisodeOpened, StepProposed
+from evaluators.facts import EpisodeClosed, EpisodeOpened, StepProposed
 
 if TYPE_CHECKING:
     from tests.api.conftest import Answer, Server

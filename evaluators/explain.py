@@ -1,19 +1,17 @@
-"""A beat's stage in words and votes: who says what, and how many it takes. Pure; it judges nothing itself."""
+"""A stage in words and votes: who says what, how many it takes, what would change it. It judges nothing itself."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from engine.store.states import moment
+from msgspec import Struct
+
 from evaluators import quorum
+from evaluators.levels import Threshold
 from evaluators.model import Verdict
-from evaluators.policy import Policy, Threshold, compile_policy
-from evaluators.quorum import State
-from rules.beat import AnyBeat
+from evaluators.policy import Policy
+from evaluators.state import State
 
 
-@dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(Struct, frozen=True):
     """What one region says, and the last runs it rests on (oldest first)."""
 
     region: str
@@ -23,8 +21,7 @@ class Vote:
     recent: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Why:
+class Why(Struct, frozen=True):
     """The votes, and sentences that say what they amount to."""
 
     votes: tuple[Vote, ...]
@@ -32,10 +29,9 @@ class Why:
     round: str | None  # a confirmation round that is out
 
 
-def explain(rule: AnyBeat, regions: Sequence[str], state: State, now: datetime) -> Why:
-    """Why the beat is what it is at `now`."""
-    policy = compile_policy(rule, regions)
-    fresh = quorum.fresh_votes(policy, state, now.timestamp())
+def explain(policy: Policy, state: State, now: float) -> Why:
+    """Why the beat is what it is at `now`, seconds since the epoch."""
+    fresh = quorum.fresh_votes(policy, state, now)
     votes = tuple(_vote(region, state, fresh) for region in policy.regions)
     return Why(votes, tuple(_sentences(policy, state, fresh)), _round(state))
 
@@ -48,14 +44,14 @@ def _vote(slug: str, state: State, fresh: dict[str, Verdict]) -> Vote:
     return Vote(
         slug,
         vote.verdict,
-        moment(vote.at) if vote.at else None,
+        datetime.fromtimestamp(vote.at, UTC) if vote.at else None,
         slug in fresh,
         tuple(seen.verdict for seen in region.recent),
     )
 
 
 def _sentences(policy: Policy, state: State, fresh: dict[str, Verdict]) -> list[str]:
-    count = len(policy.regions)
+    count, need = len(policy.regions), policy.need
     told = (
         [f"{len(state.signals)} open {'signal' if len(state.signals) == 1 else 'signals'} from others."]
         if state.signals
@@ -65,18 +61,16 @@ def _sentences(policy: Policy, state: State, fresh: dict[str, Verdict]) -> list[
         return [*told, "No probe runs it: the server casts the one vote, on pings and on their absence."]
     if not count:
         return told or ["No probe runs it: it is ok until somebody reports otherwise."]
-    voters = f"{len(fresh)} of {count} regions have a fresh vote; at least {policy.min_voters} must"
-    if len(fresh) < policy.min_voters:
-        kept = "the stage is held until they do" if policy.holds else "the stage is unknown until they do"
+    voters = f"{len(fresh)} of {count} regions have a fresh vote; at least {need.min_voters} must"
+    if len(fresh) < need.min_voters:
+        kept = "the stage is held until they do" if need.holds else "the stage is unknown until they do"
         return [*told, f"{voters}: {kept}."]
     critical = sum(verdict is Verdict.CRITICAL for verdict in fresh.values())
     warning = sum(verdict is Verdict.WARNING for verdict in fresh.values())
     good = len(fresh) - critical - warning
-    said = [_level("critical", state.critical, critical, warning + good, policy.critical, count)]
+    said = [_level("critical", state.critical, critical, warning + good, need.critical, count)]
     if not state.critical:
-        said.append(
-            _level("warning or worse", state.warning, critical + warning, good, policy.warning, count)
-        )
+        said.append(_level("warning or worse", state.warning, critical + warning, good, need.warning, count))
     smoothing = (
         f"A region's vote changes after {policy.open_runs} bad or {policy.close_runs} good runs in a row."
     )
@@ -92,7 +86,7 @@ def _level(name: str, is_open: bool, bad: int, better: int, needed: Threshold, c
 def _round(state: State) -> str | None:
     if state.round is None:
         return None
-    until = moment(state.round.until).strftime("%H:%M:%S")
+    until = datetime.fromtimestamp(state.round.until, UTC).strftime("%H:%M:%S")
     return (
         f"A confirmation round is out: {len(state.round.answers)} of {state.round.wanted} answers are in; "
         f"it is judged at {until} UTC at the latest, and nothing opens before."

@@ -1,0 +1,142 @@
+"""What declared objects make of each other: who is in which group, who depends on whom, which maintenance covers whom.
+
+Fed with every row that changed, it knows whose `Bound` is another one now. It reads and decides nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from evaluators.policy import Bound, Window
+from rules.kinds.kind import ProbedRule
+from rules.known import Kind, Ref, parent
+from rules.maintenance import Maintenance
+from rules.owner import OwnerRule
+
+AHEAD_S: Final = 40 * 86400.0
+"""So far ahead times of maintenance are laid out; they are laid out anew every `ANEW_S`."""
+ANEW_S: Final = 86400.0
+KINDS: Final[tuple[Kind, ...]] = ("page", "group", "beat", "maintenance")
+"""Kinds of rows it wants to know of."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    kind: Kind
+    page_id: UUID | None
+    slug: str
+    group: str | None = None
+    depends_on: tuple[str, ...] = ()
+    components: frozenset[str] = frozenset()
+    maintenance: Maintenance | None = None
+
+
+@dataclass(slots=True)
+class Relations:
+    """All living beats and groups, as far as others care. Ids everywhere, as text where states hold them."""
+
+    children: dict[UUID, tuple[UUID, ...]] = field(default_factory=dict)
+    """Of each beat and group, those that depend on it."""
+    _bounds: dict[UUID, Bound] = field(default_factory=dict)
+    _rows: dict[UUID, _Row] = field(default_factory=dict)
+    _is_stale: bool = True
+    _laid_out_at: float = 0.0
+
+    def put(
+        self, object_id: UUID, kind: Kind, page_id: UUID | None, slug: str, spec: Mapping[str, Any]
+    ) -> None:
+        """A row that is new or changed."""
+        row = _Row(
+            kind,
+            page_id,
+            slug,
+            spec.get("group"),
+            tuple(spec.get("depends_on", ())),
+            frozenset(spec.get("components", ())),
+            Maintenance.model_validate(spec) if kind == "maintenance" else None,
+        )
+        if self._rows.get(object_id) != row:
+            self._rows[object_id] = row
+            self._is_stale = True
+
+    def drop(self, object_id: UUID) -> None:
+        """A row that is gone."""
+        self._is_stale |= self._rows.pop(object_id, None) is not None
+
+    def bound(self, object_id: UUID) -> Bound:
+        """What others make of this one, without regions."""
+        return self._bounds.get(object_id, Bound())
+
+    def settle(self, now: float) -> set[UUID]:
+        """Work out everything anew if anything changed; returns the beats and groups that are bound differently."""
+        if not self._is_stale and now < self._laid_out_at + ANEW_S:
+            return set()
+        self._is_stale, self._laid_out_at = False, now
+        pages = {object_id: row.slug for object_id, row in self._rows.items() if row.kind == "page"}
+        ids: dict[Ref, UUID] = {
+            (row.kind, pages.get(row.page_id) if row.page_id else None, row.slug): object_id
+            for object_id, row in self._rows.items()
+        }
+        windows = self._windows(pages, now)
+        before, self._bounds, children = self._bounds, {}, dict[UUID, list[UUID]]()
+        for object_id, row in self._rows.items():
+            if row.kind not in ("beat", "group") or row.page_id is None:
+                continue
+            page = pages.get(row.page_id, "")
+            group = ids.get(("group", page, row.group)) if row.group else None
+            parents = [ids[ref] for path in row.depends_on if (ref := parent(path, page)) in ids]
+            for one in parents:
+                children.setdefault(one, []).append(object_id)
+            covered = tuple(sorted(windows.get(object_id, ())))
+            self._bounds[object_id] = Bound(
+                group=str(group) if group else "", parents=tuple(map(str, parents)), windows=covered
+            )
+        self.children = {one: tuple(sorted(found)) for one, found in children.items()}
+        return {
+            object_id for object_id, bound in self._bounds.items() if before.get(object_id, Bound()) != bound
+        }
+
+    def _windows(self, pages: Mapping[UUID, str], now: float) -> dict[UUID, list[Window]]:
+        """The times of maintenance of everything that is covered by any."""
+        found: dict[UUID, list[Window]] = {}
+        for window_id, row in self._rows.items():
+            if row.maintenance is None:
+                continue
+            spans = [Window(a, b, str(window_id)) for a, b in row.maintenance.spans(now, now + AHEAD_S)]
+            if not spans:
+                continue
+            for object_id, other in self._rows.items():
+                if other.kind in ("beat", "group") and _covers(row, other, pages):
+                    found.setdefault(object_id, []).extend(spans)
+        return found
+
+
+def _covers(window: _Row, other: _Row, pages: Mapping[UUID, str]) -> bool:
+    rule, is_home = window.maintenance, window.page_id == other.page_id
+    assert rule is not None
+    if is_home and (rule.is_of_page or other.slug in (rule.beats if other.kind == "beat" else rule.groups)):
+        return True
+    if is_home and other.group is not None and other.group in rule.groups:
+        return True
+    fed = {_full(path, other.page_id, pages) for path in other.components}
+    return any(_full(path, window.page_id, pages) in fed for path in rule.components)
+
+
+def _full(path: str, page_id: UUID | None, pages: Mapping[UUID, str]) -> str:
+    return path if "/" in path or page_id is None else f"{pages.get(page_id)}/{path}"
+
+
+def bind(rule: OwnerRule, bound: Bound) -> Bound:
+    """`bound` with those regions that `rule` runs in: what goes on in others is nothing to it."""
+    if not isinstance(rule, ProbedRule):
+        return replace(bound, regions=(), sick=(), zones={})
+    mine = tuple(rule.regions if rule.regions is not None else bound.regions)
+    return replace(
+        bound,
+        regions=mine,
+        sick=tuple(region for region in mine if region in bound.sick),
+        zones={region: bound.zones[region] for region in mine if region in bound.zones},
+    )
