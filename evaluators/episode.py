@@ -189,7 +189,7 @@ def _lately(policy: Policy, state: State) -> list[float]:
 
 def _open(policy: Policy, state: State, severity: Severity, careful: bool) -> tuple[State, list[Effect]]:
     at = state.at
-    is_again = state.recovered_at > 0 and at <= state.recovered_at + policy.holds.reopen_s
+    is_again = 0 < state.recovered_at and at < state.recovered_at + policy.holds.reopen_s
     number = state.episodes if is_again else state.episodes + 1
     state = replace(state, severity=severity, episodes=number, recovered_at=0.0, frozen=False)
     step = (
