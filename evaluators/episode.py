@@ -207,7 +207,7 @@ def _change(policy: Policy, state: State, careful: bool) -> tuple[State, list[Ef
     number, severity = state.episodes, _SEVERITY.get(state.stage)
     if severity == was:
         return state, []
-    if at < state.since + _hold_s(policy, state):
+    if at < state.since + hold_s(policy, state):
         return state, []
     if severity is not None:
         state = replace(state, severity=severity)
@@ -227,7 +227,7 @@ def _closed(state: State) -> State:
     return replace(state, severity=None, frozen=False, flapping=False, left=False, recovered_at=0.0)
 
 
-def _hold_s(policy: Policy, state: State) -> float:
+def hold_s(policy: Policy, state: State) -> float:
     """How long the stage must last before the open episode follows it."""
     holds = policy.holds
     if state.stage is Stage.OK:
@@ -289,7 +289,7 @@ def _wake_at(policy: Policy, state: State) -> float:
         if state.flapping and flap and state.changes:
             found.append(state.changes[-1] + flap.quiet_s)
         elif _SEVERITY.get(state.stage) != state.severity:
-            found.append(state.since + _hold_s(policy, state))
+            found.append(state.since + hold_s(policy, state))
     if state.dissent_since and not state.advised:
         found.append(state.dissent_since + policy.advisory_s)
     return min((time for time in found if at < time < math.inf), default=0.0)
