@@ -115,18 +115,10 @@ class Relations:
 
 
 def _covers(window: _Row, other: _Row, pages: Mapping[UUID, str]) -> bool:
-    rule, is_home = window.maintenance, window.page_id == other.page_id
+    home, page = (pages.get(row.page_id, "") if row.page_id else "" for row in (window, other))
+    rule = window.maintenance
     assert rule is not None
-    if is_home and (rule.is_of_page or other.slug in (rule.beats if other.kind == "beat" else rule.groups)):
-        return True
-    if is_home and other.group is not None and other.group in rule.groups:
-        return True
-    fed = {_full(path, other.page_id, pages) for path in other.components}
-    return any(_full(path, window.page_id, pages) in fed for path in rule.components)
-
-
-def _full(path: str, page_id: UUID | None, pages: Mapping[UUID, str]) -> str:
-    return path if "/" in path or page_id is None else f"{pages.get(page_id)}/{path}"
+    return rule.covers(home, other.kind, page, other.slug, other.group, other.components)
 
 
 def bind(rule: OwnerRule, bound: Bound) -> Bound:

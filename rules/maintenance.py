@@ -1,5 +1,6 @@
 """Maintenance windows: when something is worked on, once or again and again. What a window suppresses is `evaluators`' to say."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo
@@ -73,7 +74,22 @@ class Maintenance(Rule):
         """`moment` in seconds since the epoch; without an offset it is in `timezone`."""
         return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(self.timezone))).timestamp()
 
+    def covers(
+        self, home: str, kind: str, page: str, slug: str, group: str | None, components: Iterable[str]
+    ) -> bool:
+        """Whether this window of the page `home` is about that object of `page`, which feeds (or is) these components."""
+        if home == page:
+            named = {"beat": self.beats, "group": self.groups}.get(kind, [])
+            if self.is_of_page or slug in named or group in self.groups:
+                return True
+        fed = {_full(path, page) for path in components}
+        return any(_full(path, home) in fed for path in self.components)
+
     def spans(self, since: float, until: float) -> list[tuple[float, float]]:
         """(start, end) of each time it takes place that touches `since` to `until`, in order; seconds since the epoch."""
         start = self.at(self.start)
         return [(start, start + self.length_s)] if start < until and start + self.length_s > since else []
+
+
+def _full(path: str, page: str) -> str:
+    return path if "/" in path else f"{page}/{path}"
