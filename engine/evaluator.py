@@ -145,6 +145,7 @@ class Evaluator:
             )
             if gap_s is not None and gap_s > LOOKED_AWAY_S:
                 partition.returned_at = self._clock.epoch_s()
+                partition.left_at = partition.returned_at - gap_s
             self._partitions[int(unit)] = partition
             self._working[int(unit)] = self._group.create_task(partition.run())
 
@@ -166,7 +167,7 @@ class Partition:
         children: Callable[[UUID], Sequence[UUID]],
     ) -> None:
         self.dirty: set[UUID] = set()
-        self.returned_at = 0.0
+        self.left_at = self.returned_at = 0.0
         self._look_at_s, self._last_look_s = 0.0, float("-inf")  # for what was pushed; monotonic
         self._boot_id, self._batches, self._results = str(new_id()), itertools.count(1), itertools.count(1)
         self._number, self._pool, self._bus, self._clock = number, pool, bus, clock
@@ -311,6 +312,7 @@ class Partition:
         away_s = self._clock.monotonic_s() - self._looked_s
         if away_s > LOOKED_AWAY_S:
             self.returned_at = self._clock.epoch_s()
+            self.left_at = self.returned_at - away_s
         self._notice_jump()
 
     def _notice_jump(self) -> None:
@@ -318,7 +320,7 @@ class Partition:
         before, self._now = self._now, self._clock.epoch_s()
         if self._clock.jumps != self._jumps:
             self._jumps, self._skipped = self._clock.jumps, (before, self._now)
-            self.returned_at = self._now
+            self.left_at, self.returned_at = before, self._now
 
     async def _decode(self, delivery: Delivery) -> Batch | None:
         try:
@@ -439,6 +441,7 @@ class Partition:
                 lambda subject_id: self._subjects.get(subject_id) or gone.get(subject_id),
                 self.returned_at,
                 await self._server(connection) if most else None,
+                self.left_at,
             )
             for subject_id in dirty | due:
                 fold.reconcile(subject_id, now)

@@ -58,7 +58,8 @@ class Server:
 
 
 class Fold:
-    """The states one transaction changes. `returned_at`: since when somebody looks again (seconds since the epoch).
+    """The states one transaction changes. `returned_at`: since when somebody looks again (seconds since the epoch),
+    having left off at `left_at`.
 
     Without `server` no heartbeat is judged: pings that came may still wait.
     """
@@ -69,6 +70,7 @@ class Fold:
         subject_of: Callable[[UUID], Subject | None],
         returned_at: float,
         server: Server | None = None,
+        left_at: float = 0.0,
     ) -> None:
         self.changed: dict[UUID, Held] = {}
         self.consequences: list[Consequence] = []
@@ -77,7 +79,7 @@ class Fold:
         self.signalled: list[tuple[Pushed, Report]] = []
         self._facts: list[tuple[UUID, Kept, Bound | None]] = []
         self._held, self._subject_of, self._returned_at = held, subject_of, returned_at
-        self._server = server
+        self._server, self._left_at = server, left_at
 
     def result(self, subject_id: UUID, result: Result, boot_id: str, measured_at: float, now: float) -> None:
         """A new result; one of a beat nobody knows, or measured before what is measured changed, is history only."""
@@ -183,7 +185,7 @@ class Fold:
     def _fold(self, subject: Subject, held: Held, fact: Fact) -> None:
         state = held.state
         if state.at < self._returned_at:
-            state = self._decide(subject, state, Returned(self._returned_at))
+            state = self._decide(subject, state, Returned(self._returned_at, self._left_at))
         elif state.at > fact.at + AHEAD_S:  # else nothing would go stale until the clock has caught up
             state = self._decide(subject, state, Returned(fact.at))
         while (deadline := quorum.next_deadline(subject.policy, state)) is not None and deadline <= fact.at:
