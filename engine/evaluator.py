@@ -25,6 +25,7 @@ from engine.bus import EVALUATOR, LIVE, LIVE_RESULTS, Bus, BusError, Delivery, d
 from engine.clock import SystemClock
 from engine.fold import Fold, Server
 from engine.leases import Leases
+from engine.sickness import RegionCounts
 from engine.store import dead_letters, facts, objects, pings, pushed, results, signals, states, watermarks
 from engine.store.database import DATABASE_AWAY, Connection, Pool, transaction
 from engine.store.ids import PARTITIONS, new_id, partition_of, uuid_of
@@ -174,6 +175,7 @@ class Partition:
         self._subjects, self._health = subjects, health
         self._refresh, self._public_url, self._children = refresh, public_url, children
         self._held: dict[UUID, Held] = {}
+        self._regions = RegionCounts()
         self._deadlines: list[tuple[float, UUID]] = []
         self._standing: dict[UUID, float] = {}
         self._looked_s = clock.monotonic_s()
@@ -222,9 +224,10 @@ class Partition:
         async with self._pool.acquire() as connection:
             loaded = await states.load(connection, partition=self._number)
         self._held = {held.subject_id: held for held in loaded}
-        self._deadlines, self._standing = [], {}
-        for subject_id in self._held:
+        self._deadlines, self._standing, self._regions = [], {}, RegionCounts()
+        for subject_id, held in self._held.items():
             self._schedule(subject_id)
+            self._regions.put(self._subjects.get(subject_id), subject_id, held.state)
         # Whatever changed while nobody held this partition is found by looking at every beat once.
         self.dirty.update(self._held)
 
@@ -250,6 +253,7 @@ class Partition:
         silent = self._pushed_to(due)
         await self._settle(batches, dirty, due - silent)
         await self._take_pushed(silent)
+        await self._regions.tell(self._pool, self._number, self._clock.monotonic_s())
         self._looked_s = self._clock.monotonic_s()
 
     async def _blind(self) -> None:
@@ -538,6 +542,7 @@ class Partition:
     def _remember(self, fold: Fold, due: set[UUID]) -> None:
         for subject_id, held in fold.changed.items():
             self._held[subject_id] = replace(held, version=held.version + 1)
+            self._regions.put(self._subjects.get(subject_id), subject_id, held.state)
         for subject_id in fold.changed.keys() | due:
             self._schedule(subject_id)
 

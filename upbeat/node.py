@@ -25,6 +25,7 @@ from engine.prober import Prober
 from engine.probes.context import Context
 from engine.relations import Relations
 from engine.secrets import Secrets
+from engine.sickness import Sickness
 from engine.spool import Spool
 from engine.store import installation, objects
 from engine.store.database import DATABASE_AWAY, Pool, listening
@@ -134,6 +135,7 @@ class Node:
                 children=lambda subject_id: self.relations.children.get(subject_id, ()),
             )
             yield self._after_catalog(self.evaluator.run)
+            yield Sickness(self.pool, self.clock, holder=self.holder, public_url=self.public_url).run()
         if "exporter" in roles:
             self.delivery = Delivery(self.pool, self.channels.send, holder=self.holder)
             yield self.delivery.run()

@@ -37,7 +37,8 @@ CREATE UNIQUE INDEX actions_published_once ON actions (episode_id, step, reopene
 CREATE TABLE region_votes (
     partition smallint NOT NULL,
     region    text NOT NULL,
-    beats     integer NOT NULL,                        -- that have a fresh vote there
+    beats     integer NOT NULL,                        -- that have a fresh vote there which says something of the region
+    ok        integer NOT NULL,
     lonely    integer NOT NULL,                        -- of them, bad there and ok in all others
     hosts     text[] NOT NULL,                         -- of the lonely ones, some of the distinct ones
     at        timestamptz NOT NULL,
