@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from engine.fold import Consequence
+from engine.fold import Consequence, Fold
 from engine.store import objects, outbox, results, reviews, signals, states
 from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, show
@@ -21,7 +21,9 @@ from evaluators.state import State
 from rules.channel import CHANNEL, Told
 
 _BAD = (Stage.WARNING, Stage.CRITICAL)
+_ORDER = (Stage.CRITICAL, Stage.WARNING, Stage.UNKNOWN, Stage.OK)
 _SHOWN_SIGNALS = 20
+_SHOWN_MEMBERS = 50
 _SAID = facts.ConfirmWanted | facts.MemberSaid | facts.ParentsAsked | facts.ParentSaid | facts.Answered
 """Effects for other beats and groups, and for probes: nobody is told of them."""
 
@@ -36,38 +38,52 @@ class Order:
 
 @dataclass(slots=True)
 class _Case:
-    """One beat's consequences in one transaction, with what they all need."""
+    """One beat's or group's consequences in one transaction, with what they all need."""
 
     connection: Connection
-    beat: Stored
+    stored: Stored
     subject: Subject
+    group: Stored | None  # that speaks: itself, or the one that it is a member of
+    page: str
     public_url: str
     evidence: list[dict[str, Any]]
     channels: list[Stored]
-    title: str
     told: int = 0  # notices so far: what happens again and again in one transaction is told each time
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return _title(self.stored)
 
 
 async def record(
-    connection: Connection, consequences: Sequence[Consequence], public_url: str
+    connection: Connection, fold: Fold, public_url: str
 ) -> tuple[list[Order], list[dict[str, Any]]]:
-    """Write what the effects ask for. Returns orders to send and news for live viewers, both after the commit.
+    """Write what was decided. Returns orders to send and news for live viewers, both after the commit.
 
     When ten thousand beats change at once, most of them only leave a line of history: that is written in one go.
     """
-    groups = _by_beat(consequences)
+    consequences, by_subject = fold.consequences, _by_subject(fold.consequences)
     orders = [
-        _order(subject_id, c.effect)
-        for subject_id, group in groups.items()
-        for c in group
+        _order(c.subject.subject_id, c.effect)
+        for c in consequences
         if isinstance(c.effect, facts.ConfirmWanted)
     ]
-    await states.record_transitions(connection, [_transition(c) for c in consequences if _is_transition(c)])
-    news = [_stage_news(c) for c in consequences if _is_transition(c)]
-    telling = {subject_id: group for subject_id, group in groups.items() if any(map(_is_told, group))}
+    turns = [c for c in consequences if _is_transition(c)]
+    names = await _members(connection, [c.state for c in turns])
+    await states.record_transitions(connection, [_transition(c, names) for c in turns])
+    news = [_stage_news(c) for c in turns]
+    marked = {subject_id: fold.changed[subject_id].state for subject_id in fold.marked}
+    reasons = {subject_id: state.suppressed_by for subject_id, state in marked.items() if state.suppressed_by}
+    await states.note_suppression(connection, reasons)
+    news += [_standing_news(fold.subject(one), state, state.stage) for one, state in marked.items()]
+    telling = {subject_id: group for subject_id, group in by_subject.items() if any(map(_is_told, group))}
     for case in await _cases(connection, telling, public_url):
-        for consequence in telling[case.beat.id]:
-            news += await _one(case, consequence, telling[case.beat.id])
+        for consequence in telling[case.stored.id]:
+            news += await _one(case, consequence, telling[case.stored.id])
+    stirred = {subject_id: fold.changed[subject_id].state for subject_id in fold.stirred}
+    for subject_id, evidence in (await _of_members(connection, stirred)).items():
+        await reviews.renew_evidence(connection, subject_id, stirred[subject_id].episodes, evidence)
     return orders, news
 
 
@@ -95,11 +111,11 @@ def said(
     return found
 
 
-def _by_beat(consequences: Sequence[Consequence]) -> dict[UUID, list[Consequence]]:
-    groups: dict[UUID, list[Consequence]] = {}
+def _by_subject(consequences: Sequence[Consequence]) -> dict[UUID, list[Consequence]]:
+    found: dict[UUID, list[Consequence]] = {}
     for consequence in consequences:
-        groups.setdefault(consequence.subject.subject_id, []).append(consequence)
-    return groups
+        found.setdefault(consequence.subject.subject_id, []).append(consequence)
+    return found
 
 
 def _is_transition(consequence: Consequence) -> bool:
@@ -118,44 +134,103 @@ def _order(subject_id: UUID, wanted: facts.ConfirmWanted) -> Order:
     return Order(wanted.regions, ConfirmOrder(str(subject_id), wanted.request, wanted.runs, wanted.spacing_s))
 
 
-def _transition(consequence: Consequence) -> states.Transition:
-    effect, subject = consequence.effect, consequence.subject
+def _transition(consequence: Consequence, names: Mapping[str, str]) -> states.Transition:
+    effect, subject, state = consequence.effect, consequence.subject, consequence.state
     assert isinstance(effect, facts.Transitioned)
-    votes = quorum.fresh_votes(subject.policy, consequence.state, effect.at)
-    return states.Transition(subject.subject_id, effect.at, effect.was, effect.stage, votes)
+    fresh = quorum.fresh_votes(subject.policy, state, effect.at)
+    votes = {names.get(voter, voter): verdict for voter, verdict in fresh.items()}
+    return states.Transition(
+        subject.subject_id, effect.at, effect.was, effect.stage, votes, state.suppressed_by
+    )
 
 
 async def _cases(
-    connection: Connection, groups: Mapping[UUID, Sequence[Consequence]], public_url: str
+    connection: Connection, telling: Mapping[UUID, Sequence[Consequence]], public_url: str
 ) -> list[_Case]:
-    """What is needed to speak of these beats, read in three queries however many they are."""
-    if not groups:
+    """What is needed to speak of these beats and groups, read in a few queries however many they are."""
+    if not telling:
         return []
-    subjects = {subject_id: group[0].subject for subject_id, group in groups.items()}
-    beats = await objects.several(connection, list(groups))
-    seen: dict[UUID, list[dict[str, Any]]] = {subject_id: [] for subject_id in groups}
+    subjects = {subject_id: group[0].subject for subject_id, group in telling.items()}
+    speakers = {subject_id: _speaker(group) for subject_id, group in telling.items()}
+    pages = {subject.page_id for subject in subjects.values()}
+    wanted_ids = {*telling, *pages, *(one for one in speakers.values() if one)}
+    stored = {one.id: one for one in await objects.several(connection, list(wanted_ids))}
+    seen: dict[UUID, list[dict[str, Any]]] = {subject_id: [] for subject_id in telling}
     wanted = [(subject_id, region) for subject_id, s in subjects.items() for region in s.policy.regions]
     # What may still be fresh, and an hour at least: of ten thousand beats a region may be silent for weeks.
     reach_s = max(3600.0, *(_reach_s(s.policy) for s in subjects.values()))
-    since = states.moment(min(group[0].state.at for group in groups.values()) - reach_s)
+    since = states.moment(min(group[0].state.at for group in telling.values()) - reach_s)
     for row in await results.newest_per_region(connection, wanted, since):
         seen[row["beat_id"]].append(evidence_of(row))
-    for subject_id, rows in (await signals.of_beats(connection, list(groups))).items():
+    grouped = {one: telling[one][-1].state for one, s in subjects.items() if s.policy.members is not None}
+    seen |= await _of_members(connection, grouped)
+    for subject_id, rows in (await signals.of_beats(connection, list(telling))).items():
         seen[subject_id] += map(signal_evidence, rows[:_SHOWN_SIGNALS])
-    pages = {subject.page_id for subject in subjects.values()}
     channels = await objects.listing(connection, "channel", pages=list(pages))
-    return [
-        _Case(
-            connection,
-            beat,
-            subjects[beat.id],
-            public_url,
-            seen[beat.id],
-            [c for c in channels if c.page_id == beat.page_id and c.slug in beat.spec.get("channels", ())],
-            beat.spec.get("name") or beat.slug,
+    cases = []
+    for subject_id, subject in subjects.items():
+        if (me := stored.get(subject_id)) is None:
+            continue
+        group = stored.get(speakers[subject_id] or subject_id) if speakers[subject_id] else None
+        named = (group or me).spec.get("channels", ())
+        mine = [c for c in channels if c.page_id == me.page_id and c.slug in named]
+        page = stored[subject.page_id].slug
+        cases.append(_Case(connection, me, subject, group, page, public_url, seen[subject_id], mine))
+    return cases
+
+
+def _speaker(group: Sequence[Consequence]) -> UUID | None:
+    """The group that speaks: the subject itself, or the one that it is a member of."""
+    last = group[-1]
+    if last.subject.policy.members is not None:
+        return last.subject.subject_id
+    return UUID(last.state.group) if last.state.group else None
+
+
+async def _members(connection: Connection, states_: Sequence[State]) -> dict[str, str]:
+    """The slugs of all members of these, by id as text."""
+    ids = {UUID(member) for state in states_ for member in state.members}
+    return {str(one.id): one.slug for one in await objects.several(connection, list(ids))} if ids else {}
+
+
+async def _of_members(
+    connection: Connection, grouped: Mapping[UUID, State]
+) -> dict[UUID, list[dict[str, Any]]]:
+    """What a draft shows of a group: its members, the worst first, each with its newest run or signal that is as bad."""
+    if not grouped:
+        return {}
+    names = await _members(connection, list(grouped.values()))
+    worst = {
+        group: sorted(
+            state.members.items(), key=lambda item: (_ORDER.index(item[1].stage), names.get(item[0], ""))
         )
-        for beat in beats
-    ]
+        for group, state in grouped.items()
+    }
+    bad = {
+        UUID(member): said
+        for members in worst.values()
+        for member, said in members[:_SHOWN_MEMBERS]
+        if said.stage in _BAD
+    }
+    since = states.moment(min((said.since for said in bad.values()), default=0.0) - 3600.0)
+    runs = await results.newest_bad(connection, [(member, said.stage) for member, said in bad.items()], since)
+    why = {row["beat_id"]: evidence_of(row) for row in runs}
+    for member, rows in (await signals.of_beats(connection, list(bad))).items():
+        for row in rows[:1]:
+            why.setdefault(member, signal_evidence(row))
+    return {
+        group: [
+            {"region": "", "at": _iso(said.since), "error": None}
+            | why.get(UUID(member), {})
+            | {"beat": names.get(member, ""), "verdict": said.stage, "since": _iso(said.since)}
+            for member, said in members[:_SHOWN_MEMBERS]
+        ]
+        for group, members in worst.items()
+    }
+
+
+def _iso(epoch_s: float) -> str:
+    return states.moment(epoch_s).isoformat()
 
 
 def _reach_s(policy: Policy) -> float:
@@ -188,17 +263,20 @@ def signal_evidence(row: Row) -> dict[str, Any]:
 async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequence]) -> list[dict[str, Any]]:
     effect, state = consequence.effect, consequence.state
     connection, subject_id = case.connection, case.subject.subject_id
+    same = [c.effect for c in group if c.state is state]  # of one decision: a transaction may hold several
+    calms = any(isinstance(one, facts.FlappingEnded) for one in same)
     if isinstance(effect, facts.Transitioned):
-        await _tell_transition(case, effect, state, group)
+        await _tell_transition(case, effect, state, same)
     elif isinstance(effect, facts.NeverAnswered):
         await _tell(case, "unknown", effect.at, f"{case.title} has never sent data", None, state)
     elif isinstance(effect, facts.EpisodeOpened):
-        await reviews.open_episode(connection, case.beat, effect)
+        await reviews.open_episode(connection, case.stored, effect)
         headline = words.headline(Stage(effect.severity), case.title) + (" again" if effect.reopened else "")
         await _tell(case, "open", effect.at, headline, effect.number, state)
     elif isinstance(effect, facts.SeverityChanged):
         headline = words.headline(Stage(effect.severity), case.title)
-        await _tell(case, "change", effect.at, headline, effect.number, state, was=Stage(effect.was))
+        if not calms:  # else it was just said where it ended
+            await _tell(case, "change", effect.at, headline, effect.number, state, was=Stage(effect.was))
     elif isinstance(effect, facts.FlappingStarted):
         await reviews.mark_flapping(connection, subject_id, effect.number, is_flapping=True)
         said = f"{case.title} is flapping: {effect.changes} changes in a short time; nothing more is said until it is quiet"
@@ -206,7 +284,8 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
     elif isinstance(effect, facts.FlappingEnded):
         await reviews.mark_flapping(connection, subject_id, effect.number, is_flapping=False)
         said = f"{case.title} no longer flaps: it is {effect.stage}"
-        await _tell(case, "flapping", effect.at, said, effect.number, state)
+        if not any(isinstance(one, facts.EpisodeClosed) for one in same):
+            await _tell(case, "flapping", effect.at, said, effect.number, state)
     elif isinstance(effect, facts.AdvisoryRaised):
         said = f"{case.title} is bad in {', '.join(effect.voters)}, and not elsewhere"
         await _tell(case, "advisory", effect.at, said, None, state)
@@ -214,13 +293,11 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
         await _tell(case, "advisory", effect.at, f"{case.title} is ok everywhere again", None, state)
     elif isinstance(effect, facts.EpisodeClosed):
         await reviews.close_episode(connection, subject_id, effect)
-        if effect.cause == "recovered":
-            await _tell(
-                case, "recovery", effect.at, words.headline(Stage.OK, case.title), effect.number, state
-            )
-        else:
-            said = words.ended(effect.cause, case.title)
-            await _tell(case, "change", effect.at, said, effect.number, state)
+        title = f"{case.title} no longer flaps: it" if calms else case.title
+        said = words.ended(effect.cause, title)
+        told: Told = "recovery" if effect.cause == "recovered" else "change"
+        # The one notice in which flapping ends is for who wants to know of either.
+        await _tell(case, told, effect.at, said, effect.number, state, also="flapping" if calms else None)
     elif isinstance(effect, facts.EpisodeFrozen):
         await reviews.freeze_episode(connection, subject_id, effect.number, effect.at)
         said = f"{case.title} was paused while it was {state.stage}"
@@ -234,14 +311,13 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
 
 
 async def _tell_transition(
-    case: _Case, effect: facts.Transitioned, state: State, group: Sequence[Consequence]
+    case: _Case, effect: facts.Transitioned, state: State, same: Sequence[facts.Effect]
 ) -> None:
-    """Tell what no episode tells: silence, and its end. What a member says its group tells."""
-    same = [c for c in group if c.state is state]  # of one decision: a transaction may hold several of a beat
-    begins = any(isinstance(c.effect, facts.EpisodeOpened) for c in same)
-    ends = any(isinstance(c.effect, facts.EpisodeClosed) for c in same)
+    """Tell what no episode tells: silence, and its end. That a member is bad is its group's to tell."""
+    is_told = any(isinstance(one, facts.EpisodeOpened | facts.EpisodeClosed) for one in same)
     is_news = Stage.UNKNOWN in (effect.was, effect.stage)
-    if effect.first or begins or ends or not is_news or state.group or state.suppressed_by or state.flapping:
+    is_quiet = state.suppressed_by or state.flapping or (state.group and effect.stage in _BAD)
+    if effect.first or is_told or not is_news or is_quiet:
         return
     told: Told = (
         "unknown" if effect.stage is Stage.UNKNOWN else "change" if effect.stage in _BAD else "recovery"
@@ -266,14 +342,21 @@ async def _tell_draft(case: _Case, action: UUID, at: float, state: State) -> Non
     )
     link = f"{case.public_url}/console/actions/{show('action', action)}"
     notice = replace(notice, why=(row["text"],), action=show("action", action), link=link)
-    await _queue(case, "draft", notice)
+    await _queue(case, notice)
 
 
 async def _tell(
-    case: _Case, told: Told, at: float, title: str, number: int | None, state: State, was: Stage | None = None
+    case: _Case,
+    told: Told,
+    at: float,
+    title: str,
+    number: int | None,
+    state: State,
+    was: Stage | None = None,
+    also: Told | None = None,
 ) -> None:
     case.told += 1
-    await _queue(case, told, _notice(case, told, at, title, number, state, was=was, key=str(case.told)))
+    await _queue(case, _notice(case, told, at, title, number, state, was=was, key=str(case.told)), also)
 
 
 def _notice(
@@ -287,47 +370,67 @@ def _notice(
     was: Stage | None = None,
     key: str = "",
 ) -> Notice:
-    episode = show("episode", reviews.episode_id(case.beat.id, number)) if number else None
+    me, group = case.stored, case.group
+    episode = show("episode", reviews.episode_id(me.id, number)) if number else None
+    is_beat = me is not group
     return Notice(
-        id=str(derived_id("notice", told, case.beat.id, f"{at:.6f}", key)),
+        id=str(derived_id("notice", told, me.id, f"{at:.6f}", key)),
         told=told,
         title=title,
         at=at,
-        beat=case.beat.slug,
-        beat_title=case.title,
+        beat=me.slug if is_beat else None,
+        beat_title=case.title if is_beat else None,
+        group=group.slug if group else None,
+        group_title=_title(group) if group else None,
+        page=case.page,
         stage=state.stage,
         was=was,
         why=tuple(_line(item) for item in case.evidence),
         episode=episode,
-        link=f"{case.public_url}/console/beats/{show('beat', case.beat.id)}",
+        link=f"{case.public_url}/console/{me.kind}s/{show(me.kind, me.id)}",
     )
 
 
+def _title(stored: Stored) -> str:
+    title: str = stored.spec.get("name") or stored.slug
+    return title
+
+
 def _line(item: Mapping[str, Any]) -> str:
-    error = item["error"]
-    return f"{item['region']}: {item['verdict']}" + (f" ({error['message']})" if error else "")
+    error, where = item["error"], item["region"]
+    who = item.get("beat") or where
+    said = ", ".join(
+        text for text in (where if who != where else "", error["message"] if error else "") if text
+    )
+    return f"{who}: {item['verdict']}" + (f" ({said})" if said else "")
 
 
-async def _queue(case: _Case, told: Told, notice: Notice) -> None:
+async def _queue(case: _Case, notice: Notice, also: Told | None = None) -> None:
     targets = []
     for stored in case.channels:
         channel = CHANNEL.validate_python(stored.spec)
-        if channel.enabled and told in channel.on:
+        if channel.enabled and not {notice.told, also}.isdisjoint(channel.on):
             targets.append(stored.id)
     if targets:
-        await outbox.put(case.connection, targets, str(case.beat.id), notice.id, notice)
+        await outbox.put(case.connection, targets, str(case.stored.id), notice.id, notice)
 
 
 def _stage_news(consequence: Consequence) -> dict[str, Any]:
     effect = consequence.effect
     assert isinstance(effect, facts.Transitioned)
-    return _news(consequence.subject, "stage", stage=effect.stage, was=effect.was, since=effect.at)
+    return _standing_news(consequence.subject, consequence.state, effect.was)
+
+
+def _standing_news(subject: Subject, state: State, was: Stage) -> dict[str, Any]:
+    beside = {"flapping": state.flapping, "suppressed": bool(state.suppressed_by)}
+    return _news(subject, "stage", stage=state.stage, was=was, since=state.since, **beside)
 
 
 def _news(subject: Subject, event: str, **more: object) -> dict[str, Any]:
     return {
         "event": event,
         "page": str(subject.page_id),
+        "kind": "beat" if subject.policy.members is None else "group",
         "beat": subject.slug,
         "subject_id": str(subject.subject_id),
         **more,

@@ -470,7 +470,7 @@ class Partition:
             await pings.keep(connection, fold.pinged)
             for one, report in fold.signalled:
                 await signals.keep(connection, one.subject_id, report, one.at)
-            orders, news = await consequences.record(connection, fold.consequences, self._public_url())
+            orders, news = await consequences.record(connection, fold, self._public_url())
             spoken = consequences.said(fold.consequences, self._children)
             told = await pushed.relay(connection, spoken, now)
             for boot_id, seqs in _sequences(batches).items() if is_whole else ():

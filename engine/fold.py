@@ -18,6 +18,7 @@ from evaluators.facts import (
     Effect,
     Fact,
     Kept,
+    MemberChanged,
     PolicyChanged,
     RelationsChanged,
     ResultSeen,
@@ -77,6 +78,10 @@ class Fold:
         self.made: list[Result] = []  # by the server: verdicts on heartbeats
         self.pinged: list[tuple[Pushed, bool]] = []  # pings, and whether they counted
         self.signalled: list[tuple[Pushed, Report]] = []
+        self.stirred: set[UUID] = set()  # groups with an open episode whose members say something else
+        self.marked: set[UUID] = (
+            set()
+        )  # what else stands beside a stage is new: flapping, or what suppresses it
         self._facts: list[tuple[UUID, Kept, Bound | None]] = []
         self._held, self._subject_of, self._returned_at = held, subject_of, returned_at
         self._server, self._left_at = server, left_at
@@ -120,6 +125,8 @@ class Fold:
             return
         if isinstance(one.fact, Relayed):
             self._fold(subject, held, _relayed(one.fact, now))
+            if isinstance(one.fact.fact, MemberChanged) and self.changed[one.subject_id].state.severity:
+                self.stirred.add(one.subject_id)
             return
         if isinstance(one.fact, Report):
             key = quorum.signal_key(one.fact.source, one.fact.fingerprint)
@@ -179,6 +186,12 @@ class Fold:
             self._fold(subject, held, fact)
             self._replan(subject, now, anew=True)
 
+    def subject(self, subject_id: UUID) -> Subject:
+        """One whose state was changed."""
+        subject = self._subject_of(subject_id)
+        assert subject is not None
+        return subject
+
     def _get(self, subject_id: UUID) -> Held | None:
         return self.changed.get(subject_id) or self._held.get(subject_id)
 
@@ -236,10 +249,12 @@ class Fold:
         if not isinstance(fact, ResultSeen | Tick):
             is_policy = isinstance(fact, PolicyChanged | RelationsChanged)
             self._facts.append((subject.subject_id, fact, subject.bound if is_policy else None))
-        state, effects = quorum.decide(subject.policy, state, fact)
+        after, effects = quorum.decide(subject.policy, state, fact)
         if effects:
-            self.consequences += (Consequence(subject, effect, state) for effect in effects)
-        return state
+            self.consequences += (Consequence(subject, effect, after) for effect in effects)
+        if after.flapping is not state.flapping or after.suppressed_by != state.suppressed_by:
+            self.marked.add(subject.subject_id)
+        return after
 
 
 def _result(subject: Subject, said: Said, seq: int, evidence: dict[str, Any] | None) -> Result:

@@ -6,19 +6,20 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from engine.catalog import Declared
 from engine.relations import bind
 from engine.store.objects import Stored
 from evaluators.policy import Bound, Policy, compile_policy
-from rules.beat import BEAT, AnyBeat
+from rules.beat import AnyBeat
 from rules.group import Group
 from rules.kinds.http import HttpBeat, Step
 from rules.kinds.kind import BeatRule
 from rules.otlp import Otlp
 from rules.secret import REDACTED, is_secret_name
+from rules.subject import rule_of
 
 _UNMEASURED: Final = frozenset(BeatRule.model_fields) | {
     "interval",
@@ -88,11 +89,6 @@ def compile_subject(declared: Declared | Stored, bound: Bound) -> Subject:
         address,
         method,
     )
-
-
-def rule_of(kind: str, spec: Mapping[str, Any]) -> AnyBeat | Group:
-    """A beat's or group's spec as the rule it is."""
-    return Group.model_validate(spec) if kind == "group" else BEAT.validate_python(spec)
 
 
 def _address(rule: AnyBeat | Step) -> str:

@@ -200,18 +200,22 @@ class AdvisoryCleared(Struct, frozen=True):
     at: float
 
 
+Of = Literal["severity", "member", "reopened"]
+"""What is new in an update: another severity, another member of a group, or that it is bad again."""
+
+
 class StepProposed(Struct, frozen=True):
     """Something may now be said in public; `evaluators.review` decides with the episode's actions in hand.
 
     `careful`: a change of policy or of members caused it, so that it is a draft at most.
-    `of`: why it is an update: another severity, another member, or that it is open again.
+    `of`: why it is an update.
     """
 
     at: float
     step: Step
     severity: Severity
     careful: bool
-    of: Literal["severity", "member", "reopened"] = "severity"
+    of: Of = "severity"
 
 
 class ConfirmWanted(Struct, frozen=True):

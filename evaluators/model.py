@@ -135,6 +135,8 @@ class Notice(Struct, frozen=True, omit_defaults=True):
     at: float
     beat: str | None = None  # slug
     beat_title: str | None = None
+    group: str | None = None  # slug of the group that says it, of itself or of `beat`, a member
+    group_title: str | None = None
     page: str | None = None  # slug
     stage: Stage | None = None
     was: Stage | None = None

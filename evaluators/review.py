@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from evaluators.facts import Of
 from evaluators.model import Severity
 from rules.incident import IncidentPolicy, Mode, Step
 
@@ -38,6 +39,7 @@ class Action(Struct, frozen=True):
     step: Step
     status: Status
     severity: Severity
+    of: Of = "severity"  # of an update: what is new
 
 
 class Propose(Struct, frozen=True):
@@ -46,6 +48,7 @@ class Propose(Struct, frozen=True):
     step: Step
     severity: Severity
     mode: Literal["draft", "auto"]
+    of: Of = "severity"
 
 
 class Revise(Struct, frozen=True):
@@ -78,15 +81,19 @@ def propose(
     severity: Severity,
     *,
     careful: bool = False,
+    of: Of = "severity",
 ) -> tuple[Command, ...]:
-    """What to do about `step`, given the episode's `actions`, oldest first. Proposing the same twice changes nothing."""
+    """What to do about `step`, given the episode's `actions`, oldest first. Proposing the same twice changes nothing.
+
+    An update says what is new (`of`): another severity, another member, or that it is bad again after its resolve.
+    """
     if step == "resolve":
         return _resolve(actions, policy, severity, careful)
     over = _no_longer_over(actions)
     opens = [action for action in actions if action.step == "open"]
     if any(action.status in PUBLISHED for action in opens):
-        return over + (_update(actions, policy, severity, careful) if step == "update" else ())
-    refused = max((BADNESS[a.severity] for a in opens if a.status is Status.REJECTED), default=0)
+        return over + (_update(actions, policy, severity, careful, of) if step == "update" else ())
+    refused = _refused(opens)
     pending = next((action for action in opens if action.status is Status.PENDING), None)
     if BADNESS[severity] <= refused:  # a person said no; only something worse is asked again
         return () if pending is None else (Withdraw(pending.id, "back to what was rejected"),)
@@ -110,23 +117,43 @@ def withdraw_pending(actions: Sequence[Action], why: str) -> tuple[Withdraw, ...
 
 
 def is_owed_resolve(actions: Sequence[Action]) -> bool:
-    """Whether customers were told of the opening and of no end."""
-    told = {action.step for action in actions if action.status in PUBLISHED}
-    return "open" in told and "resolve" not in told
+    """Whether customers were told of the opening, or that it is bad again, and of no end since."""
+    told = [action.step for action in actions if action.status in PUBLISHED and _turns(action)]
+    return bool(told) and told[-1] != "resolve"
+
+
+def _turns(action: Action) -> bool:
+    return action.step != "update" or action.of == "reopened"
+
+
+def _refused(actions: Sequence[Action]) -> int:
+    """How bad the worst was that a person said no to."""
+    return max((BADNESS[a.severity] for a in actions if a.status is Status.REJECTED), default=0)
 
 
 def _update(
-    actions: Sequence[Action], policy: IncidentPolicy, severity: Severity, careful: bool
+    actions: Sequence[Action], policy: IncidentPolicy, severity: Severity, careful: bool, of: Of
 ) -> tuple[Command, ...]:
-    if not is_owed_resolve(actions):
-        return ()  # customers were told that it is over: this episode says no more
-    pending = [action for action in actions if action.step == "update" and action.status is Status.PENDING]
+    updates = [action for action in actions if action.step == "update"]
+    pending = next((action for action in updates if action.status is Status.PENDING), None)
+    if not is_owed_resolve(actions):  # customers were told that it is over
+        again = [action for action in updates if action.of == "reopened"]
+        refused = _refused(again)
+        if pending is None and (of == "reopened" or 0 < refused < BADNESS[severity]):
+            is_asked = BADNESS[severity] > refused
+            return _new(policy, "update", severity, careful, "reopened") if is_asked else ()
+        return (Revise(pending.id, severity),) if pending and pending.severity != severity else ()
     said = [action for action in actions if action.status in PUBLISHED][-1]
-    if pending:
-        if said.severity == severity:
-            return (Withdraw(pending[-1].id, "back to what customers were told"),)
-        return (Revise(pending[-1].id, severity),) if pending[-1].severity != severity else ()
-    return () if said.severity == severity else _new(policy, "update", severity, careful)
+    if pending is not None:
+        if said.severity == severity and pending.of == "severity" and of != "member":
+            return (Withdraw(pending.id, "back to what customers were told"),)
+        return (Revise(pending.id, severity),) if pending.severity != severity else ()
+    is_known = said.severity == severity and (of != "member" or said.of == "member")
+    return (
+        ()
+        if is_known
+        else _new(policy, "update", severity, careful, "member" if of == "member" else "severity")
+    )
 
 
 def _resolve(
@@ -147,6 +174,8 @@ def _resolve(
     return withdrawn
 
 
-def _new(policy: IncidentPolicy, step: Step, severity: Severity, careful: bool) -> tuple[Command, ...]:
+def _new(
+    policy: IncidentPolicy, step: Step, severity: Severity, careful: bool, of: Of = "severity"
+) -> tuple[Command, ...]:
     mode = mode_of(policy, step, careful=careful)
-    return () if mode == "off" else (Propose(step, severity, mode),)
+    return () if mode == "off" else (Propose(step, severity, mode, of),)

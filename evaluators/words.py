@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from evaluators.facts import Cause
+from evaluators.facts import Cause, Of
 from evaluators.model import Severity, Stage
 from rules.incident import Step
 
@@ -14,6 +14,17 @@ _CHANGED = {
     "warning": "{what} is working again with degraded performance. We continue to work on it.",
     "critical": "The problem has become worse: {what} is currently unavailable or failing for some customers.",
 }
+_MORE = {
+    "warning": "More of {what} is affected: we are seeing degraded performance. We continue to work on it.",
+    "critical": "More of {what} is affected: it is currently unavailable or failing for some customers. "
+    "We continue to work on it.",
+}
+_AGAIN = {
+    "warning": "The problem has come back: we are seeing degraded performance of {what}. We are looking into it.",
+    "critical": "The problem has come back: {what} is currently unavailable or failing for some customers. "
+    "We are investigating.",
+}
+_UPDATES = {"severity": _CHANGED, "member": _MORE, "reopened": _AGAIN}
 _HEADLINE = {"warning": "Degraded performance: {what}", "critical": "Outage: {what}"}
 
 
@@ -22,12 +33,14 @@ def public_title(severity: Severity, subject: str, components: Sequence[str]) ->
     return _HEADLINE[severity].format(what=_what(subject, components))[:200]
 
 
-def public_text(step: Step, severity: Severity, subject: str, components: Sequence[str]) -> str:
-    """The text of one step."""
+def public_text(
+    step: Step, severity: Severity, subject: str, components: Sequence[str], of: Of = "severity"
+) -> str:
+    """The text of one step. It names no member of a group: customers know components."""
     what = _what(subject, components)
     if step == "resolve":
         return f"{what} is working normally again. This incident is resolved."
-    return (_PUBLIC if step == "open" else _CHANGED)[severity].format(what=what)
+    return (_PUBLIC if step == "open" else _UPDATES[of])[severity].format(what=what)
 
 
 def headline(stage: Stage, subject: str) -> str:
@@ -45,7 +58,7 @@ def ended(cause: Cause, subject: str) -> str:
     """An operator's headline for an episode that ended without recovery."""
     said = {
         "removed": "was removed while it was bad",
-        "left": "has no bad member any more, because it left",
+        "left": "has no bad member any more: what was bad left it",
         "inactive": "has sent no data for so long that its episode ends; whether it recovered is not known",
         "recovered": "has recovered",
     }

@@ -148,6 +148,20 @@ async def newest_per_region(
     )
 
 
+async def newest_bad(
+    connection: Connection, wanted: Sequence[tuple[UUID, str]], since: datetime
+) -> list[Row]:
+    """The newest result of each (beat, verdict) that says so, scheduled since then: why a member of a group is bad."""
+    return await connection.fetch(
+        "SELECT r.* FROM unnest($1::uuid[], $2::text[]) AS g (beat_id, verdict) CROSS JOIN LATERAL ("
+        " SELECT * FROM results WHERE beat_id = g.beat_id AND verdict = g.verdict AND kind <> 'manual' "
+        " AND scheduled_at >= $3 ORDER BY scheduled_at DESC, run_id DESC LIMIT 1) r",
+        [beat_id for beat_id, _ in wanted],
+        [verdict for _, verdict in wanted],
+        since,
+    )
+
+
 async def latency(connection: Connection, beat_id: UUID, since: datetime, step_s: int) -> list[Row]:
     """Of scheduled runs, per region and step of `step_s` seconds: rows of at, region, p50, p95 (seconds), runs, bad.
 

@@ -13,14 +13,19 @@ from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, new_id
 from engine.store.objects import Stored
 from evaluators import review, words
-from evaluators.facts import EpisodeClosed, EpisodeOpened, StepProposed
+from evaluators.facts import EpisodeClosed, EpisodeOpened, Of, StepProposed
 from evaluators.model import Severity
-from rules.beat import BEAT, AnyBeat
+from rules.owner import OwnerRule
+from rules.subject import rule_of
 
 RESOLVE_DRAFT_LIFE_S = 86400.0
 """How long a draft waits once its episode is over; before, it escalates rather than expires."""
 
-_STATUS_AFTER = {"open": "investigating", "resolve": "resolved"}
+_STOPS = {
+    "removed": "it was removed",
+    "left": "what was bad left the group",
+    "inactive": "nothing is known of it any more",
+}
 
 
 class ActionGoneError(Exception):
@@ -45,38 +50,38 @@ def episode_id(owner_id: UUID, number: int) -> UUID:
     return derived_id("episode", owner_id, number)
 
 
-async def open_episode(connection: Connection, beat: Stored, effect: EpisodeOpened) -> None:
+async def open_episode(connection: Connection, owner: Stored, effect: EpisodeOpened) -> None:
     """Remember a new episode with its owner as it is now; one that goes on keeps the owner it had."""
     if effect.reopened:
         await connection.execute(
             "UPDATE episodes SET closed_at = NULL, cause = NULL, reopened = reopened + 1, severity = $2 WHERE id = $1",
-            episode_id(beat.id, effect.number),
+            episode_id(owner.id, effect.number),
             effect.severity,
         )
         return
     await connection.execute(
         "INSERT INTO episodes (id, owner_id, number, severity, peak, opened_at, spec) "
         "VALUES ($1, $2, $3, $4, $4, to_timestamp($5), $6)",
-        episode_id(beat.id, effect.number),
-        beat.id,
+        episode_id(owner.id, effect.number),
+        owner.id,
         effect.number,
         effect.severity,
         effect.at,
-        beat.spec,
+        owner.spec,
     )
 
 
-async def close_episode(connection: Connection, beat_id: UUID, effect: EpisodeClosed) -> None:
-    """Remember how an episode ended. What was removed says nothing more by itself: its drafts go, its end is a draft."""
-    episode = episode_id(beat_id, effect.number)
+async def close_episode(connection: Connection, owner_id: UUID, effect: EpisodeClosed) -> None:
+    """Remember how an episode ended. Where nothing recovered nothing more is said by itself: drafts go, the end is a draft."""
+    episode = episode_id(owner_id, effect.number)
     await connection.execute(
-        "UPDATE episodes SET closed_at = to_timestamp($2), cause = $3, frozen = false WHERE id = $1",
+        "UPDATE episodes SET closed_at = to_timestamp($2), cause = $3, frozen = false, flapping = false WHERE id = $1",
         episode,
         effect.at,
         effect.cause,
     )
     if effect.cause != "recovered":
-        await stop_speaking(connection, episode, effect.at, "its beat was removed")
+        await stop_speaking(connection, episode, effect.at, _STOPS[effect.cause])
 
 
 async def mark_flapping(connection: Connection, owner_id: UUID, number: int, *, is_flapping: bool) -> None:
@@ -86,11 +91,22 @@ async def mark_flapping(connection: Connection, owner_id: UUID, number: int, *, 
     )
 
 
-async def freeze_episode(connection: Connection, beat_id: UUID, number: int, at: float) -> None:
+async def freeze_episode(connection: Connection, owner_id: UUID, number: int, at: float) -> None:
     """The owner was paused: the episode stays as it is, drafts go, a published incident is left with a resolve draft."""
-    episode = episode_id(beat_id, number)
+    episode = episode_id(owner_id, number)
     await connection.execute("UPDATE episodes SET frozen = true WHERE id = $1", episode)
-    await stop_speaking(connection, episode, at, "its beat was paused")
+    await stop_speaking(connection, episode, at, "it was paused")
+
+
+async def renew_evidence(
+    connection: Connection, owner_id: UUID, number: int, evidence: Sequence[Mapping[str, Any]]
+) -> None:
+    """Show what is seen now with whatever waits for a person: no reason to read its words again."""
+    await connection.execute(
+        "UPDATE actions SET evidence = $2 WHERE episode_id = $1 AND status = 'pending'",
+        episode_id(owner_id, number),
+        [dict(item) for item in evidence],
+    )
 
 
 async def stop_speaking(connection: Connection, episode: UUID, at: float, why: str) -> None:
@@ -106,16 +122,16 @@ async def stop_speaking(connection: Connection, episode: UUID, at: float, why: s
 
 async def propose(
     connection: Connection,
-    beat_id: UUID,
+    owner_id: UUID,
     number: int,
     effect: StepProposed,
     evidence: Sequence[Mapping[str, Any]],
 ) -> list[UUID]:
     """Apply what `evaluators.review` decides about a proposed step; returns the actions a person must now look at.
 
-    `evidence` is per region what was seen; a pending action shows it until newer is known.
+    `evidence` is per region, or member, what was seen; a pending action shows it until newer is known.
     """
-    episode = episode_id(beat_id, number)
+    episode = episode_id(owner_id, number)
     held = await _locked(connection, episode)
     await connection.execute(
         "UPDATE episodes SET severity = $2, frozen = false, "
@@ -126,7 +142,9 @@ async def propose(
     policy = _rule(held).incidents
     actions = await _actions(connection, episode)
     waiting = []
-    for command in review.propose(actions, policy, effect.step, effect.severity, careful=effect.careful):
+    for command in review.propose(
+        actions, policy, effect.step, effect.severity, careful=effect.careful, of=effect.of
+    ):
         action = await _obey(connection, held, command, effect.at, evidence)
         if action is not None:
             waiting.append(action)
@@ -135,7 +153,7 @@ async def propose(
 
 async def _locked(connection: Connection, episode: UUID) -> Row:
     row: Row | None = await connection.fetchrow(
-        "SELECT e.*, o.slug, o.page_id FROM episodes e JOIN objects o ON o.id = e.owner_id WHERE e.id = $1 "
+        "SELECT e.*, o.kind, o.slug, o.page_id FROM episodes e JOIN objects o ON o.id = e.owner_id WHERE e.id = $1 "
         "FOR UPDATE OF e",
         episode,
     )
@@ -146,18 +164,18 @@ async def _locked(connection: Connection, episode: UUID) -> Row:
 
 async def _actions(connection: Connection, episode: UUID) -> list[review.Action]:
     rows = await connection.fetch(
-        "SELECT id, step, status, severity FROM actions WHERE episode_id = $1 ORDER BY created_at, id",
+        "SELECT id, step, status, severity, of FROM actions WHERE episode_id = $1 ORDER BY created_at, id",
         episode,
     )
     return [
-        review.Action(str(row["id"]), row["step"], review.Status(row["status"]), row["severity"])
+        review.Action(str(row["id"]), row["step"], review.Status(row["status"]), row["severity"], row["of"])
         for row in rows
     ]
 
 
-def _rule(episode: Row) -> AnyBeat:
+def _rule(episode: Row) -> OwnerRule:
     # The owner as it was when the episode opened: an episode keeps its policy.
-    return BEAT.validate_python(episode["spec"])
+    return rule_of(episode["kind"], episode["spec"])
 
 
 async def _obey(
@@ -179,11 +197,12 @@ async def _obey(
         return None
     if isinstance(command, review.Revise):
         return await _revise(connection, episode, UUID(command.action), command.severity)
-    title, text, components = await _say(connection, episode, command.step, command.severity)
+    title, text, components = await _say(connection, episode, command.step, command.severity, command.of)
     action: UUID = await connection.fetchval(
         "INSERT INTO actions (id, episode_id, owner_id, page_id, step, status, severity, title, text, components, "
-        "evidence, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, "
-        "to_timestamp($11), CASE WHEN $5 = 'resolve' THEN now() + make_interval(secs => $12) END) RETURNING id",
+        "evidence, created_at, expires_at, of, reopened) VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, "
+        "to_timestamp($11), CASE WHEN $5 = 'resolve' THEN now() + make_interval(secs => $12) END, $13, $14) "
+        "RETURNING id",
         new_id(),
         episode["id"],
         episode["owner_id"],
@@ -196,6 +215,8 @@ async def _obey(
         [dict(item) for item in evidence],
         at,
         RESOLVE_DRAFT_LIFE_S,
+        command.of,
+        episode["reopened"],
     )
     if command.mode == "draft":
         return action
@@ -204,8 +225,9 @@ async def _obey(
 
 
 async def _revise(connection: Connection, episode: Row, action: UUID, severity: Severity) -> UUID:
-    step = await connection.fetchval("SELECT step FROM actions WHERE id = $1", action)
-    title, text, components = await _say(connection, episode, step, severity)
+    row = await connection.fetchrow("SELECT step, of FROM actions WHERE id = $1", action)
+    assert row is not None
+    title, text, components = await _say(connection, episode, row["step"], severity, row["of"])
     await connection.execute(
         "UPDATE actions SET revision = revision + 1, severity = $2, title = $3, text = $4, components = $5 WHERE id = $1",
         action,
@@ -218,7 +240,7 @@ async def _revise(connection: Connection, episode: Row, action: UUID, severity: 
 
 
 async def _say(
-    connection: Connection, episode: Row, step: Any, severity: Severity
+    connection: Connection, episode: Row, step: Any, severity: Severity, of: Of
 ) -> tuple[str, str, dict[str, str]]:
     """Title, text and component impact (component id -> public status) of a step."""
     rule = _rule(episode)
@@ -237,7 +259,7 @@ async def _say(
     names = [row["name"] for row in rows]
     return (
         words.public_title(severity, rule.title, names),
-        words.public_text(step, severity, rule.title, names),
+        words.public_text(step, severity, rule.title, names, of),
         components,
     )
 
@@ -247,7 +269,7 @@ async def publish(connection: Connection, action_id: UUID, actor: Actor, at: flo
     action = await connection.fetchrow("SELECT * FROM actions WHERE id = $1 FOR UPDATE", action_id)
     assert action is not None
     incident: UUID = derived_id("incident", action["episode_id"])
-    status = _STATUS_AFTER.get(action["step"])
+    status = _status_after(action["step"], action["of"])
     if action["step"] == "open":
         await connection.execute(
             "INSERT INTO incidents (id, page_id, episode_id, title, status, components, created_at) "
@@ -290,6 +312,12 @@ async def publish(connection: Connection, action_id: UUID, actor: Actor, at: flo
     )
     await record(connection, actor, f"action.approve.{action['step']}", str(action_id), action["page_id"])
     return incident
+
+
+def _status_after(step: str, of: Of) -> str | None:
+    if step == "resolve":
+        return "resolved"
+    return "investigating" if step == "open" or of == "reopened" else None
 
 
 async def approve(connection: Connection, actor: Actor, action_id: UUID, revision: int, at: float) -> Row:
@@ -386,7 +414,7 @@ async def expire(connection: Connection) -> int:
 
 
 _ACTIONS = (
-    "SELECT a.*, o.slug AS owner, o.spec->>'name' AS owner_name, p.slug AS page FROM actions a "
+    "SELECT a.*, o.kind AS owner_kind, o.slug AS owner, o.spec->>'name' AS owner_name, p.slug AS page FROM actions a "
     "JOIN objects o ON o.id = a.owner_id JOIN objects p ON p.id = a.page_id "
 )
 
@@ -433,7 +461,7 @@ async def episodes(
 ) -> list[Row]:
     """Episodes with the slug of their owner, newest first."""
     return await connection.fetch(
-        "SELECT e.*, o.slug AS owner, o.spec->>'name' AS owner_name, o.page_id, p.slug AS page FROM episodes e "
+        "SELECT e.*, o.kind AS owner_kind, o.slug AS owner, o.spec->>'name' AS owner_name, o.page_id, p.slug AS page FROM episodes e "
         "JOIN objects o ON o.id = e.owner_id JOIN objects p ON p.id = o.page_id "
         "WHERE ($1::uuid[] IS NULL OR o.page_id = ANY ($1)) AND ($2::bool IS NULL OR (e.closed_at IS NULL) = $2) "
         "AND ($3::uuid IS NULL OR e.owner_id = $3) "

@@ -129,30 +129,30 @@ def decode_bound(text: str) -> Bound:
     return _BOUND.decode(text)
 
 
-async def pause(connection: Connection, actor: Actor, beat: Stored, until: datetime | None) -> None:
-    """Stop running `beat` until `until`, or until somebody resumes it (None)."""
+async def pause(connection: Connection, actor: Actor, subject: Stored, until: datetime | None) -> None:
+    """Stop `subject`, a beat or group, until `until`, or until somebody resumes it (None)."""
     await connection.execute(
         "UPDATE states SET paused_until = coalesce($2::timestamptz, 'infinity'), paused_by = $3 WHERE subject_id = $1",
-        beat.id,
+        subject.id,
         until,
         actor.name,
     )
     after = {"until": until.isoformat() if until else None}
-    await _touched(connection, actor, beat, "beat.pause", after)
+    await _touched(connection, actor, subject, "pause", after)
 
 
-async def resume(connection: Connection, actor: Actor, beat: Stored) -> None:
-    """Run `beat` again."""
+async def resume(connection: Connection, actor: Actor, subject: Stored) -> None:
+    """Let `subject` go on."""
     await connection.execute(
-        "UPDATE states SET paused_until = NULL, paused_by = NULL WHERE subject_id = $1", beat.id
+        "UPDATE states SET paused_until = NULL, paused_by = NULL WHERE subject_id = $1", subject.id
     )
-    await _touched(connection, actor, beat, "beat.resume", None)
+    await _touched(connection, actor, subject, "resume", None)
 
 
-async def _touched(connection: Connection, actor: Actor, beat: Stored, verb: str, after: Any) -> None:
-    await connection.execute("UPDATE objects SET updated_at = clock_timestamp() WHERE id = $1", beat.id)
-    await record(connection, actor, verb, beat.slug, beat.page_id, None, after)
-    await connection.execute("SELECT pg_notify($1, 'beat')", CHANGED)
+async def _touched(connection: Connection, actor: Actor, subject: Stored, verb: str, after: Any) -> None:
+    await connection.execute("UPDATE objects SET updated_at = clock_timestamp() WHERE id = $1", subject.id)
+    await record(connection, actor, f"{subject.kind}.{verb}", subject.slug, subject.page_id, None, after)
+    await connection.execute("SELECT pg_notify($1, $2)", CHANGED, subject.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,20 +164,34 @@ class Transition:
     was: Stage
     stage: Stage
     votes: Mapping[str, str]
+    suppressed_by: Sequence[str] = ()  # why a bad stage opened no episode
 
 
 async def record_transitions(connection: Connection, made: Sequence[Transition]) -> None:
     """Write lines of history, in their order."""
     if made:
         await connection.execute(
-            "INSERT INTO transitions (subject_id, at, was, stage, votes) SELECT subject_id, to_timestamp(at), was, stage, "
-            "votes::json FROM unnest($1::uuid[], $2::float8[], $3::text[], $4::text[], $5::text[]) "
-            "AS t (subject_id, at, was, stage, votes)",
+            "INSERT INTO transitions (subject_id, at, was, stage, votes, suppressed_by) SELECT subject_id, "
+            "to_timestamp(at), was, stage, votes::json, suppressed_by::json FROM unnest($1::uuid[], $2::float8[], "
+            "$3::text[], $4::text[], $5::text[], $6::text[]) AS t (subject_id, at, was, stage, votes, suppressed_by)",
             [one.subject_id for one in made],
             [one.at for one in made],
             [one.was for one in made],
             [one.stage for one in made],
             [msgspec.json.encode(one.votes).decode() for one in made],
+            [msgspec.json.encode(one.suppressed_by).decode() if one.suppressed_by else None for one in made],
+        )
+
+
+async def note_suppression(connection: Connection, reasons: Mapping[UUID, Sequence[str]]) -> None:
+    """Why these open nothing now is written to the line of history in which they became bad."""
+    if reasons:
+        await connection.execute(
+            "UPDATE transitions t SET suppressed_by = n.reasons::json FROM unnest($1::uuid[], $2::text[]) "
+            "AS n (subject_id, reasons) WHERE t.id = (SELECT id FROM transitions WHERE subject_id = n.subject_id "
+            "ORDER BY at DESC, id DESC LIMIT 1)",
+            list(reasons),
+            [msgspec.json.encode(found).decode() for found in reasons.values()],
         )
 
 

@@ -3,7 +3,7 @@ DROP INDEX actions_published_once;
 DELETE FROM actions WHERE reopened > 0 AND step = 'resolve';
 CREATE UNIQUE INDEX actions_published_once ON actions (episode_id, step)
     WHERE step IN ('open', 'resolve') AND status IN ('approved', 'done', 'failed');
-ALTER TABLE actions DROP COLUMN reopened;
+ALTER TABLE actions DROP COLUMN reopened, DROP COLUMN of;
 ALTER TABLE episodes DROP COLUMN reopened, DROP COLUMN flapping;
 ALTER TABLE transitions DROP COLUMN suppressed_by;
 ALTER TABLE signals RENAME COLUMN subject_id TO beat_id;

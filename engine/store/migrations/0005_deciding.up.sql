@@ -29,6 +29,7 @@ CREATE INDEX facts_subject ON facts (subject_id, position);
 ALTER TABLE episodes ADD COLUMN reopened smallint NOT NULL DEFAULT 0, ADD COLUMN flapping boolean NOT NULL DEFAULT false;
 -- How often its episode had been opened again when it was proposed: each time has its own end.
 ALTER TABLE actions ADD COLUMN reopened smallint NOT NULL DEFAULT 0;
+ALTER TABLE actions ADD COLUMN of text NOT NULL DEFAULT 'severity' CHECK (of IN ('severity', 'member', 'reopened'));
 DROP INDEX actions_published_once;
 CREATE UNIQUE INDEX actions_published_once ON actions (episode_id, step, reopened)
     WHERE step IN ('open', 'resolve') AND status IN ('approved', 'done', 'failed');
