@@ -25,6 +25,8 @@ CREATE TABLE facts (
     spec       jsonb                                   -- and what is declared
 );
 CREATE INDEX facts_subject ON facts (subject_id, position);
+-- When nothing was measured: what uptime needs, for as long as transitions are kept.
+CREATE INDEX facts_gaps ON facts (subject_id, at) WHERE fact->>'type' IN ('Suspended', 'Continued', 'Returned');
 
 ALTER TABLE episodes ADD COLUMN reopened smallint NOT NULL DEFAULT 0, ADD COLUMN flapping boolean NOT NULL DEFAULT false;
 -- How often its episode had been opened again when it was proposed: each time has its own end.
