@@ -234,8 +234,8 @@ def _judge(policy: Policy, state: State, careful: bool) -> Step:
         state, effects = episode.follow(policy, state, careful=careful)
         return state, (*advised, *effects)
     held = need.holds or state.at < state.held_until
-    if not held and not state.born and state.held_until:
-        # Nobody ever answered for it: silence is said once, also when there was nothing before it.
+    if not held and not state.born and state.held_until and policy.members is None:
+        # Nobody ever answered for it: silence is said once, also when there was nothing before it. Members say theirs.
         state, effects = episode.follow(policy, replace(state, born=True), careful=careful)
         return state, (NeverAnswered(state.at), *effects)
     state = state if held else replace(state, voted=Stage.UNKNOWN)
