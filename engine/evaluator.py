@@ -424,7 +424,7 @@ class Partition:
         """
         if not batches and not dirty and not due and not most:
             return 0
-        now = self._clock.epoch_s()
+        now = round(self._clock.epoch_s(), 6)  # as it is stored: the same facts make the same state again
         arrived = [item for delivery, batch in batches for item in self._in_server_time(delivery, batch, now)]
         dirty = dirty | await self._catch_up([result for _, _, result in arrived])
         async with transaction(self._pool) as connection:
@@ -452,7 +452,7 @@ class Partition:
             for result in {result.beat_id: result for _, _, result in arrived}.values():
                 fold.catch_up(uuid_of(result.beat_id), now)
             # Facts and results are numbered in the order in which they are folded, so that they can be folded again.
-            await facts.keep(connection, fold.take_facts())
+            await self._log(connection, fold, now)
             new = await results.insert(connection, [item for item in arrived if item[2].stored], now)
             fresh = _once(arrived, new)
             for boot_id, at, result in fresh:
@@ -464,9 +464,8 @@ class Partition:
             # The compare-and-swap comes first: who folded a stale state must not get as far as opening an episode twice.
             await states.save(connection, list(fold.changed.values()))
             await states.save_bounds(connection, self._rebound(fold))
-            await facts.keep(connection, fold.take_facts())
+            await self._log(connection, fold, now)
             made = [(self._boot_id, result.at, result) for result in fold.made]
-            await results.insert(connection, made, now)
             await pings.keep(connection, fold.pinged)
             for one, report in fold.signalled:
                 await signals.keep(connection, one.subject_id, report, one.at)
@@ -493,6 +492,11 @@ class Partition:
                 await self._bus.announce(f"{pushed.SUBJECT}.{number}", str(number).encode())
         await self._announce(news, [*fresh, *made])
         return len(taken)
+
+    async def _log(self, connection: Connection, fold: Fold, now: float) -> None:
+        for piece in fold.take_log():
+            await facts.keep(connection, piece.facts)
+            await results.insert(connection, [(self._boot_id, made.at, made) for made in piece.made], now)
 
     def _rebound(self, fold: Fold) -> dict[UUID, Bound]:
         """Whose relations to others are others than were saved."""
@@ -591,7 +595,7 @@ class Partition:
             self._skewed.add(batch.boot_id)
             self._health.skewed_boots += 1
             _log.warning("the clock of probe boot %s is %.1f s apart from ours", batch.boot_id, -skew_s)
-        return [(batch.boot_id, min(result.at + skew_s, now), result) for result in batch.results]
+        return [(batch.boot_id, round(min(result.at + skew_s, now), 6), result) for result in batch.results]
 
     async def _announce(
         self, news: list[dict[str, object]], fresh: Sequence[tuple[str, float, Result]]
@@ -618,14 +622,16 @@ class Partition:
 
 
 def _once(arrived: Sequence[tuple[str, float, Result]], new: set[str]) -> list[tuple[str, float, Result]]:
-    """Those that were written now, each once (a batch and its repeat may be fetched together), and answers that are no runs."""
+    """Those that were written now, each once (a batch and its repeat may be fetched together); answers that are no runs last."""
     left = set(new)
-    fresh = []
+    fresh, dropped = [], []
     for item in arrived:
-        if item[2].run_id in left or not item[2].stored:
+        if not item[2].stored:
+            dropped.append(item)  # they are logged as facts, and so behind the results
+        elif item[2].run_id in left:
             left.discard(item[2].run_id)
             fresh.append(item)
-    return fresh
+    return [*fresh, *dropped]
 
 
 def _sequences(batches: Sequence[tuple[Delivery, Batch]]) -> dict[str, list[int]]:

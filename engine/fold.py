@@ -1,23 +1,23 @@
 """Folding facts into states in memory, ready to be saved together or thrown away together. It decides nothing itself."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from msgspec.structs import replace
 
+from engine.store.facts import Logged
 from engine.store.ids import derived_id
 from engine.store.pings import text_of
 from engine.store.pushed import Ping, Pushed, Relayed, Report
 from engine.store.states import Held
 from engine.subject import Subject
-from evaluators import heartbeat, quorum
+from evaluators import heartbeat, quorum, replay
 from evaluators.facts import (
     Continued,
     Effect,
     Fact,
-    Kept,
     MemberChanged,
     PolicyChanged,
     RelationsChanged,
@@ -29,7 +29,7 @@ from evaluators.facts import (
 )
 from evaluators.heartbeat import Plan, Said
 from evaluators.model import Kind, Outcome, Result, Timings, Verdict
-from evaluators.policy import SERVER, Bound
+from evaluators.policy import SERVER
 from evaluators.state import State
 from rules.duration import format_duration
 
@@ -58,6 +58,14 @@ class Server:
     deaf: tuple[float, float] = (0.0, 0.0)  # when nobody could take pings, the last time
 
 
+@dataclass(slots=True)
+class Piece:
+    """A part of what was folded: of each subject the facts come before the verdicts that were made."""
+
+    facts: list[Logged] = field(default_factory=list)
+    made: list[Result] = field(default_factory=list)
+
+
 class Fold:
     """The states one transaction changes. `returned_at`: since when somebody looks again (seconds since the epoch),
     having left off at `left_at`.
@@ -82,14 +90,14 @@ class Fold:
         self.marked: set[UUID] = (
             set()
         )  # what else stands beside a stage is new: flapping, or what suppresses it
-        self._facts: list[tuple[UUID, Kept, Bound | None]] = []
+        self._log: list[Logged | Result] = []
         self._held, self._subject_of, self._returned_at = held, subject_of, returned_at
         self._server, self._left_at = server, left_at
 
     def result(self, subject_id: UUID, result: Result, boot_id: str, measured_at: float, now: float) -> None:
         """A new result; one of a beat nobody knows, or measured before what is measured changed, is history only."""
         held, subject = self._get(subject_id), self._subject_of(subject_id)
-        if held is None or subject is None:
+        if held is None or subject is None or subject.is_removed:
             return
         if result.check_version < held.measured_from and result.stored:
             return
@@ -106,16 +114,35 @@ class Fold:
         if self._server is not None and subject.policy.heartbeat is not None and not held.state.suspended:
             self._beat(subject, subject.policy.heartbeat, heartbeat.Tick(now), now)
 
-    def take_facts(self) -> list[tuple[UUID, Kept, Bound | None]]:
-        """Facts other than results that were folded since the last time, in their order: to be kept."""
-        taken, self._facts = self._facts, []
-        return taken
+    def take_log(self) -> list[Piece]:
+        """What was folded since the last time, but for results that came: to be kept, piece after piece."""
+        pieces: list[Piece] = []
+        reached: dict[UUID, tuple[int, bool]] = {}
+        for one in self._log:
+            is_made = isinstance(one, Result)
+            subject_id = UUID(one.beat_id) if isinstance(one, Result) else one.subject_id
+            number, was_made = reached.get(subject_id, (0, False))
+            number += was_made and not is_made
+            reached[subject_id] = number, is_made
+            if number == len(pieces):
+                pieces.append(Piece())
+            if isinstance(one, Result):
+                pieces[number].made.append(one)
+            else:
+                pieces[number].facts.append(one)
+        self._log = []
+        return pieces
 
     def catch_up(self, subject_id: UUID, now: float) -> None:
-        """What was edited a moment ago comes before what is folded next."""
+        """What was edited a moment ago, and that nobody looked, comes before what is folded next."""
         held, subject = self._get(subject_id), self._subject_of(subject_id)
-        if held is not None and subject is not None and _is_behind(held, subject):
+        if held is None or subject is None or subject.is_removed:
+            return
+        if _is_behind(held, subject):
             self.reconcile(subject_id, now)
+            held = self._get(subject_id) or held
+        if (state := self._return(subject, held.state, now)) is not held.state:
+            self.changed[subject_id] = replace(held, state=state)
 
     def pushed(self, one: Pushed, now: float) -> None:
         """What others say. Of a beat that is gone it is nothing; pings of a paused one do not count."""
@@ -196,16 +223,15 @@ class Fold:
         return self.changed.get(subject_id) or self._held.get(subject_id)
 
     def _fold(self, subject: Subject, held: Held, fact: Fact) -> None:
-        state = held.state
-        if state.at < self._returned_at:
-            state = self._decide(subject, state, Returned(self._returned_at, self._left_at))
-        elif state.at > fact.at + AHEAD_S:  # else nothing would go stale until the clock has caught up
-            state = self._decide(subject, state, Returned(fact.at))
-        while (deadline := quorum.next_deadline(subject.policy, state)) is not None and deadline <= fact.at:
-            state = self._decide(subject, state, Tick(deadline))
-        if not isinstance(fact, Tick):
-            state = self._decide(subject, state, fact)
+        state = self._decide(subject, self._return(subject, held.state, fact.at), fact)
         self.changed[subject.subject_id] = replace(held, state=state)
+
+    def _return(self, subject: Subject, state: State, now: float) -> State:
+        if state.at < self._returned_at:
+            return self._decide(subject, state, Returned(self._returned_at, self._left_at))
+        if state.at > now + AHEAD_S:  # else nothing would go stale until the clock has caught up
+            return self._decide(subject, state, Returned(now))
+        return state
 
     # ---- heartbeats
 
@@ -243,15 +269,21 @@ class Fold:
         if said is not None and self._server is not None:
             result = _result(subject, said, self._server.next_seq(), evidence)
             self.made.append(result)
-            self._fold(subject, held, ResultSeen(now, result, self._server.boot_id, said.at))
+            self._fold(subject, held, ResultSeen(now, result, self._server.boot_id, result.at))
 
     def _decide(self, subject: Subject, state: State, fact: Fact) -> State:
-        if not isinstance(fact, ResultSeen | Tick):
-            is_policy = isinstance(fact, PolicyChanged | RelationsChanged)
-            self._facts.append((subject.subject_id, fact, subject.bound if is_policy else None))
-        after, effects = quorum.decide(subject.policy, state, fact)
-        if effects:
-            self.consequences += (Consequence(subject, effect, after) for effect in effects)
+        if isinstance(fact, ResultSeen):
+            if not fact.result.stored:
+                self._log.append(Logged(subject.subject_id, fact))
+            elif self._server is not None and fact.boot == self._server.boot_id:
+                self._log.append(fact.result)
+        elif not isinstance(fact, Tick):
+            binds = isinstance(fact, PolicyChanged | RelationsChanged) or subject.is_removed
+            bound, revision = (subject.bound, subject.revision) if binds else (None, None)
+            self._log.append(Logged(subject.subject_id, fact, bound, revision))
+        after, steps = replay.fold(subject.policy, state, fact)
+        for reached, effects in steps:
+            self.consequences += (Consequence(subject, effect, reached) for effect in effects)
         if after.flapping is not state.flapping or after.suppressed_by != state.suppressed_by:
             self.marked.add(subject.subject_id)
         return after
@@ -267,7 +299,7 @@ def _result(subject: Subject, said: Said, seq: int, evidence: dict[str, Any] | N
         kind=Kind.SCHEDULED,
         verdict=said.verdict,
         scheduled_at=said.due_at,
-        at=said.at,
+        at=round(said.at, 6),  # as it is stored
         seq=seq,
         attempts=1,
         timings=Timings(total=said.took_s),

@@ -10,7 +10,7 @@ from rules.incident import Step
 # ---- facts: `at` is server time, seconds since the epoch
 
 
-class ResultSeen(Struct, frozen=True):
+class ResultSeen(Struct, frozen=True, tag=True):
     """A result that was not seen before. `measured_at` is the run's end in server time."""
 
     at: float
@@ -104,7 +104,8 @@ class Asked(Struct, frozen=True, tag=True):
 
 
 Kept = (
-    PolicyChanged
+    ResultSeen
+    | PolicyChanged
     | RelationsChanged
     | Returned
     | SignalChanged
@@ -114,8 +115,8 @@ Kept = (
     | ParentChanged
     | Asked
 )
-"""Facts that are stored as such: results are rows of their own, and ticks follow from the rest."""
-Fact = ResultSeen | Tick | Kept
+"""Facts that are stored as such. Of results only answers that were no runs: the others are rows of their own. Ticks follow from the rest."""
+Fact = Tick | Kept
 
 # ---- effects
 

@@ -22,7 +22,8 @@ CREATE TABLE facts (
     at         float8 NOT NULL,                        -- server time, seconds since the epoch
     fact       json NOT NULL,
     bound      json,                                   -- of those that changed the policy: what others make of it since,
-    spec       jsonb                                   -- and what is declared
+    revision   bigint,                                 -- and what is declared: this revision,
+    spec       jsonb                                   -- none where another one was already stored by then
 );
 CREATE INDEX facts_subject ON facts (subject_id, position);
 -- When nothing was measured: what uptime needs, for as long as transitions are kept.
