@@ -1,16 +1,41 @@
 """Maintenance windows: when something is worked on, once or again and again. What a window suppresses is `evaluators`' to say."""
 
-from collections.abc import Iterable
-from datetime import datetime
-from typing import Annotated, Self
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+from typing import Annotated, Final, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from rules.duration import Duration
+from rules.duration import Duration, format_duration
 from rules.owner import ComponentPath
+from rules.problem import show
+from rules.recurrence import LOOK_YEARS, Recurrence, recurrence
 from rules.shape import Name, Rule, Slug, Text
 from rules.zone import zone_name
+
+DAY_S: Final = 86400.0
+MOST_S: Final = 366 * DAY_S
+Span = tuple[float, float]
+"""Start and end; seconds since the epoch."""
+
+
+def _written(moment: object) -> object:
+    if not isinstance(moment, str | datetime) or len(str(moment)) < len("2026-12-24T22:00"):
+        raise ValueError(
+            f"{show(moment)} is not a time; write one such as 2026-12-24T22:00 or 2026-12-24T22:00Z"
+        )
+    return moment
+
+
+def _near(moment: datetime) -> datetime:
+    if not 1970 <= moment.year < 2200:
+        raise ValueError(f"{moment} lies before 1970 or after 2199")
+    return moment
+
+
+Moment = Annotated[datetime, BeforeValidator(_written), AfterValidator(_near)]
 
 
 class Maintenance(Rule):
@@ -22,19 +47,30 @@ class Maintenance(Rule):
         default=None, description="Slug of its home page; optional while there is one page."
     )
     description: Text = Field(default="", description="What is done.")
-    start: datetime = Field(
-        description="When it begins (RFC 3339); without an offset, the time of the clocks in `timezone`."
+    start: Moment = Field(
+        description="When it begins (RFC 3339); without an offset, the time of the clocks in `timezone`. By API, now when not given."
     )
-    end: datetime | None = Field(default=None, description="When it ends; this or `duration`.")
+    end: Moment | None = Field(default=None, description="When it ends; this or `duration`.")
     duration: Duration | None = Field(
-        default=None, gt=0, le=31 * 86400.0, description="How long it lasts; this or `end`."
+        default=None, gt=0, le=MOST_S, description="How long it lasts, however clocks change; this or `end`."
     )
     timezone: Annotated[str, AfterValidator(zone_name)] = Field(
         default="UTC", description="Of times without an offset, and of the recurrence, such as Europe/Berlin."
     )
     rrule: Annotated[str, StringConstraints(max_length=500)] | None = Field(
         default=None,
-        description="When it comes again: an RFC 5545 recurrence rule such as FREQ=WEEKLY;BYDAY=SU, by the clocks of `timezone`.",
+        description="When it comes again: an RFC 5545 recurrence rule by the day, such as FREQ=WEEKLY;BYDAY=SU, by the clocks of `timezone`.",
+    )
+    except_: list[date] = Field(
+        default=[],
+        alias="except",
+        max_length=500,
+        description="Days in `timezone` on which it does not come, though `rrule` says so.",
+    )
+    ended: list[Moment] = Field(
+        default=[],
+        max_length=500,
+        description="When it was ended early: the time of it that ran then was over.",
     )
     beats: list[Slug] = Field(default=[], max_length=500, description="Beats of its page it is about.")
     groups: list[Slug] = Field(
@@ -48,8 +84,27 @@ class Maintenance(Rule):
     def _has_one_end(self) -> Self:
         if (self.end is None) == (self.duration is None):
             raise ValueError("a maintenance window has either end: or duration:")
-        if self.end is not None and self.at(self.end) <= self.at(self.start):
-            raise ValueError(f"end {self.end} is not after start {self.start}")
+        if self.end is not None and not 0 < self.length_s <= MOST_S:
+            raise ValueError(f"end {self.end} is not after start {self.start}, by a year at most")
+        return self
+
+    @model_validator(mode="after")
+    def _comes(self) -> Self:
+        if self.rrule is None:
+            if self.except_:
+                raise ValueError("except: leaves days out of an rrule:, and there is none")
+            return self
+        try:
+            again = self._recurrence
+        except ValueError as wrong:
+            raise ValueError(f"rrule: {wrong}") from None
+        if self.length_s > DAY_S:  # else none can reach the next
+            soon = again.days(again.start, again.start + timedelta(4 * 366))
+            gap = min((after - day for day, after in pairwise(soon)), default=timedelta.max)
+            if self.length_s > gap / timedelta(seconds=1):
+                raise ValueError(
+                    f"rrule: it lasts {format_duration(self.length_s)} and comes again after {gap.days}d, before it is over"
+                )
         return self
 
     @property
@@ -71,7 +126,10 @@ class Maintenance(Rule):
         return self.at(self.end) - self.at(self.start)
 
     def at(self, moment: datetime) -> float:
-        """`moment` in seconds since the epoch; without an offset it is in `timezone`."""
+        """`moment` in seconds since the epoch; without an offset it is in `timezone`.
+
+        Of a time that comes twice it is the first; one that the clocks skip is as long after the gap.
+        """
         return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(self.timezone))).timestamp()
 
     def covers(
@@ -82,14 +140,55 @@ class Maintenance(Rule):
             named = {"beat": self.beats, "group": self.groups}.get(kind, [])
             if self.is_of_page or slug in named or group in self.groups:
                 return True
-        fed = {_full(path, page) for path in components}
-        return any(_full(path, home) in fed for path in self.components)
+        if not self.components:
+            return False
+        fed = {full_path(path, page) for path in components}
+        return not fed.isdisjoint(self.component_paths(home))
 
-    def spans(self, since: float, until: float) -> list[tuple[float, float]]:
-        """(start, end) of each time it takes place that touches `since` to `until`, in order; seconds since the epoch."""
-        start = self.at(self.start)
-        return [(start, start + self.length_s)] if start < until and start + self.length_s > since else []
+    def component_paths(self, home: str) -> list[str]:
+        """`page/slug` of the components it names, as a window of the page `home`."""
+        return [full_path(path, home) for path in self.components]
+
+    def spans(self, since: float, until: float) -> list[Span]:
+        """(start, end) of each time it takes place that touches `since` to `until`, in order, none touching another."""
+        found: list[Span] = []
+        length_s, ended = self.length_s, [self.at(moment) for moment in self.ended]
+        for start in self._starts(since - length_s, until):
+            end = min((start + length_s, *(moment for moment in ended if moment >= start)))
+            if found and start <= found[-1][1]:  # by a day that the clocks make shorter
+                found[-1] = (found[-1][0], max(end, found[-1][1]))
+            elif start < min(end, until) and end > since:
+                found.append((start, end))
+        return found
+
+    def next(self, now: float) -> Span | None:
+        """The time of it that runs at `now`, else the next; None if it is over for good."""
+        for days in (0, 40, 400, 366 * LOOK_YEARS):
+            if found := self.spans(now, max(now, self.at(self.start)) + days * DAY_S + 1):
+                return found[0]
+        return None
+
+    def _starts(self, since: float, until: float) -> Iterator[float]:
+        if self.rrule is None:
+            yield self.at(self.start)
+            return
+        first = self._local
+        a, b = (datetime.fromtimestamp(at, first.tzinfo).date() for at in (since, until))
+        days = self._recurrence.days(a - timedelta(1), b + timedelta(1))
+        yield from (self.at(datetime.combine(day, first.time())) for day in days if day not in self.except_)
+
+    @property
+    def _local(self) -> datetime:
+        """`start` by the clocks of `timezone`."""
+        zone = ZoneInfo(self.timezone)
+        return self.start.astimezone(zone) if self.start.tzinfo else self.start.replace(tzinfo=zone)
+
+    @property
+    def _recurrence(self) -> Recurrence:
+        assert self.rrule is not None
+        return recurrence(self.rrule, self._local.replace(tzinfo=None), self.timezone)
 
 
-def _full(path: str, page: str) -> str:
+def full_path(path: str, page: str) -> str:
+    """`page/slug` of a component that something of `page` names."""
     return path if "/" in path else f"{page}/{path}"
