@@ -106,7 +106,7 @@ def said(
             asks = Relayed(facts.Asked(effect.at, str(me), effect.looks))
             found += ((UUID(parent), asks) for parent in effect.parents)
         elif isinstance(effect, facts.Answered):
-            answer = Relayed(facts.ParentChanged(effect.at, str(me), effect.stage, is_answer=True))
+            answer = Relayed(facts.ParentChanged(effect.at, str(me), effect.stage, is_answer=effect.looked))
             found += ((UUID(child), answer) for child in effect.children)
     return found
 

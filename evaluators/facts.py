@@ -255,11 +255,12 @@ class ParentSaid(Struct, frozen=True):
 
 
 class Answered(Struct, frozen=True):
-    """For each of these children: what the one they asked is, now that it has looked."""
+    """For each of these children: what the one they asked is, now that it has looked. Not `looked`: what was known."""
 
     at: float
     children: tuple[str, ...]
     stage: Stage
+    looked: bool = True
 
 
 Effect = (

@@ -353,7 +353,7 @@ def _asked(policy: Policy, state: State, fact: Asked) -> Step:
     """A child wants to know: look, where that says something new, and answer; a group lets its members look."""
     if not fact.looks or state.suspended:
         stage = Stage.UNKNOWN if state.suspended else state.stage
-        return state, (Answered(state.at, (fact.child,), stage),)
+        return state, (Answered(state.at, (fact.child,), stage, looked=fact.looks),)
     state = replace(state, askers=tuple(dict.fromkeys((*state.askers, fact.child))))
     asked: tuple[Effect, ...] = ()
     if policy.members is None:
