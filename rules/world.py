@@ -1,0 +1,97 @@
+"""The world that `upbeat simulate` makes up: how often targets and regions fail, for how long, how slow answers are. It draws nothing."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from rules.duration import Duration
+from rules.shape import Rule
+
+MOST_BEATS = 100
+MONTH_S = 30 * 86400.0
+Positive = Annotated[Duration, Field(gt=0, le=366 * 86400.0)]
+
+
+class Spread(Rule):
+    """A log-normal duration. One value alone is always that long."""
+
+    median: Positive = Field(description="Half of them are shorter.")
+    p95: Positive = Field(description="One in twenty is longer.")
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.p95 < self.median:
+            raise ValueError("p95 is less than the median")
+        return self
+
+
+def _spread(value: object) -> object:
+    return value if isinstance(value, dict | Spread) else {"median": value, "p95": value}
+
+
+SpreadRule = Annotated[Spread, BeforeValidator(_spread, json_schema_input_type=Duration | Spread)]
+Rate = Annotated[float, Field(gt=0, le=100_000)]
+
+
+class Swing(Rule):
+    """A target that comes and goes for as long as its outage lasts."""
+
+    down: Positive = Field(default=60.0, description="So long it fails,")
+    up: Positive = Field(default=60.0, description="so long it answers, over and over.")
+
+
+class Outage(Rule):
+    """Something is really wrong with targets."""
+
+    per_month: Rate = Field(
+        description="How many in 30 days, on average: of each beat, each group, or all beats."
+    )
+    lasts: SpreadRule = Field(default=Spread(median=600.0, p95=3600.0), description="How long each lasts.")
+    kind: Literal["refused", "error", "hanging"] = Field(
+        default="error", description="Whether the target refuses, answers with an error, or not at all."
+    )
+    of: Literal["beat", "group", "all"] = Field(
+        default="beat", description="What fails together. What depends on it fails with it."
+    )
+    where: Literal["all", "one"] = Field(
+        default="all", description="Seen from all regions, or from one, drawn for each outage."
+    )
+    flapping: Swing | None = Field(default=None, description="It comes and goes while it lasts.")
+
+
+class RegionFault(Rule):
+    """Something is wrong with a region, and nothing with the targets."""
+
+    per_month: Rate = Field(description="How many in 30 days, on average, of each region.")
+    lasts: SpreadRule = Field(default=Spread(median=600.0, p95=3600.0), description="How long each lasts.")
+    kind: Literal["failing", "silent"] = Field(
+        default="failing", description="Its runs fail, or it sends no results."
+    )
+    beats: float = Field(default=1.0, gt=0, le=1, description="The share of the beats that it hits.")
+
+
+class World(Rule):
+    """What is simulated, beside the policy. The same seed gives the same world to every policy."""
+
+    time: Duration = Field(default=90 * 86400.0, ge=3600.0, le=3660 * 86400.0, description="Virtual time.")
+    beats: int = Field(default=20, ge=1, le=MOST_BEATS, description="Beats, where the policy declares none.")
+    regions: int = Field(default=3, ge=1, le=20, description="Regions, where the policy declares none.")
+    group_size: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_BEATS,
+        description="Beats to a group, where the policy declares none; 1: no groups.",
+    )
+    failures: float = Field(
+        default=0.005,
+        ge=0,
+        le=0.5,
+        description="Share of runs that fail, after retries, though nothing is wrong.",
+    )
+    latency: SpreadRule = Field(default=Spread(median=0.2, p95=1.0), description="How long an answer takes.")
+    outages: list[Outage] = Field(default=[Outage(per_month=1)], max_length=20, description="Of targets.")
+    region_faults: list[RegionFault] = Field(default=[], max_length=20, description="Of regions.")
+    slots: int | None = Field(
+        default=None, ge=1, description="Runs a region's probe makes at once: a fifth of them confirm runs."
+    )
+    seed: int = Field(default=1, description="Of all that is drawn.")
