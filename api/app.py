@@ -12,6 +12,7 @@ from api import (
     channels,
     console,
     events,
+    explaining,
     health,
     objects,
     openapi,
@@ -24,6 +25,7 @@ from api import (
     session,
     status,
     tools,
+    uptime,
 )
 from api.context import Services
 from api.limits import WINDOW_S, Limiter
@@ -38,12 +40,14 @@ ROUTERS: tuple[APIRouter, ...] = (
     *objects.ROUTERS,
     beats.router,
     pushed.router,
+    explaining.router,
     channels.router,
     reviews.router,
     session.router,
     people.router,
     secrets.router,
     tools.router,
+    *uptime.ROUTERS,
     events.router,
     health.router,
     openapi.router,

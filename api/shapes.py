@@ -6,9 +6,10 @@ from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
+from evaluators.explain import Why
 from evaluators.model import Kind, Stage, Verdict
 from evaluators.review import Status
-from rules.component import ComponentStatus
+from rules.component import ComponentStatus, UptimeBy
 from rules.incident import Step
 
 E = TypeVar("E", bound=Callable[..., Any])
@@ -105,6 +106,16 @@ class ShownBeat(Shown):
     paused: bool
     paused_until: datetime | None
     episode: str | None
+
+
+class ShownWhy(Why, frozen=True):
+    """Why a beat or group is what it is; `note` and `text`, and all of `because`, `change` and `rules`, are sentences."""
+
+    kind: Literal["beat", "group"]
+    slug: str
+    title: str
+    stage: Stage
+    since: datetime
 
 
 class ShownTimings(Struct):
@@ -207,6 +218,43 @@ class ShownSummary(Struct):
     since: datetime
     all: ShownSum
     regions: list[ShownRegionSum]
+
+
+class ShownParts(Struct):
+    """Seconds, or runs: those that were up, down, of which nothing is known, and left out for maintenance."""
+
+    up: float
+    down: float
+    unknown: float
+    maintenance: float
+
+
+class ShownShare(Struct):
+    """`uptime` is up / (up + down), null where nothing is known. Runs where it is by requests, else seconds."""
+
+    uptime: float | None
+    seconds: ShownParts | None
+    runs: ShownParts | None
+
+
+class ShownBar(ShownShare):
+    """A step, and the worst that is known of it: a stage, or by `manual` a status."""
+
+    start: datetime
+    end: datetime
+    worst: str | None
+
+
+class ShownUptime(ShownShare):
+    """All from `since` to `until`; by requests up to `resolution_s` of either end may be counted beyond it, or not at all."""
+
+    since: datetime
+    until: datetime
+    by: UptimeBy
+    down: list[str]
+    exclude_maintenance: bool
+    resolution_s: int
+    bars: list[ShownBar]
 
 
 class ShownEpisode(Struct):

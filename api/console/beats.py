@@ -6,27 +6,30 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import beats, pushed, saving
+from api import beats, pushed, saving, uptime
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.console import charts
 from api.console.forms import as_json, fields
+from api.console.overview import failures
 from api.console.page import go, now, render
 from api.console.runs import chain, run_url, shaped, slug_of_page
 from api.console.words import address
 from api.context import services_of
+from api.explaining import why
 from api.objects import PageRef, locate
 from api.pushed import shown_ping
-from api.showing import heartbeat, policy_of
-from engine.store import objects, pings, results, reviews, signals, states, views
+from api.showing import heartbeat
+from engine.store import pings, results, reviews, signals, states, views
 from engine.store.database import Connection, Row
 from engine.store.objects import Stored
-from evaluators.explain import explain
 from rules.beat import BEAT, AnyBeat
 from rules.kinds.dns import DnsBeat
 from rules.kinds.external import ExternalBeat, reports
 from rules.kinds.heartbeat import HeartbeatBeat, examples
 from rules.kinds.kind import ProbedRule
 from rules.kinds.tls import TlsBeat
+from rules.owner import OwnerRule
+from rules.subject import rule_of
 
 RANGES: Final = {"1h": 1, "24h": 24, "7d": 7 * 24, "14d": 14 * 24, "30d": 30 * 24}  # hours
 RUNS: Final = 25
@@ -43,39 +46,45 @@ async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRe
     span = asked if asked in RANGES else "1h"
     async with services_of(request).pool.acquire() as db:
         beat = await locate(db, asking, "beat", ref, page_ref)
-        rule = BEAT.validate_python(beat.spec)
-        row = (await states.summaries(db, [beat.id]))[beat.id]
-        regions = [stored.slug for stored in await objects.listing(db, "region")]
-        page_slug = await slug_of_page(db, beat)
-        at = now(request)
-        transitions = await states.transitions(db, [beat.id], since=at - timedelta(days=90))
+        shared, at = await standing(request, db, beat), now(request)
+        rule, told = BEAT.validate_python(beat.spec), shared["why"]
         return await render(
             request,
             db,
             "beat.html",
-            beat=beat,
-            rule=rule,
-            row=row,
-            page_slug=page_slug,
+            **shared,
             target=rule.target,
-            why=explain(
-                policy_of("beat", beat.spec, row["bound"]), states.decode_state(row["state"]), at.timestamp()
-            ),
+            failures=(await failures(db, {beat.id: told}, at))[beat.id],
             probed=isinstance(rule, ProbedRule),
-            **await _pushed(request, asking, db, beat, rule, row),
-            together=await views.run_together(db, (isinstance(rule, ProbedRule) and rule.regions) or regions),
-            **_pause(rule, row["paused_until"], at),
-            episode=next(iter(await reviews.episodes(db, owner=beat.id, is_open=True, limit=1)), None),
-            episodes=await reviews.episodes(db, owner=beat.id, limit=10),
-            transitions=transitions[::-1][:20],
-            **await _uptime(db, beat, at),
+            **await _pushed(request, asking, db, beat, rule, shared["row"]),
             chart=await _chart(db, beat, span, at),
             summary=await beats.summary(db, beat, max(RANGES[span] // 24, 1), at.timestamp()),
             ranges=RANGES,
             range=span,
-            runs=await _runs(db, beat, page_slug),
-            **await _standing(db, beat, rule, at),
+            runs=await _runs(db, beat, shared["page_slug"]),
+            **await _evidence(db, beat, rule, at),
         )
+
+
+async def standing(request: Request, db: Connection, stored: Stored) -> dict[str, Any]:
+    """What the pages of beats and of groups say alike: stage, why, pause, episodes, drafts, history, uptime."""
+    at, rule = now(request), rule_of(stored.kind, stored.spec)
+    row = (await states.summaries(db, [stored.id]))[stored.id]
+    transitions = await states.transitions(db, [stored.id], since=at - timedelta(days=90))
+    episodes = await reviews.episodes(db, owner=stored.id, limit=10)
+    return {
+        "owner": stored,
+        "rule": rule,
+        "row": row,
+        "page_slug": await slug_of_page(db, stored),
+        "why": await why(db, stored, row, at.timestamp()),
+        **_pause(rule, row["paused_until"], at),
+        "episode": next((one for one in episodes if one["closed_at"] is None), None),
+        "episodes": episodes,
+        "drafts": await reviews.actions(db, owner=stored.id, status="pending", limit=5),
+        "transitions": transitions[::-1][:20],
+        **await uptime.figures(db, stored, at.timestamp()),
+    }
 
 
 async def _pushed(
@@ -93,19 +102,10 @@ async def _pushed(
     return {"signals": opened, "heartbeat": shown, "reports": (), "examples": lines, "pings": history}
 
 
-def _pause(rule: AnyBeat, until: datetime | None, at: datetime) -> dict[str, Any]:
+def _pause(rule: OwnerRule, until: datetime | None, at: datetime) -> dict[str, Any]:
     paused = until is not None and until.timestamp() > at.timestamp()
     ends = until if paused and until is not None and until.year < 9999 else None
     return {"paused": paused or not rule.enabled, "paused_until": ends}
-
-
-async def _uptime(db: Connection, beat: Stored, at: datetime) -> dict[str, Any]:
-    found = await beats.uptime(db, beat, charts.DAYS, at.timestamp())
-    bars = [
-        {"status": bar["stage"], "date": f"{bar['start']:%d %b}", "uptime": bar["up_ratio"]}
-        for bar in found["bars"]
-    ]
-    return {"bars": bars, "uptime": found["up_ratio"]}
 
 
 async def _chart(db: Connection, beat: Stored, span: str, at: datetime) -> charts.Latency:
@@ -116,7 +116,7 @@ async def _chart(db: Connection, beat: Stored, span: str, at: datetime) -> chart
     return charts.latency(items, since, at, found["step"])
 
 
-async def _standing(db: Connection, beat: Stored, rule: AnyBeat, at: datetime) -> dict[str, Any]:
+async def _evidence(db: Connection, beat: Stored, rule: AnyBeat, at: datetime) -> dict[str, Any]:
     """What a tls or dns beat was shown last."""
     nothing: dict[str, Any] = {"evidence": None, "evidence_at": None, "chain": []}
     if not isinstance(rule, TlsBeat | DnsBeat):

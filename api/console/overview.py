@@ -1,10 +1,12 @@
 """The console's first page: what is wrong now, what waits for a person, and all beats, in a constant number of queries."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,8 +19,8 @@ from api.showing import policy_of
 from engine.store import objects, reviews, signals, views
 from engine.store.database import Connection, Row
 from engine.store.states import decode_state
-from evaluators.explain import Vote, Why, explain
-from rules.beat import BEAT, AnyBeat
+from evaluators.explain import Why, explain
+from rules.subject import rule_of
 
 PART: Final = 100  # beats shown at once
 SPARKS: Final = 30
@@ -30,8 +32,9 @@ router = Router(prefix="/console", include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row of the table of beats."""
+    """One row of the table of beats and groups."""
 
+    kind: str
     slug: str
     page: str
     title: str
@@ -40,8 +43,9 @@ class Line:
     stage: str
     paused: bool
     since: Any
-    votes: tuple[Vote, ...]
+    why: Why
     totals: list[float]
+    members: "list[Line]"
 
 
 @router.get("")
@@ -54,8 +58,17 @@ async def overview(request: Request, asking: Asking) -> Response:
     asked: dict[str, Any] = {"q": q, "tag": tag or "", "stage": stage or ""}
     async with services_of(request).pool.acquire() as db:
         regions = [stored.slug for stored in await objects.listing(db, "region")]
-        rows = await views.beats(
-            db, pages=pages, search=q or None, stage=stage, tag=tag, limit=PART, offset=(part - 1) * PART
+        is_whole = not (q or tag or stage)
+        rows = await views.subjects(
+            db,
+            pages=pages,
+            kind="beat" if stage else None,  # what the tiles count
+            folded=is_whole,
+            search=q or None,
+            stage=stage,
+            tag=tag,
+            limit=PART,
+            offset=(part - 1) * PART,
         )
         total = rows[0]["total"] if rows else 0
         drafts = await reviews.actions(db, pages=pages, status="pending", limit=10)
@@ -84,29 +97,72 @@ async def overview(request: Request, asking: Asking) -> Response:
 
 
 async def _lines(request: Request, db: Connection, rows: Sequence[Row]) -> list[Line]:
-    since = now(request) - timedelta(days=1)
-    totals = await views.newest_totals(db, [row["id"] for row in rows], since, SPARKS)
-    lines = []
-    for row in rows:
-        rule: AnyBeat = BEAT.validate_python(row["spec"])
-        why = _why(row, now(request))
-        place = (row["slug"], row["page"], rule.title, rule.type, rule.tags, row["stage"])
-        lines.append(Line(*place, row["paused"], row["since"], why.votes, totals[row["id"]]))
-    return lines
+    at = now(request)
+    members = await members_of(db, [row["id"] for row in rows if row["kind"] == "group"])
+    every = [*rows, *(member for found in members.values() for member in found)]
+    totals = await views.newest_totals(db, [row["id"] for row in every], at - timedelta(days=1), SPARKS)
+
+    def line(row: Row, names: Mapping[str, str], inner: list[Line]) -> Line:
+        rule = rule_of(row["kind"], row["spec"])
+        place = (
+            row["kind"],
+            row["slug"],
+            row["page"],
+            rule.title,
+            row["spec"].get("type", "group"),
+            rule.tags,
+        )
+        stands = (row["stage"], row["paused"], row["since"], why_of(row, at, names))
+        return Line(*place, *stands, totals[row["id"]], inner)
+
+    return [
+        line(row, _names(inner), [line(member, {}, []) for member in inner])
+        for row in rows
+        for inner in [members.get(row["id"], [])]
+    ]
+
+
+async def members_of(db: Connection, groups: Sequence[UUID]) -> dict[UUID, list[Row]]:
+    """The members of each of these, the worst first."""
+    found = defaultdict[UUID, list[Row]](list)
+    for row in await views.subjects(db, members_of=groups, limit=PART * 10):
+        found[row["group_id"]].append(row)
+    return found
+
+
+def _names(rows: Sequence[Row]) -> dict[str, str]:
+    return {str(row["id"]): row["spec"].get("name") or row["slug"] for row in rows}
 
 
 async def _episodes(request: Request, db: Connection, pages: Any) -> dict[str, Any]:
-    """Open episodes, each with its votes and what the newest runs failed with."""
+    """Open episodes, each with its votes and what the newest runs failed with; of a group those of its members."""
+    at = now(request)
     episodes = await reviews.episodes(db, pages=pages, is_open=True, limit=_SHOWN_EPISODES)
-    beats = await views.beats(db, ids=[row["owner_id"] for row in episodes], limit=_SHOWN_EPISODES)
-    whys = {row["id"]: _why(row, now(request)) for row in beats}
-    pairs = [(beat, vote.region) for beat, why in whys.items() for vote in why.votes]
-    failures = await views.newest_failures(db, pairs, now(request) - timedelta(days=1))
+    owners = await views.subjects(db, ids=[row["owner_id"] for row in episodes], limit=_SHOWN_EPISODES)
+    members = await members_of(db, [row["id"] for row in owners if row["kind"] == "group"])
+    whys = {row["id"]: why_of(row, at, _names(members[row["id"]])) for row in owners}
     shown = sorted((e for e in episodes if e["owner_id"] in whys), key=lambda e: e["severity"] != "critical")
-    told = await signals.of_beats(db, [row["owner_id"] for row in shown])
-    return {"episodes": shown, "whys": whys, "failures": failures, "told": told}
+    beats = {row["id"]: whys[row["id"]] for row in owners if row["kind"] == "beat"}
+    beats |= {row["id"]: why_of(row, at) for found in members.values() for row in found}
+    return {
+        "episodes": shown,
+        "whys": whys,
+        "members": members,
+        "failures": await failures(db, beats, at),
+        "told": await signals.of_beats(db, [*whys, *beats]),
+    }
 
 
-def _why(row: Row, at: datetime) -> Why:
-    policy = policy_of("beat", row["spec"], row["bound"])
-    return explain(policy, decode_state(row["state"]), at.timestamp())
+async def failures(db: Connection, whys: Mapping[UUID, Why], at: datetime) -> dict[UUID, dict[str, str]]:
+    """Of each beat and region, why its newest run failed, where it did."""
+    pairs = [(beat, vote.voter) for beat, why in whys.items() for vote in why.votes]
+    found: dict[UUID, dict[str, str]] = {beat: {} for beat in whys}
+    for (beat, region), message in (await views.newest_failures(db, pairs, at - timedelta(days=1))).items():
+        found[beat][region] = message
+    return found
+
+
+def why_of(row: Row, at: datetime, names: Mapping[str, str] | None = None) -> Why:
+    """Why it is what it is, of a row of `views.subjects`; `names` has what its members are called."""
+    policy = policy_of(row["kind"], row["spec"], row["bound"])
+    return explain(policy, decode_state(row["state"]), at.timestamp(), names or {})

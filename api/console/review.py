@@ -63,6 +63,7 @@ async def _page(
             "action.html",
             status,
             action=action,
+            owner_kind=row["owner_kind"],
             evidence=await _evidence(db, row),
             can_review=asking.may(Permission.REVIEW, row["page_id"]),
             stale=stale,
@@ -71,16 +72,21 @@ async def _page(
 
 
 async def _evidence(db: Connection, action: Row) -> list[dict[str, Any]]:
-    """Per region: what is known now while it waits (no new revision is made of that), what was known once decided."""
+    """Per region: what is known now while it waits (no new revision is made of that), what was known once decided.
+
+    Of a group per member, which is kept fresh where it is stored.
+    """
     items: list[dict[str, Any]] = action["evidence"]
-    if action["status"] == Status.PENDING:
+    if action["status"] == Status.PENDING and action["owner_kind"] == "beat":
         items = await _newest(db, action["owner_id"]) or items
     shown = []
     for item in items:
         at = datetime.fromisoformat(item["at"]) if "at" in item else None
         is_run = at is not None and "run" in item
-        url = run_url(action["owner"], action["page"], item["run"], at) if at and is_run else None
-        shown.append({"error": None} | dict(item) | {"moment": at, "url": url})
+        beat = item.get("beat", action["owner"])
+        url = run_url(beat, action["page"], item["run"], at) if at and is_run else None
+        of = " in ".join(filter(None, (item.get("beat"), item["region"])))
+        shown.append({"error": None} | dict(item) | {"moment": at, "url": url, "of": of})
     return shown
 
 

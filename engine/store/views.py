@@ -9,7 +9,8 @@ from engine.store.database import Connection, Row
 from engine.store.states import BOUND
 
 _PAUSED = "(coalesce(s.paused_until > now(), false) OR coalesce(o.spec->>'enabled', 'true') = 'false')"
-_FROM = "FROM objects o JOIN states s ON s.subject_id = o.id WHERE o.kind = 'beat' AND o.removed_at IS NULL "
+_FROM = "FROM objects o JOIN states s ON s.subject_id = o.id WHERE o.removed_at IS NULL "
+_GROUP = "nullif(s.bound->>'group', '')::uuid"
 
 
 async def stage_counts(connection: Connection, pages: Sequence[UUID] | None) -> Row:
@@ -20,25 +21,31 @@ async def stage_counts(connection: Connection, pages: Sequence[UUID] | None) -> 
     )
     row: Row | None = await connection.fetchrow(
         f"SELECT {counted}, count(*) FILTER (WHERE {_PAUSED}) AS paused {_FROM}"
-        "AND ($1::uuid[] IS NULL OR o.page_id = ANY ($1))",
+        "AND o.kind = 'beat' AND ($1::uuid[] IS NULL OR o.page_id = ANY ($1))",
         pages,
     )
     assert row is not None
     return row
 
 
-async def beats(
+async def subjects(
     connection: Connection,
     *,
     pages: Sequence[UUID] | None = None,
+    kind: str | None = None,
     ids: Sequence[UUID] | None = None,
+    members_of: Sequence[UUID] | None = None,
+    folded: bool = False,
     search: str | None = None,
     stage: str | None = None,
     tag: str | None = None,
     limit: int = 100,
     offset: int = 0,
 ) -> list[Row]:
-    """Beats with their state, the worst first; `total` of each row counts all that fit. `stage` may be `paused`."""
+    """Beats and groups with their state, the worst first; `total` of each row counts all that fit.
+
+    `stage` may be `paused`; `folded`: without beats that are in a group.
+    """
     return await connection.fetch(
         "WITH fit AS (SELECT o.id, count(*) OVER () AS total, "
         f"CASE WHEN {_PAUSED} THEN 4 ELSE array_position(ARRAY['critical', 'warning', 'unknown', 'ok'], s.stage) END "
@@ -46,8 +53,12 @@ async def beats(
         "AND ($2::uuid[] IS NULL OR o.id = ANY ($2)) "
         "AND ($3::text IS NULL OR strpos(o.slug, lower($3)) > 0 OR strpos(lower(o.spec->>'name'), lower($3)) > 0) "
         f"AND ($4::text IS NULL OR CASE $4 WHEN 'paused' THEN {_PAUSED} ELSE s.stage = $4 AND NOT {_PAUSED} END) "
-        "AND ($5::text IS NULL OR o.spec->'tags' ? $5) ORDER BY place, o.slug, o.id LIMIT $6 OFFSET $7) "
-        "SELECT o.id, o.slug, o.spec, o.revision, p.slug AS page, s.stage, s.since, s.paused_until, s.state::text, "
+        "AND ($5::text IS NULL OR o.spec->'tags' ? $5) AND ($8::text IS NULL OR o.kind = $8) "
+        f"AND ($9::uuid[] IS NULL OR {_GROUP} = ANY ($9)) AND NOT ($10 AND EXISTS (SELECT FROM objects g "
+        f"WHERE g.id = {_GROUP} AND g.removed_at IS NULL)) "
+        "ORDER BY place, o.slug, o.id LIMIT $6 OFFSET $7) "
+        "SELECT o.id, o.kind, o.slug, o.page_id, o.spec, o.revision, p.slug AS page, s.stage, s.since, s.paused_until, "
+        f"s.state::text, {_GROUP} AS group_id, "
         f"{BOUND} AS bound, "
         f"{_PAUSED} AS paused, fit.total FROM fit JOIN objects o ON o.id = fit.id "
         "JOIN objects p ON p.id = o.page_id JOIN states s ON s.subject_id = o.id ORDER BY fit.place, o.slug, o.id",
@@ -58,6 +69,9 @@ async def beats(
         tag,
         limit,
         offset,
+        kind,
+        members_of,
+        folded,
     )
 
 

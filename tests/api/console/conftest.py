@@ -148,7 +148,7 @@ async def happened(services: "Services", beat: Stored, runs: Runs) -> None:
             fold = Fold({beat.id: held}, lambda _: subject, 0.0)
             fold.reconcile(beat.id, at)
             fold.result(beat.id, result, boot, at, at)
-            await consequences.record(db, fold.consequences, "http://upbeat.example")
+            await consequences.record(db, fold, "http://upbeat.example")
             await states.save(db, list(fold.changed.values()))
 
 

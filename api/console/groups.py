@@ -1,0 +1,40 @@
+"""A group's page: what it is and why, its members with what they fail with, what happened; pause and resume."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import Asking, Permission, Router, permits
+from api.console.beats import standing
+from api.console.overview import failures, members_of, why_of
+from api.console.page import now, render
+from api.context import services_of
+from api.objects import PageRef, locate
+from engine.store import signals
+from evaluators.explain import Why
+
+router = Router(prefix="/console/groups/{ref}", include_in_schema=False)
+
+
+@router.get("")
+@permits(Permission.READ)
+async def group_page(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """Everything about one group."""
+    at = now(request)
+    async with services_of(request).pool.acquire() as db:
+        group = await locate(db, asking, "group", ref, page_ref)
+        members = (await members_of(db, [group.id]))[group.id]
+        shared: dict[str, Any] = await standing(request, db, group)
+        whys: dict[Any, Why] = {row["id"]: why_of(row, at) for row in members}
+        return await render(
+            request,
+            db,
+            "group.html",
+            **shared,
+            members=members,
+            whys=whys,
+            said={vote.voter: vote for vote in shared["why"].votes},
+            failures=await failures(db, whys, at),
+            told=await signals.of_beats(db, [group.id, *whys]),
+        )
