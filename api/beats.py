@@ -24,8 +24,9 @@ from engine.store.database import Connection, Row, transaction
 from engine.store.ids import new_id, partition_of, show
 from engine.store.objects import Stored
 from engine.store.states import moment
-from evaluators import public, sketch
-from evaluators.model import PHASES, ConfirmOrder, Kind, Stage, Verdict
+from evaluators import sketch
+from evaluators.model import PHASES, ConfirmOrder, Kind, Verdict
+from evaluators.uptime import of_runs
 from rules.beat import BEAT
 from rules.duration import Duration
 from rules.kinds.kind import ProbedRule
@@ -35,8 +36,6 @@ HOUR_S: Final = 3600
 DAY_S: Final = 86400
 Span = Literal["1d", "7d", "14d", "30d", "90d", "365d"]
 SPANS: Final[dict[Span, int]] = {"1d": 1, "7d": 7, "14d": 14, "30d": 30, "90d": 90, "365d": 365}  # days
-_RANK: Final = {"ok": 0, "warning": 1, "critical": 2}
-_DOWN: Final = frozenset({"critical"})
 _LATENCY_STEPS: Final = 96
 _RAW_HOURS: Final = 24
 _QUANTILES: Final = (0.5, 0.75, 0.9, 0.95, 0.99)
@@ -223,41 +222,6 @@ async def list_transitions(
     return reply({"items": items[:limit], "next": None})
 
 
-@router.get("/uptime")
-@permits(Permission.READ)
-async def read_uptime(
-    request: Request, asking: Asking, ref: str, page_ref: PageRef = None, days: Days = 90
-) -> Response:
-    """A bar a day, UTC: its worst stage, and the share of the time it was not critical, of the time anything was known."""
-    services = services_of(request)
-    async with services.pool.acquire() as db:
-        beat = await locate(db, asking, "beat", ref, page_ref)
-        return reply(await uptime(db, beat, days, services.clock.epoch_s()))
-
-
-async def uptime(db: Connection, beat: Stored, days: int, now_s: float) -> dict[str, Any]:
-    """`bars` and the `up_ratio` of them all."""
-    start_s = now_s // DAY_S * DAY_S - (days - 1) * DAY_S
-    rows = await states.transitions(db, [beat.id], since=moment(start_s))
-    spans = _spans(rows)
-    daily = public.bars(spans, start=start_s, step_s=DAY_S, count=days, now=now_s, down=_DOWN, rank=_RANK)
-    (whole,) = public.bars(
-        spans, start=start_s, step_s=days * DAY_S, count=1, now=now_s, down=_DOWN, rank=_RANK
-    )
-    return {
-        "bars": [{"start": moment(b.start), "stage": b.value, "up_ratio": b.up_ratio} for b in daily],
-        "up_ratio": whole.up_ratio,
-    }
-
-
-def _spans(rows: list[Row]) -> list[public.Span]:
-    ends = [row["at"].timestamp() for row in rows[1:]]
-    return [
-        public.Span(row["at"].timestamp(), end, Stage(row["stage"]))
-        for row, end in zip(rows, [*ends, None], strict=False)  # no rows: no spans
-    ]
-
-
 @router.get("/summary")
 @permits(Permission.READ)
 @gives(ShownSummary)
@@ -301,7 +265,7 @@ def _sum(rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "runs": runs,
         **counts,
-        "runs_up_ratio": 1 - counts["critical"] / told if (told := runs - counts["error"]) else None,
+        "runs_up_ratio": of_runs(**counts).uptime,
         "errors": dict(errors.most_common()),
         "last": {"at": last["last_at"], "verdict": last["last_verdict"]} if last else None,
         "quantiles": {

@@ -2,9 +2,9 @@
 
 import ipaddress
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from rules.address import EgressPolicy
 from rules.otlp import Otlp
@@ -32,6 +32,36 @@ class Page(Rule):
     )
 
 
+UptimeBy = Literal["manual", "duration", "requests"]
+
+
+class Uptime(Rule):
+    """`uptime:` of a component: what its public bars and its share of time are computed from."""
+
+    by: UptimeBy = Field(
+        default="manual",
+        description="manual: approved incidents; duration: measured stages; requests: scheduled runs, (ok + warning) / all.",
+    )
+    down: list[Literal["critical", "warning"]] = Field(
+        default=["critical"], min_length=1, max_length=2, description="By duration: the stages that are down."
+    )
+    exclude_maintenance: bool = Field(
+        default=False, description="Whether time under maintenance is left out: neither up nor down."
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if "critical" not in self.down:
+            raise ValueError(f"down {', '.join(self.down)} lacks critical, which is worse; add it")
+        if self.by != "duration" and set(self.down) != {"critical"}:
+            raise ValueError(f"down is for by: duration; by {self.by} what counts as down is fixed")
+        return self
+
+
+def _by(value: object) -> object:
+    return {"by": value} if isinstance(value, str) else value
+
+
 class Component(Rule):
     """A customer-facing part of a page, fed by beats or static."""
 
@@ -45,6 +75,10 @@ class Component(Rule):
     )
     position: int = Field(default=0, ge=0, le=10_000, description="Order on the page; ties by name.")
     listed: bool = Field(default=True, description="Whether the public page shows it.")
+    uptime: Annotated[Uptime, BeforeValidator(_by, json_schema_input_type=UptimeBy | Uptime)] = Field(
+        default=Uptime(),
+        description="`manual`, or what publishes measurement, without anybody's approval: `duration` or `requests`.",
+    )
 
 
 def _network(text: str) -> str:

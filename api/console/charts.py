@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-DAYS = 90
 WIDTH = 1000.0
 HEIGHT = 100.0
 _STEPS = (1.0, 2.0, 5.0, 10.0)

@@ -1,26 +1,27 @@
-"""What a public page says, as one JSON-like document: from components, approved incidents and manual settings. Pure."""
+"""What a public page says, as one JSON-like document: from components, approved incidents, manual settings, and measured
+days of components that are set so. Pure.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID
 
+from api.uptime import DAY_S, first_day, whole
 from engine.store.database import Row
 from engine.store.ids import show
 from engine.store.objects import Stored
-from evaluators.public import PRECEDENCE, Bar, Span, bars, component_status, overall_status
+from evaluators.public import component_status, overall_status
+from evaluators.uptime import INCIDENTS_DOWN, Bar, bars, edges, incident_line, of_incidents
 from rules.component import Component
 
-DAYS: Final = 90
 PAST_DAYS: Final = 14
-DAY_S: Final = 86400.0
-_DOWN: Final = frozenset({"partial_outage", "major_outage"})
+_OF_STAGE: Final = {"ok": "operational", "warning": "degraded_performance", "critical": "major_outage"}
 
 
-def first_day(now: datetime) -> datetime:
-    """Midnight, UTC, of the first of `DAYS` days that end today."""
-    return _midnight(now) - timedelta(days=DAYS - 1)
+def days(now: float) -> list[float]:
+    """The edges of the days, UTC, whose bars are shown."""
+    return edges(first_day(now), now, DAY_S)
 
 
 def _midnight(now: datetime) -> datetime:
@@ -32,13 +33,16 @@ def document(
     components: Sequence[Stored],
     incidents: Sequence[Row],
     updates: Mapping[UUID, Sequence[Row]],
+    measured: Mapping[UUID, Sequence[Bar]],
     now: datetime,
 ) -> dict[str, Any]:
-    """The page at `now`; `incidents` newest first, their `updates` newest first."""
-    impacts = _impacts(incidents, updates)
-    listed = _listed(components)
+    """The page at `now`; `incidents` newest first, their `updates` newest first; `measured`: days of those that are."""
+    listed = public(components)
     names = {str(stored.id): stored.spec["name"] for stored in listed}
-    shown = [_component(stored, incidents, impacts, now) for stored in listed]
+    shown = [
+        _component(stored, incidents, measured.get(stored.id) or _told(stored, incidents, updates, now))
+        for stored in listed
+    ]
     open_now = [row for row in incidents if row["status"] != "resolved"]
     return {
         "page": {key: page.spec.get(key, "") for key in ("slug", "name", "description", "homepage")},
@@ -49,23 +53,15 @@ def document(
     }
 
 
-def _listed(components: Iterable[Stored]) -> list[Stored]:
+def public(components: Iterable[Stored]) -> list[Stored]:
+    """Those that the page shows, in its order."""
     listed = [stored for stored in components if stored.spec.get("listed", True)]
     return sorted(listed, key=lambda stored: (stored.spec.get("position", 0), stored.spec["name"].lower()))
 
 
-def _component(
-    stored: Stored, incidents: Sequence[Row], impacts: Mapping[str, Sequence[Span]], now: datetime
-) -> dict[str, Any]:
+def _component(stored: Stored, incidents: Sequence[Row], daily: Sequence[Bar]) -> dict[str, Any]:
     rule = Component.model_validate(stored.spec)
     key = str(stored.id)
-    now_s, start_s = now.timestamp(), first_day(now).timestamp()
-    spans = disjoint(impacts.get(key, ()), stored.created_at.timestamp(), now_s)
-
-    def cut(step_s: float, count: int) -> tuple[Bar, ...]:
-        return bars(spans, start=start_s, step_s=step_s, count=count, now=now_s, down=_DOWN, rank=PRECEDENCE)
-
-    daily, (whole,) = cut(DAY_S, DAYS), cut(DAY_S * DAYS, 1)
     current = [
         row["components"][key]
         for row in incidents
@@ -77,42 +73,37 @@ def _component(
         "description": rule.description,
         "group": rule.group,
         "status": component_status(rule.status, current),
-        "uptime": whole.up_ratio,
-        "bars": [{"date": _date(bar.start), "status": bar.value, "uptime": bar.up_ratio} for bar in daily],
+        "uptime": whole(daily).uptime,
+        "uptime_by": rule.uptime.by,
+        "bars": [
+            {"date": _date(bar.start), "status": _status(bar), "uptime": bar.parts.uptime} for bar in daily
+        ],
     }
+
+
+def _status(bar: Bar) -> str | None:
+    if bar.worst is None:
+        return "under_maintenance" if bar.parts.maintenance else None
+    return _OF_STAGE.get(bar.worst, bar.worst)
 
 
 def _date(epoch_s: float) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).date().isoformat()
 
 
-def _impacts(incidents: Sequence[Row], updates: Mapping[UUID, Sequence[Row]]) -> dict[str, list[Span]]:
-    """Per component id, when approved updates said what of it; an end of None lasts."""
-    found: dict[str, list[Span]] = {}
-    for incident in incidents:
-        oldest_first = updates[incident["id"]][::-1]
-        ends = [update["at"].timestamp() for update in oldest_first[1:]]
-        for update, end in zip(oldest_first, [*ends, None], strict=True):
-            if update["status"] == "resolved":
-                continue
-            for component, status in update["components"].items():
-                found.setdefault(component, []).append(Span(update["at"].timestamp(), end, status))
-    return found
-
-
-def disjoint(impacts: Sequence[Span], begins: float, now: float) -> list[Span]:
-    """The time from `begins` to `now` cut where anything changes: the worst of `impacts` in each piece, else operational."""
-    edges = {begins, now}
-    for span in impacts:
-        edges |= {
-            min(max(edge, begins), now) for edge in (span.start, span.end if span.end is not None else now)
-        }
-    points = sorted(edges)
-    pieces = []
-    for left, right in pairwise(points):
-        there = [s.value for s in impacts if s.start <= left and (s.end is None or s.end >= right)]
-        pieces.append(Span(left, right, component_status(None, there)))
-    return pieces
+def _told(
+    stored: Stored, incidents: Sequence[Row], updates: Mapping[UUID, Sequence[Row]], now: datetime
+) -> list[Bar]:
+    """Its days by what approved updates said of it."""
+    said = [
+        (row["id"], update["at"].timestamp(), update["components"].get(str(stored.id)))
+        if update["status"] != "resolved"
+        else (row["id"], update["at"].timestamp(), None)
+        for row in incidents
+        for update in updates[row["id"]][::-1]
+    ]
+    now_s, born = now.timestamp(), stored.created_at.timestamp()
+    return bars(incident_line(of_incidents(said, now_s), born, now_s), days(now_s), INCIDENTS_DOWN)
 
 
 def _incident(row: Row, updates: Sequence[Row], names: Mapping[str, str]) -> dict[str, Any]:

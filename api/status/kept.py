@@ -1,4 +1,7 @@
-"""Public pages kept in memory for seconds: fast while all is well, still there, with their age, while the database is away."""
+"""Public pages kept in memory for seconds: fast while all is well, still there, with their age, while the database is away.
+
+Measured days are kept for longer.
+"""
 
 import asyncio
 import hashlib
@@ -7,16 +10,25 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
 from api.problems import ProblemError
-from engine.store.database import DATABASE_AWAY
+from api.status.document import days
+from api.uptime import measure
+from engine.store.database import DATABASE_AWAY, Connection
+from engine.store.objects import Stored
+from evaluators.uptime import Bar
+from rules.component import Component
 
 FRESH_S: Final = 1.0
 READ_S: Final = 3.0
 """How long the database may take before what is kept is shown."""
 MOST_PAGES: Final = 1000
+MEASURED_S: Final = 60.0
+"""How old measured days may be: they cost more than all else on the page."""
+MOST_MEASURED: Final = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +47,26 @@ class Copy:
     html: bytes
     json: bytes
     etag: str
+
+
+@dataclass(slots=True)
+class Measured:
+    """The days of components whose uptime is measured."""
+
+    made: dict[UUID, tuple[float, int, list[Bar]]] = field(default_factory=dict)
+
+    async def days(self, db: Connection, component: Stored, now_s: float) -> list[Bar] | None:
+        """Its days up to now (seconds since the epoch), or None where it is not measured."""
+        how = Component.model_validate(component.spec).uptime
+        if how.by == "manual":
+            return None
+        at, revision, found = self.made.get(component.id, (0.0, 0, []))
+        if revision != component.revision or not 0 <= now_s - at < MEASURED_S:
+            (found,), _ = await measure(db, component, how, now_s, days(now_s))
+            if len(self.made) >= MOST_MEASURED:
+                self.made.clear()
+            self.made[component.id] = now_s, component.revision, found
+        return found
 
 
 @dataclass(slots=True)

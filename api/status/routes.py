@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -11,8 +12,9 @@ from api.auth import ANONYMOUS, GuardedRoute, Permission, Router, permits
 from api.console.page import CSP, environment
 from api.context import Services, services_of
 from api.problems import missing
-from api.status.document import document, first_day
-from api.status.kept import Copy, Kept
+from api.status.document import document, public
+from api.status.kept import Copy, Kept, Measured
+from api.uptime import first_day
 from engine.store import objects, reviews, views
 from engine.store.states import moment
 
@@ -61,7 +63,7 @@ async def _copy(request: Request) -> Copy:
     services = services_of(request)
     kept: Kept | None = getattr(request.app.state, "status_pages", None)
     if kept is None:
-        kept = request.app.state.status_pages = Kept(lambda slug: _read(services, slug), _render)
+        kept = request.app.state.status_pages = Kept(partial(_read, services, Measured()), _render)
     slug, now_s = request.path_params["slug"], services.clock.epoch_s()
     copy = await kept.page(slug, moment(now_s), services.clock.monotonic_s())
     if copy is None:
@@ -77,18 +79,20 @@ def _answer(request: Request, copy: Copy, body: bytes, media_type: str) -> Respo
     return Response(body, 200, headers, media_type=media_type)
 
 
-async def _read(services: Services, slug: str) -> dict[str, Any] | None:
-    now = moment(services.clock.epoch_s())
+async def _read(services: Services, measured: Measured, slug: str) -> dict[str, Any] | None:
+    now_s = services.clock.epoch_s()
+    now = moment(now_s)
     async with services.pool.acquire() as db:
         try:
             stored = await objects.find(db, "page", slug)
         except objects.MissingError:
             return None
         components = await objects.listing(db, "component", pages=[stored.id])
-        since = first_day(now) - timedelta(days=1)
+        since = moment(first_day(now_s)) - timedelta(days=1)
         incidents = await views.published(db, stored.id, [c.id for c in components], since)
         updates = await reviews.updates(db, [row["id"] for row in incidents])
-    return document(stored, components, incidents, updates, now)
+        days = {one.id: found for one in public(components) if (found := await measured.days(db, one, now_s))}
+    return document(stored, components, incidents, updates, days, now)
 
 
 def _render(said: dict[str, Any], stale_since: datetime | None) -> str:

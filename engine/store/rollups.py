@@ -10,8 +10,8 @@ Confirm runs come in bursts when something is wrong, and manual ones as somebody
 """
 
 import math
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -19,12 +19,14 @@ from engine.store.database import Connection, Pool, Row, transaction
 from engine.store.states import moment
 from evaluators.model import PHASES, Verdict
 from evaluators.sketch import BUCKETS, GAMMA, LEAST_S, MOST_S, Sketch
+from evaluators.uptime import Parts, of_runs
 
 HOURS_KEPT_DAYS: Final = 32
 SLICE: Final = 500_000  # rows in one transaction
 _LATEST: Final = timedelta(hours=2)  # later rows are seen at the next roll-up only
 _LOCK: Final = "250ms"  # evaluators wait behind us for no longer
 _ROLL_TIMEOUT_S: Final = 600.0
+HOUR_S: Final = 3600
 _DAY_S: Final = 86_400
 _EVER: Final = timedelta(days=100_000)
 
@@ -130,6 +132,20 @@ SELECT start, region, {_NAMES}, last_at, last_verdict, coalesce(failures, '{{}}'
     coalesce(buckets, '{{}}') AS buckets, coalesce(counts, '{{}}') AS counts
 FROM counted LEFT JOIN failures USING (start, region) LEFT JOIN sketches USING (start, region) ORDER BY start, region
 """
+# Sums of many stretches of time at once, each read from days, hours or (0) raw rows, and in one moment.
+_COUNT: Final = f"""
+WITH mark AS (SELECT position, at - $6::interval AS since FROM rolled)
+SELECT a.n, {", ".join(f"sum({v})::int8 AS {v}" for v in _VERDICTS)}
+FROM unnest($2::int[], $3::timestamptz[], $4::timestamptz[], $5::smallint[]) AS a (n, since, until, hours)
+CROSS JOIN mark CROSS JOIN LATERAL (
+    SELECT {_NAMES} FROM rollups
+    WHERE beat_id = ANY ($1) AND hours = a.hours AND start >= a.since AND start < a.until
+    UNION ALL SELECT {", ".join(f"count(*) FILTER (WHERE verdict = '{v}')" for v in _VERDICTS)}
+    FROM results WHERE beat_id = ANY ($1) AND kind = 'scheduled' AND scheduled_at < a.until
+        AND scheduled_at >= CASE WHEN a.hours = 0 THEN a.since ELSE greatest(a.since, mark.since) END
+        AND (a.hours = 0 OR results.position > mark.position)
+) c GROUP BY a.n
+"""
 
 
 async def roll(pool: Pool) -> int:
@@ -191,6 +207,60 @@ async def read(
         0 if step is None else PHASES.index("total") * BUCKETS,
         _LATEST,
     )
+
+
+def pieces(
+    since: float, until: float, raw_since: float, hours_since: float
+) -> tuple[list[tuple[float, float, int]], int]:
+    """`since` to `until` as stretches to be counted by days (24), hours (1) or raw rows (0); and how exact that is, in seconds.
+
+    Before `raw_since` an hour, and before `hours_since` (midnights) a day, belongs to whichever time its begin lies in.
+    So times that adjoin share no run and lose none.
+    """
+    edges, resolution_s = [], 0
+    for edge in (since, until):
+        unit_s = 1 if edge >= raw_since else HOUR_S if edge >= hours_since else _DAY_S
+        snapped = edge if unit_s == 1 else math.ceil(edge / unit_s) * unit_s
+        resolution_s = resolution_s if snapped == edge else max(resolution_s, unit_s)
+        edges.append(snapped)
+    left, right = edges
+    hours_from = min(math.ceil(left / HOUR_S) * HOUR_S, right)
+    hours_to = max(right // HOUR_S * HOUR_S, hours_from)
+    days_from = min(math.ceil(hours_from / _DAY_S) * _DAY_S, hours_to)
+    days_to = max(hours_to // _DAY_S * _DAY_S, days_from)
+    made = [
+        (left, hours_from, 0),
+        (hours_from, days_from, 1),
+        (days_from, days_to, 24),
+        (days_to, hours_to, 1),
+        (hours_to, right, 0),
+    ]
+    return [piece for piece in made if piece[0] < piece[1]], resolution_s
+
+
+async def count(
+    connection: Connection, beats: Sequence[UUID], stretches: Sequence[tuple[float, float]], now: float
+) -> tuple[list[Parts], int]:
+    """Scheduled runs of all these beats in each stretch of time, and the `resolution_s` of `pieces`."""
+    oldest: date | None = await connection.fetchval(
+        "SELECT min(to_date(right(c.relname, 8), 'YYYYMMDD')) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+        "WHERE i.inhparent = 'results'::regclass AND c.relname ~ '^results_[0-9]{8}$'"
+    )
+    raw_since = datetime.combine(oldest, time(), UTC).timestamp() if oldest else math.inf
+    hours_since = math.ceil(now / _DAY_S - HOURS_KEPT_DAYS) * _DAY_S
+    asked = [pieces(since, until, raw_since, hours_since) for since, until in stretches]
+    flat = [(n, *piece) for n, (found, _) in enumerate(asked) for piece in found]
+    rows = await connection.fetch(
+        _COUNT,
+        list(beats),
+        [n for n, *_ in flat],
+        [moment(since) for _, since, _, _ in flat],
+        [moment(until) for _, _, until, _ in flat],
+        [hours for *_, hours in flat],
+        _LATEST,
+    )
+    counted = {row["n"]: of_runs(*(row[verdict] for verdict in _VERDICTS)) for row in rows}
+    return [counted.get(n, Parts()) for n in range(len(asked))], max((exact for _, exact in asked), default=0)
 
 
 def sketches(row: Row) -> Mapping[str, Sketch]:

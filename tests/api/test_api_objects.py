@@ -204,7 +204,7 @@ async def test_another_media_type_is_415(server: "Server") -> None:
         ("GET", "/api/v1/beats/%ff%fe", 404),
         ("GET", "/api/v1/beats/beat_00000000000000000000000000000000", 404),
         ("GET", "/api/v1/beats/home/results?page=shop&kind=odd", 422),
-        ("GET", "/api/v1/beats/home/uptime?page=shop&days=100000", 422),
+        ("GET", "/api/v1/beats/home/uptime?page=shop&since=100000d", 422),
         ("GET", "/api/v1/incidents?status=odd", 422),
         ("GET", "/api/v1/actions/act_zz", 404),
         ("POST", "/api/v1/deliveries/99999999999999999999999/retry", 422),

@@ -1,0 +1,152 @@
+"""What uptime is computed from: who feeds what, when which stage began, who was paused or unseen, windows, incidents. It computes no share.
+
+Transitions are kept for 400 days, and of what was before them the last: any time is read by one short index scan per
+subject. What a component or group is made of is what is declared now, removed objects included while they have a history.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from engine.store import objects
+from engine.store.database import Connection, Row
+from engine.store.objects import Stored
+from engine.store.states import moment
+from evaluators.public import PRECEDENCE
+from evaluators.uptime import PAUSED, Span, Windows, covered, lasting, of_incidents
+from rules.maintenance import Maintenance
+
+_OF_SEVERITY: Final = {"warning": "degraded_performance", "critical": "major_outage"}
+"""What an incident says that names no component."""
+
+
+async def stages(
+    connection: Connection, subjects: Sequence[Stored], since: float, until: float
+) -> dict[UUID, list[Span]]:
+    """Of each beat or group the stages it had in that time, from its birth to its removal; `paused` and unseen ones are no stage."""
+    ids = [subject.id for subject in subjects]
+    points: dict[UUID, list[tuple[float, str]]] = {subject_id: [] for subject_id in ids}
+    for row in await connection.fetch(
+        "SELECT subject_id, extract(epoch FROM at)::float8 AS at, stage FROM ("
+        "(SELECT t.* FROM unnest($1::uuid[]) AS b (id) CROSS JOIN LATERAL (SELECT id, subject_id, at, stage "
+        "  FROM transitions WHERE subject_id = b.id AND at < $2 ORDER BY at DESC, id DESC LIMIT 1) t) "
+        "UNION ALL (SELECT id, subject_id, at, stage FROM transitions "
+        "  WHERE subject_id = ANY ($1) AND at >= $2 AND at < $3)) t ORDER BY t.at, t.id",
+        ids,
+        moment(since),
+        moment(until),
+    ):
+        points[row["subject_id"]].append((row["at"], row["stage"]))
+    paused, unseen = await _gaps(connection, ids, since, until)
+    found: dict[UUID, list[Span]] = {}
+    for subject in subjects:
+        known = points[subject.id]
+        born = min([subject.created_at.timestamp(), *(at for at, _ in known[:1])])
+        end = min(until, subject.removed_at.timestamp()) if subject.removed_at else until
+        line = covered(lasting(known, max(born, since), end), unseen.get(subject.id, ()), "unknown")
+        found[subject.id] = covered(line, paused.get(subject.id, ()), PAUSED)
+    return found
+
+
+async def _gaps(
+    connection: Connection, ids: Sequence[UUID], since: float, until: float
+) -> tuple[dict[UUID, list[tuple[float, float]]], dict[UUID, list[tuple[float, float]]]]:
+    """When each was paused, and when nobody looked at it."""
+    paused: dict[UUID, list[tuple[float, float]]] = {}
+    unseen: dict[UUID, list[tuple[float, float]]] = {}
+    for row in await connection.fetch(
+        "SELECT subject_id, at, fact->>'type' AS type, (fact->>'left_at')::float8 AS left_at FROM facts "
+        "WHERE subject_id = ANY ($1) AND fact->>'type' IN ('Suspended', 'Continued', 'Returned') AND at < $3 "
+        "AND (at >= $2 OR fact->>'type' <> 'Returned') ORDER BY at, position",
+        list(ids),
+        since,
+        until,
+    ):
+        mine = paused.setdefault(row["subject_id"], [])
+        if row["type"] == "Returned":
+            if row["left_at"]:
+                unseen.setdefault(row["subject_id"], []).append((row["left_at"], row["at"]))
+        elif row["type"] == "Suspended":
+            mine.append((row["at"], until))
+        elif mine:
+            mine[:] = [(start, min(end, row["at"])) for start, end in mine]
+    return paused, unseen
+
+
+async def feeding(connection: Connection, component: Stored, page: str, since: float) -> list[Stored]:
+    """The beats and groups whose stages are the component's: beats of a group count by their group."""
+    rows = await connection.fetch(
+        "SELECT id FROM objects WHERE kind IN ('beat', 'group') AND (removed_at IS NULL OR removed_at > $4) "
+        "AND spec->>'group' IS NULL AND (spec->'components' ? $2 OR page_id = $3 AND spec->'components' ? $1)",
+        component.slug,
+        f"{page}/{component.slug}",
+        component.page_id,
+        moment(since),
+    )
+    return await objects.several(connection, [row["id"] for row in rows])
+
+
+async def measured(connection: Connection, subjects: Sequence[Stored]) -> list[Stored]:
+    """The beats whose runs count: of groups those of their members."""
+    groups = [subject for subject in subjects if subject.kind == "group"]
+    rows = await connection.fetch(
+        "SELECT o.id FROM objects o JOIN unnest($1::uuid[], $2::text[]) AS g (page_id, slug) "
+        "ON o.page_id = g.page_id AND o.spec->>'group' = g.slug WHERE o.kind = 'beat' AND o.removed_at IS NULL",
+        [group.page_id for group in groups],
+        [group.slug for group in groups],
+    )
+    members = await objects.several(connection, [row["id"] for row in rows])
+    return [*(subject for subject in subjects if subject.kind == "beat"), *members]
+
+
+async def windows(
+    connection: Connection, subjects: Sequence[Stored], since: float, until: float
+) -> dict[UUID, Windows]:
+    """When each of these (beats, groups, components) was under maintenance, as it is declared now."""
+    rows = await connection.fetch(
+        "SELECT p.slug AS home, o.spec, extract(epoch FROM o.removed_at)::float8 AS removed FROM objects o "
+        "JOIN objects p ON p.id = o.page_id WHERE o.kind = 'maintenance' AND (o.removed_at IS NULL OR o.removed_at > $1)",
+        moment(since),
+    )
+    pages = {stored.id: stored.slug for stored in await objects.listing(connection, "page")}
+    found: dict[UUID, list[tuple[float, float]]] = {subject.id: [] for subject in subjects}
+    for row in rows:
+        window = Maintenance.model_validate(row["spec"])
+        spans = window.spans(since, min(until, row["removed"] or until))
+        for subject in subjects if spans else ():
+            home = pages.get(subject.page_id, "") if subject.page_id else ""
+            fed = [subject.slug] if subject.kind == "component" else subject.spec.get("components", ())
+            if window.covers(row["home"], subject.kind, home, subject.slug, subject.spec.get("group"), fed):
+                found[subject.id] += [(start, min(end, row["removed"] or end)) for start, end in spans]
+    return {subject_id: tuple(mine) for subject_id, mine in found.items()}
+
+
+async def impacts(connection: Connection, subject: Stored, since: float, until: float) -> list[Span]:
+    """What approved incidents say: of a component, or of the beat or group that owned their episodes."""
+    is_component = subject.kind == "component"
+    which = (
+        "i.id IN (SELECT incident_id FROM updates WHERE components ? $1::text)"
+        if is_component
+        else "e.owner_id = $1::text::uuid"
+    )
+    rows = await connection.fetch(
+        "SELECT u.incident_id, extract(epoch FROM u.at)::float8 AS at, u.status, u.components, e.peak "
+        "FROM updates u JOIN incidents i ON i.id = u.incident_id LEFT JOIN episodes e ON e.id = i.episode_id "
+        f"WHERE {which} AND (i.resolved_at IS NULL OR i.resolved_at >= $2) AND u.at < $3 ORDER BY u.at, u.id",
+        str(subject.id),
+        moment(since),
+        moment(until),
+    )
+    key = str(subject.id) if is_component else None
+    return of_incidents(((row["incident_id"], row["at"], _said(row, key)) for row in rows), until)
+
+
+def _said(update: Row | Mapping[str, Any], component: str | None) -> str | None:
+    """What an update says of this component, or (None) of its owner; None: nothing any more."""
+    if update["status"] == "resolved":
+        return None
+    if component is not None:
+        status: str | None = update["components"].get(component)
+        return status
+    named = update["components"].values()
+    return max(named, key=lambda status: PRECEDENCE[status], default=_OF_SEVERITY[update["peak"]])
