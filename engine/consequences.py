@@ -48,6 +48,7 @@ class _Case:
     public_url: str
     evidence: list[dict[str, Any]]
     channels: list[Stored]
+    group_channels: list[Stored]
     told: int = 0  # notices so far: what happens again and again in one transaction is told each time
 
     @property
@@ -171,11 +172,18 @@ async def _cases(
     for subject_id, subject in subjects.items():
         if (me := stored.get(subject_id)) is None:
             continue
-        group = stored.get(speakers[subject_id] or subject_id) if speakers[subject_id] else None
-        named = (group or me).spec.get("channels", ())
-        mine = [c for c in channels if c.page_id == me.page_id and c.slug in named]
+        speaker = speakers[subject_id]
+        group = stored.get(speaker) if speaker else None
+        mine, its = (
+            [
+                c
+                for c in channels
+                if one and c.page_id == me.page_id and c.slug in one.spec.get("channels", ())
+            ]
+            for one in (me, group)
+        )
         page = stored[subject.page_id].slug
-        cases.append(_Case(connection, me, subject, group, page, public_url, seen[subject_id], mine))
+        cases.append(_Case(connection, me, subject, group, page, public_url, seen[subject_id], mine, its))
     return cases
 
 
@@ -292,20 +300,21 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
     elif isinstance(effect, facts.AdvisoryCleared):
         await _tell(case, "advisory", effect.at, f"{case.title} is ok everywhere again", None, state)
     elif isinstance(effect, facts.EpisodeClosed):
-        await reviews.close_episode(connection, subject_id, effect)
+        waiting = await reviews.close_episode(connection, subject_id, effect)
         title = f"{case.title} no longer flaps: it" if calms else case.title
         said = words.ended(effect.cause, title)
         told: Told = "recovery" if effect.cause == "recovered" else "change"
         # The one notice in which flapping ends is for who wants to know of either.
         await _tell(case, told, effect.at, said, effect.number, state, also="flapping" if calms else None)
+        await _tell_drafts(case, waiting, effect.at, state)
     elif isinstance(effect, facts.EpisodeFrozen):
-        await reviews.freeze_episode(connection, subject_id, effect.number, effect.at)
+        waiting = await reviews.freeze_episode(connection, subject_id, effect.number, effect.at)
         said = f"{case.title} was paused while it was {state.stage}"
         await _tell(case, "change", effect.at, said, effect.number, state)
+        await _tell_drafts(case, waiting, effect.at, state)
     elif isinstance(effect, facts.StepProposed):
         waiting = await reviews.propose(connection, subject_id, state.episodes, effect, case.evidence)
-        for action in waiting:
-            await _tell_draft(case, action, effect.at, state)
+        await _tell_drafts(case, waiting, effect.at, state)
         return [_news(case.subject, "action")]
     return []
 
@@ -329,20 +338,14 @@ async def _tell_transition(
     await _tell(case, told, effect.at, title, number, state, was=effect.was)
 
 
-async def _tell_draft(case: _Case, action: UUID, at: float, state: State) -> None:
-    row = await reviews.one(case.connection, action)
-    notice = _notice(
-        case,
-        "draft",
-        at,
-        f"A draft waits: {row['title']}",
-        state.episodes,
-        state,
-        key=f"{action}:{row['revision']}",
-    )
-    link = f"{case.public_url}/console/actions/{show('action', action)}"
-    notice = replace(notice, why=(row["text"],), action=show("action", action), link=link)
-    await _queue(case, notice)
+async def _tell_drafts(case: _Case, actions: Sequence[UUID], at: float, state: State) -> None:
+    for action in actions:
+        row = await reviews.one(case.connection, action)
+        said, key = f"A draft waits: {row['title']}", f"{action}:{row['revision']}"
+        notice = _notice(case, "draft", at, said, state.episodes, state, key=key)
+        link = f"{case.public_url}/console/actions/{show('action', action)}"
+        notice = replace(notice, why=(row["text"],), action=show("action", action), link=link)
+        await _queue(case, notice)
 
 
 async def _tell(
@@ -371,6 +374,8 @@ def _notice(
     key: str = "",
 ) -> Notice:
     me, group = case.stored, case.group
+    if number and me is not group:  # an episode of its own, from before it was a member
+        group = None
     episode = show("episode", reviews.episode_id(me.id, number)) if number else None
     is_beat = me is not group
     return Notice(
@@ -407,7 +412,7 @@ def _line(item: Mapping[str, Any]) -> str:
 
 async def _queue(case: _Case, notice: Notice, also: Told | None = None) -> None:
     targets = []
-    for stored in case.channels:
+    for stored in case.group_channels if notice.group else case.channels:
         channel = CHANNEL.validate_python(stored.spec)
         if channel.enabled and not {notice.told, also}.isdisjoint(channel.on):
             targets.append(stored.id)

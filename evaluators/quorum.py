@@ -9,7 +9,8 @@ How a stage comes about (docs/explanation/deciding.md tells it with pictures):
 2. A region's first bad scheduled result asks every region to look again, now and after `spacing`: a *round*. While it
    is out nothing may open; it is judged when all answers are in, or after `wait`.
 3. Fresh votes are counted (`evaluators.levels`). A level (critical, warning) opens at `open` votes at least that bad and
-   ends at `close` better ones; between the two it holds. Fewer than `min_voters` fresh votes are `unknown`, which is
+   ends at `close` better ones; between the two it holds. What is over opens nothing: a vote of a region that has seen
+   nothing bad since the stage became ok counts for no level that is not open. Fewer than `min_voters` fresh votes are `unknown`, which is
    neither good news nor bad: it opens no episode and ends none.
 4. A group counts the stages of its members in the same way.
 5. The stage is the worst of what the votes say and of the signals that others have opened.
@@ -17,6 +18,7 @@ How a stage comes about (docs/explanation/deciding.md tells it with pictures):
 """
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -77,7 +79,7 @@ def decide(policy: Policy, state: State, fact: Fact) -> Step:
     if isinstance(fact, ResultSeen):
         return _seen(policy, state, fact)
     if isinstance(fact, Returned):
-        return _returned(policy, state, fact.at), ()
+        return judge(policy, _returned(policy, state, fact.at))
     state = replace(state, at=max(state.at, fact.at))
     if isinstance(fact, Tick):
         return judge(policy, state)
@@ -97,8 +99,7 @@ def decide(policy: Policy, state: State, fact: Fact) -> Step:
         return _asked(policy, state, fact)
     if isinstance(fact, Suspended):
         return _suspended(state, fact)
-    state, effects = judge(policy, _anew(policy, replace(state, suspended=False)))
-    return state, (ParentSaid(state.at, state.stage), *effects)
+    return judge(policy, _anew(policy, replace(state, suspended=False, returned_at=state.at)))
 
 
 def next_deadline(policy: Policy, state: State) -> float | None:
@@ -167,11 +168,20 @@ def _seen(policy: Policy, state: State, fact: ResultSeen) -> Step:
     asked: tuple[Effect, ...] = ()
     if result.kind is Kind.SCHEDULED and _begins_bad(after, fact):
         state, asked = _first_bad(policy, state, result.run_id)
-    if says_the_same and state.round is None and not state.clear_after and result.kind is Kind.SCHEDULED:
+    if says_the_same and result.kind is Kind.SCHEDULED and _is_settled(state, result):
         # Time is folded before every fact, so that the votes are those that were judged last: nearly every result.
         return state, asked
+    if policy.members is None and state.awaits:
+        state = replace(state, awaits=())
     state, effects = judge(policy, state)
     return state, (*asked, *effects)
+
+
+def _is_settled(state: State, result: Result) -> bool:
+    """Whether a result that changes no vote changes nothing: nobody waits for it, and it makes no vote count."""
+    if state.round is not None or state.askers:
+        return False
+    return (state.warning or result.verdict is Verdict.OK) and not (state.clear_after and state.suppressed_by)
 
 
 def _answered(out: Round | None, result: Result) -> Round | None:
@@ -185,7 +195,7 @@ def _first_bad(policy: Policy, state: State, run_id: str) -> Step:
     """A region's first bad scheduled result asks all regions, and the parents."""
     asked: list[Effect] = []
     if not state.critical and state.stage not in (Stage.WARNING, Stage.CRITICAL):
-        state, asked = episode.ask_parents(policy, state)
+        state, asked = episode.ask_parents(policy, state, episode.ASK_S)
     # The run that caused the round names it, so that folding the same facts again asks under the same name.
     state, round_ = _begin_round(policy, state, run_id)
     return state, (*asked, *round_)
@@ -217,7 +227,8 @@ def _begins_bad(region: votes.Region, fact: ResultSeen) -> bool:
 def judge(policy: Policy, state: State, *, careful: bool = False) -> Step:
     """Count the fresh votes and follow what they say."""
     if state.suspended:
-        return state, ()
+        state, left = episode.leave(policy, state)
+        return state, tuple(left)
     if state.round and (state.at >= state.round.until or len(state.round.answers) >= state.round.wanted):
         state = replace(state, round=None)
     state, effects = _judge(policy, state, careful)
@@ -230,52 +241,83 @@ def judge(policy: Policy, state: State, *, careful: bool = False) -> Step:
 def _judge(policy: Policy, state: State, careful: bool) -> Step:
     need, fresh = need_of(policy, state), fresh_votes(policy, state, state.at)
     if len(fresh) >= max(need.min_voters, policy.members is not None):
-        state, advised = _count(policy, state, need, fresh)
-        state, effects = episode.follow(policy, state, careful=careful)
+        state, own, advised = _count(policy, state, need, fresh)
+        state, effects = episode.follow(policy, state, careful=careful, own=own)
         return state, (*advised, *effects)
+    if policy.members is not None and not fresh and not _has_voters(state):
+        return _emptied(policy, state, careful)
     held = need.holds or state.at < state.held_until
     if not held and not state.born and state.held_until and policy.members is None:
         # Nobody ever answered for it: silence is said once, also when there was nothing before it. Members say theirs.
         state, effects = episode.follow(policy, replace(state, born=True), careful=careful)
         return state, (NeverAnswered(state.at), *effects)
     state = state if held else replace(state, voted=Stage.UNKNOWN)
-    is_said = state.severity in state.signals.values()  # what is held of votes thaws nothing
-    return episode.follow(policy, state, careful=careful, knows=is_said)
+    # What is held of votes is not known, what signals say is.
+    is_held = held and episode.worst_of(state, with_signals=True) not in state.signals.values()
+    return episode.follow(policy, state, careful=careful, is_held=is_held)
 
 
-def _count(policy: Policy, state: State, need: Need, fresh: dict[str, Verdict]) -> Step:
+def _count(
+    policy: Policy, state: State, need: Need, fresh: dict[str, Verdict]
+) -> tuple[State, Stage | None, tuple[Effect, ...]]:
+    """The state with what the votes make of it, and of a group what its members make of it that are not excused."""
     bad = [voter for voter, verdict in fresh.items() if verdict in BAD]
     critical = [voter for voter in bad if fresh[voter] is Verdict.CRITICAL]
-    # A member whose badness is suppressed opens nothing, but ends nothing either.
-    opening = [voter for voter in bad if not _is_suppressed(state, voter)]
-    worst = [voter for voter in critical if not _is_suppressed(state, voter)]
-    may_open = state.round is None
-    opens_critical = need.critical.is_opened_by(len(worst), worst)
-    opens_warning = need.warning.is_opened_by(len(opening), opening)
-    if (opens_critical or opens_warning) and not may_open and state.voted is Stage.UNKNOWN:
-        return state, ()  # not bad yet, and certainly not ok
+    opens = _opened(need, *_not_over(policy, state, bad, critical)) if bad else Stage.OK
+    if opens is not Stage.OK and state.round is not None:
+        if state.voted is Stage.UNKNOWN:
+            return state, None, ()  # not bad yet, and certainly not ok
+        opens = Stage.OK
     if state.critical:
         better = fresh.keys() - critical
         is_critical = not need.critical.is_ended_by(len(better), better)
     else:
-        is_critical = may_open and opens_critical
+        is_critical = opens is Stage.CRITICAL
     if state.warning:
         good = fresh.keys() - bad
         is_warning = not need.warning.is_ended_by(len(good), good)
     else:
-        is_warning = may_open and opens_warning
+        is_warning = opens is not Stage.OK
     is_warning = is_warning or is_critical
     voted = Stage.CRITICAL if is_critical else Stage.WARNING if is_warning else Stage.OK
-    state = replace(state, critical=is_critical, warning=is_warning, voted=voted, held_until=0.0)
-    if not bad and not state.dissent_since:
-        return state, ()
-    state, advised = episode.dissent(policy, state, tuple(bad))
-    return state, tuple(advised)
+    ok_at = state.ok_at
+    if voted is Stage.OK is not state.voted:
+        ok_at = max((state.regions[slug].vote.at for slug in fresh if slug in state.regions), default=ok_at)
+    state = replace(state, critical=is_critical, warning=is_warning, voted=voted, held_until=0.0, ok_at=ok_at)
+    own, mine = None, bad
+    if any(map(episode.is_excused, state.members.values())):
+        mine = [voter for voter in bad if not _is_excused(state, voter)]
+        own = _opened(need, mine, [voter for voter in critical if voter in mine])
+    if not mine and not state.dissent_since:
+        return state, own, ()
+    state, advised = episode.dissent(policy, state, tuple(mine))
+    return state, own, tuple(advised)
 
 
-def _is_suppressed(state: State, voter: str) -> bool:
+def _opened(need: Need, bad: Sequence[str], critical: Sequence[str]) -> Stage:
+    """The stage that these votes open."""
+    if need.critical.is_opened_by(len(critical), critical):
+        return Stage.CRITICAL
+    return Stage.WARNING if need.warning.is_opened_by(len(bad), bad) else Stage.OK
+
+
+def _not_over(
+    policy: Policy, state: State, bad: Sequence[str], critical: Sequence[str]
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Of these votes those that may open a level: while none is open, of regions that were bad since it became ok."""
+    if state.warning or policy.is_pushed:
+        return bad, critical
+    since = {
+        slug
+        for slug in bad
+        if any(one.at > state.ok_at and one.verdict in BAD for one in state.regions[slug].recent)
+    }
+    return [slug for slug in bad if slug in since], [slug for slug in critical if slug in since]
+
+
+def _is_excused(state: State, voter: str) -> bool:
     member = state.members.get(voter)
-    return member is not None and member.is_suppressed
+    return member is not None and episode.is_excused(member)
 
 
 def _signalled(policy: Policy, state: State, fact: SignalChanged) -> Step:
@@ -296,33 +338,32 @@ def _member(policy: Policy, state: State, fact: MemberChanged) -> Step:
         since = before.since if before and before.stage is fact.stage else fact.at
         members[fact.member] = Member(fact.stage, since, fact.is_suppressed, fact.counts)
     is_leaving = before is not None and before.counts and (fact.is_gone or not fact.counts)
-    was_bad = before is not None and _VERDICT.get(before.stage) in BAD
-    state = replace(state, members=members, left=state.left or (is_leaving and was_bad))
-    had_severity = state.severity
-    if not members and not state.heard:  # nobody can say any more how it goes on
-        return _emptied(policy, state)
+    takes = is_leaving and before is not None and _VERDICT.get(before.stage) in BAD
+    had = state.severity
+    is_late = had is not None and policy.tells_late and not _is_bad(before)
+    state = replace(state, members=members, left=state.left or takes)
     state, effects = judge(policy, state, careful=is_leaving)
-    is_late = state.severity == had_severity and not fact.is_suppressed
-    if (
-        had_severity
-        and policy.tells_late
-        and is_late
-        and not was_bad
-        and _VERDICT.get(fact.stage) in BAD
-        and not fact.is_gone
-    ):
-        effects += (StepProposed(state.at, "update", had_severity, state.careful, "member"),)
+    is_quiet = state.suspended or state.flapping or state.severity != had
+    if is_late and had is not None and not is_quiet and _is_bad(members.get(fact.member)):
+        effects += (StepProposed(state.at, "update", had, state.careful, "member"),)
     return state, effects
 
 
-def _emptied(policy: Policy, state: State) -> Step:
-    """A group without members: its episode ends as such."""
-    number, is_open = state.episodes, state.severity is not None
-    state = replace(
-        state, voted=Stage.UNKNOWN, critical=False, warning=False, severity=None, flapping=False, left=False
-    )
-    state, effects = episode.follow(policy, state)
-    return state, ((EpisodeClosed(state.at, number, "left"), *effects) if is_open else effects)
+def _is_bad(said: Member | None) -> bool:
+    """Whether a member counts as bad, and is not excused."""
+    return said is not None and said.counts and not said.is_suppressed and _VERDICT.get(said.stage) in BAD
+
+
+def _has_voters(state: State) -> bool:
+    return state.heard or any(said.counts for said in state.members.values())
+
+
+def _emptied(policy: Policy, state: State, careful: bool) -> Step:
+    """A group that nobody votes in any more: its episode ends as such."""
+    state, ended = episode.end(state, "left")
+    state = replace(state, voted=Stage.UNKNOWN, critical=False, warning=False)
+    state, effects = episode.follow(policy, state, careful=careful)
+    return state, (*ended, *effects)
 
 
 # ---- dependencies
@@ -342,15 +383,19 @@ def _parent(policy: Policy, state: State, fact: ParentChanged) -> Step:
         parents = {**state.parents, fact.parent: Parent(fact.stage, answered_at)}
         came_back = before.stage is Stage.CRITICAL and fact.stage is not Stage.CRITICAL
         state = replace(state, parents=parents)
-        if came_back and state.suppressed_by and not policy.is_pushed:
-            state = replace(state, clear_after=fact.at)
-            state, asked = _begin_round(policy, state, f"{fact.parent}:{fact.at:.6f}", anew=True)
+        if came_back and not policy.is_pushed:
+            state = replace(state, clear_after=state.at)
+            if state.suppressed_by and not state.suspended:
+                state, asked = _begin_round(policy, state, f"{fact.parent}:{fact.at:.6f}", anew=True)
     state, effects = judge(policy, state)
     return state, (*asked, *effects)
 
 
 def _asked(policy: Policy, state: State, fact: Asked) -> Step:
-    """A child wants to know: look, where that says something new, and answer; a group lets its members look."""
+    """A child wants to know: look, where that says something new, and answer; a group lets its members look.
+
+    A beat that begins no rounds answers when it has looked next.
+    """
     if not fact.looks or state.suspended:
         stage = Stage.UNKNOWN if state.suspended else state.stage
         return state, (Answered(state.at, (fact.child,), stage, looked=fact.looks),)
@@ -358,6 +403,8 @@ def _asked(policy: Policy, state: State, fact: Asked) -> Step:
     asked: tuple[Effect, ...] = ()
     if policy.members is None:
         state, asked = _begin_round(policy, state, f"{fact.child}:{fact.at:.6f}")
+        if policy.confirm is None and not policy.is_pushed and not state.critical:
+            state = replace(state, awaits=policy.regions, answer_by=state.at + ANSWER_S)
     elif not state.awaits and (members := tuple(name for name, m in state.members.items() if m.counts)):
         state = replace(state, awaits=members, answer_by=state.at + ANSWER_S)
         asked = (ParentsAsked(state.at, members),)
@@ -408,6 +455,14 @@ def _returned(policy: Policy, state: State, at: float) -> State:
         at=at,
         since=min(state.since, at),
         returned_at=at,
+        ok_at=min(state.ok_at, at),
+        recovered_at=min(state.recovered_at, at),
+        changes=tuple(min(change, at) for change in state.changes),
+        dissent_since=min(state.dissent_since, at),
+        asked_at=min(state.asked_at, at),
+        asks_until=min(state.asks_until, at + episode.ASK_S),
+        clear_after=min(state.clear_after, at),
+        answer_by=min(state.answer_by, at + ANSWER_S),
         regions=kept,
         round=state.round if state.round and state.round.until <= at + wait_s else None,
         next_round_at=min(state.next_round_at, at + wait_s),
@@ -428,7 +483,7 @@ def _suspended(state: State, fact: Suspended) -> Step:
         told.append(MemberSaid(at, state.group, state.stage, counts=False, is_gone=fact.removed))
     if state.askers:
         told.append(Answered(at, state.askers, Stage.UNKNOWN))
-    state = replace(state, askers=(), awaits=(), told=None)
+    state = replace(state, askers=(), awaits=(), told=None, suppressed_by=(), silenced=True)
     if fact.removed:
         # Should it come back, nothing of before may open an episode: only the count of episodes goes on.
         gone = State(since=at, at=at, episodes=number, suspended=True)

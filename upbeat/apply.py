@@ -113,22 +113,20 @@ async def _remove(
     existing: Mapping[tuple[str, UUID | None, str], Stored],
     declared: set[tuple[str, UUID | None, str]],
 ) -> int:
-    """What this file declared before and no longer does; users before what they use."""
-    removed = 0
-    for kind in reversed(KINDS):
-        for key, stored in existing.items():
-            is_ours = (
-                stored.managed_by == "file" and (stored.source or "").rpartition(":")[0] == document.file
-            )
-            if key[0] != kind or not is_ours or key in declared:
-                continue
-            try:
-                await objects.remove(connection, actor, stored, by_file=True)
-            except InUseError as used:
-                line = int((stored.source or ":0").rpartition(":")[2])
-                problem = Problem(
-                    document.file, line, f"{kind}s", f"{stored.slug} cannot be taken out: {used}"
-                )
-                raise ConfigError([problem]) from None
-            removed += 1
-    return removed
+    """What this file declared before and no longer does: none of that is in the way of the rest of it."""
+    leaving = [
+        stored
+        for key, stored in existing.items()
+        if key not in declared
+        and stored.managed_by == "file"
+        and (stored.source or "").rpartition(":")[0] == document.file
+    ]
+    ids = {stored.id for stored in leaving}
+    for stored in leaving:
+        try:
+            await objects.remove(connection, actor, stored, by_file=True, leaving=ids)
+        except InUseError as used:
+            line = int((stored.source or ":0").rpartition(":")[2])
+            said = f"{stored.slug} cannot be taken out: {used}"
+            raise ConfigError([Problem(document.file, line, f"{stored.kind}s", said)]) from None
+    return len(leaving)

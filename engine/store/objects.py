@@ -1,9 +1,9 @@
-"""Declared objects (pages, components, regions, beats, channels): created, replaced, removed and found, always audited."""
+"""Declared objects (pages, components, regions, channels, groups, beats, maintenance): created, replaced, removed and found, always audited."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import asyncpg
@@ -231,11 +231,21 @@ async def replace(
     return _stored(row)
 
 
-async def remove(connection: Connection, actor: Actor, stored: Stored, *, by_file: bool = False) -> None:
-    """Take `stored` away; its history stays for 30 days. Raises `ManagedByFileError`, `InUseError`."""
+async def remove(
+    connection: Connection,
+    actor: Actor,
+    stored: Stored,
+    *,
+    by_file: bool = False,
+    leaving: Collection[UUID] = (),
+) -> None:
+    """Take `stored` away; its history stays for 30 days. What is `leaving` with it may still refer to it.
+
+    Raises `ManagedByFileError`, `InUseError`.
+    """
     if stored.managed_by == "file" and not by_file:
         raise ManagedByFileError(stored)
-    await _refuse_if_used(connection, stored)
+    await _refuse_if_used(connection, stored, leaving)
     await connection.execute(
         "UPDATE objects SET removed_at = clock_timestamp(), updated_at = clock_timestamp(), revision = revision + 1 "
         "WHERE id = $1",
@@ -254,32 +264,32 @@ async def moved(connection: Connection, stored: Stored, source: str) -> None:
     await connection.execute("UPDATE objects SET source = $2 WHERE id = $1", stored.id, source)
 
 
-async def _refuse_if_used(connection: Connection, stored: Stored) -> None:
-    user = None
-    if stored.kind == "page":
-        user = await connection.fetchrow(
-            "SELECT kind, slug FROM objects WHERE page_id = $1 AND removed_at IS NULL LIMIT 1", stored.id
-        )
-    elif stored.kind == "region":
-        user = await connection.fetchrow(
-            "SELECT kind, slug FROM objects WHERE kind = 'beat' AND removed_at IS NULL AND spec->'regions' ? $1 LIMIT 1",
-            stored.slug,
-        )
-    elif stored.kind == "channel":
-        user = await connection.fetchrow(
-            "SELECT kind, slug FROM objects WHERE kind = 'beat' AND removed_at IS NULL AND page_id = $1 "
-            "AND spec->'channels' ? $2 LIMIT 1",
-            stored.page_id,
-            stored.slug,
-        )
-    elif stored.kind == "component":
-        user = await connection.fetchrow(
-            "SELECT b.kind, b.slug FROM objects b JOIN objects p ON p.id = $1 WHERE b.kind = 'beat' "
-            "AND b.removed_at IS NULL AND (b.page_id = $1 AND b.spec->'components' ? $2 "
-            "OR b.spec->'components' ? (p.slug || '/' || $2)) LIMIT 1",
-            stored.page_id,
-            stored.slug,
-        )
+_USES: Final[dict[Kind, str]] = {
+    "page": "o.page_id = $1",
+    "region": "o.spec->'regions' ? $2",
+    "channel": "o.page_id = $3 AND o.spec->'channels' ? $2",
+    "component": "o.page_id = $3 AND o.spec->'components' ? $2 OR o.spec->'components' ? (p.slug || '/' || $2)",
+    "group": "o.page_id = $3 AND (o.spec->>'group' = $2 OR o.spec->'groups' ? $2 OR o.spec->'depends_on' ? ('group:' || $2)) "
+    "OR o.spec->'depends_on' ? ('group:' || p.slug || '/' || $2)",
+    "beat": "o.page_id = $3 AND (o.spec->'beats' ? $2 OR o.spec->'depends_on' ? $2) "
+    "OR o.spec->'depends_on' ? (p.slug || '/' || $2)",
+}
+"""What of an object `o` names one with the id $1 and the slug $2, of the page `p` with the id $3."""
+
+
+async def _refuse_if_used(connection: Connection, stored: Stored, leaving: Collection[UUID]) -> None:
+    if (uses := _USES.get(stored.kind)) is None:
+        return
+    user = await connection.fetchrow(
+        "SELECT o.kind, o.slug FROM objects o LEFT JOIN objects p ON p.id = $3 WHERE o.removed_at IS NULL "
+        f"AND o.id <> ALL ($4) AND ($5 OR o.kind IN ('beat', 'group', 'maintenance')) AND ({uses}) "
+        "AND $1::uuid IS NOT NULL AND $2::text IS NOT NULL ORDER BY o.kind, o.slug LIMIT 1",
+        stored.id,
+        stored.slug,
+        stored.page_id,
+        [stored.id, *leaving],
+        stored.kind == "page",
+    )
     if user is not None:
         raise InUseError(
             f"{stored.kind} {stored.slug!r} is used by {user['kind']} {user['slug']!r}; change that first"

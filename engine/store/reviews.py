@@ -71,8 +71,11 @@ async def open_episode(connection: Connection, owner: Stored, effect: EpisodeOpe
     )
 
 
-async def close_episode(connection: Connection, owner_id: UUID, effect: EpisodeClosed) -> None:
-    """Remember how an episode ended. Where nothing recovered nothing more is said by itself: drafts go, the end is a draft."""
+async def close_episode(connection: Connection, owner_id: UUID, effect: EpisodeClosed) -> list[UUID]:
+    """Remember how an episode ended. Where nothing recovered nothing more is said by itself: drafts go, the end is a draft.
+
+    Returns the actions a person must now look at.
+    """
     episode = episode_id(owner_id, effect.number)
     await connection.execute(
         "UPDATE episodes SET closed_at = to_timestamp($2), cause = $3, frozen = false, flapping = false WHERE id = $1",
@@ -80,8 +83,9 @@ async def close_episode(connection: Connection, owner_id: UUID, effect: EpisodeC
         effect.at,
         effect.cause,
     )
-    if effect.cause != "recovered":
-        await stop_speaking(connection, episode, effect.at, _STOPS[effect.cause])
+    if effect.cause == "recovered":
+        return []
+    return await stop_speaking(connection, episode, effect.at, _STOPS[effect.cause])
 
 
 async def mark_flapping(connection: Connection, owner_id: UUID, number: int, *, is_flapping: bool) -> None:
@@ -91,11 +95,14 @@ async def mark_flapping(connection: Connection, owner_id: UUID, number: int, *, 
     )
 
 
-async def freeze_episode(connection: Connection, owner_id: UUID, number: int, at: float) -> None:
-    """The owner was paused: the episode stays as it is, drafts go, a published incident is left with a resolve draft."""
+async def freeze_episode(connection: Connection, owner_id: UUID, number: int, at: float) -> list[UUID]:
+    """The owner was paused: the episode stays as it is, drafts go, a published incident is left with a resolve draft.
+
+    Returns the actions a person must now look at.
+    """
     episode = episode_id(owner_id, number)
     await connection.execute("UPDATE episodes SET frozen = true WHERE id = $1", episode)
-    await stop_speaking(connection, episode, at, "it was paused")
+    return await stop_speaking(connection, episode, at, "it was paused")
 
 
 async def renew_evidence(
@@ -109,15 +116,15 @@ async def renew_evidence(
     )
 
 
-async def stop_speaking(connection: Connection, episode: UUID, at: float, why: str) -> None:
-    """Withdraw what waits; where customers were told of an opening, leave a draft of its end."""
+async def stop_speaking(connection: Connection, episode: UUID, at: float, why: str) -> list[UUID]:
+    """Withdraw what waits; where customers were told of an opening, leave a draft of its end: returned."""
     held = await _locked(connection, episode)
     actions = await _actions(connection, episode)
     commands: list[review.Command] = list(review.withdraw_pending(actions, why))
     if review.is_owed_resolve(actions):
         commands.append(review.Propose("resolve", held["severity"], "draft"))
-    for command in commands:
-        await _obey(connection, held, command, at, ())
+    done = [await _obey(connection, held, command, at, ()) for command in commands]
+    return [action for action in done if action is not None]
 
 
 async def propose(

@@ -1,0 +1,146 @@
+"""From effects to rows and notices, in virtual time on a real PostgreSQL: told once, to whom it concerns."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+
+from engine import consequences
+from engine.catalog import Declared
+from engine.fold import Fold
+from engine.store import objects, states
+from engine.store.audit import Actor
+from engine.store.database import Pool, migrate, open_pool, transaction
+from engine.store.objects import Stored
+from engine.store.pushed import Pushed, Relayed
+from engine.store.states import Held
+from engine.subject import Subject, compile_subject
+from evaluators import quorum
+from evaluators.facts import MemberChanged
+from evaluators.model import Stage
+from evaluators.policy import Bound, Window
+
+ACTOR = Actor("test", "api")
+MEMBER = str(uuid4())
+STAGES = {".": Stage.OK, "x": Stage.CRITICAL, "w": Stage.WARNING}
+
+
+@dataclass
+class Told:
+    """A group of one member, whose stages are pictured: one letter a minute."""
+
+    pool: Pool
+    group: Stored
+    subject: Subject
+    held: Held
+
+    async def see(self, picture: str) -> list[str]:
+        """What is told, to whom, of all this: `12 ops open Shop is down`."""
+        for minute, mark in enumerate(picture):
+            now = 60.0 * (minute + 1)
+            fold = Fold({self.group.id: self.held}, lambda _: self.subject, 0.0)
+            fold.tick(self.group.id, now)
+            if mark != "-":
+                said = Relayed(MemberChanged(now, MEMBER, STAGES[mark]))
+                fold.pushed(Pushed(minute, self.group.id, now, said, None), now)
+            self.held = fold.changed.get(self.group.id, self.held)
+            async with transaction(self.pool) as connection:
+                await consequences.record(connection, fold, "http://upbeat.test")
+        rows = await self.pool.fetch(
+            "SELECT n.notice, o.slug FROM outbox n JOIN objects o ON o.id = n.target_id ORDER BY n.id"
+        )
+        notices = [(row["slug"], row["notice"]) for row in rows]
+        return [f"{n['at'] / 60:g} {slug} {n['told']}: {n['title']}" for slug, n in notices]
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    pool = await open_pool(database_url)
+    await migrate(pool)
+    yield pool
+    await pool.close()
+
+
+async def told(pool: Pool, *windows: Window, on: dict[str, list[str]], **episodes: object) -> Told:
+    """A group that tells channels `on` these news."""
+    async with transaction(pool) as connection:
+        page = await objects.create(connection, ACTOR, "page", None, {"slug": "p", "name": "P"})
+        for slug, news in on.items():
+            channel = {"slug": slug, "type": "webhook", "url": "http://127.0.0.1:9/", "on": news}
+            await objects.create(connection, ACTOR, "channel", page.id, channel)
+        spec = {"slug": "shop", "name": "Shop", "channels": list(on), "episodes": episodes}
+        group = await objects.create(connection, ACTOR, "group", page.id, spec)
+    declared = Declared(group.id, "group", page.id, group.slug, group.spec, 1, None)
+    subject = compile_subject(declared, Bound(windows=windows))
+    state = quorum.newborn(subject.policy, 0.0)
+    return Told(pool, group, subject, Held(group.id, 0, 1, subject.measures, 1, state, subject.bound))
+
+
+FLAP = {"flapping": {"changes": 3, "within": "1h", "quiet": "5m"}, "resolve_delay": "3m"}
+NEWS = ["open", "recovery", "change", "flapping"]
+
+
+async def test_flapping_is_one_notice_in_and_one_out_that_says_where_it_ended(pool: Pool) -> None:
+    lab = await told(pool, on={"ops": NEWS, "pager": ["open", "recovery"]}, **FLAP)
+    assert await lab.see(".x.x.x.-------") == [
+        "2 ops open: Shop is down",
+        "2 pager open: Shop is down",
+        "4 ops flapping: Shop is flapping: 3 changes in a short time; nothing more is said until it is quiet",
+        "12 ops recovery: Shop no longer flaps: it has recovered",
+        "12 pager recovery: Shop no longer flaps: it has recovered",
+    ]
+    row = await pool.fetchrow("SELECT flapping, cause FROM episodes")
+    assert tuple(row or ()) == (False, "recovered")
+
+
+async def test_flapping_that_ends_in_another_severity_is_one_notice_too(pool: Pool) -> None:
+    lab = await told(pool, on={"ops": NEWS}, **FLAP, better_after="0s")
+    assert (await lab.see(".x.xw-------"))[2:] == ["10 ops flapping: Shop no longer flaps: it is warning"]
+    assert await pool.fetchval("SELECT severity FROM episodes") == "warning"
+
+
+async def test_who_wants_only_news_of_flapping_hears_that_it_is_over(pool: Pool) -> None:
+    lab = await told(pool, on={"ops": ["flapping"]}, **FLAP)
+    assert (await lab.see(".x.x.x.-------"))[1:] == [
+        "12 ops recovery: Shop no longer flaps: it has recovered"
+    ]
+
+
+async def test_an_outage_in_maintenance_is_told_when_it_outlives_it(pool: Pool) -> None:
+    lab = await told(pool, Window(90.0, 330.0, "mnt"), on={"ops": NEWS})
+    assert await lab.see(".x") == []
+    assert await pool.fetchval("SELECT suppressed_by FROM transitions ORDER BY id DESC") == [
+        "maintenance:mnt"
+    ]
+    assert (await lab.see("------"))[0] == "5.5 ops open: Shop is down"
+    assert await pool.fetchval("SELECT suppressed_by FROM transitions ORDER BY id DESC") == [
+        "maintenance:mnt"
+    ]
+
+
+async def test_why_an_opening_is_suppressed_is_renewed_in_its_line_of_history(pool: Pool) -> None:
+    lab = await told(pool, on={})
+    await lab.see(".x")
+    async with transaction(pool) as connection:
+        await states.note_suppression(connection, {lab.group.id: ("asking", "dependency:d")})
+    rows = await pool.fetch("SELECT stage, suppressed_by FROM transitions ORDER BY id")
+    assert [tuple(row) for row in rows] == [("ok", None), ("critical", ["asking", "dependency:d"])]
+
+
+async def test_an_episode_nothing_is_heard_of_ends_as_inactive_and_never_as_recovered(pool: Pool) -> None:
+    lab = await told(pool, on={"ops": [*NEWS, "unknown"]}, inactivity="2m")
+    await lab.see(".x")
+    lab.held = Held(*[getattr(lab.held, f) for f in lab.held.__struct_fields__])
+    fold = Fold({lab.group.id: lab.held}, lambda _: lab.subject, 0.0)
+    silent = Relayed(MemberChanged(180.0, MEMBER, Stage.UNKNOWN))
+    fold.pushed(Pushed(9, lab.group.id, 180.0, silent, None), 180.0)
+    fold.tick(lab.group.id, 400.0)
+    async with transaction(pool) as connection:
+        await consequences.record(connection, fold, "http://upbeat.test")
+    assert [notice.partition(" ")[2] for notice in await lab.see("")] == [
+        "ops open: Shop is down",
+        "ops unknown: Shop sends no data",
+        "ops change: Shop has sent no data for so long that its episode ends; whether it recovered is not known",
+    ]
+    assert await pool.fetchval("SELECT cause FROM episodes") == "inactive"
