@@ -3,11 +3,14 @@
 `follow` is called with every new stage and at every `wake_at`. In this order:
 
 1. The stage is the worst of what votes and signals say; `Transitioned` if it is another one.
-2. Maintenance, and parents that are down or have yet to answer, suppress *opening*: nothing else, never an end.
+2. Maintenance, parents that are down or have yet to answer, and members that are excused themselves suppress *opening*:
+   nothing else, never an end.
 3. A member of a group tells its group; everybody else owns an episode, from the first bad stage to the next ok.
 4. An open episode that changes too often flaps: nothing more is said until it is quiet.
 5. Another severity, and the end, are said once they have lasted as long as the policy wants.
 6. Joining, leaving and changing the group take effect when it is ok and owns no episode.
+
+A stage that is only *held* (nobody knows whether it is still so) opens, changes and ends nothing, and nobody is told it.
 """
 
 import math
@@ -18,12 +21,14 @@ from msgspec.structs import replace
 from evaluators.facts import (
     AdvisoryCleared,
     AdvisoryRaised,
+    Cause,
     Effect,
     EpisodeClosed,
     EpisodeOpened,
     FlappingEnded,
     FlappingStarted,
     MemberSaid,
+    ParentSaid,
     ParentsAsked,
     SeverityChanged,
     StepProposed,
@@ -32,16 +37,17 @@ from evaluators.facts import (
 from evaluators.levels import BAD
 from evaluators.model import Severity, Stage, Verdict
 from evaluators.policy import Policy
-from evaluators.state import State
+from evaluators.state import Member, State
 
 ASK_S: Final = 10.0
 """Longest wait for what parents say."""
 ASKED_S: Final = 60.0
-"""Parents that were asked so shortly before need not be asked again: they tell of changes by themselves."""
+"""Parents that were asked so shortly before need not be asked before opening: they tell of changes by themselves."""
 MAINTENANCE: Final = "maintenance:"
 DEPENDENCY: Final = "dependency:"
+MEMBER: Final = "member:"
 ASKING: Final = "asking"
-"""What stands in `suppressed_by`: the first two with the id of the window or parent behind them."""
+"""What stands in `suppressed_by`: the first three with the id of the window, parent or member behind them."""
 
 _WORST: Final = (Stage.CRITICAL, Stage.WARNING, Stage.UNKNOWN, Stage.OK)
 _SEVERITY: Final[dict[Stage, Severity]] = {Stage.CRITICAL: "critical", Stage.WARNING: "warning"}
@@ -57,35 +63,37 @@ def worst_of(state: State, *, with_signals: bool) -> Stage:
     return next(stage for stage in _WORST if stage in said)
 
 
-def follow(policy: Policy, state: State, *, careful: bool = False, knows: bool = True) -> Step:
-    """Follow the stage that votes and signals make now. Not `knows`: it is held, nobody knows whether it is still so."""
-    state, effects = _turn(policy, state)
-    if state.frozen and knows:
-        state, again = _thaw(state, careful)
-        effects += again
+def follow(
+    policy: Policy, state: State, *, careful: bool = False, is_held: bool = False, own: Stage | None = None
+) -> Step:
+    """Follow the stage that votes and signals make now.
+
+    `own`: of a group, what those members alone would make of it that are not excused; None where all count.
+    """
+    state, effects = _turn(policy, state, careful)
+    if not is_held:
+        state, known = _known(state, effects, careful)
+        effects += known
     is_bad = state.stage in _SEVERITY
-    state = replace(
-        state,
-        careful=is_bad and (state.careful or careful),
-        left=state.left and not is_bad,
-        clear_after=state.clear_after if is_bad else 0.0,
-    )
-    state, asked = _suppress(policy, state)
+    if state.left and is_bad:
+        state = replace(state, left=False)
+    state, asked = _suppress(policy, state, is_held, own)
     effects += asked
-    if not state.group and not state.between:
-        state, lived = _live(policy, state, careful or state.careful)
+    if not state.group and not state.between and not is_held:
+        state, lived = _live(policy, state, careful or state.careful, own)
         effects += lived
-    state, told = _settle(policy, state)
+    state, told = _settle(policy, state, is_held)
     effects += told
-    return replace(state, wake_at=_wake_at(policy, state)), tuple(effects)
+    wake_at = _wake_at(policy, state)
+    return state if wake_at == state.wake_at else replace(state, wake_at=wake_at), tuple(effects)
 
 
-def _turn(policy: Policy, state: State) -> tuple[State, list[Effect]]:
+def _turn(policy: Policy, state: State, careful: bool) -> tuple[State, list[Effect]]:
     stage, was, at = worst_of(state, with_signals=policy.members is None), state.stage, state.at
     if stage is was:
         return state, []
     first = not state.born
-    state = replace(state, stage=stage, since=at, born=True)
+    state = replace(state, stage=stage, since=at, born=True, careful=careful)
     if stage is not Stage.UNKNOWN:
         flap = policy.holds.flap
         if flap and state.known not in (None, stage):
@@ -95,40 +103,58 @@ def _turn(policy: Policy, state: State) -> tuple[State, list[Effect]]:
     return state, [Transitioned(at, was, stage, first)]
 
 
-def _thaw(state: State, careful: bool) -> tuple[State, list[Effect]]:
-    """After a pause: where it is still bad, the draft that the pause withdrew is owed again."""
-    state = replace(state, frozen=False)
-    if state.severity is None or state.stage not in _SEVERITY:
-        return state, []
-    return state, [StepProposed(state.at, "open", state.severity, careful)]
+def _known(state: State, turned: list[Effect], careful: bool) -> tuple[State, list[Effect]]:
+    """After a pause: others hear again what it is, and where it is still bad the draft that was withdrawn is owed again."""
+    effects = list[Effect]()
+    if state.silenced:
+        state = replace(state, silenced=False)
+        if not turned:  # a transition is told by itself
+            effects.append(ParentSaid(state.at, state.stage))
+    if state.frozen and state.stage is not Stage.UNKNOWN:
+        state = replace(state, frozen=False)
+        if state.severity is not None and state.stage in _SEVERITY:
+            effects.append(StepProposed(state.at, "open", state.severity, careful or state.careful))
+    return state, effects
 
 
 # ---- what suppresses opening
 
 
-def _suppress(policy: Policy, state: State) -> tuple[State, list[Effect]]:
+def _suppress(policy: Policy, state: State, is_held: bool, own: Stage | None) -> tuple[State, list[Effect]]:
     if state.stage not in _SEVERITY or state.severity is not None:
         return (replace(state, suppressed_by=()) if state.suppressed_by else state), []
-    state, asked = ask_parents(policy, state)
-    at, found = state.at, list[str]()
-    found += (f"{MAINTENANCE}{window.id}" for window in policy.windows if window.start <= at < window.end)
-    found += (f"{DEPENDENCY}{parent}" for parent in policy.parents if _is_down(state, parent))
-    if at < state.asks_until and not _have_answered(policy, state):
+    found, asked = _excuses(policy, state), list[Effect]()
+    if own is not None and own not in _SEVERITY:
+        found += (f"{MEMBER}{name}" for name, said in state.members.items() if is_excused(said))
+    if state.clear_after and _is_bad_since(policy, state, state.clear_after):
+        state = replace(state, clear_after=0.0)
+    if state.clear_after:
         found.append(ASKING)
-    elif state.clear_after:
-        if _is_bad_since(policy, state, state.clear_after):
-            state = replace(state, clear_after=0.0)
-        else:
+    elif not found and not is_held and (policy.members is None or state.signals):  # members have asked
+        state, asked = ask_parents(policy, state, ASKED_S)
+        if state.at < state.asks_until and not _have_answered(policy, state):
             found.append(ASKING)
     suppressed_by = tuple(dict.fromkeys(found))
-    return (
-        state if suppressed_by == state.suppressed_by else replace(state, suppressed_by=suppressed_by)
-    ), asked
+    same = suppressed_by == state.suppressed_by
+    return (state if same else replace(state, suppressed_by=suppressed_by)), asked
 
 
-def ask_parents(policy: Policy, state: State) -> tuple[State, list[Effect]]:
-    """Something bad was seen: ask what it depends on to look as well, unless they were just asked."""
-    if not policy.parents or state.severity is not None or state.at < state.asked_at + ASKED_S:
+def _excuses(policy: Policy, state: State) -> list[str]:
+    """Why nothing is said of what is bad now: maintenance, and parents that are down."""
+    at = state.at
+    found = [f"{MAINTENANCE}{window.id}" for window in policy.windows if window.start <= at < window.end]
+    found += (f"{DEPENDENCY}{parent}" for parent in policy.parents if _is_down(state, parent))
+    return found
+
+
+def is_excused(said: Member) -> bool:
+    """Whether a member's badness is suppressed, so that it opens nothing."""
+    return said.counts and said.is_suppressed and said.stage in _SEVERITY
+
+
+def ask_parents(policy: Policy, state: State, apart_s: float) -> tuple[State, list[Effect]]:
+    """Something bad was seen: ask what it depends on to look as well, unless it was asked within `apart_s`."""
+    if not policy.parents or state.severity is not None or state.at < state.asked_at + apart_s:
         return state, []
     until = state.at + ASK_S
     return replace(state, asked_at=state.at, asks_until=until), [ParentsAsked(state.at, policy.parents)]
@@ -147,7 +173,9 @@ def _have_answered(policy: Policy, state: State) -> bool:
 
 
 def _is_bad_since(policy: Policy, state: State, since: float) -> bool:
-    """Whether votes that were renewed after that time are enough for a level to open."""
+    """Whether votes that were renewed after that time are enough for a level to open. Signals are always fresh."""
+    if state.signals:
+        return True
     bad: dict[str, Verdict] = {}
     for slug in policy.regions:
         region = state.regions.get(slug)
@@ -161,35 +189,34 @@ def _is_bad_since(policy: Policy, state: State, since: float) -> bool:
 # ---- the episode of an owner
 
 
-def _live(policy: Policy, state: State, careful: bool) -> tuple[State, list[Effect]]:
+def _live(policy: Policy, state: State, careful: bool, own: Stage | None) -> tuple[State, list[Effect]]:
     effects = list[Effect]()
     severity = _SEVERITY.get(state.stage)
+    if severity == "critical" != state.severity and own is Stage.WARNING:
+        severity = "warning"  # only members that are excused make it critical
     if severity and state.severity is None and not state.suppressed_by:
         state, opened = _open(policy, state, severity, careful)
         effects += opened
     if state.severity is None:
         return state, effects
     flap = policy.holds.flap
-    if flap and not state.flapping and len(_lately(policy, state)) >= flap.changes:
-        state = replace(state, flapping=True)
-        effects.append(FlappingStarted(state.at, state.episodes, len(state.changes)))
+    if flap and not state.flapping:
+        lately = sum(at > state.at - flap.within_s for at in state.changes)
+        if lately >= flap.changes:
+            state = replace(state, flapping=True)
+            effects.append(FlappingStarted(state.at, state.episodes, lately))
     if state.flapping:
         if flap and state.changes and state.at < state.changes[-1] + flap.quiet_s:
             return state, effects
         state = replace(state, flapping=False, changes=())
         effects.append(FlappingEnded(state.at, state.episodes, state.stage))
-    state, changed = _change(policy, state, careful)
+    state, changed = _change(policy, state, severity, careful)
     return state, effects + changed
-
-
-def _lately(policy: Policy, state: State) -> list[float]:
-    flap = policy.holds.flap
-    return [at for at in state.changes if flap and at > state.at - flap.within_s]
 
 
 def _open(policy: Policy, state: State, severity: Severity, careful: bool) -> tuple[State, list[Effect]]:
     at = state.at
-    is_again = 0 < state.recovered_at and at < state.recovered_at + policy.holds.reopen_s
+    is_again = 0 < state.recovered_at <= at < state.recovered_at + policy.holds.reopen_s
     number = state.episodes if is_again else state.episodes + 1
     state = replace(state, severity=severity, episodes=number, recovered_at=0.0, frozen=False)
     step = (
@@ -200,31 +227,38 @@ def _open(policy: Policy, state: State, severity: Severity, careful: bool) -> tu
     return state, [EpisodeOpened(at, number, severity, is_again), step]
 
 
-def _change(policy: Policy, state: State, careful: bool) -> tuple[State, list[Effect]]:
+def _change(
+    policy: Policy, state: State, severity: Severity | None, careful: bool
+) -> tuple[State, list[Effect]]:
     """What an open episode says of the stage, once that has lasted."""
-    at, was, holds = state.at, state.severity, policy.holds
+    at, was, number = state.at, state.severity, state.episodes
     assert was is not None
-    number, severity = state.episodes, _SEVERITY.get(state.stage)
     if severity == was:
         return state, []
-    if at < state.since + hold_s(policy, state):
+    if at < follows_at(policy, state):
         return state, []
     if severity is not None:
         state = replace(state, severity=severity)
         step = StepProposed(at, "update", severity, careful)
         return state, [SeverityChanged(at, number, was, severity), step]
     if state.stage is Stage.UNKNOWN:
-        if holds.inactivity_s == math.inf:
-            return state, []
-        return _closed(state), [EpisodeClosed(at, number, "inactive")]
+        return end(state, "inactive")
     if state.left:
-        return _closed(state), [EpisodeClosed(at, number, "left")]
-    state = replace(_closed(state), recovered_at=at)
-    return state, [EpisodeClosed(at, number, "recovered"), StepProposed(at, "resolve", was, careful)]
+        return end(state, "left")
+    state, closed = end(state, "recovered")
+    return replace(state, recovered_at=at), [*closed, StepProposed(at, "resolve", was, careful)]
 
 
-def _closed(state: State) -> State:
-    return replace(state, severity=None, frozen=False, flapping=False, left=False, recovered_at=0.0)
+def end(state: State, cause: Cause) -> tuple[State, list[Effect]]:
+    """End the episode, if one is open."""
+    is_open = state.severity is not None
+    state = replace(state, severity=None, frozen=False, flapping=False, left=False, recovered_at=0.0)
+    return state, [EpisodeClosed(state.at, state.episodes, cause)] if is_open else []
+
+
+def follows_at(policy: Policy, state: State) -> float:
+    """When the open episode follows the stage, if that lasts. While nobody looked nothing is known to have lasted."""
+    return max(state.since, state.returned_at) + hold_s(policy, state)
 
 
 def hold_s(policy: Policy, state: State) -> float:
@@ -240,16 +274,27 @@ def hold_s(policy: Policy, state: State) -> float:
 # ---- groups
 
 
-def _settle(policy: Policy, state: State) -> tuple[State, list[Effect]]:
+def leave(policy: Policy, state: State) -> tuple[State, list[Effect]]:
+    """Leave the group that it is no member of any more: it stops voting at once, whatever it is."""
+    if not state.group or state.group == policy.group:
+        return state, []
+    gone = MemberSaid(state.at, state.group, state.stage, is_gone=True)
+    return replace(state, group="", told=None, between=not _is_calm(state)), [gone]
+
+
+def _is_calm(state: State) -> bool:
+    """Whether no outage is on that belongs to whoever owned it so far."""
+    is_well = state.stage is Stage.OK or (state.stage is Stage.UNKNOWN and state.known in (None, Stage.OK))
+    return state.severity is None and is_well
+
+
+def _settle(policy: Policy, state: State, is_held: bool) -> tuple[State, list[Effect]]:
     """Join, leave or change the group when that may be, and tell it what is new."""
-    effects, at = list[Effect](), state.at
-    if state.group and state.group != policy.group:  # it stops voting at once
-        effects.append(MemberSaid(at, state.group, state.stage, is_gone=True))
-        state = replace(state, group="", told=None, between=state.stage is not Stage.OK and state.born)
-    is_calm = state.severity is None and (state.stage is Stage.OK or not state.born)
-    if is_calm and (state.between or state.group != policy.group):
+    state, effects = leave(policy, state)
+    at = state.at
+    if (state.between or state.group != policy.group) and _is_calm(state):
         state = replace(state, between=False, group=policy.group, told=None)
-    if state.group:
+    if state.group and not is_held:
         told = (state.stage, bool(state.suppressed_by))
         if told != state.told:
             effects.append(MemberSaid(at, state.group, *told))
@@ -268,7 +313,7 @@ def dissent(policy: Policy, state: State, voters: tuple[str, ...]) -> tuple[Stat
         return state, [AdvisoryCleared(state.at)] if is_over else []
     since = state.dissent_since or state.at
     state = replace(state, dissent=voters, dissent_since=since)
-    if state.advised or state.at < since + policy.advisory_s:
+    if state.advised or state.at < since + policy.advisory_s or _excuses(policy, state):
         return state, []
     return replace(state, advised=True), [AdvisoryRaised(state.at, voters)]
 
@@ -279,7 +324,8 @@ def dissent(policy: Policy, state: State, voters: tuple[str, ...]) -> tuple[Stat
 def _wake_at(policy: Policy, state: State) -> float:
     """The next time at which `follow` may say something else, 0 if there is none."""
     at, found = state.at, list[float]()
-    if state.suppressed_by:
+    is_dissent = state.dissent_since > 0 and not state.advised
+    if state.suppressed_by or is_dissent:
         found += (window.end for window in policy.windows if window.start <= at < window.end)
         found.append(state.asks_until)
     if state.awaits:
@@ -289,7 +335,7 @@ def _wake_at(policy: Policy, state: State) -> float:
         if state.flapping and flap and state.changes:
             found.append(state.changes[-1] + flap.quiet_s)
         elif _SEVERITY.get(state.stage) != state.severity:
-            found.append(state.since + hold_s(policy, state))
-    if state.dissent_since and not state.advised:
+            found.append(follows_at(policy, state))
+    if is_dissent:
         found.append(state.dissent_since + policy.advisory_s)
     return min((time for time in found if at < time < math.inf), default=0.0)

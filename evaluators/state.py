@@ -46,9 +46,11 @@ class State(Struct, frozen=True, omit_defaults=True):
     warning: bool = False
     round: Round | None = None
     next_round_at: float = 0.0
-    returned_at: float = 0.0
+    returned_at: float = 0.0  # nobody looked until then: an absence, or a pause
     held_until: float = 0.0  # the stage is held until enough regions answer, at most until then
+    ok_at: float = 0.0  # when the newest of what made the votes ok was measured
     suspended: bool = False
+    silenced: bool = False  # by a pause: others were told that nobody knows, until it is known again
     born: bool = False  # has ever had a stage of its own
     assigned: tuple[str, ...] = ()  # the regions that vote, of the policy it was last brought to
     bound: str = ""  # digest of what others make of it, as it was last brought to
@@ -57,7 +59,7 @@ class State(Struct, frozen=True, omit_defaults=True):
     severity: Severity | None = None  # None when there is none
     episodes: int = 0  # opened so far
     frozen: bool = False  # the open one was frozen by a pause
-    careful: bool = False  # a change of policy made it bad: drafts only
+    careful: bool = False  # a change of policy or of members made the stage what it is: drafts only
     left: bool = False  # it is not bad any more because members left
     recovered_at: float = 0.0  # when the last one ended
     suppressed_by: tuple[str, ...] = ()  # why a bad stage opens none: see `evaluators.episode`

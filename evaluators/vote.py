@@ -93,13 +93,13 @@ def see(
     place = len(recent)
     while place and _after(recent[place - 1], seen):
         place -= 1
-    if place == len(recent):
+    if place == len(recent) and not (recent and recent[-1].boot == boot and recent[-1].seq == seen.seq):
         vote = step(policy, region.vote, seen, returned_at)
         if len(recent) < policy.window:
             return Region(region.base, (*recent, seen), vote, region.full)
         return Region(step(policy, region.base, recent[0], returned_at), (*recent[1:], seen), vote, True)
-    if place == 0 and region.full:
-        return region  # older than all that is kept: history only
+    if (place == 0 and region.full) or any(one.boot == boot and one.seq == seen.seq for one in recent):
+        return region  # older than all that is kept: history only; or seen before
     return refold(policy, replace(region, recent=(*recent[:place], seen, *recent[place:])), returned_at)
 
 
