@@ -1,4 +1,4 @@
-"""Components, channels, pages and regions: listed and created by forms. Changing one further is `api.console.specs`."""
+"""Components, channels, groups, pages and regions: listed and created by forms. Changing one further is `api.console.specs`."""
 
 from collections.abc import Mapping
 from typing import Any, Final, get_args
@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from api import channels, saving
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.console.forms import fields, filled, mistakes_of
+from api.console.forms import fields, filled, listed, mistakes_of
+from api.console.overview import members_of
 from api.console.page import go, render
 from api.context import services_of
 from api.objects import PageRef, locate
@@ -22,12 +23,15 @@ from rules.known import Kind
 
 STATUSES: Final = ("", *get_args(ComponentStatus))
 _DELIVERIES: Final = 50
+_GROUPS: Final = 500
+_LISTS: Final = ("to", "components", "channels", "depends_on")
 _BLANK: Final = dict.fromkeys(
-    ("name", "slug", "page", "group", "description", "type", "url", "secret", "host", "sender", "to"), ""
+    (*_LISTS, "name", "slug", "page", "group", "description", "type", "url", "secret", "host", "sender"), ""
 )
 _MAKES: Final[dict[Kind, Permission]] = {
     "component": Permission.WRITE,
     "channel": Permission.WRITE,
+    "group": Permission.WRITE,
     "page": Permission.ADMIN,
     "region": Permission.WRITE,
 }
@@ -76,6 +80,9 @@ async def _page(
             more.setdefault("outcome", None)
         if kind == "component":
             more["statuses"] = STATUSES
+        if kind == "group":
+            more["standing"] = await views.subjects(db, pages=pages, kind="group", limit=_GROUPS)
+            more["members"] = await members_of(db, [row["id"] for row in more["standing"]])
         template = "places.html" if is_whole else f"{kind}s.html"
         return await render(request, db, template, status, **shared, **more)
 
@@ -85,7 +92,7 @@ def _routes(kind: Kind) -> None:
 
     @router.get(f"/{kind}s", name=f"list_{kind}s")
     @permits(Permission.READ)
-    async def listed(request: Request, asking: Asking) -> Response:
+    async def index(request: Request, asking: Asking) -> Response:
         return await _page(request, asking, kind)
 
     @router.post(f"/{kind}s", name=f"create_{kind}")
@@ -109,14 +116,10 @@ for _kind in _MAKES:
 
 def _document(kind: Kind, sent: Mapping[str, str]) -> dict[str, Any]:
     """The object that a form describes; of a channel only the fields of its type count."""
-    if kind != "channel":
-        return dict(filled(sent))
-    document: dict[str, Any] = filled(
-        {key: sent.get(key, "") for key in _OF_CHANNEL.get(sent.get("type", ""), ())}
-    )
-    if "to" in document:
-        document["to"] = [address.strip() for address in document["to"].split(",")]
-    return document
+    if kind == "channel":
+        sent = {key: sent.get(key, "") for key in _OF_CHANNEL.get(sent.get("type", ""), ())}
+    document: dict[str, Any] = filled(sent)
+    return document | {key: listed(document[key]) for key in _LISTS if key in document}
 
 
 @router.post("/components/{ref}/status")

@@ -37,6 +37,11 @@ def filled(values: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
+def listed(text: str) -> list[str]:
+    """What a field holds with commas between."""
+    return [part for one in text.split(",") if (part := one.strip())]
+
+
 def as_json(request: Request, document: Any) -> Request:
     """The request as REST would have got it: the same asker, `document` as its body."""
     kept = [pair for pair in request.scope["headers"] if pair[0] not in (b"content-type", b"content-length")]

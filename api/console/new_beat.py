@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api import saving, tools
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.console import charts
-from api.console.forms import fields, mistakes_of, ticked
+from api.console.forms import fields, listed, mistakes_of, ticked
 from api.console.page import go, render
 from api.console.words import address
 from api.context import services_of
@@ -22,7 +22,8 @@ from evaluators.model import PHASES
 from rules.known import Kind
 from rules.pasted import check_of
 
-_PLAIN: Final = ("slug", "name", "interval", "timeout", "degraded_after")
+_PLAIN: Final = ("slug", "name", "interval", "timeout", "degraded_after", "group")
+_TEXTS: Final = (*_PLAIN, "contains", "depends_on")
 _LISTED: Final = ("regions", "components", "channels")
 
 router = Router(prefix="/console/beats/new", include_in_schema=False)
@@ -42,6 +43,8 @@ def _document(check: Mapping[str, Any], draft: Mapping[str, Any], regions: list[
     document |= {key: draft[key] for key in ("components", "channels") if draft[key]}
     if set(draft["regions"]) != set(regions):
         document["regions"] = draft["regions"]
+    if draft["depends_on"]:
+        document["depends_on"] = listed(draft["depends_on"])
     if draft["contains"]:
         # A status assertion of one's own is not there, so that 200 to 299 is still needed.
         document["assertions"] = [{"of": "body", "contains": draft["contains"]}]
@@ -62,7 +65,7 @@ async def new_page(request: Request, asking: Asking) -> Response:
     async with services_of(request).pool.acquire() as db:
         regions = [stored.slug for stored in await objects.listing(db, "region")]
         pages = await _pages(db, asking)
-    draft: dict[str, Any] = dict.fromkeys((*_PLAIN, "contains"), "") | {key: [] for key in _LISTED}
+    draft: dict[str, Any] = dict.fromkeys(_TEXTS, "") | {key: [] for key in _LISTED}
     draft |= {"slug": _slug(check), "interval": "60s", "timeout": "10s", "regions": regions}
     return await _page(request, asking, target, draft | {"type": check["type"], "page": pages[0][0]})
 
@@ -86,7 +89,7 @@ async def _page(
     async with services_of(request).pool.acquire() as db:
         pages = await _pages(db, asking)
         writable = asking.pages_for(Permission.WRITE)
-        kinds: tuple[Kind, ...] = ("region", "component", "channel")
+        kinds: tuple[Kind, ...] = ("region", "component", "channel", "group")
         lists = {kind: await objects.listing(db, kind, pages=writable) for kind in kinds}
         homes = await objects.listing(db, "page", pages=writable)
         home = next((s.id for s in homes if draft and s.slug == draft["page"]), None)
@@ -103,6 +106,7 @@ async def _page(
             draft=draft,
             pages=pages,
             **offered,
+            choices=[("", "none: it stands alone"), *((slug, slug) for slug in offered["groups"])],
             errors=errors or {},
             mistakes=mistakes or [],
             preview=preview,
@@ -116,7 +120,7 @@ async def create(request: Request, asking: Asking) -> Response:
     """Check now, or save and go to its page."""
     sent = await fields(request)
     target = sent.get("target", "")
-    draft: dict[str, Any] = {key: sent.get(key, "") for key in (*_PLAIN, "contains", "page")}
+    draft: dict[str, Any] = {key: sent.get(key, "") for key in (*_TEXTS, "page")}
     draft |= {key: await ticked(request, key) for key in _LISTED}
     try:
         check = check_of(target)

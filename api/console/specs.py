@@ -85,7 +85,8 @@ async def _page(
 
 
 def _back(stored: Stored, page_slug: str | None) -> str:
-    return address("beat", stored.slug, page_slug) if stored.kind == "beat" else f"/console/{stored.kind}s"
+    has_page = stored.kind in ("beat", "group")
+    return address(stored.kind, stored.slug, page_slug) if has_page else f"/console/{stored.kind}s"
 
 
 @router.post("/{plural}/{ref}/edit")

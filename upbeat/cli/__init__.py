@@ -27,8 +27,10 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     },
     "Work with a server": {
         "beats": ("beats", "Beats: what is measured, what their regions say."),
+        "explain": ("explain", "Say why a beat or group is what it is, and what would change it."),
         "run": ("beats", "Run a beat now, in all its regions."),
         "summary": ("beats", "Count a beat's runs: verdicts, percentiles, the last one."),
+        "uptime": ("uptime", "The share of a time in which something was up."),
         "pause": ("beats", "Stop running a beat for a while."),
         "resume": ("beats", "Run a paused beat again."),
         "report": ("beats", "Say that a beat is bad, or no longer."),
