@@ -42,7 +42,7 @@ def _percentile(name: str) -> Callable[[Mapping[str, Any]], str]:
 SUM: Final[Columns] = {
     "REGION": lambda r: r["region"],
     **{name.upper(): itemgetter(name) for name in ("runs", "ok", "warning", "critical", "error")},
-    "NOT CRITICAL": lambda r: _share(r["runs_up_ratio"]),
+    "NOT CRITICAL": lambda r: share(r["runs_up_ratio"]),
     **{name.upper(): _percentile(name) for name in ("p50", "p75", "p90", "p95", "p99")},
     "LAST RUN": lambda r: f"{paint(r['last']['verdict'])} {when(r['last']['at'])}" if r["last"] else "",
 }
@@ -226,8 +226,9 @@ async def resume(api: Client, out: Output, slug: str, page: str | None) -> None:
     out.done(beat, f"{slug} runs again")
 
 
-def _share(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{int(ratio * 10_000 + 1e-6) / 100:.2f} %"  # never rounded up to 100
+def share(ratio: float | None) -> str:
+    """A ratio in per cent, never rounded up to 100."""
+    return "-" if ratio is None else f"{int(ratio * 10_000 + 1e-6) / 100:.2f} %"
 
 
 def _print_heartbeat(beat: Mapping[str, Any]) -> None:
