@@ -3,8 +3,9 @@
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -22,8 +23,10 @@ from engine.store.audit import Actor
 from engine.store.database import transaction
 from engine.store.ids import new_id
 from engine.store.objects import Stored
+from engine.store.pushed import Pushed, Relayed
 from engine.subject import compile_subject
-from evaluators.model import Failure, Kind, Outcome, Result, Timings, Verdict
+from evaluators.facts import MemberChanged
+from evaluators.model import Failure, Kind, Outcome, Result, Stage, Timings, Verdict
 from evaluators.policy import Bound
 
 if TYPE_CHECKING:
@@ -134,22 +137,65 @@ def live(server: "Server") -> Live:
     return happen
 
 
-async def happened(services: "Services", beat: Stored, runs: Runs) -> None:
+async def happened(services: "Services", beat: Stored, runs: Runs, group: str = "") -> None:
     """Fold runs into the beat's state, oldest first, and write what follows."""
     now, boot = services.clock.epoch_s(), str(uuid4())
-    declared = Declared(beat.id, "beat", beat.page_id, beat.slug, beat.spec, beat.revision, None)
-    async with transaction(services.pool) as db:
-        regions = [stored.slug for stored in await objects.listing(db, "region")]
-        subject = compile_subject(declared, Bound(regions=tuple(regions)))
-        for seq, (ago, region, verdict) in enumerate(runs, 1):
-            result, at = run_of(beat.id, region, verdict, now - ago, seq), now - ago
+    for seq, (ago, region, verdict) in enumerate(runs, 1):
+        result, at = run_of(beat.id, region, verdict, now - ago, seq), now - ago
+        async with transaction(services.pool) as db:
             await results.insert(db, [(boot, at, result)], at)
-            (held,) = await states.load(db, beats=[beat.id])
-            fold = Fold({beat.id: held}, lambda _: subject, 0.0)
-            fold.reconcile(beat.id, at)
-            fold.result(beat.id, result, boot, at, at)
-            await consequences.record(db, fold, "http://upbeat.example")
-            await states.save(db, list(fold.changed.values()))
+        await _folded(
+            services,
+            beat,
+            at,
+            partial(Fold.result, subject_id=beat.id, result=result, boot_id=boot, measured_at=at, now=at),
+            group,
+        )
+
+
+async def _folded(
+    services: "Services", stored: Stored, at: float, step: Callable[[Fold], None], group: str = ""
+) -> None:
+    declared = Declared(
+        stored.id, stored.kind, stored.page_id, stored.slug, stored.spec, stored.revision, None
+    )
+    async with transaction(services.pool) as db:
+        regions = [region.slug for region in await objects.listing(db, "region")]
+        bound = Bound(regions=tuple(regions), group=group)
+        subject = compile_subject(declared, bound)
+        (held,) = await states.load(db, beats=[stored.id])
+        fold = Fold({stored.id: held}, lambda _: subject, 0.0)
+        fold.reconcile(stored.id, at)
+        step(fold)
+        await consequences.record(db, fold, "http://upbeat.example")
+        await states.save(db, list(fold.changed.values()))
+        await states.save_bounds(db, {stored.id: bound})
+
+
+async def grouped(services: "Services", slug: str, members: Mapping[str, Runs]) -> Stored:
+    """A group, and beats that are its members, each after its runs."""
+    async with transaction(services.pool) as db:
+        page = await objects.find(db, "page", "shop")
+        spec = {"slug": slug, "name": slug.title(), "components": {"site": {}}}
+        group = await objects.create(db, ACTOR, "group", page.id, spec)
+        beats = [
+            await objects.create(
+                db,
+                ACTOR,
+                "beat",
+                page.id,
+                {"slug": name, "type": "tcp", "host": "x.example", "port": 1, "group": slug},
+            )
+            for name in members
+        ]
+    for beat, runs in zip(beats, members.values(), strict=True):
+        await happened(services, beat, runs, str(group.id))
+        async with services.pool.acquire() as db:
+            stage = (await states.summaries(db, [beat.id]))[beat.id]["stage"]
+        at = services.clock.epoch_s()
+        said = Pushed(0, group.id, at, Relayed(MemberChanged(at, str(beat.id), Stage(stage))), None)
+        await _folded(services, group, at, partial(Fold.pushed, one=said, now=at))
+    return group
 
 
 def run_of(beat_id: UUID, region: str, verdict: str, at: float, seq: int) -> Result:
