@@ -159,8 +159,11 @@ class Catalog(Generic[T]):
                     changed.append(row["id"])
         for beat_id in [known for known in self._stamps if known not in living]:
             self._remove(beat_id)
-        await self._relate(connection, "o.removed_at IS NULL")
+        lately = "(o.removed_at IS NULL OR o.removed_at > clock_timestamp() - interval '1 hour')"
+        rebound = await self._relate(connection, lately)
         await self._take(connection, "o.id = ANY ($2) ORDER BY o.id", changed)
+        if rebound:
+            await self._take(connection, "o.id = ANY ($2)", list(rebound), again=True)
         await self._regroup(connection)
         self._looked_s = max(self._looked_s, looking_s)
         self.loaded.set()

@@ -138,7 +138,7 @@ class Maintenance(Rule):
         """Whether this window of the page `home` is about that object of `page`, which feeds (or is) these components."""
         if home == page:
             named = {"beat": self.beats, "group": self.groups}.get(kind, [])
-            if self.is_of_page or slug in named or group in self.groups:
+            if self.is_of_page or slug in named or (kind == "beat" and group in self.groups):
                 return True
         if not self.components:
             return False

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from engine.catalog import Catalog, Declared, Vantage
+from engine.relations import Relations
 from engine.store import objects
 from engine.store.audit import Actor
 from engine.store.database import Pool, transaction
@@ -173,3 +174,27 @@ async def test_a_lost_database_connection_loses_nothing(
     assert beat.id in catalog.entries
     beat = await change(pool, beat, name="One")
     await until(lambda: catalog.entries[beat.id][0] == 2)
+
+
+async def test_a_window_that_became_visible_late_is_found_by_the_sweep(
+    pool: Pool, page: Stored, until: Until, running: Running
+) -> None:
+    one = await declare(pool, "beat", page, slug="one", type="tcp")
+    catalog = Catalog(pool, lambda _, bound: len(bound.windows), relations=Relations(), poll_s=60.0)
+    running(catalog.run())
+    await catalog.loaded.wait()
+    assert catalog.entries == {one.id: 0}
+    spec = {"slug": "m", "start": "2026-01-01T00:00", "duration": "1h", "rrule": "FREQ=YEARLY;BYDAY=SU"}
+    long_ago = "UPDATE objects SET updated_at = updated_at - interval '1 minute' WHERE id = $1"
+    async with transaction(pool) as connection:
+        made = await objects.create(connection, ACTOR, "maintenance", page.id, spec)
+        await connection.execute(long_ago, made.id)
+    async with pool.acquire() as connection:
+        await catalog._sweep(connection)
+    assert catalog.entries[one.id] > 4
+    async with transaction(pool) as connection:
+        await objects.remove(connection, ACTOR, made)
+        await connection.execute(long_ago, made.id)
+    async with pool.acquire() as connection:
+        await catalog._sweep(connection)
+    assert catalog.entries == {one.id: 0}

@@ -181,6 +181,9 @@ def test_every_quarter_of_a_year_says_the_same_as_the_whole() -> None:
         pytest.param(
             {"components": ["site"]}, ("beat", "pay", "a", None, ("site",)), False, id="not its namesake"
         ),
+        pytest.param(
+            {"groups": ["g"]}, ("component", "shop", "site", "g", ()), False, id="nor is a heading a group"
+        ),
     ],
 )
 def test_it_is_about(given: dict[str, Any], subject: Any, covered: bool) -> None:
