@@ -17,6 +17,7 @@ from engine.subject import Subject
 from evaluators import facts, quorum, words
 from evaluators.model import ConfirmOrder, Notice, Stage
 from evaluators.policy import Policy
+from evaluators.relay import heard
 from evaluators.state import State
 from rules.channel import CHANNEL, Told
 
@@ -94,21 +95,9 @@ def said(
     """What subjects say to each other: members to groups, parents to children, children to parents."""
     found: list[tuple[UUID, Relayed]] = []
     for consequence in consequences:
-        effect, me = consequence.effect, consequence.subject.subject_id
-        if isinstance(effect, facts.MemberSaid):
-            fact = facts.MemberChanged(
-                effect.at, str(me), effect.stage, effect.is_suppressed, effect.counts, effect.is_gone
-            )
-            found.append((UUID(effect.group), Relayed(fact)))
-        elif isinstance(effect, facts.Transitioned | facts.ParentSaid):
-            stands = Relayed(facts.ParentChanged(effect.at, str(me), effect.stage))
-            found += ((child, stands) for child in children_of(me))
-        elif isinstance(effect, facts.ParentsAsked):
-            asks = Relayed(facts.Asked(effect.at, str(me), effect.looks))
-            found += ((UUID(parent), asks) for parent in effect.parents)
-        elif isinstance(effect, facts.Answered):
-            answer = Relayed(facts.ParentChanged(effect.at, str(me), effect.stage, is_answer=effect.looked))
-            found += ((UUID(child), answer) for child in effect.children)
+        me = consequence.subject.subject_id
+        hears = heard(consequence.effect, str(me), [str(child) for child in children_of(me)])
+        found += ((UUID(other), Relayed(fact)) for other, fact in hears)
     return found
 
 
@@ -295,7 +284,9 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
         if not any(isinstance(one, facts.EpisodeClosed) for one in same):
             await _tell(case, "flapping", effect.at, said, effect.number, state)
     elif isinstance(effect, facts.AdvisoryRaised):
-        said = f"{case.title} is bad in {', '.join(effect.voters)}, and not elsewhere"
+        names = await _members(connection, [state])
+        voters = ", ".join(names.get(voter, voter) for voter in effect.voters)
+        said = f"{case.title} is bad in {voters}, and not elsewhere"
         await _tell(case, "advisory", effect.at, said, None, state)
     elif isinstance(effect, facts.AdvisoryCleared):
         await _tell(case, "advisory", effect.at, f"{case.title} is ok everywhere again", None, state)

@@ -1,0 +1,172 @@
+"""A short cut through `quorum.decide` for what nearly every result is, in one or more states at once. It decides nothing new.
+
+A scheduled ok result, newer than all before it, of a region that says ok while its votes are fresh and no round is out,
+changes nothing but the times and counts of its region. So many of them are only counted, and written into the states
+(`settle`) before anything else is folded. tests/evaluators/test_lane.py holds it against plain `decide`.
+"""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from evaluators import vote as votes
+from evaluators.model import Kind, Verdict
+from evaluators.policy import Policy
+from evaluators.quorum import next_deadline
+from evaluators.state import State
+from evaluators.vote import Region, Seen, Vote
+
+
+class Course(Protocol):
+    """A state under a policy."""
+
+    policy: Policy
+    state: State
+
+
+class _Track:
+    """A region that says ok: its newest result, and those that are not settled yet."""
+
+    __slots__ = ("at", "boot", "count", "last", "seq")
+
+    def __init__(self, at: float, boot: str, seq: int, keeps: int) -> None:
+        self.at, self.boot, self.seq, self.count = at, boot, seq, 0
+        self.last: deque[tuple[float, str, int]] = deque(maxlen=keeps)
+
+
+class Lane:
+    """The states of one beat. `due`: before then time changes nothing (it may be too early, never too late)."""
+
+    def __init__(self, courses: Sequence[Course]) -> None:
+        self.due = -math.inf
+        self._courses = courses
+        self._tracks: dict[str, _Track] = {}
+        self._at = self._fixed = -math.inf
+        self._max_age_s = math.inf
+        self._is_settled = True
+
+    def take(self, region: str, at: float, measured_at: float, boot: str, seq: int) -> bool:
+        """Count a scheduled ok result that is seen at `at`; False when it has to be decided. Before that, `settle`."""
+        if self._is_settled:
+            self._resume()
+        track = self._tracks.get(region)
+        if track is None:
+            return False
+        if at < self._at:
+            at = self._at
+        if at >= self.due:
+            self.refresh()
+            if at >= self.due:
+                return False
+        before = track.at
+        if measured_at < before or measured_at - before > self._max_age_s:
+            return False
+        if boot == track.boot:
+            if seq <= track.seq:
+                return False
+        else:
+            track.boot = boot
+        track.seq = seq
+        track.at = measured_at
+        track.count += 1
+        track.last.append((measured_at, boot, seq))
+        self._at = at
+        return True
+
+    def watch(self, region: str, boot: str, seq: int) -> None:
+        """The scheduled ok result that was just decided: count those after it, if its region is as calm as it takes."""
+        if self._is_calm(region, boot, seq):
+            keeps = max(course.policy.window for course in self._courses) + 1
+            heeding = (course for course in self._courses if _heeds(course.policy, region))
+            at = max((course.state.regions[region].vote.at for course in heeding), default=-math.inf)
+            self._tracks[region] = _Track(at, boot, seq, keeps)
+
+    def _is_calm(self, region: str, boot: str, seq: int) -> bool:
+        """Whether its newest result, in every state, is this one, and it says ok with nothing going on."""
+        for course in self._courses:
+            state = course.state
+            if state.suspended or state.round is not None or state.clear_after:
+                return False
+            if not _heeds(course.policy, region):
+                continue
+            held = state.regions.get(region)
+            if held is None or not held.recent or held.vote.verdict is not Verdict.OK:
+                return False
+            newest = held.recent[-1]
+            if newest.at != held.vote.at or newest.seq != seq or newest.boot != boot:
+                return False
+        return True
+
+    def _resume(self) -> None:
+        """Something else was folded: go on with what is calm still."""
+        self._tracks = {
+            region: track
+            for region, track in self._tracks.items()
+            if self._is_calm(region, track.boot, track.seq)
+        }
+        self._at = max(course.state.at for course in self._courses)
+        self._max_age_s = min(course.policy.max_age_s for course in self._courses)
+        self._is_settled = False
+        self._fixed = self.due = -math.inf
+
+    def refresh(self) -> None:
+        """Work out `due`."""
+        if self._is_settled:
+            self._resume()
+        if self._fixed == -math.inf:
+            self._fixed = min(map(self._deadline, self._courses))
+        oldest = min((track.at for track in self._tracks.values()), default=math.inf)
+        self.due = min(self._fixed, oldest + self._max_age_s)
+
+    def _deadline(self, course: Course) -> float:
+        """The next one but for the votes that are tracked."""
+        regions = {slug: held for slug, held in course.state.regions.items() if slug not in self._tracks}
+        found = next_deadline(course.policy, replace(course.state, regions=regions))
+        return math.inf if found is None else found
+
+    def settle(self) -> None:
+        """Bring the states to what was counted: now they may be changed."""
+        counted = {region: track for region, track in self._tracks.items() if track.count}
+        for course in self._courses if counted else ():
+            state, policy = course.state, course.policy
+            regions = {
+                region: _settled(policy, state.regions[region], track, state.returned_at)
+                for region, track in counted.items()
+                if _heeds(policy, region)
+            }
+            course.state = replace(state, at=max(state.at, self._at), regions={**state.regions, **regions})
+        for track in counted.values():
+            track.count = 0
+            track.last.clear()
+        self._is_settled, self.due = True, -math.inf
+
+
+def _heeds(policy: Policy, region: str) -> bool:
+    return region in policy.regions or region in policy.sick
+
+
+def _settled(policy: Policy, region: Region, track: _Track, returned_at: float) -> Region:
+    """`region` after `track.count` results more, as `votes.see` makes it of one after the other."""
+    window, recent, base = policy.window, region.recent, region.base
+    leaving = max(0, len(recent) + track.count - window)
+    for seen in recent[:leaving]:
+        base = votes.step(policy, base, seen, returned_at)
+    if leaving > len(recent):
+        base = _after_ok(policy, base, leaving - len(recent), track.last[-window - 1][0])
+    newest = list(track.last)[-min(track.count, window) :]
+    kept = (*recent[leaving:], *(Seen(Verdict.OK, Kind.SCHEDULED, *seen) for seen in newest))
+    vote = _after_ok(policy, region.vote, track.count, track.at)
+    return Region(base, kept, vote, region.full or leaving > 0)
+
+
+def _after_ok(policy: Policy, vote: Vote, count: int, at: float) -> Vote:
+    """`vote` after so many scheduled ok results in a row, the last at `at`, none of which found it stale."""
+    better, good, verdict = vote.better + count, vote.good + count, vote.verdict
+    if verdict is None or good >= policy.close_runs:
+        verdict = Verdict.OK
+    elif verdict is Verdict.CRITICAL and better >= policy.close_runs:
+        verdict = Verdict.WARNING
+    return Vote(verdict, max(vote.at, at), 0, 0, better, good)
