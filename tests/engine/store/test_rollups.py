@@ -1,26 +1,32 @@
 """Roll-ups equal a count over the raw rows: after late rows, duplicates, killed rollers, and beside open transactions."""
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.store import results, retention, rollups
 from engine.store.database import Pool, migrate, open_pool, transaction
 from engine.store.ids import new_id
 from evaluators import sketch
 from evaluators.model import PHASES, Failure, Kind, Result, Timings, Verdict
+from evaluators.uptime import Parts
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 SINCE = NOW.replace(minute=0) - timedelta(days=7)
 BEAT = uuid4()
 BOOT = str(uuid4())
+DAY_S = 86_400
 TYPES = {Verdict.WARNING: "degraded", Verdict.CRITICAL: "connect.refused", Verdict.ERROR: "probe.network"}
 
 
@@ -122,6 +128,54 @@ async def test_roll_ups_are_what_the_raw_rows_are_whatever_happened(pool: Pool, 
     await asyncio.gather(rollups.roll(pool), rollups.roll(pool))
     assert await summed(pool) == await counted(pool)
     assert sum((await summed(pool))["eu"][0].values()) > 50
+
+
+def _snapped(edge: float) -> float:
+    """As `pieces` says, with raw rows kept since the day before NOW and hours for 32 days."""
+    yesterday = (NOW - timedelta(days=1)).replace(hour=0, minute=0).timestamp()
+    hours = NOW.replace(hour=0, minute=0).timestamp() - 31 * DAY_S
+    unit_s = 1 if edge >= yesterday else 3600 if edge >= hours else DAY_S
+    return edge if unit_s == 1 else math.ceil(edge / unit_s) * unit_s
+
+
+async def test_any_stretch_is_counted_as_the_raw_rows_are(pool: Pool) -> None:
+    chance, now = random.Random(5), NOW.timestamp()
+    made = [run(chance, NOW - timedelta(seconds=40 * DAY_S * chance.random() ** 3)) for _ in range(600)]
+    await store(pool, *made[:500])
+    await rollups.roll(pool)
+    await pool.execute("UPDATE rolled SET at = $1", NOW - timedelta(days=60))  # everything fresh is seen
+    await store(pool, *made[500:])
+    cuts = sorted(now - 41 * DAY_S * chance.random() ** 3 for _ in range(60))
+    stretches = [
+        *pairwise([now - 45 * DAY_S, *cuts, now + 1]),
+        (cuts[20], cuts[50]),
+        (now - 45 * DAY_S, now + 1),
+    ]
+    async with pool.acquire() as db:
+        found, resolution_s = await rollups.count(db, [BEAT], stretches, now)
+        exact = (await rollups.count(db, [BEAT], stretches[-1:], now))[1]
+    assert (resolution_s, exact) == (DAY_S, DAY_S)
+    scheduled = [one for one in made if one.kind == Kind.SCHEDULED]
+    for (since, until), parts in zip(stretches, found, strict=True):
+        there = [one for one in scheduled if _snapped(since) <= one.scheduled_at < _snapped(until)]
+        of = Counter(one.verdict for one in there)
+        up = of[Verdict.OK] + of[Verdict.WARNING]
+        assert (parts.up, parts.down, parts.unknown) == (up, of[Verdict.CRITICAL], of[Verdict.ERROR])
+    assert sum((parts for parts in found[:61]), Parts()) == found[-1] != Parts()
+
+
+@given(st.integers(0, 40 * 48), st.integers(0, 40 * 48), st.integers(0, 40), st.integers(0, 40))
+def test_pieces_of_a_stretch_adjoin_and_are_whole(left: int, right: int, raw: int, hours: int) -> None:
+    """In half hours; raw rows and hours are kept from some midnights on."""
+    since, until = sorted((left * 1800.0, right * 1800.0))
+    raw_s, hours_s = max(raw, hours) * DAY_S, min(raw, hours) * DAY_S
+    found, _ = rollups.pieces(since, until, raw_s, hours_s)
+    assert all(a[1] == b[0] for a, b in pairwise(found))
+    for start, end, unit in found:
+        assert start < end
+        assert start % (unit * 3600 or 1) == end % (unit * 3600 or 1) == 0
+        assert unit or start >= raw_s
+        assert unit == 24 or start >= hours_s
 
 
 async def test_a_row_that_is_committed_after_later_ones_is_counted(pool: Pool) -> None:
