@@ -6,8 +6,7 @@ worst counts at each moment (`worst`). `bars` cuts the result wherever somebody 
 nor down, and neither is what was before something existed: that is no time at all.
 """
 
-from bisect import bisect_right
-from collections import Counter
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
@@ -89,11 +88,14 @@ def merged(windows: Windows) -> list[tuple[float, float]]:
 def covered(spans: Sequence[Span], windows: Windows, value: str) -> list[Span]:
     """`spans` with `value` wherever a window lies over them."""
     clean = merged(windows)
-    ends = [end for _, end in clean]
     made: list[Span] = []
+    first = 0
     for span in spans:
         at = span.start
-        for start, end in clean[bisect_right(ends, span.start) :]:
+        while first < len(clean) and clean[first][1] <= at:
+            first += 1
+        for place in range(first, len(clean)):
+            start, end = clean[place]
             if start >= span.end:
                 break
             if at < start:
@@ -101,28 +103,32 @@ def covered(spans: Sequence[Span], windows: Windows, value: str) -> list[Span]:
             at = min(end, span.end)
             made.append(Span(max(start, span.start), at, value))
         if at < span.end:
-            made.append(Span(at, span.end, span.value))
+            made.append(span if at == span.start else Span(at, span.end, span.value))
     return made
 
 
 def worst(lines: Iterable[Sequence[Span]], rank: Mapping[str, int]) -> list[Span]:
     """Of all that is at a moment the highest by `rank`; where nothing is, no span."""
-    edges: list[tuple[float, int, str]] = []
+    names = sorted(rank, key=rank.__getitem__, reverse=True)
+    places = {name: place for place, name in enumerate(names)}
+    events: list[tuple[float, int, int]] = []
     for line in lines:
         for span in line:
-            edges += [(span.start, 1, span.value), (span.end, -1, span.value)]
-    edges.sort()
-    there: Counter[str] = Counter()
+            place = places[span.value]
+            events += ((span.start, 1, place), (span.end, -1, place))
+    events.sort()
+    there = [0] * len(names)
     made: list[Span] = []
-    for (at, step, value), (following, _, _) in pairwise(edges):
-        there[value] += step
-        if at == following or not (present := [name for name, count in there.items() if count > 0]):
+    begin, now = 0.0, -1  # the highest since `begin`; -1: nothing is there
+    for (at, step, place), (following, _, _) in pairwise([*events, (math.inf, 0, 0)]):
+        there[place] += step
+        if at == following:
             continue
-        highest = max(present, key=lambda name: rank[name])
-        if made and made[-1].end == at and made[-1].value == highest:
-            made[-1] = Span(made[-1].start, following, highest)
-        else:
-            made.append(Span(at, following, highest))
+        highest = next((place for place, count in enumerate(there) if count), -1)
+        if highest != now:
+            if now >= 0:
+                made.append(Span(begin, at, names[now]))
+            begin, now = at, highest
     return made
 
 
