@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 from evaluators.model import Verdict
 from rules.kinds.kind import ProbedRule
 from rules.pace import BACKOFF_FIRST_S, BACKOFF_MAX_S, run_deadline_s
-from rules.world import MONTH_S, RegionFault, Spread, Swing, World
+from rules.world import MONTH_S, Outage, Spread, World
 
 START: Final = 1.8e9
 """When virtual time begins; seconds since the epoch."""
@@ -163,21 +163,11 @@ class Drawn:
         self.happened: list[Happened] = []
         self._met: dict[tuple[int, str], list[Trouble]] = {}
         self._places = places
-        chance = drawn_from(world.seed, "outages")
-        for outage in world.outages:
-            for target in self._targets(outage.of):
-                hits = frozenset[int]().union(*(places[one].falls_with for one in target))
+        for number, outage in enumerate(world.outages):
+            chance = drawn_from(world.seed, "outage", number)
+            for target, region in self._targets(outage):
                 for start, until in _spans(chance, outage.per_month, outage.lasts, end):
-                    regions = places[target[0]].regions
-                    where = [chance.choice(regions)] if outage.where == "one" else None
-                    real = where is None or len(regions) == 1
-                    self.happened.append(Happened(start, until, hits, real))
-                    for part in _parts(start, until, outage.flapping):
-                        self._put(hits, where, Trouble(*part, outage.kind))
-        chance = drawn_from(world.seed, "regions")
-        for fault in world.region_faults:
-            for region in sorted({region for place in places for region in place.regions}):
-                self._break(chance, fault, region, end)
+                    self._strike(chance, outage, target, region, start, until)
 
     def met(self, place: int, region: str) -> list[Trouble]:
         """What a beat's runs in a region meet, in order; of what overlaps the one that began first."""
@@ -188,27 +178,45 @@ class Drawn:
                 found.append(trouble._replace(start=start))
         return found
 
-    def _targets(self, of: str) -> list[list[int]]:
-        if of == "all":
-            return [list(range(len(self._places)))]
+    def _targets(self, outage: Outage) -> list[tuple[list[int], str | None]]:
+        """What an outage may hit: beats by number, and the region where it is one's."""
+        everything = list(range(len(self._places)))
+        if outage.of == "all":
+            return [(everything, None)]
+        if outage.of == "region":
+            regions = sorted({region for place in self._places for region in place.regions})
+            return [
+                ([n for n in everything if region in self._places[n].regions], region) for region in regions
+            ]
         owned: dict[str, list[int]] = {}
         for number, place in enumerate(self._places):
-            owned.setdefault(place.owner if of == "group" else str(number), []).append(number)
-        return list(owned.values())
+            owned.setdefault(place.owner if outage.of == "group" else str(number), []).append(number)
+        return [(target, None) for target in owned.values()]
 
-    def _break(self, chance: random.Random, fault: RegionFault, region: str, end: float) -> None:
-        there = [number for number, place in enumerate(self._places) if region in place.regions]
-        for start, until in _spans(chance, fault.per_month, fault.lasts, end):
-            hits = frozenset(chance.sample(there, max(1, round(fault.beats * len(there)))))
-            self.happened.append(Happened(start, until, hits, is_real=False))
-            self._put(
-                hits, [region], Trouble(start, until, "silent" if fault.kind == "silent" else "refused")
-            )
-
-    def _put(self, hits: frozenset[int], where: Sequence[str] | None, trouble: Trouble) -> None:
-        for number in hits:
-            for region in where or self._places[number].regions:
-                self._met.setdefault((number, region), []).append(trouble)
+    def _strike(
+        self,
+        chance: random.Random,
+        outage: Outage,
+        target: list[int],
+        region: str | None,
+        start: float,
+        end: float,
+    ) -> None:
+        places = self._places
+        if region is not None:
+            hits = frozenset(chance.sample(target, max(1, round(outage.share * len(target)))))
+        else:
+            hits = frozenset[int]().union(*(places[one].falls_with for one in target))
+            region = chance.choice(places[target[0]].regions) if outage.where == "one" else None
+        alone = all(len(places[one].regions) == 1 for one in hits) and outage.of != "region"
+        self.happened.append(Happened(start, end, hits, is_real=region is None or alone))
+        down_s, up_s = (outage.flapping.down, outage.flapping.up) if outage.flapping else (end - start, 0.0)
+        while start < end:
+            trouble = Trouble(start, min(start + down_s, end), outage.kind)
+            for number in hits:
+                for where in places[number].regions if region is None else (region,):
+                    self._met.setdefault((number, where), []).append(trouble)
+            start += down_s + up_s
 
 
 def drawn_from(seed: int, *name: object) -> random.Random:
@@ -235,13 +243,6 @@ def _spans(
         until = at + _quantile(lasts, chance.uniform(1e-9, 1 - 1e-9))
         yield at, until
         at = until
-
-
-def _parts(start: float, end: float, swing: Swing | None) -> Iterator[tuple[float, float]]:
-    down_s, up_s = (swing.down, swing.up) if swing else (end - start, 0.0)
-    while start < end:
-        yield start, min(start + down_s, end)
-        start += down_s + up_s
 
 
 def _quantile(spread: Spread, q: float) -> float:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from engine.catalog import Declared
 from engine.consequences import said
-from engine.drawn import START, Drawn, Happened, Lane, Noise, Outcome, Place, closure, drawn_from
+from engine.drawn import START, Drawn, Lane, Noise, Outcome, Place, closure, drawn_from
 from engine.fold import Consequence
 from engine.relations import Relations
 from engine.schedule import fraction_of
@@ -44,7 +44,7 @@ ORDER_S: Final = 0.02
 """From the commit to the begin of a run that was ordered; as long takes what one subject says to another."""
 LATE_S: Final = 60.0
 """An episode that opens so soon after an outage ended was opened by it."""
-QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 _BAD: Final = (Stage.WARNING, Stage.CRITICAL)
 _TOLD: Final[dict[type, str]] = {
@@ -83,54 +83,13 @@ class _Actor:
     tick_at: float = math.inf  # when time is let pass, at the latest
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What came of it."""
+    """What came of it: the figures, as JSON shows them, and what they were counted from."""
 
-    beat_hours: float
-    happened: Sequence[Happened]
-    episodes: list[Lived]
+    figures: dict[str, Any]
     delays_s: list[float]  # of outages that were seen, sorted
-    already: int  # outages that began while an episode was open
-    missed_s: list[float]  # how long those lasted that nobody was told of, sorted
-    spurious: int  # episodes without any cause
-    regional: int  # episodes that only a region, or what one region saw, was the cause of
-    repeated: int  # further episodes of an outage that had one
-    messages: Counter[str]
-    drafts: int
-    folded: int  # results
-    dropped: int  # confirm runs without a slot
-
-    def document(self) -> dict[str, Any]:
-        """All figures, as JSON shows them."""
-        per_10k = 10_000 / self.beat_hours
-        delays = self.delays_s
-        shown = (
-            {
-                name: round(delays[min(int(q * len(delays)), len(delays) - 1)], 2)
-                for name, q in QUANTILES.items()
-            }
-            if delays
-            else {}
-        )
-        return {
-            "beat_hours": round(self.beat_hours),
-            "outages": len(delays) + self.already + len(self.missed_s),
-            "detection_delay_s": shown | ({"max": round(delays[-1], 2)} if delays else {}),
-            "missed": len(self.missed_s),
-            "longest_missed_s": round(self.missed_s[-1], 1) if self.missed_s else None,
-            "already_open": self.already,
-            "false_episodes": self.spurious,
-            "false_per_10000_beat_hours": round(self.spurious * per_10k, 3),
-            "regional_per_10000_beat_hours": round(self.regional * per_10k, 3),
-            "repeated_episodes": self.repeated,
-            "episodes": len(self.episodes),
-            "messages": self.messages.total(),
-            "messages_by_kind": dict(sorted(self.messages.items())),
-            "drafts": self.drafts,
-            "results_folded": self.folded,
-            "confirm_runs_dropped": self.dropped,
-        }
+    episodes: list[Lived]
 
 
 class TooManyError(ValueError):
@@ -435,22 +394,34 @@ class Simulation:
             elif event.end <= self.end:
                 missed.append(event.end - event.start)
         episodes = [one for lived in by_owner.values() for one in lived]
-        every = set(map(id, episodes))
-        return Report(
-            beat_hours=len(self._places) * self._world.time / 3600,
-            happened=self._drawn.happened,
-            episodes=episodes,
-            delays_s=sorted(delays),
-            already=already,
-            missed_s=sorted(missed),
-            spurious=len(every - caused - regional),
-            regional=len(regional - caused),
-            repeated=len(caused - first),
-            messages=self._messages,
-            drafts=self._drafts,
-            folded=self._folded,
-            dropped=self._dropped,
-        )
+        hours = len(self._places) * self._world.time / 3600
+        per_10k = 10_000 / hours
+        spurious = len(set(map(id, episodes)) - caused - regional)
+        delays.sort()
+        shown = {
+            name: delays[min(int(q * len(delays)), len(delays) - 1)]
+            for name, q in QUANTILES.items()
+            if delays
+        }
+        figures = {
+            "beat_hours": round(hours),
+            "outages": len(delays) + already + len(missed),
+            "detection_delay_s": {name: round(delay, 2) for name, delay in shown.items()},
+            "missed": len(missed),
+            "longest_missed_s": round(max(missed), 1) if missed else None,
+            "already_open": already,  # outages that began while an episode was open
+            "episodes": len(episodes),
+            "repeated_episodes": len(caused - first),  # of an outage that had one
+            "false_episodes": spurious,
+            "false_per_10000_beat_hours": round(spurious * per_10k, 3),
+            "regional_per_10000_beat_hours": round(len(regional - caused) * per_10k, 3),
+            "messages": self._messages.total(),
+            "messages_by_kind": dict(sorted(self._messages.items())),
+            "drafts": self._drafts,
+            "results_folded": self._folded,
+            "confirm_runs_dropped": self._dropped,
+        }
+        return Report(figures, delays, episodes)
 
 
 def is_calm(policy: Policy, state: State) -> bool:

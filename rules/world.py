@@ -41,33 +41,26 @@ class Swing(Rule):
 
 
 class Outage(Rule):
-    """Something is really wrong with targets."""
+    """Something goes wrong, over and over."""
 
     per_month: Rate = Field(
-        description="How many in 30 days, on average: of each beat, each group, or all beats."
+        description="How many in 30 days, on average: of each beat, group or region, or all beats."
     )
     lasts: SpreadRule = Field(default=Spread(median=600.0, p95=3600.0), description="How long each lasts.")
-    kind: Literal["refused", "error", "hanging"] = Field(
-        default="error", description="Whether the target refuses, answers with an error, or not at all."
+    kind: Literal["refused", "error", "hanging", "silent"] = Field(
+        default="error",
+        description="The target refuses, answers with an error, or not at all; or there are no results.",
     )
-    of: Literal["beat", "group", "all"] = Field(
-        default="beat", description="What fails together. What depends on it fails with it."
+    of: Literal["beat", "group", "all", "region"] = Field(
+        default="beat",
+        description="What fails together, and what depends on it with it. `region`: nothing is wrong with the targets, "
+        "but runs in one region fail.",
     )
+    share: float = Field(default=1.0, gt=0, le=1, description="Of the beats, those a fault of a region hits.")
     where: Literal["all", "one"] = Field(
         default="all", description="Seen from all regions, or from one, drawn for each outage."
     )
     flapping: Swing | None = Field(default=None, description="It comes and goes while it lasts.")
-
-
-class RegionFault(Rule):
-    """Something is wrong with a region, and nothing with the targets."""
-
-    per_month: Rate = Field(description="How many in 30 days, on average, of each region.")
-    lasts: SpreadRule = Field(default=Spread(median=600.0, p95=3600.0), description="How long each lasts.")
-    kind: Literal["failing", "silent"] = Field(
-        default="failing", description="Its runs fail, or it sends no results."
-    )
-    beats: float = Field(default=1.0, gt=0, le=1, description="The share of the beats that it hits.")
 
 
 class World(Rule):
@@ -89,8 +82,7 @@ class World(Rule):
         description="Share of runs that fail, after retries, though nothing is wrong.",
     )
     latency: SpreadRule = Field(default=Spread(median=0.2, p95=1.0), description="How long an answer takes.")
-    outages: list[Outage] = Field(default=[Outage(per_month=1)], max_length=20, description="Of targets.")
-    region_faults: list[RegionFault] = Field(default=[], max_length=20, description="Of regions.")
+    outages: list[Outage] = Field(default=[Outage(per_month=1)], max_length=20, description="What fails.")
     slots: int | None = Field(
         default=None, ge=1, description="Runs a region's probe makes at once: a fifth of them confirm runs."
     )

@@ -21,6 +21,8 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "Try and write beats": {
         "check": ("check", "Check a URL or a beat now, from here, without a server."),
         "validate": ("files", "Say everything that is wrong with an upbeat.yaml."),
+        "simulate": ("simulate", "See what a policy makes of months that are made up."),
+        "size": ("simulate", "Estimate what a fleet of beats needs."),
         "schema": ("files", "Print the JSON Schema of upbeat.yaml, for editors."),
         "import": ("import_", "Turn another monitor's file into an upbeat.yaml."),
         "export": ("files", "Print what a server holds as an upbeat.yaml."),
