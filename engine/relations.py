@@ -87,7 +87,10 @@ class Relations:
                 continue
             page = pages.get(row.page_id, "")
             group = ids.get(("group", page, row.group)) if row.group else None
-            parents = [ids[ref] for path in row.depends_on if (ref := parent(path, page)) in ids]
+            # Without what its group depends on a member is down for the same reason: it looks for itself when that is back.
+            shared = self._rows[group].depends_on if group else ()
+            written = (ids.get(parent(path, page)) for path in dict.fromkeys((*row.depends_on, *shared)))
+            parents = [one for one in dict.fromkeys(written) if one is not None]
             for one in parents:
                 children.setdefault(one, []).append(object_id)
             covered = tuple(sorted(windows.get(object_id, ())))

@@ -124,7 +124,7 @@ def _suppress(policy: Policy, state: State, is_held: bool, own: Stage | None) ->
     if state.stage not in _SEVERITY or state.severity is not None:
         return (replace(state, suppressed_by=()) if state.suppressed_by else state), []
     found, asked = _excuses(policy, state), list[Effect]()
-    if own is not None and own not in _SEVERITY:
+    if not found and own is not None and own not in _SEVERITY:
         found += (f"{MEMBER}{name}" for name, said in state.members.items() if is_excused(said))
     if state.clear_after and _is_bad_since(policy, state, state.clear_after):
         state = replace(state, clear_after=0.0)

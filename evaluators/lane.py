@@ -88,7 +88,7 @@ class Lane:
         """Whether its newest result, in every state, is this one, and it says ok with nothing going on."""
         for course in self._courses:
             state = course.state
-            if state.suspended or state.round is not None or state.clear_after:
+            if state.suspended or state.round is not None or state.askers or state.suppressed_by:
                 return False
             if not _heeds(course.policy, region):
                 continue

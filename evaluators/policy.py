@@ -111,9 +111,9 @@ def compile_policy(rule: AnyBeat | Group, bound: Bound) -> Policy:
     shared = (bound.group, bound.parents, bound.windows)
     if isinstance(rule, Group):
         need = compile_need(rule.quorum, ())  # of no members yet: each time it is judged, of those that count
-        late = rule.late_members == "update"
+        late, advisory_s = rule.late_members == "update", rule.quorum.advisory_after or math.inf
         return Policy(
-            (), need, 1, 1, math.inf, None, incidents, None, math.inf, holds, (), rule.quorum, late, *shared
+            (), need, 1, 1, math.inf, None, incidents, None, advisory_s, holds, (), rule.quorum, late, *shared
         )
     if not isinstance(rule, ProbedRule):
         plan = compile_plan(rule) if isinstance(rule, HeartbeatBeat) else None

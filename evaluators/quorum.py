@@ -282,7 +282,8 @@ def _count(
     voted = Stage.CRITICAL if is_critical else Stage.WARNING if is_warning else Stage.OK
     ok_at = state.ok_at
     if voted is Stage.OK is not state.voted:
-        ok_at = max((state.regions[slug].vote.at for slug in fresh if slug in state.regions), default=ok_at)
+        good = fresh.keys() & state.regions.keys() - bad
+        ok_at = max((state.regions[slug].vote.at for slug in good), default=ok_at)
     state = replace(state, critical=is_critical, warning=is_warning, voted=voted, held_until=0.0, ok_at=ok_at)
     own, mine = None, bad
     if any(map(episode.is_excused, state.members.values())):

@@ -23,16 +23,18 @@ _PARENT: Final = re.compile(get_args(ParentPath)[1].pattern)
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What exists. `zones` has the zone of each region that is in one; `needs` what a beat or group cannot do without."""
+    """What exists. `zones` has the zone of each region that is in one, `groups` the group of each beat that is in one."""
 
     objects: frozenset[Ref] = frozenset()
     zones: Mapping[str, str] = field(default_factory=dict)
-    needs: Mapping[Ref, frozenset[Ref]] = field(default_factory=dict)
+    depends: Mapping[Ref, frozenset[Ref]] = field(default_factory=dict)  # on what each beat and group does
+    groups: Mapping[Ref, Ref] = field(default_factory=dict)
 
     @classmethod
     def of(cls, objects: Iterable[tuple[Ref, Mapping[str, Any]]]) -> "Known":
         """From objects and what was written of them, which need not be valid."""
-        found, zones, needs = set[Ref](), dict[str, str](), dict[Ref, set[Ref]]()
+        found, zones = set[Ref](), dict[str, str]()
+        depends, groups = dict[Ref, frozenset[Ref]](), dict[Ref, Ref]()
         for ref, spec in objects:
             kind, page, slug = ref
             found.add(ref)
@@ -40,17 +42,22 @@ class Known:
                 zones[slug] = zone
             if kind not in ("group", "beat") or page is None:
                 continue
-            needs.setdefault(ref, set()).update(_parents(spec.get("depends_on"), page))
+            if parents := frozenset(_parents(spec.get("depends_on"), page)):
+                depends[ref] = parents
             if kind == "beat" and isinstance(group := spec.get("group"), str):
-                needs.setdefault(("group", page, group), set()).add(ref)
-        return cls(frozenset(found), zones, {ref: frozenset(wanted) for ref, wanted in needs.items()})
+                groups[ref] = ("group", page, group)
+        return cls(frozenset(found), zones, depends, groups)
 
     def __or__(self, other: "Known") -> "Known":
         """Both; what `other` says of an object counts."""
-        needs = {ref: self.needs.get(ref, frozenset()) - other.objects for ref in self.needs}
-        for ref, wanted in other.needs.items():
-            needs[ref] = wanted | (needs.get(ref, frozenset()) if ref[0] == "group" else frozenset())
-        return Known(self.objects | other.objects, {**self.zones, **other.zones}, {**self.needs, **needs})
+        depends = {ref: wanted for ref, wanted in self.depends.items() if ref not in other.objects}
+        groups = {ref: group for ref, group in self.groups.items() if ref not in other.objects}
+        return Known(
+            self.objects | other.objects,
+            {**self.zones, **other.zones},
+            depends | dict(other.depends),
+            groups | dict(other.groups),
+        )
 
     def slugs(self, kind: Kind, page: str | None = None) -> list[str]:
         """Those of a kind, on a page where the kind has one, sorted."""
@@ -118,9 +125,11 @@ def _of_owner(kind: Kind, spec: OwnerRule, page: str, known: Known) -> list[tupl
         if said := _of_parent(me, parent(path, page), known):
             wrong.append((f"/depends_on/{index}", said))
     if isinstance(spec, BeatRule) and spec.group is not None:
-        groups = known.slugs("group", page)
+        groups, mine = known.slugs("group", page), parent(f"group:{spec.group}", page)
         if spec.group not in groups:
             wrong.append(("/group", _unknown("group", spec.group, groups, page)))
+        elif said := _circle(me, (mine, False), known):
+            wrong.append(("/group", said))
     return wrong + _of_probed(spec, known) if isinstance(spec, ProbedRule) else wrong
 
 
@@ -128,23 +137,35 @@ def _of_parent(me: Ref, wanted: Ref, known: Known) -> str | None:
     kind, page, slug = wanted
     if wanted not in known.objects and wanted != me:
         return _unknown(kind, slug, known.slugs(kind, page), page)
-    if (back := _way(wanted, me, known)) is None:
-        return None
-    way = " needs ".join(_called(step, me) for step in (me, *back))
-    return f"nothing may depend on itself: {way}"
+    return _circle(me, (wanted, True), known)
 
 
-def _way(begin: Ref, end: Ref, known: Known) -> list[Ref] | None:
-    """The shortest way from `begin` to `end` over what each needs."""
+_Step = tuple[Ref, bool]
+"""A beat or group; False: a group as one of its members needs it, for what it depends on and not for its members."""
+
+
+def _circle(me: Ref, begin: _Step, known: Known) -> str | None:
+    """Why `me` may not need `begin`: the shortest way back to `me`, if there is one."""
     ways, seen = [[begin]], {begin}
     for way in ways:
-        if way[-1] == end:
-            return way
-        for step in sorted(known.needs.get(way[-1], ()), key=str):
-            if step not in seen:
-                seen.add(step)
-                ways.append([*way, step])
+        if way[-1][0] == me:
+            return "nothing may depend on itself: " + " needs ".join(
+                _called(step, me) for step in (me, *(ref for ref, _ in way))
+            )
+        for step in sorted(_needs(*way[-1], known) - seen, key=str):
+            seen.add(step)
+            ways.append([*way, step])
     return None
+
+
+def _needs(ref: Ref, is_whole: bool, known: Known) -> set[_Step]:
+    """Without what it is down, or nothing is said of it: members share what their group depends on."""
+    found = {(one, True) for one in known.depends.get(ref, ())}
+    if (group := known.groups.get(ref)) is not None:
+        found.add((group, False))
+    if ref[0] == "group" and is_whole:
+        found |= {(beat, True) for beat, group in known.groups.items() if group == ref}
+    return found
 
 
 def _called(ref: Ref, me: Ref) -> str:

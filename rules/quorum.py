@@ -119,6 +119,12 @@ def _level(value: object) -> object:
 LevelRule = Annotated[Level, BeforeValidator(_level, json_schema_input_type=ZoneCount | Level)]
 
 
+def off(value: object) -> object:
+    """None for what turns a field off."""
+    # YAML 1.2 reads `off` as text, JSON clients write false.
+    return None if value in ("off", False) else value
+
+
 class Levels(Rule):
     """How votes become a stage: of regions for a beat, of members for a group."""
 
@@ -132,6 +138,13 @@ class Levels(Rule):
     )
     on_insufficient: Literal["unknown", "hold"] = Field(
         default="unknown", description="The stage while there are fewer than `min_voters` fresh votes."
+    )
+    advisory_after: Annotated[
+        Duration | None, BeforeValidator(off, json_schema_input_type=Duration | Literal["off", False] | None)
+    ] = Field(
+        default=900.0,
+        gt=0,
+        description="A minority that stays bad for so long is an advisory to operators, or `off`.",
     )
 
 
@@ -161,12 +174,6 @@ class Confirm(Rule):
     )
 
 
-def off(value: object) -> object:
-    """None for what turns a field off."""
-    # YAML 1.2 reads `off` as text, JSON clients write false.
-    return None if value in ("off", False) else value
-
-
 class Quorum(Levels):
     """`quorum:` of a beat. See docs/explanation/deciding.md."""
 
@@ -178,13 +185,6 @@ class Quorum(Levels):
         Confirm | None,
         BeforeValidator(off, json_schema_input_type=Confirm | Literal["off", False] | None),
     ] = Field(default=Confirm(), description="Fast confirmation of a first bad result, or `off`.")
-    advisory_after: Annotated[
-        Duration | None, BeforeValidator(off, json_schema_input_type=Duration | Literal["off", False] | None)
-    ] = Field(
-        default=900.0,
-        gt=0,
-        description="A minority that stays bad for so long is an advisory to operators, or `off`.",
-    )
 
     def refuse_overlap(self, regions: int, zones: Mapping[str, Iterable[str]] | None = None) -> None:
         """Raises `ValueError` when, with these regions (by zone), a level could never open, or open and close at once."""
