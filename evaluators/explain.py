@@ -313,15 +313,11 @@ class _Told:
         if state.suspended:
             yield "Resuming it: fresh votes are then awaited."
             return
-        if self._voters and not self._is_enough:
-            missing = self._must - len(self._fresh)
-            silent = [voter for voter in self._voters if voter not in self._fresh]
-            yield f"{missing} more fresh {_many(missing, 'vote')} of {self._or(silent)} would say what it is."
-        elif self._policy.heartbeat is None and self._voters:
-            yield from self._thresholds()
         if self._policy.heartbeat is not None:
             yield from self._pings()
-        elif self._policy.members is None:
+        elif self._voters:
+            yield from self._thresholds() if self._is_enough else self._lacking()
+        if self._policy.heartbeat is None and self._policy.members is None:
             yield from self._runs()
             yield from self._silence()
         if state.signals:
@@ -329,6 +325,10 @@ class _Told:
             more = [f"{len(marks) - _LISTED} more"] if len(marks) > _LISTED else []
             yield f"A recovery of each of these would end what others report: {_and(marks[:_LISTED] + more)}."
         yield from self._openings()
+
+    def _lacking(self) -> Iterator[str]:
+        parts = [self._votes(self._must, "fresh", self._voters, self._fresh)]
+        yield from self._would("say what it is", parts)
 
     def _thresholds(self) -> Iterator[str]:
         """How many more votes open or end each level."""
@@ -375,7 +375,7 @@ class _Told:
     def _votes(self, wanted: int, said: str, of: Collection[str], have: Collection[str]) -> str:
         left = wanted - len(have)
         others = [voter for voter in self._voters if voter in of and voter not in have]
-        return f"{left} {'more ' if have else ''}{said} {_many(left, 'vote')} of {self._or(others)}"
+        return f"{left} {'more ' if have else ''}{said} {_many(left, 'vote')} of {self._or(others, left)}"
 
     def _would(self, what: str, parts: Sequence[str]) -> Iterator[str]:
         if parts:
@@ -454,10 +454,10 @@ class _Told:
     def _listed(self, voters: Sequence[str]) -> str:
         return _and([self._called(voter) for voter in voters])
 
-    def _or(self, voters: Sequence[str]) -> str:
+    def _or(self, voters: Sequence[str], wanted: int) -> str:
         if len(voters) > _LISTED:
             return f"the {len(voters)} {'other ' if len(voters) < len(self._voters) else ''}{self._what}s"
-        return _and([self._called(voter) for voter in voters], "or")
+        return _and([self._called(voter) for voter in voters], "or" if wanted < len(voters) else "and")
 
 
 def _moment(at: float) -> datetime:

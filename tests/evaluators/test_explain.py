@@ -107,7 +107,7 @@ DOWN = State(
             [
                 "2 of 3 regions say critical; it ends when 2 of 3 say better (1 do).",
                 "1 more better vote of eu or us would end critical.",
-                "2 more ok votes of eu or us would make it ok.",
+                "2 more ok votes of eu and us would make it ok.",
                 "2 ok runs in eu would make its vote ok.",
                 "1 more ok run in us would make its vote ok.",
                 "Without any run from now on it is unknown at 22:15:35 UTC.",

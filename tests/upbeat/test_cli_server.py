@@ -201,7 +201,7 @@ async def test_a_draft_is_edited_approved_and_becomes_an_incident(
 ) -> None:
     async def opening() -> Any:
         items = (await server.get("/actions?status=pending"))["items"]
-        return next((action for action in items if action["owner"] == "checkout"), None)
+        return next((action for action in items if action["owner"] == "ordering"), None)
 
     async def is_ok() -> bool:
         return bool((await server.get("/beats/checkout"))["stage"] == "ok")

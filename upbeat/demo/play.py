@@ -20,7 +20,7 @@ from engine.store.database import transaction
 from upbeat.cli.client import Client, with_client
 from upbeat.cli.local import serving
 from upbeat.demo.script import APPROVED, Pace, Phase, Seen, Story, advance, is_down, is_slow, tell
-from upbeat.demo.shop import config_text
+from upbeat.demo.shop import GROUP, config_text
 from upbeat.demo.targets import Targets
 from upbeat.serve import Running
 from upbeat.settings import DEFAULT_PORT, ServeSettings
@@ -111,7 +111,7 @@ class Demo:
         self._note(f"  operators are told: {news['title']}")
         if news["told"] != "draft":
             self._told.append(news["title"])
-        if news["beat"] == "checkout" and news["told"] in _TOLD:
+        if news["group"] == GROUP and news["told"] in _TOLD:
             self._mark(_TOLD[news["told"]])
 
     async def _play(self, running: Running) -> None:
@@ -146,7 +146,7 @@ class Demo:
     async def _look(self, api: Client) -> Seen:
         beat = await api.get("/beats/checkout")
         actions = (await api.get("/actions", limit=20))["items"]
-        opening = next((a for a in actions if a["step"] == "open" and a["owner"] == "checkout"), None)
+        opening = next((a for a in actions if a["step"] == "open" and a["owner"] == GROUP), None)
         incidents = (await api.get("/incidents", limit=1))["items"]
         return Seen(
             time.monotonic(),

@@ -153,9 +153,9 @@ def tell(story: Story, told: Sequence[str]) -> Guide:
         case Phase.OUTAGE if draft is None:
             return Guide(
                 step,
-                "The checkout fails",
+                "The checkout fails, and so does its database",
                 "One region saw it and asked the others to look at once. When most agree, operators are told and a "
-                f"draft for customers is made.{heard}",
+                f"draft for customers is made: one for both, as they are a group.{heard}",
             )
         case Phase.OUTAGE:
             return Guide(

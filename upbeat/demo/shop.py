@@ -1,7 +1,12 @@
 """The demo's upbeat.yaml: what a newcomer may copy from."""
 
+from typing import Final
+
 from rules.duration import format_duration
 from upbeat.demo.targets import HOST, SHOP_ADDRESS, Targets
+
+GROUP: Final = "ordering"
+"""The group of checkout and database, which fail together: one outage."""
 
 
 def config_text(targets: Targets, interval_s: float) -> str:
@@ -23,9 +28,16 @@ defaults: {{interval: {interval}, timeout: {format_duration(min(2.0, interval_s)
 egress: {{allow: [{HOST}/32]}}
 channels:
   - {{slug: ops, name: Operators, type: webhook, url: "{http}/hook"}}
+groups:
+  - slug: {GROUP}
+    name: Ordering
+    description: One outage, whichever of its members fail.
+    channels: [ops]
+    components: {{checkout: {{warning: degraded_performance, critical: major_outage}}}}
 beats:
   - slug: checkout
     name: Checkout
+    group: {GROUP}
     type: http
     url: {http}/checkout/health
     degraded_after: 300ms
@@ -33,7 +45,6 @@ beats:
       - {{of: status, eq: 200}}
       - {{of: header, name: content-type, contains: json}}
       - {{of: json, path: "$.status", eq: ok}}
-    components: {{checkout: {{warning: degraded_performance, critical: major_outage}}}}
   - slug: search
     name: Search
     type: http
@@ -41,7 +52,7 @@ beats:
     degraded_after: 300ms
     incidents: {{open: "off"}}
   - {{slug: storefront, name: Storefront, type: http, url: "{http}/", components: [storefront]}}
-  - {{slug: db, name: Database, type: tcp, host: {HOST}, port: {targets.db_port}, incidents: {{open: "off"}}}}
+  - {{slug: db, name: Database, group: {GROUP}, type: tcp, host: {HOST}, port: {targets.db_port}}}
   - slug: dns
     name: DNS
     type: dns
