@@ -2,7 +2,7 @@
 days of components that are set so. Pure.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -34,13 +34,22 @@ def document(
     incidents: Sequence[Row],
     updates: Mapping[UUID, Sequence[Row]],
     measured: Mapping[UUID, Sequence[Bar]],
+    maintained: Collection[UUID],
     now: datetime,
 ) -> dict[str, Any]:
-    """The page at `now`; `incidents` newest first, their `updates` newest first; `measured`: days of those that are."""
+    """The page at `now`; `incidents` newest first, their `updates` newest first; `measured`: days of those that are.
+
+    `maintained` are the components that a maintenance window of them, or of their page, covers now.
+    """
     listed = public(components)
     names = {str(stored.id): stored.spec["name"] for stored in listed}
     shown = [
-        _component(stored, incidents, measured.get(stored.id) or _told(stored, incidents, updates, now))
+        _component(
+            stored,
+            incidents,
+            measured.get(stored.id) or _told(stored, incidents, updates, now),
+            is_maintained=stored.id in maintained,
+        )
         for stored in listed
     ]
     open_now = [row for row in incidents if row["status"] != "resolved"]
@@ -59,7 +68,9 @@ def public(components: Iterable[Stored]) -> list[Stored]:
     return sorted(listed, key=lambda stored: (stored.spec.get("position", 0), stored.spec["name"].lower()))
 
 
-def _component(stored: Stored, incidents: Sequence[Row], daily: Sequence[Bar]) -> dict[str, Any]:
+def _component(
+    stored: Stored, incidents: Sequence[Row], daily: Sequence[Bar], *, is_maintained: bool
+) -> dict[str, Any]:
     rule = Component.model_validate(stored.spec)
     key = str(stored.id)
     current = [
@@ -67,6 +78,8 @@ def _component(stored: Stored, incidents: Sequence[Row], daily: Sequence[Bar]) -
         for row in incidents
         if row["status"] != "resolved" and key in row["components"]
     ]
+    if is_maintained:
+        current.append("under_maintenance")
     return {
         "slug": rule.slug,
         "name": rule.name,

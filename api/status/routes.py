@@ -15,10 +15,11 @@ from api.problems import missing
 from api.status.document import document, public
 from api.status.kept import Copy, Kept, Measured
 from api.uptime import first_day
-from engine.store import objects, reviews, views
+from engine.store import objects, reviews, uptime, views
 from engine.store.states import moment
 
 _TEMPLATES = environment("api.status")
+_NOW_S = 0.001  # maintenance that touches so much of time is now
 
 
 class OpenRoute(GuardedRoute):
@@ -92,7 +93,9 @@ async def _read(services: Services, measured: Measured, slug: str) -> dict[str, 
         incidents = await views.published(db, stored.id, [c.id for c in components], since)
         updates = await reviews.updates(db, [row["id"] for row in incidents])
         days = {one.id: found for one in public(components) if (found := await measured.days(db, one, now_s))}
-    return document(stored, components, incidents, updates, days, now)
+        windows = await uptime.windows(db, components, now_s, now_s + _NOW_S)
+    maintained = {component_id for component_id, spans in windows.items() if spans}
+    return document(stored, components, incidents, updates, days, maintained, now)
 
 
 def _render(said: dict[str, Any], stale_since: datetime | None) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -149,6 +150,47 @@ async def test_a_status_set_by_hand_wins(server: "Server", page: Stored, look: A
         await objects.replace(db, ACTOR, pay, pay.spec | {"status": "under_maintenance"})
     assert (await look()).body["status"] == "under_maintenance"
     assert "Maintenance is under way" in (await look("")).body
+
+
+@pytest.mark.parametrize(
+    ("covers", "shown"),
+    [
+        pytest.param({}, "under_maintenance", id="of the page"),
+        pytest.param({"components": ["pay"]}, "under_maintenance", id="of the component"),
+        pytest.param({"components": ["own"]}, "operational", id="of another one"),
+        pytest.param({"beats": ["shop"], "groups": ["money"]}, "operational", id="of what is internal"),
+    ],
+)
+async def test_maintenance_is_shown_while_it_lasts(
+    server: "Server", page: Stored, look: Any, covers: dict[str, Any], shown: str
+) -> None:
+    begin = datetime.fromtimestamp(server.services.clock.epoch_s() - 60, UTC)
+    spec = {"slug": "m", "start": begin.isoformat(), "duration": "1h"}
+    async with transaction(server.services.pool) as db:
+        window = await objects.create(db, ACTOR, "maintenance", page.id, spec | covers)
+    said = (await look()).body
+    assert [said["status"], said["components"][0]["status"]] == [shown, shown]
+    over = (begin + timedelta(seconds=30)).isoformat()
+    async with transaction(server.services.pool) as db:
+        await objects.replace(db, ACTOR, window, window.spec | {"ended": [over]})
+    assert (await look()).body["status"] == "operational"
+
+
+async def test_an_incident_stands_above_maintenance_and_its_end_brings_that_back(
+    server: "Server", page: Stored, look: Any
+) -> None:
+    begin = datetime.fromtimestamp(server.services.clock.epoch_s() - 60, UTC)
+    spec = {"slug": "m", "start": begin.isoformat(), "duration": "1h"}
+    async with transaction(server.services.pool) as db:
+        await objects.create(db, ACTOR, "maintenance", page.id, spec)
+    action = await _draft(server, page, "warning")
+    await _approve(server, action)
+    assert (await look()).body["status"] == "degraded_performance"
+    now = server.services.clock.epoch_s() + 60
+    async with transaction(server.services.pool) as db:
+        await reviews.close_episode(db, action["owner_id"], EpisodeClosed(now, 1, "recovered"))
+        await reviews.propose(db, action["owner_id"], 1, StepProposed(now, "resolve", "warning", False), [])
+    assert (await look()).body["status"] == "under_maintenance"
 
 
 async def test_who_has_the_page_is_told_so(server: "Server", page: Stored, look: Any) -> None:
