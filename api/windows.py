@@ -1,0 +1,37 @@
+"""What a maintenance window is shown with: whether it runs, when next, what it covers. Declaring one is `api.saving`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from api.auth import Permission, Principal
+from engine.store import maintenance
+from engine.store.database import Connection
+from engine.store.objects import Stored
+from engine.store.states import moment
+from rules.maintenance import Maintenance
+
+
+async def seen(
+    db: Connection, asking: Principal, found: Sequence[Stored], pages: Mapping[UUID, str], now_s: float
+) -> list[dict[str, Any]]:
+    """Of each of these `active`, `next` (the time that runs, else the next one) and `covers`."""
+    rules = {stored.id: (pages[stored.page_id or stored.id], rule_of(stored)) for stored in found}
+    covers = await maintenance.covered(db, asking.pages_for(Permission.READ), rules)
+    seen = []
+    for stored in found:
+        span = rules[stored.id][1].next(now_s)
+        then = {"start": moment(span[0]), "end": moment(span[1])} if span else None
+        seen.append(
+            {
+                "active": span is not None and span[0] <= now_s,
+                "next": then,
+                "covers": covers[stored.id],
+            }
+        )
+    return seen
+
+
+def rule_of(stored: Stored) -> Maintenance:
+    """The window as it is declared."""
+    return Maintenance.model_validate(stored.spec)
