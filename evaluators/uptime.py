@@ -69,9 +69,13 @@ class Bar(Struct, frozen=True):
 
 def lasting(points: Sequence[tuple[float, str]], born: float, until: float) -> list[Span]:
     """Spans from `born` to `until` of something that became what it is at these `points`; before the first: unknown."""
-    edges = [(born, "unknown"), *points, (until, "")]
-    cut = [(min(max(at, born), until), value) for at, value in edges]
-    return [Span(start, end, value) for (start, value), (end, _) in pairwise(cut) if start < end]
+    spans, begin, now = [], born, "unknown"
+    for at, value in (*points, (until, "")):
+        if begin < (end := min(at, until)):
+            spans.append(Span(begin, end, now))
+            begin = end
+        now = value
+    return spans
 
 
 def merged(windows: Windows) -> list[tuple[float, float]]:

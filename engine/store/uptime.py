@@ -25,22 +25,22 @@ async def stages(
 ) -> dict[UUID, list[Span]]:
     """Of each beat or group the stages it had in that time, from its birth to its removal; `paused` and unseen ones are no stage."""
     ids = [subject.id for subject in subjects]
-    points: dict[UUID, list[tuple[float, str]]] = {subject_id: [] for subject_id in ids}
-    for row in await connection.fetch(
-        "SELECT subject_id, extract(epoch FROM at)::float8 AS at, stage FROM ("
+    rows = await connection.fetch(  # in arrays: a row object for each transition would cost more than all else
+        "SELECT subject_id, array_agg(extract(epoch FROM at)::float8 ORDER BY at, id) AS at, "
+        "array_agg(stage ORDER BY at, id) AS stage FROM ("
         "(SELECT t.* FROM unnest($1::uuid[]) AS b (id) CROSS JOIN LATERAL (SELECT id, subject_id, at, stage "
         "  FROM transitions WHERE subject_id = b.id AND at < $2 ORDER BY at DESC, id DESC LIMIT 1) t) "
         "UNION ALL (SELECT id, subject_id, at, stage FROM transitions "
-        "  WHERE subject_id = ANY ($1) AND at >= $2 AND at < $3)) t ORDER BY t.at, t.id",
+        "  WHERE subject_id = ANY ($1) AND at >= $2 AND at < $3)) t GROUP BY subject_id",
         ids,
         moment(since),
         moment(until),
-    ):
-        points[row["subject_id"]].append((row["at"], row["stage"]))
+    )
+    points = {row["subject_id"]: list(zip(row["at"], row["stage"], strict=True)) for row in rows}
     paused, unseen = await _gaps(connection, ids, since, until)
     found: dict[UUID, list[Span]] = {}
     for subject in subjects:
-        known = points[subject.id]
+        known = points.get(subject.id, [])
         born = min([subject.created_at.timestamp(), *(at for at, _ in known[:1])])
         end = min(until, subject.removed_at.timestamp()) if subject.removed_at else until
         line = covered(lasting(known, max(born, since), end), unseen.get(subject.id, ()), "unknown")
