@@ -1,24 +1,23 @@
-"""What is special to beats: results and sums of them, run now, pause and resume, history. Declaring is `api.objects`."""
+"""What is special to beats: results and sums of them, run now. Declaring is `api.objects`."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query
-from pydantic import AwareDatetime, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Asking, Permission, Router, permits
-from api.body import read_body, reply, takes
+from api.body import reply
 from api.context import Services, services_of
-from api.objects import PageRef, answer, locate
+from api.objects import PageRef, locate
 from api.paging import AtAndId, Cursor, Limit, page, read_cursor
-from api.problems import ProblemError, invalid
-from api.shapes import ShownBeat, ShownResult, ShownSummary, gives
-from engine.store import objects, results, rollups, states
+from api.problems import ProblemError
+from api.shapes import ShownResult, ShownSummary, gives
+from engine.store import objects, results, rollups
 from engine.store.audit import record
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import new_id, partition_of, show
@@ -28,9 +27,7 @@ from evaluators import sketch
 from evaluators.model import PHASES, ConfirmOrder, Kind, Verdict
 from evaluators.uptime import of_runs
 from rules.beat import BEAT
-from rules.duration import Duration
 from rules.kinds.kind import ProbedRule
-from rules.shape import Rule
 
 HOUR_S: Final = 3600
 DAY_S: Final = 86400
@@ -40,26 +37,8 @@ _LATENCY_STEPS: Final = 96
 _RAW_HOURS: Final = 24
 _QUANTILES: Final = (0.5, 0.75, 0.9, 0.95, 0.99)
 _POLL_S: Final = 0.1
-_LAST_YEAR: Final = 9990
 
 router = Router(prefix="/api/v1/beats/{ref}", tags=["beats"])
-
-
-class Pause(Rule):
-    """Until when a beat is paused: neither of the two means until somebody resumes it."""
-
-    until: AwareDatetime | None = None
-    for_: Duration | None = Field(default=None, alias="for", gt=0, le=366 * DAY_S)
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if self.until is not None and self.for_ is not None:
-            raise ValueError("until or for, not both")
-        if self.until is not None and self.until.year > _LAST_YEAR:
-            raise ValueError(
-                f"until lies after {_LAST_YEAR}; leave it out to pause until somebody resumes it"
-            )
-        return self
 
 
 async def find_beat(request: Request, asking: Asking, ref: str, page_ref: str | None) -> Stored:
@@ -172,54 +151,6 @@ async def _awaited(services: Services, beat: Stored, name: str, wanted: int, wai
         if len(rows) >= wanted or services.clock.monotonic_s() - began_s >= wait_s:
             return rows
         await asyncio.sleep(_POLL_S)
-
-
-@router.post("/pause")
-@permits(Permission.WRITE)
-@takes(Pause)
-@gives(ShownBeat)
-async def pause(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
-    """Stop running it; also a file's beat, as this is no part of what it declares."""
-    services, asked = services_of(request), await read_body(request, Pause)
-    now_s = services.clock.epoch_s()
-    until = asked.until or (moment(now_s + asked.for_) if asked.for_ is not None else None)
-    if until is not None and until.timestamp() <= now_s:
-        raise invalid([("/until", "this is in the past")])
-    beat = await find_beat(request, asking, ref, page_ref)
-    asking.require(Permission.WRITE, beat.page_id)
-    async with transaction(services.pool) as db:
-        await states.pause(db, asking.actor, beat, until)
-    return await answer(request, asking, beat)
-
-
-@router.post("/resume")
-@permits(Permission.WRITE)
-@gives(ShownBeat)
-async def resume(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
-    """Run it again."""
-    beat = await find_beat(request, asking, ref, page_ref)
-    asking.require(Permission.WRITE, beat.page_id)
-    async with transaction(services_of(request).pool) as db:
-        await states.resume(db, asking.actor, beat)
-    return await answer(request, asking, beat)
-
-
-Days = Annotated[int, Query(ge=1, le=400)]
-
-
-@router.get("/transitions")
-@permits(Permission.READ)
-async def list_transitions(
-    request: Request, asking: Asking, ref: str, page_ref: PageRef = None, days: Days = 30, limit: Limit = 100
-) -> Response:
-    """Newest first, at most `limit`; the one before the period is among them."""
-    services = services_of(request)
-    since = moment(services.clock.epoch_s()) - timedelta(days=days)
-    async with services.pool.acquire() as db:
-        beat = await locate(db, asking, "beat", ref, page_ref)
-        rows = await states.transitions(db, [beat.id], since=since)
-    items = [{name: row[name] for name in ("at", "was", "stage", "votes")} for row in reversed(rows)]
-    return reply({"items": items[:limit], "next": None})
 
 
 @router.get("/summary")

@@ -1,4 +1,4 @@
-"""Pages, components, regions, beats and channels under /api/v1: one implementation for all. What is special to one kind is elsewhere."""
+"""Declared objects under /api/v1: one implementation for all kinds. What is special to one kind is elsewhere."""
 
 from typing import Annotated, Any, Final
 
@@ -11,7 +11,7 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_json, reply, takes
 from api.context import services_of
 from api.paging import Cursor, Limit, SlugAndId, page, read_cursor
-from api.shapes import Shown, ShownBeat, gives
+from api.shapes import Shown, ShownBeat, ShownGroup, ShownMaintenance, gives
 from api.showing import shown
 from engine.store import objects
 from engine.store.database import Connection
@@ -25,6 +25,11 @@ PageRef = Annotated[str | None, Query(alias="page", max_length=100, description=
 IfMatch = Annotated[str | None, Header(description="The ETag that was read; another one now is 412.")]
 Text = Annotated[str | None, Query(max_length=200)]
 
+SHAPES: Final[dict[Kind, type[Shown]]] = {
+    "beat": ShownBeat,
+    "group": ShownGroup,
+    "maintenance": ShownMaintenance,
+}
 _MODELS: Final[dict[Kind, Any]] = {**saving.UNTYPED, "beat": Beat, "channel": Channel}
 
 
@@ -54,7 +59,7 @@ def routes(kind: Kind) -> APIRouter:
     router = Router(prefix=f"/api/v1/{kind}s", tags=[f"{kind}s"])
     write = Permission.ADMIN if kind == "page" else Permission.WRITE
     whole = kind in PAGELESS
-    takes_kind, shape = takes(_MODELS[kind]), ShownBeat if kind == "beat" else Shown
+    takes_kind, shape = takes(_MODELS[kind]), SHAPES.get(kind, Shown)
 
     @router.get("", name=f"List {kind}s", operation_id=f"list_{kind}s")
     @permits(Permission.READ)

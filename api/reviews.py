@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -16,7 +16,7 @@ from api.body import read_body, reply, takes
 from api.context import Services, services_of
 from api.objects import PageRef, locate
 from api.paging import AtAndId, Cursor, Limit, page, read_cursor
-from api.problems import missing
+from api.problems import invalid, missing
 from api.shapes import ShownAction, ShownEpisode, ShownIncident, gives
 from engine.bus import LIVE
 from engine.store import reviews
@@ -24,6 +24,7 @@ from engine.store.audit import Actor
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import read, show
 from evaluators.review import Status
+from rules.known import Kind
 from rules.shape import Name, Rule, Text
 
 router = Router(prefix="/api/v1", tags=["incidents"])
@@ -51,6 +52,9 @@ class Wording(Rule):
 
 IncidentStatus = Literal["open", "investigating", "identified", "monitoring", "resolved"]
 Open = Annotated[bool | None, Query(alias="open")]
+OfBeat = Annotated[str | None, Query(max_length=100, description="Slug or id of the beat that owns it.")]
+OfGroup = Annotated[str | None, Query(max_length=100, description="Slug or id of the group that owns it.")]
+_OWNERS: Final[tuple[Kind, ...]] = ("beat", "group")
 
 
 async def _listed(
@@ -59,16 +63,27 @@ async def _listed(
     page_ref: str | None,
     limit: int,
     cursor: str | None,
+    owner: tuple[str | None, str | None],
     query: Callable[..., Awaitable[list[Row]]],
     show_all: Callable[[Connection, Sequence[Row]], Awaitable[list[dict[str, Any]]]],
     at: str = "created_at",
 ) -> Response:
-    """Of what `query` finds on the pages they may read one part, newest `at` first."""
+    """Of what `query` finds on the pages they may read, of this beat or group, one part, newest `at` first."""
     async with services_of(request).pool.acquire() as db:
         pages: Sequence[UUID] | None = asking.pages_for(Permission.READ)
         if page_ref is not None:
             pages = [(await locate(db, asking, "page", page_ref)).id]
-        rows = await query(db, pages=pages, before=read_cursor(cursor, AtAndId), limit=limit + 1)
+        named = [(kind, ref) for kind, ref in zip(_OWNERS, owner, strict=True) if ref is not None]
+        if len(named) > 1:
+            raise invalid([("/group", "name a beat or a group, not both")])
+        owners = [(await locate(db, asking, kind, ref, page_ref)).id for kind, ref in named]
+        rows = await query(
+            db,
+            pages=pages,
+            owner=next(iter(owners), None),
+            before=read_cursor(cursor, AtAndId),
+            limit=limit + 1,
+        )
         items = await show_all(db, rows[:limit])
     last = (rows[limit - 1][at], rows[limit - 1]["id"]) if len(rows) > limit else None
     return page(request, items, last)
@@ -82,17 +97,20 @@ async def list_episodes(
     asking: Asking,
     page_ref: PageRef = None,
     is_open: Open = None,
+    beat: OfBeat = None,
+    group: OfGroup = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
     """Newest first."""
     query = partial(reviews.episodes, is_open=is_open)
-    return await _listed(request, asking, page_ref, limit, cursor, query, _shown_episodes, "opened_at")
+    owner = (beat, group)
+    return await _listed(request, asking, page_ref, limit, cursor, owner, query, _shown_episodes, "opened_at")
 
 
 async def _shown_episodes(_: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    about = ("owner", "owner_name", "page", "number", "severity", "peak")
-    kept = (*about, "opened_at", "closed_at", "cause", "frozen")
+    about = ("owner", "owner_kind", "owner_name", "page", "number", "severity", "peak")
+    kept = (*about, "opened_at", "closed_at", "cause", "frozen", "flapping", "reopened")
     return [{"id": show("episode", row["id"])} | {name: row[name] for name in kept} for row in rows]
 
 
@@ -104,19 +122,31 @@ async def list_actions(
     asking: Asking,
     page_ref: PageRef = None,
     status: Status | None = None,
+    beat: OfBeat = None,
+    group: OfGroup = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
     """Newest first."""
     query = partial(reviews.actions, status=status)
-    return await _listed(request, asking, page_ref, limit, cursor, query, shown_actions)
+    return await _listed(request, asking, page_ref, limit, cursor, (beat, group), query, shown_actions)
 
 
 async def shown_actions(db: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Actions as JSON, with the names of their components."""
     names = await reviews.component_names(db, sorted({c for row in rows for c in row["components"]}))
-    said = ("revision", "step", "status", "severity", "title", "text", "evidence", "reason")
-    kept = (*said, "owner", "owner_name", "page", "created_at", "expires_at", "decided_at", "decided_by")
+    said = ("revision", "step", "of", "status", "severity", "title", "text", "evidence", "reason")
+    kept = (
+        *said,
+        "owner",
+        "owner_kind",
+        "owner_name",
+        "page",
+        "created_at",
+        "expires_at",
+        "decided_at",
+        "decided_by",
+    )
     return [
         {"id": show("action", row["id"]), "episode": show("episode", row["episode_id"])}
         | {name: row[name] for name in kept}
@@ -238,12 +268,14 @@ async def list_incidents(
     asking: Asking,
     page_ref: PageRef = None,
     status: IncidentStatus | None = None,
+    beat: OfBeat = None,
+    group: OfGroup = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
     """Newest first; `open` is every one that is not resolved."""
     query = partial(reviews.incidents, status=status)
-    return await _listed(request, asking, page_ref, limit, cursor, query, shown_incidents)
+    return await _listed(request, asking, page_ref, limit, cursor, (beat, group), query, shown_incidents)
 
 
 @router.get("/incidents/{ref}")
@@ -270,7 +302,7 @@ async def shown_incidents(db: Connection, rows: Sequence[Row]) -> list[dict[str,
     """Incidents as JSON, updates newest first."""
     names = await reviews.component_names(db, sorted({c for row in rows for c in row["components"]}))
     updates = await reviews.updates(db, [row["id"] for row in rows])
-    kept = ("title", "status", "page", "created_at", "resolved_at", "revision")
+    kept = ("title", "status", "page", "owner", "owner_kind", "created_at", "resolved_at", "revision")
     return [
         {"id": show("incident", row["id"])}
         | {name: row[name] for name in kept}

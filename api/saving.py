@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from secrets import token_hex
 from typing import Any, Final, get_args
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from engine.secrets import refusal
 from engine.store import objects
 from engine.store.database import Connection, transaction
 from engine.store.objects import Stored
+from engine.store.states import moment
 from rules.beat import AnyBeat
 from rules.channel import SECRET_FIELDS, SlackChannel, SmtpChannel, WebhookChannel
 from rules.check import compile_check
@@ -41,6 +43,8 @@ _CARRIED: Final = frozenset(
 READ_ONLY: Final = frozenset(
     {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
     | {"stage", "since", "votes", "paused", "paused_until", "episode", "signals", "ping"}
+    | {"suppressed_by", "flapping", "advisories", "need", "members"}
+    | {"active", "next", "covers"}
 )
 """What is shown beside a spec: ignored when it is sent back."""
 
@@ -84,7 +88,10 @@ def rule_of(kind: Kind, document: Any) -> Rule:
 async def create(
     services: Services, asking: Principal, kind: Kind, document: Any, page: str | None = None
 ) -> Stored:
-    """A new object from what was sent; `page` where the document names none."""
+    """A new object from what was sent; `page` where the document names none. Maintenance begins now unless it says when."""
+    if kind == "maintenance" and isinstance(document, dict):
+        now = moment(services.clock.epoch_s()).replace(microsecond=0)
+        document = {"slug": f"maintenance-{token_hex(4)}", "start": now.isoformat()} | document
     async with transaction(services.pool) as db:
         rule, page_id = await _checked(services, db, asking, kind, _writable(document), page)
         asking.require(Permission.WRITE if kind != "page" else Permission.ADMIN, page_id)

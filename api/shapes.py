@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 from msgspec import Struct
 
 from evaluators.explain import Why
+from evaluators.facts import Of
 from evaluators.model import Kind, Stage, Verdict
 from evaluators.review import Status
 from rules.component import ComponentStatus, UptimeBy
@@ -86,26 +87,107 @@ class ShownPing(Struct):
 class ShownReport(Struct):
     """What follows from a report; not `decided`: nobody evaluates now, and it will count once somebody does."""
 
-    beat: str
+    slug: str
     stage: Stage
     since: datetime
     signals: list[ShownSignal]
     decided: bool
 
 
-class ShownBeat(Shown):
-    """A beat, with what Upbeat says of it."""
+class ShownReason(Struct):
+    """Why a bad stage opens no episode: maintenance, something below that is down, or was `asking` and has yet to answer."""
 
-    type: str
+    kind: Literal["maintenance", "dependency", "asking"]
+    id: str | None
+    slug: str | None
+
+
+class ShownTransition(Struct):
+    """The stage changed. `votes` by region, or member of a group; `suppressed_by` says why a bad one opened nothing."""
+
+    at: datetime
+    was: Stage
+    stage: Stage
+    votes: dict[str, Verdict]
+    suppressed_by: list[ShownReason]
+
+
+class ShownAdvisory(Struct):
+    """A minority that has been bad for so long that operators were told; no outage."""
+
+    kind: Literal["minority"]
+    regions: list[str]
+    since: datetime
+
+
+class ShownStanding(Shown):
+    """What Upbeat says of a beat or group, and what stands beside its stage."""
+
     page: str
     stage: Stage
     since: datetime
-    votes: list[ShownVote]
     signals: list[ShownSignal]
-    ping: ShownHeartbeat | None
     paused: bool
     paused_until: datetime | None
+    suppressed_by: list[ShownReason]
+    flapping: bool
     episode: str | None
+
+
+class ShownBeat(ShownStanding):
+    """A beat, with what Upbeat says of it."""
+
+    type: str
+    group: str | None
+    votes: list[ShownVote]
+    advisories: list[ShownAdvisory]
+    ping: ShownHeartbeat | None
+
+
+class ShownNeed(Struct):
+    """How many members it takes for a stage, and to say anything; `available`: how many say something."""
+
+    critical: int
+    warning: int
+    min_voters: int
+    available: int
+
+
+class ShownMember(Struct):
+    """A beat that names the group. Not `counts`: it is paused, or has yet to join, which it does when it is ok."""
+
+    id: str
+    slug: str
+    stage: Stage
+    since: datetime
+    suppressed: bool
+    counts: bool
+
+
+class ShownSpan(Struct):
+    """A stretch of time."""
+
+    start: datetime
+    end: datetime
+
+
+class ShownMaintenance(Shown):
+    """A maintenance window. `next` is the time of it that runs, else the next one; null when it is over for good.
+
+    `covers` is written as in `depends_on`: `checkout`, `group:shop`, `other-page/checkout`; `page:shop` is all of a page.
+    """
+
+    page: str
+    active: bool
+    next: ShownSpan | None
+    covers: list[str]
+
+
+class ShownGroup(ShownStanding):
+    """A group, with what Upbeat says of it."""
+
+    need: ShownNeed
+    members: list[ShownMember]
 
 
 class ShownWhy(Why, frozen=True):
@@ -258,10 +340,11 @@ class ShownUptime(ShownShare):
 
 
 class ShownEpisode(Struct):
-    """From a beat's first warning or critical to its next ok."""
+    """From an owner's first warning or critical to its next ok."""
 
     id: str
     owner: str
+    owner_kind: Literal["beat", "group"]
     owner_name: str | None
     page: str
     number: int
@@ -271,6 +354,8 @@ class ShownEpisode(Struct):
     closed_at: datetime | None
     cause: str | None
     frozen: bool
+    flapping: bool
+    reopened: int
 
 
 class ShownImpact(Struct):
@@ -295,8 +380,10 @@ class ShownAction(Struct):
     id: str
     revision: int
     step: Step
+    of: Of  # of an update: what is new
     status: Status
     owner: str
+    owner_kind: Literal["beat", "group"]
     owner_name: str | None
     page: str
     episode: str
@@ -332,6 +419,8 @@ class ShownIncident(Struct):
     status: Literal["investigating", "identified", "monitoring", "resolved"]
     page: str
     episode: str | None
+    owner: str | None
+    owner_kind: Literal["beat", "group"] | None
     components: list[ShownImpact]
     updates: list[ShownUpdate]
     created_at: datetime

@@ -1,11 +1,12 @@
-"""Declared objects as the API shows them: every field with its default, secrets masked, beats with stage and votes."""
+"""Declared objects as the API shows them: every field with its default, secrets masked, beats and groups with their stage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
+from api import windows
 from api.auth import Principal
 from api.context import Services
 from api.saving import TYPED, UNTYPED, masked, may_edit
@@ -15,12 +16,11 @@ from engine.store.ids import show
 from engine.store.objects import Stored
 from engine.store.reviews import episode_id
 from evaluators.policy import Policy, compile_policy
-from evaluators.quorum import fresh_votes
+from evaluators.quorum import fresh_votes, need_of
 from evaluators.state import State
-from rules.beat import BEAT
-from rules.group import Group
 from rules.known import Kind
 from rules.shape import Rule
+from rules.subject import rule_of
 
 _SIGNAL: Final = ("source", "fingerprint", "severity", "message", "since", "at", "by", "evidence")
 
@@ -31,18 +31,48 @@ async def shown(
     """`found` (all of one kind) as JSON, in a number of queries that does not depend on how many they are."""
     pages = await page_slugs(db)
     items = [_declared(stored, pages, asking) for stored in found]
-    if kind == "beat" and found:
+    if kind == "maintenance":
+        seen = await windows.seen(db, asking, found, pages, services.clock.epoch_s())
+        return [item | more for item, more in zip(items, seen, strict=True)]
+    if kind in ("beat", "group") and found:
         ids = [stored.id for stored in found]
         rows, opened = await states.summaries(db, ids), await signals.of_beats(db, ids)
+        known = {subject_id: states.decode_state(row["state"]) for subject_id, row in rows.items()}
+        called = await reasons(db, [reason for state in known.values() for reason in state.suppressed_by])
         keys = await pings.keys(db, [stored.id for stored in found if may_edit(asking, stored)])
+        members = await states.members(db, ids) if kind == "group" else {}
         now_s = services.clock.epoch_s()
         for stored, item in zip(found, items, strict=True):
-            item.update(_standing(stored, rows[stored.id], now_s))
+            row, state = rows[stored.id], known[stored.id]
+            policy = policy_of(stored.kind, stored.spec, row["bound"])
+            item.update(_standing(stored, row, state, now_s))
+            item["suppressed_by"] = [called[reason] for reason in state.suppressed_by]
             item["signals"] = [shown_signal(row) for row in opened[stored.id]]
+            if kind == "group":
+                item["need"] = _need(policy, state, now_s)
+                item["members"] = [_member(member, state) for member in members[stored.id]]
+                continue
+            item["votes"], item["advisories"] = _votes(policy, state, now_s), _advisories(state)
             item["ping"] = None
             if stored.spec["type"] == "heartbeat":
-                item["ping"] = heartbeat(services, rows[stored.id], keys.get(stored.id))
+                item["ping"] = heartbeat(services, row, keys.get(stored.id))
     return items
+
+
+async def reasons(db: Connection, found: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What stands in `suppressed_by`, for people."""
+    parted = {reason: reason.partition(":") for reason in found}
+    ids = [UUID(object_id) for _, _, object_id in parted.values() if object_id]
+    stored = {str(one.id): one for one in await objects.several(db, ids)} if ids else {}
+    called: dict[str, dict[str, Any]] = {}
+    for reason, (kind, _, object_id) in parted.items():
+        one = stored.get(object_id)
+        called[reason] = {
+            "kind": kind,
+            "id": show(one.kind, one.id) if one else None,
+            "slug": one.slug if one else None,
+        }
+    return called
 
 
 def shown_signal(row: Row) -> dict[str, Any]:
@@ -110,9 +140,8 @@ def _is_required(model: type[Rule], name: str) -> bool:
     return model.model_fields[name].is_required()
 
 
-def _standing(stored: Stored, row: Row, now_s: float) -> dict[str, Any]:
-    """What Upbeat says of a beat: the contract's `stage`, `since` and `votes`, and what stands beside them."""
-    state = states.decode_state(row["state"])
+def _standing(stored: Stored, row: Row, state: State, now_s: float) -> dict[str, Any]:
+    """What Upbeat says of a beat or group: the contract's `stage` and `since`, and what stands beside them."""
     until: datetime | None = row["paused_until"]
     is_paused = until is not None and until.timestamp() > now_s
     forever = is_paused and until is not None and until.year >= 9999
@@ -122,14 +151,13 @@ def _standing(stored: Stored, row: Row, now_s: float) -> dict[str, Any]:
         "paused": is_paused,
         "paused_until": until if is_paused and not forever else None,
         "episode": show("episode", episode_id(stored.id, state.episodes)) if state.severity else None,
-        "votes": _votes(policy_of(stored.kind, stored.spec, row["bound"]), state, now_s),
+        "flapping": state.flapping,
     }
 
 
 def policy_of(kind: str, spec: Mapping[str, Any], bound: str) -> Policy:
     """The policy of a beat or group among what else there is, which is a `bound` column read as text."""
-    rule = Group.model_validate(spec) if kind == "group" else BEAT.validate_python(spec)
-    return compile_policy(rule, states.decode_bound(bound))
+    return compile_policy(rule_of(kind, spec), states.decode_bound(bound))
 
 
 def _votes(policy: Policy, state: State, now_s: float) -> list[dict[str, Any]]:
@@ -141,3 +169,33 @@ def _votes(policy: Policy, state: State, now_s: float) -> list[dict[str, Any]]:
         at = datetime.fromtimestamp(region.vote.at, UTC) if region and verdict else None
         votes.append({"region": slug, "verdict": verdict, "at": at, "fresh": slug in fresh})
     return votes
+
+
+def _advisories(state: State) -> list[dict[str, Any]]:
+    """Minorities that have been bad for so long that operators were told."""
+    if not state.advised:
+        return []
+    since = states.moment(state.dissent_since)
+    return [{"kind": "minority", "regions": list(state.dissent), "since": since}]
+
+
+def _need(policy: Policy, state: State, now_s: float) -> dict[str, int]:
+    """How many members it takes, and how many there are."""
+    need = need_of(policy, state)
+    return {
+        "critical": need.critical.open,
+        "warning": need.warning.open,
+        "min_voters": need.min_voters,
+        "available": len(fresh_votes(policy, state, now_s)),
+    }
+
+
+def _member(row: Row, state: State) -> dict[str, Any]:
+    """A beat that names the group. It does not count while it is paused, or has yet to join: when it is ok."""
+    said = state.members.get(str(row["id"]))
+    return {
+        "id": show("beat", row["id"]),
+        **{name: row[name] for name in ("slug", "stage", "since")},
+        "suppressed": said is not None and said.is_suppressed,
+        "counts": said is not None and said.counts,
+    }

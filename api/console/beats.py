@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import beats, pushed, saving, uptime
+from api import beats, pushed, saving, subjects, uptime
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.console import charts
 from api.console.forms import as_json, fields
@@ -152,7 +152,7 @@ async def run_now(request: Request, asking: Asking, ref: str, page_ref: PageRef 
 async def pause(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
     """Stop running it, for a while or until somebody resumes it."""
     lasting = (await fields(request)).get("for")
-    await beats.pause(as_json(request, {"for": lasting} if lasting else {}), asking, ref, page_ref)
+    await subjects.pause(as_json(request, {"for": lasting} if lasting else {}), asking, "beat", ref, page_ref)
     return go(address("beat", ref, page_ref), "paused")
 
 
@@ -168,5 +168,5 @@ async def rotate_ping_key(request: Request, asking: Asking, ref: str, page_ref: 
 @permits(Permission.WRITE)
 async def resume(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
     """Run it again."""
-    await beats.resume(request, asking, ref, page_ref)
+    await subjects.resume(request, asking, "beat", ref, page_ref)
     return go(address("beat", ref, page_ref), "resumed")

@@ -488,15 +488,18 @@ async def incidents(
     pages: Sequence[UUID] | None = None,
     status: str | None = None,
     incident: UUID | None = None,
+    owner: UUID | None = None,
     before: tuple[datetime, UUID] | None = None,
     limit: int = 100,
 ) -> list[Row]:
     """Incidents, newest first; `status` is one of the four, or `open` for every one not resolved."""
     return await connection.fetch(
-        "SELECT i.*, p.slug AS page FROM incidents i JOIN objects p ON p.id = i.page_id "
+        "SELECT i.*, p.slug AS page, o.slug AS owner, o.kind AS owner_kind FROM incidents i "
+        "JOIN objects p ON p.id = i.page_id "
+        "LEFT JOIN episodes e ON e.id = i.episode_id LEFT JOIN objects o ON o.id = e.owner_id "
         "WHERE ($1::uuid[] IS NULL OR i.page_id = ANY ($1)) "
         "AND ($2::text IS NULL OR CASE $2 WHEN 'open' THEN i.status <> 'resolved' ELSE i.status = $2 END) "
-        "AND ($3::uuid IS NULL OR i.id = $3) "
+        "AND ($3::uuid IS NULL OR i.id = $3) AND ($7::uuid IS NULL OR e.owner_id = $7) "
         "AND ($4::timestamptz IS NULL OR (i.created_at, i.id) < ($4, $5)) "
         "ORDER BY i.created_at DESC, i.id DESC LIMIT $6",
         pages,
@@ -505,6 +508,7 @@ async def incidents(
         before[0] if before else None,
         before[1] if before else None,
         limit,
+        owner,
     )
 
 

@@ -119,6 +119,20 @@ async def summaries(connection: Connection, beats: Sequence[UUID]) -> dict[UUID,
     return {row["subject_id"]: row for row in rows}
 
 
+async def members(connection: Connection, groups: Sequence[UUID]) -> dict[UUID, list[Row]]:
+    """id, slug, stage and since of the beats that name each of these groups, the worst first."""
+    rows = await connection.fetch(
+        "SELECT s.bound->>'group' AS group_id, o.id, o.slug, s.stage, s.since FROM states s "
+        "JOIN objects o ON o.id = s.subject_id WHERE o.removed_at IS NULL AND s.bound->>'group' = ANY ($1) "
+        "ORDER BY array_position(ARRAY['critical', 'warning', 'unknown', 'ok'], s.stage), o.slug",
+        [str(group) for group in groups],
+    )
+    found: dict[UUID, list[Row]] = {group: [] for group in groups}
+    for row in rows:
+        found[UUID(row["group_id"])].append(row)
+    return found
+
+
 def decode_state(text: str) -> State:
     """A `state` column read as text."""
     return _STATE.decode(text)

@@ -140,7 +140,7 @@ async def test_what_no_probe_runs_cannot_be_run(server: Server) -> None:
 async def test_a_report_is_kept_for_whoever_evaluates(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.pushed.FOLDED_WITHIN_S", 0.1)
+    monkeypatch.setattr("api.subjects.FOLDED_WITHIN_S", 0.1)
     said = {"verdict": "critical", "fingerprint": "db", "message": "gone", "evidence": {"lag": 3}}
     path = "/api/v1/beats/home/report?page=shop"
     answer = await server.call("POST", path, said, who="editor", headers={"Idempotency-Key": "r1"})

@@ -18,6 +18,8 @@ from upbeat.cli.output import Output, paint, print_fields, when
 SHOWN_ONLY: Final = frozenset(
     {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
     | {"stage", "since", "paused", "paused_until", "episode", "votes", "signals", "ping"}
+    | {"suppressed_by", "flapping", "advisories", "need", "members"}
+    | {"active", "next", "covers"}
 )
 """What the API shows beside what was written."""
 
