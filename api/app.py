@@ -14,6 +14,7 @@ from api import (
     events,
     explaining,
     health,
+    maintenance,
     objects,
     openapi,
     people,
@@ -24,6 +25,7 @@ from api import (
     secrets,
     session,
     status,
+    subjects,
     tools,
     uptime,
 )
@@ -39,8 +41,10 @@ VERSION = "1"
 ROUTERS: tuple[APIRouter, ...] = (
     *objects.ROUTERS,
     beats.router,
+    *subjects.ROUTERS,
     pushed.router,
     explaining.router,
+    maintenance.router,
     channels.router,
     reviews.router,
     session.router,
