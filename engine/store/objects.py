@@ -13,6 +13,7 @@ from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from engine.store.ids import new_id, partition_of, read
 from rules.known import Kind
+from rules.maintenance import Maintenance
 
 CHANGED = "upbeat_objects"
 """PostgreSQL notification sent with every change; its payload is the kind."""
@@ -280,20 +281,28 @@ _USES: Final[dict[Kind, str]] = {
 async def _refuse_if_used(connection: Connection, stored: Stored, leaving: Collection[UUID]) -> None:
     if (uses := _USES.get(stored.kind)) is None:
         return
-    user = await connection.fetchrow(
-        "SELECT o.kind, o.slug FROM objects o LEFT JOIN objects p ON p.id = $3 WHERE o.removed_at IS NULL "
+    users = await connection.fetch(
+        "SELECT o.kind, o.slug, o.spec, extract(epoch FROM clock_timestamp())::float8 AS now "
+        "FROM objects o LEFT JOIN objects p ON p.id = $3 WHERE o.removed_at IS NULL "
         f"AND o.id <> ALL ($4) AND ($5 OR o.kind IN ('beat', 'group', 'maintenance')) AND ({uses}) "
-        "AND $1::uuid IS NOT NULL AND $2::text IS NOT NULL ORDER BY o.kind, o.slug LIMIT 1",
+        "AND $1::uuid IS NOT NULL AND $2::text IS NOT NULL ORDER BY o.kind, o.slug",
         stored.id,
         stored.slug,
         stored.page_id,
         [stored.id, *leaving],
         stored.kind == "page",
     )
-    if user is not None:
+    for user in users:
+        if stored.kind != "page" and user["kind"] == "maintenance" and _is_over(user["spec"], user["now"]):
+            continue
         raise InUseError(
             f"{stored.kind} {stored.slug!r} is used by {user['kind']} {user['slug']!r}; change that first"
         )
+
+
+def _is_over(spec: dict[str, Any], now: float) -> bool:
+    """Whether a maintenance window is history: it needs nothing any more."""
+    return Maintenance.model_validate(spec).next(now) is None
 
 
 async def _give_key(connection: Connection, beat_id: UUID, spec: dict[str, Any]) -> None:

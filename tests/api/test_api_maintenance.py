@@ -1,0 +1,149 @@
+"""Maintenance through the API: begun now with one request, planned, ended early, and what it says of itself."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from engine.store import objects
+from engine.store.audit import Actor
+from engine.store.database import transaction
+from engine.store.ids import new_id
+from engine.store.states import moment
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Server
+
+ACTOR = Actor("t", "api")
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+async def begin(server: "Server", who: str = "installer", **more: Any) -> Any:
+    return await server.call(
+        "POST", "/api/v1/maintenances", {"page": "shop", "duration": "45m"} | more, who=who
+    )
+
+
+async def make(server: "Server", kind: Any, page: str = "shop", **spec: Any) -> str:
+    slug: str = f"{kind[0]}-{new_id().hex[-8:]}"
+    async with transaction(server.services.pool) as db:
+        home = await objects.find(db, "page", page)
+        await objects.create(db, ACTOR, kind, home.id, {"slug": slug, **spec})
+    return slug
+
+
+async def test_one_request_begins_maintenance_now(server: "Server") -> None:
+    before = moment(server.services.clock.epoch_s())
+    answer = await begin(server)
+    assert answer.status == 201, answer.body
+    window = answer.body
+    assert window["slug"].startswith("maintenance-")
+    assert window["active"] is True
+    assert (
+        before - timedelta(seconds=2) < at(window["next"]["start"]) <= moment(server.services.clock.epoch_s())
+    )
+    assert at(window["next"]["end"]) - at(window["next"]["start"]) == timedelta(minutes=45)
+    assert window["covers"] == ["page:shop"]
+    read = await server.call("GET", f"/api/v1/maintenances/{window['id']}")
+    assert read.body == window
+    assert (await server.call("PUT", f"/api/v1/maintenances/{window['id']}", window)).body == window
+
+
+async def test_what_is_planned_says_when_it_is_next(server: "Server") -> None:
+    answer = await begin(
+        server,
+        slug="night",
+        start="2026-01-04T02:00",
+        timezone="Europe/Berlin",
+        rrule="FREQ=YEARLY;BYMONTH=1",
+    )
+    assert answer.status == 201, answer.body
+    begins = at(answer.body["next"]["start"])
+    assert (begins.month, begins.day, begins.hour) == (1, 4, 1)
+    assert begins > moment(server.services.clock.epoch_s())
+    assert answer.body["active"] is False
+    over = await begin(server, slug="over", start="2026-01-04T02:00")
+    assert (over.body["next"], over.body["active"]) == (None, False)
+
+
+async def test_it_names_what_it_covers(server: "Server") -> None:
+    group = await make(server, "group")
+    tcp: dict[str, Any] = {"type": "tcp", "host": "x.example", "port": 1}
+    member = await make(server, "beat", **tcp, group=group)
+    fed = await make(server, "beat", **tcp, components={"site": {}})
+    other = await make(server, "beat", "blog", **tcp, components={"shop/site": {}})
+    await make(server, "beat", **tcp)
+    covers = (await begin(server, groups=[group])).body["covers"]
+    assert covers == [member, f"group:{group}"]
+    covers = (await begin(server, beats=[member], components=["site"])).body["covers"]
+    assert {member, fed, f"blog/{other}"} <= {*covers}
+    seen = await begin(server, "editor", components=["site"])
+    assert not any(path.startswith("blog/") for path in seen.body["covers"])
+
+
+async def test_a_running_one_is_ended_and_only_that_time_of_it(server: "Server") -> None:
+    begun = moment(server.services.clock.epoch_s() - 60).replace(microsecond=0).isoformat()
+    window = (await begin(server, start=begun, rrule="FREQ=DAILY")).body
+    ended = await server.call("POST", f"/api/v1/maintenances/{window['id']}/end")
+    assert ended.status == 200, ended.body
+    assert ended.body["active"] is False
+    assert at(ended.body["next"]["start"]) == at(begun) + timedelta(days=1)
+    again = await server.call("POST", f"/api/v1/maintenances/{window['id']}/end")
+    assert (again.status, again.body["type"].rpartition("#")[2]) == (409, "not-running")
+    assert "its next time begins at" in again.body["detail"]
+    once = (await begin(server)).body
+    assert (await server.call("POST", f"/api/v1/maintenances/{once['id']}/end")).body["next"] is None
+
+
+async def test_what_is_history_holds_nothing_back(server: "Server") -> None:
+    beat = await make(server, "beat", type="tcp", host="x.example", port=1)
+    window = (await begin(server, beats=[beat])).body
+    refused = await server.call("DELETE", f"/api/v1/beats/{beat}")
+    assert (refused.status, window["slug"] in refused.body["detail"]) == (409, True)
+    assert (await server.call("POST", f"/api/v1/maintenances/{window['id']}/end")).status == 200
+    assert (await server.call("DELETE", f"/api/v1/beats/{beat}")).status == 204
+    assert (await server.call("GET", f"/api/v1/maintenances/{window['id']}")).body["covers"] == []
+
+
+async def test_who_may_not_edit_the_page_begins_and_ends_none(server: "Server") -> None:
+    window = (await begin(server)).body
+    for who in ("viewer", "reviewer", "other"):
+        assert (await begin(server, who)).status in (403, 404, 422)
+        answer = await server.call("POST", f"/api/v1/maintenances/{window['id']}/end", who=who)
+        assert answer.status in (403, 404), who
+    answer = await begin(server, "editor", components=["blog/site"])
+    assert answer.status in (403, 422)
+
+
+async def test_what_a_file_declares_is_ended_in_the_file(server: "Server") -> None:
+    async with transaction(server.services.pool) as db:
+        home = await objects.find(db, "page", "shop")
+        spec = {"slug": "filed", "start": "2026-01-01T00:00", "duration": "24h", "rrule": "FREQ=DAILY"}
+        await objects.create(db, ACTOR, "maintenance", home.id, spec, source="upbeat.yaml:7")
+    answer = await server.call("POST", "/api/v1/maintenances/filed/end")
+    assert answer.status == 409
+    assert "upbeat.yaml:7" in answer.body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("more", "pointer", "words"),
+    [
+        pytest.param({"duration": None}, "", "either end: or duration:", id="no end"),
+        pytest.param({"rrule": "FREQ=SECONDLY"}, "", "FREQ=SECONDLY is not allowed", id="every second"),
+        pytest.param({"beats": ["no-such"]}, "/beats/0", "there is no beat", id="no such beat"),
+        pytest.param({"start": "soon-ish, after lunch"}, "/start", "datetime", id="no time"),
+        pytest.param({"timezone": "Berlin"}, "/timezone", "is no time zone", id="no zone"),
+        pytest.param({"for": "45m"}, "/for", "unknown key", id="another word"),
+    ],
+)
+async def test_a_mistake_is_told_in_plain_words(
+    server: "Server", more: dict[str, Any], pointer: str, words: str
+) -> None:
+    answer = await begin(server, **more)
+    assert answer.status == 422, answer.body
+    said = {error["pointer"]: error["message"] for error in answer.body["errors"]}
+    assert words in said.get(pointer, str(said))
+    assert pointer in said
