@@ -88,6 +88,20 @@ async def test_a_summary_has_a_line_for_each_region_and_one_for_all(remote: Cli)
     assert (await remote("summary", "db", "--range", "2d")).code == 2
 
 
+async def test_uptime_is_a_share_of_what_is_known(remote: Cli) -> None:
+    told = (await remote("uptime", "db", "--since", "1h", "--step", "10m", "--json")).json
+    parts = told["seconds"]
+    known = parts["up"] + parts["down"]
+    assert told["uptime"] == (parts["up"] / known if known else None)
+    assert sum(bar["seconds"]["up"] for bar in told["bars"]) == pytest.approx(parts["up"], abs=1e-3)
+    shown = (await remote("uptime", "db", "--by", "requests", "--step", "1h")).out
+    assert [line.split()[0] for line in shown.splitlines()[:4]] == ["uptime", "by", "since", "until"]
+    assert " runs" in shown
+    component = await remote("uptime", "search", "--component", "-q")
+    assert (component.code, component.out) == (0, "100.00 %\n")
+    assert (await remote("uptime", "db", "--since", "yesterday")).code == 2
+
+
 async def test_a_beat_is_paused_and_resumed(remote: Cli) -> None:
     paused = (await remote("pause", "storefront", "--for", "45m", "--json")).json
     assert (paused["paused"], paused["paused_until"] is not None) == (True, True)
