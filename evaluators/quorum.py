@@ -263,7 +263,7 @@ def _count(
     """The state with what the votes make of it, and of a group what its members make of it that are not excused."""
     bad = [voter for voter, verdict in fresh.items() if verdict in BAD]
     critical = [voter for voter in bad if fresh[voter] is Verdict.CRITICAL]
-    opens = _opened(need, *_not_over(policy, state, bad, critical)) if bad else Stage.OK
+    opens = _opened(need, *not_over(policy, state, bad, critical)) if bad else Stage.OK
     if opens is not Stage.OK and state.round is not None:
         if state.voted is Stage.UNKNOWN:
             return state, None, ()  # not bad yet, and certainly not ok
@@ -302,7 +302,7 @@ def _opened(need: Need, bad: Sequence[str], critical: Sequence[str]) -> Stage:
     return Stage.WARNING if need.warning.is_opened_by(len(bad), bad) else Stage.OK
 
 
-def _not_over(
+def not_over(
     policy: Policy, state: State, bad: Sequence[str], critical: Sequence[str]
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Of these votes those that may open a level: while none is open, of regions that were bad since it became ok."""
