@@ -119,6 +119,8 @@ class _Told:
         vote, until = region.vote, region.vote.at + self._policy.max_age_s
         if slug in self._policy.sick:
             note = "suspended as sick"
+        elif slug in self._bad and slug not in quorum.not_over(self._policy, self._state, [slug], [])[0]:
+            note = "seen before it became ok: it opens nothing"
         streak = f"{vote.bad} bad in a row" if vote.bad else f"{vote.good} ok in a row" if vote.good else ""
         return Vote(
             slug,
@@ -137,8 +139,8 @@ class _Told:
         note = ""
         if said and not said.counts:
             note = "paused: it does not count"
-        elif said and said.is_suppressed and verdict in BAD:
-            note = "suppressed: it opens nothing, and ends nothing"
+        elif said and episode.is_excused(said):
+            note = "suppressed: it opens nothing"
         since = _moment(said.since) if said else None
         return Vote(voter, self._called(voter), verdict, since, voter in self._fresh, None, (), "", note)
 
@@ -217,7 +219,8 @@ class _Told:
         if self._voters and not self._is_enough and self._now < state.held_until:
             until = self._clock(state.held_until)
             yield Note("held", f"Fresh votes are awaited until {until}: the stage is held.")
-        yield from self._suppression()
+        suppression = [*self._suppression()]
+        yield from suppression
         if policy.sick:
             yield Note(
                 "sick", f"Suspended as sick, without a vote until the others agree: {_and(policy.sick)}."
@@ -228,12 +231,13 @@ class _Told:
             at, told = state.dissent_since + policy.advisory_s, "nobody is told of it"
             if state.advised:
                 told = "operators were told"
+            elif any(note.about in ("maintenance", "dependency") for note in suppression):
+                told = "nobody is told of it meanwhile"
             elif at < math.inf:
                 told = f"operators are told at {self._clock(at)}"
             since = self._clock(state.dissent_since)
-            yield Note(
-                "advisory", f"Worse than the stage since {since}: {self._listed(state.dissent)}; {told}."
-            )
+            about: About = "advisory" if state.advised else "dissent"
+            yield Note(about, f"Worse than the stage since {since}: {self._listed(state.dissent)}; {told}.")
         if state.careful and state.severity is not None:
             made = "A change of policy or of members made it bad"
             yield Note("careful", f"{made}: what customers would be told is a draft.")
@@ -254,6 +258,9 @@ class _Told:
             if known and known.stage is Stage.CRITICAL:
                 down = f"It depends on {self._called(parent)}, which is critical"
                 yield Note("dependency", f"{down}: nothing opens here meanwhile.")
+        if excused := [one for one in state.members if f"{episode.MEMBER}{one}" in state.suppressed_by]:
+            bad = f"Only members that are suppressed themselves make it bad: {self._listed(excused)}"
+            yield Note("dependency", f"{bad}; nothing opens for them.")
         if episode.ASKING in state.suppressed_by:
             if state.clear_after:
                 back = f"What it depends on came back at {self._clock(state.clear_after)}"
@@ -281,7 +288,7 @@ class _Told:
             return
         if state.stage == state.severity or state.flapping:
             return
-        at = state.since + episode.hold_s(self._policy, state)
+        at = episode.follows_at(self._policy, state)
         if state.stage is Stage.OK:
             yield Note("episode", f"The episode ends at {self._clock(at)} if it stays ok.")
         elif state.stage is not Stage.UNKNOWN:
@@ -333,8 +340,7 @@ class _Told:
     def _thresholds(self) -> Iterator[str]:
         """How many more votes open or end each level."""
         need, state, fresh = self._need, self._state, self._fresh
-        opening = [voter for voter in self._bad if not self._is_suppressed(voter)]
-        worst = [voter for voter in self._critical if not self._is_suppressed(voter)]
+        opening, worst = quorum.not_over(self._policy, state, self._bad, self._critical)
         ends: dict[str, list[str]] = {}
         if state.critical:
             better = [voter for voter in fresh if voter not in self._critical]
@@ -380,10 +386,6 @@ class _Told:
     def _would(self, what: str, parts: Sequence[str]) -> Iterator[str]:
         if parts:
             yield f"{' and '.join(parts)} would {what}."
-
-    def _is_suppressed(self, voter: str) -> bool:
-        member = self._state.members.get(voter)
-        return member is not None and member.is_suppressed
 
     def _runs(self) -> Iterator[str]:
         """Which runs would change a region's vote."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from evaluators import quorum
 from evaluators.explain import Why, explain, named
@@ -25,7 +26,7 @@ def regions(**letters: str) -> dict[str, Region]:
     for slug, text in letters.items():
         said, _, streak = text.partition("|")
         runs = tuple(
-            Seen(verdicts[letter], Kind.SCHEDULED, NOW - 5, "b", n) for n, letter in enumerate(streak)
+            Seen(verdicts[letter], Kind.SCHEDULED, NOW - 5, "b", n) for n, letter in enumerate(streak or said)
         )
         bad = len(streak) if streak.strip(".") else 0
         good = len(streak) if streak and not bad else 0
@@ -340,10 +341,10 @@ def test_a_group_is_told_by_its_members() -> None:
     found = explain(policy, state, NOW, NAMES)
     assert [(vote.name, vote.verdict, vote.note) for vote in found.votes] == [
         ("Cart", "critical", ""),
-        ("Pay", "critical", "suppressed: it opens nothing, and ends nothing"),
+        ("Pay", "critical", "suppressed: it opens nothing"),
         ("Search", None, "paused: it does not count"),
     ]
-    assert "1 more critical vote of Pay would make it critical." in found.change
+    assert "2 ok votes of Cart and Pay would make it ok." in found.change
     assert named(policy, state) == set(members)
 
 
@@ -351,6 +352,32 @@ def test_a_group_of_nobody_says_so() -> None:
     policy = compile_policy(Group.model_validate({"slug": "g"}), Bound())
     assert explain(policy, State(), NOW, {}).because == (
         "It has no member that counts: nobody can say what it is.",
+    )
+
+
+def test_a_vote_of_what_is_over_opens_nothing() -> None:
+    state = replace(CALM, regions=regions(eu="x", us=".", ap="."), ok_at=NOW)
+    found = why({}, state)
+    assert found.votes[0].note == "seen before it became ok: it opens nothing"
+    assert "2 critical votes of eu, us or ap would make it critical." in found.change
+
+
+def test_a_minority_has_an_advisory_or_none_yet() -> None:
+    state = replace(CALM, dissent=("eu",), dissent_since=NOW - 60)
+    assert [note.about for note in why({}, state).beside] == ["dissent"]
+    assert [note.about for note in why({}, replace(state, advised=True)).beside] == ["advisory"]
+    assert "nobody is told of it meanwhile" in why({}, state, WINDOW).beside[-1].text
+
+
+def test_a_group_whose_members_are_suppressed_says_that_nothing_opens() -> None:
+    policy = compile_policy(Group.model_validate({"slug": "g"}), Bound())
+    members = {"m1": Member(Stage.CRITICAL, NOW - 60, is_suppressed=True)}
+    state = State(
+        stage=Stage.CRITICAL, critical=True, warning=True, members=members, suppressed_by=("member:m1",)
+    )
+    (note,) = explain(policy, state, NOW, NAMES).beside
+    assert (
+        note.text == "Only members that are suppressed themselves make it bad: Cart; nothing opens for them."
     )
 
 
