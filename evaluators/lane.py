@@ -30,10 +30,10 @@ class Course(Protocol):
 class _Track:
     """A region that says ok: its newest result, and those that are not settled yet."""
 
-    __slots__ = ("at", "boot", "count", "last", "seq")
+    __slots__ = ("at", "boot", "count", "last", "max_age_s", "seq")
 
-    def __init__(self, at: float, boot: str, seq: int, keeps: int) -> None:
-        self.at, self.boot, self.seq, self.count = at, boot, seq, 0
+    def __init__(self, at: float, boot: str, seq: int, max_age_s: float, keeps: int) -> None:
+        self.at, self.boot, self.seq, self.max_age_s, self.count = at, boot, seq, max_age_s, 0
         self.last: deque[tuple[float, str, int]] = deque(maxlen=keeps)
 
 
@@ -45,7 +45,6 @@ class Lane:
         self._courses = courses
         self._tracks: dict[str, _Track] = {}
         self._at = self._fixed = -math.inf
-        self._max_age_s = math.inf
         self._is_settled = True
 
     def take(self, region: str, at: float, measured_at: float, boot: str, seq: int) -> bool:
@@ -62,7 +61,7 @@ class Lane:
             if at >= self.due:
                 return False
         before = track.at
-        if measured_at < before or measured_at - before > self._max_age_s:
+        if measured_at < before or measured_at - before > track.max_age_s:
             return False
         if boot == track.boot:
             if seq <= track.seq:
@@ -79,10 +78,13 @@ class Lane:
     def watch(self, region: str, boot: str, seq: int) -> None:
         """The scheduled ok result that was just decided: count those after it, if its region is as calm as it takes."""
         if self._is_calm(region, boot, seq):
-            keeps = max(course.policy.window for course in self._courses) + 1
-            heeding = (course for course in self._courses if _heeds(course.policy, region))
-            at = max((course.state.regions[region].vote.at for course in heeding), default=-math.inf)
-            self._tracks[region] = _Track(at, boot, seq, keeps)
+            heeding = [course for course in self._courses if _heeds(course.policy, region)]
+            if not heeding:
+                return
+            max_age_s = min(course.policy.max_age_s for course in heeding)
+            keeps = max(course.policy.window for course in heeding) + 1
+            at = heeding[0].state.regions[region].vote.at
+            self._tracks[region] = _Track(at, boot, seq, max_age_s, keeps)
 
     def _is_calm(self, region: str, boot: str, seq: int) -> bool:
         """Whether its newest result, in every state, is this one, and it says ok with nothing going on."""
@@ -102,13 +104,12 @@ class Lane:
 
     def _resume(self) -> None:
         """Something else was folded: go on with what is calm still."""
+        self._at = max(course.state.at for course in self._courses)
         self._tracks = {
             region: track
             for region, track in self._tracks.items()
-            if self._is_calm(region, track.boot, track.seq)
+            if track.at + track.max_age_s > self._at and self._is_calm(region, track.boot, track.seq)
         }
-        self._at = max(course.state.at for course in self._courses)
-        self._max_age_s = min(course.policy.max_age_s for course in self._courses)
         self._is_settled = False
         self._fixed = self.due = -math.inf
 
@@ -118,8 +119,7 @@ class Lane:
             self._resume()
         if self._fixed == -math.inf:
             self._fixed = min(map(self._deadline, self._courses))
-        oldest = min((track.at for track in self._tracks.values()), default=math.inf)
-        self.due = min(self._fixed, oldest + self._max_age_s)
+        self.due = min([self._fixed, *(track.at + track.max_age_s for track in self._tracks.values())])
 
     def _deadline(self, course: Course) -> float:
         """The next one but for the votes that are tracked."""

@@ -1,3 +1,4 @@
+DROP TABLE replays;
 DROP TABLE suspensions, region_votes, facts;
 DROP INDEX actions_published_once;
 DELETE FROM actions WHERE reopened > 0 AND step = 'resolve';

@@ -57,3 +57,21 @@ CREATE TABLE suspensions (
     why      json NOT NULL
 );
 CREATE UNIQUE INDEX suspensions_now ON suspensions (region) WHERE ended_at IS NULL;
+
+-- Replays that were asked for. A node says every now and then that it works on one; they are forgotten after an hour.
+CREATE TABLE replays (
+    id          uuid PRIMARY KEY,
+    page_ids    uuid[] NOT NULL,                       -- who may read all of these may read it
+    by          text NOT NULL,
+    asked       json NOT NULL,
+    plan        json NOT NULL,
+    workers     smallint NOT NULL,
+    status      text NOT NULL DEFAULT 'waiting' CHECK (status IN ('waiting', 'running', 'done', 'failed', 'cancelled')),
+    done        float8 NOT NULL DEFAULT 0,
+    rows        bigint NOT NULL DEFAULT 0,
+    found       json,
+    error       text,
+    at          timestamptz NOT NULL DEFAULT now(),
+    seen_at     timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz
+);

@@ -1,0 +1,385 @@
+"""Replays of what is stored: their rows, in the order in which they are to be folded, in bounded memory. What is folded is `evaluators.replay`'s.
+
+Run as a program it is a worker: `python -m engine.replay ID SHARE OF` replays every OF-th component of the stored plan
+and prints a JSON line of its progress now and then, and one of what it found at the end. Whoever started it may kill it.
+"""
+
+import asyncio
+import hashlib
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import asdict, replace
+
+from engine.store import facts, replays, states
+from engine.store.database import Connection, Row, open_pool
+from engine.store.ids import show
+from engine.store.replays import Found, Plan, Played, Replayed, Retraced
+from evaluators.facts import Fact, PolicyChanged
+from evaluators.model import Kind, Result, Timings, Verdict
+from evaluators.policy import Bound, compile_policy
+from evaluators.replay import Outcome, Replay, Retrace, Role, compare, digest
+from rules.subject import rule_of
+
+AT_ONCE: Final = 5000
+"""Rows in memory."""
+CHUNK_S: Final = 6 * 3600.0
+"""Results are sorted in pieces of so long, by the database."""
+WARM_UP_S: Final = 6 * 3600.0
+"""So long before what is asked for a replay begins: votes, and what is open already, have to come from somewhere."""
+SUBJECTS_AT_ONCE: Final = 200
+"""Beats and groups replayed in one pass over the table."""
+TELL_S: Final = 0.5
+
+_TIMINGS: Final = Timings()
+# Of a scheduled ok run, which nearly every one is, only what orders it is read. `date_part` is a float8, `extract` a numeric.
+_COLUMNS: Final = (
+    "r.region, r.boot_id::text AS boot, r.seq, CASE WHEN r.kind = 'scheduled' AND r.verdict = 'ok' THEN NULL "
+    "ELSE concat_ws(E'\\x1f', r.run_id, r.kind, r.verdict, r.n, r.request) END AS more"
+)
+_RESULTS: Final = (
+    f"SELECT (b.n - 1)::int4 AS n, date_part('epoch', r.at) AS at, {_COLUMNS} FROM results r "
+    "JOIN unnest($1::uuid[]) WITH ORDINALITY AS b (id, n) ON b.id = r.beat_id WHERE r.beat_id = ANY ($1) "
+    "AND r.scheduled_at >= to_timestamp($2) AND r.scheduled_at < to_timestamp($3) ORDER BY r.at, r.position"
+)
+_FACTS: Final = (
+    "SELECT array_position($1, subject_id) - 1 AS n, at, fact::text AS fact, bound::text AS bound FROM facts "
+    "WHERE subject_id = ANY ($1) AND at >= $2 AND at < $3 ORDER BY at, position"
+)
+# What was so when the replay begins: the last pause or return to work, the last word of each signal, member and parent.
+_BEFORE: Final = (
+    "SELECT DISTINCT ON (subject_id, about) array_position($1, subject_id) - 1 AS n, fact::text AS fact FROM ("
+    " SELECT *, CASE WHEN fact->>'type' IN ('Suspended', 'Continued') THEN 'pause' "
+    " ELSE coalesce(fact->>'signal', fact->>'member', fact->>'parent') END AS about FROM facts "
+    " WHERE subject_id = ANY ($1) AND at < $2) f WHERE about IS NOT NULL ORDER BY subject_id, about, position DESC"
+)
+_BOUNDS: Final = (
+    "SELECT DISTINCT ON (subject_id) subject_id, bound::text AS bound FROM facts "
+    "WHERE subject_id = ANY ($1) AND at < $2 AND bound IS NOT NULL ORDER BY subject_id, position DESC"
+)
+_STORED: Final = (
+    f"SELECT r.position, date_part('epoch', r.seen_at) AS seen_at, date_part('epoch', r.at) AS at, r.check_version, {_COLUMNS} "
+    "FROM results r WHERE r.beat_id = $1 ORDER BY r.position"
+)
+_LOGGED: Final = (
+    "SELECT position, fact::text AS fact, bound::text AS bound, revision, spec::text AS spec FROM facts "
+    "WHERE subject_id = $1 ORDER BY position"
+)
+_OLDEST: Final = (
+    "SELECT min(to_date(substring(c.relname FROM 9), 'YYYYMMDD')) FROM pg_inherits i JOIN pg_class c "
+    "ON c.oid = i.inhrelid WHERE i.inhparent = 'results'::regclass AND c.relname ~ '^results_[0-9]{8}$'"
+)
+
+Tell = Callable[[float, int], None]
+"""Hears of the share that is done, 0 to 1, and of how many rows were read."""
+
+
+async def work(connection: Connection, plan: Plan, share: int, of: int, tell: Tell) -> Found:
+    """Every `of`-th component of `plan`, from number `share` on."""
+    found, rows = Found(), 0
+    mine = plan.components[share::of]
+    if plan.exact:
+        for place, one in enumerate(one for component in mine for one in component):
+            found.retraced.append(await retrace(connection, one))
+            rows += found.retraced[-1].results
+            tell((place + 1) / sum(map(len, mine)), rows)
+    else:
+        passes = list(_passes(mine))
+        for place, components in enumerate(passes):
+
+            def told(share: float, read: int, place: int = place, before: int = rows) -> None:
+                tell((place + share) / len(passes), before + read)
+
+            replayed, read = await what_if(connection, plan, components, told)
+            found.replayed += replayed
+            rows += read
+    return replace(found, rows=rows)
+
+
+def _passes(components: Sequence[list[Played]]) -> Iterable[list[list[Played]]]:
+    """As many components together as may be in memory: the table is read once for all of them."""
+    group: list[list[Played]] = []
+    for component in components:
+        if group and sum(map(len, group)) + len(component) > SUBJECTS_AT_ONCE:
+            yield group
+            group = []
+        group.append(component)
+    if group:
+        yield group
+
+
+# ---- other policies
+
+
+async def what_if(
+    connection: Connection, plan: Plan, components: Sequence[list[Played]], tell: Tell
+) -> tuple[list[Replayed], int]:
+    """Replay these components, all in one pass; how many rows were read."""
+    async with connection.transaction(readonly=True, isolation="repeatable_read"):
+        await connection.execute("SET LOCAL work_mem = '32MB'")
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        return await _What(connection, plan, components).run(tell)
+
+
+class _What:
+    """One pass over the rows of some components."""
+
+    def __init__(self, connection: Connection, plan: Plan, components: Sequence[list[Played]]) -> None:
+        self._connection, self._plan, self._components = connection, plan, components
+        self._start = plan.since - WARM_UP_S
+        self._played = [one for component in components for one in component]
+        self._ids = [one.id for one in self._played]
+        self._names = [str(one) for one in self._ids]
+        self._replays: list[Replay] = []
+        self._of: list[Replay] = []  # of each subject, the replay it is in
+        self._facts: list[Row] = []
+        self._fact_place, self._next_fact_at, self._all_facts = 0, float("inf"), False
+
+    async def run(self, tell: Tell) -> tuple[list[Replayed], int]:
+        await self._begin()
+        cursor = await self._connection.cursor(_FACTS, self._ids, self._start, self._plan.until)
+        rows = 0
+        async for batch in self._batches():
+            while not self._all_facts and (not self._facts or self._facts[-1]["at"] <= batch[-1]["at"]):
+                more = await cursor.fetch(AT_ONCE)
+                self._facts = self._facts[self._fact_place :] + more
+                self._fact_place, self._all_facts = 0, not more
+            self._feed(batch)
+            rows += len(batch)
+            reached = batch[-1]["at"] - self._start
+            tell(min(max(reached / (self._plan.until - self._start), 0.0), 1.0), rows)
+        while True:
+            self._facts_until(float("inf"))
+            self._facts, self._fact_place = await cursor.fetch(AT_ONCE), 0
+            if not self._facts:
+                break
+        return self._end(), rows
+
+    async def _begin(self) -> None:
+        bounds = {
+            row["subject_id"]: states.decode_bound(row["bound"])
+            for row in await self._connection.fetch(_BOUNDS, self._ids, self._start)
+        }
+        for component in self._components:
+            roles = [
+                Role(
+                    str(one.id),
+                    one.slug,
+                    tuple(rule_of(one.kind, spec) for spec in one.specs),
+                    bounds.get(one.id, one.bound),
+                    max(self._start, one.born),
+                )
+                for one in component
+            ]
+            played = Replay(roles, self._plan.since, self._plan.until)
+            self._replays.append(played)
+            self._of += [played] * len(component)
+        for row in await self._connection.fetch(_BEFORE, self._ids, self._start):
+            fact = replace(facts.decode(row["fact"]), at=self._start)
+            self._of[row["n"]].fact(self._names[row["n"]], fact, None)
+
+    async def _batches(self) -> AsyncIterator[list[Row]]:
+        """Results by their own time. They are sorted in pieces by when they were due: what ended later waits for the next."""
+        late: list[Row] = []
+        begin = self._start
+        while begin < self._plan.until:
+            end = min(begin + CHUNK_S, self._plan.until)
+            cursor = await self._connection.cursor(_RESULTS, self._ids, begin, end)
+            while batch := await cursor.fetch(AT_ONCE):
+                if late:
+                    batch = sorted([*late, *batch], key=lambda row: row["at"])
+                place = len(batch)
+                while place and batch[place - 1]["at"] >= end:
+                    place -= 1
+                batch, late = batch[:place], batch[place:]
+                if batch:
+                    yield batch
+            begin = end
+
+    def _feed(self, batch: list[Row]) -> None:
+        """The innermost loop: nearly every row is a scheduled ok run that is only counted."""
+        of, names = self._of, self._names
+        lanes = [played.lane(name) for played, name in zip(of, names, strict=True)]
+        next_fact_at = self._facts_until(batch[0]["at"])
+        for n, at, region, boot, seq, more in batch:
+            if at >= next_fact_at:
+                next_fact_at = self._facts_until(at)
+            played = of[n]
+            if more is None and at < played.due and lanes[n].take(region, at, at, boot, seq):
+                continue
+            played.result(names[n], _result(names[n], region, at, seq, more), boot)
+
+    def _facts_until(self, at: float) -> float:
+        """Fold the facts up to `at`; when the next one is."""
+        while self._fact_place < len(self._facts):
+            row = self._facts[self._fact_place]
+            if row["at"] > at:
+                return float(row["at"])
+            self._fact_place += 1
+            bound = states.decode_bound(row["bound"]) if row["bound"] else None
+            self._of[row["n"]].fact(self._names[row["n"]], facts.decode(row["fact"]), bound)
+        return float("inf")
+
+    def _end(self) -> list[Replayed]:
+        outcomes: dict[str, list[Outcome]] = {}
+        for played in self._replays:
+            outcomes |= played.finish()
+        found = []
+        for one, name in zip(self._played, self._names, strict=True):
+            old, new = outcomes[name]
+            if not one.bound.group:  # members own no episodes
+                shown = show(one.kind, one.id)
+                found.append(Replayed(shown, one.slug, one.kind, old, new, compare(old, new)))
+        return found
+
+
+def _result(beat: str, region: str, at: float, seq: int, more: str | None, version: int = 0) -> Result:
+    """A row as the run it was, as far as anything is decided by it."""
+    if more is None:
+        return Result(
+            "", beat, region, Kind.SCHEDULED, Verdict.OK, at, at, seq, 1, _TIMINGS, check_version=version
+        )
+    run, kind, verdict, n, *request = more.split("\x1f", 4)
+    return Result(
+        run,
+        beat,
+        region,
+        Kind(kind),
+        Verdict(verdict),
+        at,
+        at,
+        seq,
+        1,
+        _TIMINGS,
+        request=request[0] if request else None,
+        n=int(n),
+        check_version=version,
+    )
+
+
+# ---- the past as it was
+
+
+async def retrace(connection: Connection, one: Played) -> Retraced:
+    """Whether the log of a beat or group leads, from its birth, to the very state that is stored."""
+    async with connection.transaction(readonly=True, isolation="repeatable_read"):
+        await connection.execute("SET LOCAL work_mem = '32MB'")
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        stored = states.decode_state(
+            await connection.fetchval("SELECT state::text FROM states WHERE subject_id = $1", one.id)
+        )
+        found = Retraced(show(one.kind, one.id), one.slug, one.kind, stored=digest(stored))
+        oldest = await connection.fetchval(_OLDEST)
+        if oldest is not None and one.born < time.mktime(oldest.timetuple()) - 86400.0:
+            found.reason = f"it is older than the results that are kept, which begin on {oldest}"
+            return found
+        try:
+            past = await _retrace(connection, one, found)
+        except LookupError as lost:
+            found.reason = str(lost)
+            return found
+        if past is None:
+            found.reason = "nothing was folded yet"
+            return found
+        again = past.until(stored.at)
+        found.replayed, found.is_same = digest(again), digest(again) == found.stored
+        was, now = (msgspec.to_builtins(asdict(state)) for state in (stored, again))
+        found.differs = [
+            f"{name}: stored {_cut(was[name])}, replayed {_cut(now[name])}"
+            for name in was
+            if name != "heartbeat" and was[name] != now[name]
+        ]
+        return found
+
+
+async def _retrace(connection: Connection, one: Played, found: Retraced) -> Retrace | None:
+    past: Retrace | None = None
+    logged = _rows(connection, _LOGGED, one.id)
+    fact_row = await anext(logged, None)
+    async for row in _rows(connection, _STORED, one.id):
+        while fact_row is not None and fact_row["position"] < row["position"]:
+            past = _relive(past, one, fact_row)
+            fact_row, found.facts = await anext(logged, None), found.facts + 1
+        if past is not None:
+            result = _result(
+                str(one.id), row["region"], row["at"], row["seq"], row["more"], row["check_version"]
+            )
+            past.result(result, row["boot"], row["seen_at"])
+            found.results += 1
+    while fact_row is not None:
+        past = _relive(past, one, fact_row)
+        fact_row, found.facts = await anext(logged, None), found.facts + 1
+    return past
+
+
+def _relive(past: Retrace | None, one: Played, row: Row) -> Retrace:
+    fact: Fact = facts.decode(row["fact"])
+    is_birth = past is None and isinstance(fact, PolicyChanged)
+    if (is_birth or isinstance(fact, PolicyChanged)) and row["spec"] is None:
+        raise LookupError(f"what was declared in revision {row['revision']} was not kept")
+    policy = None
+    if row["spec"] is not None:
+        bound: Bound = states.decode_bound(row["bound"])
+        policy = compile_policy(rule_of(one.kind, msgspec.json.decode(row["spec"])), bound)
+    if past is None:
+        if policy is None:
+            raise LookupError("the log does not reach back to its birth")
+        past = Retrace(policy, fact.at)
+    past.fact(fact, policy, row["revision"] or 0)
+    return past
+
+
+async def _rows(connection: Connection, query: str, subject_id: UUID) -> AsyncIterator[Row]:
+    cursor = await connection.cursor(query, subject_id)
+    while batch := await cursor.fetch(AT_ONCE):
+        for row in batch:
+            yield row
+
+
+def _cut(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+# ---- as a program
+
+
+def digest_of(found: Found) -> str:
+    """One hash of all states at the end."""
+    ends = [(one.id, one.old.digest, one.new.digest) for one in found.replayed]
+    ends += [(one.id, one.stored, one.replayed) for one in found.retraced]
+    return hashlib.sha256(msgspec.json.encode(sorted(ends))).hexdigest()
+
+
+async def _main(replay_id: UUID, share: int, of: int) -> None:
+    parent, told_at = os.getppid(), 0.0
+    os.nice(10)  # probes and evaluators go first
+
+    def tell(done: float, rows: int) -> None:
+        nonlocal told_at
+        if os.getppid() != parent:
+            raise SystemExit(1)  # whoever wanted to know is gone
+        if time.monotonic() >= told_at + TELL_S:
+            told_at = time.monotonic()
+            _print({"done": done, "rows": rows})
+
+    pool = await open_pool(os.environ["UPBEAT_DATABASE_URL"], size=1)
+    async with pool.acquire() as connection:
+        plan = await replays.plan_of(connection, replay_id)
+        found = await work(connection, plan, share, of, tell)
+    _print({"done": 1.0, "rows": found.rows, "found": found})
+    await pool.close()
+
+
+def _print(line: Any) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(UUID(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
