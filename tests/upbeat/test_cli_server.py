@@ -65,6 +65,18 @@ async def test_one_beat_has_the_shape_of_the_contract(server: Upbeat, remote: Cl
     assert "/checkout/health" in shown.out
 
 
+async def test_a_group_is_listed_shown_paused_and_resumed(remote: Cli) -> None:
+    heading, row = (await remote("groups")).out.splitlines()
+    assert heading.split() == ["GROUP", "STAGE", "SINCE", "MEMBERS", "BAD", "PAGE"]
+    assert row.split()[0] == "ordering"
+    shown = await remote("groups", "show", "ordering")
+    assert "critical takes 1, warning 1" in shown.out
+    assert {"checkout", "db"} <= set(shown.out.split())
+    assert "is paused until it is resumed" in (await remote("groups", "pause", "ordering")).out
+    assert (await remote("groups", "--json")).json["items"][0]["paused"] is True
+    assert (await remote("groups", "resume", "ordering")).out == "ordering runs again\n"
+
+
 async def test_a_run_is_awaited_and_shown(remote: Cli) -> None:
     ran = await remote("run", "db", "--wait", "--json")
     assert ran.code == 0, ran.err

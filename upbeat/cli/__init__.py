@@ -29,6 +29,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     },
     "Work with a server": {
         "beats": ("beats", "Beats: what is measured, what their regions say."),
+        "groups": ("groups", "Groups: beats that are one outage together."),
         "explain": ("explain", "Say why a beat or group is what it is, and what would change it."),
         "run": ("beats", "Run a beat now, in all its regions."),
         "summary": ("beats", "Count a beat's runs: verdicts, percentiles, the last one."),
@@ -36,6 +37,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "pause": ("beats", "Stop running a beat for a while."),
         "resume": ("beats", "Run a paused beat again."),
         "report": ("beats", "Say that a beat is bad, or no longer."),
+        "maintenance": ("maintenance", "Maintenance: when what is worked on opens nothing."),
         "incidents": ("public", "Incidents: what customers are told."),
         "episodes": ("public", "Episodes: what was wrong, and for how long."),
         "actions": ("public", "Drafts and decisions about what customers are told."),

@@ -199,31 +199,36 @@ async def summary(
     out.show(found, lambda _: print_table(list(SUM), rows))
 
 
-@click.command()
-@click.argument("slug")
-@click.option("--for", "for_", metavar="DURATION", help="Such as 45m or 2h.")
-@click.option("--until", metavar="TIME", help="Such as 2026-01-31T18:00Z; without a zone it is UTC.")
-@with_page
-@remote
-async def pause(
-    api: Client, out: Output, slug: str, for_: str | None, until: str | None, page: str | None
-) -> None:
-    """Stop running the beat SLUG: for a while, until a time, or until it is resumed."""
-    if for_ and until:
-        raise click.UsageError("Give either --for or --until.")
-    body = {"for": _duration(for_)} if for_ else {"until": _moment(until)} if until else {}
-    beat = await api.post(f"{at('/beats', slug)}/pause", body, page=page)
-    out.done(beat, f"{slug} is paused {lasts(beat['paused_until'])}")
+def pausing(kind: str, stop: str, go: str) -> tuple[click.Command, click.Command]:
+    """`pause` and `resume` of beats, or of groups."""
+
+    @click.command(help=f"{stop}: for a while, until a time, or until it is resumed.")
+    @click.argument("slug")
+    @click.option("--for", "for_", metavar="DURATION", help="Such as 45m or 2h.")
+    @click.option("--until", metavar="TIME", help="Such as 2026-01-31T18:00Z; without a zone it is UTC.")
+    @with_page
+    @remote
+    async def pause(
+        api: Client, out: Output, slug: str, for_: str | None, until: str | None, page: str | None
+    ) -> None:
+        if for_ and until:
+            raise click.UsageError("Give either --for or --until.")
+        body = {"for": _duration(for_)} if for_ else {"until": _moment(until)} if until else {}
+        paused = await api.post(f"{at(f'/{kind}s', slug)}/pause", body, page=page)
+        out.done(paused, f"{slug} is paused {lasts(paused['paused_until'])}")
+
+    @click.command(help=f"{go}.")
+    @click.argument("slug")
+    @with_page
+    @remote
+    async def resume(api: Client, out: Output, slug: str, page: str | None) -> None:
+        resumed = await api.post(f"{at(f'/{kind}s', slug)}/resume", page=page)
+        out.done(resumed, f"{slug} runs again")
+
+    return pause, resume
 
 
-@click.command()
-@click.argument("slug")
-@with_page
-@remote
-async def resume(api: Client, out: Output, slug: str, page: str | None) -> None:
-    """Run the beat SLUG again."""
-    beat = await api.post(f"{at('/beats', slug)}/resume", page=page)
-    out.done(beat, f"{slug} runs again")
+pause, resume = pausing("beat", "Stop running the beat SLUG", "Run the beat SLUG again")
 
 
 def share(ratio: float | None) -> str:

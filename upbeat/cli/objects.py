@@ -13,7 +13,7 @@ from rules.node import read
 from rules.problem import ConfigError
 from upbeat.cli.client import Client, RefusedError, remote
 from upbeat.cli.listed import Columns, Listed, listing, of_page, with_page
-from upbeat.cli.output import Output, paint, print_fields, when
+from upbeat.cli.output import Output, paint, print_fields, until, when
 
 SHOWN_ONLY: Final = frozenset(
     {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
@@ -24,11 +24,21 @@ SHOWN_ONLY: Final = frozenset(
 """What the API shows beside what was written."""
 
 
-def standing(beat: Mapping[str, Any]) -> str:
-    """A beat's stage and what stands beside it."""
-    if not beat["enabled"]:
+def standing(subject: Mapping[str, Any]) -> str:
+    """A beat's or group's stage and what stands beside it."""
+    if not subject["enabled"]:
         return "disabled"
-    return paint(beat["stage"]) + (" paused" if beat["paused"] else "")
+    beside = {"paused": subject["paused"], "flapping": subject["flapping"]}
+    words = [word for word, is_so in beside.items() if is_so]
+    words += [f"{why['kind']} {why['slug'] or ''}".strip() for why in subject["suppressed_by"]]
+    return " ".join([paint(subject["stage"]), *words])
+
+
+def runs_when(window: Mapping[str, Any]) -> str:
+    """Whether a maintenance window runs, and until when; or when it does next."""
+    if not (span := window["next"]):
+        return "over"
+    return f"runs {until(span['end'])}" if window["active"] else f"next {when(span['start'])}"
 
 
 _COLUMNS: Final[dict[str, Columns]] = {
@@ -56,6 +66,22 @@ _COLUMNS: Final[dict[str, Columns]] = {
         "TYPE": lambda o: o["type"],
         "STAGE": standing,
         "SINCE": lambda o: when(o["since"]),
+        "GROUP": lambda o: o["group"] or "",
+        "PAGE": lambda o: o["page"],
+    },
+    "group": {
+        "GROUP": lambda o: o["slug"],
+        "STAGE": standing,
+        "SINCE": lambda o: when(o["since"]),
+        "MEMBERS": lambda o: len(o["members"]),
+        "BAD": lambda o: ", ".join(m["slug"] for m in o["members"] if m["stage"] in ("warning", "critical")),
+        "PAGE": lambda o: o["page"],
+    },
+    "maintenance": {
+        "MAINTENANCE": lambda o: o["slug"],
+        "WHEN": runs_when,
+        "RULE": lambda o: o["rrule"] or "once",
+        "COVERS": lambda o: ", ".join(o["covers"]),
         "PAGE": lambda o: o["page"],
     },
 }
