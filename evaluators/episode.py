@@ -192,7 +192,7 @@ def _is_bad_since(policy: Policy, state: State, since: float) -> bool:
 def _live(policy: Policy, state: State, careful: bool, own: Stage | None) -> tuple[State, list[Effect]]:
     effects = list[Effect]()
     severity = _SEVERITY.get(state.stage)
-    if severity == "critical" != state.severity and own is Stage.WARNING:
+    if severity == "critical" != state.severity and own not in (None, Stage.CRITICAL):
         severity = "warning"  # only members that are excused make it critical
     if severity and state.severity is None and not state.suppressed_by:
         state, opened = _open(policy, state, severity, careful)
