@@ -34,6 +34,8 @@ SAID: Final = {
     "rotated": "The heartbeat has another URL; the old one has stopped.",
     "added": "Added. The first results show here within seconds.",
     "saved": "Saved.",
+    "maintained": "Maintenance has begun: what it covers opens nothing until it is over.",
+    "ended": "Maintenance is over: what is still bad opens now.",
     "removed": "Deleted.",
     "approved": "Approved: it is on the status page.",
     "rejected": "Rejected: customers are told nothing.",

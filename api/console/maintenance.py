@@ -1,0 +1,91 @@
+"""Maintenance windows: those that run, come and are over; one form begins one now or plans it. What they do is `rules.maintenance`'s."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import maintenance, saving
+from api.auth import Asking, Permission, Principal, Router, permits
+from api.console.forms import fields, filled, listed, mistakes_of
+from api.console.page import go, render
+from api.context import services_of
+from api.objects import PageRef, locate
+from api.problems import ProblemError
+from api.showing import shown
+from engine.store import objects
+from engine.store.objects import TakenError
+
+_PAST: Final = 50  # windows that are over and still shown
+_LISTS: Final = ("beats", "groups", "components")
+_BLANK: Final = dict.fromkeys((*_LISTS, "name", "page", "start", "duration", "timezone", "rrule"), "")
+
+router = Router(prefix="/console/maintenances", include_in_schema=False)
+
+
+async def _page(
+    request: Request,
+    asking: Principal,
+    *,
+    given: Mapping[str, str] | None = None,
+    mistakes: list[tuple[str, str]] | None = None,
+    status: int = 200,
+) -> Response:
+    services = services_of(request)
+    async with services.pool.acquire() as db:
+        offered = await objects.listing(db, "page", pages=asking.pages_for(Permission.WRITE))
+        found = await objects.listing(db, "maintenance", pages=asking.pages_for(Permission.READ))
+        items = await shown(services, db, asking, "maintenance", found)
+        windows = [*zip(found, items, strict=True)]
+        begins = [(stored, item) for stored, item in windows if item["next"]]
+        begins.sort(key=lambda window: window[1]["next"]["start"])
+        over = [window for window in windows if not window[1]["next"]]
+        over.sort(key=lambda window: window[0].updated_at, reverse=True)
+        return await render(
+            request,
+            db,
+            "maintenances.html",
+            status,
+            running=[window for window in begins if window[1]["active"]],
+            coming=[window for window in begins if not window[1]["active"]],
+            over=over[:_PAST],
+            pages=[(stored.slug, stored.spec["name"]) for stored in offered],
+            given=_BLANK | {"duration": "1h", "timezone": "UTC"} | dict(given or {}),
+            mistakes=mistakes or [],
+        )
+
+
+@router.get("")
+@permits(Permission.READ)
+async def index(request: Request, asking: Asking) -> Response:
+    """All windows."""
+    return await _page(request, asking)
+
+
+@router.post("")
+@permits(Permission.WRITE)
+async def create(request: Request, asking: Asking) -> Response:
+    """Begin one now, or plan one that has a start."""
+    sent = await fields(request)
+    document: dict[str, Any] = filled(sent)
+    document |= {key: listed(document[key]) for key in _LISTS if key in document}
+    try:
+        await saving.create(services_of(request), asking, "maintenance", document)
+    except ProblemError as refused:
+        if refused.status != 422:
+            raise
+        return await _page(request, asking, given=sent, mistakes=mistakes_of(refused), status=422)
+    except TakenError as taken:
+        return await _page(request, asking, given=sent, mistakes=[("", str(taken))], status=409)
+    return go("/console/maintenances", "saved" if "start" in document else "maintained")
+
+
+@router.post("/{ref}/end")
+@permits(Permission.WRITE)
+async def end(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """End the time of it that runs."""
+    async with services_of(request).pool.acquire() as db:
+        stored = await locate(db, asking, "maintenance", ref, page_ref)
+    await maintenance.ended(services_of(request), asking, stored)
+    return go("/console/maintenances", "ended")
