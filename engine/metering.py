@@ -5,8 +5,8 @@ import contextlib
 import json
 import logging
 import random
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -44,7 +44,7 @@ class Destination(Protocol):
 
 
 class Metering:
-    """`observe` and `stage` take what is new, in this process."""
+    """`observe` takes what is new, and `stand` the stage of a subject, and whether it flaps and is suppressed."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class Metering:
         bus: Bus,
         *,
         observe: Callable[[Sequence[Result]], None],
-        stage: Callable[[str, Stage], None],
+        stand: Callable[[str, Stage, bool, bool], None],
     ) -> None:
         self._pool, self._bus = pool, bus
-        self._observe, self._stage = observe, stage
+        self._observe, self._stand = observe, stand
 
     async def run(self) -> None:
         """Measure until cancelled."""
@@ -70,12 +70,15 @@ class Metering:
         while True:
             try:
                 async with self._pool.acquire() as connection:
-                    rows = await connection.fetch("SELECT subject_id, stage FROM states")
+                    rows = await connection.fetch(
+                        "SELECT subject_id, stage, coalesce((state->>'flapping')::bool, false) AS flapping, "
+                        "json_array_length(coalesce(state->'suppressed_by', '[]')) > 0 AS suppressed FROM states"
+                    )
             except DATABASE_AWAY:
                 await asyncio.sleep(1.0)  # who renews leases says that the database is away
                 continue
             for row in rows:
-                self._stage(str(row["subject_id"]), Stage(row["stage"]))
+                self._tell(row)
             return
 
     async def _count(self) -> None:
@@ -95,7 +98,10 @@ class Metering:
     async def _heard(self, payload: bytes) -> None:
         for news in json.loads(payload):
             if news["event"] == "stage":
-                self._stage(news["subject_id"], Stage(news["stage"]))
+                self._tell(news)
+
+    def _tell(self, said: Mapping[str, Any]) -> None:
+        self._stand(str(said["subject_id"]), Stage(said["stage"]), said["flapping"], said["suppressed"])
 
 
 class Exports(Generic[K, D]):

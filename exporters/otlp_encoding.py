@@ -20,7 +20,7 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from evaluators.model import PHASES
-from exporters.measurement import BOUNDS_S, SLOTS, STAGE_VALUE, BeatTotals, Exemplar, Named, Run, Sent, Series
+from exporters.measurement import BOUNDS_S, SLOTS, BeatTotals, Exemplar, Named, Run, Sent, Series
 
 REQUEST_BYTES: Final = 256 * 1024
 """About how large a request grows: encoding one holds the loop for some 2 ms, and many receivers refuse 4 MiB."""
@@ -88,9 +88,13 @@ class Encoder:
                 _, for_number = _constant(series, named, region)
                 days = request.number(float(series.certificate_days))
                 request.put("upbeat.certificate.days", for_number, days)
-        if beat.stage is not None:
-            about = {"upbeat.beat": named.slug, "upbeat.page": named.page, "upbeat.beat.type": named.type}
-            request.put("upbeat.beat.stage", _about_point(about), request.number(STAGE_VALUE[beat.stage]))
+        if beat.standing is not None:
+            about = {f"upbeat.{named.kind}": named.slug, "upbeat.page": named.page}
+            if named.kind == "beat":
+                about["upbeat.beat.type"] = named.type
+            point = _about_point(about)
+            for name, value in beat.standing.numbers():
+                request.put(f"upbeat.{named.kind}.{name}", point, request.number(value))
 
 
 class Request:
@@ -313,19 +317,30 @@ def varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-METRICS: Final = {
-    "upbeat.run.duration": ("histogram", "s", "Wall time of a run's last attempt"),
-    "upbeat.run.phase.duration": ("histogram", "s", "Time in one phase of a run"),
-    "upbeat.runs": ("sum", "{run}", "Finished runs"),
-    "upbeat.beat.stage": ("gauge", "{stage}", "0 ok, 1 warning, 2 critical, 3 unknown"),
-    "upbeat.certificate.days": ("gauge", "d", "Days until the first certificate of the chain expires"),
-    "openstatus.status": ("sum", "", "Runs that passed"),
-    "openstatus.error": ("sum", "", "Runs that failed"),
-} | {
-    metric: ("gauge", "ms", "Of the newest run, while it passes")
-    for phases in _OPENSTATUS_PHASES.values()
-    for _, metric in phases
-}
+METRICS: Final = (
+    {
+        "upbeat.run.duration": ("histogram", "s", "Wall time of a run's last attempt"),
+        "upbeat.run.phase.duration": ("histogram", "s", "Time in one phase of a run"),
+        "upbeat.runs": ("sum", "{run}", "Finished runs"),
+        "upbeat.certificate.days": ("gauge", "d", "Days until the first certificate of the chain expires"),
+        "openstatus.status": ("sum", "", "Runs that passed"),
+        "openstatus.error": ("sum", "", "Runs that failed"),
+    }
+    | {
+        f"upbeat.{kind}.{name}": said
+        for kind in ("beat", "group")
+        for name, said in {
+            "stage": ("gauge", "{stage}", "0 ok, 1 warning, 2 critical, 3 unknown"),
+            "flapping": ("gauge", "{flag}", "1 while it changes so often that nothing is said"),
+            "suppressed": ("gauge", "{flag}", "1 while it is bad and something suppresses its episode"),
+        }.items()
+    }
+    | {
+        metric: ("gauge", "ms", "Of the newest run, while it passes")
+        for phases in _OPENSTATUS_PHASES.values()
+        for _, metric in phases
+    }
+)
 """Name: kind, unit, description."""
 
 _SCOPE = field(metrics_pb2.ScopeMetrics, "scope", _bytes(InstrumentationScope(name="upbeat")))

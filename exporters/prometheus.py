@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evaluators.model import PHASES
-from exporters.measurement import BOUNDS_S, SLOTS, STAGE_VALUE, Series, Totals
+from exporters.measurement import BOUNDS_S, SLOTS, Series, Totals
 
 LabelPairs = tuple[tuple[str, str], ...]
 
@@ -63,11 +63,16 @@ def families(totals: Totals, *, phases: bool = False) -> tuple[Family, ...]:
         for labels, series in named
         for (verdict, kind, error), count in series.runs.items()
     )
-    stages = (
-        Sample(STAGE_VALUE[beat.stage], tuple(zip(("beat", "page", "type"), beat.named[:3], strict=True)))
-        for beat in beats
-        if beat.stage is not None
-    )
+    standing: dict[str, list[Sample]] = {
+        f"{kind}_{name}": [] for kind in ("beat", "group") for name in _STANDING
+    }
+    for subject in beats:
+        if subject.standing is not None:
+            slug, page, type_, *_ = subject.named
+            kind = subject.named.kind
+            about = ((kind, slug), ("page", page), *((("type", type_),) if kind == "beat" else ()))
+            for name, value in subject.standing.numbers():
+                standing[f"{kind}_{name}"].append(Sample(value, about))
     certificates = (
         Sample(series.certificate_days, labels)
         for labels, series in named
@@ -77,7 +82,10 @@ def families(totals: Totals, *, phases: bool = False) -> tuple[Family, ...]:
     by_phase = (one for labels, series in named for one in _durations(labels, series, total=False))
     told = (
         Family("upbeat_runs_total", "counter", "Finished runs.", runs),
-        Family("upbeat_beat_stage", "gauge", "0 ok, 1 warning, 2 critical, 3 unknown.", stages),
+        *(
+            Family(f"upbeat_{name}", "gauge", _STANDING[name.partition("_")[2]], samples)
+            for name, samples in standing.items()
+        ),
         Family(
             "upbeat_certificate_days", "gauge", "Days until a certificate of the chain expires.", certificates
         ),
@@ -87,6 +95,11 @@ def families(totals: Totals, *, phases: bool = False) -> tuple[Family, ...]:
     return (*told, split) if phases else told
 
 
+_STANDING = {
+    "stage": "0 ok, 1 warning, 2 critical, 3 unknown.",
+    "flapping": "1 while it changes so often that nothing is said.",
+    "suppressed": "1 while it is bad and something suppresses its episode.",
+}
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})

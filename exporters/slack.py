@@ -70,11 +70,10 @@ def payload(notice: Notice) -> dict[str, Any]:
 
 
 def _about(notice: Notice) -> str:
-    """The line under the message: beat, page, stage and a link."""
+    """The line under the message: beat, group, page, stage and a link."""
     change = f"{notice.was} → {notice.stage}" if notice.was and notice.stage else notice.stage
-    said = [
-        _escaped(str(word), 200) for word in (notice.beat_title or notice.beat, notice.page, change) if word
-    ]
+    who = (notice.beat_title or notice.beat, notice.group_title or notice.group, notice.page)
+    said = [_escaped(str(word), 200) for word in (*who, change) if word]
     if notice.link and notice.link.startswith(("https://", "http://")) and len(notice.link) < 2000:
         target = notice.link.replace("|", "%7C").replace(" ", "%20")
         said.append(f"<{_escaped(target, MAX_SECTION)}|Open in Upbeat>")

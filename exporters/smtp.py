@@ -131,7 +131,8 @@ def _failed(failure: Exception) -> Outcome:
 
 def _facts(notice: Notice) -> list[tuple[str, str]]:
     change = f"{notice.was} → {notice.stage}" if notice.was and notice.stage else str(notice.stage or "")
-    facts = (("Beat", notice.beat_title or notice.beat), ("Page", notice.page), ("Stage", change))
+    beat, group = notice.beat_title or notice.beat, notice.group_title or notice.group
+    facts = (("Beat", beat), ("Group", group), ("Page", notice.page), ("Stage", change))
     return [(name, _line(value)) for name, value in facts if value]
 
 

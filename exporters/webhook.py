@@ -46,8 +46,9 @@ def payload(notice: Notice) -> dict[str, Any]:
     data: dict[str, Any] = msgspec.to_builtins(
         {name: getattr(notice, name) for name in notice.__struct_fields__}
     )
+    kind = "group" if notice.group and not notice.beat else "beat"
     return {
-        "type": f"beat.{notice.told}",
+        "type": f"{kind}.{notice.told}",
         "timestamp": at,
         "data": {**data, "at": at, "why": list(notice.why)},
     }

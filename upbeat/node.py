@@ -32,9 +32,9 @@ from engine.store.database import DATABASE_AWAY, Pool, listening
 from engine.store.ids import new_id
 from engine.store.objects import Stored
 from engine.subject import Subject, compile_subject
-from evaluators.model import Notice
+from evaluators.model import Notice, Stage
 from exporters import prometheus
-from exporters.measurement import Named, Totals
+from exporters.measurement import Named, Standing, Totals
 from exporters.otlp import resource
 from exporters.outcome import Outcome
 from rules.beat import AnyBeat
@@ -140,7 +140,7 @@ class Node:
             self.delivery = Delivery(self.pool, self.channels.send, holder=self.holder)
             yield self.delivery.run()
             yield Janitor(self.pool, self.clock, holder=self.holder, keep=lambda: self.kept.retention).run()
-            metering = Metering(self.pool, self.bus, observe=self.otlp.observe, stage=self.totals.stage)
+            metering = Metering(self.pool, self.bus, observe=self.otlp.observe, stand=self._stand)
             yield self._after_pages(metering.run)
             if self.kept.watchdog is not None:
                 yield self._watch(self.kept.watchdog)
@@ -277,6 +277,9 @@ class Node:
         return Named(
             subject.slug, page, subject.type, subject.address, subject.method, to, subject.policy.regions
         )
+
+    def _stand(self, subject_id: str, stage: Stage, flapping: bool, suppressed: bool) -> None:
+        self.totals.stand(subject_id, Standing(stage, flapping, suppressed))
 
     async def _self_families(self) -> list[prometheus.Family]:
         shared = await queue_families(self.pool, self.bus) if self.delivery is not None else []

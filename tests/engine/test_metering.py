@@ -4,16 +4,21 @@ import asyncio
 from collections.abc import Sequence
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from engine import metering
-from engine.bus import Bus
+from engine.bus import LIVE, Bus
 from engine.metering import Exports, Metering
-from engine.store.database import Pool
+from engine.store import objects
+from engine.store.audit import Actor
+from engine.store.database import Pool, transaction
 from engine.store.ids import new_id
 from evaluators.model import Batch, Kind, Result, Timings, Verdict
 from exporters.outcome import Delivered, Outcome, Retry
 from tests.engine.conftest import Running, Until
+
+ACTOR = Actor("test", "api")
 
 
 async def test_a_batch_that_cannot_be_counted_is_passed_over(
@@ -26,7 +31,7 @@ async def test_a_batch_that_cannot_be_counted_is_passed_over(
             raise ValueError("badly formed hexadecimal UUID string")
         counted.extend(result.beat_id for result in results)
 
-    counting = Metering(pool, bus, observe=observe, stage=lambda *_: None)
+    counting = Metering(pool, bus, observe=observe, stand=lambda *_: None)
     await bus.fetch("otlp", 0, 1, 0.1)  # its consumer begins with what comes from now on
     running(counting.run())
     for seq, beat_id in enumerate(("no id", "one"), 1):
@@ -35,6 +40,22 @@ async def test_a_batch_that_cannot_be_counted_is_passed_over(
         )
         await bus.publish(Batch(str(uuid4()), 1, 0, 1.0, (result,)))
     await until(lambda: counted == ["one"])
+
+
+async def test_what_stands_beside_a_stage_is_told_at_the_start_and_with_every_change(
+    pool: Pool, bus: Bus, until: Until, running: Running
+) -> None:
+    async with transaction(pool) as connection:
+        page = await objects.create(connection, ACTOR, "page", None, {"slug": "p", "name": "P"})
+        group = await objects.create(connection, ACTOR, "group", page.id, {"slug": "g"})
+        state = {"flapping": True, "suppressed_by": ["asking"]}
+        await connection.execute("UPDATE states SET stage = 'critical', state = $1", state)
+    told: list[tuple[str, str, bool, bool]] = []
+    running(Metering(pool, bus, observe=lambda _: None, stand=lambda *said: told.append(said)).run())
+    await until(lambda: told == [(str(group.id), "critical", True, True)])
+    news = {"event": "stage", "subject_id": "other", "stage": "ok", "flapping": False, "suppressed": False}
+    await bus.announce(LIVE, msgspec.json.encode([news]))
+    await until(lambda: told[1:] == [("other", "ok", False, False)])
 
 
 class Place:

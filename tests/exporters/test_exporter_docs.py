@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from standardwebhooks import WebhookVerificationError
 
 from evaluators.model import Failure, Notice, Stage, Verdict
-from exporters.measurement import BOUNDS_S, Named, Totals
+from exporters.measurement import BOUNDS_S, Named, Standing, Totals
 from exporters.otlp_encoding import METRICS, Encoder, Names
 from exporters.otlp_spans import encoded_run
 from exporters.prometheus import families
@@ -58,14 +58,17 @@ def test_the_verification_snippet_accepts_ours_and_refuses_others(notice: Notice
 
 def test_every_metric_attribute_and_bound_is_described() -> None:
     text = (DOCS / "metrics.md").read_text(encoding="utf-8")
-    totals = Totals(lambda beat_id: Named(beat_id, "page", "http", "http://x"))
+    totals = Totals(
+        lambda one: Named(one, "page", "group") if one == "g" else Named(one, "page", "http", "http://x")
+    )
     totals.keeps_newest = True
     runs = [
         result("b", verdict=Verdict.CRITICAL, failure=Failure("x", ""), evidence={"status": 500}),
         result("b", certificate_days=9.0),
     ]
     totals.observe(runs)
-    totals.stage("b", Stage.OK)
+    totals.stand("b", Standing(Stage.OK))
+    totals.stand("g", Standing(Stage.OK))
     about = {"service.name": "", "service.instance.id": "", "service.version": ""}
     spans = encoded_run(runs[0], Named("b", "page", "http", "http://x", "GET"))
     texts = [str(ScopeSpans.FromString(spans))]
@@ -74,7 +77,7 @@ def test_every_metric_attribute_and_bound_is_described() -> None:
         texts.append(str(ExportMetricsServiceRequest.FromString(request.encode())))
     said = set(re.findall(r'\b(?:key|name): "([a-z_.]+\.[a-z_.]+)"', "".join(texts)))
 
-    assert len(said) == 33
+    assert len(said) == 39
     assert [name for name in sorted(said) if f"`{name}`" not in text] == []
     assert [name for name in METRICS if f"`{name}`" not in text] == []
     assert [family.name for family in families(totals, phases=True) if f"`{family.name}`" not in text] == []

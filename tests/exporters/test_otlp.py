@@ -15,7 +15,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from evaluators.model import PHASES, Failure, Kind, Stage, Timings, Verdict
-from exporters.measurement import BOUNDS_S, Named, Totals
+from exporters.measurement import BOUNDS_S, Named, Standing, Totals
 from exporters.otlp import OtlpSettings, Tls, settings_from, settings_of
 from exporters.otlp_encoding import Encoder
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
@@ -61,7 +61,7 @@ async def open_process() -> AsyncIterator[Open]:
 async def test_counts_and_sums_are_what_was_observed(over_http: Collector, open_process: Open) -> None:
     process = open_process(over_http)
     process.totals.observe([result(), result(), result(region="us-east"), result("bea_2")])
-    process.totals.stage("bea_1", Stage.CRITICAL)
+    process.totals.stand("bea_1", Standing(Stage.CRITICAL))
     assert await process.flush() == Delivered()
 
     got = over_http.decoded()
@@ -115,7 +115,7 @@ async def test_the_request_is_otlp_over_http(
 async def test_grpc_delivers_the_same(over_grpc: Collector, open_process: Open) -> None:
     process = open_process(over_grpc, protocol="grpc", headers=(("X-Scope", "team"),))
     process.totals.observe([result(), result(verdict=Verdict.WARNING), result("bea_2")])
-    process.totals.stage("bea_2", Stage.UNKNOWN)
+    process.totals.stand("bea_2", Standing(Stage.UNKNOWN))
     assert await process.flush() == Delivered()
 
     got = over_grpc.decoded()
@@ -332,7 +332,7 @@ async def test_openstatus_names_say_milliseconds_of_the_newest_run_and_count_all
     process = open_process(over_http, names="openstatus")
     down: dict[str, Any] = {"verdict": Verdict.CRITICAL, "failure": Failure("timeout", "no answer in 10 s")}
     process.totals.observe([result(at=1.0), result(at=2.0, verdict=Verdict.WARNING), result(at=0.5, **down)])
-    process.totals.stage("bea_1", Stage.OK)
+    process.totals.stand("bea_1", Standing(Stage.OK))
     await process.flush()
     got = over_http.decoded()
     about = {
@@ -484,7 +484,7 @@ def test_a_removed_beat_is_forgotten_and_an_unknown_one_never_counted() -> None:
     known = {"bea_1": Named("one", "shop", "http"), "bea_2": Named("two", "shop", "tcp")}
     totals = Totals(known.get)
     totals.observe([result("bea_1"), result("bea_2"), result("bea_3")])
-    totals.stage("bea_3", Stage.OK)
+    totals.stand("bea_3", Standing(Stage.OK))
     del known["bea_2"]
     totals.renamed("bea_2")
     totals.observe([result("bea_1")])

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from evaluators.model import Failure, Kind, Result, Stage, Timings, Verdict
-from exporters.measurement import BOUNDS_S, Named, Totals
+from exporters.measurement import BOUNDS_S, Named, Standing, Totals
 from exporters.prometheus import Family, Sample, families, render
 
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)")
@@ -73,8 +73,26 @@ def _totals() -> Totals:
         Failure("x", "m"),
     )
     totals.observe([base, base, bad])
-    totals.stage("bea_1", Stage.WARNING)
+    totals.stand("bea_1", Standing(Stage.WARNING))
     return totals
+
+
+def test_a_group_has_a_stage_of_its_own_name_and_flags_stand_beside() -> None:
+    totals = Totals(lambda slug: Named(slug, "p", "group" if slug == "shop" else "tcp"))
+    totals.stand("shop", Standing(Stage.CRITICAL, flapping=True))
+    totals.stand("db", Standing(Stage.CRITICAL, suppressed=True))
+    samples = parse(render(families(totals)))
+    group, beat = (("group", "shop"), ("page", "p")), (("beat", "db"), ("page", "p"), ("type", "tcp"))
+    assert {name: value for (name, about), value in samples.items() if about == group} == {
+        "upbeat_group_stage": 2,
+        "upbeat_group_flapping": 1,
+        "upbeat_group_suppressed": 0,
+    }
+    assert {name: value for (name, about), value in samples.items() if about == beat} == {
+        "upbeat_beat_stage": 2,
+        "upbeat_beat_flapping": 0,
+        "upbeat_beat_suppressed": 1,
+    }
 
 
 _OURS = (("beat", "check out"), ("page", 'sh"op\\'), ("type", "http"))

@@ -125,3 +125,8 @@ def _mrkdwn(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _utf16(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
+
+
+def test_what_a_group_says_names_it(notice: Notice) -> None:
+    of_itself = replace(notice, beat=None, beat_title=None, group="shop", group_title="The shop", link=None)
+    assert payload(of_itself)["blocks"][-1]["elements"][0]["text"] == "The shop · shop · ok → critical"

@@ -41,6 +41,8 @@ async def test_the_payload_holds_every_field_and_says_what_happened(
             "at": "2026-09-21T14:13:20.250Z",
             "beat": "checkout-api",
             "beat_title": "Checkout API",
+            "group": None,
+            "group_title": None,
             "page": "shop",
             "stage": "critical",
             "was": "ok",
@@ -50,6 +52,13 @@ async def test_the_payload_holds_every_field_and_says_what_happened(
             "link": "https://upbeat.example/beats/checkout-api",
         },
     }
+
+
+def test_what_a_group_says_of_itself_and_of_a_member_is_told_apart(notice: Notice) -> None:
+    of_member = replace(notice, group="shop", group_title="The shop")
+    of_itself = replace(of_member, beat=None, beat_title=None)
+    assert [payload(one)["type"] for one in (of_itself, of_member)] == ["group.open", "beat.open"]
+    assert payload(of_itself)["data"]["group"] == "shop"
 
 
 async def test_the_reference_implementation_accepts_the_signature(
