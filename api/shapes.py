@@ -174,7 +174,8 @@ class ShownSpan(Struct):
 class ShownMaintenance(Shown):
     """A maintenance window. `next` is the time of it that runs, else the next one; null when it is over for good.
 
-    `covers` is written as in `depends_on`: `checkout`, `group:shop`, `other-page/checkout`; `page:shop` is all of a page.
+    `covers` is written as in `depends_on`: `checkout`, `group:shop`, `other-page/checkout`; beside `component:site`, which
+    it names, stands what feeds that; `page:shop` is all of a page.
     """
 
     page: str

@@ -18,7 +18,8 @@ _MAYBE: Final = (
 async def covered(
     connection: Connection, pages: Sequence[UUID] | None, windows: Mapping[UUID, tuple[str, Maintenance]]
 ) -> dict[UUID, list[str]]:
-    """Of each window (its home page and rule) what it covers, written as in `depends_on`; `page:shop` for all of a page.
+    """Of each window (its home page and rule) what it covers, written as in `depends_on`: components that it names, and
+    the beats and groups it is about; `page:shop` for all of a page.
 
     Only what is on `pages`; None means all.
     """
@@ -29,7 +30,9 @@ async def covered(
     rows = await connection.fetch(_MAYBE, pages, list(slugs), list(paths)) if slugs or paths else []
     found: dict[UUID, list[str]] = {}
     for window_id, (home, rule) in windows.items():
-        found[window_id] = [f"page:{home}"] if rule.is_of_page else []
+        found[window_id] = (
+            [f"page:{home}"] if rule.is_of_page else [f"component:{path}" for path in rule.components]
+        )
         for kind, slug, page, member_of, components in () if rule.is_of_page else rows:
             if rule.covers(home, kind, page, slug, member_of, components):
                 path = slug if page == home else f"{page}/{slug}"

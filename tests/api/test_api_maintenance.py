@@ -79,6 +79,7 @@ async def test_it_names_what_it_covers(server: "Server") -> None:
     covers = (await begin(server, groups=[group])).body["covers"]
     assert covers == [member, f"group:{group}"]
     covers = (await begin(server, beats=[member], components=["site"])).body["covers"]
+    assert covers[0] == "component:site"
     assert {member, fed, f"blog/{other}"} <= {*covers}
     seen = await begin(server, "editor", components=["site"])
     assert not any(path.startswith("blog/") for path in seen.body["covers"])

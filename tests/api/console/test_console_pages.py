@@ -28,6 +28,7 @@ PAGES = (
     "/console/incidents",
     "/console/episodes",
     "/console/groups",
+    "/console/maintenances",
     "/console/groups/together?page=shop",
     "/console/groups/together/edit?page=shop",
     "/console/components",
