@@ -71,7 +71,7 @@ _LOGGED: Final = (
     "WHERE subject_id = $1 ORDER BY position"
 )
 _OLDEST: Final = (
-    "SELECT min(to_date(substring(c.relname FROM 9), 'YYYYMMDD')) FROM pg_inherits i JOIN pg_class c "
+    "SELECT date_part('epoch', min(to_date(substring(c.relname FROM 9), 'YYYYMMDD'))) FROM pg_inherits i JOIN pg_class c "
     "ON c.oid = i.inhrelid WHERE i.inhparent = 'results'::regclass AND c.relname ~ '^results_[0-9]{8}$'"
 )
 
@@ -165,6 +165,8 @@ class _What:
             row["subject_id"]: states.decode_bound(row["bound"])
             for row in await self._connection.fetch(_BOUNDS, self._ids, self._start)
         }
+        oldest = await self._connection.fetchval(_OLDEST)  # before it was kept, nobody knows
+        start = max(self._start, oldest or 0.0)
         for component in self._components:
             roles = [
                 Role(
@@ -172,7 +174,7 @@ class _What:
                     one.slug,
                     tuple(rule_of(one.kind, spec) for spec in one.specs),
                     bounds.get(one.id, one.bound),
-                    max(self._start, one.born),
+                    max(start, one.born),
                 )
                 for one in component
             ]
@@ -275,8 +277,10 @@ async def retrace(connection: Connection, one: Played) -> Retraced:
         )
         found = Retraced(show(one.kind, one.id), one.slug, one.kind, stored=digest(stored))
         oldest = await connection.fetchval(_OLDEST)
-        if oldest is not None and one.born < time.mktime(oldest.timetuple()) - 86400.0:
-            found.reason = f"it is older than the results that are kept, which begin on {oldest}"
+        if oldest is not None and one.born < oldest:
+            found.reason = (
+                f"it is older than the results that are kept, which begin on {states.moment(oldest):%Y-%m-%d}"
+            )
             return found
         try:
             past = await _retrace(connection, one, found)

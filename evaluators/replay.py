@@ -177,7 +177,8 @@ class Course:
         self.state = newborn(self.policy, role.start)
         self._rule, self._since, self._until = rule, max(since, role.start), until
         self._asked: dict[str, str] = {}  # requests, and runs that joined a round, to the round's request
-        self._round_at, self._answered = -math.inf, 0
+        self._round_at = self._lacks_since = -math.inf  # the last round, the first of those without runs
+        self._answered = 0
         self._spent: dict[Stage, float] = dict.fromkeys(Stage, 0.0)
         self._told: Counter[str] = Counter()
         self._turned_at = role.start
@@ -218,9 +219,12 @@ class Course:
         confirm = self.policy.confirm
         if confirm is None or self._answered >= confirm.runs:
             return None
-        is_behind = at - self._round_at <= self.policy.open_runs * self.policy.max_age_s
-        earliest = self._round_at + (confirm.runs - 1) * confirm.spacing_s
-        return earliest if is_behind and earliest < at else None
+        earliest = self._lacks_since + (confirm.runs - 1) * confirm.spacing_s
+        return earliest if self._is_behind(at) and earliest < at else None
+
+    def _is_behind(self, at: float) -> bool:
+        """Whether what the last round was about is still fresh."""
+        return at - self._round_at <= self.policy.open_runs * self.policy.max_age_s
 
     def note(self, state: State, effect: Effect, same: Sequence[Effect]) -> None:
         """Count what comes of one effect."""
@@ -234,6 +238,8 @@ class Course:
         elif isinstance(effect, facts.ConfirmWanted):
             self._asked[effect.request] = effect.request
             self._end_round()
+            if self._answered or not self._is_behind(state.at):
+                self._lacks_since = state.at
             self._round_at, self._answered = state.at, 0
         elif isinstance(effect, facts.EpisodeOpened):
             if effect.reopened and found.episodes:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from engine.store.database import Connection, Row
 from engine.store.ids import new_id
+from engine.store.states import BOUND, decode_bound
 from evaluators.policy import Bound
 from evaluators.replay import Compared, Outcome
 
@@ -76,6 +77,31 @@ class Found(Struct):
 
 _PLAN: Final = msgspec.json.Decoder(Plan)
 _FOUND: Final = msgspec.json.Decoder(Found)
+
+
+async def components(connection: Connection, ids: Sequence[UUID]) -> list[list[Played]]:
+    """These, with the groups they are in and all members of those; together what hears of each other. With one spec each."""
+    rows = await connection.fetch(
+        "WITH owners AS (SELECT coalesce(nullif(bound->>'group', '')::uuid, subject_id) AS id FROM states WHERE subject_id = ANY ($1)) "
+        "SELECT o.id, o.slug, o.kind, o.spec, extract(epoch FROM o.created_at)::float8 AS born, "
+        f"{BOUND} AS bound FROM states s JOIN objects o ON o.id = s.subject_id WHERE o.removed_at IS NULL "
+        "AND (o.id IN (SELECT id FROM owners) OR s.bound->>'group' IN (SELECT id::text FROM owners)) ORDER BY o.id",
+        list(ids),
+    )
+    played = {
+        str(row["id"]): Played(
+            row["id"], row["slug"], row["kind"], [row["spec"]], decode_bound(row["bound"]), row["born"]
+        )
+        for row in rows
+    }
+    together = {name: [name] for name in played}
+    for name, one in played.items():
+        for other in {one.bound.group, *one.bound.parents} & played.keys():
+            if together[name] is not together[other]:
+                together[name] += together[other]
+                together |= dict.fromkeys(together[other], together[name])
+    once = {id(names): names for names in together.values()}
+    return [[played[name] for name in sorted(names)] for names in once.values()]
 
 
 async def create(
