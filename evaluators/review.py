@@ -148,12 +148,11 @@ def _update(
         if said.severity == severity and pending.of == "severity" and of != "member":
             return (Withdraw(pending.id, "back to what customers were told"),)
         return (Revise(pending.id, severity),) if pending.severity != severity else ()
-    is_known = said.severity == severity and (of != "member" or said.of == "member")
-    return (
-        ()
-        if is_known
-        else _new(policy, "update", severity, careful, "member" if of == "member" else "severity")
-    )
+    if of == "member":
+        refused = _refused([action for action in updates if action.of == "member"])
+        is_known = said.severity == severity and (said.of == "member" or BADNESS[severity] <= refused)
+        return () if is_known else _new(policy, "update", severity, careful, "member")
+    return () if said.severity == severity else _new(policy, "update", severity, careful)
 
 
 def _resolve(

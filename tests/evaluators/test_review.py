@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
+from evaluators.facts import Of
 from evaluators.model import Severity
 from evaluators.review import (
     PUBLISHED,
@@ -33,13 +34,14 @@ STATUSES = {
     "d": Status.DONE,
     "f": Status.FAILED,
 }
-STEPS: dict[str, Step] = {"o": "open", "u": "update", "e": "resolve"}
+STEPS: dict[str, Step] = {"o": "open", "u": "update", "m": "update", "b": "update", "e": "resolve"}
+OF: dict[str, Of] = {"m": "member", "b": "reopened"}
 
 
 def actions(picture: str) -> tuple[Action, ...]:
-    """`opx uaw`: an open, pending, critical; an update, approved, warning."""
+    """`opx uaw`: an open, pending, critical; an update, approved, warning. `m`: of a member, `b`: it is back."""
     return tuple(
-        Action(f"{n}", STEPS[word[0]], STATUSES[word[1]], SEVERITIES[word[2]])
+        Action(f"{n}", STEPS[word[0]], STATUSES[word[1]], SEVERITIES[word[2]], OF.get(word[0], "severity"))
         for n, word in enumerate(picture.split())
     )
 
@@ -48,7 +50,8 @@ def told(commands: Sequence[Command]) -> str:
     words = []
     for command in commands:
         if isinstance(command, Propose):
-            words.append(f"+{command.step} {command.severity} {command.mode}")
+            of = f" of {command.of}" if command.of != "severity" else ""
+            words.append(f"+{command.step}{of} {command.severity} {command.mode}")
         elif isinstance(command, Revise):
             words.append(f"~{command.action} {command.severity}")
         else:
@@ -102,10 +105,39 @@ def told(commands: Sequence[Command]) -> str:
             "oax epx", "e", "x", "-1, +resolve critical auto", id="and replaced by policy after recovery"
         ),
         pytest.param("oax eax", "u", "w", "", id="nothing more is said once customers were told it is over"),
+        pytest.param("oax", "m", "x", "+update of member critical draft", id="a late member is an update"),
+        pytest.param("oax max", "m", "x", "", id="another one after it is the same news"),
+        pytest.param("oax mpx", "m", "x", "", id="or waits for review already"),
+        pytest.param("oax upw", "m", "w", "", id="what waits of another severity tells enough"),
+        pytest.param("oaw mpw", "u", "x", "~1 critical", id="an update of a member follows the severity"),
+        pytest.param("oaw mpx", "u", "w", "~1 warning", id="and is as true when it falls again"),
+        pytest.param("oax mrx", "m", "x", "", id="a rejected one stays rejected"),
+        pytest.param("opx", "m", "x", "", id="no update of a member before an approved open"),
+        pytest.param("oax eax", "m", "x", "", id="nor after the end"),
+        pytest.param(
+            "oax edx", "b", "w", "+update of reopened warning draft", id="it is back: a draft reopens"
+        ),
+        pytest.param("oax edx bpw", "b", "w", "", id="once"),
+        pytest.param("oax edx bpw", "u", "x", "~2 critical", id="and follows the severity"),
+        pytest.param("oax edx brx", "u", "x", "", id="a rejected reopening stays rejected"),
+        pytest.param(
+            "oax edx brw", "u", "x", "+update of reopened critical draft", id="unless it is worse than that"
+        ),
+        pytest.param("oax edx bpx", "e", "x", "-2", id="over again before it was approved, nothing was said"),
+        pytest.param(
+            "oax edx bax", "e", "x", "+resolve critical auto", id="after it was, the end is owed again"
+        ),
+        pytest.param("oax edx bax", "u", "w", "+update warning draft", id="and updates go on"),
+        pytest.param(
+            "oax edx bax edx", "b", "x", "+update of reopened critical draft", id="a third time, too"
+        ),
+        pytest.param("oax epx", "b", "x", "-1", id="where the end was not told yet it is taken back"),
+        pytest.param("oWx", "b", "x", "+open critical draft", id="where nothing was told it is an open"),
     ],
 )
 def test_an_episode_speaks_by_the_default_policy(had: str, step: str, severity: str, does: str) -> None:
-    assert told(propose(actions(had), DEFAULT, STEPS[step], SEVERITIES[severity])) == does
+    of = OF.get(step, "severity")
+    assert told(propose(actions(had), DEFAULT, STEPS[step], SEVERITIES[severity], of=of)) == does
 
 
 @pytest.mark.parametrize(
@@ -173,9 +205,10 @@ class Episode:
                 self._obey([Propose("resolve", "critical", "draft")])
             return
         step, severity = event.split()
-        given = propose(self.actions, self.policy, STEPS[step], SEVERITIES[severity])
+        of = OF.get(step, "severity")
+        given = propose(self.actions, self.policy, STEPS[step], SEVERITIES[severity], of=of)
         self._obey(given)
-        again = propose(self.actions, self.policy, STEPS[step], SEVERITIES[severity])
+        again = propose(self.actions, self.policy, STEPS[step], SEVERITIES[severity], of=of)
         assert again == (), f"proposing {event} twice changed something"
 
     def _reviewed(self, status: Status) -> None:
@@ -187,7 +220,8 @@ class Episode:
         for command in commands:
             if isinstance(command, Propose):
                 status = Status.APPROVED if command.mode == "auto" else Status.PENDING
-                self.actions.append(Action(str(len(self.actions)), command.step, status, command.severity))
+                number = str(len(self.actions))
+                self.actions.append(Action(number, command.step, status, command.severity, command.of))
                 continue
             n = int(command.action)
             assert self.actions[n].status is Status.PENDING, "only what waits is revised or withdrawn"
@@ -223,6 +257,23 @@ def test_the_laws_of_review_hold_for_every_short_story(policy: IncidentPolicy) -
             assert "open" not in pending or "open" not in published
             if event == "e x":
                 assert set(pending) <= {"resolve"}
+
+
+@pytest.mark.parametrize(
+    "policy", POLICIES, ids=lambda policy: f"{policy.open}-{policy.update}-{policy.resolve}"
+)
+def test_what_customers_are_told_opens_and_ends_in_turn_in_every_short_story(policy: IncidentPolicy) -> None:
+    for story in itertools.product(("u x", "m w", "e x", "b w", "approve", "reject"), repeat=5):
+        episode = Episode(policy)
+        for event in ("o w", "approve", "e x", *story):
+            episode.happens(event)
+            said = [action for action in episode.actions if action.status in PUBLISHED]
+            turns = [
+                "e" if a.step == "resolve" else "o" for a in said if a.step != "update" or a.of == "reopened"
+            ]
+            assert "".join(turns) in "oeoeoeoeoe"
+            assert not turns or turns[0] == "o"
+            assert sum(action.status is Status.PENDING for action in episode.actions) <= 1
 
 
 def test_recovery_withdraws_whatever_waits_in_every_short_story() -> None:

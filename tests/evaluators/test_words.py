@@ -53,6 +53,13 @@ def test_each_step_says_what_changed(step: Step, severity: Severity, said: str) 
     assert said in public_text(step, severity, "b", ["Shop"])
 
 
+def test_an_update_says_that_more_is_affected_or_that_it_is_back_and_names_no_member() -> None:
+    more = public_text("update", "critical", "b", ["Shop"], "member")
+    assert more.startswith("More of Shop is affected: it is currently unavailable")
+    back = public_text("update", "warning", "b", ["Shop"], "reopened")
+    assert back.startswith("The problem has come back: we are seeing degraded performance of Shop")
+
+
 def test_every_text_has_no_number_in_it() -> None:
     for step, severity in itertools.product(STEPS, SEVERITIES):
         assert not re.search(

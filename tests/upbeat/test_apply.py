@@ -1,0 +1,64 @@
+"""Applying files: what one takes out together is not in its own way, and what others need stays."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from engine.store import objects
+from engine.store.audit import Actor
+from engine.store.database import Pool, migrate, open_pool, transaction
+from rules.config import ConfigError
+from upbeat.apply import apply_file
+
+BARE = "pages: [{slug: shop, name: Shop}]\n"
+WHOLE = f"""{BARE}
+channels: [{{slug: ops, type: webhook, url: https://hook.example/}}]
+components: [{{slug: site, name: Site}}]
+groups: [{{slug: all, channels: [ops], components: [site], depends_on: [net]}}]
+beats:
+  - {{slug: net, type: external}}
+  - {{slug: web, type: external, group: all, depends_on: [net]}}
+maintenances: [{{slug: later, groups: [all], start: 2150-01-01T00:00:00Z, duration: 1h}}]
+"""
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    opened = await open_pool(database_url)
+    await migrate(opened)
+    yield opened
+    await opened.close()
+
+
+async def apply(pool: Pool, path: Path, text: str) -> str:
+    path.write_text(text, "utf-8")
+    return str(await apply_file(pool, path, {}))
+
+
+async def test_a_group_goes_with_all_that_names_it(pool: Pool, tmp_path: Path) -> None:
+    await apply(pool, tmp_path / "upbeat.yaml", WHOLE)
+    said = await apply(pool, tmp_path / "upbeat.yaml", BARE)
+    assert said == "0 created, 0 changed, 7 removed, 1 untouched"
+
+
+@pytest.mark.parametrize(
+    ("user", "left"),
+    [
+        ({"group": "all"}, "all cannot be taken out: group 'all' is used by beat 'mine'"),
+        ({"depends_on": ["group:all"]}, "all cannot be taken out: group 'all' is used by beat 'mine'"),
+        ({"depends_on": ["shop/net"]}, "net cannot be taken out: beat 'net' is used by beat 'mine'"),
+        ({"channels": ["ops"]}, "ops cannot be taken out: channel 'ops' is used by beat 'mine'"),
+    ],
+)
+async def test_what_the_api_made_keeps_what_it_names(
+    pool: Pool, tmp_path: Path, user: dict[str, object], left: str
+) -> None:
+    await apply(pool, tmp_path / "upbeat.yaml", WHOLE)
+    async with transaction(pool) as connection:
+        page = await objects.find(connection, "page", "shop")
+        spec = {"slug": "mine", "type": "external", **user}
+        await objects.create(connection, Actor("test", "api"), "beat", page.id, spec)
+    with pytest.raises(ConfigError, match=left):
+        await apply(pool, tmp_path / "upbeat.yaml", BARE)
+    assert await pool.fetchval("SELECT count(*) FROM objects WHERE removed_at IS NOT NULL") == 0
