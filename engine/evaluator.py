@@ -26,7 +26,18 @@ from engine.clock import SystemClock
 from engine.fold import Fold, Server
 from engine.leases import Leases
 from engine.sickness import RegionCounts
-from engine.store import dead_letters, facts, objects, pings, pushed, results, signals, states, watermarks
+from engine.store import (
+    dead_letters,
+    facts,
+    objects,
+    pings,
+    pushed,
+    results,
+    signals,
+    states,
+    uptime,
+    watermarks,
+)
 from engine.store.database import DATABASE_AWAY, Connection, Pool, transaction
 from engine.store.ids import PARTITIONS, new_id, partition_of, uuid_of
 from engine.store.states import ConflictError, Held
@@ -145,8 +156,7 @@ class Evaluator:
                 children=self._children,
             )
             if gap_s is not None and gap_s > LOOKED_AWAY_S:
-                partition.returned_at = self._clock.epoch_s()
-                partition.left_at = partition.returned_at - gap_s
+                partition.returned(gap_s)
             self._partitions[int(unit)] = partition
             self._working[int(unit)] = self._group.create_task(partition.run())
 
@@ -168,7 +178,8 @@ class Partition:
         children: Callable[[UUID], Sequence[UUID]],
     ) -> None:
         self.dirty: set[UUID] = set()
-        self.left_at = self.returned_at = 0.0
+        self.returned_at = 0.0
+        self._absences: list[tuple[float, float]] = []  # that nobody has written down yet
         self._look_at_s, self._last_look_s = 0.0, float("-inf")  # for what was pushed; monotonic
         self._boot_id, self._batches, self._results = str(new_id()), itertools.count(1), itertools.count(1)
         self._number, self._pool, self._bus, self._clock = number, pool, bus, clock
@@ -243,6 +254,10 @@ class Partition:
             await self._blind()
             return
         self._notice_absence()
+        if self._absences:
+            async with self._pool.acquire() as connection:
+                await uptime.keep_absences(connection, self._number, self._absences)
+            self._absences.clear()
         now = self._clock.epoch_s()
         wait_s = WAIT_S if not self._deadlines else min(WAIT_S, max(SOONEST_S, self._deadlines[0][0] - now))
         wait_s = 0.02 if self.dirty else min(wait_s, max(0.02, self._look_at_s - self._clock.monotonic_s()))
@@ -315,16 +330,21 @@ class Partition:
     def _notice_absence(self) -> None:
         away_s = self._clock.monotonic_s() - self._looked_s
         if away_s > LOOKED_AWAY_S:
-            self.returned_at = self._clock.epoch_s()
-            self.left_at = self.returned_at - away_s
+            self.returned(away_s)
         self._notice_jump()
+
+    def returned(self, away_s: float) -> None:
+        """Nobody looked for so long, until now."""
+        self.returned_at = self._clock.epoch_s()
+        self._absences.append((self.returned_at - away_s, self.returned_at))
 
     def _notice_jump(self) -> None:
         """Where the clock was set forward, nothing could be pushed in the time it left out."""
         before, self._now = self._now, self._clock.epoch_s()
         if self._clock.jumps != self._jumps:
             self._jumps, self._skipped = self._clock.jumps, (before, self._now)
-            self.left_at, self.returned_at = before, self._now
+            self.returned_at = self._now
+            self._absences.append((before, self._now))
 
     async def _decode(self, delivery: Delivery) -> Batch | None:
         try:
@@ -445,7 +465,6 @@ class Partition:
                 lambda subject_id: self._subjects.get(subject_id) or gone.get(subject_id),
                 self.returned_at,
                 await self._server(connection) if most else None,
-                self.left_at,
             )
             for subject_id in dirty | due:
                 fold.reconcile(subject_id, now)

@@ -67,8 +67,7 @@ class Piece:
 
 
 class Fold:
-    """The states one transaction changes. `returned_at`: since when somebody looks again (seconds since the epoch),
-    having left off at `left_at`.
+    """The states one transaction changes. `returned_at`: since when somebody looks again (seconds since the epoch).
 
     Without `server` no heartbeat is judged: pings that came may still wait.
     """
@@ -79,7 +78,6 @@ class Fold:
         subject_of: Callable[[UUID], Subject | None],
         returned_at: float,
         server: Server | None = None,
-        left_at: float = 0.0,
     ) -> None:
         self.changed: dict[UUID, Held] = {}
         self.consequences: list[Consequence] = []
@@ -92,7 +90,7 @@ class Fold:
         )  # what else stands beside a stage is new: flapping, or what suppresses it
         self._log: list[Logged | Result] = []
         self._held, self._subject_of, self._returned_at = held, subject_of, returned_at
-        self._server, self._left_at = server, left_at
+        self._server = server
 
     def result(self, subject_id: UUID, result: Result, boot_id: str, measured_at: float, now: float) -> None:
         """A new result; one of a beat nobody knows, or measured before what is measured changed, is history only."""
@@ -228,7 +226,7 @@ class Fold:
 
     def _return(self, subject: Subject, state: State, now: float) -> State:
         if state.at < self._returned_at:
-            return self._decide(subject, state, Returned(self._returned_at, self._left_at))
+            return self._decide(subject, state, Returned(self._returned_at))
         if state.at > now + AHEAD_S:  # else nothing would go stale until the clock has caught up
             return self._decide(subject, state, Returned(now))
         return state

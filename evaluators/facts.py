@@ -44,11 +44,9 @@ class Returned(Struct, frozen=True, tag=True):
     Votes of before are not fresh, but no silence either: the stage is held until fresh ones come, or for `max_age`.
     What was measured meanwhile and comes late is folded into the votes, and judged only together with fresh ones.
     The one fact that is folded without the ticks before it: to the beat, that time did not pass.
-    `left_at`: since when nobody looked, where that is known: what is said of uptime, not of the stage.
     """
 
     at: float
-    left_at: float = 0.0
 
 
 class SignalChanged(Struct, frozen=True, tag=True):

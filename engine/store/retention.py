@@ -92,6 +92,9 @@ async def sweep(connection: Connection) -> None:
         await connection.execute(f"DELETE FROM {table} WHERE subject_id IN {gone}")
     for table in ("pings", "ping_keys", "rollups"):
         await connection.execute(f"DELETE FROM {table} WHERE beat_id IN {gone}")
+    await connection.execute(
+        "DELETE FROM absences WHERE returned_at < now() - make_interval(days => $1)", HISTORY_DAYS
+    )
     await connection.execute("DELETE FROM audit WHERE at < now() - make_interval(days => $1)", HISTORY_DAYS)
     await connection.execute("DELETE FROM idempotency WHERE at < now() - interval '1 day'")
     await connection.execute("DELETE FROM sessions WHERE expires_at < now()")

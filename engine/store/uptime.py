@@ -10,6 +10,7 @@ from uuid import UUID
 
 from engine.store import objects
 from engine.store.database import Connection, Row
+from engine.store.ids import partition_of
 from engine.store.objects import Stored
 from engine.store.states import moment
 from evaluators.public import PRECEDENCE
@@ -37,40 +38,56 @@ async def stages(
         moment(until),
     )
     points = {row["subject_id"]: list(zip(row["at"], row["stage"], strict=True)) for row in rows}
-    paused, unseen = await _gaps(connection, ids, since, until)
+    paused, unseen = await _pauses(connection, ids, until), await _absences(connection, since, until)
     found: dict[UUID, list[Span]] = {}
     for subject in subjects:
         known = points.get(subject.id, [])
         born = min([subject.created_at.timestamp(), *(at for at, _ in known[:1])])
         end = min(until, subject.removed_at.timestamp()) if subject.removed_at else until
-        line = covered(lasting(known, max(born, since), end), unseen.get(subject.id, ()), "unknown")
+        line = covered(lasting(known, max(born, since), end), unseen.get(partition_of(subject.id), ()), "unknown")
         found[subject.id] = covered(line, paused.get(subject.id, ()), PAUSED)
     return found
 
 
-async def _gaps(
-    connection: Connection, ids: Sequence[UUID], since: float, until: float
-) -> tuple[dict[UUID, list[tuple[float, float]]], dict[UUID, list[tuple[float, float]]]]:
-    """When each was paused, and when nobody looked at it."""
+async def _pauses(
+    connection: Connection, ids: Sequence[UUID], until: float
+) -> dict[UUID, list[tuple[float, float]]]:
+    """When each was paused."""
     paused: dict[UUID, list[tuple[float, float]]] = {}
-    unseen: dict[UUID, list[tuple[float, float]]] = {}
     for row in await connection.fetch(
-        "SELECT subject_id, at, fact->>'type' AS type, (fact->>'left_at')::float8 AS left_at FROM facts "
-        "WHERE subject_id = ANY ($1) AND fact->>'type' IN ('Suspended', 'Continued', 'Returned') AND at < $3 "
-        "AND (at >= $2 OR fact->>'type' <> 'Returned') ORDER BY at, position",
+        "SELECT subject_id, at, fact->>'type' = 'Suspended' AS begins FROM facts WHERE subject_id = ANY ($1) "
+        "AND fact->>'type' IN ('Suspended', 'Continued') AND at < $2 ORDER BY at, position",
         list(ids),
-        since,
         until,
     ):
         mine = paused.setdefault(row["subject_id"], [])
-        if row["type"] == "Returned":
-            if row["left_at"]:
-                unseen.setdefault(row["subject_id"], []).append((row["left_at"], row["at"]))
-        elif row["type"] == "Suspended":
+        if row["begins"]:
             mine.append((row["at"], until))
-        elif mine:
+        else:
             mine[:] = [(start, min(end, row["at"])) for start, end in mine]
-    return paused, unseen
+    return paused
+
+
+async def _absences(connection: Connection, since: float, until: float) -> dict[int, Windows]:
+    """When nobody evaluated the beats and groups of each partition."""
+    rows = await connection.fetch(
+        "SELECT partition, array_agg(extract(epoch FROM left_at)::float8) AS begins, "
+        "array_agg(extract(epoch FROM returned_at)::float8) AS ends FROM absences "
+        "WHERE returned_at > $1 AND left_at < $2 GROUP BY partition",
+        moment(since),
+        moment(until),
+    )
+    return {row["partition"]: list(zip(row["begins"], row["ends"], strict=True)) for row in rows}
+
+
+async def keep_absences(
+    connection: Connection, partition: int, absences: Sequence[tuple[float, float]]
+) -> None:
+    """Remember when nobody evaluated it, from and to."""
+    await connection.executemany(
+        "INSERT INTO absences (partition, left_at, returned_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        [(partition, moment(left_at), moment(returned_at)) for left_at, returned_at in absences],
+    )
 
 
 async def feeding(connection: Connection, component: Stored, page: str, since: float) -> list[Stored]:

@@ -1,5 +1,5 @@
 DROP TABLE replays;
-DROP TABLE suspensions, region_votes, facts;
+DROP TABLE suspensions, region_votes, absences, facts;
 DROP INDEX actions_published_once;
 DELETE FROM actions WHERE reopened > 0 AND step = 'resolve';
 CREATE UNIQUE INDEX actions_published_once ON actions (episode_id, step)

@@ -26,8 +26,14 @@ CREATE TABLE facts (
     spec       jsonb                                   -- none where another one was already stored by then
 );
 CREATE INDEX facts_subject ON facts (subject_id, position);
--- When nothing was measured: what uptime needs, for as long as transitions are kept.
-CREATE INDEX facts_gaps ON facts (subject_id, at) WHERE fact->>'type' IN ('Suspended', 'Continued', 'Returned');
+CREATE INDEX facts_pauses ON facts (subject_id, at) WHERE fact->>'type' IN ('Suspended', 'Continued');
+-- When nobody evaluated a partition.
+CREATE TABLE absences (
+    partition   smallint NOT NULL,
+    left_at     timestamptz NOT NULL,
+    returned_at timestamptz NOT NULL,
+    PRIMARY KEY (partition, returned_at)
+);
 
 ALTER TABLE episodes ADD COLUMN reopened smallint NOT NULL DEFAULT 0, ADD COLUMN flapping boolean NOT NULL DEFAULT false;
 -- How often its episode had been opened again when it was proposed: each time has its own end.
