@@ -40,7 +40,9 @@ def take_gatus(source: Any, draft: Draft) -> None:
         if root.has(key):
             root.note(key, "is of Gatus' own server; left out")
     if root.has("maintenance"):
-        root.note("maintenance", "has no counterpart: pause beats, or set a component under_maintenance")
+        root.note(
+            "maintenance", "is not imported: write it under maintenances:, with rrule: FREQ=DAILY or WEEKLY"
+        )
     root.leave(*(key for key in root if key.startswith(("x-", "_"))))
     root.rest()
 

@@ -66,7 +66,9 @@ def take_kuma(source: Any, draft: Draft) -> None:
     for monitor in monitors:
         _monitor(monitor, draft, channels, proxies, groups)
     root.leave("version")
-    for key in ("statusPageList", "maintenanceList", "settings", "tags", "dockerHostList", "apiKeyList"):
+    if root.has("maintenanceList"):
+        root.note("maintenanceList", "is not imported: write it under maintenances:")
+    for key in ("statusPageList", "settings", "tags", "dockerHostList", "apiKeyList"):
         if root.has(key):
             root.note(key, "has no counterpart here; left out")
     root.rest()
@@ -93,7 +95,8 @@ def _monitor(
     above = [*_above(monitor, groups)]
     if kind == "group":
         draft.note(
-            monitor.path, f"the group {name!r} is kept as a tag of its monitors; it has no stage of its own"
+            monitor.path,
+            f"the group {name!r} is kept as a tag of its monitors; for one outage write it under groups:",
         )
         return
     if monitor.flag("upsideDown", default=False):
