@@ -167,7 +167,8 @@ async def test_a_looser_policy_misses_what_the_old_one_opened_and_a_tighter_one_
     assert one.compared.only_new == [1]
     assert one.old.told == {"draft": 1, "open": 1, "recovery": 1}
     assert one.old.episodes[0].could_open is None
-    assert one.old.rounds == one.new.rounds - 1
+    assert (one.old.rounds, one.new.rounds) == (2, 2)
+    assert (one.old.unanswered, one.new.unanswered) == (0, 0)
     assert 9 * 60 < one.old.down_s < 13 * 60 < one.new.down_s
     strict = await tried(world, [beat], 30, quorum={"consecutive": {"open": 20}, "confirm": "off"})
     assert strict.replayed[0].compared.only_old == [0]
@@ -186,7 +187,7 @@ async def test_a_round_that_nobody_has_runs_of_gives_a_range(world: World) -> No
     assert asked.episodes[0].opened == alone.episodes[0].opened == BEGAN + 600.0 + 60.0 + 20.0
 
 
-async def test_one_worker_and_eight_find_the_same_hashes_and_a_killed_one_fails_alone(
+async def test_one_worker_and_many_find_the_same_hashes_and_a_cancelled_replay_ends(
     world: World, database_url: str
 ) -> None:
     pictures = {"ap": "....xx....xxxxx....", "eu": "......xxxxxxx.....", "us": ".x.x.xxxxx"}
@@ -194,23 +195,32 @@ async def test_one_worker_and_eight_find_the_same_hashes_and_a_killed_one_fails_
     for one in played:
         one.specs = [one.specs[0], one.specs[0] | {"quorum": {"critical": "any", "confirm": "off"}}]
     plan = Plan(BEGAN, BEGAN + 1800.0, False, [[one] for one in played])
-    running = Replays(world.pool, lambda: database_url)
-    digests = []
-    for workers in (1, 8):
-        async with world.pool.acquire() as connection:
-            replay = await replays.create(connection, "test", [], {}, plan, workers)
-        assert replay is not None
-        running.start(replay, workers)
-        digests.append((await _ended(world, replay, "done")).digest)
+    whole = {}
     async with world.pool.acquire() as connection:
-        here = await work(connection, plan, 0, 1, lambda *_: None)
-        gone = await replays.create(connection, "test", [], {}, plan, 1)
-        assert gone is not None
-        await replays.cancel(connection, gone)
-    assert digests == [digest_of(here)] * 2
-    running.start(gone, 1)
+        for workers in (1, 8):
+            parts = [
+                await work(connection, plan, share, workers, lambda *_: None) for share in range(workers)
+            ]
+            whole[workers] = digest_of(Found([one for part in parts for one in part.replayed]))
+        asked = await replays.create(connection, "test", [], {}, plan, 2)
+        unwanted = await replays.create(connection, "test", [], {}, plan, 1)
+        assert asked is not None
+        assert unwanted is not None
+        await replays.cancel(connection, unwanted)
+    running = Replays(world.pool, lambda: database_url)
+    running.start(asked, 2)
+    running.start(unwanted, 1)
+    found = await _ended(world, asked, "done")
+    assert [whole[1], whole[8]] == [found.digest] * 2
+    assert (
+        found.rows
+        == 9 * 3 * 19 + sum(len(REGIONS) * 2 * picture.count("x") for picture in pictures.values()) * 5
+    )
     await running.close()
-    assert not running._tasks
+    async with world.pool.acquire() as connection:
+        row = await replays.get(connection, unwanted)
+    assert row is not None
+    assert (row["status"], row["found"]) == ("cancelled", None)
 
 
 async def _ended(world: World, replay: UUID, status: str) -> Found:
