@@ -44,7 +44,9 @@ async def stages(
         known = points.get(subject.id, [])
         born = min([subject.created_at.timestamp(), *(at for at, _ in known[:1])])
         end = min(until, subject.removed_at.timestamp()) if subject.removed_at else until
-        line = covered(lasting(known, max(born, since), end), unseen.get(partition_of(subject.id), ()), "unknown")
+        line = covered(
+            lasting(known, max(born, since), end), unseen.get(partition_of(subject.id), ()), "unknown"
+        )
         found[subject.id] = covered(line, paused.get(subject.id, ()), PAUSED)
     return found
 
