@@ -381,6 +381,29 @@ async def test_a_partition_that_works_says_nothing_of_one_that_does_not(idle: La
     assert health.trouble is None
 
 
+async def test_who_returns_writes_down_since_when_nobody_looked(idle: Lab) -> None:
+    partition = Partition(
+        7,
+        idle.pool,
+        idle.bus,
+        idle.clock,
+        idle.subjects,
+        Health(),
+        refresh=asyncio.Event().wait,  # type: ignore[arg-type]
+        public_url=str,
+        children=lambda _: (),
+    )
+    partition.returned(90.0)
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(partition.run())
+        while not (rows := await idle.pool.fetch("SELECT * FROM absences WHERE partition = 7")):
+            await asyncio.sleep(0.01)
+        working.cancel()
+    (row,) = rows
+    assert (row["returned_at"] - row["left_at"]).total_seconds() == pytest.approx(90.0)
+    assert row["returned_at"].timestamp() == pytest.approx(partition.returned_at)
+
+
 async def test_silence_is_unknown_and_opens_nothing(lab: Lab) -> None:
     await lab.change(
         {**SPEC, "interval": "1s", "timeout": "500ms", "quorum": {"max_age": "1s", "confirm": None}}
