@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 
 from evaluators.facts import (
+    AdvisoryCleared,
+    AdvisoryRaised,
+    Answered,
+    Asked,
     ConfirmWanted,
     Continued,
     Effect,
@@ -20,17 +24,20 @@ from evaluators.facts import (
     EpisodeOpened,
     Fact,
     NeverAnswered,
+    ParentChanged,
     ParentSaid,
+    ParentsAsked,
     PolicyChanged,
     ResultSeen,
     Returned,
+    SignalChanged,
     StepProposed,
     Suspended,
     Tick,
     Transitioned,
 )
 from evaluators.model import Kind, Result, Stage, Timings, Verdict
-from evaluators.policy import Bound, Policy, compile_policy
+from evaluators.policy import Bound, Policy, Window, compile_policy
 from evaluators.quorum import decide, fresh_votes, next_deadline
 from evaluators.state import State
 from rules.beat import BEAT
@@ -136,9 +143,10 @@ def shown(scene: Scene, effects: list[Effect]) -> str:
     return "C" if of(EpisodeClosed, effects) else SAID[scene.state.stage]
 
 
-def played(quorum: dict[str, Any], picture: str) -> str:
+def played(quorum: dict[str, Any], picture: str, rule: Policy | None = None) -> str:
     rows = picture.split("/")
     scene, out = Scene(quorum, len(rows)), ""
+    scene.policy = rule or scene.policy
     for column in range(len(rows[0])):
         effects: list[Effect] = []
         for row, region in zip(rows, scene.policy.regions, strict=True):
@@ -643,3 +651,297 @@ def test_a_new_beat_that_nobody_answers_for_is_said_so_once_and_its_first_ok_is_
     state, effects = decide(rule, state, Tick(rule.max_age_s + 1))
     assert effects == ()
     assert next_deadline(rule, state) is None
+
+
+# ---- what comes late
+
+
+def late(scene: Scene, region: str, letters: str, since: float) -> list[Effect]:
+    """Results measured 60 s apart that all come now, whatever their place among the others."""
+    effects: list[Effect] = []
+    for n, letter in enumerate(letters):
+        scene._seq += 1
+        at = since + 60 * n
+        made = Result(
+            f"late{scene._seq}",
+            "b",
+            region,
+            Kind.SCHEDULED,
+            VERDICTS[letter],
+            at,
+            at,
+            scene._seq,
+            1,
+            Timings(),
+        )
+        effects += scene.fold(ResultSeen(scene.state.at, made, "late", at))
+    return effects
+
+
+def over() -> Scene:
+    """An outage that five regions were in, of which three have said so: seen at 60 s, over since 180 s."""
+    scene = well(OFF, 5)
+    for at, letter in ((60.0, "x"), (90.0, "x"), (150.0, "."), (180.0, ".")):
+        for region in "abc":
+            scene.see(region, letter, at)
+    assert (scene.state.stage, scene.state.episodes) == (Stage.OK, 1)
+    return scene
+
+
+def test_what_comes_late_of_an_outage_that_is_over_opens_nothing() -> None:
+    scene = over()
+    scene.policy = policy(OFF | {"critical": 2, "warning": 2}, 5)
+    scene.fold(PolicyChanged(181.0))
+    told = late(scene, "d", "xx", 60.0) + late(scene, "e", "xx", 60.0)
+    assert of(EpisodeOpened, told) + of(Transitioned, told) == []
+    assert scene.votes == "oooxx"
+    scene.see("d", ".", 200.0)
+    scene.see("e", ".", 200.0)
+    scene.see("d", ".", 260.0)
+    scene.see("e", ".", 260.0)
+    assert (scene.votes, scene.state.episodes) == ("ooooo", 1)
+
+
+def test_what_is_still_bad_after_it_opens_with_the_next_result_that_says_so() -> None:
+    scene = over()
+    scene.policy = policy(OFF | {"critical": 2, "warning": 2}, 5)
+    scene.fold(PolicyChanged(181.0))
+    late(scene, "d", "xx", 60.0)
+    late(scene, "e", "xx", 60.0)
+    assert of(EpisodeOpened, scene.see("d", "x", 200.0)) == []
+    (opened,) = of(EpisodeOpened, scene.see("e", "x", 210.0))
+    assert (opened.at, opened.number) == (210.0, 2)
+
+
+def test_late_results_put_before_an_ok_one_do_not_bring_an_outage_back() -> None:
+    scene = over()
+    scene.see("d", ".", 200.0)
+    scene.see("e", ".", 200.0)
+    scene.policy = policy(OFF | {"critical": 2, "warning": 2}, 5)
+    scene.fold(PolicyChanged(201.0))
+    told = late(scene, "d", "xx", 60.0) + late(scene, "e", "xx", 60.0)
+    assert of(EpisodeOpened, told) == []
+
+
+def test_a_result_that_is_folded_twice_counts_once() -> None:
+    scene = well(OFF)
+    one = Result("r", "b", "a", Kind.SCHEDULED, Verdict.CRITICAL, 60.0, 60.0, 99, 1, Timings())
+    for _ in range(3):
+        scene.fold(ResultSeen(60.0, one, "boot", 60.0))
+    assert (scene.votes, len(scene.state.regions["a"].recent)) == ("ooo", 2)
+
+
+# ---- what is held is not known
+
+
+def test_what_is_held_after_an_absence_ends_nothing() -> None:
+    scene = outage()
+    scene.policy = lasting({"resolve_delay": "10m"})
+    scene.all("...", 120.0)
+    scene.all("...", 180.0)
+    assert (scene.state.stage, scene.state.severity) == (Stage.OK, "critical")
+    assert scene.fold(Returned(5000.0)) == []
+    assert of(EpisodeClosed, scene.fold(Tick(5000.0 + AGE_S - 1))) == []
+    told = [effect for at in (5138.0, 5260.0, 5380.0, 5500.0) for effect in scene.all("...", at)]
+    assert of(EpisodeClosed, told + scene.fold(Tick(5599.0))) == []
+    assert [effect.cause for effect in of(EpisodeClosed, scene.fold(Tick(5605.0)))] == ["recovered"]
+
+
+def lasting(episodes: dict[str, Any]) -> Policy:
+    spec = {"slug": "b", "type": "tcp", "host": "h", "port": 1, "quorum": OFF, "episodes": episodes}
+    return compile_policy(BEAT.validate_python(spec), Bound(regions=("a", "b", "c")))
+
+
+def test_a_deadline_that_an_absence_has_passed_lies_ahead_again() -> None:
+    scene = outage()
+    scene.policy = lasting({"resolve_delay": "10m"})
+    scene.all("...", 120.0)
+    scene.all("...", 180.0)
+    scene.fold(Returned(5000.0))
+    due = next_deadline(scene.policy, scene.state)
+    assert due is not None
+    assert due > 5000.0
+
+
+def test_a_clock_that_went_back_reopens_nothing_that_has_no_window() -> None:
+    scene = outage(OFF)
+    scene.all("...", 120.0)
+    scene.all("...", 180.0)
+    scene.fold(Returned(100.0))
+    scene.all("xxx", 101.0)
+    (opened,) = of(EpisodeOpened, scene.all("xxx", 102.0))
+    assert (opened.number, opened.reopened) == (2, False)
+
+
+def test_a_pause_is_not_told_as_down_to_those_that_depend_on_it_before_it_is_known_again() -> None:
+    scene = outage(OFF)
+    assert of(ParentSaid, scene.fold(Suspended(100.0))) == [ParentSaid(100.0, Stage.UNKNOWN)]
+    assert scene.fold(Continued(200.0)) == []
+    assert of(ParentSaid, scene.all("xxx", 201.0) + scene.all("xxx", 261.0)) == [
+        ParentSaid(261.0, Stage.CRITICAL)
+    ]
+
+
+def test_a_severity_that_results_bring_after_an_edit_opened_it_is_not_the_edits() -> None:
+    scene = well(OFF | {"critical": "all"})
+    scene.all("ww.", 60.0)
+    scene.policy = policy(OFF | {"warning": "all", "critical": "all"})
+    scene.all("ww.", 120.0)
+    scene.policy = policy(OFF | {"warning": 2, "critical": 2})
+    opened = of(StepProposed, scene.fold(PolicyChanged(121.0)))
+    scene.all("xx.", 180.0)
+    rose = of(StepProposed, scene.all("xx.", 240.0))
+    assert [(one.step, one.careful) for one in (*opened, *rose)] == [("open", True), ("update", False)]
+
+
+# ---- a minority
+
+
+def minority(**more: Any) -> Scene:
+    """Region a is critical since 120 s, alone, and everything is looked at every minute."""
+    scene = Scene(OFF, 3)
+    bound = Bound(regions=("a", "b", "c"), **more)
+    spec = {"slug": "b", "type": "tcp", "host": "h", "port": 1, "quorum": OFF | {"advisory_after": "5m"}}
+    scene.policy = compile_policy(BEAT.validate_python(spec), bound)
+    for at in (0.0, 60.0, 120.0):
+        scene.all("x.." if at else "...", at)
+    return scene
+
+
+def look(scene: Scene, letters: str, since: float, until: float) -> list[Effect]:
+    return [
+        effect for at in range(int(since), int(until) + 1, 60) for effect in scene.all(letters, float(at))
+    ]
+
+
+def test_a_minority_that_stays_bad_is_told_once_and_its_end_once() -> None:
+    scene = minority()
+    told = look(scene, "x..", 180, 900)
+    assert of(AdvisoryRaised, told) == [AdvisoryRaised(420.0, ("a",))]
+    assert of(EpisodeOpened, told) == []
+    assert of(AdvisoryCleared, look(scene, "...", 960, 1200)) == [AdvisoryCleared(1020.0)]
+
+
+def test_a_minority_that_does_not_last_is_told_to_nobody() -> None:
+    told = look(minority(), "...", 180, 900)
+    assert of(AdvisoryRaised, told) + of(AdvisoryCleared, told) == []
+
+
+def test_an_outage_swallows_the_advisory() -> None:
+    scene = minority()
+    look(scene, "x..", 180, 480)
+    told = look(scene, "xx.", 540, 600)
+    assert [type(one).__name__ for one in told if not isinstance(one, StepProposed)] == [
+        "Transitioned",
+        "EpisodeOpened",
+    ]
+    told = look(scene, "x..", 660, 720)
+    assert of(EpisodeClosed, told)
+    assert of(AdvisoryRaised, look(scene, "x..", 780, 1200)) == [AdvisoryRaised(1020.0, ("a",))]
+
+
+def test_a_minority_under_maintenance_is_told_after_it_if_it_lasts() -> None:
+    scene = minority(windows=(Window(100.0, 1000.0, "m"),))
+    assert of(AdvisoryRaised, look(scene, "x..", 180, 960)) == []
+    assert of(AdvisoryRaised, scene.fold(Tick(1010.0))) == [AdvisoryRaised(1000.0, ("a",))]
+
+
+# ---- dependencies
+
+
+def child(quorum: dict[str, Any]) -> Scene:
+    scene = Scene(quorum, 3)
+    spec = {"slug": "b", "type": "tcp", "host": "h", "port": 1, "quorum": quorum}
+    bound = Bound(regions=("a", "b", "c"), parents=("p", "q"))
+    scene.policy = compile_policy(BEAT.validate_python(spec), bound)
+    scene.all("...", 0.0)
+    return scene
+
+
+def test_a_first_bad_result_asks_all_it_depends_on() -> None:
+    assert of(ParentsAsked, child({}).see("a", "x", 60.0)) == [ParentsAsked(60.0, ("p", "q"))]
+
+
+def test_it_opens_when_all_have_answered() -> None:
+    scene = child(OFF)
+    scene.all("xxx", 60.0)
+    assert of(EpisodeOpened, scene.all("xxx", 61.0)) == []
+    assert of(EpisodeOpened, scene.fold(ParentChanged(62.0, "p", Stage.OK, is_answer=True))) == []
+    assert of(EpisodeOpened, scene.fold(ParentChanged(63.0, "q", Stage.WARNING, is_answer=True)))
+
+
+def test_it_waits_for_no_answer_longer_than_ten_seconds() -> None:
+    scene = child(OFF)
+    scene.all("xxx", 60.0)
+    scene.all("xxx", 61.0)
+    assert [effect.at for effect in of(EpisodeOpened, scene.fold(Tick(90.0)))] == [70.0]
+
+
+def test_a_blip_asks_and_the_next_one_asks_again() -> None:
+    scene = child({})
+    answer(scene, asked(scene.see("a", "x", 60.0)), {"a": "..", "b": "..", "c": ".."}, 61.0)
+    scene.see("a", ".", 70.0)
+    assert of(ParentsAsked, scene.see("a", "x", 80.0))
+
+
+def test_when_its_parent_is_back_only_what_is_seen_since_is_bad() -> None:
+    scene = child(OFF)
+    scene.fold(ParentChanged(50.0, "p", Stage.CRITICAL))
+    scene.all("xxx", 60.0)
+    scene.all("xxx", 120.0)
+    assert scene.state.suppressed_by == ("dependency:p",)
+    assert of(EpisodeOpened, scene.fold(ParentChanged(130.0, "p", Stage.OK)) + scene.fold(Tick(170.0))) == []
+    assert scene.state.suppressed_by == ("asking",)
+    assert of(EpisodeOpened, scene.see("a", "x", 180.0)) == []
+    told = scene.see("b", "x", 181.0) + scene.fold(Tick(200.0))
+    assert len(of(EpisodeOpened, told)) == 1
+
+
+def test_what_turns_bad_by_what_was_seen_before_its_parent_was_back_waits_too() -> None:
+    scene = child(OFF)
+    scene.fold(ParentChanged(50.0, "p", Stage.CRITICAL))
+    scene.all("xxx", 60.0)
+    scene.see("a", "x", 110.0)
+    scene.fold(ParentChanged(115.0, "p", Stage.OK))
+    told = scene.see("b", "x", 116.0, measured_at=114.0)
+    told += scene.fold(ParentChanged(117.0, "p", Stage.OK, is_answer=True))
+    told += scene.fold(ParentChanged(117.0, "q", Stage.OK, is_answer=True)) + scene.fold(Tick(140.0))
+    assert scene.state.stage is Stage.CRITICAL
+    assert of(EpisodeOpened, told) == []
+
+
+def test_a_report_opens_at_once_when_the_parent_is_back() -> None:
+    scene = child(OFF)
+    scene.fold(ParentChanged(50.0, "p", Stage.CRITICAL))
+    scene.fold(SignalChanged(60.0, "report", "critical"))
+    scene.fold(Tick(80.0))
+    told = scene.fold(ParentChanged(130.0, "p", Stage.OK)) + scene.fold(Tick(141.0))
+    assert len(of(EpisodeOpened, told)) == 1
+
+
+def test_who_is_asked_looks_and_answers_all_who_asked_when_it_has_looked() -> None:
+    scene = well()
+    wanted = asked(scene.fold(Asked(60.0, "one")))
+    assert of(Answered, scene.fold(Asked(60.5, "two"))) == []
+    told = answer(scene, wanted, {"a": "xx", "b": "xx", "c": "xx"}, 61.0)
+    assert of(Answered, told) == [Answered(61.0, ("one", "two"), Stage.CRITICAL)]
+
+
+def test_who_is_critical_answers_at_once() -> None:
+    (said,) = of(Answered, outage().fold(Asked(100.0, "one")))
+    assert said.stage is Stage.CRITICAL
+
+
+def test_who_begins_no_rounds_answers_when_it_has_looked_next() -> None:
+    scene = well(OFF)
+    assert of(Answered, scene.fold(Asked(30.0, "one"))) == []
+    assert of(Answered, scene.see("b", ".", 35.0)) == [Answered(35.0, ("one",), Stage.OK)]
+    scene.fold(Asked(40.0, "one"))
+    assert [effect.at for effect in of(Answered, scene.fold(Tick(60.0)))] == [48.0]
+
+
+def test_who_is_paused_answers_that_it_does_not_know() -> None:
+    scene = outage(OFF)
+    scene.fold(Suspended(100.0))
+    (said,) = of(Answered, scene.fold(Asked(101.0, "one")))
+    assert said.stage is Stage.UNKNOWN
