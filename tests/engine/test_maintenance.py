@@ -1,12 +1,16 @@
 """Maintenance on a real evaluator: what it covers opens nothing while it lasts, and whatever becomes of the window."""
 
+import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
-from engine.relations import AHEAD_S, ANEW_S
+from engine.relations import AHEAD_S, ANEW_S, Relations
+from rules.known import Kind
+from rules.maintenance import Maintenance
 from tests.engine.world import World, evaluated, made
 
 
@@ -173,3 +177,33 @@ async def test_times_to_come_are_laid_out_anew_every_day(world: World) -> None:
         relations.settle(then)
         (*_, last) = relations.bound(world.declared["a"].id).windows
         assert last.end > then + AHEAD_S - 7 * 86400
+
+
+def test_whom_a_window_covers_is_found_as_the_rule_says() -> None:
+    draw, relations, now = random.Random(5), Relations(), 1.8e9
+    pages, subjects = {"p": uuid4(), "q": uuid4()}, dict[UUID, tuple[str, str, str, str | None, list[str]]]()
+    for page, page_id in pages.items():
+        relations.put(page_id, "page", None, page, {})
+        for n in range(20):
+            kind: Kind = "group" if n < 4 else "beat"
+            group = draw.choice([None, "s0", "s1"]) if kind == "beat" else None
+            fed = draw.choices(["site", "p/site", "q/site", "pay"], k=draw.randint(0, 2))
+            subjects[made := uuid4()] = (kind, page, f"s{n}", group, fed)
+            spec: dict[str, Any] = {"group": group, "components": {path: {} for path in fed}}
+            relations.put(made, kind, page_id, f"s{n}", spec)
+    windows = dict[UUID, tuple[str, Maintenance]]()
+    for n in range(60):
+        home = draw.choice([*pages])
+        spec = {"slug": f"m{n}", "start": "2027-01-15T08:00", "duration": "1h"}
+        for key, names in (
+            ("beats", ["s5", "s6"]),
+            ("groups", ["s0", "s2"]),
+            ("components", ["site", "q/site"]),
+        ):
+            spec |= {key: draw.sample(names, draw.choice([0, 0, 1, 2]))}
+        windows[made := uuid4()] = home, Maintenance.model_validate(spec)
+        relations.put(made, "maintenance", pages[home], f"m{n}", spec)
+    relations.settle(now)
+    for subject_id, subject in subjects.items():
+        expected = {str(one) for one, (home, rule) in windows.items() if rule.covers(home, *subject)}
+        assert {span.id for span in relations.bound(subject_id).windows} == expected
