@@ -207,7 +207,12 @@ class _Told:
     def beside(self) -> Iterator[Note]:
         policy, state = self._policy, self._state
         if state.suspended:
-            told = "It is paused: nothing is measured."
+            told = (
+                "nothing is measured"
+                if self._policy.members is None
+                else "its members go on, and it says nothing"
+            )
+            told = f"It is paused: {told}."
             yield Note(
                 "paused", told + (" Its episode is frozen until it runs again." if state.frozen else "")
             )

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,6 +29,7 @@ from rules.kinds.external import ExternalBeat, reports
 from rules.kinds.heartbeat import HeartbeatBeat, examples
 from rules.kinds.kind import ProbedRule
 from rules.kinds.tls import TlsBeat
+from rules.known import Kind
 from rules.owner import OwnerRule
 from rules.subject import rule_of
 
@@ -147,13 +149,25 @@ async def run_now(request: Request, asking: Asking, ref: str, page_ref: PageRef 
     return go(address("beat", ref, page_ref), "run")
 
 
-@router.post("/pause")
-@permits(Permission.WRITE)
-async def pause(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
-    """Stop running it, for a while or until somebody resumes it."""
-    lasting = (await fields(request)).get("for")
-    await subjects.pause(as_json(request, {"for": lasting} if lasting else {}), asking, "beat", ref, page_ref)
-    return go(address("beat", ref, page_ref), "paused")
+def pausing(router: APIRouter, kind: Kind) -> None:
+    """Pause and resume of one kind."""
+
+    @router.post("/pause", name=f"pause_{kind}")
+    @permits(Permission.WRITE)
+    async def pause(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+        lasting = (await fields(request)).get("for")
+        asked = as_json(request, {"for": lasting} if lasting else {})
+        await subjects.pause(asked, asking, kind, ref, page_ref)
+        return go(address(kind, ref, page_ref), "paused")
+
+    @router.post("/resume", name=f"resume_{kind}")
+    @permits(Permission.WRITE)
+    async def resume(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+        await subjects.resume(request, asking, kind, ref, page_ref)
+        return go(address(kind, ref, page_ref), "resumed")
+
+
+pausing(router, "beat")
 
 
 @router.post("/ping-key/rotate")
@@ -162,11 +176,3 @@ async def rotate_ping_key(request: Request, asking: Asking, ref: str, page_ref: 
     """Another URL for a heartbeat."""
     await pushed.rotate_ping_key(request, asking, ref, page_ref)
     return go(address("beat", ref, page_ref), "rotated")
-
-
-@router.post("/resume")
-@permits(Permission.WRITE)
-async def resume(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
-    """Run it again."""
-    await subjects.resume(request, asking, "beat", ref, page_ref)
-    return go(address("beat", ref, page_ref), "resumed")

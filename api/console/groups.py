@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Asking, Permission, Router, permits
-from api.console.beats import standing
+from api.console.beats import pausing, standing
 from api.console.overview import failures, members_of, why_of
 from api.console.page import now, render
 from api.context import services_of
@@ -15,6 +15,7 @@ from engine.store import signals
 from evaluators.explain import Why
 
 router = Router(prefix="/console/groups/{ref}", include_in_schema=False)
+pausing(router, "group")
 
 
 @router.get("")

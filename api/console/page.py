@@ -27,7 +27,7 @@ CSP: Final = (
 )
 SAID: Final = {
     "run": "Every region was asked for a run. Results show here as they arrive; a manual run never votes.",
-    "paused": "Paused. Nothing is measured, and nobody is told anything, until it runs again.",
+    "paused": "Paused. Nobody is told anything until it runs again.",
     "resumed": "Resumed. The stage follows once enough regions have answered anew.",
     "added_heartbeat": "Added. It waits for the first ping of its URL.",
     "added_external": "Added. It is ok until somebody reports otherwise.",

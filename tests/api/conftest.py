@@ -157,6 +157,7 @@ async def _populate(running: Server) -> None:
             await objects.create(db, INSTALLER, "channel", page.id, hook)
             beat = {"slug": "home", "type": "http", "url": "https://shop.example/"}
             await objects.create(db, INSTALLER, "beat", page.id, beat)
+        await objects.create(db, INSTALLER, "group", shop.id, {"slug": "together"})
         for role in ("viewer", "reviewer", "editor", "admin"):
             running.tokens[role] = await _token(db, role, "admin", role, shop)
         running.tokens["other"] = await _token(db, "other", "admin", "editor", blog)

@@ -55,6 +55,16 @@ async def test_lists_are_the_apis_json_or_an_aligned_table(server: Upbeat, remot
     assert heading.index("NAME") == rows[0].index("Shop")
 
 
+async def test_a_stage_is_explained_in_words(server: Upbeat, remote: Cli) -> None:
+    ran = await remote("explain", "db")
+    assert ran.code == 0, ran.err
+    assert "Its group Ordering owns its episodes." in ran.out
+    assert "see its failures together" in ran.out
+    assert {"WHO", "SAYS", "NOTE"} <= set(ran.out.split())
+    assert (await remote("explain", "group:ordering", "--json")).json["kind"] == "group"
+    assert (await remote("explain", "group:nobody")).code == 2
+
+
 async def test_one_beat_has_the_shape_of_the_contract(server: Upbeat, remote: Cli) -> None:
     assert (await remote("beats", "show", "db", "--json")).json["slug"] == "db"
     votes = (await remote("beats", "votes", "db", "--json")).json["votes"]

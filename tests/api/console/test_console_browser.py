@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.api.conftest import Server
     from tests.api.console.conftest import Live, Tab
 
-from tests.api.console.conftest import ACTOR, outage
+from tests.api.console.conftest import ACTOR, grouped, outage
 
 pytestmark = pytest.mark.browser
 
@@ -86,6 +86,26 @@ async def test_what_somebody_types_survives_the_news(server: "Server", tab: "Tab
     assert tab.trouble == []
 
 
+async def test_a_group_at_night_on_a_phone(server: "Server", tab: "Tab") -> None:
+    page, slug = tab.page, f"night-{new_id().hex[-6:]}"
+    one = f"{slug}-cart"
+    await grouped(server.services, slug, {one: outage(), f"{slug}-pay": [(9, "eu", "ok"), (8, "us", "ok")]})
+    await page.set_viewport_size({"width": 360, "height": 640})
+    await page.goto(f"{server.url}/console")
+    episode = page.locator("article.episode", has_text=slug.title())
+    assert await episode.get_by_text("status is 503; expected eq 200").count() == 1
+    folded = page.locator(f"#of-shop-{slug}")
+    await folded.locator("summary").click()
+    assert await folded.get_by_role("link", name=one).is_visible()
+    await _announce(server, "stage", one, stage="critical")
+    await page.wait_for_timeout(700)
+    assert await folded.get_by_role("link", name=one).is_visible()  # news closes nothing
+    await episode.get_by_role("link", name=slug.title(), exact=True).click()
+    await page.get_by_text("1 more ok vote of").wait_for()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert tab.trouble == []
+
+
 async def test_every_page_reads_without_script(server: "Server", tab: "Tab") -> None:
     browser = tab.page.context.browser
     assert browser is not None
@@ -96,6 +116,7 @@ async def test_every_page_reads_without_script(server: "Server", tab: "Tab") -> 
     for path in (
         "/console",
         "/console/beats/home?page=shop",
+        "/console/groups/together?page=shop",
         "/console/actions",
         "/console/users",
         "/p/shop",
@@ -106,7 +127,15 @@ async def test_every_page_reads_without_script(server: "Server", tab: "Tab") -> 
 
 
 @pytest.mark.parametrize(
-    "path", ["/console", "/console/beats/home?page=shop", "/console/channels", "/p/shop"]
+    "path",
+    [
+        "/console",
+        "/console/beats/home?page=shop",
+        "/console/groups",
+        "/console/groups/together?page=shop",
+        "/console/channels",
+        "/p/shop",
+    ],
 )
 async def test_no_page_is_wider_than_a_small_phone(server: "Server", tab: "Tab", path: str) -> None:
     await tab.page.set_viewport_size({"width": 360, "height": 640})
@@ -125,6 +154,8 @@ async def test_every_field_and_button_has_a_name(server: "Server", tab: "Tab") -
         "/console",
         "/console/beats/new?target=https://x.example",
         "/console/beats/home?page=shop",
+        "/console/groups",
+        "/console/groups/together?page=shop",
         "/console/components",
         "/console/channels",
         "/console/tokens",

@@ -13,7 +13,7 @@ from engine.store.ids import new_id
 
 if TYPE_CHECKING:
     from tests.api.conftest import Server
-    from tests.api.console.conftest import Live, Person
+    from tests.api.console.conftest import Live, Person, SignIn
 
 from tests.api.console.conftest import ACTOR, Runs, grouped, outage
 
@@ -70,6 +70,15 @@ async def test_a_group_shows_its_members_and_what_they_fail_with(server: "Server
     assert f"{one} in " in page
 
 
+async def test_a_group_is_paused_and_resumed(server: "Server", admin: "Person") -> None:
+    await admin.get("/console/groups/together")
+    paused = await admin.post("/console/groups/together/pause?page=shop", {"for": "1h"})
+    assert "paused until" in paused.html
+    assert (await server.call("GET", "/api/v1/groups/together")).body["paused"] is True
+    resumed = await admin.post("/console/groups/together/resume?page=shop")
+    assert "Pause…" in resumed.html
+
+
 @pytest.mark.parametrize("kind", ["beats", "groups"])
 async def test_what_is_not_there_is_not_explained(server: "Server", kind: str) -> None:
     assert (await server.call("GET", f"/api/v1/{kind}/nobody/explain")).status == 404
@@ -103,3 +112,16 @@ async def test_a_group_is_added_by_a_form_and_a_beat_joins_it(server: "Server", 
         f"/console/groups/{slug}/edit?page=blog", {"text": f"slug: {slug}\nname: Made\npage: blog"}
     )
     assert "<h1>Made</h1>" in edited.html
+
+
+async def test_pages_of_groups_are_served_with_a_strict_policy_to_who_may_read_them(
+    server: "Server", admin: "Person", sign_in: "SignIn"
+) -> None:
+    viewer = await sign_in("viewer@blog")
+    for path in ("/console/groups", "/console/groups/together", "/console/groups/together/edit"):
+        page = await admin.get(path)
+        assert page.status == 200
+        assert "unsafe" not in page.headers["Content-Security-Policy"]
+        assert " style=" not in page.html
+        assert (await viewer.get(path)).status == (200 if path.endswith("groups") else 404)
+    assert "/groups/together" not in (await viewer.get("/console/groups")).html
