@@ -1,10 +1,14 @@
 """`upbeat simulate` and `upbeat size`: policies side by side, a drawing, and clear words for what cannot be read."""
 
+import json
+import re
 from pathlib import Path
+from textwrap import dedent
 from xml.etree import ElementTree as ET
 
 from click.testing import CliRunner
 
+from tests.rig.process import REPO
 from tests.upbeat.conftest import Cli
 from upbeat.cli.simulate import simulate
 
@@ -42,6 +46,21 @@ async def test_a_whole_file_is_simulated_as_it_is(cli: Cli, tmp_path: Path) -> N
     ran = await cli("simulate", "--policy", file, "--set", "time=2d", "--json")
     assert ran.code == 0, ran.err
     assert ran.json["policies"][0]["beat_hours"] == 2 * 48
+
+
+def test_what_the_page_shows_can_be_simulated(tmp_path: Path) -> None:
+    page = (REPO / "docs" / "how-to" / "simulate-a-policy.md").read_text("utf-8")
+    blocks = {
+        name: dedent(text)
+        for text, name in re.findall(r"```yaml\n( *# not a whole file: (\S+)\n.*?)```", page, re.DOTALL)
+    }
+    files = {name: tmp_path / name for name in blocks}
+    for name, text in blocks.items():
+        files[name].write_text(text, "utf-8")
+    given = ["--policy", files["strict.yaml"], "--world", files["world.yaml"], "--set", "time=12h", "--json"]
+    ran = CliRunner().invoke(simulate, list(map(str, given)))
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["policies"][0]["beat_hours"] == 40 * 12
 
 
 async def test_without_anything_the_defaults_are_simulated(cli: Cli) -> None:
