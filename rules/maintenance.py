@@ -1,5 +1,6 @@
 """Maintenance windows: when something is worked on, once or again and again. What a window suppresses is `evaluators`' to say."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -152,9 +153,10 @@ class Maintenance(Rule):
     def spans(self, since: float, until: float) -> list[Span]:
         """(start, end) of each time it takes place that touches `since` to `until`, in order, none touching another."""
         found: list[Span] = []
-        length_s, ended = self.length_s, [self.at(moment) for moment in self.ended]
+        length_s, ended = self.length_s, sorted(self.at(moment) for moment in self.ended)
         for start in self._starts(since - length_s, until):
-            end = min((start + length_s, *(moment for moment in ended if moment >= start)))
+            cut = bisect_left(ended, start)
+            end = min((start + length_s, *ended[cut : cut + 1]))
             if found and start <= found[-1][1]:  # by a day that the clocks make shorter
                 found[-1] = (found[-1][0], max(end, found[-1][1]))
             elif start < min(end, until) and end > since:
