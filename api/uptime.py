@@ -97,7 +97,10 @@ async def _by_requests(
     cuts: Sequence[Sequence[float]],
 ) -> tuple[list[list[Bar]], int]:
     beats = await stored_uptime.measured(db, parts)
-    born = stored.created_at.timestamp() if stored.kind == "component" else 0.0
+    begun = (
+        min((beat.created_at.timestamp() for beat in beats), default=0.0) // rollups.HOUR_S * rollups.HOUR_S
+    )
+    born = max(begun, stored.created_at.timestamp()) if stored.kind == "component" else begun
     apart: dict[Windows, list[UUID]] = {}  # beats, by when they are under maintenance
     found: dict[UUID, Windows] = {}
     if how.exclude_maintenance:

@@ -306,6 +306,23 @@ async def test_what_is_asked_in_vain_is_said(server: "Server", query: str, said:
     assert answer.body["detail"].startswith(said)
 
 
+async def test_of_a_young_beat_all_runs_are_counted_to_the_moment(world: World) -> None:
+    beat = await world.make("beat", "b", age_s=HOUR)
+    await world.runs(beat, (60, Verdict.OK))
+    found = await world.uptime(beat, by="requests", since="300d")
+    assert (found["runs"]["up"], found["resolution_s"]) == (1, 0)
+    old = await world.make("beat", "o", age_s=300 * DAY)
+    assert (await world.uptime(old, by="requests", since="200d"))["resolution_s"] == DAY
+
+
+async def test_what_is_on_a_page_that_one_may_not_read_is_not_there(world: World) -> None:
+    for kind in ("beat", "group", "component"):
+        made = await world.make(kind, "x")
+        path = f"/api/v1/{kind}s/{made.slug}/uptime"
+        assert (await world.server.call("GET", path, who="viewer")).status == 200
+        assert (await world.server.call("GET", path, who="other")).status == 404
+
+
 async def test_a_component_says_what_its_public_figure_is(world: World) -> None:
     component = await world.make(
         "component",

@@ -80,7 +80,9 @@ def _show(found: Mapping[str, Any]) -> None:
         }
     )
     if found["resolution_s"]:
-        click.echo(f"Runs at the ends are counted by the {'hour' if found['resolution_s'] == 3600 else 'day'}.")
+        click.echo(
+            f"Runs at the ends are counted by the {'hour' if found['resolution_s'] == 3600 else 'day'}."
+        )
     if found["bars"]:
         click.echo()
         print_table(list(BAR), [[column(bar) for column in BAR.values()] for bar in found["bars"]])
