@@ -228,8 +228,8 @@ async def test_the_database_is_asked_once_for_many_readers(server: "Server", pag
 async def test_without_the_database_the_page_is_still_there_and_says_how_old(
     server: "Server", page: Stored, look: Any, hangs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "READ_S", 0.05)
     await look()
+    monkeypatch.setattr(kept, "READ_S", 0.05)
     pool = server.services.pool
     server.services.pool = Away(hangs)  # type: ignore[assignment]
     try:
@@ -244,6 +244,7 @@ async def test_without_the_database_the_page_is_still_there_and_says_how_old(
         assert (unknown.status, unknown.body["detail"]) == (503, "this page cannot be read right now")
     finally:
         server.services.pool = pool
+        monkeypatch.undo()
     fresh = await look("")
     assert "Newer information" not in fresh.body
 
