@@ -11,7 +11,7 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_json, reply, takes
 from api.context import services_of
 from api.paging import Cursor, Limit, SlugAndId, page, read_cursor
-from api.shapes import Shown, ShownBeat, ShownGroup, ShownMaintenance, gives
+from api.shapes import Shown, ShownBeat, ShownGroup, ShownMaintenance, ShownRegion, gives
 from api.showing import shown
 from engine.store import objects
 from engine.store.database import Connection
@@ -29,6 +29,7 @@ SHAPES: Final[dict[Kind, type[Shown]]] = {
     "beat": ShownBeat,
     "group": ShownGroup,
     "maintenance": ShownMaintenance,
+    "region": ShownRegion,
 }
 _MODELS: Final[dict[Kind, Any]] = {**saving.UNTYPED, "beat": Beat, "channel": Channel}
 

@@ -44,7 +44,7 @@ READ_ONLY: Final = frozenset(
     {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
     | {"stage", "since", "votes", "paused", "paused_until", "episode", "signals", "ping"}
     | {"suppressed_by", "flapping", "advisories", "need", "members"}
-    | {"active", "next", "covers"}
+    | {"active", "next", "covers", "sick"}
 )
 """What is shown beside a spec: ignored when it is sent back."""
 
@@ -221,6 +221,8 @@ async def _checked(
     before: Stored | None = None,
 ) -> tuple[Rule, UUID | None]:
     """The rule, and its page's id. Nobody learns of a page they may not read."""
+    if kind in ("beat", "group") and isinstance(document, dict) and document.keys() & {"depends_on", "group"}:
+        await objects.take_turns(db)
     pages = {stored.slug: stored.id for stored in await _listed(db, asking, "page")}
     if kind not in PAGELESS and isinstance(document, dict):
         document = {"page": page} | document if page else document

@@ -144,6 +144,19 @@ class ShownBeat(ShownStanding):
     ping: ShownHeartbeat | None
 
 
+class ShownSick(Struct):
+    """Since when its votes do not count, and why."""
+
+    since: datetime
+    why: str
+
+
+class ShownRegion(Shown):
+    """A region; `sick` while it is suspended."""
+
+    sick: ShownSick | None
+
+
 class ShownNeed(Struct):
     """How many members it takes for a stage, and to say anything; `available`: how many say something."""
 

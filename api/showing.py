@@ -10,7 +10,7 @@ from api import windows
 from api.auth import Principal
 from api.context import Services
 from api.saving import TYPED, UNTYPED, masked, may_edit
-from engine.store import objects, pings, signals, states
+from engine.store import objects, pings, regions, signals, states
 from engine.store.database import Connection, Row
 from engine.store.ids import show
 from engine.store.objects import Stored
@@ -18,6 +18,7 @@ from engine.store.reviews import episode_id
 from evaluators.policy import Policy, compile_policy
 from evaluators.quorum import fresh_votes, need_of
 from evaluators.state import State
+from evaluators.words import region_is_sick
 from rules.known import Kind
 from rules.shape import Rule
 from rules.subject import rule_of
@@ -34,6 +35,11 @@ async def shown(
     if kind == "maintenance":
         seen = await windows.seen(db, asking, found, pages, services.clock.epoch_s())
         return [item | more for item, more in zip(items, seen, strict=True)]
+    if kind == "region":
+        sick = await regions.suspended(db)
+        for stored, item in zip(found, items, strict=True):
+            row = sick.get(stored.slug)
+            item["sick"] = {"since": row["began_at"], "why": region_is_sick(**row["why"])} if row else None
     if kind in ("beat", "group") and found:
         ids = [stored.id for stored in found]
         rows, opened = await states.summaries(db, ids), await signals.of_beats(db, ids)

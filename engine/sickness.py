@@ -30,6 +30,7 @@ from evaluators.sickness import (
     standings,
 )
 from evaluators.state import State as BeatState
+from evaluators.words import region_is_sick
 from rules.channel import CHANNEL
 
 LOOK_S: Final = 1.0
@@ -180,8 +181,8 @@ _ENDS: Final = "Its votes count again, as the others' do."
 def said(effect: Effect) -> str:
     """What operators are told."""
     if isinstance(effect, RegionSuspended):
-        seen = effect.count
-        return f"The region {effect.region} is suspended: {seen.lonely} of {seen.beats} beats are bad there and nowhere else"
+        why = region_is_sick(effect.count.beats, effect.count.lonely)
+        return f"The region {effect.region} is suspended: {why}"
     cause = {
         "well": "its beats are ok there",
         "removed": "it is no longer declared",

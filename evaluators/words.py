@@ -68,3 +68,8 @@ def ended(cause: Cause, subject: str) -> str:
 def _what(subject: str, components: Sequence[str]) -> str:
     names = list(components) or [subject]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def region_is_sick(beats: int, lonely: int) -> str:
+    """Why a region is suspended."""
+    return f"{lonely} of {beats} beats are bad there and nowhere else"

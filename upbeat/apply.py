@@ -16,9 +16,6 @@ from rules.known import KINDS
 from rules.secret import Sources
 from rules.shape import spec_of, written
 
-_APPLY_LOCK = 0x6170706C  # "appl": two processes that start with the same file take turns
-
-
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +47,7 @@ async def apply_file(pool: Pool, path: Path, sources: Sources) -> Applied:
     except (OSError, UnicodeDecodeError) as failure:
         raise UnreadableError(str(failure)) from None
     async with transaction(pool) as connection:
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _APPLY_LOCK)
+        await objects.take_turns(connection)
         document = parse(text, str(path), sources, await _known(connection))
         applied = await _apply(connection, document)
     for warning in document.warnings:

@@ -31,9 +31,10 @@ from engine.embedded.process import ServerError
 from engine.probes.icmp import allowed_kind
 from engine.probes.trouble import TroubleError
 from engine.secrets import Secrets
-from engine.store import secrets
+from engine.store import regions, secrets
 from engine.store.database import Connection, Row, codecs, versions
 from engine.store.ids import PARTITIONS
+from evaluators.words import region_is_sick
 from rules.config import ConfigError, parse
 from rules.secret import UnsetReferenceError, references, value_of
 from upbeat import __version__
@@ -338,6 +339,11 @@ async def _regions(connection: Connection) -> AsyncIterator[Finding]:
         "LEFT JOIN members m ON m.kind = 'probe:' || o.slug AND m.until > now() "
         "WHERE o.kind = 'region' AND o.removed_at IS NULL GROUP BY o.slug ORDER BY o.slug"
     )
+    for slug, row in (await regions.suspended(connection)).items():
+        said = (
+            f"{slug} is suspended since {row['began_at']:%Y-%m-%d %H:%M} UTC: {region_is_sick(**row['why'])}"
+        )
+        yield Finding("regions", "warn", said, "Look at its probe and network; it returns when it is well.")
     if silent := [row["slug"] for row in rows if not row["holders"]]:
         yield Finding(
             "regions", "warn", f"no probe in {', '.join(silent)}", "Start one: upbeat serve --roles probe"

@@ -13,7 +13,7 @@ from engine.delivery import Delivery
 from engine.evaluator import Evaluator
 from engine.leases import Leases
 from engine.prober import Prober
-from engine.store import outbox, pushed
+from engine.store import objects, outbox, pushed, regions
 from engine.store.database import DATABASE_AWAY, Pool
 from exporters.prometheus import Family, Sample
 from upbeat import __version__
@@ -71,6 +71,8 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
         async with asyncio.timeout(ANSWER_S), pool.acquire() as connection:
             pending, dead, age_s = await outbox.waiting(connection)
             unfolded, oldest_s = await pushed.waiting(connection)
+            sick = await regions.suspended(connection)
+            declared = [stored.slug for stored in await objects.listing(connection, "region")]
     except DATABASE_AWAY:
         pass
     else:
@@ -80,6 +82,12 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
             _gauge("upbeat_outbox_oldest_seconds", "Age of the oldest pending notice.", age_s),
             _gauge("upbeat_pushed_pending", "Pings and reports not yet evaluated.", unfolded),
             _gauge("upbeat_pushed_oldest_seconds", "Age of the oldest of them.", oldest_s),
+            Family(
+                "upbeat_region_suspended",
+                "gauge",
+                "Whether the votes of a region do not count, since it is sick.",
+                [Sample(float(slug in sick), (("region", slug),)) for slug in declared],
+            ),
         )
     with contextlib.suppress(BusError):
         found.append(_gauge("upbeat_bus_pending", "Batches not yet evaluated.", await bus.pending()))

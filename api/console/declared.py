@@ -15,7 +15,7 @@ from api.context import services_of
 from api.objects import PageRef, locate
 from api.problems import ProblemError
 from api.showing import page_slugs
-from engine.store import objects, outbox, views
+from engine.store import objects, outbox, regions, views
 from engine.store.objects import TakenError
 from exporters.outcome import Delivered, Outcome
 from rules.component import ComponentStatus
@@ -72,6 +72,7 @@ async def _page(
         if is_whole:
             slugs = [row.slug for row in shared["rows"]]
             more["together"] = kind == "region" and await views.run_together(db, slugs)
+            more["sick"] = await regions.suspended(db) if kind == "region" else {}
             more |= {"kind": kind, "heading": f"{kind.capitalize()}s", "about": _ABOUT[kind]}
         if kind == "channel":
             asked = request.query_params.get("status")

@@ -15,6 +15,7 @@ from engine.store.ids import new_id, partition_of, read
 from rules.known import Kind
 from rules.maintenance import Maintenance
 
+_TURNS_LOCK = 0x6170706C  # "appl"
 CHANGED = "upbeat_objects"
 """PostgreSQL notification sent with every change; its payload is the kind."""
 
@@ -77,6 +78,11 @@ def _stored(row: Row) -> Stored:
 
 
 _COLUMNS = ", ".join(f"o.{name}" for name in Stored.__slots__)
+
+
+async def take_turns(connection: Connection) -> None:
+    """Wait, until this transaction ends, for all others that change what depends on what: together they could make a circle."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _TURNS_LOCK)
 
 
 async def find(

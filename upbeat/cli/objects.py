@@ -19,7 +19,7 @@ SHOWN_ONLY: Final = frozenset(
     {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
     | {"stage", "since", "paused", "paused_until", "episode", "votes", "signals", "ping"}
     | {"suppressed_by", "flapping", "advisories", "need", "members"}
-    | {"active", "next", "covers"}
+    | {"active", "next", "covers", "sick"}
 )
 """What the API shows beside what was written."""
 
@@ -54,6 +54,7 @@ _COLUMNS: Final[dict[str, Columns]] = {
         "REGION": lambda o: o["slug"],
         "NAME": lambda o: o["name"],
         "REFERENCE": lambda o: ", ".join(o["reference"]),
+        "SUSPENDED": lambda o: f"since {when(o['sick']['since'])}: {o['sick']['why']}" if o["sick"] else "",
     },
     "channel": {
         "CHANNEL": lambda o: o["slug"],

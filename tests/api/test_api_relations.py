@@ -1,0 +1,77 @@
+"""What depends on what, and regions that are sick, over HTTP."""
+
+import asyncio
+from typing import Any
+
+from engine.store import objects, regions
+from engine.store.database import transaction
+from evaluators.sickness import Count, RegionReturned, RegionSuspended
+from tests.api.conftest import Server
+
+
+async def make(server: Server, slug: str, *parents: str, kind: str = "beat", **more: Any) -> None:
+    probed = {"type": "tcp", "host": "a.example", "port": 1} if kind == "beat" else {}
+    document = {"slug": slug, "page": "shop", "depends_on": list(parents), **probed, **more}
+    answer = await server.call("POST", f"/api/v1/{kind}s", document)
+    assert answer.status == 201, answer.body
+
+
+async def depend(server: Server, slug: str, *parents: str, kind: str = "beat") -> tuple[int, str]:
+    path = f"/api/v1/{kind}s/{slug}?page=shop"
+    answer = await server.call("PATCH", path, {"depends_on": list(parents)})
+    return answer.status, "" if answer.status == 200 else answer.body["errors"][0]["message"]
+
+
+async def test_a_circle_is_refused_and_named_also_through_groups(server: Server) -> None:
+    await make(server, "chain-a")
+    await make(server, "chain-b", "chain-a")
+    await make(server, "chain-c", "chain-b")
+    status, said = await depend(server, "chain-a", "chain-c")
+    assert (status, said) == (
+        422,
+        "nothing may depend on itself: chain-a needs chain-c needs chain-b needs chain-a",
+    )
+    await make(server, "ring", kind="group")
+    await make(server, "ring-member", "chain-a", group="ring")
+    status, said = await depend(server, "chain-a", "group:ring")
+    assert status == 422
+    assert "group ring" in said
+
+
+async def test_two_requests_at_once_make_no_circle(server: Server) -> None:
+    for n in range(10):
+        one, other = f"left-{n}", f"right-{n}"
+        await make(server, one)
+        await make(server, other)
+        answers = await asyncio.gather(depend(server, one, other), depend(server, other, one))
+        assert sorted(status for status, _ in answers) == [200, 422]
+
+
+async def test_what_others_depend_on_is_not_taken_away(server: Server) -> None:
+    await make(server, "kept")
+    await make(server, "keeper", "kept")
+    answer = await server.call("DELETE", "/api/v1/beats/kept?page=shop")
+    assert answer.status == 409
+    assert "keeper" in answer.body["detail"]
+
+
+async def test_a_suspended_region_says_since_when_and_why(server: Server) -> None:
+    async with transaction(server.services.pool) as connection:
+        region = (await objects.listing(connection, "region"))[0].slug
+        count = Count(8, 1, 7, frozenset("abc"))
+        assert await regions.keep_effect(connection, RegionSuspended(1_800_000_000.0, region, count))
+    path = f"/api/v1/regions/{region}"
+    shown = await server.call("GET", path)
+    assert shown.body["sick"] == {
+        "since": "2027-01-15T08:00:00Z",
+        "why": "7 of 8 beats are bad there and nowhere else",
+    }
+    again = await server.call("PUT", path, shown.body)  # what is shown may be sent back
+    assert again.status == 200
+    page = await server.call("GET", "/console/regions")
+    assert "7 of 8 beats were bad there" in page.body
+    async with transaction(server.services.pool) as connection:
+        assert await regions.keep_effect(connection, RegionReturned(1_800_000_600.0, region, "well"))
+    assert (await server.call("GET", path)).body["sick"] is None
+    listed = await server.call("GET", "/api/v1/regions")
+    assert [item["sick"] for item in listed.body["items"]] == [None] * len(listed.body["items"])
