@@ -57,6 +57,8 @@ MOST_SIGNALS: Final = 500
 """Open signals of one beat; more change nothing, as the beat is bad already."""
 SIGNALS: Final = "signals"
 """The member of a group that signals of its own make: always fresh, ok unless one is open."""
+LATE_S: Final = 30.0
+"""A member that is bad so soon after the others is part of the same outage, which regions see one after another: no update."""
 ANSWER_S: Final = 8.0
 """A group that was asked answers after so long at the latest, whichever of its members have."""
 
@@ -344,7 +346,7 @@ def _member(policy: Policy, state: State, fact: MemberChanged) -> Step:
     is_late = had is not None and policy.tells_late and not _is_bad(before)
     state = replace(state, members=members, left=state.left or takes)
     state, effects = judge(policy, state, careful=is_leaving)
-    is_quiet = state.suspended or state.flapping or state.severity != had
+    is_quiet = state.suspended or state.flapping or state.severity != had or state.at < state.since + LATE_S
     if is_late and had is not None and not is_quiet and _is_bad(members.get(fact.member)):
         effects += (StepProposed(state.at, "update", had, state.careful, "member"),)
     return state, effects

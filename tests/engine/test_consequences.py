@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -35,18 +36,20 @@ class Told:
     subject: Subject
     held: Held
 
+    async def hear(self, at: float, stage: Stage | None, member: str = MEMBER) -> None:
+        """A member says what it is; None: only time passes."""
+        fold = Fold({self.group.id: self.held}, lambda _: self.subject, 0.0)
+        fold.tick(self.group.id, at)
+        if stage is not None:
+            fold.pushed(Pushed(1, self.group.id, at, Relayed(MemberChanged(at, member, stage)), None), at)
+        self.held = fold.changed.get(self.group.id, self.held)
+        async with transaction(self.pool) as connection:
+            await consequences.record(connection, fold, "http://upbeat.test")
+
     async def see(self, picture: str) -> list[str]:
         """What is told, to whom, of all this: `12 ops open Shop is down`."""
         for minute, mark in enumerate(picture):
-            now = 60.0 * (minute + 1)
-            fold = Fold({self.group.id: self.held}, lambda _: self.subject, 0.0)
-            fold.tick(self.group.id, now)
-            if mark != "-":
-                said = Relayed(MemberChanged(now, MEMBER, STAGES[mark]))
-                fold.pushed(Pushed(minute, self.group.id, now, said, None), now)
-            self.held = fold.changed.get(self.group.id, self.held)
-            async with transaction(self.pool) as connection:
-                await consequences.record(connection, fold, "http://upbeat.test")
+            await self.hear(60.0 * (minute + 1), STAGES.get(mark))
         rows = await self.pool.fetch(
             "SELECT n.notice, o.slug FROM outbox n JOIN objects o ON o.id = n.target_id ORDER BY n.id"
         )
@@ -62,7 +65,9 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
     await pool.close()
 
 
-async def told(pool: Pool, *windows: Window, on: dict[str, list[str]], **episodes: object) -> Told:
+async def told(
+    pool: Pool, *windows: Window, on: dict[str, list[str]], late: str = "evidence", **episodes: Any
+) -> Told:
     """A group that tells channels `on` these news."""
     async with transaction(pool) as connection:
         page = await objects.create(connection, ACTOR, "page", None, {"slug": "p", "name": "P"})
@@ -70,6 +75,7 @@ async def told(pool: Pool, *windows: Window, on: dict[str, list[str]], **episode
             channel = {"slug": slug, "type": "webhook", "url": "http://127.0.0.1:9/", "on": news}
             await objects.create(connection, ACTOR, "channel", page.id, channel)
         spec = {"slug": "shop", "name": "Shop", "channels": list(on), "episodes": episodes}
+        spec |= {"late_members": late, "incidents": {"open": "auto", "update": "auto"}}
         group = await objects.create(connection, ACTOR, "group", page.id, spec)
     declared = Declared(group.id, "group", page.id, group.slug, group.spec, 1, None)
     subject = compile_subject(declared, Bound(windows=windows))
@@ -77,7 +83,7 @@ async def told(pool: Pool, *windows: Window, on: dict[str, list[str]], **episode
     return Told(pool, group, subject, Held(group.id, 0, 1, subject.measures, 1, state, subject.bound))
 
 
-FLAP = {"flapping": {"changes": 3, "within": "1h", "quiet": "5m"}, "resolve_delay": "3m"}
+FLAP: dict[str, Any] = {"flapping": {"changes": 3, "within": "1h", "quiet": "5m"}, "resolve_delay": "3m"}
 NEWS = ["open", "recovery", "change", "flapping"]
 
 
@@ -131,16 +137,24 @@ async def test_why_an_opening_is_suppressed_is_renewed_in_its_line_of_history(po
 async def test_an_episode_nothing_is_heard_of_ends_as_inactive_and_never_as_recovered(pool: Pool) -> None:
     lab = await told(pool, on={"ops": [*NEWS, "unknown"]}, inactivity="2m")
     await lab.see(".x")
-    lab.held = Held(*[getattr(lab.held, f) for f in lab.held.__struct_fields__])
-    fold = Fold({lab.group.id: lab.held}, lambda _: lab.subject, 0.0)
-    silent = Relayed(MemberChanged(180.0, MEMBER, Stage.UNKNOWN))
-    fold.pushed(Pushed(9, lab.group.id, 180.0, silent, None), 180.0)
-    fold.tick(lab.group.id, 400.0)
-    async with transaction(pool) as connection:
-        await consequences.record(connection, fold, "http://upbeat.test")
+    await lab.hear(180.0, Stage.UNKNOWN)
+    await lab.hear(400.0, None)
     assert [notice.partition(" ")[2] for notice in await lab.see("")] == [
         "ops open: Shop is down",
         "ops unknown: Shop sends no data",
         "ops change: Shop has sent no data for so long that its episode ends; whether it recovered is not known",
     ]
     assert await pool.fetchval("SELECT cause FROM episodes") == "inactive"
+
+
+async def test_members_that_fail_together_are_one_news_to_customers_and_a_later_one_is_another(
+    pool: Pool,
+) -> None:
+    lab = await told(pool, on={}, late="update")
+    others = [str(uuid4()) for _ in range(3)]
+    for at, member in zip((60.0, 70.0, 100.0, 130.0), (MEMBER, *others), strict=True):
+        await lab.hear(at, Stage.CRITICAL, member)
+    steps = await pool.fetch(
+        "SELECT step, of, extract(epoch FROM created_at)::int AS at FROM actions ORDER BY at"
+    )
+    assert [tuple(row) for row in steps] == [("open", "severity", 60), ("update", "member", 100)]

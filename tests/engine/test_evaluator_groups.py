@@ -297,7 +297,8 @@ async def test_a_member_that_fails_later_is_evidence_for_who_reviews(lab: Lab) -
     assert await lab.actions() == ["open done"]
 
 
-async def test_or_an_update_that_names_no_member(lab: Lab) -> None:
+async def test_or_an_update_that_names_no_member(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluators.quorum.LATE_S", 0.0)
     await lab.change("shop", late_members="update")
     await lab.make("c", group="shop")
     await lab.see(c=".")
