@@ -319,7 +319,7 @@ TRACES: Final = (
         dict.fromkeys("ab", OK + "xx" + "." * 28) | {"c": "." * 40},
         late={("a", 10): 20.6, ("a", 11): 19.6, ("b", 10): 20.3, ("b", 11): 19.3},
     ),
-    Trace("chance", "0.5 % of runs fail by chance, for 200 hours", _noise(24_000)),
+    Trace("chance", "0.5 % of runs fail by chance, for 100 hours", _noise(12_000)),
 )
 
 # ---- the table

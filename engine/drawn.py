@@ -67,7 +67,7 @@ class Noise:
         self.deadline_s = run_deadline_s(beat.interval, beat.timeout, beat.retries)
 
 
-class Lane:
+class Runs:
     """A beat's runs in one region. Turn n is due at (n + fraction) x interval."""
 
     def __init__(

@@ -1,6 +1,6 @@
 """Months of virtual time through the same `decide`: how soon a policy sees outages, and how often it sees what is none.
 
-Discrete events over `evaluators.replay.fold` and `engine.consequences.said`, in the places of `engine.schedule`'s grid. No bus, no
+Discrete events over `evaluators.replay.fold` and `evaluators.relay.heard`, in the places of `engine.schedule`'s grid. No bus, no
 database, no sleeping. While a beat is calm nothing that could happen but the next bad run changes what it says: the
 turns until then are not run, and the votes they leave are written down (`forwarded`). docs/decisions/0025 says what is
 an estimate here.
@@ -10,7 +10,7 @@ import bisect
 import heapq
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -18,16 +18,14 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from engine.catalog import Declared
-from engine.consequences import said
-from engine.drawn import START, Drawn, Lane, Noise, Outcome, Place, closure, drawn_from
-from engine.fold import Consequence
+from engine.drawn import START, Drawn, Noise, Outcome, Place, Runs, closure, drawn_from
 from engine.relations import Relations
 from engine.schedule import fraction_of
 from engine.scheduler import EXTRA_SHARE
 from engine.store.ids import derived_id
-from engine.store.pushed import Relayed
 from engine.subject import Subject, compile_subject
-from evaluators import facts, quorum, replay, vote
+from evaluators import facts, quorum, relay, replay, vote
+from evaluators.facts import Effect
 from evaluators.model import Kind, Result, Stage, Timings, Verdict
 from evaluators.policy import Bound, Policy
 from evaluators.state import State
@@ -46,18 +44,6 @@ LATE_S: Final = 60.0
 """An episode that opens so soon after an outage ended was opened by it."""
 QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
-_BAD: Final = (Stage.WARNING, Stage.CRITICAL)
-_TOLD: Final[dict[type, str]] = {
-    facts.EpisodeOpened: "open",
-    facts.SeverityChanged: "change",
-    facts.EpisodeFrozen: "change",
-    facts.FlappingStarted: "flapping",
-    facts.FlappingEnded: "flapping",
-    facts.AdvisoryRaised: "advisory",
-    facts.AdvisoryCleared: "advisory",
-    facts.NeverAnswered: "unknown",
-}
-
 
 @dataclass(slots=True)
 class Lived:
@@ -74,7 +60,7 @@ class _Actor:
 
     subject: Subject
     state: State
-    lanes: list[Lane] = field(default_factory=list)
+    lanes: list[Runs] = field(default_factory=list)
     cursors: list[int] = field(default_factory=list)  # the first turn of each lane that is not folded in
     can_rest: bool = False
     is_calm: bool = False
@@ -195,7 +181,7 @@ class Simulation:
                 fraction = fraction_of(actor.subject.subject_id, index, len(place.regions))
                 chance = drawn_from(self._world.seed, "runs", number, index)
                 met = self._drawn.met(number, region)
-                actor.lanes.append(Lane(noise, rule.interval, fraction, chance, met))
+                actor.lanes.append(Runs(noise, rule.interval, fraction, chance, met))
             actor.cursors = [lane.first for lane in actor.lanes]
             actor.can_rest = self._skips and policy.max_age_s > rule.interval + noise.deadline_s + RESULT_S
 
@@ -272,12 +258,11 @@ class Simulation:
     def _order(self, at: float, actor: _Actor, place: int, request: str, n: int) -> None:
         """A run out of schedule begins, if there is a slot for it."""
         running = self._extra.setdefault(actor.subject.bound.regions[place], [])
-        if self._world.slots is not None:
-            del running[: bisect.bisect_right(running, at)]
-            if len(running) >= max(1, self._world.slots // EXTRA_SHARE):
-                self._dropped += 1
-                self._push(at + RESULT_S, self._answered, actor, place, (Verdict.ERROR, at), request, n)
-                return
+        del running[: bisect.bisect_right(running, at)]
+        if self._world.slots is not None and len(running) >= max(1, self._world.slots // EXTRA_SHARE):
+            self._dropped += 1
+            self._push(at + RESULT_S, self._answered, actor, place, (Verdict.ERROR, at), request, n)
+            return
         outcome = actor.lanes[place].confirm(at)
         if outcome is None:
             actor.out -= 1
@@ -310,11 +295,11 @@ class Simulation:
         self._folded += 1
         self._fold(at, actor, facts.ResultSeen(at, result, region, ended))
 
-    def _told(self, at: float, subject_id: UUID, what: Relayed) -> None:
+    def _told(self, at: float, subject_id: UUID, fact: relay.Heard) -> None:
         """One subject says something to another."""
         actor = self._actors[subject_id]
         self._rouse(actor, at)
-        self._fold(at, actor, replace(what.fact, at=at))
+        self._fold(at, actor, replace(fact, at=at))
 
     def _await_tick(self, actor: _Actor) -> None:
         deadline = quorum.next_deadline(actor.subject.policy, actor.state)
@@ -333,14 +318,15 @@ class Simulation:
         """One fact, and all that comes of it."""
         subject = actor.subject
         actor.state, steps = replay.fold(subject.policy, actor.state, fact)
-        if steps:
-            made = [Consequence(subject, effect, state) for state, effects in steps for effect in effects]
-            for consequence in made:
-                self._note(consequence, made)
-                if isinstance(wanted := consequence.effect, facts.ConfirmWanted):
-                    self._confirm(actor, at, wanted)
-            for subject_id, what in said(made, lambda one: self._relations.children.get(one, ())):
-                self._push(at + ORDER_S, self._told, subject_id, what)
+        me = str(subject.subject_id)
+        children = [str(one) for one in self._relations.children.get(subject.subject_id, ())] if steps else []
+        for state, effects in steps:
+            for effect in effects:
+                self._note(subject, effect, state, effects)
+                if isinstance(effect, facts.ConfirmWanted):
+                    self._confirm(actor, at, effect)
+                for other, heard in relay.heard(effect, me, children):
+                    self._push(at + ORDER_S, self._told, UUID(other), heard)
         self._await_tick(actor)
 
     def _confirm(self, actor: _Actor, at: float, wanted: facts.ConfirmWanted) -> None:
@@ -353,8 +339,7 @@ class Simulation:
 
     # ---- what is counted
 
-    def _note(self, consequence: Consequence, group: Sequence[Consequence]) -> None:
-        effect, subject = consequence.effect, consequence.subject
+    def _note(self, subject: Subject, effect: Effect, state: State, same: Sequence[Effect]) -> None:
         if isinstance(effect, facts.EpisodeOpened):
             lived = self._lived.setdefault(
                 (subject.subject_id, effect.number), Lived(subject.slug, effect.at)
@@ -362,12 +347,9 @@ class Simulation:
             lived.closed = math.inf
         elif isinstance(effect, facts.EpisodeClosed):
             self._lived[subject.subject_id, effect.number].closed = effect.at
-            self._messages["recovery" if effect.cause == "recovered" else "change"] += 1
         elif isinstance(effect, facts.StepProposed):
             self._drafts += getattr(subject.policy.incidents, effect.step) == "draft"
-        elif isinstance(effect, facts.Transitioned) and _is_silence(consequence, effect, group):
-            self._messages["unknown"] += 1
-        if (told := _TOLD.get(type(effect))) is not None:
+        if (told := replay.told(effect, state, same)) is not None:
             self._messages[told] += 1
 
     def _report(self) -> Report:
@@ -435,7 +417,7 @@ def is_calm(policy: Policy, state: State) -> bool:
     return all(one.vote.verdict is Verdict.OK and not one.vote.bad for one in state.regions.values())
 
 
-def forwarded(policy: Policy, region: vote.Region, lane: Lane, turns: range, slug: str) -> vote.Region:
+def forwarded(policy: Policy, region: vote.Region, lane: Runs, turns: range, slug: str) -> vote.Region:
     """`region` after all these ok turns, as `vote.see` leaves it one by one; only the last few are looked at."""
     ends = [lane.ok_end(turn) for turn in turns[-policy.window - 1 :]]
     seen = [vote.Seen(Verdict.OK, Kind.SCHEDULED, ended, slug, _seq(ended)) for ended in ends]
@@ -456,14 +438,3 @@ def forwarded(policy: Policy, region: vote.Region, lane: Lane, turns: range, slu
 def _seq(ended: float) -> int:
     """A number that orders the results of a region by their end."""
     return round((ended - START) * 1e6)
-
-
-def _is_silence(one: Consequence, effect: facts.Transitioned, group: Iterable[Consequence]) -> bool:
-    """Whether a transition is told that no episode tells: silence, or its end. As `engine.consequences` tells them."""
-    state = one.state
-    if effect.first or Stage.UNKNOWN not in (effect.was, effect.stage):
-        return False
-    if state.group or state.suppressed_by or state.flapping:
-        return False
-    tells = facts.EpisodeOpened | facts.EpisodeClosed
-    return not any(other.state is state and isinstance(other.effect, tells) for other in group)

@@ -36,7 +36,6 @@ COSTS: Final = {
     "beat": Cost(1389.0, "bytes in a probe", "idle_memory"),
     "message": Cost(450.0, "bytes per result on the bus", "benchmarks/results.py, encoded"),
     "process": Cost(95e6, "bytes of an Upbeat process", "start"),
-    "postgres": Cost(83e6, "bytes of an idle PostgreSQL", "start"),
 }
 
 

@@ -1,23 +1,28 @@
 """The table of docs/explanation/compared.md is what the rules say, and ours has none of the holes it shows in others."""
 
+import re
+
 import pytest
 
-from benchmarks.compared import PAGE, PEERS, TRACES, Trace, outcome, upbeat, written
+from benchmarks.compared import PAGE, PEERS, TRACES, Trace, written
+
+TEXT = PAGE.read_text("utf-8")
+ROWS = {
+    row[0]: row[1:]
+    for row in re.findall(r"^\| \*\*(.+?)\*\*: [^|]* " + r"\| ([^|]*) " * 7 + r"\|$", TEXT, re.MULTILINE)
+}
 
 
 def test_the_table_on_the_page_is_what_the_rules_say() -> None:
-    page = PAGE.read_text("utf-8")
-    assert written(page) == page, "run `python -m benchmarks.compared --write`"
+    assert written(TEXT) == TEXT, "run `python -m benchmarks.compared --write`"
 
 
 @pytest.mark.parametrize("trace", TRACES, ids=[trace.name for trace in TRACES])
 def test_upbeat_alerts_of_what_is_wrong_and_of_nothing_else(trace: Trace) -> None:
-    said = outcome(trace, upbeat(trace).changes)
-    assert said == "quiet" if trace.truth is None else said.startswith("after")
-    assert "never ends" not in said
+    assert ROWS[trace.name][0].startswith("quiet" if trace.truth is None else "after")
+    assert "never ends" not in ROWS[trace.name][0]
 
 
-def test_each_rule_of_others_fails_some_trace() -> None:
-    for name, rule in PEERS.items():
-        said = [outcome(trace, list(rule(trace.seen(), list(trace.rows)))) for trace in TRACES]
-        assert any("**" in one for one in said), name
+@pytest.mark.parametrize("place", range(1, len(PEERS) + 1), ids=list(PEERS))
+def test_each_rule_of_others_fails_some_trace(place: int) -> None:
+    assert any("**" in cells[place] for cells in ROWS.values())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import ALL
-from engine.drawn import SETTLED_S, START, Lane, Noise, drawn_from
+from engine.drawn import SETTLED_S, START, Noise, Runs, drawn_from
 from engine.simulation import ORDER_S, RESULT_S, Simulation, TooManyError, forwarded
 from engine.sizing import COSTS, size
 from evaluators import vote
@@ -96,7 +96,7 @@ def _rule(**more: Any) -> TcpBeat:
 @pytest.mark.parametrize("kept", [0, 3, 9])
 def test_votes_are_written_down_as_they_would_have_been_cast(count: int, kept: int) -> None:
     policy = compile_policy(_rule(), Bound(regions=("eu",)))
-    lane = Lane(Noise(_rule(), World(failures=0)), 60.0, 0.25, drawn_from(1), [])
+    lane = Runs(Noise(_rule(), World(failures=0)), 60.0, 0.25, drawn_from(1), [])
     turns = range(lane.first, lane.first + kept + count)
     region = vote.Region()
     steps = [region]
@@ -125,7 +125,7 @@ def test_the_next_bad_turn_is_the_first_that_is_not_ok() -> None:
 
 
 def test_the_share_of_failures_is_the_one_that_was_asked_for() -> None:
-    lane = Lane(Noise(_rule(), World(failures=0.01)), 60.0, 0.0, drawn_from(7), [])
+    lane = Runs(Noise(_rule(), World(failures=0.01)), 60.0, 0.0, drawn_from(7), [])
     turn, count = lane.first, 0
     while (turn := lane.next_bad(turn)) < lane.first + 400_000:
         turn, count = turn + 1, count + 1
@@ -186,7 +186,7 @@ def test_silence_is_told_and_opens_nothing() -> None:
     )
     figures = Simulation(declared(2), world).run().figures
     assert figures["episodes"] == 0
-    assert figures["messages_by_kind"].keys() == {"unknown"}
+    assert figures["messages_by_kind"].keys() == {"unknown", "recovery"}
 
 
 def test_a_policy_without_smoothing_is_as_noisy_as_it_must_be() -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from tests.rig.process import REPO
 from tests.upbeat.conftest import Cli
-from upbeat.cli.simulate import simulate
+from upbeat.cli.simulate import simulate, size
 
 WORLD = "time: 2d\nbeats: 3\noutages: [{per_month: 30, lasts: {median: 10m, p95: 1h}}]\nseed: 4\n"
 
@@ -90,8 +90,9 @@ def _refused(*arguments: object) -> str:
     return ran.output
 
 
-async def test_a_fleet_is_sized_as_an_estimate(cli: Cli) -> None:
-    ran = await cli("size", "--beats", "5000", "--interval", "30s")
-    assert ran.code == 0, ran.err
-    assert "ESTIMATE" in ran.out
-    assert (await cli("size", "--beats", "5000", "--json")).json["estimate"] is True
+def test_a_fleet_is_sized_as_an_estimate() -> None:
+    said = CliRunner().invoke(size, ["--beats", "5000", "--interval", "30s"])
+    assert said.exit_code == 0
+    assert "ESTIMATE" in said.output
+    assert json.loads(CliRunner().invoke(size, ["--beats", "5000", "--json"]).stdout)["estimate"] is True
+    assert CliRunner().invoke(size, ["--beats", "5", "--interval", "soon"]).exit_code == 2
