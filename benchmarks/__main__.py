@@ -17,6 +17,7 @@ ALL: dict[str, Sequence[Sequence[str]]] = {
     "start": ((),),
     "list_beats": ((),),
     "detection": ((),),
+    "replay": ((),),
     "false_incidents": ((),),
     "hostile": ((),),
     "throughput": (

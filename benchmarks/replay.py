@@ -1,6 +1,6 @@
 """Stored results replayed under two policies, beside a loop that only reads and decodes the same rows.
 
-    python -m benchmarks.replay [--days 1] [--beats 100]
+    python -m benchmarks.replay [--days 5] [--beats 20]
 
 Three regions, one run a minute, 0.5 % bad runs; 30 days of 100 beats are 12.96 million rows. The ratio is of CPU in this
 process; the wall time is of two worker processes, as the server runs them, and memory what a worker takes beyond an idle one.
@@ -65,7 +65,7 @@ async def fill(pool: Pool, beats: int, days: int) -> Plan:
                 _FILL, began + timedelta(days=day), ids, list(REGIONS), boots, timeout=600
             )
         await connection.execute("ANALYZE results", timeout=600)
-    return Plan(began.timestamp(), began.timestamp() + 86400.0 * days, False, components)
+    return Plan(began.timestamp(), began.timestamp() + 86400.0 * days + 120.0, False, components)
 
 
 async def read(connection: Connection, plan: Plan) -> int:
@@ -114,13 +114,14 @@ async def measure(folder: Path, beats: int, days: int) -> None:
         found = Found()
         async with pool.acquire() as connection:
             await read(connection, plan)  # the cache is warm for all that follows
-            for name in ("read", "replay"):
+            for name in ("read", "replay") * (3 if days * beats <= 300 else 1):
                 server_s, own_s = cpu_s(family(postgres)), time.process_time()
                 if name == "read":
                     await read(connection, plan)
                 else:
                     found = await work(connection, plan, 0, 1, lambda *_: None)
-                spent[name] = [time.process_time() - own_s, cpu_s(family(postgres)) - server_s]
+                took = [time.process_time() - own_s, cpu_s(family(postgres)) - server_s]
+                spent[name] = min(took, spent.get(name, took))
         whole, wall_s = await run(pool, running, plan, 2)
         peak_mib = _peak_mib() - idle_mib
         await running.close()
@@ -147,8 +148,8 @@ async def measure(folder: Path, beats: int, days: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--days", type=int, default=1)
-    parser.add_argument("--beats", type=int, default=100)
+    parser.add_argument("--days", type=int, default=5)
+    parser.add_argument("--beats", type=int, default=20)
     given = parser.parse_args()
     with fresh_folder(Path("/var/tmp")) as folder:
         asyncio.run(measure(folder, given.beats, given.days))

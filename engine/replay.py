@@ -206,15 +206,18 @@ class _What:
     def _feed(self, batch: list[Row]) -> None:
         """The innermost loop: nearly every row is a scheduled ok run that is only counted."""
         of, names = self._of, self._names
-        lanes = [played.lane(name) for played, name in zip(of, names, strict=True)]
+        takes = [played.lane(name).take for played, name in zip(of, names, strict=True)]
+        shared = [played if played.is_shared else None for played in of]
         next_fact_at = self._facts_until(batch[0]["at"])
         for n, at, region, boot, seq, more in batch:
             if at >= next_fact_at:
                 next_fact_at = self._facts_until(at)
-            played = of[n]
-            if more is None and at < played.due and lanes[n].take(region, at, at, boot, seq):
-                continue
-            played.result(names[n], _result(names[n], region, at, seq, more), boot)
+            if more is None:
+                if (played := shared[n]) is not None and at >= played.due:
+                    played.pass_time(at)
+                if takes[n](region, at, at, boot, seq):
+                    continue
+            of[n].result(names[n], _result(names[n], region, at, seq, more), boot)
 
     def _facts_until(self, at: float) -> float:
         """Fold the facts up to `at`; when the next one is."""

@@ -44,22 +44,21 @@ class Lane:
         self.due = -math.inf
         self._courses = courses
         self._tracks: dict[str, _Track] = {}
+        self._open: dict[str, _Track] = {}  # the same, but while a round is out
         self._at = self._fixed = -math.inf
         self._is_settled = True
 
     def take(self, region: str, at: float, measured_at: float, boot: str, seq: int) -> bool:
         """Count a scheduled ok result that is seen at `at`; False when it has to be decided. Before that, `settle`."""
-        if self._is_settled:
-            self._resume()
-        track = self._tracks.get(region)
-        if track is None:
-            return False
         if at < self._at:
             at = self._at
         if at >= self.due:
             self.refresh()
             if at >= self.due:
                 return False
+        track = self._open.get(region)
+        if track is None:
+            return False
         before = track.at
         if measured_at < before or measured_at - before > track.max_age_s:
             return False
@@ -77,7 +76,8 @@ class Lane:
 
     def watch(self, region: str, boot: str, seq: int) -> None:
         """The scheduled ok result that was just decided: count those after it, if its region is as calm as it takes."""
-        if self._is_calm(region, boot, seq):
+        self._tracks.pop(region, None)
+        if self._is_newest(region, boot, seq):
             heeding = [course for course in self._courses if _heeds(course.policy, region)]
             if not heeding:
                 return
@@ -86,15 +86,12 @@ class Lane:
             at = heeding[0].state.regions[region].vote.at
             self._tracks[region] = _Track(at, boot, seq, max_age_s, keeps)
 
-    def _is_calm(self, region: str, boot: str, seq: int) -> bool:
-        """Whether its newest result, in every state, is this one, and it says ok with nothing going on."""
+    def _is_newest(self, region: str, boot: str, seq: int) -> bool:
+        """Whether its newest result, in every state, is this one, and it says ok."""
         for course in self._courses:
-            state = course.state
-            if state.suspended or state.round is not None or state.askers or state.suppressed_by:
-                return False
             if not _heeds(course.policy, region):
                 continue
-            held = state.regions.get(region)
+            held = course.state.regions.get(region)
             if held is None or not held.recent or held.vote.verdict is not Verdict.OK:
                 return False
             newest = held.recent[-1]
@@ -108,8 +105,13 @@ class Lane:
         self._tracks = {
             region: track
             for region, track in self._tracks.items()
-            if track.at + track.max_age_s > self._at and self._is_calm(region, track.boot, track.seq)
+            if track.at + track.max_age_s > self._at and self._is_newest(region, track.boot, track.seq)
         }
+        goes_on = any(
+            state.suspended or state.round is not None or state.askers or state.suppressed_by
+            for state in (course.state for course in self._courses)
+        )
+        self._open = {} if goes_on else self._tracks
         self._is_settled = False
         self._fixed = self.due = -math.inf
 
@@ -119,7 +121,11 @@ class Lane:
             self._resume()
         if self._fixed == -math.inf:
             self._fixed = min(map(self._deadline, self._courses))
-        self.due = min([self._fixed, *(track.at + track.max_age_s for track in self._tracks.values())])
+        due = self._fixed
+        for track in self._tracks.values():
+            if (until := track.at + track.max_age_s) < due:
+                due = until
+        self.due = due
 
     def _deadline(self, course: Course) -> float:
         """The next one but for the votes that are tracked."""

@@ -317,11 +317,17 @@ class Replay:
             )
             for role in roles
         }
+        self._lanes = [(subject_id, part.lane) for subject_id, part in self._parts.items()]
         for role in roles:
             self._each(role.id, facts.PolicyChanged(role.start))
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether there is more than one to hear of what time does."""
+        return len(self._lanes) > 1
+
     def lane(self, subject_id: str) -> Lane:
-        """The short cut for a beat's scheduled ok results: to be taken before `due` only, else `result`."""
+        """The short cut for a beat's scheduled ok results, before `due` where the component `is_shared`; what it does not take is for `result`."""
         return self._parts[subject_id].lane
 
     def result(self, subject_id: str, result: Result, boot: str) -> None:
@@ -332,7 +338,7 @@ class Replay:
         is_scheduled = result.kind is Kind.SCHEDULED
         is_ok = is_scheduled and result.verdict is Verdict.OK
         if is_ok and part.lane.take(region, result.at, result.at, boot, result.seq):
-            return
+            return  # it was only time that had to pass
         part.lane.settle()
         for world, course in enumerate(part.courses):
             if (seen := course.admit(result)) is not None:
@@ -372,16 +378,17 @@ class Replay:
 
     def pass_time(self, at: float) -> None:
         """Let time alone do what it does up to `at`, in its order."""
-        lanes = [(part.lane, subject_id) for subject_id, part in self._parts.items()]
         while True:
-            for lane, _ in lanes:
+            soonest, due = "", math.inf
+            for subject_id, lane in self._lanes:
                 if lane.due <= at:
                     lane.refresh()
-            lane, subject_id = min(lanes, key=lambda one: one[0].due)
-            self.due = lane.due
-            if self.due > at:
+                if lane.due < due:
+                    soonest, due = subject_id, lane.due
+            self.due = due
+            if due > at:
                 return
-            self._each(subject_id, Tick(self.due))
+            self._each(soonest, Tick(due))
 
     def finish(self) -> dict[str, list[Outcome]]:
         """What each policy made of each beat and group, by id."""
