@@ -13,6 +13,7 @@ from api.context import services_of
 from api.paging import Cursor, Limit, SlugAndId, page, read_cursor
 from api.shapes import Shown, ShownBeat, ShownGroup, ShownMaintenance, ShownRegion, gives
 from api.showing import shown
+from api.windows import Begun
 from engine.store import objects
 from engine.store.database import Connection
 from engine.store.ids import show
@@ -89,7 +90,7 @@ def routes(kind: Kind) -> APIRouter:
 
     @router.post("", status_code=201, name=f"Create a {kind}", operation_id=f"create_{kind}")
     @permits(write, installation=whole)
-    @takes_kind
+    @takes(Begun if kind == "maintenance" else _MODELS[kind])
     @gives(shape)
     async def create(request: Request, asking: Asking, page_ref: PageRef = None) -> Response:
         document = await read_json(request)

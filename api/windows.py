@@ -9,7 +9,15 @@ from engine.store import maintenance
 from engine.store.database import Connection
 from engine.store.objects import Stored
 from engine.store.states import moment
-from rules.maintenance import Maintenance
+from rules.maintenance import Maintenance, Moment
+from rules.shape import Slug
+
+
+class Begun(Maintenance):
+    """A new window as API and console take it: begun now, under a slug made up, unless it says otherwise."""
+
+    slug: Slug | None = None  # type: ignore[assignment]
+    start: Moment | None = None  # type: ignore[assignment]
 
 
 async def seen(

@@ -148,3 +148,13 @@ async def test_a_mistake_is_told_in_plain_words(
     said = {error["pointer"]: error["message"] for error in answer.body["errors"]}
     assert words in said.get(pointer, str(said))
     assert pointer in said
+
+
+async def test_what_may_be_left_out_is_described_so(server: "Server") -> None:
+    described = (await server.call("GET", "/api/v1/openapi.json")).body
+    asked = {
+        method: described["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"]
+        for path, method in (("/api/v1/maintenances", "post"), ("/api/v1/maintenances/{ref}", "put"))
+    }
+    assert "required" not in asked["post"]
+    assert asked["put"]["required"] == ["slug", "start"]
