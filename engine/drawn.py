@@ -208,8 +208,9 @@ class Drawn:
         else:
             hits = frozenset[int]().union(*(places[one].falls_with for one in target))
             region = chance.choice(places[target[0]].regions) if outage.where == "one" else None
-        alone = all(len(places[one].regions) == 1 for one in hits) and outage.of != "region"
-        self.happened.append(Happened(start, end, hits, is_real=region is None or alone))
+        alone = all(len(places[one].regions) == 1 for one in hits)
+        is_target = outage.of != "region" and outage.kind != "silent"
+        self.happened.append(Happened(start, end, hits, is_real=is_target and (region is None or alone)))
         down_s, up_s = (outage.flapping.down, outage.flapping.up) if outage.flapping else (end - start, 0.0)
         while start < end:
             trouble = Trouble(start, min(start + down_s, end), outage.kind)

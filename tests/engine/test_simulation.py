@@ -185,7 +185,7 @@ def test_silence_is_told_and_opens_nothing() -> None:
         [{"per_month": 30, "of": "all", "kind": "silent", "lasts": "1h"}], failures=0, time=10 * DAY_S
     )
     figures = Simulation(declared(2), world).run().figures
-    assert figures["episodes"] == 0
+    assert figures["episodes"] == figures["outages"] == 0
     assert figures["messages_by_kind"].keys() == {"unknown", "recovery"}
 
 
