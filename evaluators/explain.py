@@ -19,6 +19,12 @@ from rules.duration import format_duration
 SOON_S: Final = 86400.0
 """Maintenance that begins so soon is told."""
 _LISTED: Final = 6
+_PAUSED: Final = {  # by whether it is a beat, and whether an episode is open
+    (True, False): "nothing is measured.",
+    (True, True): "nothing is measured. Its episode is frozen until it runs again.",
+    (False, False): "its members go on, and it says nothing.",
+    (False, True): "its members go on, and it says nothing. Its episode is frozen until it runs again.",
+}
 
 About = Literal[
     "paused",
@@ -207,15 +213,7 @@ class _Told:
     def beside(self) -> Iterator[Note]:
         policy, state = self._policy, self._state
         if state.suspended:
-            told = (
-                "nothing is measured"
-                if self._policy.members is None
-                else "its members go on, and it says nothing"
-            )
-            told = f"It is paused: {told}."
-            yield Note(
-                "paused", told + (" Its episode is frozen until it runs again." if state.frozen else "")
-            )
+            yield Note("paused", "It is paused: " + _PAUSED[policy.members is None, state.frozen])
             return
         if state.round is not None:
             answers = f"{len(state.round.answers)} of {state.round.wanted} answers are in"
@@ -227,9 +225,7 @@ class _Told:
         suppression = [*self._suppression()]
         yield from suppression
         if policy.sick:
-            yield Note(
-                "sick", f"Suspended as sick, without a vote until the others agree: {_and(policy.sick)}."
-            )
+            yield Note("sick", f"Suspended as sick, without a vote until others agree: {_and(policy.sick)}.")
         yield from self._flapping()
         yield from self._hold()
         if state.dissent_since:
@@ -244,7 +240,7 @@ class _Told:
             about: About = "advisory" if state.advised else "dissent"
             yield Note(about, f"Worse than the stage since {since}: {self._listed(state.dissent)}; {told}.")
         if state.careful and state.severity is not None:
-            made = "A change of policy or of members made it bad"
+            made = "A change of policy or of members made it what it is"
             yield Note("careful", f"{made}: what customers would be told is a draft.")
         yield from self._ownership()
 
@@ -271,10 +267,8 @@ class _Told:
                 back = f"What it depends on came back at {self._clock(state.clear_after)}"
                 yield Note("asking", f"{back}: it opens when enough regions have been bad since.")
             else:
-                until = self._clock(state.asks_until)
-                yield Note(
-                    "asking", f"What it depends on was asked to look: nothing opens until it has, or {until}."
-                )
+                asked = "What it depends on was asked to look: nothing opens until it has"
+                yield Note("asking", f"{asked}, or {self._clock(state.asks_until)}.")
 
     def _flapping(self) -> Iterator[Note]:
         state, flap = self._state, self._policy.holds.flap
@@ -294,7 +288,9 @@ class _Told:
         if state.stage == state.severity or state.flapping:
             return
         at = episode.follows_at(self._policy, state)
-        if state.stage is Stage.OK:
+        if state.stage is Stage.CRITICAL and any(map(episode.is_excused, state.members.values())):
+            yield Note("episode", "Members that are suppressed make the episode no worse.")
+        elif state.stage is Stage.OK:
             yield Note("episode", f"The episode ends at {self._clock(at)} if it stays ok.")
         elif state.stage is not Stage.UNKNOWN:
             becomes = f"it becomes {state.stage} at {self._clock(at)} if that lasts"
@@ -302,9 +298,7 @@ class _Told:
         elif at < math.inf:
             yield Note("episode", f"The episode ends as inactive at {self._clock(at)} if it stays unknown.")
         else:
-            yield Note(
-                "episode", f"The episode stays open, {state.severity}: unknown neither opens nor ends one."
-            )
+            yield Note("episode", f"The episode stays {state.severity}: unknown neither opens nor ends one.")
 
     def _ownership(self) -> Iterator[Note]:
         wanted, state = self._policy.group, self._state
@@ -346,23 +340,20 @@ class _Told:
         """How many more votes open or end each level."""
         need, state, fresh = self._need, self._state, self._fresh
         opening, worst = quorum.not_over(self._policy, state, self._bad, self._critical)
-        ends: dict[str, list[str]] = {}
-        if state.critical:
-            better = [voter for voter in fresh if voter not in self._critical]
-            ends["end critical"] = self._missing("better", need.critical.close, need.critical.ends, better)
-        else:
+        same = len(self._critical) == len(self._bad) and need.warning == need.critical
+        if not state.critical:
             yield from self._would("make it critical", self._opening("critical", need.critical, worst))
-        if state.warning or state.critical:
-            good = [voter for voter in fresh if voter not in self._bad]
-            parts = self._missing("ok", need.warning.close, need.warning.ends, good)
-            if len(self._critical) == len(self._bad) and need.warning == need.critical:
-                ends.clear()  # the same votes end both
-            ends["make it ok"] = parts
-        else:
+        elif not same:  # else the same votes end both
+            better = [voter for voter in fresh if voter not in self._critical]
+            parts = self._missing("better", need.critical.close, need.critical.ends, better)
+            yield from self._would("end critical", parts)
+        if not state.warning:
             parts = self._opening("warning or critical", need.warning, opening)
             yield from self._would("make it a warning", parts)
-        for what, parts in ends.items():
-            yield from self._would(what, parts)
+            return
+        good = [voter for voter in fresh if voter not in self._bad]
+        parts = self._missing("ok", need.warning.close, need.warning.ends, good)
+        yield from self._would("then make it ok" if state.critical and not same else "make it ok", parts)
 
     def _opening(self, said: str, needed: Threshold, have: Collection[str]) -> list[str]:
         if needed.opens is not None:
@@ -371,16 +362,18 @@ class _Told:
 
     def _missing(self, said: str, wanted: int, zones: Iterable[Zones], have: Collection[str]) -> list[str]:
         """The votes that are still missing, in words."""
-        parts: list[str] = []
+        parts, told = list[str](), 0
         for one in zones:
             lacks = [(zone, votes) for zone, votes in one.needs if len(zone.intersection(have)) < votes]
             left = one.of - (len(one.needs) - len(lacks))
-            asked = [self._votes(votes, said, zone, zone.intersection(have)) for zone, votes in lacks]
             if left > 0:
+                asked = [self._votes(votes, said, zone, zone.intersection(have)) for zone, votes in lacks]
                 every = left == len(asked)
                 parts.append(" and ".join(asked) if every else f"{left} of these: {'; '.join(asked)};")
-        if wanted > len(have) and not parts:
-            parts.append(self._votes(wanted, said, self._voters, have))
+                fewest = sorted(votes - len(zone.intersection(have)) for zone, votes in lacks)[:left]
+                told = max(told, sum(fewest))
+        if wanted - len(have) > told:
+            parts.append(self._votes(wanted, said, self._voters, have) + (" in all" if parts else ""))
         return parts
 
     def _votes(self, wanted: int, said: str, of: Collection[str], have: Collection[str]) -> str:

@@ -108,7 +108,7 @@ DOWN = State(
             [
                 "2 of 3 regions say critical; it ends when 2 of 3 say better (1 do).",
                 "1 more better vote of eu or us would end critical.",
-                "2 more ok votes of eu and us would make it ok.",
+                "2 more ok votes of eu and us would then make it ok.",
                 "2 ok runs in eu would make its vote ok.",
                 "1 more ok run in us would make its vote ok.",
                 "Without any run from now on it is unknown at 22:15:35 UTC.",
@@ -255,7 +255,7 @@ def opened(**more: Any) -> State:
         pytest.param(
             State(severity="critical"),
             None,
-            {"The episode stays open, critical: unknown neither opens nor ends one."},
+            {"The episode stays critical: unknown neither opens nor ends one."},
             id="unknown ends nothing",
         ),
         pytest.param(
@@ -282,7 +282,7 @@ def opened(**more: Any) -> State:
         pytest.param(
             CALM,
             Bound(regions=REGIONS, sick=("ap",)),
-            {"Suspended as sick, without a vote until the others agree: ap."},
+            {"Suspended as sick, without a vote until others agree: ap."},
             id="a sick region",
         ),
         pytest.param(
@@ -319,7 +319,7 @@ def opened(**more: Any) -> State:
             opened(severity="critical", careful=True),
             None,
             {
-                "A change of policy or of members made it bad: what customers would be told is a draft."
+                "A change of policy or of members made it what it is: what customers would be told is a draft."
             },
             id="drafts only",
         ),
