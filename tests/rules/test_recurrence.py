@@ -162,7 +162,7 @@ def _drawn(draw: random.Random) -> tuple[str, datetime]:
 
 def test_rules_come_when_dateutil_says() -> None:
     draw, seen = random.Random(5545), 0
-    for _ in range(250):
+    for _ in range(150):
         rule, start = _drawn(draw)
         end = start + timedelta(366 * 6)
         try:
@@ -173,12 +173,12 @@ def test_rules_come_when_dateutil_says() -> None:
         theirs = [at.date() for at in takewhile(lambda at: at <= end, rrulestr(rule, dtstart=start))]  # noqa: B023
         assert mine == theirs, (rule, start)
         seen += 1
-    assert seen > 150
+    assert seen > 100
 
 
 def test_where_one_looks_from_does_not_matter() -> None:
     draw, checked = random.Random(7), 0
-    for _ in range(300):
+    for _ in range(120):
         rule, start = _drawn(draw)
         try:
             made = recurrence(rule, start, "UTC")
@@ -189,7 +189,7 @@ def test_where_one_looks_from_does_not_matter() -> None:
         until = since + timedelta(draw.randint(0, 400))
         assert [*made.days(since, until)] == [day for day in whole if since <= day <= until], rule
         checked += 1
-    assert checked > 150
+    assert checked > 80
 
 
 @pytest.mark.parametrize(
