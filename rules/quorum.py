@@ -113,6 +113,8 @@ class Level(Rule):
 def _level(value: object) -> object:
     if isinstance(value, Level) or (isinstance(value, dict) and value.keys() & {"open", "close"}):
         return value
+    if value == {}:  # how a level of defaults is stored, where that is not the default of its owner
+        return Level()
     return {"open": value}
 
 

@@ -10,8 +10,9 @@ from rules.beat import BEAT
 from rules.channel import CHANNEL
 from rules.component import Component, Page, Region
 from rules.config import Declared, Document, dump, parse
+from rules.group import Group
 from rules.settings import Settings, format_size, parse_size_bytes
-from rules.shape import Rule
+from rules.shape import Rule, written
 
 ENVIRONMENT = {"env:TOKEN": "t0ken", "env:HOOK": "https://hooks.example.com/x"}
 
@@ -151,6 +152,11 @@ def test_only_what_differs_from_its_default_is_written() -> None:
         "version: 1\n\npages:\n  - slug: shop\n    name: Shop\n\n"
         "beats:\n  - slug: b\n    type: tcp\n    retries: 2\n    host: h\n    port: 1\n"
     )
+
+
+def test_a_group_that_wants_a_majority_reads_back_as_one() -> None:
+    group = Group.model_validate({"slug": "g", "quorum": {"critical": "majority"}})
+    assert Group.model_validate(written(group)) == group
 
 
 def test_durations_are_text_and_secrets_stay_references() -> None:
