@@ -137,7 +137,10 @@ def _world(file: Path | None, given: Sequence[str]) -> World:
     if isinstance(plain, dict):
         for one in given:
             key, _, value = one.partition("=")
-            plain[key] = read(value, "--set")[0].plain()
+            try:
+                plain[key] = read(value, f"--set {key}")[0].plain()
+            except ConfigError as wrong:
+                raise click.UsageError(f"--set {one}: write KEY=VALUE, the value as in YAML ({wrong})") from None
     valid, problems = check(World, node, str(file or "--set"), plain)
     if not isinstance(valid, World):
         raise click.UsageError("\n".join(map(str, problems)))
