@@ -113,10 +113,11 @@ class ShownTransition(Struct):
 
 
 class ShownAdvisory(Struct):
-    """A minority that has been bad for so long that operators were told; no outage."""
+    """A minority, of a beat's regions or a group's members, that was bad for so long that operators were told; no outage."""
 
     kind: Literal["minority"]
     regions: list[str]
+    members: list[str]
     since: datetime
 
 
@@ -131,6 +132,7 @@ class ShownStanding(Shown):
     paused_until: datetime | None
     suppressed_by: list[ShownReason]
     flapping: bool
+    advisories: list[ShownAdvisory]
     episode: str | None
 
 
@@ -140,7 +142,6 @@ class ShownBeat(ShownStanding):
     type: str
     group: str | None
     votes: list[ShownVote]
-    advisories: list[ShownAdvisory]
     ping: ShownHeartbeat | None
 
 
@@ -440,3 +441,104 @@ class ShownIncident(Struct):
     created_at: datetime
     resolved_at: datetime | None
     revision: int
+
+
+class ShownReplayEpisode(Struct):
+    """One episode in a replay. With `could_open` it opened between then and `opened`: nobody has runs of a round that was asked."""
+
+    opened: datetime
+    could_open: datetime | None
+    closed: datetime | None
+    severity: Literal["warning", "critical"]
+
+
+class ShownTurn(Struct):
+    """From when on a stage holds."""
+
+    at: datetime
+    stage: Stage
+
+
+class ShownOutcome(Struct):
+    """What one policy makes of a beat or group: seconds by stage, what operators would be told by kind, rounds without runs."""
+
+    episodes: list[ShownReplayEpisode]
+    opened: int
+    down_s: float
+    warning_s: float
+    unknown_s: float
+    told: dict[str, int]
+    rounds: int
+    unanswered: int
+    turns: list[ShownTurn]
+    is_cut: bool
+    digest: str
+
+
+class ShownTogether(Struct):
+    """Places of episodes that are of one outage."""
+
+    old: list[int]
+    new: list[int]
+
+
+class ShownMoved(Struct):
+    """An episode of both policies; seconds, negative is sooner."""
+
+    old: int
+    new: int
+    opens_later_s: float
+    closes_later_s: float | None
+
+
+class ShownCompared(Struct):
+    """Episodes of the old policy beside those of the new one, by their places."""
+
+    only_old: list[int]
+    only_new: list[int]
+    merged: list[ShownTogether]
+    split: list[ShownTogether]
+    moved: list[ShownMoved]
+
+
+class ShownReplayed(Struct):
+    """A beat or group under its own policy and under another one."""
+
+    id: str
+    slug: str
+    kind: Literal["beat", "group"]
+    old: ShownOutcome
+    new: ShownOutcome
+    compared: ShownCompared
+
+
+class ShownRetraced(Struct):
+    """Whether the log of a beat or group leads to what is stored; hashes of both states."""
+
+    id: str
+    slug: str
+    kind: Literal["beat", "group"]
+    is_same: bool
+    stored: str
+    replayed: str
+    differs: list[str]
+    reason: str | None
+    facts: int
+    results: int
+
+
+class ShownReplay(Struct):
+    """A replay: how far it is (`done`, 0 to 1), and in the end what it found."""
+
+    id: str
+    status: Literal["waiting", "running", "done", "failed", "cancelled"]
+    done: float
+    rows: int
+    by: str
+    at: datetime
+    finished_at: datetime | None
+    asked: dict[str, Any]
+    error: str | None
+    replayed: list[ShownReplayed] | None
+    retraced: list[ShownRetraced] | None
+    digest: str | None

@@ -55,10 +55,15 @@ async def shown(
             item["suppressed_by"] = [called[reason] for reason in state.suppressed_by]
             item["signals"] = [shown_signal(row) for row in opened[stored.id]]
             if kind == "group":
+                names = {str(member["id"]): member["slug"] for member in members[stored.id]}
+                item["advisories"] = _advisories(
+                    state, members=[names.get(one, one) for one in state.dissent]
+                )
                 item["need"] = _need(policy, state, now_s)
                 item["members"] = [_member(member, state) for member in members[stored.id]]
                 continue
-            item["votes"], item["advisories"] = _votes(policy, state, now_s), _advisories(state)
+            item["votes"] = _votes(policy, state, now_s)
+            item["advisories"] = _advisories(state, regions=state.dissent)
             item["ping"] = None
             if stored.spec["type"] == "heartbeat":
                 item["ping"] = heartbeat(services, row, keys.get(stored.id))
@@ -177,12 +182,14 @@ def _votes(policy: Policy, state: State, now_s: float) -> list[dict[str, Any]]:
     return votes
 
 
-def _advisories(state: State) -> list[dict[str, Any]]:
+def _advisories(
+    state: State, *, regions: Sequence[str] = (), members: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Minorities that have been bad for so long that operators were told."""
     if not state.advised:
         return []
     since = states.moment(state.dissent_since)
-    return [{"kind": "minority", "regions": list(state.dissent), "since": since}]
+    return [{"kind": "minority", "regions": list(regions), "members": list(members), "since": since}]
 
 
 def _need(policy: Policy, state: State, now_s: float) -> dict[str, int]:

@@ -157,7 +157,8 @@ async def test_what_suppresses_a_beat_is_said_by_name(server: "Server", group: d
         {"kind": "asking", "id": None, "slug": None},
     ]
     assert (shown["group"], shown["flapping"]) == (group["slug"], True)
-    assert shown["advisories"] == [{"kind": "minority", "regions": ["eu"], "since": "1970-01-01T00:01:00Z"}]
+    advisory = {"kind": "minority", "regions": ["eu"], "members": [], "since": "1970-01-01T00:01:00Z"}
+    assert shown["advisories"] == [advisory]
 
 
 async def test_episodes_actions_and_incidents_name_a_group_that_owns_them(

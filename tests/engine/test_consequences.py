@@ -36,6 +36,12 @@ class Told:
     subject: Subject
     held: Held
 
+    def declare(self, **spec: Any) -> None:
+        """The group with other rules, as if from the beginning."""
+        spec = {**self.group.spec, **spec}
+        declared = Declared(self.group.id, "group", self.group.page_id, self.group.slug, spec, 1, None)
+        self.subject = compile_subject(declared, self.subject.bound)
+
     async def hear(self, at: float, stage: Stage | None, member: str = MEMBER) -> None:
         """A member says what it is; None: only time passes."""
         fold = Fold({self.group.id: self.held}, lambda _: self.subject, 0.0)
@@ -158,3 +164,20 @@ async def test_members_that_fail_together_are_one_news_to_customers_and_a_later_
         "SELECT step, of, extract(epoch FROM created_at)::int AS at FROM actions ORDER BY at"
     )
     assert [tuple(row) for row in steps] == [("open", "severity", 60), ("update", "member", 100)]
+
+
+async def test_members_that_are_bad_for_long_and_no_outage_are_told_by_name(pool: Pool) -> None:
+    lab = await told(pool, on={"ops": ["open", "advisory"]})
+    async with transaction(pool) as connection:
+        assert lab.group.page_id is not None
+        spec = {"slug": "cart", "type": "external"}
+        cart = await objects.create(connection, ACTOR, "beat", lab.group.page_id, spec)
+    lab.declare(quorum={"critical": "all", "warning": "all", "advisory_after": "10m"})
+    await lab.hear(60.0, Stage.OK)
+    await lab.hear(60.0, Stage.CRITICAL, str(cart.id))
+    await lab.hear(3600.0, None)
+    await lab.hear(3700.0, Stage.OK, str(cart.id))
+    assert await lab.see("") == [
+        "11 ops advisory: Shop is bad in cart, and not elsewhere",
+        "61.6667 ops advisory: Shop is ok everywhere again",
+    ]

@@ -214,8 +214,9 @@ class Lab:
 
 
 @pytest.fixture
-async def idle(database_url: str, nats_url: str) -> AsyncIterator[Lab]:
+async def idle(database_url: str, nats_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lab]:
     """The lab with two members that nobody evaluates yet."""
+    monkeypatch.setattr("engine.evaluator.LOOKS_APART_S", 0.02)
     pool = await open_pool(database_url)
     await migrate(pool)
     bus = Bus()
