@@ -16,7 +16,7 @@ from api.console.forms import whole
 from api.console.page import now, render
 from api.context import services_of
 from api.showing import policy_of
-from engine.store import objects, reviews, signals, views
+from engine.store import objects, regions, reviews, signals, views
 from engine.store.database import Connection, Row
 from engine.store.states import decode_state
 from evaluators.explain import Why, explain
@@ -57,7 +57,7 @@ async def overview(request: Request, asking: Asking) -> Response:
     q, tag, part = query.get("q", "").strip()[:200], query.get("tag") or None, whole(query.get("part"), 1)
     asked: dict[str, Any] = {"q": q, "tag": tag or "", "stage": stage or ""}
     async with services_of(request).pool.acquire() as db:
-        regions = [stored.slug for stored in await objects.listing(db, "region")]
+        slugs = [stored.slug for stored in await objects.listing(db, "region")]
         is_whole = not (q or tag or stage)
         rows = await views.subjects(
             db,
@@ -86,12 +86,13 @@ async def overview(request: Request, asking: Asking) -> Response:
             drafts_by_episode={row["episode_id"]: row for row in drafts},
             **happening,
             rows=await _lines(request, db, rows),
-            together=await views.run_together(db, regions),
+            together=await views.run_together(db, slugs),
             total=total,
             part=part,
             parts=-(-total // PART),
             part_url=lambda n: "?" + urlencode({k: v for k, v in asked.items() if v} | {"part": n}),
             can_write=asking.pages_for(Permission.WRITE) != [],
+            sick=await regions.suspended(db),
             reasons=(await services_of(request).health(None, False)).reasons,
         )
 

@@ -79,6 +79,14 @@ async def test_a_group_is_paused_and_resumed(server: "Server", admin: "Person") 
     assert "Pause…" in resumed.html
 
 
+async def test_a_sick_region_is_told_on_top(server: "Server", admin: "Person") -> None:
+    async with server.services.pool.acquire() as db:
+        why = {"beats": 9, "lonely": 7}
+        await db.execute("INSERT INTO suspensions (region, began_at, why) VALUES ('ap', now(), $1)", why)
+        assert "7 of 9 beats were bad there" in (await admin.get("/console")).html
+        await db.execute("DELETE FROM suspensions")
+
+
 @pytest.mark.parametrize("kind", ["beats", "groups"])
 async def test_what_is_not_there_is_not_explained(server: "Server", kind: str) -> None:
     assert (await server.call("GET", f"/api/v1/{kind}/nobody/explain")).status == 404
