@@ -61,6 +61,7 @@ class Services:
     health: Callable[[str | None, bool], Awaitable[Health]]
     metrics_text: Callable[[], Awaitable[str]]
     secrets: Secrets
+    start_replay: Callable[[UUID, int], None]  # a stored one, in so many workers
     guide: Callable[[], Guide | None] = lambda: None
 
 

@@ -183,7 +183,7 @@ def routes(kind: Kind) -> APIRouter:
     ) -> Response:
         """The share that was up, of the time (or runs) of which anything is known; and what is not known beside it."""
         now = services_of(request).clock.epoch_s()
-        begin, end = _time("since", since, now), min(_time("until", until, now), now)
+        begin, end = read_time("since", since, now), min(read_time("until", until, now), now)
         if begin >= end:
             raise invalid([("/since", f"{since} is not before {'now' if end == now else until}")])
         async with services_of(request).pool.acquire() as db:
@@ -221,7 +221,8 @@ def _shown(parts: Parts, by: UptimeBy) -> dict[str, Any]:
     }
 
 
-def _time(name: str, text: str, now: float) -> float:
+def read_time(name: str, text: str, now: float) -> float:
+    """What `text` says, seconds since the epoch: RFC 3339, or a duration, so long ago. Raises 422 at `/name`."""
     at = -1.0
     try:
         at = now - parse_duration_s(text)

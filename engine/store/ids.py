@@ -21,6 +21,7 @@ PREFIXES: Final = {
     "update": "upd",
     "user": "user",
     "token": "tok",
+    "replay": "rpl",
 }
 PARTITIONS: Final = 8
 """How many ways beats are split over evaluators and probes. Changing it needs a migration of `states`."""

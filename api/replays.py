@@ -1,0 +1,280 @@
+"""Replays under /api/v1: another policy tried on what is stored, or the past checked against its log. They run elsewhere; here they are asked for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import saving
+from api.auth import Asking, Permission, Principal, Router, permits
+from api.body import escape, read_body, reply, takes
+from api.context import services_of
+from api.objects import locate
+from api.problems import ProblemError, invalid, missing
+from api.shapes import ShownReplay, gives
+from api.showing import page_slugs
+from api.uptime import read_time
+from engine.store import objects, replays
+from engine.store.database import Connection, Row, transaction
+from engine.store.ids import read, show
+from engine.store.objects import Stored
+from engine.store.replays import Plan, Played, Replayed
+from engine.store.states import moment
+from evaluators.replay import Episode, Outcome
+from rules.kinds.kind import ProbedRule
+from rules.shape import Rule, spec_of
+
+KEYS: Final = ("quorum", "episodes", "incidents", "late_members")
+"""What is tried: how a stage and an episode come about, not what is measured."""
+MOST_SUBJECTS: Final = 2000
+MOST_S: Final = 400 * 86400.0
+_FILE: Final = ("beats", "groups")
+Ref = Annotated[str, Field(max_length=100)]
+
+router = Router(prefix="/api/v1/replays", tags=["replays"])
+
+
+class AskedReplay(Rule):
+    """What to replay. Without beats, groups and page it is all that the token may read."""
+
+    since: str = Field(
+        default="30d", max_length=60, description="From when: RFC 3339, or a duration, so long ago."
+    )
+    until: str = Field(default="0s", max_length=60, description="Until when, likewise.")
+    beats: list[Ref] = Field(default=[], max_length=200, description="Slugs or ids.")
+    groups: list[Ref] = Field(default=[], max_length=200, description="Slugs or ids, each with its members.")
+    page: Ref | None = Field(default=None, description="All of a page, or the page of the beats and groups.")
+    policy: dict[str, Any] | None = Field(
+        default=None,
+        description=f"The policy to try: {', '.join(KEYS)}, merged over what is declared; or a whole upbeat.yaml, "
+        "of whose beats and groups those with the same slug are taken.",
+    )
+    exact: bool = Field(default=False, description="No policy: whether the log leads to what is stored.")
+    workers: int = Field(default=1, ge=1, le=8, description="Processes.")
+
+
+@router.post("", status_code=202)
+@permits(Permission.READ)
+@takes(AskedReplay)
+@gives(ShownReplay)
+async def create_replay(request: Request, asking: Asking) -> Response:
+    """Begin a replay: 202 with its id. It is kept for an hour."""
+    row = await begin(request, asking, await read_body(request, AskedReplay))
+    location = {"Location": f"/api/v1/replays/{show('replay', row['id'])}"}
+    return reply(shown_replay(row), 202, location)
+
+
+@router.get("/{replay}")
+@permits(Permission.READ)
+@gives(ShownReplay)
+async def read_replay(request: Request, asking: Asking, replay: str) -> Response:
+    """How far it is, and what it found."""
+    async with services_of(request).pool.acquire() as db:
+        return reply(shown_replay(await find(db, asking, replay)))
+
+
+@router.delete("/{replay}", status_code=204)
+@permits(Permission.READ)
+async def cancel_replay(request: Request, asking: Asking, replay: str) -> Response:
+    """Nobody wants it any more: it ends within a second."""
+    async with services_of(request).pool.acquire() as db:
+        row = await find(db, asking, replay)
+        for page_id in row["page_ids"] if row["by"] != _name(asking) else ():
+            asking.require(Permission.WRITE, page_id)
+        await replays.cancel(db, row["id"])
+    return Response(status_code=204)
+
+
+async def find(db: Connection, asking: Principal, text: str) -> Row:
+    """The replay called so, if they may read every page it is of. Raises 404."""
+    replay_id = read("replay", text)
+    row = await replays.get(db, replay_id) if replay_id else None
+    if row is None or not all(asking.may(Permission.READ, page_id) for page_id in row["page_ids"]):
+        raise missing("there is no such replay; they are kept for an hour")
+    return row
+
+
+async def begin(request: Request, asking: Principal, asked: AskedReplay) -> Row:
+    """Store what was asked and have it run. Raises 404, 409, 422, 429."""
+    services = services_of(request)
+    now = services.clock.epoch_s()
+    since, until = read_time("since", asked.since, now), read_time("until", asked.until, now)
+    if not 0 < until - since <= MOST_S:
+        raise invalid([("/since", f"{asked.since} is not before {asked.until}, and at most 400 days")])
+    if (asked.policy is None) is not asked.exact:
+        raise invalid([("/policy", "say which policy to try, or `exact` to check the past as it was")])
+    async with transaction(services.pool) as db:
+        chosen = await _chosen(db, asking, asked)
+        components = await replays.components(db, [stored.id for stored in chosen])
+        played = [one for component in components for one in component]
+        if len(played) > MOST_SUBJECTS:
+            raise invalid([("/beats", f"that is {len(played)} beats and groups; at most {MOST_SUBJECTS}")])
+        homes = {one.id: one for one in await objects.several(db, [one.id for one in played])}
+        pages = {one.page_id for one in homes.values() if one.page_id}
+        for page_id in pages:
+            asking.require(Permission.READ, page_id)
+        if asked.policy is not None:
+            named = {stored.id for stored in chosen} if asked.beats or asked.groups else frozenset[UUID]()
+            _try(played, {one.id for one in chosen}, named, asked.policy, await page_slugs(db), homes)
+        shown = {
+            "since": moment(since),
+            "until": moment(until),
+            **asked.model_dump(exclude={"since", "until"}),
+        }
+        plan = Plan(since, until, asked.exact, components)
+        made = await replays.create(db, _name(asking), list(pages), shown, plan, asked.workers)
+        if made is None:
+            raise ProblemError(
+                429,
+                "busy",
+                f"{replays.MOST_AT_ONCE} replays run already; wait for one, or cancel it",
+                headers={"Retry-After": "10"},
+            )
+        row = await replays.get(db, made)
+    services.start_replay(made, min(asked.workers, max(len(components), 1)))
+    assert row is not None
+    return row
+
+
+def _name(asking: Principal) -> str:
+    """Whose replay it is: a token's own, or a person's."""
+    return asking.key_id or asking.name
+
+
+async def _chosen(db: Connection, asking: Principal, asked: AskedReplay) -> list[Stored]:
+    if asked.beats or asked.groups:
+        found = [await locate(db, asking, "beat", ref, asked.page) for ref in asked.beats]
+        return found + [await locate(db, asking, "group", ref, asked.page) for ref in asked.groups]
+    pages = asking.pages_for(Permission.READ)
+    if asked.page is not None:
+        pages = [(await objects.find(db, "page", asked.page, pages=pages)).id]
+    listed = [one for kind in ("group", "beat") for one in await objects.listing(db, kind, pages=pages)]
+    if not listed:
+        raise invalid([("/beats", "there is no beat to replay")])
+    return listed
+
+
+# ---- the policy under test
+
+
+def _try(
+    played: Sequence[Played],
+    chosen: set[UUID],
+    named: frozenset[UUID] | set[UUID],
+    policy: Mapping[str, Any],
+    pages: Mapping[UUID, str],
+    homes: Mapping[UUID, Stored],
+) -> None:
+    """Give each of `played` its second spec. Raises 422, with pointers into the policy."""
+    is_file = any(key in policy for key in _FILE)
+    if not is_file and (unknown := [key for key in policy if key not in KEYS] or ([] if policy else [""])):
+        said = (
+            f"is no part of a policy; write {', '.join(KEYS)}, or a whole upbeat.yaml with beats and groups"
+        )
+        raise invalid([(f"/policy/{escape(key)}".rstrip("/"), said) for key in unknown])
+    matched = 0
+    for one in played:
+        spec, home = one.specs[0], homes[one.id]
+        if is_file:
+            place, entry = _entry(policy, one, pages.get(home.page_id) if home.page_id else None)
+            tried = {key: value for key, value in spec.items() if key not in KEYS or entry is None}
+            tried |= {key: entry[key] for key in KEYS if key in entry} if entry is not None else {}
+            matched += entry is not None
+        else:
+            place, known = "/policy", saving.rule_of(home.kind, spec)
+            is_meant = one.id in chosen and (one.id in named or one.kind == "beat")
+            keys = [
+                key for key in policy if one.id in named or (is_meant and key in type(known).model_fields)
+            ]
+            tried = saving.merged(spec, {key: policy[key] for key in keys})
+            matched += bool(keys)
+        one.specs.append(_checked(home, tried, place, one))
+    if not matched:
+        slugs = ", ".join(sorted(f"{one.kind} {one.slug}" for one in played)[:20])
+        raise invalid([("/policy", f"it says nothing of what is replayed: {slugs}")])
+
+
+def _entry(policy: Mapping[str, Any], one: Played, page: str | None) -> tuple[str, dict[str, Any] | None]:
+    entries = policy.get(f"{one.kind}s")
+    for number, entry in enumerate(entries if isinstance(entries, list) else []):
+        if isinstance(entry, dict) and entry.get("slug") == one.slug and entry.get("page", page) == page:
+            return f"/policy/{one.kind}s/{number}", entry
+    return "/policy", None
+
+
+def _checked(stored: Stored, tried: dict[str, Any], place: str, one: Played) -> dict[str, Any]:
+    try:
+        rule = saving.rule_of(stored.kind, tried)
+        _refuse_overlap(rule, one)
+    except ProblemError as wrong:
+        raise invalid([(place + pointer, said) for pointer, said in wrong.errors]) from None
+    except ValueError as wrong:
+        raise invalid([(f"{place}/quorum", f"{one.slug}: {wrong}")]) from None
+    return spec_of(rule)
+
+
+def _refuse_overlap(rule: Rule, one: Played) -> None:
+    if isinstance(rule, ProbedRule):
+        regions = rule.regions if rule.regions is not None else one.bound.regions
+        zones: dict[str, list[str]] = {}
+        for region in regions:
+            if zone := one.bound.zones.get(region):
+                zones.setdefault(zone, []).append(region)
+        rule.quorum.refuse_overlap(len(regions), zones)
+
+
+# ---- as it is shown
+
+
+def shown_replay(row: Row) -> dict[str, Any]:
+    """A row of `replays` as the contract says."""
+    found = replays.decode(row["found"]) if row["found"] else None
+    status: Literal["waiting", "running", "done", "failed", "cancelled"] = row["status"]
+    return {
+        "id": show("replay", row["id"]),
+        "status": "failed" if row["is_gone"] else status,
+        "done": row["done"],
+        "rows": row["rows"],
+        "by": row["by"],
+        "at": row["at"],
+        "finished_at": row["finished_at"],
+        "asked": row["asked"],
+        "error": "the process that ran it is no more; ask again" if row["is_gone"] else row["error"],
+        "replayed": [_shown_owner(one) for one in found.replayed] if found else None,
+        "retraced": msgspec.to_builtins(found.retraced) if found else None,
+        "digest": found.digest if found else None,
+    }
+
+
+def _shown_owner(one: Replayed) -> dict[str, Any]:
+    compared: dict[str, Any] = msgspec.to_builtins(one.compared)
+    together = {
+        name: [{"old": old, "new": new} for old, new in compared[name]] for name in ("merged", "split")
+    }
+    shown = {"id": one.id, "slug": one.slug, "kind": one.kind}
+    return shown | {
+        "old": _shown_outcome(one.old),
+        "new": _shown_outcome(one.new),
+        "compared": compared | together,
+    }
+
+
+def _shown_outcome(outcome: Outcome) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.to_builtins(outcome)
+    return shown | {
+        "episodes": [_shown_episode(episode) for episode in outcome.episodes],
+        "turns": [{"at": moment(at), "stage": stage} for at, stage in outcome.turns],
+    }
+
+
+def _shown_episode(episode: Episode) -> dict[str, Any]:
+    return {
+        "opened": moment(episode.opened),
+        "could_open": moment(episode.could_open) if episode.could_open is not None else None,
+        "closed": moment(episode.closed) if episode.closed is not None else None,
+        "severity": episode.severity,
+    }

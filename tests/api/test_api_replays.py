@@ -1,0 +1,106 @@
+"""Replays over REST: asked for, followed, cancelled; who may, and what is refused. What they find is tests/engine/test_replay.py."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from engine.replay import digest_of, work
+from engine.store import replays
+from engine.store.database import transaction
+from engine.store.ids import read
+from tests.api.conftest import Server
+
+PATH = "/api/v1/replays"
+POLICY: dict[str, Any] = {"quorum": {"critical": "any"}}
+
+
+async def beat(server: Server, slug: str, **spec: Any) -> None:
+    body = {"slug": slug, "type": "tcp", "host": "h.example", "port": 443, "page": "shop", **spec}
+    made = await server.call("POST", "/api/v1/beats", body)
+    assert made.status == 201, made.body
+
+
+async def ran(server: Server, replay: str) -> None:
+    """As a worker would."""
+    replay_id = read("replay", replay)
+    assert replay_id is not None
+    async with server.services.pool.acquire() as connection:
+        plan = await replays.plan_of(connection, replay_id)
+        found = await work(connection, plan, 0, 1, lambda *_: None)
+        await replays.finish(connection, replay_id, msgspec.structs.replace(found, digest=digest_of(found)))
+
+
+async def cleared(server: Server) -> None:
+    async with transaction(server.services.pool) as connection:
+        await connection.execute("DELETE FROM replays")
+
+
+async def test_a_replay_is_asked_for_followed_and_read(server: Server) -> None:
+    await cleared(server)
+    await beat(server, "tried")
+    asked = await server.call("POST", PATH, {"beats": ["tried"], "since": "2h", "policy": POLICY})
+    assert (asked.status, asked.body["status"]) == (202, "waiting")
+    assert asked.headers["Location"] == f"{PATH}/{asked.body['id']}"
+    await ran(server, asked.body["id"])
+    done = await server.call("GET", f"{PATH}/{asked.body['id']}")
+    assert (done.status, done.body["status"]) == (200, "done")
+    (one,) = done.body["replayed"]
+    assert one["slug"] == "tried"
+    assert one["old"]["episodes"] == one["new"]["episodes"] == []
+    assert len(done.body["digest"]) == 64
+
+
+async def test_what_is_exact_needs_no_policy(server: Server) -> None:
+    await cleared(server)
+    asked = await server.call("POST", PATH, {"page": "shop", "exact": True})
+    assert asked.status == 202, asked.body
+    await ran(server, asked.body["id"])
+    done = await server.call("GET", f"{PATH}/{asked.body['id']}")
+    assert {one["reason"] for one in done.body["retraced"]} == {"nothing was folded yet"}
+
+
+async def test_a_replay_is_its_readers_and_cancelled_it_stays_so(server: Server) -> None:
+    await cleared(server)
+    await beat(server, "private")
+    asked = await server.call("POST", PATH, {"beats": ["private"], "policy": POLICY}, who="viewer")
+    assert asked.status == 202, asked.body
+    path = f"{PATH}/{asked.body['id']}"
+    assert (await server.call("GET", path, who="other")).status == 404
+    assert (await server.call("DELETE", path, who="reviewer")).status == 403
+    assert (await server.call("DELETE", path, who="viewer")).status == 204
+    assert (await server.call("GET", path)).body["status"] == "cancelled"
+    assert (await server.call("GET", f"{PATH}/rpl_{UUID(int=7).hex}")).status == 404
+
+
+async def test_too_many_at_once_are_refused(server: Server) -> None:
+    await cleared(server)
+    await beat(server, "busy")
+    statuses = [
+        (await server.call("POST", PATH, {"beats": ["busy"], "policy": POLICY})).status
+        for _ in range(replays.MOST_AT_ONCE + 1)
+    ]
+    assert statuses == [202] * replays.MOST_AT_ONCE + [429]
+    await cleared(server)
+
+
+async def test_mistakes_are_named_where_they_are(server: Server) -> None:
+    await cleared(server)
+    await beat(server, "wrong")
+
+    async def refused(**body: Any) -> Any:
+        answer = await server.call("POST", PATH, {"beats": ["wrong"], **body})
+        assert answer.status == 422, answer.body
+        return answer.body["errors"]
+
+    assert (await refused(policy={"quorum": {"critical": 9}}))[0]["pointer"] == "/policy/quorum"
+    assert (await refused(policy={"quorum": {"consecutive": {"open": 0}}}))[0][
+        "pointer"
+    ] == "/policy/quorum/consecutive/open"
+    assert "no part of a policy" in (await refused(policy={"interval": "5s"}))[0]["message"]
+    file = {"beats": [{"slug": "another", "quorum": {}}]}
+    assert "nothing of what is replayed: beat wrong" in (await refused(policy=file))[0]["message"]
+    wrong = {"beats": [{"slug": "wrong", "episodes": {"resolve_delay": "1 week"}}]}
+    assert (await refused(policy=wrong))[0]["pointer"].startswith("/policy/beats/0/episodes")
+    assert (await refused(policy=POLICY, exact=True))[0]["pointer"] == "/policy"
+    assert (await refused(policy=POLICY, since="1h", until="2h"))[0]["pointer"] == "/since"
