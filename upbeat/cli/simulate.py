@@ -29,6 +29,7 @@ _INKS: Final = ("#0b6bcb", "#c2410c", "#15803d", "#7e22ce", "#a16207", "#be123c"
 _COUNTED: Final = {
     "outages": "OUTAGES",
     "missed": "MISSED",
+    "already_open": "ALREADY OPEN",
     "false_per_10000_beat_hours": "FALSE/10,000 H",
     "regional_per_10000_beat_hours": "REGIONAL/10,000 H",
     "messages": "MESSAGES",
@@ -140,7 +141,9 @@ def _world(file: Path | None, given: Sequence[str]) -> World:
             try:
                 plain[key] = read(value, f"--set {key}")[0].plain()
             except ConfigError as wrong:
-                raise click.UsageError(f"--set {one}: write KEY=VALUE, the value as in YAML ({wrong})") from None
+                raise click.UsageError(
+                    f"--set {one}: write KEY=VALUE, the value as in YAML ({wrong})"
+                ) from None
     valid, problems = check(World, node, str(file or "--set"), plain)
     if not isinstance(valid, World):
         raise click.UsageError("\n".join(map(str, problems)))
@@ -181,13 +184,13 @@ def _progress(name: str, share: float) -> None:
 
 def _print(reports: Mapping[str, Report]) -> None:
     rows: list[Sequence[object]] = []
-    most_s = max((report.delays_s[-1] for report in reports.values() if report.delays_s), default=1.0)
+    most_s = max((report.delays_s[-1] for report in reports.values() if report.delays_s), default=0.0)
     for name, report in reports.items():
         figures, delays = report.figures, report.figures["detection_delay_s"]
         rows.append((name, *(figures[key] for key in _COUNTED), *(delays.get(q) for q in QUANTILES)))
     print_table(("POLICY", *_COUNTED.values(), *(f"{q.upper()} S" for q in QUANTILES)), rows)
-    click.echo(f"\nfrom outage to episode, 0 to {most_s:.0f} s:")
-    for name, report in reports.items():
+    click.echo(f"\nfrom outage to episode, 0 to {most_s:.0f} s:" if most_s else "\nno outage was seen")
+    for name, report in reports.items() if most_s else ():
         counts = [0] * _BINS
         for delay in report.delays_s:
             counts[min(int(delay / most_s * _BINS), _BINS - 1)] += 1
