@@ -173,7 +173,7 @@ def _seen(policy: Policy, state: State, fact: ResultSeen) -> Step:
     if says_the_same and result.kind is Kind.SCHEDULED and _is_settled(state, result):
         # Time is folded before every fact, so that the votes are those that were judged last: nearly every result.
         return state, asked
-    if policy.members is None and state.awaits:
+    if policy.members is None and policy.confirm is None and state.awaits:
         state = replace(state, awaits=())
     state, effects = judge(policy, state)
     return state, (*asked, *effects)
@@ -235,6 +235,10 @@ def judge(policy: Policy, state: State, *, careful: bool = False) -> Step:
         state = replace(state, round=None)
     state, effects = _judge(policy, state, careful)
     if state.askers and state.round is None and (not state.awaits or state.at >= state.answer_by):
+        request = f"{state.askers[0]}:{state.answer_by:.6f}"
+        state, again = _begin_round(policy, state, request) if state.awaits else (state, ())
+        if again:  # it may look now
+            return replace(state, awaits=()), (*effects, *again)
         effects += (Answered(state.at, state.askers, state.stage),)
         state = replace(state, askers=(), awaits=())
     return state, effects
@@ -397,7 +401,8 @@ def _parent(policy: Policy, state: State, fact: ParentChanged) -> Step:
 def _asked(policy: Policy, state: State, fact: Asked) -> Step:
     """A child wants to know: look, where that says something new, and answer; a group lets its members look.
 
-    A beat that begins no rounds answers when it has looked next.
+    A beat that begins no rounds answers when it has looked next; one that may begin none yet, so shortly after the last,
+    looks as soon as it may.
     """
     if not fact.looks or state.suspended:
         stage = Stage.UNKNOWN if state.suspended else state.stage
@@ -406,8 +411,10 @@ def _asked(policy: Policy, state: State, fact: Asked) -> Step:
     asked: tuple[Effect, ...] = ()
     if policy.members is None:
         state, asked = _begin_round(policy, state, f"{fact.child}:{fact.at:.6f}")
-        if policy.confirm is None and not policy.is_pushed and not state.critical:
-            state = replace(state, awaits=policy.regions, answer_by=state.at + ANSWER_S)
+        if state.round is None and not policy.is_pushed and not state.critical:
+            by = state.at + ANSWER_S
+            by = min(by, state.next_round_at) if policy.confirm else by
+            state = replace(state, awaits=policy.regions, answer_by=by)
     elif not state.awaits and (members := tuple(name for name, m in state.members.items() if m.counts)):
         state = replace(state, awaits=members, answer_by=state.at + ANSWER_S)
         asked = (ParentsAsked(state.at, members),)
