@@ -134,7 +134,7 @@ async def _history(connection: "asyncpg.Connection[Any]", outage: Outage) -> lis
     """What was stored of a beat around an outage, in seconds since it began: for whoever looks into it."""
     rows = await connection.fetch(
         "SELECT t.at, 0 AS seq, was || ' -> ' || stage || ' ' || votes::text AS said FROM transitions t "
-        "JOIN objects o ON o.id = t.beat_id WHERE o.slug = $1 AND t.at BETWEEN to_timestamp($2::float8 - 3) AND to_timestamp($3::float8 + 15) "
+        "JOIN objects o ON o.id = t.subject_id WHERE o.slug = $1 AND t.at BETWEEN to_timestamp($2::float8 - 3) AND to_timestamp($3::float8 + 15) "
         "UNION ALL SELECT seen_at, position, left(boot_id::text, 8) || ' ' || seq || ' ' || r.region || ' ' || r.kind || ' ' || verdict || "
         "' at ' || round((extract(epoch FROM r.at) - $2::float8)::numeric, 2) FROM results r JOIN objects o ON o.id = r.beat_id "
         "WHERE o.slug = $1 AND seen_at BETWEEN to_timestamp($2::float8 - 3) AND to_timestamp($3::float8 + 15) ORDER BY 1, 2 DESC",

@@ -14,11 +14,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.embedded.supervisor import start
 from tests.faults import oracle
 from tests.faults.ledger import REPORTED, Ledger, Load
+from tests.faults.permutations import permuted
 from tests.rig.installation import Installation, connect, send, split, whole
 from tests.rig.process import fresh_folder, small_disk, until
 from tests.rig.targets import Receiver, StreamTarget
+from tests.rig.virtual import opened
 from upbeat.patience import SILENT_S
 
 OUTAGE_S = 60.0
@@ -373,6 +376,25 @@ async def clock_jump(seed: int) -> Report:
         return await played("clock-jump", seed, hurt, environment=environment)
 
 
+async def permutations(seed: int, most: int = 10_000, at_once: int = 500) -> Report:
+    """Results of outages in so many orders: late, twice, mixed up. One outage is one episode, and in the end all is ok."""
+    report = Report("permutations", seed)
+    counted = Counter[str]()
+    with fresh_folder() as folder:
+        servers = await start(folder, durable=False)
+        try:
+            async with opened(servers.database_url) as pool:
+                while counted["permutations"] < most:
+                    wave_seed = seed + counted["waves"]
+                    problems, figures = await permuted(pool, wave_seed, at_once)
+                    report.problems += (f"wave {wave_seed}: {problem}" for problem in problems)
+                    counted.update(figures, waves=1)
+        finally:
+            await servers.stop()
+    report.figures |= counted
+    return report
+
+
 Named = Callable[[int], Awaitable[Report]]
 ALL: dict[str, Named] = {
     "kills": lambda seed: kills(seed, 50),
@@ -382,4 +404,5 @@ ALL: dict[str, Named] = {
     "database-gone": database_gone,
     "disk-full": disk_full,
     "clock-jump": clock_jump,
+    "permutations": permutations,
 }
