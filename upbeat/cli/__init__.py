@@ -30,6 +30,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "Work with a server": {
         "beats": ("beats", "Beats: what is measured, what their regions say."),
         "groups": ("groups", "Groups: beats that are one outage together."),
+        "replay": ("replay", "Try another policy on the past, or check the past against its log."),
         "explain": ("explain", "Say why a beat or group is what it is, and what would change it."),
         "run": ("beats", "Run a beat now, in all its regions."),
         "summary": ("beats", "Count a beat's runs: verdicts, percentiles, the last one."),
