@@ -4,10 +4,18 @@ import ipaddress
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from rules.address import EgressPolicy
 from rules.otlp import Otlp
+from rules.quorum import ZONE
 from rules.shape import Name, Rule, Slug, Text
 
 ComponentStatus = Literal[
@@ -132,3 +140,10 @@ class Region(Rule):
     egress: Egress | None = Field(
         default=None, description="Which addresses its beats may reach, instead of the installation's."
     )
+
+    @field_validator("zone")
+    @classmethod
+    def _is_free(cls, zone: str | None) -> str | None:
+        if zone == ZONE:
+            raise ValueError(f"'{ZONE}' is no name for a zone: in a quorum, {{{ZONE}: n}} is any n zones")
+        return zone

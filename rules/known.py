@@ -122,7 +122,7 @@ def _of_owner(kind: Kind, spec: OwnerRule, page: str, known: Known) -> list[tupl
             wrong.append((f"/components/{path.replace('~', '~0').replace('/', '~1')}", said))
     me: Ref = (kind, page, spec.slug)
     for index, path in enumerate(spec.depends_on):
-        if said := _of_parent(me, parent(path, page), known):
+        if _PARENT.fullmatch(path) and (said := _of_parent(me, parent(path, page), known)):
             wrong.append((f"/depends_on/{index}", said))
     if isinstance(spec, BeatRule) and spec.group is not None:
         groups, mine = known.slugs("group", page), parent(f"group:{spec.group}", page)

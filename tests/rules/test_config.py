@@ -310,3 +310,68 @@ def test_pages_and_regions_refer_to_nothing() -> None:
 
 def test_settings_have_defaults() -> None:
     assert read("version: 1").settings == Settings()
+
+
+BEATS = "beats:\n" + "".join(
+    f"  - {{slug: {slug}, type: tcp, host: h, port: 1, {{{slug}}}}}\n" for slug in ("cart", "shop", "db")
+)
+CIRCLES = [
+    (
+        "groups: []\n",
+        {"cart": "depends_on: [shop]", "shop": "depends_on: [db]", "db": "depends_on: [cart]"},
+        ["cart needs shop needs db needs cart", "shop needs db needs cart needs shop", "db needs cart needs shop needs db"],
+    ),
+    (
+        "groups: [{slug: all, depends_on: [cart]}]\n",
+        {"cart": "group: all"},
+        ["group all needs cart needs group all", "cart needs group all needs cart"],
+    ),
+    (
+        "groups: [{slug: all, depends_on: [db]}]\n",
+        {"cart": "group: all", "db": "depends_on: [cart]"},
+        [
+            "group all needs db needs cart needs group all",
+            "cart needs group all needs db needs cart",
+            "db needs cart needs group all needs db",
+        ],
+    ),
+    (
+        "groups: [{slug: all}, {slug: some, depends_on: ['group:all']}]\n",
+        {"cart": "group: all", "db": "group: some", "shop": "depends_on: [db]"},
+        [],
+    ),
+    (
+        "groups: [{slug: all, depends_on: ['group:some']}, {slug: some}]\n",
+        {"cart": "group: all", "db": "group: some, depends_on: [cart]"},
+        [
+            "group all needs group some needs db needs cart needs group all",
+            "cart needs group all needs group some needs db needs cart",
+            "db needs cart needs group all needs group some needs db",
+        ],
+    ),
+    ("groups: [{slug: all}]\n", {"cart": "group: all, depends_on: [shop]", "shop": "group: all"}, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("groups", "keys", "ways"), CIRCLES, ids=lambda value: str(value)[:50])
+def test_what_would_wait_for_itself_is_refused_with_the_way_named(
+    groups: str, keys: dict[str, str], ways: list[str]
+) -> None:
+    text = BEATS
+    for slug in ("cart", "shop", "db"):
+        text = text.replace(f", {{{slug}}}", f", {keys[slug]}" if slug in keys else "")
+    if not ways:
+        assert read(groups + text).objects
+        return
+    assert [one.split("itself: ")[1] for one in told(groups + text)] == ways
+
+
+def test_what_a_file_says_of_an_object_counts_when_circles_are_looked_for() -> None:
+    before = read(
+        "groups: []\n"
+        + BEATS.replace(", {cart}", ", depends_on: [shop]").replace(", {shop}", "").replace(", {db}", "")
+    )
+    known = Known.of([((o.kind, o.page, o.slug), o.spec.model_dump()) for o in before.objects])
+    turned = "beats:\n  - {slug: shop, type: tcp, host: h, port: 1, depends_on: [cart]}\n"
+    assert "needs shop" in told(turned, known)[0]
+    assert read(turned + "  - {slug: cart, type: tcp, host: h, port: 1}\n", known).objects

@@ -154,6 +154,66 @@ def test_only_what_differs_from_its_default_is_written() -> None:
     )
 
 
+levels = st.sampled_from(["any", "all", "majority", 1, "50%", {"open": "majority", "close": "all"}])
+zoned = st.one_of(
+    levels,
+    st.sampled_from([{"zone": 2}, {"europe": 1, "asia": 1}, {"open": {"zone": 1}, "close": {"europe": 1}}]),
+)
+advisories = st.sampled_from(["off", False, "10m"])
+episodes = st.fixed_dictionaries(
+    {},
+    optional={
+        "worse_after": st.floats(0, 600),
+        "better_after": st.sampled_from(["0s", "2m", "1h"]),
+        "resolve_delay": st.floats(0, 600),
+        "reopen_window": st.sampled_from([0, "30m"]),
+        "inactivity": st.sampled_from(["off", False, "1d"]),
+        "flapping": st.sampled_from(["off", False, {}, {"changes": 4, "within": "30m", "quiet": "5m"}]),
+    },
+)
+groups = st.fixed_dictionaries(
+    {},
+    optional={
+        "quorum": st.fixed_dictionaries(
+            {}, optional={"critical": levels, "warning": levels, "advisory_after": advisories}
+        ),
+        "episodes": episodes,
+        "late_members": st.sampled_from(["evidence", "update"]),
+        "channels": st.just(["ops"]),
+    },
+)
+members = st.fixed_dictionaries(
+    {},
+    optional={
+        "quorum": st.fixed_dictionaries(
+            {}, optional={"critical": zoned, "warning": zoned, "advisory_after": advisories}
+        ),
+        "episodes": episodes,
+        "group": st.sampled_from(["g0", "g1"]),
+        "depends_on": st.sampled_from([["db"], ["group:deep"], ["db", "group:deep"]]),
+    },
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(groups, min_size=2, max_size=2), st.lists(members, max_size=3))
+def test_groups_episodes_and_zones_read_back_equal(
+    of_groups: list[dict[str, Any]], of_beats: list[dict[str, Any]]
+) -> None:
+    objects = [declared("page", Page(slug="shop", name="shop"))]
+    objects += [
+        declared("region", Region(slug=slug, zone=zone)) for slug, zone in (("eu", "europe"), ("ap", "asia"))
+    ]
+    hook = {"slug": "ops", "type": "webhook", "url": "${env:HOOK}"}
+    objects.append(declared("channel", CHANNEL.validate_python(hook), "shop"))
+    base = {"type": "tcp", "host": "h", "port": 1}
+    for slug, keys in (("deep", {}), *((f"g{n}", keys) for n, keys in enumerate(of_groups))):
+        objects.append(declared("group", Group.model_validate({"slug": slug} | keys), "shop"))
+    for slug, keys in (("db", {}), *((f"b{n}", keys) for n, keys in enumerate(of_beats))):
+        objects.append(declared("beat", BEAT.validate_python({"slug": slug} | base | keys), "shop"))
+    assert by_name(reread(objects, Settings()).objects) == by_name(objects)
+
+
 def test_a_group_that_wants_a_majority_reads_back_as_one() -> None:
     group = Group.model_validate({"slug": "g", "quorum": {"critical": "majority"}})
     assert Group.model_validate(written(group)) == group
