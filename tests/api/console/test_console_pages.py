@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.api.conftest import Server
     from tests.api.console.conftest import Live, Person, SignIn
 
-from tests.api.console.conftest import ACTOR, outage
+from tests.api.console.conftest import ACTOR, grouped, outage
 
 PAGES = (
     "/console",
@@ -137,7 +137,11 @@ async def test_an_outage_is_on_top_with_what_each_region_saw(
 async def test_the_overview_asks_as_many_queries_for_many_beats_as_for_few(
     server: "Server", admin: "Person"
 ) -> None:
+    await grouped(server.services, f"few-{new_id().hex[-6:]}", {f"m-{new_id().hex[-8:]}": outage()})
     few = await _queries(server, admin)
+    for _ in range(2):
+        wide = {f"m-{new_id().hex[-8:]}": outage(("eu",)) for _ in range(3)}
+        await grouped(server.services, f"many-{new_id().hex[-6:]}", wide)
     async with transaction(server.services.pool) as db:
         page = await objects.find(db, "page", "shop")
         for n in range(150):
