@@ -80,7 +80,9 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
             _gauge("upbeat_outbox_pending", "Notices that wait for their delivery.", pending),
             _gauge("upbeat_outbox_dead", "Notices that were given up.", dead),
             _gauge("upbeat_outbox_oldest_seconds", "Age of the oldest pending notice.", age_s),
-            _gauge("upbeat_pushed_pending", "Pings and reports not yet evaluated.", unfolded),
+            _gauge(
+                "upbeat_pushed_pending", "Pings, reports and what members say, not yet evaluated.", unfolded
+            ),
             _gauge("upbeat_pushed_oldest_seconds", "Age of the oldest of them.", oldest_s),
             Family(
                 "upbeat_region_suspended",
