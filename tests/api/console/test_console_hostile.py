@@ -3,14 +3,18 @@
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
-from engine.store import objects, outbox, people, results, reviews
+from engine.store import objects, outbox, people, results, reviews, states
 from engine.store.audit import Actor
 from engine.store.database import transaction
 from engine.store.ids import new_id, show
 from evaluators.facts import EpisodeOpened, StepProposed
-from evaluators.model import PHASES, Failure, Kind, Notice, Outcome, Result, Timings, Verdict
+from evaluators.model import PHASES, Failure, Kind, Notice, Outcome, Result, Stage, Timings, Verdict
+from evaluators.policy import Bound, Window
+from evaluators.quorum import signal_key
+from evaluators.state import Member, Parent, State
 
 if TYPE_CHECKING:
     from tests.api.conftest import Server
@@ -114,7 +118,34 @@ async def _poisoned(server: "Server") -> tuple[Any, Any]:
             if beat is not beats[0]:
                 await reviews.approve(db, ACTOR, action["id"], 2, now)
         (pending,) = await reviews.actions(db, owner=beats[0].id)
+        await _related(db, page, beats[0], beats[1], now)
     return page, pending
+
+
+async def _related(db: Any, page: Any, one: Any, parent: Any, now: float) -> None:
+    """A group, a window and a signal with attacks for names, so that why a beat is what it is speaks of all of them."""
+    group = await objects.create(
+        db, ACTOR, "group", page.id, {"slug": "evil", "name": PAYLOADS[2], "description": ALL}
+    )
+    spec = {"slug": "evil", "name": PAYLOADS[3], "start": "2020-01-01T00:00:00Z", "duration": "1h"}
+    window = await objects.create(db, ACTOR, "maintenance", page.id, spec)
+    windows = (Window(now - 9, now + 9000, str(window.id)),)
+    parents = (str(parent.id),)
+    await states.save_bounds(
+        db, {one.id: Bound(regions=("eu",), group=str(group.id), parents=parents, windows=windows)}
+    )
+    (held,) = await states.load(db, beats=[one.id])
+    state = State(
+        stage=Stage.CRITICAL,
+        signals={signal_key("report", ALL): "critical"},
+        group=str(group.id),
+        parents={str(parent.id): Parent(Stage.CRITICAL)},
+        suppressed_by=(f"maintenance:{window.id}",),
+    )
+    await states.save(db, [msgspec.structs.replace(held, state=state)])
+    (held,) = await states.load(db, beats=[group.id])
+    state = State(stage=Stage.CRITICAL, members={str(one.id): Member(Stage.CRITICAL, now)})
+    await states.save(db, [msgspec.structs.replace(held, state=state)])
 
 
 def _run(beat_id: Any, now: float) -> Result:
@@ -158,12 +189,14 @@ async def test_hostile_text_is_inert_everywhere(server: "Server", tab: "Tab") ->
         "/console?q=" + PAYLOADS[3] + "&tag=" + PAYLOADS[5] + "&stage=" + PAYLOADS[6],
         "/console?said=" + PAYLOADS[0],
         f"/console/beats/evil-0{where}",
+        f"/console/groups/evil{where}",
         f"/console/beats/evil-10/edit{where}",
         f"/console/actions/{show('action', pending['id'])}",
         f"/console/components/c10/edit{where}",
         "/console/beats/new?target=" + PAYLOADS[3],
         "/console/beats/new?target=http://x/" + PAYLOADS[3],
         *(f"/console/{name}" for name in ("actions", "incidents", "episodes", "components", "channels")),
+        *(f"/console/{name}" for name in ("groups", "maintenances")),
         *(f"/console/{name}" for name in ("pages", "regions", "tokens", "users", "audit")),
         "/console/" + PAYLOADS[0],
         f"/p/{page.slug}",
@@ -171,6 +204,7 @@ async def test_hostile_text_is_inert_everywhere(server: "Server", tab: "Tab") ->
         "/api/v1/docs",
     ]
     await tab.page.goto(server.url + f"/console/beats/evil-0{where}")
+    assert "which is critical: nothing opens here" in await tab.page.locator("main").inner_text()
     run = await tab.page.locator("#runs a").first.get_attribute("href")
     for path in [*paths, run or ""]:
         await tab.page.goto(server.url + path)
