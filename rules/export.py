@@ -31,7 +31,7 @@ def dump(objects: Iterable[Declared], settings: Settings) -> str:
             chosen.sort(key=lambda declared: (declared.page or "", declared.slug))
         if chosen:
             sections.append({f"{kind}s": [_object(declared, pages) for declared in chosen]})
-    return "\n".join("".join(f"{line}\n" for line in _mapping(section, 0)) for section in sections)
+    return "\n".join(text_of(section) for section in sections)
 
 
 def _object(declared: Declared, pages: set[str]) -> dict[str, Any] | str:
@@ -45,6 +45,11 @@ def _object(declared: Declared, pages: set[str]) -> dict[str, Any] | str:
     if declared.kind == "region" and set(spec) == {"slug"}:
         return declared.slug
     return {key: spec[key] for key in _FIRST if key in spec} | spec
+
+
+def text_of(value: dict[str, Any]) -> str:
+    """A mapping of JSON as YAML in the form of `dump`."""
+    return "".join(f"{line}\n" for line in _mapping(value, 0))
 
 
 def _mapping(value: dict[str, Any], indent: int) -> Iterator[str]:

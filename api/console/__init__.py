@@ -12,6 +12,7 @@ from api.console import (
     overview,
     page,
     people,
+    replay,
     review,
     runs,
     secrets,
@@ -40,6 +41,7 @@ ROUTERS = tuple(
         maintenance,
         declared,
         people,
+        replay,
         secrets,
         specs,
     )
