@@ -102,6 +102,7 @@ class Catalog(Generic[T]):
         self._pauses: dict[UUID, float] = {}  # when each pause that has an end is over, by the loop's clock
         self._looked_s = float("-inf")  # by the database, when all that was to be seen was
         self._told = asyncio.Event()
+        self._looking = asyncio.Lock()  # what was read before is not applied after what was read later
         self._regions_moved = False
         self._secrets_wanted = self._secrets_seen = 0  # how often a secret changed
 
@@ -113,7 +114,7 @@ class Catalog(Generic[T]):
                 async with self._pool.acquire() as connection, listening(connection, CHANGED, self._told.set):
                     while True:
                         self._told.clear()
-                        async with asyncio.timeout(QUERY_TIMEOUT_S):
+                        async with asyncio.timeout(QUERY_TIMEOUT_S), self._looking:
                             if _now_s() - swept_s >= SWEEP_S:
                                 await self._sweep(connection)
                                 swept_s = _now_s()
@@ -139,7 +140,7 @@ class Catalog(Generic[T]):
 
     async def refresh(self) -> None:
         """Look now, without waiting to be told. Raises what the database does."""
-        async with self._pool.acquire() as connection:
+        async with self._looking, self._pool.acquire() as connection:
             await self._follow(connection)
 
     def _say(self, failure: str) -> None:

@@ -189,12 +189,12 @@ async def test_a_window_that_became_visible_late_is_found_by_the_sweep(
     async with transaction(pool) as connection:
         made = await objects.create(connection, ACTOR, "maintenance", page.id, spec)
         await connection.execute(long_ago, made.id)
-    async with pool.acquire() as connection:
+    async with pool.acquire() as connection, catalog._looking:
         await catalog._sweep(connection)
     assert catalog.entries[one.id] > 4
     async with transaction(pool) as connection:
         await objects.remove(connection, ACTOR, made)
         await connection.execute(long_ago, made.id)
-    async with pool.acquire() as connection:
+    async with pool.acquire() as connection, catalog._looking:
         await catalog._sweep(connection)
     assert catalog.entries == {one.id: 0}
