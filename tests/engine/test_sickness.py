@@ -178,6 +178,29 @@ async def test_a_region_cut_off_from_the_bus_is_no_data_and_what_it_measured_is_
     assert await world.told() == []
 
 
+async def test_a_minority_that_lasts_is_an_advisory_told_once_and_once_when_it_is_over(world: World) -> None:
+    await world.change("a", quorum={"confirm": None, "advisory_after": "300ms"})
+    await world.until(lambda: has_revision(world, "a", 2))
+
+    async def is_told(times: int) -> bool:
+        return [told for told, _ in await world.told()] == ["advisory"] * times
+
+    world.down = {"a@eu"}
+    await world.look("a", times=3)
+    await world.until(lambda: is_told(1))
+    await world.look("a", times=3)
+    assert (await world.state("a")).dissent == ("eu",)
+    world.down = set()
+    await world.look("a", times=3)
+    await world.until(lambda: is_told(2))
+    titles = await world.pool.fetch("SELECT notice->>'title' AS title FROM outbox ORDER BY id")
+    assert [row["title"] for row in titles] == [
+        "a is bad in eu, and not elsewhere",
+        "a is ok everywhere again",
+    ]
+    assert await world.episodes() == []
+
+
 async def test_counts_are_kept_up_without_looking_at_every_beat(world: World) -> None:
     world.down |= {"a@eu", "b@eu"}
     await world.look(*BEATS, times=2)
