@@ -25,6 +25,9 @@ REFUSED_SHARE: Final = 0.3
 SETTLED_S: Final = 600.0
 """Nothing fails on purpose before every beat has had its first runs."""
 
+MOST_EVENTS: Final = 100_000
+"""Outages that are drawn at the most."""
+
 _NORMAL: Final = NormalDist()
 _Z95: Final = _NORMAL.inv_cdf(0.95)
 _STEPS: Final = 1024  # of the tables of latencies
@@ -32,6 +35,10 @@ _WORD: Final = (1 << 64) - 1
 Kind = Literal["refused", "error", "hanging", "silent"]
 Outcome = tuple[Verdict, float]
 """What a run says, and when it ended."""
+
+
+class TooManyError(ValueError):
+    """More beats or outages than are simulated at once, or no beats that probes run."""
 
 
 class Trouble(NamedTuple):
@@ -210,6 +217,8 @@ class Drawn:
             region = chance.choice(places[target[0]].regions) if outage.where == "one" else None
         alone = all(len(places[one].regions) == 1 for one in hits)
         is_target = outage.of != "region" and outage.kind != "silent"
+        if len(self.happened) >= MOST_EVENTS:
+            raise TooManyError(f"more than {MOST_EVENTS} outages; make them rarer, or `time` shorter")
         self.happened.append(Happened(start, end, hits, is_real=is_target and (region is None or alone)))
         down_s, up_s = (outage.flapping.down, outage.flapping.up) if outage.flapping else (end - start, 0.0)
         while start < end:

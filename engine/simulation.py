@@ -18,7 +18,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from engine.catalog import Declared
-from engine.drawn import START, Drawn, Noise, Outcome, Place, Runs, closure, drawn_from
+from engine.drawn import START, Drawn, Noise, Outcome, Place, Runs, TooManyError, closure, drawn_from
 from engine.relations import Relations
 from engine.schedule import fraction_of
 from engine.scheduler import EXTRA_SHARE
@@ -76,10 +76,6 @@ class Report:
     figures: dict[str, Any]
     delays_s: list[float]  # of outages that were seen, sorted
     episodes: list[Lived]
-
-
-class TooManyError(ValueError):
-    """More beats than are simulated at once, or none that probes run."""
 
 
 class Simulation:
@@ -356,19 +352,22 @@ class Simulation:
         delays, missed, already = list[float](), list[float](), 0
         owners = [place.owner for place in self._places]
         by_owner: dict[str, list[Lived]] = {}
-        for (subject_id, _), lived in sorted(self._lived.items(), key=lambda item: item[1].opened):
+        for (subject_id, _), lived in sorted(self._lived.items(), key=lambda item: _opened(item[1])):
             by_owner.setdefault(str(subject_id), []).append(lived)
         caused, regional = set[int](), set[int]()
         first = set[int]()
         for event in self._drawn.happened:
-            theirs = [one for owner in {owners[hit] for hit in event.hits} for one in by_owner.get(owner, ())]
-            of_it = [one for one in theirs if one.opened < event.end + LATE_S and one.closed > event.start]
-            new = sorted((one for one in of_it if one.opened >= event.start), key=lambda one: one.opened)
+            new, is_open = list[Lived](), False
+            for lived_of in (by_owner.get(owner, []) for owner in {owners[hit] for hit in event.hits}):
+                first_new = bisect.bisect_left(lived_of, event.start, key=_opened)
+                new += lived_of[first_new : bisect.bisect_left(lived_of, event.end + LATE_S, key=_opened)]
+                is_open |= first_new > 0 and lived_of[first_new - 1].closed > event.start
+            new.sort(key=_opened)
             if not event.is_real:
                 regional |= set(map(id, new))
                 continue
             caused |= set(map(id, new))
-            if len(new) < len(of_it):
+            if is_open:
                 already += 1
             elif new:
                 delays.append(new[0].opened - event.start)
@@ -433,6 +432,10 @@ def forwarded(policy: Policy, region: vote.Region, lane: Runs, turns: range, slu
             recent, base, full = recent[1:], vote.step(policy, base, recent[0]), True
         region = vote.Region(base, recent, vote.step(policy, region.vote, one), full)
     return region
+
+
+def _opened(lived: Lived) -> float:
+    return lived.opened
 
 
 def _seq(ended: float) -> int:

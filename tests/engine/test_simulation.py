@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import ALL
-from engine.drawn import SETTLED_S, START, Noise, Runs, drawn_from
-from engine.simulation import ORDER_S, RESULT_S, Simulation, TooManyError, forwarded
+from engine.drawn import SETTLED_S, START, Noise, Runs, TooManyError, drawn_from
+from engine.simulation import ORDER_S, RESULT_S, Simulation, forwarded
 from engine.sizing import COSTS, size
 from evaluators import vote
 from evaluators.model import Kind, Result, Timings, Verdict
@@ -201,6 +201,11 @@ def test_a_policy_without_smoothing_is_as_noisy_as_it_must_be() -> None:
 def test_more_than_a_hundred_beats_are_refused() -> None:
     with pytest.raises(TooManyError, match="101 beats that probes run; 1 to 100"):
         Simulation(declared(101), World())
+
+
+def test_a_world_with_nothing_but_outages_is_refused() -> None:
+    with pytest.raises(TooManyError, match="more than 100000 outages"):
+        Simulation(declared(10), made_up([{"per_month": 100_000, "lasts": "1s"}], time=30 * DAY_S))
 
 
 def test_nothing_happens_before_all_have_run_once() -> None:

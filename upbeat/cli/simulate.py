@@ -11,8 +11,9 @@ from xml.sax.saxutils import escape
 
 import click
 
+from engine.drawn import TooManyError
 from engine.secrets import Secrets
-from engine.simulation import QUANTILES, Report, Simulation, TooManyError
+from engine.simulation import QUANTILES, Report, Simulation
 from engine.sizing import size as sized
 from rules.config import ConfigError, Document, parse
 from rules.duration import parse_duration_s
