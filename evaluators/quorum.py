@@ -10,8 +10,8 @@ How a stage comes about (docs/explanation/deciding.md tells it with pictures):
    is out nothing may open; it is judged when all answers are in, or after `wait`.
 3. Fresh votes are counted (`evaluators.levels`). A level (critical, warning) opens at `open` votes at least that bad and
    ends at `close` better ones; between the two it holds. What is over opens nothing: a vote of a region that has seen
-   nothing bad since the stage became ok counts for no level that is not open. Fewer than `min_voters` fresh votes are `unknown`, which is
-   neither good news nor bad: it opens no episode and ends none.
+   nothing bad since the stage became ok counts for no level that is not open, and one of those that count is bad now.
+   Fewer than `min_voters` fresh votes are `unknown`, which is neither good news nor bad: it opens no episode and ends none.
 4. A group counts the stages of its members in the same way.
 5. The stage is the worst of what the votes say and of the signals that others have opened.
 6. What becomes of a stage is `evaluators.episode`'s.
@@ -269,7 +269,11 @@ def _count(
     """The state with what the votes make of it, and of a group what its members make of it that are not excused."""
     bad = [voter for voter, verdict in fresh.items() if verdict in BAD]
     critical = [voter for voter in bad if fresh[voter] is Verdict.CRITICAL]
-    opens = _opened(need, *not_over(policy, state, bad, critical)) if bad else Stage.OK
+    opens = Stage.OK
+    if bad:
+        mine, worst = not_over(policy, state, bad, critical)
+        if state.warning or policy.is_pushed or any(_is_bad_now(state.regions[slug]) for slug in mine):
+            opens = _opened(need, mine, worst)
     if opens is not Stage.OK and state.round is not None:
         if state.voted is Stage.UNKNOWN:
             return state, None, ()  # not bad yet, and certainly not ok
@@ -291,13 +295,13 @@ def _count(
         good = fresh.keys() & state.regions.keys() - bad
         ok_at = max((state.regions[slug].vote.at for slug in good), default=ok_at)
     state = replace(state, critical=is_critical, warning=is_warning, voted=voted, held_until=0.0, ok_at=ok_at)
-    own, mine = None, bad
+    own, told = None, bad
     if any(map(episode.is_excused, state.members.values())):
-        mine = [voter for voter in bad if not _is_excused(state, voter)]
-        own = _opened(need, mine, [voter for voter in critical if voter in mine])
-    if not mine and not state.dissent_since:
+        told = [voter for voter in bad if not _is_excused(state, voter)]
+        own = _opened(need, told, [voter for voter in critical if voter in told])
+    if not told and not state.dissent_since:
         return state, own, ()
-    state, advised = episode.dissent(policy, state, tuple(mine))
+    state, advised = episode.dissent(policy, state, tuple(told))
     return state, own, tuple(advised)
 
 
@@ -320,6 +324,14 @@ def not_over(
         if any(one.at > state.ok_at and one.verdict in BAD for one in state.regions[slug].recent)
     }
     return [slug for slug in bad if slug in since], [slug for slug in critical if slug in since]
+
+
+def _is_bad_now(region: votes.Region) -> bool:
+    """Whether its newest scheduled result is bad, or one after that. In order this holds of the one that makes a level open."""
+    for seen in reversed(region.recent):
+        if seen.verdict in BAD or seen.kind is not Kind.CONFIRM:
+            return seen.verdict in BAD
+    return False
 
 
 def _is_excused(state: State, voter: str) -> bool:

@@ -723,6 +723,16 @@ def test_late_results_put_before_an_ok_one_do_not_bring_an_outage_back() -> None
     assert of(EpisodeOpened, told) == []
 
 
+def test_an_outage_of_which_all_comes_when_every_region_is_ok_again_opens_nothing() -> None:
+    scene = well(OFF)
+    scene.all("...", 100.0)
+    told = [effect for region in "abc" for effect in late(scene, region, "xx", 10.0)]
+    assert scene.votes == "xxx"
+    assert of(EpisodeOpened, told) == []
+    assert of(EpisodeOpened, scene.see("a", ".", 130.0)) == []
+    assert len(of(EpisodeOpened, scene.see("b", "x", 140.0))) == 1
+
+
 def test_a_result_that_is_folded_twice_counts_once() -> None:
     scene = well(OFF)
     one = Result("r", "b", "a", Kind.SCHEDULED, Verdict.CRITICAL, 60.0, 60.0, 99, 1, Timings())
