@@ -174,7 +174,9 @@ def _bounded(rule: Recurrence, given: dict[str, str], start: datetime, zone: str
     if "COUNT" in given:
         count = _number("COUNT", given["COUNT"], _MOST["COUNT"])
         found = [*islice(rule.days(rule.start, _horizon(rule)), count)]
-        return replace(rule, last=found[-1]) if len(found) == count else rule
+        if found and len(found) < count:
+            raise ValueError(f"COUNT={count} is not over within {LOOK_YEARS} years; write UNTIL, or neither")
+        return replace(rule, last=found[-1]) if found else rule
     return rule
 
 
@@ -185,6 +187,7 @@ def _until(text: str, start: datetime, zone: str) -> date:
         until = datetime.strptime(text, form)  # noqa: DTZ007  # of no zone, or of UTC, as is seen to below
     except ValueError:
         raise ValueError(f"UNTIL={text} is no day or time such as 20261231 or 20261231T215900Z") from None
+    until = until.replace(year=min(max(until.year, 1600), 8000))  # so that any zone can tell it; both are leap years
     if text.endswith("Z"):
         until = until.replace(tzinfo=ZoneInfo("UTC")).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
     is_before = "T" in text and until.time() < start.time()
