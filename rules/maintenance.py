@@ -152,32 +152,42 @@ class Maintenance(Rule):
 
     def spans(self, since: float, until: float) -> list[Span]:
         """(start, end) of each time it takes place that touches `since` to `until`, in order, none touching another."""
-        found: list[Span] = []
+        return [*self._spans(since, until)]
+
+    def next(self, now: float) -> Span | None:
+        """The time of it that runs at `now`, else the next; None if it is over for good."""
+        soon = max(now, self.at(self.start)) + 1
+        for until in (soon, soon + 366 * LOOK_YEARS * DAY_S):
+            if found := next(self._spans(now, until), None):
+                return found
+        return None
+
+    def _spans(self, since: float, until: float) -> Iterator[Span]:
+        held: Span | None = None
         length_s, ended = self.length_s, sorted(self.at(moment) for moment in self.ended)
         for start in self._starts(since - length_s, until):
             cut = bisect_left(ended, start)
             end = min((start + length_s, *ended[cut : cut + 1]))
-            if found and start <= found[-1][1]:  # by a day that the clocks make shorter
-                found[-1] = (found[-1][0], max(end, found[-1][1]))
+            if held and start <= held[1]:  # by a day that the clocks make shorter
+                held = (held[0], max(end, held[1]))
             elif start < min(end, until) and end > since:
-                found.append((start, end))
-        return found
-
-    def next(self, now: float) -> Span | None:
-        """The time of it that runs at `now`, else the next; None if it is over for good."""
-        for days in (0, 40, 400, 366 * LOOK_YEARS):
-            if found := self.spans(now, max(now, self.at(self.start)) + days * DAY_S + 1):
-                return found[0]
-        return None
+                if held:
+                    yield held
+                held = (start, end)
+        if held:
+            yield held
 
     def _starts(self, since: float, until: float) -> Iterator[float]:
+        begin = self.at(self.start)
         if self.rrule is None:
-            yield self.at(self.start)
+            yield begin
             return
         first = self._local
+        clock = first.time().replace(fold=0)  # of a start in the second of two hours: only that one is
         a, b = (datetime.fromtimestamp(at, first.tzinfo).date() for at in (since, until))
-        days = self._recurrence.days(a - timedelta(1), b + timedelta(1))
-        yield from (self.at(datetime.combine(day, first.time())) for day in days if day not in self.except_)
+        for day in self._recurrence.days(a - timedelta(1), b + timedelta(1)):
+            if day not in self.except_:
+                yield max(begin, self.at(datetime.combine(day, clock)))
 
     @property
     def _local(self) -> datetime:

@@ -82,26 +82,26 @@ class Recurrence:
     def _fits(self, day: date) -> bool:
         if self.months and day.month not in self.months:
             return False
-        in_month = _both_ways(day.day, calendar.monthrange(day.year, day.month)[1])
-        if self.month_days and self.month_days.isdisjoint(in_month):
+        if self.month_days and self.month_days.isdisjoint(_in_month(day)):
             return False
-        in_year = _both_ways(day.timetuple().tm_yday, 365 + calendar.isleap(day.year))
-        if self.year_days and self.year_days.isdisjoint(in_year):
+        if self.year_days and self.year_days.isdisjoint(_in_year(day)):
             return False
         if self.weeks and self.weeks.isdisjoint(self._week(day)):
             return False
         if not self.weekdays:
             return True
-        counted = in_month if self.period == "MONTHLY" or self.months else in_year
-        nth = (0, (counted[0] - 1) // 7 + 1, -((-counted[1] - 1) // 7 + 1))
-        return any((n, day.weekday()) in self.weekdays for n in nth)
+        which = {n for n, weekday in self.weekdays if weekday == day.weekday()}
+        if not which or 0 in which:
+            return bool(which)
+        nth, back = _in_month(day) if self.period == "MONTHLY" or self.months else _in_year(day)
+        return not which.isdisjoint(((nth - 1) // 7 + 1, -((-back - 1) // 7 + 1)))
 
     def _week(self, day: date) -> tuple[int, int]:
         """The number of its week: the first has four days or more in its year, so that a week is of its fourth day's year."""
         fourth = day + timedelta(3 - (day.weekday() - self.week_start) % 7)
-        day_of_year = fourth.timetuple().tm_yday
-        week = (day_of_year - 1) // 7 + 1
-        return _both_ways(week, week + (365 + calendar.isleap(fourth.year) - day_of_year) // 7)
+        nth, back = _in_year(fourth)
+        week = (nth - 1) // 7 + 1
+        return _both_ways(week, week + (-back - 1) // 7)
 
 
 @lru_cache(maxsize=2000)
@@ -187,7 +187,8 @@ def _until(text: str, start: datetime, zone: str) -> date:
         until = datetime.strptime(text, form)  # noqa: DTZ007  # of no zone, or of UTC, as is seen to below
     except ValueError:
         raise ValueError(f"UNTIL={text} is no day or time such as 20261231 or 20261231T215900Z") from None
-    until = until.replace(year=min(max(until.year, 1600), 8000))  # so that any zone can tell it; both are leap years
+    # Any zone can tell a time between these; both are leap years.
+    until = until.replace(year=min(max(until.year, 1600), 8000))
     if text.endswith("Z"):
         until = until.replace(tzinfo=ZoneInfo("UTC")).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
     is_before = "T" in text and until.time() < start.time()
@@ -233,6 +234,14 @@ def _items(given: dict[str, str], key: str) -> list[str]:
 def _both_ways(number: int, size: int) -> tuple[int, int]:
     """The `number`-th of `size`, from the beginning and from the end."""
     return number, number - size - 1
+
+
+def _in_month(day: date) -> tuple[int, int]:
+    return _both_ways(day.day, calendar.monthrange(day.year, day.month)[1])
+
+
+def _in_year(day: date) -> tuple[int, int]:
+    return _both_ways(day.timetuple().tm_yday, 365 + calendar.isleap(day.year))
 
 
 def _month_of(day: date) -> int:

@@ -77,6 +77,13 @@ NEW_YORK = {"timezone": "America/New_York", "rrule": "FREQ=WEEKLY;BYDAY=SU"}
             id="and one that it has twice counts once",
         ),
         pytest.param(
+            BERLIN | {"start": "2026-10-25T02:30+01:00", "rrule": "FREQ=DAILY;INTERVAL=154"},
+            "2026-10-24",
+            "2027-03-29",
+            ["25 01:30 25 02:30", "28 01:30 28 02:30"],
+            id="a start in the second of two hours is there, and says nothing of other days",
+        ),
+        pytest.param(
             {"start": "2026-12-24T22:00+02:00", "timezone": "America/New_York"},
             "2026-12-01",
             "2027-01-01",
