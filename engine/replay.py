@@ -21,6 +21,7 @@ from engine.store.database import Connection, Row, open_pool
 from engine.store.ids import show
 from engine.store.replays import Found, Plan, Played, Replayed, Retraced
 from evaluators.facts import Fact, PolicyChanged
+from evaluators.lane import count
 from evaluators.model import Kind, Result, Timings, Verdict
 from evaluators.policy import Bound, compile_policy
 from evaluators.replay import Outcome, Replay, Retrace, Role, compare, digest
@@ -206,17 +207,14 @@ class _What:
     def _feed(self, batch: list[Row]) -> None:
         """The innermost loop: nearly every row is a scheduled ok run that is only counted."""
         of, names = self._of, self._names
-        takes = [played.lane(name).take for played, name in zip(of, names, strict=True)]
-        shared = [played if played.is_shared else None for played in of]
+        lanes = [played.lane(name) for played, name in zip(of, names, strict=True)]
+        guards = [played if played.is_shared else lane for played, lane in zip(of, lanes, strict=True)]
         next_fact_at = self._facts_until(batch[0]["at"])
-        for n, at, region, boot, seq, more in batch:
+        rows = iter(batch)
+        while (row := count(lanes, guards, rows, next_fact_at)) is not None:
+            n, at, region, boot, seq, more = row
             if at >= next_fact_at:
                 next_fact_at = self._facts_until(at)
-            if more is None:
-                if (played := shared[n]) is not None and at >= played.due:
-                    played.pass_time(at)
-                if takes[n](region, at, at, boot, seq):
-                    continue
             of[n].result(names[n], _result(names[n], region, at, seq, more), boot)
 
     def _facts_until(self, at: float) -> float:

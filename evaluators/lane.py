@@ -7,8 +7,8 @@ changes nothing but the times and counts of its region. So many of them are only
 
 import math
 from collections import deque
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
@@ -37,6 +37,45 @@ class _Track:
         self.last: deque[tuple[float, str, int]] = deque(maxlen=keeps)
 
 
+class Guard(Protocol):
+    """What knows until when time changes nothing: a lane, or where several hear of each other what they are in."""
+
+    due: float
+
+    def pass_time(self, at: float) -> None:
+        """Work out `due`; let time do what it does until `at`, or leave that to whoever asks."""
+
+
+def count(lanes: Sequence["Lane"], guards: Sequence[Guard], rows: Iterator[Any], until: float) -> Any | None:
+    """Count the rows that change nothing but counts, in the order of time; the first that is not counted, or None.
+
+    A row is (place of its lane, end of the run, region, boot, sequence, None if it is scheduled and ok). This is
+    `Lane.take` written out: it runs for every result that is replayed.
+    """
+    for row in rows:
+        n, at, region, boot, seq, more = row
+        if more is not None or at >= until:
+            return row
+        guard = guards[n]
+        if at >= guard.due:
+            guard.pass_time(at)
+            if at >= guard.due:
+                return row
+        track = lanes[n].tracks.get(region)
+        if (
+            track is None
+            or boot != track.boot
+            or seq <= track.seq
+            or not 0.0 <= at - track.at <= track.max_age_s
+        ):
+            return row
+        track.seq = seq
+        track.at = at
+        track.count += 1
+        track.last.append((at, boot, seq))
+    return None
+
+
 class Lane:
     """The states of one beat. `due`: before then time changes nothing (it may be too early, never too late)."""
 
@@ -44,7 +83,7 @@ class Lane:
         self.due = -math.inf
         self._courses = courses
         self._tracks: dict[str, _Track] = {}
-        self._open: dict[str, _Track] = {}  # the same, but while a round is out
+        self.tracks: dict[str, _Track] = {}  # the same, but while a round is out
         self._at = self._fixed = -math.inf
         self._is_settled = True
 
@@ -56,7 +95,7 @@ class Lane:
             self.refresh()
             if at >= self.due:
                 return False
-        track = self._open.get(region)
+        track = self.tracks.get(region)
         if track is None:
             return False
         before = track.at
@@ -107,13 +146,20 @@ class Lane:
             for region, track in self._tracks.items()
             if track.at + track.max_age_s > self._at and self._is_newest(region, track.boot, track.seq)
         }
+        states = [course.state for course in self._courses]
+        if any(state.suspended for state in states):
+            self._tracks = {}
         goes_on = any(
-            state.suspended or state.round is not None or state.askers or state.suppressed_by
-            for state in (course.state for course in self._courses)
+            state.round is not None or state.askers or state.suppressed_by or state.clear_after
+            for state in states
         )
-        self._open = {} if goes_on else self._tracks
+        self.tracks = {} if goes_on else self._tracks
         self._is_settled = False
         self._fixed = self.due = -math.inf
+
+    def pass_time(self, at: float) -> None:
+        """Work out `due`. What time does is for who asked."""
+        self.refresh()
 
     def refresh(self) -> None:
         """Work out `due`."""
@@ -136,6 +182,7 @@ class Lane:
     def settle(self) -> None:
         """Bring the states to what was counted: now they may be changed."""
         counted = {region: track for region, track in self._tracks.items() if track.count}
+        self._at = max([self._at, *(track.at for track in counted.values())])
         for course in self._courses if counted else ():
             state, policy = course.state, course.policy
             regions = {
@@ -158,14 +205,31 @@ def _settled(policy: Policy, region: Region, track: _Track, returned_at: float) 
     """`region` after `track.count` results more, as `votes.see` makes it of one after the other."""
     window, recent, base = policy.window, region.recent, region.base
     leaving = max(0, len(recent) + track.count - window)
-    for seen in recent[:leaving]:
-        base = votes.step(policy, base, seen, returned_at)
+    base = _stepped(policy, base, recent[:leaving], returned_at)
     if leaving > len(recent):
         base = _after_ok(policy, base, leaving - len(recent), track.last[-window - 1][0])
     newest = list(track.last)[-min(track.count, window) :]
     kept = (*recent[leaving:], *(Seen(Verdict.OK, Kind.SCHEDULED, *seen) for seen in newest))
     vote = _after_ok(policy, region.vote, track.count, track.at)
     return Region(base, kept, vote, region.full or leaving > 0)
+
+
+def _stepped(policy: Policy, base: Vote, leaving: Sequence[Seen], returned_at: float) -> Vote:
+    """`votes.step` over these; at once where they are calm as well."""
+    at, latest = base.at, policy.max_age_s
+    for seen in leaving:
+        if (
+            seen.verdict is not Verdict.OK
+            or seen.kind is not Kind.SCHEDULED
+            or not 0.0 <= seen.at - at <= latest
+        ):
+            break
+        at = seen.at
+    else:
+        return _after_ok(policy, base, len(leaving), at) if leaving else base
+    for seen in leaving:
+        base = votes.step(policy, base, seen, returned_at)
+    return base
 
 
 def _after_ok(policy: Policy, vote: Vote, count: int, at: float) -> Vote:

@@ -65,7 +65,7 @@ def test_a_group_is_replayed_with_its_members_and_says_what_it_says_now() -> Non
         Role("m1", "m1", (member, member), bound, 0.0),  # type: ignore[arg-type]
         Role("m2", "m2", (member, member), bound, 0.0),  # type: ignore[arg-type]
     ]
-    replay = Replay(roles, 0.0, 3600.0)
+    replay = Replay(roles, 0.0, 3301.0)
     for seq in range(1, 330):
         for name in ("m1", "m2"):
             mark = "x" if name == "m1" and 100 < seq < 200 else "."
