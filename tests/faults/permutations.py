@@ -2,6 +2,8 @@
 
 Real partitions and a real PostgreSQL, in virtual time. What must be so is known from how the outage was made, not from the core:
 one outage is at most one episode of its owner, one that lasts is one, and afterwards everything is ok and nothing is open.
+Half of the beats stand alone. The others are in groups of two, whose results come late apart from each other: what the second
+says of an outage when the first is well again goes on within the group's reopen window.
 """
 
 import heapq
@@ -21,7 +23,7 @@ CERTAIN = 5
 
 
 async def permuted(pool: Pool, seed: int, beats: int) -> tuple[list[str], dict[str, int]]:
-    """One wave of so many permutations, two beats to a group. Returns what is wrong, and figures."""
+    """One wave of so many permutations. Returns what is wrong, and figures."""
     async with virtual(pool) as at:
         return await _Wave(at, random.Random(seed), beats).run()
 
@@ -29,19 +31,22 @@ async def permuted(pool: Pool, seed: int, beats: int) -> tuple[list[str], dict[s
 class _Wave:
     def __init__(self, at: Virtual, chance: random.Random, beats: int) -> None:
         self._at, self._chance = at, chance
-        self._groups = [f"g{n}" for n in range(beats // 2)]
-        self._lasts = {group: chance.randint(0, LONGEST) for group in self._groups}
-        self._beats = {f"{group}-{n}": group for group in self._groups for n in "ab"}
+        self._groups = [f"g{n}" for n in range(beats // 4)]
+        owned = {f"{group}-{n}": group for group in self._groups for n in "ab"}
+        alone = {f"b{n}": f"b{n}" for n in range(beats - len(owned))}
+        self._beats = owned | alone  # and their owners
+        self._lasts = {owner: chance.randint(0, LONGEST) for owner in self._beats.values()}
         self._coming: list[tuple[float, int, Result]] = []
         self._sent = 0
 
     async def run(self) -> tuple[list[str], dict[str, int]]:
         at, world = self._at, self._at.world
         for group in self._groups:
-            await world.declare("group", group, episodes={"flapping": "off"})
-        for n, (slug, group) in enumerate(self._beats.items()):
+            await world.declare("group", group, episodes={"flapping": "off", "reopen_window": "5m"})
+        for n, (slug, owner) in enumerate(self._beats.items()):
             confirm: Any = "off" if n % 4 < 2 else {"runs": 2, "wait": "5s"}
-            await world.beat(slug, group=group, quorum={"confirm": confirm}, episodes={"flapping": "off"})
+            member: dict[str, Any] = {"group": owner} if owner in self._groups else {}
+            await world.beat(slug, quorum={"confirm": confirm}, episodes={"flapping": "off"}, **member)
         await at.declared()
         for number in range(3 * (BEFORE + LONGEST + AFTER)):
             self._look(number)
@@ -59,8 +64,9 @@ class _Wave:
         """One region looks at everything; what it sees comes when it comes, some of it twice."""
         world, now = self._at.world, self._at.clock.now
         turn, region = number // 3, REGIONS[number % 3]
-        down = {group for group, lasts in self._lasts.items() if BEFORE <= turn < BEFORE + lasts}
-        world.down = {slug for slug, group in self._beats.items() if group in down}
+        world.down = {
+            slug for slug, owner in self._beats.items() if BEFORE <= turn < BEFORE + self._lasts[owner]
+        }
         for slug in self._beats:
             result = world.result(slug, region)
             for _ in range(self._chance.choice((1, 1, 1, 2))):
