@@ -15,7 +15,7 @@ from engine.store.objects import Stored
 from engine.store.states import moment
 from evaluators.public import PRECEDENCE
 from evaluators.uptime import PAUSED, Span, Windows, covered, lasting, of_incidents
-from rules.maintenance import Maintenance
+from rules.maintenance import Maintenance, full_path
 
 _OF_SEVERITY: Final = {"warning": "degraded_performance", "critical": "major_outage"}
 """What an incident says that names no component."""
@@ -122,22 +122,31 @@ async def windows(
     connection: Connection, subjects: Sequence[Stored], since: float, until: float
 ) -> dict[UUID, Windows]:
     """When each of these (beats, groups, components) was under maintenance, as it is declared now."""
-    rows = await connection.fetch(
-        "SELECT p.slug AS home, o.spec, extract(epoch FROM o.removed_at)::float8 AS removed FROM objects o "
-        "JOIN objects p ON p.id = o.page_id WHERE o.kind = 'maintenance' AND (o.removed_at IS NULL OR o.removed_at > $1)",
+    rows = await connection.fetch("SELECT id, slug FROM objects WHERE kind = 'page'")
+    pages: dict[UUID | None, str] = {row["id"]: row["slug"] for row in rows}
+    fed = {
+        one.id: [one.slug] if one.kind == "component" else one.spec.get("components", ()) for one in subjects
+    }
+    paths = {full_path(path, pages[one.page_id]) for one in subjects for path in fed[one.id]}
+    found: dict[UUID, list[tuple[float, float]]] = {one.id: [] for one in subjects}
+    for row in await connection.fetch(
+        "SELECT page_id, spec, extract(epoch FROM removed_at)::float8 AS removed FROM objects "
+        "WHERE kind = 'maintenance' AND (removed_at IS NULL OR removed_at > $1) "
+        "AND (page_id = ANY ($2) OR spec->'components' ?| $3)",
         moment(since),
-    )
-    pages = {stored.id: stored.slug for stored in await objects.listing(connection, "page")}
-    found: dict[UUID, list[tuple[float, float]]] = {subject.id: [] for subject in subjects}
-    for row in rows:
-        window = Maintenance.model_validate(row["spec"])
-        spans = window.spans(since, min(until, row["removed"] or until))
-        for subject in subjects if spans else ():
-            home = pages.get(subject.page_id, "") if subject.page_id else ""
-            fed = [subject.slug] if subject.kind == "component" else subject.spec.get("components", ())
-            if window.covers(row["home"], subject.kind, home, subject.slug, subject.spec.get("group"), fed):
-                found[subject.id] += [(start, min(end, row["removed"] or end)) for start, end in spans]
-    return {subject_id: tuple(mine) for subject_id, mine in found.items()}
+        list({one.page_id for one in subjects}),
+        [*paths, *(path.rpartition("/")[2] for path in paths)],
+    ):
+        window, home = Maintenance.model_validate(row["spec"]), pages[row["page_id"]]
+        mine = [
+            one.id
+            for one in subjects
+            if window.covers(home, one.kind, pages[one.page_id], one.slug, one.spec.get("group"), fed[one.id])
+        ]
+        for start, end in window.spans(since, min(until, row["removed"] or until)) if mine else ():
+            for subject_id in mine:
+                found[subject_id].append((start, min(end, row["removed"] or end)))
+    return {subject_id: tuple(spans) for subject_id, spans in found.items()}
 
 
 async def impacts(connection: Connection, subject: Stored, since: float, until: float) -> list[Span]:
