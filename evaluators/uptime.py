@@ -91,7 +91,8 @@ def merged(windows: Windows) -> list[tuple[float, float]]:
 
 def covered(spans: Sequence[Span], windows: Windows, value: str) -> list[Span]:
     """`spans` with `value` wherever a window lies over them."""
-    clean = merged(windows)
+    if not (clean := merged(windows)):
+        return [*spans]
     made: list[Span] = []
     first = 0
     for span in spans:
@@ -112,25 +113,34 @@ def covered(spans: Sequence[Span], windows: Windows, value: str) -> list[Span]:
 
 
 def worst(lines: Iterable[Sequence[Span]], rank: Mapping[str, int]) -> list[Span]:
-    """Of all that is at a moment the highest by `rank`; where nothing is, no span."""
+    """Of all that is at a moment the highest by `rank`; where nothing is, no span. Spans of one line never overlap."""
     names = sorted(rank, key=rank.__getitem__, reverse=True)
     places = {name: place for place, name in enumerate(names)}
-    events: list[tuple[float, int, int]] = []
+    nothing = len(names)
+    changes: list[tuple[float, int, int]] = []  # when, and a line's place until and from then
     for line in lines:
+        until, was = -math.inf, nothing
         for span in line:
-            place = places[span.value]
-            events += ((span.start, 1, place), (span.end, -1, place))
-    events.sort()
-    there = [0] * len(names)
+            if until < span.start:
+                changes.append((until, was, nothing))
+                was = nothing
+            changes.append((span.start, was, places[span.value]))
+            until, was = span.end, places[span.value]
+        changes.append((until, was, nothing))
+    changes.sort()
+    there = [0] * nothing + [len(changes)]
     made: list[Span] = []
-    begin, now = 0.0, -1  # the highest since `begin`; -1: nothing is there
-    for (at, step, place), (following, _, _) in pairwise([*events, (math.inf, 0, 0)]):
-        there[place] += step
+    begin, now = 0.0, nothing  # the highest since `begin`
+    for (at, was, place), (following, _, _) in pairwise([*changes, (math.inf, 0, 0)]):
+        there[was] -= 1
+        there[place] += 1
         if at == following:
             continue
-        highest = next((place for place, count in enumerate(there) if count), -1)
+        highest = 0
+        while not there[highest]:
+            highest += 1
         if highest != now:
-            if now >= 0:
+            if now != nothing:
                 made.append(Span(begin, at, names[now]))
             begin, now = at, highest
     return made
@@ -168,7 +178,7 @@ def incident_line(impacts: Iterable[Span], born: float, until: float) -> list[Sp
         if (start := max(span.start, born)) < (end := min(span.end, until))
     ]
     whole = [Span(born, until, "operational")] if born < until else []
-    return worst([whole, cut], PRECEDENCE)
+    return worst([whole, *([span] for span in cut)], PRECEDENCE)  # incidents may be over each other
 
 
 def bars(spans: Sequence[Span], edges: Sequence[float], down: frozenset[str]) -> list[Bar]:
