@@ -130,7 +130,7 @@ async def begin(request: Request, asking: Principal, asked: AskedReplay) -> Row:
         if made is None:
             raise ProblemError(
                 429,
-                "busy",
+                "too-many",
                 f"{replays.MOST_AT_ONCE} replays run already; wait for one, or cancel it",
                 headers={"Retry-After": "10"},
             )
