@@ -124,7 +124,7 @@ def _services(pool: Any, bus: Bus) -> Services:
         health,
         metrics_text,
         Secrets({}, Keyring([bytes(32)])),
-        lambda replay, workers: None,
+        lambda *_: None,
     )
 
 
