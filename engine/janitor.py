@@ -62,7 +62,7 @@ class Janitor:
                 connection, now.date(), days=keep.days, evidence_days=keep.evidence_days, max_bytes=keep.size
             )
             await rollups.sweep(connection, now, days=keep.rollup_days)
-            await retention.sweep(connection)
+            await retention.sweep(connection, days=keep.days)
             await pings.sweep(connection, keep.days)
         if trouble is not None:
             raise trouble

@@ -69,8 +69,27 @@ async def drop_days(
     return dropped
 
 
-async def sweep(connection: Connection) -> None:
-    """Forget old history: transitions and episodes' leftovers, delivered notices, used watermarks, expired logins."""
+# Of what is too old a replay needs the last pause, the last word of each signal, member and parent unless it was the end
+# of it, and what others made of it last; of how long it was up all pauses say something.
+_OLD_FACTS: Final = (
+    "SELECT position, at, about, is_over, row_number() OVER (PARTITION BY subject_id, about ORDER BY position DESC) AS age "
+    "FROM (SELECT position, at, subject_id, CASE WHEN fact->>'type' IN ('Suspended', 'Continued') THEN 'pause' "
+    "WHEN bound IS NOT NULL THEN 'bound' ELSE coalesce(fact->>'signal', fact->>'member', fact->>'parent') END AS about, "
+    "fact->>'is_gone' = 'true' OR fact->>'type' = 'SignalChanged' AND fact->>'severity' IS NULL AS is_over "
+    "FROM facts WHERE at < extract(epoch FROM now()) - $1::float8 * 86400) f"
+)
+
+
+async def sweep(connection: Connection, *, days: int) -> None:
+    """Forget old history: transitions, facts older than the raw results of `days`, delivered notices, used watermarks,
+    expired logins.
+    """
+    await connection.execute(
+        f"DELETE FROM facts WHERE position IN (SELECT position FROM ({_OLD_FACTS}) o WHERE about IS NULL OR is_over "
+        "OR age > 1 AND (about <> 'pause' OR at < extract(epoch FROM now()) - $2::float8 * 86400))",
+        days + 1,  # a replay begins some hours before
+        HISTORY_DAYS,
+    )
     await connection.execute(
         "DELETE FROM transitions t WHERE at < now() - make_interval(days => $1) AND EXISTS "
         "(SELECT 1 FROM transitions n WHERE n.subject_id = t.subject_id AND n.at > t.at AND n.at < now() - make_interval(days => $1))",

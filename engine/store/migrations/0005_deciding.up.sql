@@ -26,6 +26,7 @@ CREATE TABLE facts (
     spec       jsonb                                   -- none where another one was already stored by then
 );
 CREATE INDEX facts_subject ON facts (subject_id, position);
+CREATE INDEX facts_at ON facts USING brin (at);
 CREATE INDEX facts_pauses ON facts (subject_id, at) WHERE fact->>'type' IN ('Suspended', 'Continued');
 -- When nobody evaluated a partition.
 CREATE TABLE absences (

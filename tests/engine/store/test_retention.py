@@ -7,10 +7,14 @@ from uuid import uuid4
 
 import pytest
 
-from engine.store import results, retention
+from engine.clock import SystemClock
+from engine.store import facts, results, retention
 from engine.store.database import Connection, migrate, open_pool
+from engine.store.facts import Logged
 from engine.store.ids import new_id
-from evaluators.model import Kind, Result, Timings, Verdict
+from evaluators.facts import Continued, MemberChanged, RelationsChanged, Returned, SignalChanged, Suspended
+from evaluators.model import Kind, Result, Stage, Timings, Verdict
+from evaluators.policy import Bound
 
 TODAY = date(2026, 11, 20)
 
@@ -76,7 +80,7 @@ async def test_a_watermark_is_kept_while_anything_of_its_boot_is_heard(db: Conne
         "INSERT INTO watermarks (boot_id, partition, seq, at) VALUES ($1, $2, 9, now() - $3 * interval '1 day')",
         [(old, 0, 31), (old, 1, 40), (living, 0, 90), (living, 1, 0)],
     )
-    await retention.sweep(db)
+    await retention.sweep(db, days=30)
     assert {row["boot_id"] for row in await db.fetch("SELECT boot_id FROM watermarks")} == {living}
     assert await db.fetchval("SELECT count(*) FROM watermarks") == 2
 
@@ -139,4 +143,45 @@ async def test_a_row_that_belongs_to_a_dropped_day_is_kept_in_the_rest_until_it_
 
 
 async def test_a_sweep_of_an_empty_installation_is_no_error(db: Connection) -> None:
-    await retention.sweep(db)
+    await retention.sweep(db, days=30)
+
+
+async def test_facts_are_kept_as_long_as_results_pauses_for_400_days_and_the_last_word_of_each(
+    db: Connection,
+) -> None:
+    now, day, one = SystemClock().epoch_s(), 86400.0, uuid4()
+
+    async def kept() -> list[str]:
+        rows = await db.fetch("SELECT at, fact->>'type' AS type FROM facts ORDER BY position")
+        return [f"{row['type']} {round((now - row['at']) / day)}" for row in rows]
+
+    def ago(days: float) -> float:
+        return now - days * day
+
+    logged = [
+        *(Logged(one, Suspended(ago(500 - n))) for n in (0, 1)),
+        *(Logged(one, RelationsChanged(ago(90 - n)), Bound()) for n in (0, 1)),
+        *(Logged(one, Continued(ago(80 - n))) for n in (0, 1)),
+        *(Logged(one, MemberChanged(ago(70 - n), member, Stage.OK)) for n, member in enumerate("aab")),
+        *(Logged(one, SignalChanged(ago(60 - n), "open", "critical")) for n in (0, 1)),
+        Logged(one, SignalChanged(ago(60), "over", "critical")),
+        Logged(one, SignalChanged(ago(59), "over", None)),
+        *(Logged(one, Returned(ago(days))) for days in (50, 20, 10)),
+    ]
+    await facts.keep(db, logged)
+    await retention.sweep(db, days=30)
+    assert await kept() == [
+        *("RelationsChanged 89", "Continued 80", "Continued 79", "MemberChanged 69", "MemberChanged 68"),
+        *("SignalChanged 59", "Returned 20", "Returned 10"),
+    ]
+    await db.execute("UPDATE facts SET at = at - 500 * 86400.0")
+    await retention.sweep(db, days=30)
+    assert await kept() == [
+        *(
+            "RelationsChanged 589",
+            "Continued 579",
+            "MemberChanged 569",
+            "MemberChanged 568",
+            "SignalChanged 559",
+        )
+    ]
