@@ -6,7 +6,7 @@ Measured days are kept for longer.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -20,7 +20,7 @@ from api.uptime import measure
 from engine.store.database import DATABASE_AWAY, Connection
 from engine.store.objects import Stored
 from evaluators.uptime import Bar
-from rules.component import Component
+from rules.component import Component, Uptime
 
 FRESH_S: Final = 1.0
 READ_S: Final = 3.0
@@ -28,6 +28,8 @@ READ_S: Final = 3.0
 MOST_PAGES: Final = 1000
 MEASURED_S: Final = 60.0
 """How old measured days may be: they cost more than all else on the page."""
+MEASURING_S: Final = 1.0
+"""How long a page waits for newer ones, those measured longest ago first, while it has all."""
 MOST_MEASURED: Final = 10_000
 
 log = logging.getLogger(__name__)
@@ -55,18 +57,24 @@ class Measured:
 
     made: dict[UUID, tuple[float, int, list[Bar]]] = field(default_factory=dict)
 
-    async def days(self, db: Connection, component: Stored, now_s: float) -> list[Bar] | None:
-        """Its days up to now (seconds since the epoch), or None where it is not measured."""
-        how = Component.model_validate(component.spec).uptime
-        if how.by == "manual":
-            return None
-        at, revision, found = self.made.get(component.id, (0.0, 0, []))
-        if revision != component.revision or not 0 <= now_s - at < MEASURED_S:
-            (found,), _ = await measure(db, component, how, now_s, days(now_s))
-            if len(self.made) >= MOST_MEASURED:
-                self.made.clear()
-            self.made[component.id] = now_s, component.revision, found
-        return found
+    async def days(self, db: Connection, components: Sequence[Stored], now_s: float) -> dict[UUID, list[Bar]]:
+        """Of those whose uptime is not simply what incidents said, the days up to now (seconds since the epoch)."""
+        ways = {one.id: (one, Component.model_validate(one.spec).uptime) for one in components}
+        clock = asyncio.get_running_loop().time
+        shown, enough = {}, clock() + MEASURING_S
+        for key in sorted(ways, key=lambda key: self.made[key][0] if key in self.made else 0.0):
+            component, how = ways[key]
+            if how == Uptime():
+                continue
+            at, revision, found = self.made.get(key, (0.0, 0, []))
+            is_old = not 0 <= now_s - at < MEASURED_S and clock() < enough
+            if is_old or revision != component.revision:
+                (found,), _ = await measure(db, component, how, now_s, days(now_s))
+                if len(self.made) >= MOST_MEASURED:
+                    self.made.clear()
+                self.made[key] = now_s, component.revision, found
+            shown[key] = found
+        return shown
 
 
 @dataclass(slots=True)

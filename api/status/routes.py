@@ -92,7 +92,7 @@ async def _read(services: Services, measured: Measured, slug: str) -> dict[str, 
         since = moment(first_day(now_s)) - timedelta(days=1)
         incidents = await views.published(db, stored.id, [c.id for c in components], since)
         updates = await reviews.updates(db, [row["id"] for row in incidents])
-        days = {one.id: found for one in public(components) if (found := await measured.days(db, one, now_s))}
+        days = await measured.days(db, public(components), now_s)
         windows = await uptime.windows(db, components, now_s, now_s + _NOW_S)
     maintained = {component_id for component_id, spans in windows.items() if spans}
     return document(stored, components, incidents, updates, days, maintained, now)

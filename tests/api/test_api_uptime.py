@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from api import shapes
+from api.status import kept
 from engine.store import facts, objects, results, retention, reviews, rollups, states, uptime
 from engine.store.audit import Actor
 from engine.store.database import transaction
@@ -358,6 +359,34 @@ async def test_the_public_page_publishes_measurement_only_where_it_is_set(world:
     assert by[counted.slug]["uptime"] == pytest.approx(2 / 3)
     assert by[counted.slug]["bars"][-1]["status"] == "degraded_performance"
     assert all(len(component["bars"]) == 90 for component in by.values())
+
+
+async def test_the_public_page_leaves_maintenance_out_of_what_it_was_told_where_it_is_set(
+    world: World,
+) -> None:
+    component = await world.make("component", "c", uptime={"by": "manual", "exclude_maintenance": True})
+    begin = at(world.now - 5 * DAY)
+    await world.make("maintenance", "m", start=begin, duration="3d", components=[component.slug])
+    said = await world.uptime(component, since="90d")
+    assert said["seconds"]["maintenance"] == 3 * DAY
+    world.server.app.state.status_pages = None  # what was kept a moment ago does not have it
+    body = (await world.server.call("GET", "/p/shop/status.json", who=None)).body
+    (shown,) = [one for one in body["components"] if one["slug"] == component.slug]
+    assert "under_maintenance" in [bar["status"] for bar in shown["bars"]]
+
+
+async def test_a_page_with_more_to_measure_than_it_has_time_for_shows_what_it_has(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = [await world.make("component", name, uptime="duration") for name in ("one", "two")]
+    measured = kept.Measured()
+    async with world.server.services.pool.acquire() as db:
+        await measured.days(db, pair[:1], world.now - DAY)
+        assert (await measured.days(db, pair, world.now)).keys() == {one.id for one in pair}
+        monkeypatch.setattr(kept, "MEASURING_S", 0.0)
+        later = world.now + kept.MEASURED_S + 1
+        assert (await measured.days(db, pair, later)).keys() == {one.id for one in pair}
+    assert {made_at for made_at, _, _ in measured.made.values()} == {world.now}
 
 
 async def test_the_console_shows_the_same_figures(world: World) -> None:
