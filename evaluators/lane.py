@@ -186,7 +186,7 @@ class Lane:
         for course in self._courses if counted else ():
             state, policy = course.state, course.policy
             regions = {
-                region: _settled(policy, state.regions[region], track, state.returned_at)
+                region: after_oks(policy, state.regions[region], track.count, track.last, state.returned_at)
                 for region, track in counted.items()
                 if _heeds(policy, region)
             }
@@ -201,16 +201,20 @@ def _heeds(policy: Policy, region: str) -> bool:
     return region in policy.regions or region in policy.sick
 
 
-def _settled(policy: Policy, region: Region, track: _Track, returned_at: float) -> Region:
-    """`region` after `track.count` results more, as `votes.see` makes it of one after the other."""
+def after_oks(
+    policy: Policy, region: Region, count: int, last: Sequence[tuple[float, str, int]], returned_at: float
+) -> Region:
+    """`region` after `count` scheduled ok results more, none of which finds it stale, as `votes.see` makes it of one after
+    the other. `last`: (time, boot, sequence) of the newest of them, one more than `policy.window` keeps if there are.
+    """
     window, recent, base = policy.window, region.recent, region.base
-    leaving = max(0, len(recent) + track.count - window)
+    leaving = max(0, len(recent) + count - window)
     base = _stepped(policy, base, recent[:leaving], returned_at)
     if leaving > len(recent):
-        base = _after_ok(policy, base, leaving - len(recent), track.last[-window - 1][0])
-    newest = list(track.last)[-min(track.count, window) :]
+        base = _after_ok(policy, base, leaving - len(recent), last[-window - 1][0])
+    newest = list(last)[-min(count, window) :]
     kept = (*recent[leaving:], *(Seen(Verdict.OK, Kind.SCHEDULED, *seen) for seen in newest))
-    vote = _after_ok(policy, region.vote, track.count, track.at)
+    vote = _after_ok(policy, region.vote, count, last[-1][0])
     return Region(base, kept, vote, region.full or leaving > 0)
 
 
