@@ -7,12 +7,12 @@ from msgspec.structs import asdict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import Asking, Permission, Router, permits
+from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import reply
 from api.context import services_of
 from api.objects import PageRef, locate
 from api.shapes import ShownWhy, gives
-from api.showing import page_slugs, policy_of
+from api.showing import may_name, page_slugs, policy_of
 from engine.store import objects, states, views
 from engine.store.database import Connection, Row
 from engine.store.objects import Stored
@@ -24,24 +24,26 @@ from rules.subject import rule_of
 router = Router(prefix="/api/v1", tags=["explain"])
 
 
-async def why(db: Connection, stored: Stored, row: Row, now_s: float) -> Why:
+async def why(db: Connection, asking: Principal, stored: Stored, row: Row, now_s: float) -> Why:
     """Why `stored` is what the `row` of its state says."""
     policy, state = policy_of(stored.kind, stored.spec, row["bound"]), decode_state(row["state"])
-    names = await _names(db, stored, named(policy, state))
+    names = await _names(db, asking, stored, named(policy, state))
     together = await views.run_together(db, policy.regions)
     return explain(policy, state, now_s, names, together=together)
 
 
-async def _names(db: Connection, stored: Stored, ids: set[str]) -> dict[str, str]:
+async def _names(db: Connection, asking: Principal, stored: Stored, ids: set[str]) -> dict[str, str]:
     """What people call these; those of another page by page and slug."""
     found = await objects.several(db, [UUID(one) for one in ids]) if ids else []
     pages = await page_slugs(db) if found else {}
-    return {
-        str(one.id): one.spec.get("name") or one.slug
-        if one.page_id == stored.page_id
-        else f"{pages.get(one.page_id) if one.page_id else None}/{one.slug}"
-        for one in found
-    }
+
+    def called(one: Stored) -> str:
+        if one.page_id == stored.page_id:
+            return one.spec.get("name") or one.slug
+        page = pages.get(one.page_id) if one.page_id else None
+        return f"{page}/{one.slug}" if may_name(asking, one) else "of another page"
+
+    return {str(one.id): called(one) for one in found}
 
 
 def _routes(kind: Kind) -> None:
@@ -54,7 +56,7 @@ def _routes(kind: Kind) -> None:
         async with services.pool.acquire() as db:
             stored = await locate(db, asking, kind, ref, page_ref)
             row = (await states.summaries(db, [stored.id]))[stored.id]
-            told = await why(db, stored, row, services.clock.epoch_s())
+            told = await why(db, asking, stored, row, services.clock.epoch_s())
         return reply(_shown(stored, row) | asdict(told))
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from api import windows
-from api.auth import Principal
+from api.auth import Permission, Principal
 from api.context import Services
 from api.saving import TYPED, UNTYPED, masked, may_edit
 from engine.store import objects, pings, regions, signals, states
@@ -44,7 +44,9 @@ async def shown(
         ids = [stored.id for stored in found]
         rows, opened = await states.summaries(db, ids), await signals.of_beats(db, ids)
         known = {subject_id: states.decode_state(row["state"]) for subject_id, row in rows.items()}
-        called = await reasons(db, [reason for state in known.values() for reason in state.suppressed_by])
+        called = await reasons(
+            db, asking, (reason for state in known.values() for reason in state.suppressed_by)
+        )
         keys = await pings.keys(db, [stored.id for stored in found if may_edit(asking, stored)])
         members = await states.members(db, ids) if kind == "group" else {}
         now_s = services.clock.epoch_s()
@@ -70,11 +72,17 @@ async def shown(
     return items
 
 
-async def reasons(db: Connection, found: Iterable[str]) -> dict[str, dict[str, Any]]:
+def may_name(asking: Principal, one: Stored) -> bool:
+    """Whether they may hear what this is called. What is depended on is named where it is; who maintains what feeds another page is not."""
+    return one.kind != "maintenance" or asking.may(Permission.READ, one.page_id)
+
+
+async def reasons(db: Connection, asking: Principal, found: Iterable[str]) -> dict[str, dict[str, Any]]:
     """What stands in `suppressed_by`, for people."""
     parted = {reason: reason.partition(":") for reason in found}
     ids = [UUID(object_id) for _, _, object_id in parted.values() if object_id]
-    stored = {str(one.id): one for one in await objects.several(db, ids)} if ids else {}
+    every = await objects.several(db, ids) if ids else []
+    stored = {str(one.id): one for one in every if may_name(asking, one)}
     called: dict[str, dict[str, Any]] = {}
     for reason, (kind, _, object_id) in parted.items():
         one = stored.get(object_id)

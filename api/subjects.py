@@ -145,7 +145,9 @@ def routes(kind: Kind) -> APIRouter:
         async with services.pool.acquire() as db:
             stored = await locate(db, asking, kind, ref, page_ref)
             rows = (await states.transitions(db, [stored.id], since=since))[::-1][:limit]
-            called = await reasons(db, [reason for row in rows for reason in row["suppressed_by"] or ()])
+            called = await reasons(
+                db, asking, (reason for row in rows for reason in row["suppressed_by"] or ())
+            )
         items = [
             {name: row[name] for name in ("at", "was", "stage", "votes")}
             | {"suppressed_by": [called[reason] for reason in row["suppressed_by"] or ()]}

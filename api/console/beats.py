@@ -48,7 +48,7 @@ async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRe
     span = asked if asked in RANGES else "1h"
     async with services_of(request).pool.acquire() as db:
         beat = await locate(db, asking, "beat", ref, page_ref)
-        shared, at = await standing(request, db, beat), now(request)
+        shared, at = await standing(request, asking, db, beat), now(request)
         rule, told = BEAT.validate_python(beat.spec), shared["why"]
         return await render(
             request,
@@ -68,7 +68,7 @@ async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRe
         )
 
 
-async def standing(request: Request, db: Connection, stored: Stored) -> dict[str, Any]:
+async def standing(request: Request, asking: Principal, db: Connection, stored: Stored) -> dict[str, Any]:
     """What the pages of beats and of groups say alike: stage, why, pause, episodes, drafts, history, uptime."""
     at, rule = now(request), rule_of(stored.kind, stored.spec)
     row = (await states.summaries(db, [stored.id]))[stored.id]
@@ -79,7 +79,7 @@ async def standing(request: Request, db: Connection, stored: Stored) -> dict[str
         "rule": rule,
         "row": row,
         "page_slug": await slug_of_page(db, stored),
-        "why": await why(db, stored, row, at.timestamp()),
+        "why": await why(db, asking, stored, row, at.timestamp()),
         **_pause(rule, row["paused_until"], at),
         "episode": next((one for one in episodes if one["closed_at"] is None), None),
         "episodes": episodes,

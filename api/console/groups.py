@@ -26,7 +26,7 @@ async def group_page(request: Request, asking: Asking, ref: str, page_ref: PageR
     async with services_of(request).pool.acquire() as db:
         group = await locate(db, asking, "group", ref, page_ref)
         members = (await members_of(db, [group.id]))[group.id]
-        shared: dict[str, Any] = await standing(request, db, group)
+        shared: dict[str, Any] = await standing(request, asking, db, group)
         whys: dict[Any, Why] = {row["id"]: why_of(row, at) for row in members}
         return await render(
             request,

@@ -3,9 +3,15 @@
 import asyncio
 from typing import Any
 
-from engine.store import objects, regions
+from msgspec import to_builtins
+
+from engine.store import objects, regions, states
 from engine.store.database import transaction
+from engine.store.states import Transition
+from evaluators.model import Stage
+from evaluators.policy import Bound, Window
 from evaluators.sickness import Count, RegionReturned, RegionSuspended
+from evaluators.state import State
 from tests.api.conftest import Server
 
 
@@ -75,3 +81,37 @@ async def test_a_suspended_region_says_since_when_and_why(server: Server) -> Non
     assert (await server.call("GET", path)).body["sick"] is None
     listed = await server.call("GET", "/api/v1/regions")
     assert [item["sick"] for item in listed.body["items"]] == [None] * len(listed.body["items"])
+
+
+async def test_a_window_of_another_page_is_not_named_to_who_may_not_read_that_page(server: Server) -> None:
+    await make(server, "fed", components={"blog/site": {}})
+    declared = {
+        "slug": "secret-move",
+        "page": "blog",
+        "start": "2026-01-01T00:00:00Z",
+        "components": ["site"],
+    }
+    window = await server.call("POST", "/api/v1/maintenances", declared | {"duration": "365d"})
+    assert window.status == 201, window.body
+    async with transaction(server.services.pool) as connection:
+        fed = await objects.find(connection, "beat", "fed")
+        moved = await objects.find(connection, "maintenance", "secret-move")
+        state = State(stage=Stage.CRITICAL, suppressed_by=(f"maintenance:{moved.id}",))
+        bound = Bound(regions=("eu",), windows=(Window(0.0, 4e9, str(moved.id)),))
+        await states.save_bounds(connection, {fed.id: bound})
+        query = "UPDATE states SET state = $2, stage = 'critical' WHERE subject_id = $1"
+        await connection.execute(query, fed.id, to_builtins(state))
+        turned = Transition(fed.id, 1.8e9, Stage.OK, Stage.CRITICAL, {}, state.suppressed_by)
+        await states.record_transitions(connection, [turned])
+    for path in (
+        "api/v1/beats/fed",
+        "api/v1/beats/fed/explain",
+        "api/v1/beats/fed/transitions",
+        "console/beats/fed",
+    ):
+        assert "secret-move" in str((await server.call("GET", f"/{path}?page=shop")).body), path
+        seen = await server.call("GET", f"/{path}?page=shop", who="viewer")
+        assert seen.status == 200
+        assert "secret-move" not in str(seen.body), path
+    shown = await server.call("GET", "/api/v1/beats/fed", who="viewer")
+    assert shown.body["suppressed_by"] == [{"kind": "maintenance", "id": None, "slug": None}]
