@@ -91,7 +91,8 @@ async def create(
     """A new object from what was sent; `page` where the document names none. Maintenance begins now unless it says when."""
     if kind == "maintenance" and isinstance(document, dict):
         now = moment(services.clock.epoch_s()).replace(microsecond=0)
-        document = {"slug": f"maintenance-{token_hex(4)}", "start": now.isoformat()} | document
+        begun = {"slug": f"maintenance-{token_hex(4)}", "start": now.isoformat()}
+        document = document | {key: said for key, said in begun.items() if document.get(key) is None}
     async with transaction(services.pool) as db:
         rule, page_id = await _checked(services, db, asking, kind, _writable(document), page)
         asking.require(Permission.WRITE if kind != "page" else Permission.ADMIN, page_id)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from evaluators.policy import Bound, Window
 from rules.kinds.kind import ProbedRule
 from rules.known import Kind, Ref, parent
-from rules.maintenance import Maintenance, full_path
+from rules.maintenance import Key, Maintenance, keys
 from rules.owner import OwnerRule
 
 AHEAD_S: Final = 40 * 86400.0
@@ -81,7 +81,7 @@ class Relations:
             (row.kind, pages.get(row.page_id) if row.page_id else None, row.slug): object_id
             for object_id, row in self._rows.items()
         }
-        windows = self._windows(pages, ids, now)
+        windows = self._windows(pages, now)
         before, self._bounds, children = self._bounds, {}, dict[UUID, list[UUID]]()
         for object_id, row in self._rows.items():
             if row.kind not in ("beat", "group") or row.page_id is None:
@@ -103,36 +103,20 @@ class Relations:
             object_id for object_id, bound in self._bounds.items() if before.get(object_id, Bound()) != bound
         }
 
-    def _windows(
-        self, pages: Mapping[UUID, str], ids: Mapping[Ref, UUID], now: float
-    ) -> dict[UUID, list[Window]]:
-        """The times of maintenance of everything that is covered by any (`Maintenance.covers`), found by name: there may
-        be thousands of each.
-        """
-        on_page, members = defaultdict[str, list[UUID]](list), defaultdict[Ref, list[UUID]](list)
-        feeding = defaultdict[str, list[UUID]](list)
+    def _windows(self, pages: Mapping[UUID, str], now: float) -> dict[UUID, list[Window]]:
+        """The times of maintenance of everything that is covered by any, found by name: there may be thousands of each."""
+        by_key = defaultdict[Key, list[UUID]](list)
         for object_id, row in self._rows.items():
             if row.kind in ("beat", "group") and row.page_id is not None:
-                home = pages.get(row.page_id, "")
-                on_page[home].append(object_id)
-                members["group", home, row.group or ""].append(object_id)
-                for path in row.components:
-                    feeding[full_path(path, home)].append(object_id)
+                for key in keys(row.kind, pages.get(row.page_id, ""), row.slug, row.group, row.components):
+                    by_key[key].append(object_id)
         found: dict[UUID, list[Window]] = {}
         for window_id, row in self._rows.items():
             if (rule := row.maintenance) is None or row.page_id is None:
                 continue
-            home = pages.get(row.page_id, "")
             spans = [Window(a, b, str(window_id)) for a, b in rule.spans(now, now + AHEAD_S)]
-            refs: list[Ref] = [("beat", home, slug) for slug in rule.beats]
-            refs += (("group", home, slug) for slug in rule.groups)
-            covered = {
-                *(on_page[home] if rule.is_of_page else ()),
-                *(ids[ref] for ref in refs if ref in ids),
-                *(one for slug in rule.groups for one in members["group", home, slug]),
-                *(one for path in rule.component_paths(home) for one in feeding[path]),
-            }
-            for object_id in covered if spans else ():
+            about = rule.about(pages.get(row.page_id, "")) if spans else ()
+            for object_id in {one for key in about for one in by_key.get(key, ())}:
                 found.setdefault(object_id, []).extend(spans)
         return found
 

@@ -20,6 +20,8 @@ DAY_S: Final = 86400.0
 MOST_S: Final = 366 * DAY_S
 Span = tuple[float, float]
 """Start and end; seconds since the epoch."""
+Key = tuple[str, str, str]
+"""Kind, page and slug."""
 
 
 def _written(moment: object) -> object:
@@ -133,22 +135,12 @@ class Maintenance(Rule):
         """
         return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(self.timezone))).timestamp()
 
-    def covers(
-        self, home: str, kind: str, page: str, slug: str, group: str | None, components: Iterable[str]
-    ) -> bool:
-        """Whether this window of the page `home` is about that object of `page`, which feeds (or is) these components."""
-        if home == page:
-            named = {"beat": self.beats, "group": self.groups}.get(kind, [])
-            if self.is_of_page or slug in named or (kind == "beat" and group in self.groups):
-                return True
-        if not self.components:
-            return False
-        fed = {full_path(path, page) for path in components}
-        return not fed.isdisjoint(self.component_paths(home))
-
-    def component_paths(self, home: str) -> list[str]:
-        """`page/slug` of the components it names, as a window of the page `home`."""
-        return [full_path(path, home) for path in self.components]
+    def about(self, home: str) -> set[Key]:
+        """What it covers as a window of the page `home`: whatever has one of these `keys`."""
+        if self.is_of_page:
+            return {("page", home, "")}
+        named = ("beat", self.beats), ("group", self.groups), ("component", self.components)
+        return {(kind, *_parted(path, home)) for kind, paths in named for path in paths}
 
     def spans(self, since: float, until: float) -> list[Span]:
         """(start, end) of each time it takes place that touches `since` to `until`, in order, none touching another."""
@@ -201,6 +193,15 @@ class Maintenance(Rule):
         return recurrence(self.rrule, self._local.replace(tzinfo=None), self.timezone)
 
 
-def full_path(path: str, page: str) -> str:
-    """`page/slug` of a component that something of `page` names."""
-    return path if "/" in path else f"{page}/{path}"
+def keys(kind: str, page: str, slug: str, group: str | None, components: Iterable[str]) -> set[Key]:
+    """By what a window may be about this object of `page`; `components` are what it feeds."""
+    found: set[Key] = {("page", page, ""), (kind, page, slug)}
+    if kind == "beat" and group is not None:
+        found.add(("group", page, group))
+    return found | {("component", *_parted(path, page)) for path in components}
+
+
+def _parted(path: str, page: str) -> tuple[str, str]:
+    """Page and slug of what something of `page` names."""
+    home, _, slug = path.rpartition("/")
+    return home or page, slug

@@ -15,7 +15,7 @@ from engine.store.objects import Stored
 from engine.store.states import moment
 from evaluators.public import PRECEDENCE
 from evaluators.uptime import PAUSED, Span, Windows, covered, lasting, of_incidents
-from rules.maintenance import Maintenance, full_path
+from rules.maintenance import Maintenance, keys
 
 _OF_SEVERITY: Final = {"warning": "degraded_performance", "critical": "major_outage"}
 """What an incident says that names no component."""
@@ -124,10 +124,13 @@ async def windows(
     """When each of these (beats, groups, components) was under maintenance, as it is declared now."""
     rows = await connection.fetch("SELECT id, slug FROM objects WHERE kind = 'page'")
     pages: dict[UUID | None, str] = {row["id"]: row["slug"] for row in rows}
-    fed = {
-        one.id: [one.slug] if one.kind == "component" else one.spec.get("components", ()) for one in subjects
+    mine = {
+        one.id: keys(
+            one.kind, pages[one.page_id], one.slug, one.spec.get("group"), one.spec.get("components", ())
+        )
+        for one in subjects
     }
-    paths = {full_path(path, pages[one.page_id]) for one in subjects for path in fed[one.id]}
+    fed = [key for found in mine.values() for key in found if key[0] == "component"]
     found: dict[UUID, list[tuple[float, float]]] = {one.id: [] for one in subjects}
     for row in await connection.fetch(
         "SELECT page_id, spec, extract(epoch FROM removed_at)::float8 AS removed FROM objects "
@@ -135,16 +138,13 @@ async def windows(
         "AND (page_id = ANY ($2) OR spec->'components' ?| $3)",
         moment(since),
         list({one.page_id for one in subjects}),
-        [*paths, *(path.rpartition("/")[2] for path in paths)],
+        [path for _, page, slug in fed for path in (slug, f"{page}/{slug}")],
     ):
-        window, home = Maintenance.model_validate(row["spec"]), pages[row["page_id"]]
-        mine = [
-            one.id
-            for one in subjects
-            if window.covers(home, one.kind, pages[one.page_id], one.slug, one.spec.get("group"), fed[one.id])
-        ]
-        for start, end in window.spans(since, min(until, row["removed"] or until)) if mine else ():
-            for subject_id in mine:
+        window = Maintenance.model_validate(row["spec"])
+        about = window.about(pages[row["page_id"]])
+        covered = [subject_id for subject_id, its in mine.items() if not its.isdisjoint(about)]
+        for start, end in window.spans(since, min(until, row["removed"] or until)) if covered else ():
+            for subject_id in covered:
                 found[subject_id].append((start, min(end, row["removed"] or end)))
     return {subject_id: tuple(spans) for subject_id, spans in found.items()}
 

@@ -83,6 +83,9 @@ async def test_it_names_what_it_covers(server: "Server") -> None:
     assert {member, fed, f"blog/{other}"} <= {*covers}
     seen = await begin(server, "editor", components=["site"])
     assert not any(path.startswith("blog/") for path in seen.body["covers"])
+    whole = (await begin(server, slug=None, start=None)).body  # null is not given
+    listed = (await server.call("GET", "/api/v1/maintenances?limit=1000")).body["items"]
+    assert [one["covers"] for one in listed if one["id"] == whole["id"]] == [["page:shop"]]
 
 
 async def test_a_running_one_is_ended_and_only_that_time_of_it(server: "Server") -> None:

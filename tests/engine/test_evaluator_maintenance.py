@@ -10,7 +10,7 @@ import pytest
 
 from engine.relations import AHEAD_S, ANEW_S, Relations
 from rules.known import Kind
-from rules.maintenance import Maintenance
+from rules.maintenance import Maintenance, keys
 from tests.engine.world import World, evaluated, made
 
 
@@ -205,5 +205,5 @@ def test_whom_a_window_covers_is_found_as_the_rule_says() -> None:
         relations.put(made, "maintenance", pages[home], f"m{n}", spec)
     relations.settle(now)
     for subject_id, subject in subjects.items():
-        expected = {str(one) for one, (home, rule) in windows.items() if rule.covers(home, *subject)}
+        expected = {str(one) for one, (home, rule) in windows.items() if rule.about(home) & keys(*subject)}
         assert {span.id for span in relations.bound(subject_id).windows} == expected
