@@ -204,7 +204,7 @@ class Fold:
             )  # else its silence would be none until the clock has caught up
             held = self.changed[subject_id]
         if subject.is_removed:
-            if not held.state.suspended or held.state.severity is not None:
+            if not held.state.suspended or held.state.severity is not None or held.state.group:
                 self._fold(subject, held, Suspended(now, removed=True))
         elif subject.is_paused(now) != held.state.suspended:
             fact: Fact = Suspended(now) if subject.is_paused(now) else Continued(now)

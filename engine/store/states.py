@@ -46,7 +46,7 @@ async def load(
         "JOIN objects o ON o.id = s.subject_id WHERE ($1::int2 IS NULL OR s.partition = $1) "
         "AND ($2::uuid[] IS NULL OR s.subject_id = ANY ($2)) "
         "AND (o.removed_at IS NULL OR s.state->>'suspended' IS DISTINCT FROM 'true' "
-        "     OR s.state->>'severity' IS NOT NULL)",
+        "     OR s.state->>'severity' IS NOT NULL OR s.state->>'group' IS NOT NULL)",
         partition,
         beats,
     )

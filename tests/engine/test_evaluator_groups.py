@@ -443,6 +443,15 @@ async def test_a_paused_member_does_not_count_and_returns_with_what_it_is(lab: L
     assert (await lab.told())[:3] == ["ops open", "ops draft", "ops change"]
 
 
+async def test_a_paused_member_that_is_deleted_is_a_member_no_more(lab: Lab) -> None:
+    await lab.see(a="x")
+    await lab.becomes("shop", "critical")
+    await lab.pause("a")
+    await eventually(lab.members, {"a": "(critical)", "b": "ok"})
+    await lab.remove("a")
+    await eventually(lab.members, {"b": "ok"})
+
+
 async def test_a_paused_group_freezes_its_episode_while_its_members_go_on(lab: Lab) -> None:
     await lab.change("shop", late_members="update")
     await lab.see(a="x")
