@@ -14,7 +14,7 @@ from rules.incident import IncidentPolicy
 from rules.kinds.heartbeat import HeartbeatBeat
 from rules.kinds.kind import ProbedRule
 from rules.pace import run_deadline_s
-from rules.quorum import GroupQuorum
+from rules.quorum import Confirm, GroupQuorum
 
 SERVER: Final = "server"
 """The region of a heartbeat's one vote, which the server casts."""
@@ -26,6 +26,7 @@ class Confirmation(Struct, frozen=True):
     runs: int
     spacing_s: float
     wait_s: float
+    last_s: float = 0.0  # from its begin to when the last answer may come
 
 
 class Flap(Struct, frozen=True):
@@ -134,7 +135,7 @@ def compile_policy(rule: AnyBeat | Group, bound: Bound) -> Policy:
         open_runs=quorum.consecutive.open,
         close_runs=quorum.consecutive.close,
         max_age_s=2 * rule.interval + deadline_s if quorum.max_age == "auto" else quorum.max_age,
-        confirm=Confirmation(confirm.runs, confirm.spacing, confirm.wait) if confirm else None,
+        confirm=_confirmation(confirm, deadline_s) if confirm else None,
         incidents=incidents,
         advisory_s=quorum.advisory_after or math.inf,
         holds=holds,
@@ -143,6 +144,11 @@ def compile_policy(rule: AnyBeat | Group, bound: Bound) -> Policy:
         parents=bound.parents,
         windows=bound.windows,
     )
+
+
+def _confirmation(confirm: Confirm, deadline_s: float) -> Confirmation:
+    last_s = (confirm.runs - 1) * confirm.spacing + deadline_s
+    return Confirmation(confirm.runs, confirm.spacing, confirm.wait, last_s)
 
 
 def _holds(episodes: Episodes) -> Holds:

@@ -165,6 +165,8 @@ def _seen(policy: Policy, state: State, fact: ResultSeen) -> Step:
         before.vote.verdict is None or at < before.vote.at + policy.max_age_s
     )
     state = replace(state, at=at, regions=regions, round=_answered(state.round, result))
+    if state.late is not None:
+        state = _late_answer(state, state.late, result)
     if result.region in policy.sick:
         return state, ()
     asked: tuple[Effect, ...] = ()
@@ -193,6 +195,15 @@ def _answered(out: Round | None, result: Result) -> Round | None:
     return out if answer in out.answers else replace(out, answers=(*out.answers, answer))
 
 
+def _late_answer(state: State, late: Round, result: Result) -> State:
+    """An answer to the round that was judged without it; after the last one another round may begin."""
+    after = _answered(late, result)
+    assert after is not None
+    if len(after.answers) < after.wanted:
+        return state if after is late else replace(state, late=after)
+    return replace(state, late=None, next_round_at=late.until)
+
+
 def _first_bad(policy: Policy, state: State, run_id: str) -> Step:
     """A region's first bad scheduled result asks all regions, and the parents."""
     asked: list[Effect] = []
@@ -212,7 +223,7 @@ def _begin_round(policy: Policy, state: State, request: str, *, anew: bool = Fal
     until = state.at + policy.confirm.wait_s
     out = Round(request, until, len(policy.regions) * policy.confirm.runs)
     order = ConfirmWanted(request, policy.regions, policy.confirm.runs, policy.confirm.spacing_s)
-    return replace(state, round=out, next_round_at=until), (order,)
+    return replace(state, round=out, late=None, next_round_at=until), (order,)
 
 
 def _begins_bad(region: votes.Region, fact: ResultSeen) -> bool:
@@ -232,7 +243,7 @@ def judge(policy: Policy, state: State, *, careful: bool = False) -> Step:
         state, left = episode.leave(policy, state)
         return state, tuple(left)
     if state.round and (state.at >= state.round.until or len(state.round.answers) >= state.round.wanted):
-        state = replace(state, round=None)
+        state = _judged_round(policy, state, state.round)
     state, effects = _judge(policy, state, careful)
     if state.askers and state.round is None and (not state.awaits or state.at >= state.answer_by):
         request = f"{state.askers[0]}:{state.answer_by:.6f}"
@@ -242,6 +253,15 @@ def judge(policy: Policy, state: State, *, careful: bool = False) -> Step:
         effects += (Answered(state.at, state.askers, state.stage),)
         state = replace(state, askers=(), awaits=())
     return state, effects
+
+
+def _judged_round(policy: Policy, state: State, out: Round) -> State:
+    """It delays nothing any more. While answers are missing, at most as long as a run may take, no other one begins."""
+    state = replace(state, round=None)
+    if policy.confirm is None or len(out.answers) >= out.wanted:
+        return state
+    last_at = out.until - policy.confirm.wait_s + policy.confirm.last_s
+    return replace(state, late=out, next_round_at=max(state.next_round_at, last_at))
 
 
 def _judge(policy: Policy, state: State, careful: bool) -> Step:

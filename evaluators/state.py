@@ -45,6 +45,7 @@ class State(Struct, frozen=True, omit_defaults=True):
     critical: bool = False  # the level is open
     warning: bool = False
     round: Round | None = None
+    late: Round | None = None  # the last one, judged while answers to it were missing
     next_round_at: float = 0.0
     returned_at: float = 0.0  # nobody looked until then: an absence, or a pause
     held_until: float = 0.0  # the stage is held until enough regions answer, at most until then

@@ -357,6 +357,26 @@ def test_no_round_begins_before_the_wait_of_the_last_has_passed() -> None:
     assert asked(scene.see("c", "x", 65.0)).regions == ("a", "b", "c")
 
 
+def test_no_round_begins_while_a_hanging_target_keeps_the_last_one_from_its_answers() -> None:
+    """A target that hangs answers after the run deadline: rounds after rounds would only delay what they are to confirm."""
+    scene = well()
+    wanted = asked(scene.see("a", "x", 80.0))
+    assert of(ConfirmWanted, scene.see("b", "x", 90.0)) == []
+    opened = [e for r in "abc" for e in scene.see(r, "x", 101.0, request=wanted.request)]
+    assert of(EpisodeOpened, opened)
+
+
+def test_a_round_begins_again_once_the_late_answers_are_in_or_can_come_no_more() -> None:
+    scene = well()
+    wanted = asked(scene.see("a", "x", 80.0))
+    answer(scene, wanted, dict.fromkeys("abc", ".."), 90.0)
+    assert of(ConfirmWanted, scene.see("b", "x", 91.0))
+    lost = well()
+    lost.see("a", "x", 80.0)
+    assert of(ConfirmWanted, lost.see("b", "x", 101.4)) == []
+    assert of(ConfirmWanted, lost.see("c", "x", 101.5))
+
+
 def test_a_second_bad_result_in_a_row_asks_nobody() -> None:
     scene = well()
     answer(scene, asked(scene.see("a", "x", 60.0)), {"a": "xx", "b": "..", "c": ".."}, 61.0)
