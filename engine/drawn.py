@@ -8,7 +8,7 @@ import bisect
 import math
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final, Literal, NamedTuple
@@ -25,8 +25,8 @@ REFUSED_SHARE: Final = 0.3
 SETTLED_S: Final = 600.0
 """Nothing fails on purpose before every beat has had its first runs."""
 
-MOST_EVENTS: Final = 100_000
-"""Outages that are drawn at the most."""
+MOST_TROUBLES: Final = 1_000_000
+"""Drawn at the most: an outage is one for each beat and region that it hits."""
 
 _NORMAL: Final = NormalDist()
 _Z95: Final = _NORMAL.inv_cdf(0.95)
@@ -157,7 +157,6 @@ class Runs:
 class Place:
     """A beat among the others, by number: where it runs, who owns its episodes, who fails with it."""
 
-    rule: ProbedRule
     regions: tuple[str, ...]
     owner: str
     falls_with: frozenset[int]  # itself, and what depends on it
@@ -168,6 +167,7 @@ class Drawn:
 
     def __init__(self, world: World, places: Sequence[Place], end: float) -> None:
         self.happened: list[Happened] = []
+        self._struck = 0
         self._met: dict[tuple[int, str], list[Trouble]] = {}
         self._places = places
         for number, outage in enumerate(world.outages):
@@ -217,31 +217,22 @@ class Drawn:
             region = chance.choice(places[target[0]].regions) if outage.where == "one" else None
         alone = all(len(places[one].regions) == 1 for one in hits)
         is_target = outage.of != "region" and outage.kind != "silent"
-        if len(self.happened) >= MOST_EVENTS:
-            raise TooManyError(f"more than {MOST_EVENTS} outages; make them rarer, or `time` shorter")
         self.happened.append(Happened(start, end, hits, is_real=is_target and (region is None or alone)))
-        down_s, up_s = (outage.flapping.down, outage.flapping.up) if outage.flapping else (end - start, 0.0)
-        while start < end:
-            trouble = Trouble(start, min(start + down_s, end), outage.kind)
-            for number in hits:
-                for where in places[number].regions if region is None else (region,):
-                    self._met.setdefault((number, where), []).append(trouble)
-            start += down_s + up_s
+        trouble = Trouble(start, end, outage.kind)
+        for number in hits:
+            struck = places[number].regions if region is None else (region,)
+            self._struck += len(struck)
+            for where in struck:
+                self._met.setdefault((number, where), []).append(trouble)
+        if self._struck > MOST_TROUBLES:
+            raise TooManyError(
+                f"more than {MOST_TROUBLES} outages, beat by beat and region by region; make them rarer, or `time` shorter"
+            )
 
 
 def drawn_from(seed: int, *name: object) -> random.Random:
     """Chance of its own for everything that has a name: what one draws moves no other."""
     return random.Random(" ".join(map(str, (seed, *name))))  # noqa: S311  # it is to be repeatable, not secret
-
-
-def closure(of: int, needed_by: Mapping[int, Sequence[int]]) -> frozenset[int]:
-    """`of` and all that cannot work without it, however many steps away."""
-    found, left = {of}, [of]
-    while left:
-        new = [one for one in needed_by.get(left.pop(), ()) if one not in found]
-        found.update(new)
-        left += new
-    return frozenset(found)
 
 
 def _spans(

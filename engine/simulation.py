@@ -17,23 +17,23 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from engine.catalog import Declared
-from engine.drawn import START, Drawn, Noise, Outcome, Place, Runs, TooManyError, closure, drawn_from
-from engine.relations import Relations
+from engine.drawn import START, Drawn, Noise, Outcome, Place, Runs, TooManyError, drawn_from
+from engine.relations import Relations, bind
 from engine.schedule import fraction_of
-from engine.scheduler import EXTRA_SHARE
 from engine.store.ids import derived_id
-from engine.subject import Subject, compile_subject
 from evaluators import facts, quorum, relay, replay, vote
 from evaluators.facts import Effect
+from evaluators.lane import after_oks
 from evaluators.model import Kind, Result, Stage, Timings, Verdict
-from evaluators.policy import Bound, Policy
+from evaluators.policy import Policy, compile_policy
 from evaluators.state import State
+from rules.beat import AnyBeat
 from rules.component import Region
 from rules.declared import Document
 from rules.group import Group
 from rules.kinds.kind import ProbedRule
 from rules.shape import spec_of
+from rules.subject import rule_of
 from rules.world import MOST_BEATS, World
 
 RESULT_S: Final = 0.12
@@ -58,8 +58,11 @@ class Lived:
 class _Actor:
     """A beat or group. Only beats have lanes, one for each region."""
 
-    subject: Subject
+    id: UUID
+    slug: str
+    policy: Policy
     state: State
+    regions: tuple[str, ...]
     lanes: list[Runs] = field(default_factory=list)
     cursors: list[int] = field(default_factory=list)  # the first turn of each lane that is not folded in
     can_rest: bool = False
@@ -88,12 +91,10 @@ class Simulation:
         self._pushed = 0
         self._relations = Relations()
         self._actors: dict[UUID, _Actor] = {}
-        self._extra: dict[str, list[float]] = {}  # by region, when its runs out of schedule end
         self._lived: dict[tuple[UUID, int], Lived] = {}
-        self._messages, self._drafts, self._folded, self._dropped = Counter[str](), 0, 0, 0
-        self._places = self._declare(document)
-        self._drawn = Drawn(world, self._places, self.end)
-        self._furnish()
+        self._messages, self._drafts, self._folded = Counter[str](), 0, 0
+        self._places: list[Place] = []
+        self._drawn = self._declare(document)
 
     def run(self, on_progress: Callable[[float], None] = lambda _: None) -> Report:
         """Until the end of virtual time; `on_progress` hears the share that is done, now and then."""
@@ -113,73 +114,63 @@ class Simulation:
 
     def states(self) -> dict[str, State]:
         """What every beat and group remembers, by slug."""
-        return {actor.subject.slug: actor.state for actor in self._actors.values()}
+        return {actor.slug: actor.state for actor in self._actors.values()}
 
     # ---- who is there
 
-    def _declare(self, document: Document) -> list[Place]:
-        """Subjects of the document's beats and groups, as the catalog would make them."""
-        regions = [one.spec for one in document.objects if isinstance(one.spec, Region)]
-        everywhere = Bound(
-            regions=tuple(sorted(region.slug for region in regions)),
-            zones={region.slug: region.zone for region in regions if region.zone},
-        )
-        rows: list[Declared] = []
+    def _declare(self, document: Document) -> Drawn:
+        """The beats and groups of the document, as the catalog would make them, and what happens to them."""
+        zones: dict[str, str | None] = {}
+        rules: dict[UUID, AnyBeat | Group] = {}
         for one in document.objects:
-            page_id = derived_id("page", one.page) if one.page else None
-            row_id = derived_id(one.kind, one.page, one.slug)
-            if one.kind == "page":
+            row_id, spec = derived_id(one.kind, one.page, one.slug), spec_of(one.spec)
+            if isinstance(one.spec, Region):
+                zones[one.slug] = one.spec.zone
+            elif one.kind == "page":
                 self._relations.put(derived_id("page", one.slug), "page", None, one.slug, {})
             elif isinstance(one.spec, ProbedRule | Group) and one.spec.enabled:
-                rows.append(Declared(row_id, one.kind, page_id, one.slug, spec_of(one.spec), 1, None))
-                self._relations.put(row_id, one.kind, page_id, one.slug, rows[-1].spec)
+                rules[row_id] = rule_of(one.kind, spec)
+                self._relations.put(row_id, one.kind, derived_id("page", one.page), one.slug, spec)
         self._relations.settle(START)
-        for row in rows:
-            theirs = self._relations.bound(row.id)
-            bound = replace(everywhere, group=theirs.group, parents=theirs.parents)
-            subject = compile_subject(row, bound)
-            self._actors[row.id] = _Actor(subject, quorum.newborn(subject.policy, START))
-        specs = [(derived_id(one.kind, one.page, one.slug), one.spec) for one in document.objects]
-        beats = [(one, spec) for one, spec in specs if one in self._actors and isinstance(spec, ProbedRule)]
+        regions, zoned = tuple(sorted(zones)), {slug: zone for slug, zone in zones.items() if zone}
+        for row_id, rule in rules.items():
+            bound = bind(rule, replace(self._relations.bound(row_id), regions=regions, zones=zoned))
+            policy = compile_policy(rule, bound)
+            state = quorum.newborn(policy, START)
+            self._actors[row_id] = _Actor(row_id, rule.slug, policy, state, bound.regions)
+        beats = [(self._actors[one], rule) for one, rule in rules.items() if isinstance(rule, ProbedRule)]
         if not 0 < len(beats) <= MOST_BEATS:
             raise TooManyError(f"{len(beats)} beats that probes run; 1 to {MOST_BEATS} can be simulated")
-        numbers = {one: number for number, (one, _) in enumerate(beats)}
-        needed_by: dict[int, list[int]] = {}
-        for parent, children in self._relations.children.items():
-            for up in self._beats_of(parent, numbers):
-                needed_by.setdefault(up, []).extend(
-                    n for child in children for n in self._beats_of(child, numbers)
-                )
-        return [
-            Place(
-                spec,
-                self._actors[one].subject.bound.regions,
-                self._owner(one),
-                closure(numbers[one], needed_by),
-            )
-            for one, spec in beats
-        ]
-
-    def _owner(self, beat: UUID) -> str:
-        return self._actors[beat].subject.policy.group or str(beat)
-
-    def _beats_of(self, one: UUID, numbers: dict[UUID, int]) -> list[int]:
-        """The number of a beat, or of all members of a group."""
-        return [number for beat, number in numbers.items() if beat == one or self._owner(beat) == str(one)]
-
-    def _furnish(self) -> None:
-        """Lanes for the beats."""
-        beats = [actor for actor in self._actors.values() if actor.subject.type != "group"]
-        for number, (actor, place) in enumerate(zip(beats, self._places, strict=True)):
-            rule, policy = place.rule, actor.subject.policy
+        numbers = {actor.id: number for number, (actor, _) in enumerate(beats)}
+        for actor, _ in beats:
+            hits = frozenset(numbers[one] for one in self._falls_with(actor.id) if one in numbers)
+            self._places.append(Place(actor.regions, str(self._owner(actor.id)), hits))
+        drawn = Drawn(self._world, self._places, self.end)
+        for number, (actor, rule) in enumerate(beats):
             noise = Noise(rule, self._world)
-            for index, region in enumerate(place.regions):
-                fraction = fraction_of(actor.subject.subject_id, index, len(place.regions))
+            for index, region in enumerate(actor.regions):
+                fraction = fraction_of(actor.id, index, len(actor.regions))
                 chance = drawn_from(self._world.seed, "runs", number, index)
-                met = self._drawn.met(number, region)
-                actor.lanes.append(Runs(noise, rule.interval, fraction, chance, met))
-            actor.cursors = [lane.first for lane in actor.lanes]
-            actor.can_rest = self._skips and policy.max_age_s > rule.interval + noise.deadline_s + RESULT_S
+                actor.lanes.append(Runs(noise, rule.interval, fraction, chance, drawn.met(number, region)))
+            actor.cursors = [runs.first for runs in actor.lanes]
+            actor.can_rest = (
+                self._skips and actor.policy.max_age_s > rule.interval + noise.deadline_s + RESULT_S
+            )
+        return drawn
+
+    def _owner(self, one: UUID) -> UUID:
+        return UUID(self._actors[one].policy.group or str(one))
+
+    def _falls_with(self, beat: UUID) -> list[UUID]:
+        """`beat`, and all that cannot work without it, however many steps away: of a group all members."""
+        found = [beat]
+        for one in found:
+            children = self._relations.children
+            below = {*children.get(one, ()), *children.get(self._owner(one), ())}
+            found += (
+                each for each in self._actors if each not in found and {each, self._owner(each)} & below
+            )
+        return found
 
     # ---- events
 
@@ -214,7 +205,7 @@ class Simulation:
 
     def _rest(self, actor: _Actor) -> bool:
         """Let it be until something bad happens, if it is as calm as can be."""
-        if not actor.can_rest or actor.out or not is_calm(actor.subject.policy, actor.state):
+        if not actor.can_rest or actor.out or not is_calm(actor.policy, actor.state):
             return False
         actor.is_calm, wake_at = True, math.inf
         actor.generation += 1
@@ -235,36 +226,30 @@ class Simulation:
         if not actor.is_calm:
             return
         actor.is_calm = False
-        policy = actor.subject.policy
         regions, newest = dict(actor.state.regions), actor.state.at
-        for place, lane in enumerate(actor.lanes):
+        for place, (slug, runs) in enumerate(zip(actor.regions, actor.lanes, strict=True)):
             first = actor.cursors[place]
-            last = min(lane.last_due_by(at), lane.next_bad(first) - 1)
-            while last >= first and lane.ok_end(last) + RESULT_S >= at:
+            last = min(runs.last_due_by(at), runs.next_bad(first) - 1)
+            while last >= first and runs.ok_end(last) + RESULT_S >= at:
                 last -= 1
             if last >= first:
-                slug = actor.subject.bound.regions[place]
-                regions[slug] = forwarded(policy, regions[slug], lane, range(first, last + 1), slug)
-                newest = max(newest, lane.ok_end(last) + RESULT_S)
+                turns = range(first, last + 1)
+                regions[slug] = forwarded(
+                    actor.policy, regions[slug], runs, turns, slug, actor.state.returned_at
+                )
+                newest = max(newest, runs.ok_end(last) + RESULT_S)
                 actor.cursors[place] = last + 1
         actor.state = replace(actor.state, regions=regions, at=newest)
         self._await_tick(actor)
         self._arm(actor)
 
     def _order(self, at: float, actor: _Actor, place: int, request: str, n: int) -> None:
-        """A run out of schedule begins, if there is a slot for it."""
-        running = self._extra.setdefault(actor.subject.bound.regions[place], [])
-        del running[: bisect.bisect_right(running, at)]
-        if self._world.slots is not None and len(running) >= max(1, self._world.slots // EXTRA_SHARE):
-            self._dropped += 1
-            self._push(at + RESULT_S, self._answered, actor, place, (Verdict.ERROR, at), request, n)
-            return
+        """A run out of schedule begins."""
         outcome = actor.lanes[place].confirm(at)
         if outcome is None:
             actor.out -= 1
-            return
-        bisect.insort(running, outcome[1])
-        self._push(outcome[1] + RESULT_S, self._answered, actor, place, outcome, request, n)
+        else:
+            self._push(outcome[1] + RESULT_S, self._answered, actor, place, outcome, request, n)
 
     def _answered(self, at: float, actor: _Actor, place: int, outcome: Outcome, request: str, n: int) -> None:
         actor.out -= 1
@@ -280,13 +265,11 @@ class Simulation:
         request: str | None = None,
         n: int = 0,
     ) -> None:
-        subject, (verdict, ended) = actor.subject, outcome
-        region = subject.bound.regions[place]
+        region, (verdict, ended) = actor.regions[place], outcome
         kind = Kind.SCHEDULED if request is None else Kind.CONFIRM
-        stored = verdict is not Verdict.ERROR
         result = Result(
-            f"{region} {run}", subject.slug, region, kind, verdict, ended, ended, _seq(ended), 1, Timings(),
-            request=request, n=n, check_version=1, stored=stored,
+            f"{region} {run}", actor.slug, region, kind, verdict, ended, ended, _seq(ended), 1, Timings(),
+            request=request, n=n, check_version=1,
         )  # fmt: skip
         self._folded += 1
         self._fold(at, actor, facts.ResultSeen(at, result, region, ended))
@@ -298,7 +281,7 @@ class Simulation:
         self._fold(at, actor, replace(fact, at=at))
 
     def _await_tick(self, actor: _Actor) -> None:
-        deadline = quorum.next_deadline(actor.subject.policy, actor.state)
+        deadline = quorum.next_deadline(actor.policy, actor.state)
         if deadline is not None and deadline < actor.tick_at:
             actor.tick_at = deadline
             self._push(deadline, self._tick, actor)
@@ -312,71 +295,64 @@ class Simulation:
 
     def _fold(self, at: float, actor: _Actor, fact: facts.Fact) -> None:
         """One fact, and all that comes of it."""
-        subject = actor.subject
-        actor.state, steps = replay.fold(subject.policy, actor.state, fact)
-        me = str(subject.subject_id)
-        children = [str(one) for one in self._relations.children.get(subject.subject_id, ())] if steps else []
+        actor.state, steps = replay.fold(actor.policy, actor.state, fact)
+        children = [str(one) for one in self._relations.children.get(actor.id, ())] if steps else []
         for state, effects in steps:
             for effect in effects:
-                self._note(subject, effect, state, effects)
+                self._note(actor, effect, state, effects)
                 if isinstance(effect, facts.ConfirmWanted):
                     self._confirm(actor, at, effect)
-                for other, heard in relay.heard(effect, me, children):
+                for other, heard in relay.heard(effect, str(actor.id), children):
                     self._push(at + ORDER_S, self._told, UUID(other), heard)
         self._await_tick(actor)
 
     def _confirm(self, actor: _Actor, at: float, wanted: facts.ConfirmWanted) -> None:
-        regions = actor.subject.bound.regions
         for region in wanted.regions:
             for n in range(wanted.runs):
                 actor.out += 1
                 begin = at + ORDER_S + n * wanted.spacing_s
-                self._push(begin, self._order, actor, regions.index(region), wanted.request, n)
+                self._push(begin, self._order, actor, actor.regions.index(region), wanted.request, n)
 
     # ---- what is counted
 
-    def _note(self, subject: Subject, effect: Effect, state: State, same: Sequence[Effect]) -> None:
+    def _note(self, actor: _Actor, effect: Effect, state: State, same: Sequence[Effect]) -> None:
         if isinstance(effect, facts.EpisodeOpened):
-            lived = self._lived.setdefault(
-                (subject.subject_id, effect.number), Lived(subject.slug, effect.at)
-            )
+            lived = self._lived.setdefault((actor.id, effect.number), Lived(actor.slug, effect.at))
             lived.closed = math.inf
         elif isinstance(effect, facts.EpisodeClosed):
-            self._lived[subject.subject_id, effect.number].closed = effect.at
+            self._lived[actor.id, effect.number].closed = effect.at
         elif isinstance(effect, facts.StepProposed):
-            self._drafts += getattr(subject.policy.incidents, effect.step) == "draft"
+            self._drafts += getattr(actor.policy.incidents, effect.step) == "draft"
         if (told := replay.told(effect, state, same)) is not None:
             self._messages[told] += 1
 
     def _report(self) -> Report:
         delays, missed, already = list[float](), list[float](), 0
-        owners = [place.owner for place in self._places]
         by_owner: dict[str, list[Lived]] = {}
         for (subject_id, _), lived in sorted(self._lived.items(), key=lambda item: _opened(item[1])):
             by_owner.setdefault(str(subject_id), []).append(lived)
-        caused, regional = set[int](), set[int]()
-        first = set[int]()
+        caused, regional, first = set[int](), set[int](), set[int]()  # episodes, by their ids in memory
         for event in self._drawn.happened:
             new, is_open = list[Lived](), False
-            for lived_of in (by_owner.get(owner, []) for owner in {owners[hit] for hit in event.hits}):
+            for lived_of in (
+                by_owner.get(one, []) for one in {self._places[hit].owner for hit in event.hits}
+            ):
                 first_new = bisect.bisect_left(lived_of, event.start, key=_opened)
                 new += lived_of[first_new : bisect.bisect_left(lived_of, event.end + LATE_S, key=_opened)]
                 is_open |= first_new > 0 and lived_of[first_new - 1].closed > event.start
-            new.sort(key=_opened)
+            (caused if event.is_real else regional).update(map(id, new))
             if not event.is_real:
-                regional |= set(map(id, new))
                 continue
-            caused |= set(map(id, new))
             if is_open:
                 already += 1
             elif new:
-                delays.append(new[0].opened - event.start)
-                first.add(id(new[0]))
+                soonest = min(new, key=_opened)
+                delays.append(soonest.opened - event.start)
+                first.add(id(soonest))
             elif event.end <= self.end:
                 missed.append(event.end - event.start)
         episodes = [one for lived in by_owner.values() for one in lived]
         hours = len(self._places) * self._world.time / 3600
-        per_10k = 10_000 / hours
         spurious = len(set(map(id, episodes)) - caused - regional)
         delays.sort()
         shown = {
@@ -394,13 +370,12 @@ class Simulation:
             "episodes": len(episodes),
             "repeated_episodes": len(caused - first),  # of an outage that had one
             "false_episodes": spurious,
-            "false_per_10000_beat_hours": round(spurious * per_10k, 3),
-            "regional_per_10000_beat_hours": round(len(regional - caused) * per_10k, 3),
+            "false_per_10000_beat_hours": round(spurious * 10_000 / hours, 3),
+            "regional_per_10000_beat_hours": round(len(regional - caused) * 10_000 / hours, 3),
             "messages": self._messages.total(),
             "messages_by_kind": dict(sorted(self._messages.items())),
             "drafts": self._drafts,
             "results_folded": self._folded,
-            "confirm_runs_dropped": self._dropped,
         }
         return Report(figures, delays, episodes)
 
@@ -413,25 +388,20 @@ def is_calm(policy: Policy, state: State) -> bool:
         return False
     if state.group != policy.group or len(state.regions) < len(policy.regions):
         return False
-    return all(one.vote.verdict is Verdict.OK and not one.vote.bad for one in state.regions.values())
+    fresh_from = state.at - policy.max_age_s
+    return all(
+        one.vote.verdict is Verdict.OK and not one.vote.bad and one.vote.at > fresh_from
+        for one in state.regions.values()
+    )
 
 
-def forwarded(policy: Policy, region: vote.Region, lane: Runs, turns: range, slug: str) -> vote.Region:
-    """`region` after all these ok turns, as `vote.see` leaves it one by one; only the last few are looked at."""
-    ends = [lane.ok_end(turn) for turn in turns[-policy.window - 1 :]]
-    seen = [vote.Seen(Verdict.OK, Kind.SCHEDULED, ended, slug, _seq(ended)) for ended in ends]
-    if len(turns) > policy.window:  # nothing is left of what came before but how many were ok
-        old, count = region.vote, len(turns)
-        left = count - policy.window
-        base = vote.Vote(Verdict.OK, ends[0], 0, 0, old.better + left, old.good + left)
-        last = vote.Vote(Verdict.OK, ends[-1], 0, 0, old.better + count, old.good + count)
-        return vote.Region(base, tuple(seen[1:]), last, True)
-    for one in seen:
-        recent, base, full = (*region.recent, one), region.base, region.full
-        if len(recent) > policy.window:
-            recent, base, full = recent[1:], vote.step(policy, base, recent[0]), True
-        region = vote.Region(base, recent, vote.step(policy, region.vote, one), full)
-    return region
+def forwarded(
+    policy: Policy, region: vote.Region, runs: Runs, turns: range, slug: str, returned_at: float
+) -> vote.Region:
+    """`region` after all these ok turns; only the last few are looked at."""
+    ends = [runs.ok_end(turn) for turn in turns[-policy.window - 1 :]]
+    newest = [(end, slug, _seq(end)) for end in ends]
+    return after_oks(policy, region, len(turns), newest, returned_at)
 
 
 def _opened(lived: Lived) -> float:

@@ -33,13 +33,6 @@ SpreadRule = Annotated[Spread, BeforeValidator(_spread, json_schema_input_type=D
 Rate = Annotated[float, Field(gt=0, le=100_000)]
 
 
-class Swing(Rule):
-    """A target that comes and goes for as long as its outage lasts."""
-
-    down: Positive = Field(default=60.0, description="So long it fails,")
-    up: Positive = Field(default=60.0, description="so long it answers, over and over.")
-
-
 class Outage(Rule):
     """Something goes wrong, over and over."""
 
@@ -60,7 +53,6 @@ class Outage(Rule):
     where: Literal["all", "one"] = Field(
         default="all", description="Seen from all regions, or from one, drawn for each outage."
     )
-    flapping: Swing | None = Field(default=None, description="It comes and goes while it lasts.")
 
 
 class World(Rule):
@@ -69,12 +61,6 @@ class World(Rule):
     time: Duration = Field(default=90 * 86400.0, ge=3600.0, le=3660 * 86400.0, description="Virtual time.")
     beats: int = Field(default=20, ge=1, le=MOST_BEATS, description="Beats, where the policy declares none.")
     regions: int = Field(default=3, ge=1, le=20, description="Regions, where the policy declares none.")
-    group_size: int = Field(
-        default=1,
-        ge=1,
-        le=MOST_BEATS,
-        description="Beats to a group, where the policy declares none; 1: no groups.",
-    )
     failures: float = Field(
         default=0.005,
         ge=0,
@@ -83,7 +69,4 @@ class World(Rule):
     )
     latency: SpreadRule = Field(default=Spread(median=0.2, p95=1.0), description="How long an answer takes.")
     outages: list[Outage] = Field(default=[Outage(per_month=1)], max_length=20, description="What fails.")
-    slots: int | None = Field(
-        default=None, ge=1, description="Runs a region's probe makes at once: a fifth of them confirm runs."
-    )
     seed: int = Field(default=1, description="Of all that is drawn.")

@@ -1,6 +1,7 @@
 """`upbeat validate`, `schema` and `export`: upbeat.yaml as a file. They change nothing."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import click
 
 from engine.secrets import Secrets
 from rules.config import ConfigError, Document, json_schema, parse
-from rules.node import read
+from rules.node import Node, read
 from upbeat.cli.client import Client, remote
 from upbeat.cli.output import Output, print_json, with_output
 
@@ -69,13 +70,28 @@ def read_document(file: Path) -> Document:
         raise click.UsageError(str(wrong)) from None
 
 
-def _parse(file: Path) -> Document:
+def read_yaml(file: Path) -> Node:
+    """The YAML (or JSON) in `file`; `-` is standard input. What is wrong with it ends the command, as a mistake in usage."""
+    name = "stdin" if str(file) == "-" else str(file)
     try:
-        text = file.read_text("utf-8")
+        node, problems = read(sys.stdin.read() if name == "stdin" else _text(file), name)
+    except ConfigError as wrong:
+        raise click.UsageError(str(wrong)) from None
+    if problems:
+        raise click.UsageError("\n".join(map(str, problems)))
+    return node
+
+
+def _parse(file: Path) -> Document:
+    return parse(_text(file), str(file), Secrets(os.environ).of(None))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else failure
         raise click.UsageError(f"{file} cannot be read: {reason}") from None
-    return parse(text, str(file), Secrets(os.environ).of(None))
 
 
 def _counted(document: Document) -> str:

@@ -1,7 +1,6 @@
 """Pages, components, regions, channels and beats: listed, shown, created, edited and deleted by one implementation."""
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +11,7 @@ import click
 from rules.node import read
 from rules.problem import ConfigError
 from upbeat.cli.client import Client, RefusedError, remote
+from upbeat.cli.files import read_yaml
 from upbeat.cli.listed import Columns, Listed, listing, of_page, with_page
 from upbeat.cli.output import Output, paint, print_fields, until, when
 
@@ -121,7 +121,7 @@ def group_of(kind: str, *, show: Callable[[Mapping[str, Any]], None] | None = No
     @click.option("--page", metavar="SLUG", help="Its page, where the file names none.")
     @remote
     async def create(api: Client, out: Output, file: str, page: str | None) -> None:
-        documents = _read(file)
+        documents = read_yaml(Path(file)).plain()
         many = documents if isinstance(documents, list) else [documents]
         made = [await api.post(path, document, page=page) for document in many]
         said = f"{kind} {', '.join(item['slug'] for item in made)} created"
@@ -150,7 +150,7 @@ def group_of(kind: str, *, show: Callable[[Mapping[str, Any]], None] | None = No
             item = await api.patch(place, _changes(changes), page=page)
         else:
             before = await api.get(place, page=page)
-            document = _read(file) if file is not None else _edited(before)
+            document = read_yaml(Path(file)).plain() if file is not None else _edited(before)
             if document is None:
                 out.done(before, "nothing changed")
                 return
@@ -182,20 +182,6 @@ def at(path: str, ref: str) -> str:
 
 def _show(item: Mapping[str, Any]) -> None:
     print_fields(item)
-
-
-def _read(file: str) -> Any:
-    """The plain value in a YAML (or JSON) file."""
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
-        node, problems = read(text, "stdin" if file == "-" else file)
-    except (OSError, UnicodeDecodeError) as failure:
-        raise click.UsageError(f"{file} cannot be read: {failure}") from None
-    except ConfigError as wrong:
-        raise click.UsageError(str(wrong)) from None
-    if problems:
-        raise click.UsageError("\n".join(map(str, problems)))
-    return node.plain()
 
 
 def _changes(given: Sequence[str]) -> dict[str, Any]:

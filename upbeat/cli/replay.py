@@ -10,9 +10,8 @@ from typing import Any, Final
 import click
 
 from api.timeline import timeline
-from rules.node import read
-from rules.problem import ConfigError
 from upbeat.cli.client import Client, RefusedError, remote
+from upbeat.cli.files import read_yaml
 from upbeat.cli.output import Output, print_table, span, when
 
 _POLL_S: Final = 0.5
@@ -74,16 +73,7 @@ async def replay(api: Client, out: Output, policy: Path | None, plot: Path | Non
 
 
 def _document(file: Path) -> Any:
-    try:
-        node, problems = read(file.read_text("utf-8"), str(file))
-    except (OSError, UnicodeDecodeError) as failure:
-        reason = failure.strerror if isinstance(failure, OSError) else failure
-        raise click.UsageError(f"{file} cannot be read: {reason}") from None
-    except ConfigError as wrong:
-        raise click.UsageError(str(wrong)) from None
-    if problems:
-        raise click.UsageError("\n".join(map(str, problems)))
-    document = node.plain()
+    document = read_yaml(file).plain()
     if not isinstance(document, dict):
         raise click.UsageError(f"{file}: a policy is a mapping with quorum, episodes or incidents")
     return document

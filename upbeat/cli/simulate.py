@@ -17,15 +17,14 @@ from engine.simulation import QUANTILES, Report, Simulation
 from engine.sizing import size as sized
 from rules.config import ConfigError, Document, parse
 from rules.duration import parse_duration_s
-from rules.node import Node, read
+from rules.node import read
 from rules.settings import Defaults
 from rules.validation import check
 from rules.world import World
+from upbeat.cli.files import read_document, read_yaml
 from upbeat.cli.output import Output, print_fields, print_table, with_output
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
-_BARS: Final = " ▁▂▃▄▅▆▇█"
-_BINS: Final = 40
 _INKS: Final = ("#0b6bcb", "#c2410c", "#15803d", "#7e22ce", "#a16207", "#be123c")
 _COUNTED: Final = {
     "outages": "OUTAGES",
@@ -119,22 +118,8 @@ def size(out: Output, **given: Any) -> None:
     out.show(sized(**given), render)
 
 
-def _read(file: Path | None) -> tuple[str, Node]:
-    """The text of a file and what it says; of none, that it says nothing."""
-    try:
-        text = file.read_text("utf-8") if file is not None else "{}"
-        node, problems = read(text, str(file))
-    except (OSError, UnicodeDecodeError) as failure:
-        raise click.UsageError(f"{file} cannot be read: {getattr(failure, 'strerror', failure)}") from None
-    except ConfigError as wrong:
-        raise click.UsageError(str(wrong)) from None
-    if problems:
-        raise click.UsageError("\n".join(map(str, problems)))
-    return text, node
-
-
 def _world(file: Path | None, given: Sequence[str]) -> World:
-    _, node = _read(file)
+    node = read_yaml(file) if file is not None else read("{}", "--set")[0]
     plain = node.plain()
     if isinstance(plain, dict):
         for one in given:
@@ -153,27 +138,22 @@ def _world(file: Path | None, given: Sequence[str]) -> World:
 
 def _document(file: Path | None, world: World) -> Document:
     """The beats that have this policy: those of an upbeat.yaml, or as many alike as the world says."""
-    text, node = _read(file)
-    name = str(file or "default")
-    if node.child("beats") is None:
-        if problems := check(Defaults, node, name)[1]:
+    policy: Any = {}
+    if file is not None:
+        node = read_yaml(file)
+        if node.child("beats") is not None:
+            return read_document(file)
+        if problems := check(Defaults, node, str(file))[1]:
             raise click.UsageError("\n".join(map(str, problems)))
-        beat = {"type": "tcp", "host": "target.example", "port": 443}
-        groups = (
-            [f"group-{n // world.group_size}" for n in range(world.beats)] if world.group_size > 1 else []
-        )
-        said = {
-            "regions": [f"region-{n}" for n in range(world.regions)],
-            "groups": [{"slug": slug} for slug in sorted(set(groups))],
-            "defaults": node.plain(),
-            "beats": [
-                {"slug": f"beat-{n}", **beat, **({"group": groups[n]} if groups else {})}
-                for n in range(world.beats)
-            ],
-        }
-        text = json.dumps(said)
+        policy = node.plain()
+    beat = {"type": "tcp", "host": "target.example", "port": 443}
+    said = {
+        "regions": [f"region-{n}" for n in range(world.regions)],
+        "defaults": policy,
+        "beats": [{"slug": f"beat-{n}", **beat} for n in range(world.beats)],
+    }
     try:
-        return parse(text, name, Secrets(os.environ).of(None))
+        return parse(json.dumps(said), str(file), Secrets(os.environ).of(None))
     except ConfigError as wrong:
         raise click.UsageError(str(wrong)) from None
 
@@ -185,17 +165,10 @@ def _progress(name: str, share: float) -> None:
 
 def _print(reports: Mapping[str, Report]) -> None:
     rows: list[Sequence[object]] = []
-    most_s = max((report.delays_s[-1] for report in reports.values() if report.delays_s), default=0.0)
     for name, report in reports.items():
         figures, delays = report.figures, report.figures["detection_delay_s"]
         rows.append((name, *(figures[key] for key in _COUNTED), *(delays.get(q) for q in QUANTILES)))
     print_table(("POLICY", *_COUNTED.values(), *(f"{q.upper()} S" for q in QUANTILES)), rows)
-    click.echo(f"\nfrom outage to episode, 0 to {most_s:.0f} s:" if most_s else "\nno outage was seen")
-    for name, report in reports.items() if most_s else ():
-        counts = [0] * _BINS
-        for delay in report.delays_s:
-            counts[min(int(delay / most_s * _BINS), _BINS - 1)] += 1
-        click.echo(f"  {''.join(_BARS[-(-8 * count // (max(counts) or 1))] for count in counts)}  {name}")
 
 
 def drawing(delays_s: Mapping[str, Sequence[float]]) -> str:
