@@ -9,7 +9,6 @@ from starlette.responses import Response
 from api import channels, saving
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.console.forms import fields, filled, listed, mistakes_of
-from api.console.overview import members_of
 from api.console.page import go, render
 from api.context import services_of
 from api.objects import PageRef, locate
@@ -83,7 +82,7 @@ async def _page(
             more["statuses"] = STATUSES
         if kind == "group":
             more["standing"] = await views.subjects(db, pages=pages, kind="group", limit=_GROUPS)
-            more["members"] = await members_of(db, [row["id"] for row in more["standing"]])
+            more["counts"] = await views.member_counts(db, [row["id"] for row in more["standing"]])
         template = "places.html" if is_whole else f"{kind}s.html"
         return await render(request, db, template, status, **shared, **more)
 

@@ -11,7 +11,7 @@ from api.console.overview import failures, members_of, why_of
 from api.console.page import now, render
 from api.context import services_of
 from api.objects import PageRef, locate
-from engine.store import signals
+from engine.store import signals, views
 from evaluators.explain import Why
 
 router = Router(prefix="/console/groups/{ref}", include_in_schema=False)
@@ -34,6 +34,7 @@ async def group_page(request: Request, asking: Asking, ref: str, page_ref: PageR
             "group.html",
             **shared,
             members=members,
+            count=sum(row["total"] for row in (await views.member_counts(db, [group.id])).values()),
             whys=whys,
             said={vote.voter: vote for vote in shared["why"].votes},
             failures=await failures(db, whys, at),

@@ -46,6 +46,7 @@ class Line:
     why: Why
     totals: list[float]
     members: "list[Line]"
+    counts: Row | None  # of a group
 
 
 @router.get("")
@@ -99,7 +100,8 @@ async def overview(request: Request, asking: Asking) -> Response:
 
 async def _lines(request: Request, db: Connection, rows: Sequence[Row]) -> list[Line]:
     at = now(request)
-    members = await members_of(db, [row["id"] for row in rows if row["kind"] == "group"])
+    groups = [row["id"] for row in rows if row["kind"] == "group"]
+    members, counts = await members_of(db, groups), await views.member_counts(db, groups)
     every = [*rows, *(member for found in members.values() for member in found)]
     totals = await views.newest_totals(db, [row["id"] for row in every], at - timedelta(days=1), SPARKS)
 
@@ -114,7 +116,7 @@ async def _lines(request: Request, db: Connection, rows: Sequence[Row]) -> list[
             rule.tags,
         )
         stands = (row["stage"], row["paused"], row["since"], why_of(row, at, names))
-        return Line(*place, *stands, totals[row["id"]], inner)
+        return Line(*place, *stands, totals[row["id"]], inner, counts.get(row["id"]))
 
     return [
         line(row, _names(inner), [line(member, {}, []) for member in inner])
@@ -124,7 +126,7 @@ async def _lines(request: Request, db: Connection, rows: Sequence[Row]) -> list[
 
 
 async def members_of(db: Connection, groups: Sequence[UUID]) -> dict[UUID, list[Row]]:
-    """The members of each of these, the worst first."""
+    """The members of each of these, the worst first; of many only those."""
     found = defaultdict[UUID, list[Row]](list)
     for row in await views.subjects(db, members_of=groups, limit=PART * 10):
         found[row["group_id"]].append(row)

@@ -11,21 +11,30 @@ from engine.store.states import BOUND
 _PAUSED = "(coalesce(s.paused_until > now(), false) OR coalesce(o.spec->>'enabled', 'true') = 'false')"
 _FROM = "FROM objects o JOIN states s ON s.subject_id = o.id WHERE o.removed_at IS NULL "
 _GROUP = "nullif(s.bound->>'group', '')::uuid"
+_COUNTS = ", ".join(
+    f"count(*) FILTER (WHERE s.stage = '{stage}' AND NOT {_PAUSED}) AS {stage}"
+    for stage in ("critical", "warning", "unknown", "ok")
+)
 
 
 async def stage_counts(connection: Connection, pages: Sequence[UUID] | None) -> Row:
     """How many beats of these pages (None: all) are ok, warning, critical, unknown and paused; paused ones only there."""
-    counted = ", ".join(
-        f"count(*) FILTER (WHERE s.stage = '{stage}' AND NOT {_PAUSED}) AS {stage}"
-        for stage in ("critical", "warning", "unknown", "ok")
-    )
     row: Row | None = await connection.fetchrow(
-        f"SELECT {counted}, count(*) FILTER (WHERE {_PAUSED}) AS paused {_FROM}"
+        f"SELECT {_COUNTS}, count(*) FILTER (WHERE {_PAUSED}) AS paused {_FROM}"
         "AND o.kind = 'beat' AND ($1::uuid[] IS NULL OR o.page_id = ANY ($1))",
         pages,
     )
     assert row is not None
     return row
+
+
+async def member_counts(connection: Connection, groups: Sequence[UUID]) -> dict[UUID, Row]:
+    """How many members each of these groups has (`total`), and how many that are not paused are in which stage."""
+    rows = await connection.fetch(
+        f"SELECT {_GROUP} AS group_id, count(*) AS total, {_COUNTS} {_FROM} AND {_GROUP} = ANY ($1) GROUP BY 1",
+        list(groups),
+    )
+    return {row["group_id"]: row for row in rows}
 
 
 async def subjects(
@@ -44,10 +53,13 @@ async def subjects(
 ) -> list[Row]:
     """Beats and groups with their state, the worst first; `total` of each row counts all that fit.
 
-    `stage` may be `paused`; `folded`: without beats that are in a group.
+    `stage` may be `paused`; `folded`: without beats that are in a group. Of `members_of` many groups each has its share.
     """
+    worst = "f.place, f.slug, f.id"
+    if members_of is not None:
+        worst = f"row_number() OVER (PARTITION BY f.group_id ORDER BY {worst}), {worst}"
     return await connection.fetch(
-        "WITH fit AS (SELECT o.id, count(*) OVER () AS total, "
+        f"WITH fit AS (SELECT f.* FROM (SELECT o.id, {_GROUP} AS group_id, count(*) OVER () AS total, "
         f"CASE WHEN {_PAUSED} THEN 4 ELSE array_position(ARRAY['critical', 'warning', 'unknown', 'ok'], s.stage) END "
         f"AS place, o.slug {_FROM} AND ($1::uuid[] IS NULL OR o.page_id = ANY ($1)) "
         "AND ($2::uuid[] IS NULL OR o.id = ANY ($2)) "
@@ -56,9 +68,9 @@ async def subjects(
         "AND ($5::text IS NULL OR o.spec->'tags' ? $5) AND ($8::text IS NULL OR o.kind = $8) "
         f"AND ($9::uuid[] IS NULL OR {_GROUP} = ANY ($9)) AND NOT ($10 AND EXISTS (SELECT FROM objects g "
         f"WHERE g.id = {_GROUP} AND g.removed_at IS NULL)) "
-        "ORDER BY place, o.slug, o.id LIMIT $6 OFFSET $7) "
+        f") f ORDER BY {worst} LIMIT $6 OFFSET $7) "
         "SELECT o.id, o.kind, o.slug, o.page_id, o.spec, o.revision, p.slug AS page, s.stage, s.since, s.paused_until, "
-        f"s.state::text, {_GROUP} AS group_id, "
+        "s.state::text, fit.group_id, "
         f"{BOUND} AS bound, "
         f"{_PAUSED} AS paused, fit.total FROM fit JOIN objects o ON o.id = fit.id "
         "JOIN objects p ON p.id = o.page_id JOIN states s ON s.subject_id = o.id ORDER BY fit.place, o.slug, o.id",

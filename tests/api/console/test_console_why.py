@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from api.console.overview import members_of
 from api.shapes import ShownWhy
 from engine.store import objects
 from engine.store.database import transaction
@@ -63,11 +64,31 @@ async def test_a_group_shows_its_members_and_what_they_fail_with(server: "Server
     assert f">{one}</a>" in (await admin.get(f"/console?q={one}")).html
     listed = (await admin.get("/console/groups")).html
     assert "2 members, 1 critical" in listed
+    assert "no member" in listed
 
     draft = happening.split("/console/actions/")[1].split('"')[0]
     page = (await admin.get(f"/console/actions/{draft}")).html
     assert f"/console/groups/{slug}?page=shop" in page
     assert f"{one} in " in page
+
+
+async def test_of_many_members_each_group_shows_its_worst_and_counts_all(
+    server: "Server", admin: "Person", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (f"many-{new_id().hex[-6:]}" for _ in "ab")
+    for slug in (one, two):
+        await grouped(
+            server.services, slug, {f"{slug}-{n}": WELL for n in range(11)} | {f"{slug}-z": outage()}
+        )
+    monkeypatch.setattr("api.console.overview.PART", 1)  # ten members at once
+    shown = (await admin.get(f"/console/groups/{one}?page=shop")).html
+    assert "These are the worst 10 of 12." in shown
+    async with server.services.pool.acquire() as db:
+        groups = [await objects.find(db, "group", slug) for slug in (one, two)]
+        members = await members_of(db, [group.id for group in groups])
+    for slug, group in zip((one, two), groups, strict=True):
+        assert [row["slug"] for row in members[group.id]][:2] == [f"{slug}-z", f"{slug}-0"]
+        assert len(members[group.id]) == 5
 
 
 async def test_a_group_is_paused_and_resumed(server: "Server", admin: "Person") -> None:
