@@ -4,7 +4,7 @@ Fed with every row that changed, it knows whose `Bound` is another one now. It r
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -20,6 +20,8 @@ from rules.owner import OwnerRule
 AHEAD_S: Final = 40 * 86400.0
 """So far ahead times of maintenance are laid out; they are laid out anew every `ANEW_S`."""
 ANEW_S: Final = 86400.0
+MOST: Final = 1000
+"""Times of maintenance that one beat or group is told of, the next ones."""
 KINDS: Final[tuple[Kind, ...]] = ("page", "group", "beat", "maintenance")
 """Kinds of rows it wants to know of."""
 
@@ -94,31 +96,45 @@ class Relations:
             parents = [one for one in dict.fromkeys(written) if one is not None]
             for one in parents:
                 children.setdefault(one, []).append(object_id)
-            covered = tuple(sorted(windows.get(object_id, ())))
             self._bounds[object_id] = Bound(
-                group=str(group) if group else "", parents=tuple(map(str, parents)), windows=covered
+                group=str(group) if group else "",
+                parents=tuple(map(str, parents)),
+                windows=windows.get(object_id, ()),
             )
         self.children = {one: tuple(sorted(found)) for one, found in children.items()}
         return {
             object_id for object_id, bound in self._bounds.items() if before.get(object_id, Bound()) != bound
         }
 
-    def _windows(self, pages: Mapping[UUID, str], now: float) -> dict[UUID, list[Window]]:
+    def _windows(self, pages: Mapping[UUID, str], now: float) -> dict[UUID, tuple[Window, ...]]:
         """The times of maintenance of everything that is covered by any, found by name: there may be thousands of each."""
         by_key = defaultdict[Key, list[UUID]](list)
         for object_id, row in self._rows.items():
             if row.kind in ("beat", "group") and row.page_id is not None:
                 for key in keys(row.kind, pages.get(row.page_id, ""), row.slug, row.group, row.components):
                     by_key[key].append(object_id)
-        found: dict[UUID, list[Window]] = {}
+        spans, covering = dict[UUID, list[Window]](), defaultdict[UUID, list[UUID]](list)
         for window_id, row in self._rows.items():
             if (rule := row.maintenance) is None or row.page_id is None:
                 continue
-            spans = [Window(a, b, str(window_id)) for a, b in rule.spans(now, now + AHEAD_S)]
-            about = rule.about(pages.get(row.page_id, "")) if spans else ()
+            spans[window_id] = [Window(a, b, str(window_id)) for a, b in rule.spans(now, now + AHEAD_S)]
+            about = rule.about(pages.get(row.page_id, "")) if spans[window_id] else ()
             for object_id in {one for key in about for one in by_key.get(key, ())}:
-                found.setdefault(object_id, []).extend(spans)
-        return found
+                covering[object_id].append(window_id)
+        alike: dict[tuple[UUID, ...], tuple[Window, ...]] = {}
+        for its in map(tuple, covering.values()):
+            if its not in alike:
+                alike[its] = _outermost(one for window_id in its for one in spans[window_id])
+        return {object_id: alike[tuple(its)] for object_id, its in covering.items()}
+
+
+def _outermost(windows: Iterable[Window]) -> tuple[Window, ...]:
+    """Those that lie in none of the others, by start: as much is covered by them, and fewer are kept in each state."""
+    found: list[Window] = []
+    for one in sorted(windows, key=lambda one: (one.start, -one.end, one.id)):
+        if not found or one.end > found[-1].end:
+            found.append(one)
+    return tuple(found[:MOST])
 
 
 def bind(rule: OwnerRule, bound: Bound) -> Bound:

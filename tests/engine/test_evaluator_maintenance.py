@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from engine.relations import AHEAD_S, ANEW_S, Relations
+from engine.relations import AHEAD_S, ANEW_S, MOST, Relations
 from rules.known import Kind
 from rules.maintenance import Maintenance, keys
 from tests.engine.world import World, evaluated, made
@@ -194,7 +194,7 @@ def test_whom_a_window_covers_is_found_as_the_rule_says() -> None:
     windows = dict[UUID, tuple[str, Maintenance]]()
     for n in range(60):
         home = draw.choice([*pages])
-        spec = {"slug": f"m{n}", "start": "2027-01-15T08:00", "duration": "1h"}
+        spec = {"slug": f"m{n}", "start": f"2027-01-15T08:{n:02}", "duration": "1h"}
         for key, names in (
             ("beats", ["s5", "s6"]),
             ("groups", ["s0", "s2"]),
@@ -207,3 +207,22 @@ def test_whom_a_window_covers_is_found_as_the_rule_says() -> None:
     for subject_id, subject in subjects.items():
         expected = {str(one) for one, (home, rule) in windows.items() if rule.about(home) & keys(*subject)}
         assert {span.id for span in relations.bound(subject_id).windows} == expected
+
+
+def test_what_lies_in_another_window_is_not_laid_out_and_no_more_than_can_be_kept() -> None:
+    relations, now = Relations(), 1.8e9
+    page, beat, outer = uuid4(), uuid4(), uuid4()
+    relations.put(page, "page", None, "p", {})
+    relations.put(beat, "beat", page, "b", {})
+    daily: dict[str, Any] = {"start": "2026-01-01T01:00", "duration": "2h", "rrule": "FREQ=DAILY"}
+    relations.put(outer, "maintenance", page, "outer", {"slug": "outer"} | daily)
+    for n in range(50):
+        inner = {"slug": f"m{n}"} | daily | {"start": f"2026-01-01T02:{n:02}", "duration": "10m"}
+        relations.put(uuid4(), "maintenance", page, f"m{n}", inner)
+    assert relations.settle(now) == {beat}
+    assert {one.id for one in relations.bound(beat).windows} == {str(outer)}
+    relations.drop(outer)
+    assert relations.settle(now) == {beat}
+    apart = relations.bound(beat).windows
+    assert len(apart) == MOST
+    assert [*apart] == sorted(apart)
