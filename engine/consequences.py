@@ -154,7 +154,8 @@ async def _cases(
         seen[row["beat_id"]].append(evidence_of(row))
     grouped = {one: telling[one][-1].state for one, s in subjects.items() if s.policy.members is not None}
     seen |= await _of_members(connection, grouped)
-    for subject_id, rows in (await signals.of_beats(connection, list(telling))).items():
+    beats = [subject_id for subject_id in telling if subject_id not in grouped]
+    for subject_id, rows in (await signals.of_beats(connection, beats)).items():
         seen[subject_id] += map(signal_evidence, rows[:_SHOWN_SIGNALS])
     channels = await objects.listing(connection, "channel", pages=list(pages))
     cases = []
@@ -193,7 +194,7 @@ async def _members(connection: Connection, states_: Sequence[State]) -> dict[str
 async def _of_members(
     connection: Connection, grouped: Mapping[UUID, State]
 ) -> dict[UUID, list[dict[str, Any]]]:
-    """What a draft shows of a group: its members, the worst first, each with its newest run or signal that is as bad."""
+    """What a draft shows of a group: its members, the worst first, each with its newest run or signal that is as bad; its own signals."""
     if not grouped:
         return {}
     names = await _members(connection, list(grouped.values()))
@@ -212,8 +213,9 @@ async def _of_members(
     since = states.moment(min((said.since for said in bad.values()), default=0.0) - 3600.0)
     runs = await results.newest_bad(connection, [(member, said.stage) for member, said in bad.items()], since)
     why = {row["beat_id"]: evidence_of(row) for row in runs}
-    for member, rows in (await signals.of_beats(connection, list(bad))).items():
-        for row in rows[:1]:
+    reported = await signals.of_beats(connection, [*bad, *grouped])
+    for member in bad:
+        for row in reported[member][:1]:
             why.setdefault(member, signal_evidence(row))
     return {
         group: [
@@ -222,6 +224,7 @@ async def _of_members(
             | {"beat": names.get(member, ""), "verdict": said.stage, "since": _iso(said.since)}
             for member, said in members[:_SHOWN_MEMBERS]
         ]
+        + [signal_evidence(row) for row in reported[group][:_SHOWN_SIGNALS]]
         for group, members in worst.items()
     }
 

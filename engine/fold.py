@@ -18,7 +18,6 @@ from evaluators.facts import (
     Continued,
     Effect,
     Fact,
-    MemberChanged,
     PolicyChanged,
     RelationsChanged,
     ResultSeen,
@@ -84,7 +83,7 @@ class Fold:
         self.made: list[Result] = []  # by the server: verdicts on heartbeats
         self.pinged: list[tuple[Pushed, bool]] = []  # pings, and whether they counted
         self.signalled: list[tuple[Pushed, Report]] = []
-        self.stirred: set[UUID] = set()  # groups with an open episode whose members say something else
+        self.stirred: set[UUID] = set()  # groups with an open episode that were told something
         self.marked: set[UUID] = (
             set()
         )  # what else stands beside a stage is new: flapping, or what suppresses it
@@ -150,14 +149,14 @@ class Fold:
             return
         if isinstance(one.fact, Relayed):
             self._fold(subject, held, _relayed(one.fact, now))
-            if isinstance(one.fact.fact, MemberChanged) and self.changed[one.subject_id].state.severity:
-                self.stirred.add(one.subject_id)
+            self._stir(subject)
             return
         if isinstance(one.fact, Report):
             key = quorum.signal_key(one.fact.source, one.fact.fingerprint)
             self._fold(subject, held, SignalChanged(now, key, one.fact.severity))
             if one.fact.severity is None or key in self.changed[one.subject_id].state.signals:
                 self.signalled.append((one, one.fact))
+            self._stir(subject)
             return
         plan = subject.policy.heartbeat
         counts = plan is not None and not held.state.suspended
@@ -168,6 +167,10 @@ class Fold:
             ping, at = one.fact, min(one.at, now)
             fact = heartbeat.Ping(at, f"ping {one.id}", ping.signal, ping.run, ping.code, said[:SAID_MOST])
             self._beat(subject, plan, fact, now, _evidence(ping, text))
+
+    def _stir(self, subject: Subject) -> None:
+        if subject.policy.members is not None and self.changed[subject.subject_id].state.severity:
+            self.stirred.add(subject.subject_id)
 
     def reconcile(self, subject_id: UUID, now: float) -> None:
         """Bring a beat's state to what is declared now: edited, paused, resumed or removed."""

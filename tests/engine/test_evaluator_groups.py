@@ -491,6 +491,20 @@ async def test_a_signal_of_a_group_is_one_more_member(lab: Lab) -> None:
     await eventually(lab.episodes, ["shop recovered"])
 
 
+async def test_a_draft_of_a_group_goes_on_showing_its_signal_when_members_change(lab: Lab) -> None:
+    async def shown() -> list[tuple[str, str]]:
+        evidence = await lab.pool.fetchval("SELECT evidence FROM actions")
+        return [(item.get("beat") or item["region"], item["verdict"]) for item in evidence]
+
+    await lab.report("shop", "critical")
+    await eventually(lab.actions, ["open pending"])
+    await lab.see(a="x")
+    await eventually(shown, [("a", "critical"), ("b", "ok"), ("report", "critical")])
+    await lab.report("shop", None)
+    await eventually(shown, [("a", "critical"), ("b", "ok")])
+    assert await lab.actions() == ["open pending"]
+
+
 async def test_an_outage_below_what_is_needed_is_told_to_nobody_and_says_why(lab: Lab) -> None:
     await lab.make("net")
     await lab.see(net=".")
