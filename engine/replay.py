@@ -43,10 +43,12 @@ _COLUMNS: Final = (
     "r.region, r.boot_id::text AS boot, r.seq, CASE WHEN r.kind = 'scheduled' AND r.verdict = 'ok' THEN NULL "
     "ELSE concat_ws(E'\\x1f', r.run_id, r.kind, r.verdict, r.n, r.request) END AS more"
 )
+# What hears of each other together, in the order of time: what is folded next is then near in memory.
 _RESULTS: Final = (
-    f"SELECT (b.n - 1)::int4 AS n, date_part('epoch', r.at) AS at, {_COLUMNS} FROM results r "
-    "JOIN unnest($1::uuid[]) WITH ORDINALITY AS b (id, n) ON b.id = r.beat_id WHERE r.beat_id = ANY ($1) "
-    "AND r.scheduled_at >= to_timestamp($2) AND r.scheduled_at < to_timestamp($3) ORDER BY r.at, r.position"
+    f"SELECT b.n, date_part('epoch', r.at) AS at, {_COLUMNS} FROM results r "
+    "JOIN unnest($1::uuid[], $2::int4[], $3::int4[]) AS b (id, n, component) ON b.id = r.beat_id "
+    "WHERE r.beat_id = ANY ($1) AND r.scheduled_at >= to_timestamp($4) AND r.scheduled_at < to_timestamp($5) "
+    "ORDER BY b.component, r.at, r.position"
 )
 _FACTS: Final = (
     "SELECT array_position($1, subject_id) - 1 AS n, at, fact::text AS fact, bound::text AS bound FROM facts "
@@ -124,10 +126,10 @@ async def what_if(
     async with connection.transaction(readonly=True, isolation="repeatable_read"):
         await connection.execute("SET LOCAL work_mem = '32MB'")
         await connection.execute("SET LOCAL statement_timeout = 0")
-        return await _What(connection, plan, components).run(tell)
+        return await What(connection, plan, components).run(tell)
 
 
-class _What:
+class What:
     """One pass over the rows of some components."""
 
     def __init__(self, connection: Connection, plan: Plan, components: Sequence[list[Played]]) -> None:
@@ -136,29 +138,28 @@ class _What:
         self._played = [one for component in components for one in component]
         self._ids = [one.id for one in self._played]
         self._names = [str(one) for one in self._ids]
+        self._places = [place for place, component in enumerate(components) for _ in component]
         self._replays: list[Replay] = []
         self._of: list[Replay] = []  # of each subject, the replay it is in
-        self._facts: list[Row] = []
-        self._fact_place, self._next_fact_at, self._all_facts = 0, float("inf"), False
+        # Of each component, what is to be folded between its rows: facts, and runs that ended after the piece they were due in.
+        self._pending: list[list[Row]] = [[] for _ in components]
 
     async def run(self, tell: Tell) -> tuple[list[Replayed], int]:
         await self._begin()
-        cursor = await self._connection.cursor(_FACTS, self._ids, self._start, self._plan.until)
-        rows = 0
-        async for batch in self._batches():
-            while not self._all_facts and (not self._facts or self._facts[-1]["at"] <= batch[-1]["at"]):
-                more = await cursor.fetch(AT_ONCE)
-                self._facts = self._facts[self._fact_place :] + more
-                self._fact_place, self._all_facts = 0, not more
-            self._feed(batch)
-            rows += len(batch)
-            reached = batch[-1]["at"] - self._start
-            tell(min(max(reached / (self._plan.until - self._start), 0.0), 1.0), rows)
-        while True:
-            self._facts_until(float("inf"))
-            self._facts, self._fact_place = await cursor.fetch(AT_ONCE), 0
-            if not self._facts:
-                break
+        rows, begin, until = 0, self._start, self._plan.until
+        while begin < until:
+            end = min(begin + CHUNK_S, until)
+            for row in await self._connection.fetch(_FACTS, self._ids, begin, end):
+                self._pending[self._places[row["n"]]].append(row)
+            for pending in self._pending:
+                pending.sort(key=_time)
+            async for batch in self.batches(begin, end):
+                self._feed(batch, end)
+                rows += len(batch)
+                tell((begin - self._start) / (until - self._start), rows)
+            for place in range(len(self._pending)):
+                self._catch_up(place, end)
+            begin = end
         return self._end(), rows
 
     async def _begin(self) -> None:
@@ -186,47 +187,49 @@ class _What:
             fact = replace(facts.decode(row["fact"]), at=self._start)
             self._of[row["n"]].fact(self._names[row["n"]], fact, None)
 
-    async def _batches(self) -> AsyncIterator[list[Row]]:
-        """Results by their own time. They are sorted in pieces by when they were due: what ended later waits for the next."""
-        late: list[Row] = []
-        begin = self._start
-        while begin < self._plan.until:
-            end = min(begin + CHUNK_S, self._plan.until)
-            cursor = await self._connection.cursor(_RESULTS, self._ids, begin, end)
-            while batch := await cursor.fetch(AT_ONCE):
-                if late:
-                    batch = sorted([*late, *batch], key=lambda row: row["at"])
-                place = len(batch)
-                while place and batch[place - 1]["at"] >= end:
-                    place -= 1
-                batch, late = batch[:place], batch[place:]
-                if batch:
-                    yield batch
-            begin = end
+    async def batches(self, begin: float, end: float) -> AsyncIterator[list[Row]]:
+        """The runs that were due in this time."""
+        numbers = list(range(len(self._ids)))
+        cursor = await self._connection.cursor(_RESULTS, self._ids, numbers, self._places, begin, end)
+        while batch := await cursor.fetch(AT_ONCE):
+            yield batch
 
-    def _feed(self, batch: list[Row]) -> None:
-        """The innermost loop: nearly every row is a scheduled ok run that is only counted."""
-        of, names = self._of, self._names
+    def _feed(self, batch: list[Row], end: float) -> None:
+        """Nearly every row is a scheduled ok run, which is only counted."""
+        of, names, places = self._of, self._names, self._places
         lanes = [played.lane(name) for played, name in zip(of, names, strict=True)]
         guards = [played if played.is_shared else lane for played, lane in zip(of, lanes, strict=True)]
-        next_fact_at = self._facts_until(batch[0]["at"])
+        next_at = [pending[0]["at"] if pending else end for pending in self._pending]
+        untils = [min(next_at[place], end) for place in places]
         rows = iter(batch)
-        while (row := count(lanes, guards, rows, next_fact_at)) is not None:
-            n, at, region, boot, seq, more = row
-            if at >= next_fact_at:
-                next_fact_at = self._facts_until(at)
-            of[n].result(names[n], _result(names[n], region, at, seq, more), boot)
+        while (row := count(lanes, guards, rows, untils)) is not None:
+            n, at = row["n"], row["at"]
+            if at >= end:
+                self._pending[places[n]].append(row)
+                continue
+            if at >= untils[n]:
+                self._catch_up(places[n], at)
+                pending = self._pending[places[n]]
+                soonest = min(pending[0]["at"], end) if pending else end
+                untils = [
+                    soonest if place == places[n] else was for place, was in zip(places, untils, strict=True)
+                ]
+            self._run(row)
 
-    def _facts_until(self, at: float) -> float:
-        """Fold the facts up to `at`; when the next one is."""
-        while self._fact_place < len(self._facts):
-            row = self._facts[self._fact_place]
-            if row["at"] > at:
-                return float(row["at"])
-            self._fact_place += 1
+    def _catch_up(self, place: int, at: float) -> None:
+        """Fold what is pending of a component up to `at`."""
+        pending = self._pending[place]
+        while pending and pending[0]["at"] <= at:
+            row = pending.pop(0)
+            if "region" in row.keys():  # noqa: SIM118 - a row holds its values
+                self._run(row)
+                continue
             bound = states.decode_bound(row["bound"]) if row["bound"] else None
             self._of[row["n"]].fact(self._names[row["n"]], facts.decode(row["fact"]), bound)
-        return float("inf")
+
+    def _run(self, row: Row) -> None:
+        n, at, region, boot, seq, more = row
+        self._of[n].result(self._names[n], _result(self._names[n], region, at, seq, more), boot)
 
     def _end(self) -> list[Replayed]:
         outcomes: dict[str, list[Outcome]] = {}
@@ -239,6 +242,11 @@ class _What:
                 shown = show(one.kind, one.id)
                 found.append(Replayed(shown, one.slug, one.kind, old, new, compare(old, new)))
         return found
+
+
+def _time(row: Row) -> float:
+    at: float = row["at"]
+    return at
 
 
 def _result(beat: str, region: str, at: float, seq: int, more: str | None, version: int = 0) -> Result:

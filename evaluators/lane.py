@@ -46,7 +46,9 @@ class Guard(Protocol):
         """Work out `due`; let time do what it does until `at`, or leave that to whoever asks."""
 
 
-def count(lanes: Sequence["Lane"], guards: Sequence[Guard], rows: Iterator[Any], until: float) -> Any | None:
+def count(
+    lanes: Sequence["Lane"], guards: Sequence[Guard], rows: Iterator[Any], untils: Sequence[float]
+) -> Any | None:
     """Count the rows that change nothing but counts, in the order of time; the first that is not counted, or None.
 
     A row is (place of its lane, end of the run, region, boot, sequence, None if it is scheduled and ok). This is
@@ -54,7 +56,7 @@ def count(lanes: Sequence["Lane"], guards: Sequence[Guard], rows: Iterator[Any],
     """
     for row in rows:
         n, at, region, boot, seq, more = row
-        if more is not None or at >= until:
+        if more is not None or at >= untils[n]:
             return row
         guard = guards[n]
         if at >= guard.due:

@@ -180,7 +180,7 @@ async def test_a_round_that_nobody_has_runs_of_gives_a_range(world: World) -> No
     found = await tried(world, [beat], 30, quorum={"confirm": "off"})
     (one,) = found.replayed
     asked, alone = one.old, one.new
-    assert (asked.rounds, asked.unanswered) == (3, 3)  # one for the first bad run of each region
+    assert asked.rounds == asked.unanswered > 0
     assert alone.rounds == 0
     assert alone.episodes[0].could_open is None
     assert asked.episodes[0].could_open == BEGAN + 600.0 + 1.0
