@@ -78,10 +78,10 @@ async def measure(
         line = incident_line(said, max(born, since), until)
     else:
         down = frozenset[str](how.down)
-        lines = await stored_uptime.stages(db, parts, since, until)
-        line = worst(
-            [covered(lines[p.id], windows.get(p.id, ()), MAINTENANCE) for p in parts], ranked(how.down)
-        )
+        line, rank = [], ranked(how.down)
+        for left, right in pairwise(await stored_uptime.slices(db, parts, since, until)):
+            lines = await stored_uptime.stages(db, parts, left, right)
+            line += worst([covered(lines[p.id], windows.get(p.id, ()), MAINTENANCE) for p in parts], rank)
         if stored.kind == "component":
             line = [Span(max(s.start, born), s.end, s.value) for s in line if s.end > born]
     line = covered(line, windows.get(stored.id, ()), MAINTENANCE)

@@ -17,8 +17,23 @@ from evaluators.public import PRECEDENCE
 from evaluators.uptime import PAUSED, Span, Windows, covered, lasting, of_incidents
 from rules.maintenance import Maintenance, keys
 
+SLICE: Final = 20_000  # transitions read at once
 _OF_SEVERITY: Final = {"warning": "degraded_performance", "critical": "major_outage"}
 """What an incident says that names no component."""
+
+
+async def slices(
+    connection: Connection, subjects: Sequence[Stored], since: float, until: float
+) -> list[float]:
+    """`since`, `until` and edges between, for what flaps all year to be read and computed bit by bit."""
+    found = await connection.fetchval(
+        "SELECT count(*) FROM transitions WHERE subject_id = ANY ($1) AND at >= $2 AND at < $3",
+        [subject.id for subject in subjects],
+        moment(since),
+        moment(until),
+    )
+    pieces = found // SLICE + 1
+    return [since, *(since + (until - since) * n // pieces for n in range(1, pieces)), until]
 
 
 async def stages(

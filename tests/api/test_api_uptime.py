@@ -185,6 +185,24 @@ async def test_a_component_is_the_worst_of_what_feeds_it_and_of_grouped_beats_th
     assert (await world.uptime(component))["by"] == "manual"
 
 
+async def test_what_flaps_is_read_bit_by_bit_and_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    component = await world.make("component", "c")
+    ones = [await world.make("beat", f"b{n}", components={component.slug: {}}) for n in range(2)]
+    for n, one in enumerate(ones):
+        flaps = [(4 * HOUR - 600 * i - 60 * n, (Stage.CRITICAL, Stage.OK)[i % 2]) for i in range(20)]
+        await world.stages(one, *flaps)
+    await world.facts(ones[0], Suspended(world.now - 2 * HOUR), Continued(world.now - HOUR))
+    asked: dict[str, Any] = {"by": "duration", "step": "1h", "exclude_maintenance": "true"}
+    at_once = await world.uptime(component, **asked)
+    monkeypatch.setattr(uptime, "SLICE", 1)
+    bit_by_bit = await world.uptime(component, **asked)
+    assert bit_by_bit["seconds"] == pytest.approx(at_once["seconds"])
+    assert [bar["worst"] for bar in bit_by_bit["bars"]] == [bar["worst"] for bar in at_once["bars"]]
+    assert at_once["seconds"]["down"] == 6 * 660 + 3 * 600 + 660  # three times the second was alone
+
+
 async def test_maintenance_is_left_out_where_it_is_asked_for(world: World) -> None:
     beat = await world.make("beat", "b")
     await world.stages(beat, (5 * HOUR, Stage.OK), (3 * HOUR, Stage.CRITICAL), (2 * HOUR, Stage.OK))
