@@ -84,15 +84,20 @@ class Kept:
     read: Read
     render: Render
     copies: dict[str, Copy] = field(default_factory=dict)
-    reading: set[str] = field(default_factory=set)
+    reading: dict[str, asyncio.Task[Copy | None]] = field(default_factory=dict)
 
     async def page(self, slug: str, now: datetime, now_s: float) -> Copy | None:
         """The page, or None where there is none. Raises 503 when it was never read and cannot be."""
         copy = self.copies.get(slug)
-        # One request reads; the others are answered at once with what is there.
+        # One request reads; the others are answered at once with what is there, or wait for it where nothing is.
         if copy is not None and (now_s - copy.read_s < FRESH_S or slug in self.reading):
             return copy
-        self.reading.add(slug)
+        if slug not in self.reading:
+            self.reading[slug] = asyncio.create_task(self._newer(slug, copy, now, now_s))
+            self.reading[slug].add_done_callback(lambda _: self.reading.pop(slug))
+        return await asyncio.shield(self.reading[slug])
+
+    async def _newer(self, slug: str, copy: Copy | None, now: datetime, now_s: float) -> Copy | None:
         try:
             async with asyncio.timeout(READ_S):
                 document = await self.read(slug)
@@ -108,8 +113,6 @@ class Kept:
                 self.copies.pop(slug, None)
                 return None
             copy = self._made(document, now, now_s, is_stale=False)
-        finally:
-            self.reading.discard(slug)
         if len(self.copies) >= MOST_PAGES:
             self.copies.clear()
         self.copies[slug] = copy

@@ -279,3 +279,24 @@ async def test_an_incident_of_one_page_shows_on_another_whose_component_it_feeds
     assert seen["components"][0]["status"] == "major_outage"
     incident = derived_id("incident", action["episode_id"])
     assert [found["id"] for found in seen["open"]] == [show("incident", incident)]
+
+
+async def test_a_page_that_was_never_read_is_read_once_whoever_comes() -> None:
+    reads, go = [], asyncio.Event()
+
+    async def read(slug: str) -> dict[str, Any]:
+        reads.append(slug)
+        await go.wait()
+        return {"page": slug}
+
+    pages = kept.Kept(read, lambda *_: "")
+    visitors = [
+        asyncio.create_task(pages.page("shop", datetime(2026, 11, 20, tzinfo=UTC), 1.0)) for _ in range(50)
+    ]
+    await asyncio.sleep(0)
+    visitors[0].cancel()  # who came first and left takes nothing from the others
+    go.set()
+    found = await asyncio.gather(*visitors[1:])
+    assert reads == ["shop"]
+    assert len({id(copy) for copy in found}) == 1
+    assert pages.reading == {}
