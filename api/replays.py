@@ -1,5 +1,6 @@
 """Replays under /api/v1: another policy tried on what is stored, or the past checked against its log. They run elsewhere; here they are asked for."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -74,7 +75,8 @@ async def create_replay(request: Request, asking: Asking) -> Response:
 async def read_replay(request: Request, asking: Asking, replay: str) -> Response:
     """How far it is, and what it found."""
     async with services_of(request).pool.acquire() as db:
-        return reply(shown_replay(await find(db, asking, replay)))
+        row = await find(db, asking, replay)
+    return reply(await asyncio.to_thread(shown_replay, row))
 
 
 @router.delete("/{replay}", status_code=204)
@@ -102,7 +104,7 @@ async def begin(request: Request, asking: Principal, asked: AskedReplay) -> Row:
     """Store what was asked and have it run. Raises 404, 409, 422, 429."""
     services = services_of(request)
     now = services.clock.epoch_s()
-    since, until = read_time("since", asked.since, now), read_time("until", asked.until, now)
+    since, until = read_time("since", asked.since, now), min(read_time("until", asked.until, now), now)
     if not 0 < until - since <= MOST_S:
         raise invalid([("/since", f"{asked.since} is not before {asked.until}, and at most 400 days")])
     if (asked.policy is None) is not asked.exact:
@@ -119,7 +121,10 @@ async def begin(request: Request, asking: Principal, asked: AskedReplay) -> Row:
             asking.require(Permission.READ, page_id)
         if asked.policy is not None:
             named = {stored.id for stored in chosen} if asked.beats or asked.groups else frozenset[UUID]()
-            _try(played, {one.id for one in chosen}, named, asked.policy, await page_slugs(db), homes)
+            pages_of = await page_slugs(db)
+            await asyncio.to_thread(
+                _try, played, {one.id for one in chosen}, named, asked.policy, pages_of, homes
+            )
         shown = {
             "since": moment(since),
             "until": moment(until),
@@ -176,16 +181,20 @@ def _try(
             f"is no part of a policy; write {', '.join(KEYS)}, or a whole upbeat.yaml with beats and groups"
         )
         raise invalid([(f"/policy/{escape(key)}".rstrip("/"), said) for key in unknown])
-    matched = 0
+    matched, entries = 0, _entries(policy)
     for one in played:
-        spec, home = one.specs[0], homes[one.id]
+        place, spec, home = "/policy", one.specs[0], homes[one.id]
+        known = saving.rule_of(home.kind, spec)
         if is_file:
-            place, entry = _entry(policy, one, pages.get(home.page_id) if home.page_id else None)
-            tried = {key: value for key, value in spec.items() if key not in KEYS or entry is None}
-            tried |= {key: entry[key] for key in KEYS if key in entry} if entry is not None else {}
-            matched += entry is not None
+            page, tried = pages.get(home.page_id) if home.page_id else None, spec
+            found = entries.get((one.kind, one.slug, page)) or entries.get((one.kind, one.slug, None))
+            if found is not None:
+                place, entry = found
+                tried = {key: value for key, value in spec.items() if key not in KEYS}
+                shared = policy.get("defaults") if one.kind == "beat" else None
+                tried |= _written(entry, shared if isinstance(shared, dict) else {}, type(known))
+                matched += 1
         else:
-            place, known = "/policy", saving.rule_of(home.kind, spec)
             is_meant = one.id in chosen and (one.id in named or one.kind == "beat")
             keys = [
                 key for key in policy if one.id in named or (is_meant and key in type(known).model_fields)
@@ -198,12 +207,29 @@ def _try(
         raise invalid([("/policy", f"it says nothing of what is replayed: {slugs}")])
 
 
-def _entry(policy: Mapping[str, Any], one: Played, page: str | None) -> tuple[str, dict[str, Any] | None]:
-    entries = policy.get(f"{one.kind}s")
-    for number, entry in enumerate(entries if isinstance(entries, list) else []):
-        if isinstance(entry, dict) and entry.get("slug") == one.slug and entry.get("page", page) == page:
-            return f"/policy/{one.kind}s/{number}", entry
-    return "/policy", None
+def _entries(
+    policy: Mapping[str, Any],
+) -> dict[tuple[str, str, str | None], tuple[str, Mapping[str, Any]]]:
+    """Where a file says what of beats and groups, by kind, slug and page; without a page it is of any."""
+    found: dict[tuple[str, str, str | None], tuple[str, Mapping[str, Any]]] = {}
+    for kind in ("beat", "group"):
+        listed = policy.get(f"{kind}s")
+        for number, entry in enumerate(listed if isinstance(listed, list) else []):
+            if isinstance(entry, dict) and isinstance(slug := entry.get("slug"), str):
+                page = None if entry.get("page") is None else str(entry["page"])
+                found.setdefault((kind, slug, page), (f"/policy/{kind}s/{number}", entry))
+    return found
+
+
+def _written(entry: Mapping[str, Any], shared: Mapping[str, Any], model: type[Rule]) -> dict[str, Any]:
+    """The policy of an entry of a file; what it does not say itself is the file's defaults', as where the file is applied."""
+    written: dict[str, Any] = {
+        key: shared[key] for key in KEYS if key in shared and key in model.model_fields
+    }
+    for key in entry.keys() & KEYS:
+        own, default = entry[key], written.get(key)
+        written[key] = default | own if isinstance(default, dict) and isinstance(own, dict) else own
+    return written
 
 
 def _checked(stored: Stored, tried: dict[str, Any], place: str, one: Played) -> dict[str, Any]:

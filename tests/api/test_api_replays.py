@@ -104,3 +104,44 @@ async def test_mistakes_are_named_where_they_are(server: Server) -> None:
     assert (await refused(policy=wrong))[0]["pointer"].startswith("/policy/beats/0/episodes")
     assert (await refused(policy=POLICY, exact=True))[0]["pointer"] == "/policy"
     assert (await refused(policy=POLICY, since="1h", until="2h"))[0]["pointer"] == "/since"
+
+
+async def planned(server: Server, replay: str) -> dict[str, Any]:
+    """The spec each beat is to have under the new policy."""
+    replay_id = read("replay", replay)
+    assert replay_id is not None
+    async with server.services.pool.acquire() as connection:
+        plan = await replays.plan_of(connection, replay_id)
+    return {one.slug: one.specs[1] for component in plan.components for one in component}
+
+
+async def test_the_defaults_of_a_file_are_those_of_its_beats(server: Server) -> None:
+    await cleared(server)
+    await beat(server, "plain", quorum={"critical": "all"})
+    await beat(server, "own", quorum={"critical": "all"})
+    job = {"slug": "job", "type": "heartbeat", "every": "1h", "page": "shop"}
+    assert (await server.call("POST", "/api/v1/beats", job)).status == 201
+    file = {
+        "defaults": {"quorum": {"critical": "any", "min_voters": 1}, "interval": "5s"},
+        "beats": [
+            {"slug": "plain"},
+            {"slug": "own", "page": "shop", "quorum": {"critical": 2}},
+            {"slug": "job"},
+            {"slug": "own", "page": "another", "quorum": {"critical": 1}},
+        ],
+    }
+    asked = await server.call("POST", PATH, {"beats": ["plain", "own", "job"], "policy": file})
+    assert asked.status == 202, asked.body
+    tried = await planned(server, asked.body["id"])
+    assert tried["plain"]["quorum"] == {"critical": {"open": "any"}, "min_voters": 1}
+    assert tried["own"]["quorum"] == {"critical": {"open": 2}, "min_voters": 1}
+    assert "quorum" not in tried["job"]
+    assert "interval" not in tried["plain"]
+
+
+async def test_a_replay_ends_now_at_the_latest(server: Server) -> None:
+    await cleared(server)
+    await beat(server, "early")
+    body = {"beats": ["early"], "policy": POLICY, "until": "2100-01-01T00:00:00Z"}
+    asked = await server.call("POST", PATH, body)
+    assert asked.body["asked"]["until"] < "2099"
