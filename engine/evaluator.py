@@ -446,7 +446,7 @@ class Partition:
             return 0
         now = round(self._clock.epoch_s(), 6)  # as it is stored: the same facts make the same state again
         arrived = [item for delivery, batch in batches for item in self._in_server_time(delivery, batch, now)]
-        dirty = dirty | await self._catch_up([result for _, _, result in arrived])
+        dirty = dirty | await self._catch_up([result for _, _, result in arrived], dirty | due)
         async with transaction(self._pool) as connection:
             taken = await pushed.take(connection, self._number, most) if most else []
             if most and not taken and not due:
@@ -534,14 +534,18 @@ class Partition:
         found = [(self._subjects.get(subject_id), event) for subject_id, event in told]
         return [{"event": event, "page": str(s.page_id), "beat": s.slug} for s, event in found if s]
 
-    async def _catch_up(self, arrived: Sequence[Result]) -> set[UUID]:
-        """A probe may have heard of a beat, or of its change, before this process has: these."""
+    async def _catch_up(self, arrived: Sequence[Result], looked_at: set[UUID]) -> set[UUID]:
+        """A probe, or who evaluated it before, may have heard of a beat, or of its change, before this process has: these."""
         behind = {
             subject_id
             for result in arrived
             if (subject := self._subjects.get(subject_id := uuid_of(result.beat_id))) is None
             or subject.revision < result.check_version
         }
+        for subject_id in looked_at:
+            held, subject = self._held.get(subject_id), self._subjects.get(subject_id)
+            if held is not None and subject is not None and subject.revision < held.revision:
+                behind.add(subject_id)
         if behind:
             await self._refresh()
         return behind

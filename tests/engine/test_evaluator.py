@@ -381,6 +381,37 @@ async def test_a_partition_that_works_says_nothing_of_one_that_does_not(idle: La
     assert health.trouble is None
 
 
+async def test_who_takes_over_with_an_older_view_of_a_beat_looks_again_before_it_judges(idle: Lab) -> None:
+    async with running(idle.evaluator()) as first:
+        await eventually(lambda: _held(first), 8)
+        idle.working = first
+        await idle.bring_down()
+        known = dict(idle.subjects)
+        await idle.change(SPEC | {"host": "other.example"})
+        query = "SELECT revision FROM states"
+        await eventually(lambda: idle.pool.fetchval(query), 2)
+    changes = await idle.count("facts WHERE fact->>'type' = 'PolicyChanged'")
+    newest, idle.subjects = idle.subjects, known
+    second = idle.evaluator("two")
+
+    async def refresh() -> None:
+        known.update(newest)
+
+    second._refresh = refresh
+
+    async def has_looked() -> bool:
+        partition = second._partitions.get(partition_of(idle.beat.id))
+        return partition is not None and bool(partition._held) and not partition.dirty
+
+    async with running(second):
+        await eventually(has_looked, True)
+        for _ in range(2):
+            await idle.send("...")
+        await idle.becomes("ok")
+    assert await idle.pool.fetchval(query) == 2
+    assert await idle.count("facts WHERE fact->>'type' = 'PolicyChanged'") == changes
+
+
 async def test_who_returns_writes_down_since_when_nobody_looked(idle: Lab) -> None:
     partition = Partition(
         7,
