@@ -24,7 +24,7 @@ from evaluators.facts import Fact, PolicyChanged
 from evaluators.lane import count
 from evaluators.model import Kind, Result, Timings, Verdict
 from evaluators.policy import Bound, compile_policy
-from evaluators.replay import Outcome, Replay, Retrace, Role, compare, digest
+from evaluators.replay import MOST, Outcome, Replay, Retrace, Role, compare, digest
 from rules.subject import rule_of
 
 AT_ONCE: Final = 5000
@@ -35,6 +35,8 @@ WARM_UP_S: Final = 6 * 3600.0
 """So long before what is asked for a replay begins: votes, and what is open already, have to come from somewhere."""
 SUBJECTS_AT_ONCE: Final = 200
 """Beats and groups replayed in one pass over the table."""
+LISTED: Final = 20_000
+"""Episodes listed of all beats and groups together, under each policy."""
 TELL_S: Final = 0.5
 
 _TIMINGS: Final = Timings()
@@ -169,6 +171,7 @@ class What:
         }
         oldest = await self._connection.fetchval(_OLDEST)  # before it was kept, nobody knows
         start = max(self._start, oldest or 0.0)
+        most = min(MOST, max(1, LISTED // sum(map(len, self._plan.components))))
         for component in self._components:
             roles = [
                 Role(
@@ -180,7 +183,7 @@ class What:
                 )
                 for one in component
             ]
-            played = Replay(roles, self._plan.since, self._plan.until)
+            played = Replay(roles, self._plan.since, self._plan.until, most)
             self._replays.append(played)
             self._of += [played] * len(component)
         for row in await self._connection.fetch(_BEFORE, self._ids, self._start):

@@ -46,7 +46,8 @@ class Replays:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, replay_id: UUID, workers: int) -> None:
-        """Run a stored replay as soon as there is a slot."""
+        """Run a stored replay as soon as there is a slot, in no more processes than there are cores."""
+        workers = min(workers, os.cpu_count() or 1)
         task = asyncio.get_running_loop().create_task(self._run(replay_id, workers))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

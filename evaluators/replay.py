@@ -30,7 +30,7 @@ from rules.channel import Told
 from rules.group import Group
 
 MOST: Final = 2000
-"""Episodes, and changes of the stage, that are listed of each owner; all are counted."""
+"""Episodes, and changes of the stage, that are listed of each owner at the most; all are counted."""
 SLACK_S: Final = 60.0
 """Episodes so far apart may be of one outage."""
 _BAD: Final = (Stage.WARNING, Stage.CRITICAL)
@@ -172,10 +172,12 @@ class Outcome(Struct):
 class Course:
     """One beat or group under one policy."""
 
-    def __init__(self, role: Role, rule: AnyBeat | Group, since: float, until: float) -> None:
+    def __init__(
+        self, role: Role, rule: AnyBeat | Group, since: float, until: float, most: int = MOST
+    ) -> None:
         self.policy = compile_policy(rule, role.bound)
         self.state = newborn(self.policy, role.start)
-        self._rule, self._since, self._until = rule, max(since, role.start), until
+        self._rule, self._since, self._until, self._most = rule, max(since, role.start), until, most
         self._asked: dict[str, str] = {}  # requests, and runs that joined a round, to the round's request
         self._round_at = self._lacks_since = -math.inf  # the last round, the first of those without runs
         self._answered = 0
@@ -287,7 +289,7 @@ class Course:
             self._found.unanswered += self._answered == 0
 
     def _list(self, listed: list[Any], item: Any) -> None:
-        if len(listed) >= MOST:
+        if len(listed) >= self._most:
             del listed[0]
             self._found.is_cut = True
         listed.append(item)
@@ -306,13 +308,13 @@ class Replay:
     Whatever happened is given in the order of time. `due`: until then no beat of it needs `pass_time`.
     """
 
-    def __init__(self, roles: Sequence[Role], since: float, until: float) -> None:
+    def __init__(self, roles: Sequence[Role], since: float, until: float, most: int = MOST) -> None:
         self.due = -math.inf
         self._until = until
         self._parts = {
             role.id: _Part(
                 role,
-                [Course(role, rule, since, until) for rule in role.rules],
+                [Course(role, rule, since, until, most) for rule in role.rules],
                 [other.id for other in roles if role.id in other.bound.parents],
             )
             for role in roles
@@ -449,18 +451,22 @@ class Compared(Struct, frozen=True):
 
 
 def compare(old: Outcome, new: Outcome) -> Compared:
-    """Which episodes are of one outage: those that overlap, or nearly do."""
+    """Which episodes are of one outage: those that overlap, or nearly do. Of a time that only one still lists nothing is said."""
+    cut = (outcome.episodes[0].opened for outcome in (old, new) if len(outcome.episodes) < outcome.opened)
+    listed_from = max(cut, default=-math.inf)
     both = [(episode, place, 0) for place, episode in enumerate(old.episodes)]
     both += [(episode, place, 1) for place, episode in enumerate(new.episodes)]
-    found, ends = Compared([], [], [], [], []), -math.inf
+    found, begin, end = Compared([], [], [], [], []), -math.inf, -math.inf
     cluster: tuple[list[int], list[int]] = ([], [])
     for episode, place, side in sorted(both, key=lambda one: (one[0].opened, one[2])):
-        if episode.opened > ends + SLACK_S:
-            _sort_in(found, cluster, old, new)
-            cluster = ([], [])
+        if episode.opened > end + SLACK_S:
+            if begin >= listed_from:
+                _sort_in(found, cluster, old, new)
+            begin, cluster = episode.opened, ([], [])
         cluster[side].append(place)
-        ends = max(ends, math.inf if episode.closed is None else episode.closed)
-    _sort_in(found, cluster, old, new)
+        end = max(end, math.inf if episode.closed is None else episode.closed)
+    if begin >= listed_from:
+        _sort_in(found, cluster, old, new)
     return found
 
 

@@ -92,6 +92,26 @@ def test_episodes_are_compared_by_the_outages_they_are_of() -> None:
     assert [(one.opens_later_s, one.closes_later_s) for one in found.moved] == [(30, 60), (0, None)]
 
 
+def test_of_a_time_that_only_one_still_lists_nothing_is_compared() -> None:
+    old = outcome((3000, 3600), (5000, 5100))
+    old.opened = 9  # those before are not listed any more
+    new = outcome((100, 200), (2900, 3050), (5000, 5100), (7000, 7100))
+    found = compare(old, new)
+    assert (found.only_old, found.only_new, found.merged) == ([], [3], [])
+    assert [(one.old, one.new) for one in found.moved] == [(1, 2)]
+
+
+def test_no_more_is_listed_than_was_asked_for() -> None:
+    replay = Replay([Role("b", "b", RULES[:1], Bound(regions=REGIONS), 0.0)], 0.0, 9000.0, most=2)  # type: ignore[arg-type]
+    for turn in range(300):
+        for region in REGIONS:
+            seq = 3 * turn + REGIONS.index(region) + 1
+            replay.result("b", run(region, "x" if turn // 10 % 2 else ".", 10.0 * seq, seq), "boot")
+    (found,) = replay.finish()["b"]
+    assert (len(found.episodes), len(found.turns), found.is_cut) == (2, 2, True)
+    assert found.opened > 2
+
+
 def test_pauses_and_signals_of_the_past_are_folded() -> None:
     bound = Bound(regions=REGIONS)
     role = Role("b", "b", (RULES[0], RULES[0]), bound, 0.0)  # type: ignore[arg-type]
