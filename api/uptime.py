@@ -4,7 +4,8 @@ The API, the console and the status page all ask `measure`; what is computed is 
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Annotated, Any, Final
@@ -65,13 +66,13 @@ async def measure(
     if stored.kind == "component" and how.by != "manual":
         page = await objects.get(db, stored.page_id) if stored.page_id else None
         parts = await stored_uptime.feeding(db, stored, page.slug if page else "", since)
-    if how.by == "requests":
-        return await _by_requests(db, stored, parts, how, now, cuts)
+    beats = await stored_uptime.measured(db, parts) if how.by == "requests" else []
     windows: dict[UUID, Windows] = {}
     if how.exclude_maintenance:
-        windows = await stored_uptime.windows(
-            db, list({p.id: p for p in (stored, *parts)}.values()), since, until
-        )
+        around = {one.id: one for one in (stored, *parts, *beats)}
+        windows = await stored_uptime.windows(db, [*around.values()], since, until)
+    if how.by == "requests":
+        return await _by_requests(db, stored, parts, beats, windows, now, cuts)
     if how.by == "manual":
         down = INCIDENTS_DOWN
         said = await stored_uptime.impacts(db, stored, since, until)
@@ -92,31 +93,27 @@ async def _by_requests(
     db: Connection,
     stored: Stored,
     parts: Sequence[Stored],
-    how: Uptime,
+    beats: Sequence[Stored],
+    windows: Mapping[UUID, Windows],
     now: float,
     cuts: Sequence[Sequence[float]],
 ) -> tuple[list[list[Bar]], int]:
-    beats = await stored_uptime.measured(db, parts)
-    begun = (
-        min((beat.created_at.timestamp() for beat in beats), default=0.0) // rollups.HOUR_S * rollups.HOUR_S
-    )
+    first = min((beat.created_at.timestamp() for beat in beats), default=0.0)
+    begun = first // rollups.HOUR_S * rollups.HOUR_S
     born = max(begun, stored.created_at.timestamp()) if stored.kind == "component" else begun
-    apart: dict[Windows, list[UUID]] = {}  # beats, by when they are under maintenance
-    found: dict[UUID, Windows] = {}
-    if how.exclude_maintenance:
-        since, until = min(cut[0] for cut in cuts), max(cut[-1] for cut in cuts)
-        around = list({p.id: p for p in (stored, *parts, *beats)}.values())
-        found = await stored_uptime.windows(db, around, since, until)
+    groups = {(part.page_id, part.slug): part.id for part in parts if part.kind == "group"}
+    # Beats, by when they, their group or the whole are under maintenance.
+    apart = defaultdict[Windows, list[UUID]](list)
     for beat in beats:
-        mine = (*found.get(beat.id, ()), *found.get(stored.id, ()))
-        apart.setdefault(mine, []).append(beat.id)
+        around = (beat.id, groups.get((beat.page_id, beat.spec.get("group", ""))), stored.id)
+        apart[tuple(span for one in around if one for span in windows.get(one, ()))].append(beat.id)
     flat = [pair for cut in cuts for pair in pairwise(cut)]
     sums, resolution_s = [Parts() for _ in flat], 0
-    for windows, ids in apart.items():
+    for left_out, ids in apart.items():
         pieces = [
             (place, piece)
             for place, (left, right) in enumerate(flat)
-            for piece in covered([Span(max(left, born), right, "")], windows, MAINTENANCE)
+            for piece in covered([Span(max(left, born), right, "")], left_out, MAINTENANCE)
         ]
         counted, exact_s = await rollups.count(db, ids, [(p.start, p.end) for _, p in pieces], now)
         resolution_s = max(resolution_s, exact_s)

@@ -9,9 +9,11 @@ nor down, and neither is what was before something existed: that is no time at a
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from operator import add
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from evaluators.public import PRECEDENCE
 
@@ -50,12 +52,7 @@ class Parts(Struct, frozen=True):
 
     def __add__(self, other: "Parts") -> "Parts":
         """Both together."""
-        return Parts(
-            self.up + other.up,
-            self.down + other.down,
-            self.unknown + other.unknown,
-            self.maintenance + other.maintenance,
-        )
+        return Parts(*map(add, astuple(self), astuple(other)))
 
 
 class Bar(Struct, frozen=True):

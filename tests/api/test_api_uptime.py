@@ -239,13 +239,17 @@ async def test_by_requests_errors_and_runs_that_are_not_scheduled_do_not_count(w
 
 
 async def test_by_requests_a_group_is_all_runs_of_its_members(world: World) -> None:
-    component = await world.make("component", "c")
-    group = await world.make("group", "g", components={component.slug: {}})
+    component, other = await world.make("component", "c"), await world.make("component", "o")
+    group = await world.make("group", "g", components={component.slug: {}, other.slug: {}})
     for name in ("one", "two"):
         member = await world.make("beat", name, group=group.slug)
         await world.runs(member, (60, Verdict.OK), (120, Verdict.CRITICAL if name == "two" else Verdict.OK))
     for subject in (group, component):
         assert await world.parts(subject, by="requests") == [3, 1, 0, 0]
+    begin = at(world.now - 90)
+    await world.make("maintenance", "w", start=begin, duration="5m", components=[other.slug])
+    for subject in (group, component, other):  # it covers the group, and so what its members ran
+        assert await world.parts(subject, by="requests", exclude_maintenance="true") == [1, 1, 0, 2]
 
 
 async def test_a_summary_says_the_same_of_runs(world: World) -> None:
@@ -328,6 +332,8 @@ async def test_what_is_asked_in_vain_is_said(server: "Server", query: str, said:
 async def test_of_a_young_beat_all_runs_are_counted_to_the_moment(world: World) -> None:
     beat = await world.make("beat", "b", age_s=HOUR)
     await world.runs(beat, (60, Verdict.OK))
+    async with world.server.services.pool.acquire() as db:
+        await retention.make_days(db, datetime.fromtimestamp(world.now, UTC).date())
     found = await world.uptime(beat, by="requests", since="300d")
     assert (found["runs"]["up"], found["resolution_s"]) == (1, 0)
     old = await world.make("beat", "o", age_s=300 * DAY)
