@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from engine.fold import Consequence, Fold
 from engine.store import objects, outbox, results, reviews, signals, states
-from engine.store.database import Connection, Row
+from engine.store.database import Connection
 from engine.store.ids import derived_id, show
 from engine.store.objects import Stored
 from engine.store.pushed import Relayed
@@ -151,12 +151,12 @@ async def _cases(
     reach_s = max(3600.0, *(_reach_s(s.policy) for s in subjects.values()))
     since = states.moment(min(group[0].state.at for group in telling.values()) - reach_s)
     for row in await results.newest_per_region(connection, wanted, since):
-        seen[row["beat_id"]].append(evidence_of(row))
+        seen[row["beat_id"]].append(reviews.evidence_of(row))
     grouped = {one: telling[one][-1].state for one, s in subjects.items() if s.policy.members is not None}
     seen |= await _of_members(connection, grouped)
     beats = [subject_id for subject_id in telling if subject_id not in grouped]
-    for subject_id, rows in (await signals.of_beats(connection, beats)).items():
-        seen[subject_id] += map(signal_evidence, rows[:_SHOWN_SIGNALS])
+    for subject_id, rows in (await signals.of_beats(connection, beats, _SHOWN_SIGNALS)).items():
+        seen[subject_id] += map(reviews.signal_evidence, rows)
     channels = await objects.listing(connection, "channel", pages=list(pages))
     cases = []
     for subject_id, subject in subjects.items():
@@ -212,11 +212,11 @@ async def _of_members(
     }
     since = states.moment(min((said.since for said in bad.values()), default=0.0) - 3600.0)
     runs = await results.newest_bad(connection, [(member, said.stage) for member, said in bad.items()], since)
-    why = {row["beat_id"]: evidence_of(row) for row in runs}
-    reported = await signals.of_beats(connection, [*bad, *grouped])
+    why = {row["beat_id"]: reviews.evidence_of(row) for row in runs}
+    reported = await signals.of_beats(connection, [*bad, *grouped], _SHOWN_SIGNALS)
     for member in bad:
         for row in reported[member][:1]:
-            why.setdefault(member, signal_evidence(row))
+            why.setdefault(member, reviews.signal_evidence(row))
     return {
         group: [
             {"region": "", "at": _iso(said.since), "error": None}
@@ -224,7 +224,7 @@ async def _of_members(
             | {"beat": names.get(member, ""), "verdict": said.stage, "since": _iso(said.since)}
             for member, said in members[:_SHOWN_MEMBERS]
         ]
-        + [signal_evidence(row) for row in reported[group][:_SHOWN_SIGNALS]]
+        + [reviews.signal_evidence(row) for row in reported[group]]
         for group, members in worst.items()
     }
 
@@ -236,28 +236,6 @@ def _iso(epoch_s: float) -> str:
 def _reach_s(policy: Policy) -> float:
     """How long ago the run was due that a vote rests on: a ping is missed when its grace is over."""
     return 2 * policy.hold_s if policy.heartbeat is None else 3600.0 + policy.heartbeat.grace_s
-
-
-def evidence_of(row: Row) -> dict[str, Any]:
-    """What a draft shows of one region's newest run."""
-    failed = row["failure_type"] is not None
-    return {
-        "region": row["region"],
-        "verdict": row["verdict"],
-        "at": row["at"].isoformat(),
-        "run": show("run", row["run_id"]),
-        "error": {"type": row["failure_type"], "message": row["failure_message"]} if failed else None,
-    }
-
-
-def signal_evidence(row: Row) -> dict[str, Any]:
-    """What a draft shows of an open signal."""
-    return {
-        "region": row["source"],
-        "verdict": row["severity"],
-        "at": row["at"].isoformat(),
-        "error": {"type": row["fingerprint"], "message": row["message"]},
-    }
 
 
 async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequence]) -> list[dict[str, Any]]:

@@ -38,5 +38,5 @@ async def group_page(request: Request, asking: Asking, ref: str, page_ref: PageR
             whys=whys,
             said={vote.voter: vote for vote in shared["why"].votes},
             failures=await failures(db, whys, at),
-            told=await signals.of_beats(db, [group.id, *whys]),
+            told=await signals.of_beats(db, [group.id, *whys], 5),
         )

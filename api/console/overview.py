@@ -152,7 +152,7 @@ async def _episodes(request: Request, db: Connection, pages: Any) -> dict[str, A
         "whys": whys,
         "members": members,
         "failures": await failures(db, beats, at),
-        "told": await signals.of_beats(db, [*whys, *beats]),
+        "told": await signals.of_beats(db, [*whys, *beats], 5),
     }
 
 

@@ -19,7 +19,6 @@ from api.reviews import Decision, Wording, decide, find_action, shown_actions
 from api.showing import policy_of
 from engine.store import objects, results, reviews, signals, states
 from engine.store.database import Connection, Row
-from engine.store.ids import show
 from evaluators.review import Status
 
 router = Router(prefix="/console/actions", include_in_schema=False)
@@ -96,25 +95,9 @@ async def _newest(db: Connection, owner_id: UUID) -> list[dict[str, Any]]:
         return []
     row = (await states.summaries(db, [owner_id])).get(owner_id)
     voters = policy_of(beat.kind, beat.spec, row["bound"]).regions if row else ()
-    newest = [
-        {
-            "region": row["region"],
-            "verdict": row["verdict"],
-            "at": row["at"].isoformat(),
-            "run": show("run", row["run_id"]),
-            "error": {"type": row["failure_type"], "message": row["failure_message"]}
-            if row["failure_type"]
-            else None,
-        }
-        for row in await results.newest_per_region(db, [(owner_id, region) for region in voters])
-    ]
-    return newest + [shown_signal(row) for row in (await signals.of_beats(db, [owner_id]))[owner_id]]
-
-
-def shown_signal(row: Row) -> dict[str, Any]:
-    """An open signal as evidence."""
-    said = {"type": row["fingerprint"], "message": row["message"]}
-    return {"region": row["source"], "verdict": row["severity"], "at": row["at"].isoformat(), "error": said}
+    newest = await results.newest_per_region(db, [(owner_id, region) for region in voters])
+    reported = (await signals.of_beats(db, [owner_id]))[owner_id]
+    return [*map(reviews.evidence_of, newest), *map(reviews.signal_evidence, reported)]
 
 
 async def _decided(request: Request, asking: Principal, ref: str, decision: Decision, said: str) -> Response:

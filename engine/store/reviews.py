@@ -10,7 +10,7 @@ from uuid import UUID
 
 from engine.store.audit import POLICY, Actor, record
 from engine.store.database import Connection, Row
-from engine.store.ids import derived_id, new_id
+from engine.store.ids import derived_id, new_id, show
 from engine.store.objects import Stored
 from evaluators import review, words
 from evaluators.facts import EpisodeClosed, EpisodeOpened, Of, StepProposed
@@ -48,6 +48,28 @@ class StaleRevisionError(Exception):
 def episode_id(owner_id: UUID, number: int) -> UUID:
     """The id of an owner's n-th episode: the same wherever it is computed, so that it can only be opened once."""
     return derived_id("episode", owner_id, number)
+
+
+def evidence_of(row: Row) -> dict[str, Any]:
+    """What a draft shows of one region's newest run."""
+    failed = row["failure_type"] is not None
+    return {
+        "region": row["region"],
+        "verdict": row["verdict"],
+        "at": row["at"].isoformat(),
+        "run": show("run", row["run_id"]),
+        "error": {"type": row["failure_type"], "message": row["failure_message"]} if failed else None,
+    }
+
+
+def signal_evidence(row: Row) -> dict[str, Any]:
+    """What a draft shows of an open signal."""
+    return {
+        "region": row["source"],
+        "verdict": row["severity"],
+        "at": row["at"].isoformat(),
+        "error": {"type": row["fingerprint"], "message": row["message"]},
+    }
 
 
 async def open_episode(connection: Connection, owner: Stored, effect: EpisodeOpened) -> None:

@@ -36,11 +36,15 @@ async def keep(connection: Connection, subject_id: UUID, report: Report, at: flo
     )
 
 
-async def of_beats(connection: Connection, beats: Sequence[UUID]) -> dict[UUID, list[Row]]:
-    """The open signals of each of these beats, the worst and oldest first."""
+async def of_beats(
+    connection: Connection, beats: Sequence[UUID], most: int | None = None
+) -> dict[UUID, list[Row]]:
+    """The open signals of each of these beats or groups, the worst and oldest first, at most so many of each."""
     rows = await connection.fetch(
-        "SELECT * FROM signals WHERE subject_id = ANY ($1) ORDER BY severity, since, source, fingerprint",
-        list(beats),
+        "SELECT s.* FROM unnest($1::uuid[]) AS b (id) CROSS JOIN LATERAL (SELECT * FROM signals "
+        "WHERE subject_id = b.id ORDER BY severity, since, source, fingerprint LIMIT $2) s",
+        list(set(beats)),
+        most,
     )
     found: dict[UUID, list[Row]] = {subject_id: [] for subject_id in beats}
     for row in rows:
