@@ -37,11 +37,6 @@ class Threshold(Struct, frozen=True):
         """Whether so many better votes end it."""
         return count >= self.close and all(zones.are_reached_by(voters) for zones in self.ends)
 
-    @property
-    def counts_zones(self) -> bool:
-        """Whether it matters who votes, not only how many."""
-        return self.opens is not None or bool(self.ends)
-
 
 class Need(Struct, frozen=True):
     """A whole quorum, for a known number of voters."""
