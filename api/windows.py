@@ -26,18 +26,15 @@ async def seen(
     """Of each of these `active`, `next` (the time that runs, else the next one) and `covers`."""
     rules = {stored.id: (pages[stored.page_id or stored.id], rule_of(stored)) for stored in found}
     covers = await maintenance.covered(db, asking.pages_for(Permission.READ), rules)
-    seen = []
-    for stored in found:
-        span = rules[stored.id][1].next(now_s)
-        then = {"start": moment(span[0]), "end": moment(span[1])} if span else None
-        seen.append(
-            {
-                "active": span is not None and span[0] <= now_s,
-                "next": then,
-                "covers": covers[stored.id],
-            }
-        )
-    return seen
+    spans = [rules[stored.id][1].next(now_s) for stored in found]
+    return [
+        {
+            "active": span is not None and span[0] <= now_s,
+            "next": {"start": moment(span[0]), "end": moment(span[1])} if span else None,
+            "covers": covers[stored.id],
+        }
+        for stored, span in zip(found, spans, strict=True)
+    ]
 
 
 def rule_of(stored: Stored) -> Maintenance:

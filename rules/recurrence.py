@@ -113,7 +113,8 @@ def recurrence(text: str, start: datetime, zone: str) -> Recurrence:
     for key in lists:
         if period not in _ONLY.get(key, _PERIODS):
             raise ValueError(f"{key} goes with FREQ={' or '.join(_ONLY[key])}, not with {period}")
-    weekdays = frozenset(_weekday(item, period, given) for item in _items(given, "BYDAY"))
+    written = given["BYDAY"].split(",") if "BYDAY" in given else ()
+    weekdays = frozenset(_weekday(item, period, given) for item in written)
     if "BYSETPOS" in lists and len(lists) + bool(weekdays) == 1:
         raise ValueError("BYSETPOS chooses among what another BY... makes, such as BYDAY")
     none = Numbers()
@@ -225,10 +226,6 @@ def _choice(key: str, value: str, allowed: tuple[str, ...], shown: str = "") -> 
     if value not in allowed:
         raise ValueError(f"{key}={shown or value} is not allowed; one of {', '.join(allowed)}")
     return value
-
-
-def _items(given: dict[str, str], key: str) -> list[str]:
-    return given[key].split(",") if key in given else []
 
 
 def _both_ways(number: int, size: int) -> tuple[int, int]:
