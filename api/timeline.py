@@ -19,7 +19,7 @@ _STYLE: Final = (
 
 
 def timeline(one: Mapping[str, Any], since: datetime, until: datetime, *, alone: bool = False) -> str:
-    """The plot of one `replayed` of the API, from `since` to `until`; `alone`: with its own style."""
+    """The plot of one `replayed` of the API, its times as texts or not, from `since` to `until`; `alone`: with its own style."""
     parts = []
     for number, name in enumerate(("old", "new")):
         y, outcome = 8 + number * LANE, one[name]
@@ -50,9 +50,9 @@ def in_words(one: Mapping[str, Any]) -> str:
 def _stages(turns: Sequence[Mapping[str, Any]], since: datetime, until: datetime, y: float) -> list[str]:
     """What is not ok; of what is too narrow to be seen beside each other only the worst."""
     drawn: list[tuple[float, float, str]] = []
-    ends = [turn["at"] for turn in turns[1:]] + [until]
-    for turn, end in zip(turns, ends, strict=True):
-        x, width = _place(turn["at"], end, since, until)
+    begins = [_time(turn["at"]) for turn in turns]
+    for turn, begin, end in zip(turns, begins, [*begins[1:], until], strict=True):
+        x, width = _place(begin, end, since, until)
         if turn["stage"] == "ok":
             continue
         if drawn and x < drawn[-1][0] + drawn[-1][1] and width <= 1.0:
@@ -69,15 +69,20 @@ def _stages(turns: Sequence[Mapping[str, Any]], since: datetime, until: datetime
 def _episodes(episodes: Sequence[Mapping[str, Any]], since: datetime, until: datetime, y: float) -> list[str]:
     drawn = []
     for episode in episodes:
-        x, width = _place(episode["opened"], episode["closed"] or until, since, until)
-        title = f"{episode['severity']} from {episode['opened'].astimezone(UTC):%d %b %H:%M:%S} UTC"
+        opened = _time(episode["opened"])
+        x, width = _place(opened, _time(episode["closed"] or until), since, until)
+        title = f"{episode['severity']} from {opened.astimezone(UTC):%d %b %H:%M:%S} UTC"
         drawn.append(
             f'<rect class="episode" x="{x:.1f}" y="{y - 3}" width="{width:.1f}" height="26" rx="3"><title>{title}</title></rect>'
         )
         if episode["could_open"] is not None:
-            x, width = _place(episode["could_open"], episode["opened"], since, until)
+            x, width = _place(_time(episode["could_open"]), opened, since, until)
             drawn.append(f'<rect class="range" x="{x:.1f}" y="{y}" width="{width:.1f}" height="20"/>')
     return drawn
+
+
+def _time(at: datetime | str) -> datetime:
+    return datetime.fromisoformat(at) if isinstance(at, str) else at
 
 
 def _place(begin: datetime, end: datetime, since: datetime, until: datetime) -> tuple[float, float]:

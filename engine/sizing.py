@@ -56,6 +56,7 @@ def size(
     probe_us = max(cost[f"{scheme}_run"] - evaluator_us, 0.0)
     probe_cores, evaluator_cores = here * probe_us / 1e6, runs * evaluator_us / 1e6
     hanging = here * run_deadline_s(interval_s, timeout_s, retries)
+    evaluators = max(1, math.ceil(evaluator_cores / BUSY))
     probes = max(1, math.ceil(probe_cores / BUSY), math.ceil(hanging / SLOTS))
     # A batch holds the results of one partition for half a second at the most, where they are few.
     batches = regions * max(min(probes * PARTITIONS / CALM_FLUSH_S, here), here / BATCH)
@@ -72,8 +73,9 @@ def size(
             "megabytes_each": round((cost["process"] + beats * cost["beat"]) / 1e6),
         },
         "evaluators": {
-            "processes": max(1, math.ceil(evaluator_cores / BUSY)),
+            "processes": evaluators,
             "most_that_share": PARTITIONS,
+            "is_too_much": evaluators > PARTITIONS,
             "cores": round(evaluator_cores, 3),
         },
         "database": {

@@ -238,6 +238,8 @@ def test_a_fleet_is_sized_from_costs_that_benchmarks_measured() -> None:
     assert one["probes"]["slots"] >= one["probes"]["runs_at_once_if_every_target_hangs"]
     assert ten["probes"]["per_region"] > one["probes"]["per_region"]
     assert ten["evaluators"]["processes"] >= one["evaluators"]["processes"]
+    assert not ten["evaluators"]["is_too_much"]
+    assert size(100_000, regions=20, **given | {"interval_s": 1.0})["evaluators"]["is_too_much"]
 
 
 def test_models_say_what_is_wrong() -> None:

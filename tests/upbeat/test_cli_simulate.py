@@ -95,4 +95,5 @@ def test_a_fleet_is_sized_as_an_estimate() -> None:
     assert said.exit_code == 0
     assert "ESTIMATE" in said.output
     assert json.loads(CliRunner().invoke(size, ["--beats", "5000", "--json"]).stdout)["estimate"] is True
-    assert CliRunner().invoke(size, ["--beats", "5", "--interval", "soon"]).exit_code == 2
+    for wrong in ("soon", "0s"):
+        assert CliRunner().invoke(size, ["--beats", "5", "--interval", wrong]).exit_code == 2

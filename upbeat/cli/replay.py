@@ -167,7 +167,7 @@ def _episode(episode: Mapping[str, Any]) -> str:
 def _write(file: Path, found: Mapping[str, Any]) -> None:
     """One plot under the other."""
     since, until = (datetime.fromisoformat(found["asked"][name]) for name in ("since", "until"))
-    plots = [timeline(_timed(one), since, until, alone=True) for one in found["replayed"]]
+    plots = [timeline(one, since, until, alone=True) for one in found["replayed"]]
     height = 130
     nested = [
         f'<text x="8" y="{place * height + 16}">{one["kind"]} {one["slug"]}</text>'
@@ -179,20 +179,3 @@ def _write(file: Path, found: Mapping[str, Any]) -> None:
         file.write_text(whole, "utf-8")
     except OSError as failure:
         raise click.UsageError(f"{file} cannot be written: {failure.strerror}") from None
-
-
-def _timed(one: Mapping[str, Any]) -> dict[str, Any]:
-    """The API's texts of times as times."""
-    timed = dict(one)
-    for name in ("old", "new"):
-        outcome = dict(one[name])
-        outcome["turns"] = [turn | {"at": datetime.fromisoformat(turn["at"])} for turn in outcome["turns"]]
-        outcome["episodes"] = [
-            {
-                key: datetime.fromisoformat(value) if value and key != "severity" else value
-                for key, value in e.items()
-            }
-            for e in outcome["episodes"]
-        ]
-        timed[name] = outcome
-    return timed

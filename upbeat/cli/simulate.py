@@ -81,9 +81,11 @@ def simulate(
 
 def _duration(_: click.Context, __: click.Parameter, value: str) -> float:
     try:
-        return parse_duration_s(value) or 1.0
+        if seconds := parse_duration_s(value):
+            return seconds
     except ValueError as wrong:
         raise click.BadParameter(str(wrong)) from None
+    raise click.BadParameter("it is no time at all")
 
 
 _seconds = partial(click.option, callback=_duration, show_default=True, metavar="DURATION")
