@@ -95,9 +95,11 @@ class ShownReport(Struct):
 
 
 class ShownReason(Struct):
-    """Why a bad stage opens no episode: maintenance, something below that is down, or was `asking` and has yet to answer."""
+    """Why a bad stage opens no episode: maintenance, something below that is down or has yet to answer (`asking`), or of a
+    group a bad member that is suppressed itself. No id and slug: of a page that one may not read.
+    """
 
-    kind: Literal["maintenance", "dependency", "asking"]
+    kind: Literal["maintenance", "dependency", "asking", "member"]
     id: str | None
     slug: str | None
 

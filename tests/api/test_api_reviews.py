@@ -193,7 +193,7 @@ async def test_answers_are_what_the_description_says(
         window = {"slug": "past", "name": "Past", "start": "2020-01-01T00:00:00Z", "duration": "1h"}
         await objects.create(db, Actor("t", "api"), "maintenance", beat.page_id, window)
         made = [
-            Transition(one.id, now, Stage.OK, Stage.WARNING, {"eu": "ok"}, ("asking",))
+            Transition(one.id, now, Stage.OK, Stage.WARNING, {"eu": "ok"}, ("asking", f"member:{beat.id}"))
             for one in (beat, group)
         ]
         await states.record_transitions(db, made)
