@@ -153,8 +153,12 @@ def is_excused(said: Member) -> bool:
 
 
 def ask_parents(policy: Policy, state: State, apart_s: float) -> tuple[State, list[Effect]]:
-    """Something bad was seen: ask what it depends on to look as well, unless it was asked within `apart_s`."""
-    if not policy.parents or state.severity is not None or state.at < state.asked_at + apart_s:
+    """Something bad was seen: ask what it depends on to look as well, unless it was asked within `apart_s`.
+
+    What is out already asks no more: neither an open episode nor a member that its group counts as bad becomes unsaid.
+    """
+    is_out = state.severity is not None or (state.told and state.told[0] in _SEVERITY and not state.told[1])
+    if not policy.parents or is_out or state.at < state.asked_at + apart_s:
         return state, []
     until = state.at + ASK_S
     return replace(state, asked_at=state.at, asks_until=until), [ParentsAsked(state.at, policy.parents)]

@@ -375,11 +375,12 @@ def _member(policy: Policy, state: State, fact: MemberChanged) -> Step:
     members = {name: said for name, said in state.members.items() if name != fact.member}
     if not fact.is_gone:
         since = before.since if before and before.stage is fact.stage else fact.at
-        members[fact.member] = Member(fact.stage, since, fact.is_suppressed, fact.counts)
+        is_told = _VERDICT.get(fact.stage) in BAD and (not fact.is_suppressed or _was_told(before))
+        members[fact.member] = Member(fact.stage, since, fact.is_suppressed, fact.counts, is_told)
     is_leaving = before is not None and before.counts and (fact.is_gone or not fact.counts)
     takes = is_leaving and before is not None and _VERDICT.get(before.stage) in BAD
     had = state.severity
-    is_late = had is not None and policy.tells_late and not _is_bad(before)
+    is_late = had is not None and policy.tells_late and not _was_told(before)
     state = replace(state, members=members, left=state.left or takes)
     state, effects = judge(policy, state, careful=is_leaving)
     is_quiet = state.suspended or state.flapping or state.severity != had or state.at < state.since + LATE_S
@@ -391,6 +392,10 @@ def _member(policy: Policy, state: State, fact: MemberChanged) -> Step:
 def _is_bad(said: Member | None) -> bool:
     """Whether a member counts as bad, and is not excused."""
     return said is not None and said.counts and not said.is_suppressed and _VERDICT.get(said.stage) in BAD
+
+
+def _was_told(said: Member | None) -> bool:
+    return said is not None and said.counts and said.was_told
 
 
 def _has_voters(state: State) -> bool:

@@ -17,12 +17,13 @@ class Round(Struct, frozen=True, array_like=True):
 
 
 class Member(Struct, frozen=True, array_like=True):
-    """What a member of a group last said."""
+    """What a member of a group last said. `was_told`: since it became bad it has been so without being suppressed."""
 
     stage: Stage
     since: float
     is_suppressed: bool = False
     counts: bool = True
+    was_told: bool = False
 
 
 class Parent(Struct, frozen=True, array_like=True):

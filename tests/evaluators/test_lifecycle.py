@@ -183,6 +183,24 @@ PICTURES: list[Picture] = [
         {"g": "ooOuuxC"},
     ),
     (
+        "one that was covered for a while is not late",
+        pair(late_members="update"),
+        {"a": "..xxxxxx.", "b": ".........", "maintenance a": "    ##"},
+        {"g": "ooOxxxxxC"},
+    ),
+    (
+        "nor is one that looks better for a moment",
+        {"db": {}, **pair(late_members="update"), "a": {**IN, "depends_on": ["db"]}},
+        {"db": ".......", "a": "..xxwx.", "b": "......."},
+        {"g": "ooOxwxC"},
+    ),
+    (
+        "one whose parent is down at first is late when that is back",
+        {"db": {}, **pair(late_members="update"), "a": {**IN, "depends_on": ["db"]}},
+        {"db": "..xxx....", "a": "..xxxxxx.", "b": "..xxxxxx."},
+        {"g": "ooOxxuxxC"},
+    ),
+    (
         "a majority of three",
         trio(quorum={"critical": "majority", "warning": "majority"}),
         {"a": "..xxx.", "b": "...xx.", "c": "......"},
