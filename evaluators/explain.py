@@ -187,14 +187,23 @@ class _Told:
         count = len(self._voters)
         says = f"{bad} of {count} {self._what}s say {said}"
         if is_open:
-            ends = f"{says}; it ends when {needed.close} of {count} say better ({better} do)"
-            return f"{ends}{''.join(f', with {self._zones(zones)}' for zones in needed.ends)}."
+            ends = [self._zones(zones) for zones in needed.ends]
+            if needed.close > 1 or not ends:
+                ends = [f"{needed.close} of {count} say better ({better} do)", *ends]
+            else:
+                ends[-1] += " say better"
+            return f"{says}; it ends when {', with '.join(ends)}."
         return f"{says}; {self._zones(needed.opens) if needed.opens else f'{needed.open} of {count}'} must."
 
     def _zones(self, zones: Zones) -> str:
-        parts = [f"{votes} of {self._listed(sorted(voters))}" for voters, votes in zones.needs]
-        every = zones.of == len(zones.needs)
-        return " and ".join(parts) if every else f"{zones.of} of these: {'; '.join(parts)}"
+        """So many zones, and of each what it takes: its only region, some of them, or all."""
+        parts = list[str]()
+        for voters, votes in zones.needs:
+            names = sorted(voters)
+            some = self._or(names, votes) if votes in (1, len(names)) else f"{votes} of {self._listed(names)}"
+            parts.append(some)
+        every = zones.of == len(parts)
+        return parts[0] if len(parts) == 1 else f"{'each' if every else zones.of} of ({'; '.join(parts)})"
 
     def rules(self) -> Iterator[str]:
         policy = self._policy
@@ -369,7 +378,7 @@ class _Told:
             if left > 0:
                 asked = [self._votes(votes, said, zone, zone.intersection(have)) for zone, votes in lacks]
                 every = left == len(asked)
-                parts.append(" and ".join(asked) if every else f"{left} of these: {'; '.join(asked)};")
+                parts.append(" and ".join(asked) if every else f"{left} of ({'; '.join(asked)})")
                 fewest = sorted(votes - len(zone.intersection(have)) for zone, votes in lacks)[:left]
                 told = max(told, sum(fewest))
         if wanted - len(have) > told:

@@ -130,14 +130,25 @@ DOWN = State(
             {"quorum": {"critical": {"open": {"europe": 2, "asia": 1}}, "warning": {"open": {"zone": 2}}}},
             State(stage=Stage.OK, voted=Stage.OK, regions=regions(eu="x", us=".", ap=".")),
             [
-                "1 of 3 regions say critical; 2 of eu and us and 1 of ap must.",
-                "1 of 3 regions say warning or worse; 1 of eu and us and 1 of ap must.",
+                "1 of 3 regions say critical; each of (eu and us; ap) must.",
+                "1 of 3 regions say warning or worse; each of (eu or us; ap) must.",
                 "1 more critical vote of us and 1 critical vote of ap would make it critical.",
                 "1 warning or critical vote of ap would make it a warning.",
                 "2 ok runs in eu would make its vote ok.",
                 "Without any run from now on it is unknown at 22:15:35 UTC.",
             ],
             id="zones",
+        ),
+        pytest.param(
+            {"quorum": {"critical": {"zone": 1}, "warning": {"zone": 1}}},
+            replace(DOWN, regions=regions(eu="x", us=".", ap=".")),
+            [
+                "1 of 3 regions say critical; it ends when each of (eu and us; ap) say better.",
+                "1 more ok vote of eu would make it ok.",
+                "2 ok runs in eu would make its vote ok.",
+                "Without any run from now on it is unknown at 22:15:35 UTC.",
+            ],
+            id="zones that end",
         ),
     ],
 )  # fmt: skip
