@@ -28,6 +28,8 @@ from rules.problem import ConfigError
 
 SPANS: Final = (("1d", "1 day"), ("7d", "7 days"), ("14d", "14 days"), ("30d", "30 days"))
 REFRESH_S: Final = 2
+SHOWN: Final = 50
+"""Beats and groups on one page."""
 _OFF: Final = (
     ("quorum", "confirm"),
     ("quorum", "advisory_after"),
@@ -117,14 +119,14 @@ editor("group")
 async def replay_page(request: Request, asking: Asking, replay: str) -> Response:
     """How far it is; what it found. While it runs the page loads itself again."""
     async with services_of(request).pool.acquire() as db:
-        shown = shown_replay(await find(db, asking, replay))
+        shown = await asyncio.to_thread(shown_replay, await find(db, asking, replay))
         since, until = (datetime.fromisoformat(shown["asked"][name]) for name in ("since", "until"))
         response = await render(
             request,
             db,
             "replay.html",
             replay=shown,
-            owners=_owners(shown, since, until),
+            owners=await asyncio.to_thread(_owners, shown, since, until),
             since=since,
             until=until,
         )
@@ -142,6 +144,8 @@ async def cancel(request: Request, asking: Asking, replay: str) -> Response:
 
 
 def _owners(shown: dict[str, Any], since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """Those that are shown: first the ones whose episodes are others."""
+    replayed = sorted(shown["replayed"] or (), key=lambda one: not _differs(one["compared"]))
     return [
         one
         | {
@@ -149,8 +153,12 @@ def _owners(shown: dict[str, Any], since: datetime, until: datetime) -> list[dic
             "rows": _rows(one["old"], one["new"]),
             "url": address(one["kind"], one["id"]),
         }
-        for one in shown["replayed"] or ()
+        for one in replayed[:SHOWN]
     ]
+
+
+def _differs(compared: dict[str, Any]) -> bool:
+    return any(compared[name] for name in ("only_old", "only_new", "merged", "split"))
 
 
 def _rows(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, str, str]]:

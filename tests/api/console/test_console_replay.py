@@ -2,7 +2,13 @@
 
 import re
 from typing import TYPE_CHECKING
+from uuid import UUID
 
+from engine.store import replays
+from engine.store.ids import show
+from engine.store.replays import Found, Plan, Replayed
+from evaluators.model import Stage
+from evaluators.replay import Episode, Outcome, compare
 from tests.api.console.conftest import Live, SignIn
 from tests.api.test_api_replays import cleared, ran
 
@@ -53,3 +59,26 @@ async def test_a_replay_is_cancelled_from_its_page(server: "Server", sign_in: Si
     assert running.status == 200, running.html
     gone = await viewer.post(f"{running.url.removeprefix(server.url)}/cancel")
     assert "was cancelled" in gone.html
+
+
+async def test_of_many_those_that_change_come_first(server: "Server", sign_in: SignIn) -> None:
+    await cleared(server)
+    turns = [(1.0, Stage.OK)]
+    same, other = Outcome([], turns=turns), Outcome([Episode(1.0, 2.0, "critical")], opened=1, turns=turns)
+    found = [
+        Replayed(show("beat", UUID(int=n)), f"beat-{n}", "beat", old, same, compare(old, same))
+        for n, old in enumerate([*[same] * 59, other])
+    ]
+    async with server.services.pool.acquire() as connection:
+        plan = Plan(0.0, 10.0, exact=False, components=[])
+        asked = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}
+        made = await replays.create(connection, "somebody", [], asked, plan, 1)
+        assert made is not None
+        await replays.finish(connection, made, Found(found))
+    viewer = await sign_in("viewer@shop")
+    page = await viewer.get(f"/console/replays/{show('replay', made)}")
+    assert re.findall(r'<section class="card" aria-label="beat (.*?)"', page.html)[:2] == [
+        "beat-59",
+        "beat-0",
+    ]
+    assert "And 10 more" in page.html
