@@ -71,7 +71,7 @@ async def record(
         for c in consequences
         if isinstance(c.effect, facts.ConfirmWanted)
     ]
-    turns = [c for c in consequences if _is_transition(c)]
+    turns = [c for c in consequences if isinstance(c.effect, facts.Transitioned)]
     names = await _members(connection, [c.state for c in turns])
     await states.record_transitions(connection, [_transition(c, names) for c in turns])
     news = [_stage_news(c) for c in turns]
@@ -106,10 +106,6 @@ def _by_subject(consequences: Sequence[Consequence]) -> dict[UUID, list[Conseque
     for consequence in consequences:
         found.setdefault(consequence.subject.subject_id, []).append(consequence)
     return found
-
-
-def _is_transition(consequence: Consequence) -> bool:
-    return isinstance(consequence.effect, facts.Transitioned)
 
 
 def _is_told(consequence: Consequence) -> bool:

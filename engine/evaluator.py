@@ -482,7 +482,10 @@ class Partition:
                 fold.tick(subject_id, now)
             # The compare-and-swap comes first: who folded a stale state must not get as far as opening an episode twice.
             await states.save(connection, list(fold.changed.values()))
-            await states.save_bounds(connection, self._rebound(fold))
+            bounds = {one: held.bound for one, held in fold.changed.items()}
+            await states.save_bounds(
+                connection, {one: b for one, b in bounds.items() if b != self._held[one].bound}
+            )
             await self._log(connection, fold, now)
             made = [(self._boot_id, result.at, result) for result in fold.made]
             await pings.keep(connection, fold.pinged)
@@ -516,14 +519,6 @@ class Partition:
         for piece in fold.take_log():
             await facts.keep(connection, piece.facts)
             await results.insert(connection, [(self._boot_id, made.at, made) for made in piece.made], now)
-
-    def _rebound(self, fold: Fold) -> dict[UUID, Bound]:
-        """Whose relations to others are others than were saved."""
-        return {
-            subject_id: held.bound
-            for subject_id, held in fold.changed.items()
-            if held.bound != self._held[subject_id].bound
-        }
 
     async def _server(self, connection: Connection) -> Server:
         deaf = max(await pings.deafness(connection), self._skipped, key=lambda span: span[1])

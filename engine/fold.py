@@ -148,7 +148,7 @@ class Fold:
         if held is None or subject is None:
             return
         if isinstance(one.fact, Relayed):
-            self._fold(subject, held, _relayed(one.fact, now))
+            self._fold(subject, held, replace(one.fact.fact, at=now))  # when it is heard
             self._stir(subject)
             return
         if isinstance(one.fact, Report):
@@ -327,8 +327,3 @@ def _is_behind(held: Held, subject: Subject) -> bool:
     if held.revision != subject.revision:
         return True
     return held.bound is not subject.bound and held.bound != subject.bound and not subject.is_removed
-
-
-def _relayed(fact: Relayed, now: float) -> Fact:
-    """What one subject says to another, as it is folded: at the time it is heard."""
-    return replace(fact.fact, at=now)
