@@ -71,10 +71,10 @@ async def record(
         for c in consequences
         if isinstance(c.effect, facts.ConfirmWanted)
     ]
-    turns = [c for c in consequences if isinstance(c.effect, facts.Transitioned)]
-    names = await _members(connection, [c.state for c in turns])
-    await states.record_transitions(connection, [_transition(c, names) for c in turns])
-    news = [_stage_news(c) for c in turns]
+    turns = [(c.subject, c.state, c.effect) for c in consequences if isinstance(c.effect, facts.Transitioned)]
+    names = await _members(connection, [state for _, state, _ in turns])
+    await states.record_transitions(connection, [_transition(*turn, names) for turn in turns])
+    news = [_standing_news(subject, state, turned.was) for subject, state, turned in turns]
     marked = {subject_id: fold.changed[subject_id].state for subject_id in fold.marked}
     reasons = {subject_id: state.suppressed_by for subject_id, state in marked.items() if state.suppressed_by}
     await states.note_suppression(connection, reasons)
@@ -120,9 +120,9 @@ def _order(subject_id: UUID, wanted: facts.ConfirmWanted) -> Order:
     return Order(wanted.regions, ConfirmOrder(str(subject_id), wanted.request, wanted.runs, wanted.spacing_s))
 
 
-def _transition(consequence: Consequence, names: Mapping[str, str]) -> states.Transition:
-    effect, subject, state = consequence.effect, consequence.subject, consequence.state
-    assert isinstance(effect, facts.Transitioned)
+def _transition(
+    subject: Subject, state: State, effect: facts.Transitioned, names: Mapping[str, str]
+) -> states.Transition:
     fresh = quorum.fresh_votes(subject.policy, state, effect.at)
     votes = {names.get(voter, voter): verdict for voter, verdict in fresh.items()}
     return states.Transition(
@@ -386,12 +386,6 @@ async def _queue(case: _Case, notice: Notice, also: Told | None = None) -> None:
             targets.append(stored.id)
     if targets:
         await outbox.put(case.connection, targets, str(case.stored.id), notice.id, notice)
-
-
-def _stage_news(consequence: Consequence) -> dict[str, Any]:
-    effect = consequence.effect
-    assert isinstance(effect, facts.Transitioned)
-    return _standing_news(consequence.subject, consequence.state, effect.was)
 
 
 def _standing_news(subject: Subject, state: State, was: Stage) -> dict[str, Any]:
