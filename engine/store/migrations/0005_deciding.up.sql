@@ -13,6 +13,7 @@ ALTER INDEX transitions_beat RENAME TO transitions_subject;
 ALTER TABLE pushed RENAME COLUMN beat_id TO subject_id;
 ALTER TABLE signals RENAME COLUMN beat_id TO subject_id;
 ALTER TABLE states ADD COLUMN bound json NOT NULL DEFAULT '{}'; -- what others make of it, as last applied
+CREATE INDEX states_group ON states ((bound->>'group')) WHERE bound->>'group' IS NOT NULL;
 ALTER TABLE transitions ADD COLUMN suppressed_by json;
 
 -- Facts other than results, in one order with them: `position` is of the same sequence.
