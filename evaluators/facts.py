@@ -19,7 +19,7 @@ class ResultSeen(Struct, frozen=True, tag=True):
     measured_at: float
 
 
-class Tick(Struct, frozen=True):
+class Tick(Struct, frozen=True, tag=True):
     """Time has passed: a round ran out, a vote went stale, a hold time or a window is over."""
 
     at: float
@@ -101,8 +101,9 @@ class Asked(Struct, frozen=True, tag=True):
     looks: bool = True  # False: what is known will do
 
 
-Kept = (
-    ResultSeen
+Fact = (
+    Tick
+    | ResultSeen
     | PolicyChanged
     | RelationsChanged
     | Returned
@@ -113,8 +114,7 @@ Kept = (
     | ParentChanged
     | Asked
 )
-"""Facts that are stored as such. Of results only answers that were no runs: the others are rows of their own. Ticks follow from the rest."""
-Fact = Tick | Kept
+"""Stored as such, but for results that are rows of their own and ticks that follow from the rest."""
 
 # ---- effects
 

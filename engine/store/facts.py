@@ -7,17 +7,17 @@ from uuid import UUID
 import msgspec
 
 from engine.store.database import Connection
-from evaluators.facts import Kept
+from evaluators.facts import Fact
 from evaluators.policy import Bound
 
-_KEPT: Final = msgspec.json.Decoder(Kept)
+_FACT: Final = msgspec.json.Decoder(Fact)
 
 
 class Logged(msgspec.Struct, frozen=True):
     """A fact to be kept; where it changed the policy, what that was made of: `bound`, and the spec of that `revision`."""
 
     subject_id: UUID
-    fact: Kept
+    fact: Fact
     bound: Bound | None = None
     revision: int | None = None
 
@@ -39,7 +39,7 @@ async def keep(connection: Connection, facts: Sequence[Logged]) -> None:
         )
 
 
-def decode(text: str) -> Kept:
+def decode(text: str) -> Fact:
     """A `fact` column read as text."""
-    fact: Kept = _KEPT.decode(text)
+    fact: Fact = _FACT.decode(text)
     return fact

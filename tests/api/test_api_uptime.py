@@ -14,7 +14,7 @@ from engine.store.audit import Actor
 from engine.store.database import transaction
 from engine.store.ids import PARTITIONS, new_id, partition_of
 from engine.store.objects import Stored
-from evaluators.facts import Continued, EpisodeOpened, Kept, StepProposed, Suspended
+from evaluators.facts import Continued, EpisodeOpened, Fact, StepProposed, Suspended
 from evaluators.model import Kind, Result, Stage, Timings, Verdict
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class World:
                 await states.record_transitions(db, [one])
                 was = stage
 
-    async def facts(self, subject: Stored, *kept: Kept) -> None:
+    async def facts(self, subject: Stored, *kept: Fact) -> None:
         async with transaction(self.server.services.pool) as db:
             await facts.keep(db, [facts.Logged(subject.id, one) for one in kept])
 

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from engine.clock import SystemClock
 from engine.replay import digest_of, retrace, work
 from engine.replays import Replays
 from engine.store import pushed, replays, results
@@ -103,6 +104,40 @@ async def test_what_an_evaluator_went_through_is_told_by_its_log(world: World) -
         await world.calm()
         await asyncio.sleep(0.3)
     assert await retraced(world) == ["a", "b", "c", "shop"]
+
+
+class Shifted(SystemClock):
+    """A clock that somebody sets."""
+
+    by_s = 0.0
+
+    def epoch_s(self) -> float:
+        return super().epoch_s() + self.by_s
+
+
+@pytest.mark.parametrize(
+    "by_s", [None, -1.5, -10.0], ids=["nobody looked", "a clock behind", "a wrong clock"]
+)
+async def test_what_time_did_before_a_clock_is_set_is_told_by_the_log(
+    world: World, by_s: float | None
+) -> None:
+    world.clock = clock = Shifted()
+    confirm = {"runs": 2, "spacing": "20ms", "wait": "500ms"}
+    quorum = {"critical": 2, "consecutive": {"open": 1, "close": 1}, "confirm": confirm}
+    await world.beat("c", quorum=quorum)
+    async with evaluated(world):
+        await world.well("c")
+        world.mute, world.down = {"c"}, {"c"}
+        await world.look("c", regions=["ap", "eu"])
+        await world.becomes("c", "critical")  # as the round is over, and by nothing else
+        if by_s is None:
+            clock.jumps += 1
+        else:
+            clock.by_s = by_s
+        world.down = set()
+        await world.look("c", times=2)
+        await world.becomes("c", "ok")
+    assert await retraced(world) == ["c"]
 
 
 SPEC: dict[str, Any] = {"type": "tcp", "host": "h.example", "port": 443, "interval": "60s"}
