@@ -320,8 +320,8 @@ class Replay:
             for role in roles
         }
         self._lanes = [(subject_id, part.lane) for subject_id, part in self._parts.items()]
-        for role in roles:
-            self._each(role.id, facts.PolicyChanged(role.start))
+        self._unborn = {role.id: role.start for role in roles}
+        self._bear(min(self._unborn.values()))
 
     @property
     def is_shared(self) -> bool:
@@ -387,10 +387,20 @@ class Replay:
                     lane.refresh()
                 if lane.due < due:
                     soonest, due = subject_id, lane.due
-            self.due = due
-            if due > at:
+            born = min(self._unborn.values(), default=math.inf)
+            self.due = min(due, born)
+            if self.due > at:
                 return
-            self._each(soonest, Tick(due))
+            if born <= due:
+                self._bear(born)
+            else:
+                self._each(soonest, Tick(due))
+
+    def _bear(self, at: float) -> None:
+        """What came to be at that time begins: before, the others could not hear of it, nor it of them."""
+        for subject_id in [one for one, born in self._unborn.items() if born <= at]:
+            del self._unborn[subject_id]
+            self._each(subject_id, facts.PolicyChanged(at))
 
     def finish(self) -> dict[str, list[Outcome]]:
         """What each policy made of each beat and group, by id."""
@@ -410,7 +420,7 @@ class Replay:
         waiting: deque[tuple[str, Fact]] = deque([(subject_id, fact)])
         while waiting:
             name, fact = waiting.popleft()
-            if (part := self._parts.get(name)) is None:
+            if (part := self._parts.get(name)) is None or name in self._unborn:
                 continue
             part.lane.settle()
             course = part.courses[world]

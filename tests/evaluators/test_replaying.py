@@ -78,6 +78,27 @@ def test_a_group_is_replayed_with_its_members_and_says_what_it_says_now() -> Non
     assert compare(old, new).only_old == [0]
 
 
+def test_what_came_to_be_later_begins_then_and_moves_no_time_of_others() -> None:
+    member = beat("m", quorum={"confirm": "off"})
+    alone, child = Bound(regions=REGIONS), Bound(regions=REGIONS, parents=("db",))
+    roles = [
+        Role("db", "db", (member,), alone, 0.0),  # type: ignore[arg-type]
+        Role("young", "young", (member,), child, 2500.0),  # type: ignore[arg-type]
+    ]
+    replay = Replay(roles, 0.0, 3301.0)
+    for seq in range(1, 330):
+        mark = "x" if 100 < seq < 200 or seq > 300 else "."
+        replay.result("db", run(REGIONS[seq % 3], mark, 10.0 * seq, seq), "db")
+        if seq > 250:
+            replay.result("young", run(REGIONS[seq % 3], mark, 10.0 * seq + 1, seq), "young")
+    found = replay.finish()
+    (db,), (young,) = found["db"], found["young"]
+    assert [episode.opened < 1100.0 for episode in db.episodes] == [True, False]
+    assert db.unknown_s < 30.0
+    assert young.turns[0][0] >= 2500.0
+    assert not young.episodes, "what it depends on is down"
+
+
 def outcome(*spans: tuple[float, float | None]) -> Outcome:
     return Outcome([Episode(opened, closed, "critical") for opened, closed in spans])
 
