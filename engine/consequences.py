@@ -187,6 +187,15 @@ async def _members(connection: Connection, states_: Sequence[State]) -> dict[str
     return {str(one.id): one.slug for one in await objects.several(connection, list(ids))} if ids else {}
 
 
+async def _voters(case: _Case, voters: Sequence[str]) -> str:
+    """What these regions are called, or members and what was one."""
+    if case.subject.policy.members is None:
+        return ", ".join(voters)
+    ids = [UUID(voter) for voter in voters if voter != quorum.SIGNALS]
+    names = {str(one.id): one.slug for one in await objects.several(case.connection, ids)}
+    return ", ".join(names.get(voter, voter) for voter in voters)
+
+
 async def _of_members(
     connection: Connection, grouped: Mapping[UUID, State]
 ) -> dict[UUID, list[dict[str, Any]]]:
@@ -261,12 +270,13 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
         if not any(isinstance(one, facts.EpisodeClosed) for one in same):
             await _tell(case, "flapping", effect.at, said, effect.number, state)
     elif isinstance(effect, facts.AdvisoryRaised):
-        names = await _members(connection, [state])
-        voters = ", ".join(names.get(voter, voter) for voter in effect.voters)
-        said = f"{case.title} is bad in {voters}, and not elsewhere"
+        said = f"{case.title} is bad in {await _voters(case, effect.voters)}, and not elsewhere"
         await _tell(case, "advisory", effect.at, said, None, state)
     elif isinstance(effect, facts.AdvisoryCleared):
-        await _tell(case, "advisory", effect.at, f"{case.title} is ok everywhere again", None, state)
+        said = f"{case.title} is ok everywhere again"
+        if effect.silent:  # suspended, silent, paused, gone or under maintenance: that is no good news
+            said = f"{case.title} is ok, but {await _voters(case, effect.silent)} does not vote any more"
+        await _tell(case, "advisory", effect.at, said, None, state)
     elif isinstance(effect, facts.EpisodeClosed):
         waiting = await reviews.close_episode(connection, subject_id, effect)
         title = f"{case.title} no longer flaps: it" if calms else case.title

@@ -14,6 +14,7 @@ A stage that is only *held* (nobody knows whether it is still so) opens, changes
 """
 
 import math
+from collections.abc import Collection
 from typing import Final
 
 from msgspec.structs import replace
@@ -309,12 +310,15 @@ def _settle(policy: Policy, state: State, is_held: bool) -> tuple[State, list[Ef
 # ---- a minority
 
 
-def dissent(policy: Policy, state: State, voters: tuple[str, ...]) -> tuple[State, list[Effect]]:
+def dissent(
+    policy: Policy, state: State, voters: tuple[str, ...], well: Collection[str]
+) -> tuple[State, list[Effect]]:
     """`voters` are worse than the stage. Past a limit that is an advisory; an outage ends it without a word."""
     if not voters or state.voted in _SEVERITY:
         is_over = state.advised and state.voted is Stage.OK
+        silent = tuple(voter for voter in state.dissent if voter not in well)
         state = replace(state, dissent=(), dissent_since=0.0, advised=False) if state.dissent_since else state
-        return state, [AdvisoryCleared(state.at)] if is_over else []
+        return state, [AdvisoryCleared(state.at, silent)] if is_over else []
     since = state.dissent_since or state.at
     state = replace(state, dissent=voters, dissent_since=since)
     if state.advised or state.at < since + policy.advisory_s or _excuses(policy, state):
@@ -329,8 +333,9 @@ def _wake_at(policy: Policy, state: State) -> float:
     """The next time at which `follow` may say something else, 0 if there is none."""
     at, found = state.at, list[float]()
     is_dissent = state.dissent_since > 0 and not state.advised
-    if state.suppressed_by or is_dissent:
-        found += (window.end for window in policy.windows if window.start <= at < window.end)
+    is_unsaid = state.stage in _SEVERITY and state.severity is None
+    if is_unsaid or is_dissent:  # a group hears at once that what a member says is suppressed
+        found += (edge for window in policy.windows for edge in (window.start, window.end))
         found.append(state.asks_until)
     if state.awaits:
         found.append(state.answer_by)

@@ -176,12 +176,16 @@ class _Told:
             yield self._level("warning or worse", state.warning, bad, len(fresh) - bad, need.warning)
 
     @property
-    def _must(self) -> int:
-        return max(self._need.min_voters, 1)
+    def _must(self) -> str:
+        zones = self._need.zones
+        return self._zones(zones) if zones else str(max(self._need.min_voters, 1))
 
     @property
     def _is_enough(self) -> bool:
-        return len(self._fresh) >= self._must
+        return self._are_enough(self._fresh)
+
+    def _are_enough(self, voters: Collection[str]) -> bool:
+        return bool(voters) and self._need.is_met_by(voters)
 
     def _level(self, said: str, is_open: bool, bad: int, better: int, needed: Threshold) -> str:
         count = len(self._voters)
@@ -342,7 +346,8 @@ class _Told:
         yield from self._openings()
 
     def _lacking(self) -> Iterator[str]:
-        parts = [self._votes(self._must, "fresh", self._voters, self._fresh)]
+        zones = (self._need.zones,) if self._need.zones else ()
+        parts = self._missing("fresh", max(self._need.min_voters, 1), zones, self._fresh)
         yield from self._would("say what it is", parts)
 
     def _thresholds(self) -> Iterator[str]:
@@ -418,8 +423,9 @@ class _Told:
         """When it would be unknown if nothing came any more."""
         if self._need.holds or not self._is_enough or not self._policy.regions:
             return
-        ends = sorted(self._state.regions[slug].vote.at + self._policy.max_age_s for slug in self._fresh)
-        at = ends[len(ends) - self._must]
+        first = sorted(self._fresh, key=lambda slug: self._state.regions[slug].vote.at)
+        last = next(slug for n, slug in enumerate(first, 1) if not self._are_enough(first[n:]))
+        at = self._state.regions[last].vote.at + self._policy.max_age_s
         yield f"Without any run from now on it is unknown at {self._clock(at)}."
 
     def _pings(self) -> Iterator[str]:

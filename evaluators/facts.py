@@ -194,9 +194,10 @@ class AdvisoryRaised(Struct, frozen=True):
 
 
 class AdvisoryCleared(Struct, frozen=True):
-    """That is over, and it was no outage."""
+    """That is over, and it was no outage. `silent`: those of the minority that are not ok, but do not count any more."""
 
     at: float
+    silent: tuple[str, ...] = ()
 
 
 Of = Literal["severity", "member", "reopened"]

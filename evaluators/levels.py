@@ -45,6 +45,11 @@ class Need(Struct, frozen=True):
     warning: Threshold
     min_voters: int
     holds: bool  # on_insufficient: hold
+    zones: Zones | None = None  # these must be heard as well, else critical could not open
+
+    def is_met_by(self, voters: Collection[str]) -> bool:
+        """Whether enough are heard to say anything."""
+        return len(voters) >= self.min_voters and (not self.zones or self.zones.are_reached_by(voters))
 
 
 def compile_need(levels: Levels, voters: Sequence[str], zone_of: Mapping[str, str] | None = None) -> Need:
@@ -57,7 +62,8 @@ def compile_need(levels: Levels, voters: Sequence[str], zone_of: Mapping[str, st
     warning = _threshold(levels.warning, len(voters), zones)
     auto = levels.min_voters == "auto"
     min_voters = critical.open if auto else resolve_count(levels.min_voters, len(voters))
-    return Need(critical, warning, min_voters, levels.on_insufficient == "hold")
+    holds = levels.on_insufficient == "hold"
+    return Need(critical, warning, min_voters, holds, critical.opens if auto else None)
 
 
 def _threshold(level: Level, of: int, zones: Mapping[str, Collection[str]]) -> Threshold:

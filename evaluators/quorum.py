@@ -266,7 +266,7 @@ def _judged_round(policy: Policy, state: State, out: Round) -> State:
 
 def _judge(policy: Policy, state: State, careful: bool) -> Step:
     need, fresh = need_of(policy, state), fresh_votes(policy, state, state.at)
-    if len(fresh) >= max(need.min_voters, policy.members is not None):
+    if need.is_met_by(fresh) and (fresh or policy.members is None):
         state, own, advised = _count(policy, state, need, fresh)
         state, effects = episode.follow(policy, state, careful=careful, own=own)
         return state, (*advised, *effects)
@@ -321,7 +321,7 @@ def _count(
         own = _opened(need, told, [voter for voter in critical if voter in told])
     if not told and not state.dissent_since:
         return state, own, ()
-    state, advised = episode.dissent(policy, state, tuple(told))
+    state, advised = episode.dissent(policy, state, tuple(told), fresh.keys() - bad)
     return state, own, tuple(advised)
 
 

@@ -42,12 +42,15 @@ class Told:
         declared = Declared(self.group.id, "group", self.group.page_id, self.group.slug, spec, 1, None)
         self.subject = compile_subject(declared, self.subject.bound)
 
-    async def hear(self, at: float, stage: Stage | None, member: str = MEMBER) -> None:
+    async def hear(
+        self, at: float, stage: Stage | None, member: str = MEMBER, *, counts: bool = True
+    ) -> None:
         """A member says what it is; None: only time passes."""
         fold = Fold({self.group.id: self.held}, lambda _: self.subject, 0.0)
         fold.tick(self.group.id, at)
         if stage is not None:
-            fold.pushed(Pushed(1, self.group.id, at, Relayed(MemberChanged(at, member, stage)), None), at)
+            said = MemberChanged(at, member, stage, counts=counts)
+            fold.pushed(Pushed(1, self.group.id, at, Relayed(said), None), at)
         self.held = fold.changed.get(self.group.id, self.held)
         async with transaction(self.pool) as connection:
             await consequences.record(connection, fold, "http://upbeat.test")
@@ -176,8 +179,12 @@ async def test_members_that_are_bad_for_long_and_no_outage_are_told_by_name(pool
     await lab.hear(60.0, Stage.OK)
     await lab.hear(60.0, Stage.CRITICAL, str(cart.id))
     await lab.hear(3600.0, None)
-    await lab.hear(3700.0, Stage.OK, str(cart.id))
+    await lab.hear(3660.0, Stage.OK, str(cart.id))
+    await lab.hear(3720.0, Stage.CRITICAL, str(cart.id))
+    await lab.hear(4500.0, Stage.CRITICAL, str(cart.id), counts=False)  # it was paused
     assert await lab.see("") == [
         "11 ops advisory: Shop is bad in cart, and not elsewhere",
-        "61.6667 ops advisory: Shop is ok everywhere again",
+        "61 ops advisory: Shop is ok everywhere again",
+        "72 ops advisory: Shop is bad in cart, and not elsewhere",
+        "75 ops advisory: Shop is ok, but cart does not vote any more",
     ]

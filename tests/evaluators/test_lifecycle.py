@@ -264,6 +264,12 @@ PICTURES: list[Picture] = [
         {"g": "oosssoo", "a": "oosssoo"},
     ),
     (
+        "nor do those that were bad before it began",
+        trio(quorum={"critical": "majority", "warning": "majority"}),
+        {"a": ".xxxxxx.", "b": "...xxxx.", "c": "........", "maintenance a": "  ###"},
+        {"g": "ooossOxC", "a": "oxsssxxo"},
+    ),
+    (
         "others still do",
         pair(),
         {"a": "..xxxx.", "b": "...ww..", "maintenance a": "#######"},

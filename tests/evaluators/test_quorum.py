@@ -852,6 +852,21 @@ def test_a_minority_that_stays_bad_is_told_once_and_its_end_once() -> None:
     assert of(AdvisoryCleared, look(scene, "...", 960, 1200)) == [AdvisoryCleared(1020.0)]
 
 
+@pytest.mark.parametrize("why", ["sick", "silent"])
+def test_a_minority_that_does_not_count_any_more_is_not_said_to_be_ok(why: str) -> None:
+    scene = minority()
+    look(scene, "x..", 180, 480)
+    if why == "sick":
+        bound = Bound(regions=("a", "b", "c"), sick=("a",))
+        spec = {"slug": "b", "type": "tcp", "host": "h", "port": 1, "quorum": OFF | {"advisory_after": "5m"}}
+        scene.policy = compile_policy(BEAT.validate_python(spec), bound)
+        told = scene.fold(PolicyChanged(490.0))
+    else:
+        told = [one for at in range(540, 901, 60) for region in "bc" for one in scene.see(region, ".", at)]
+    (cleared,) = of(AdvisoryCleared, told)
+    assert cleared.silent == ("a",)
+
+
 def test_a_minority_that_does_not_last_is_told_to_nobody() -> None:
     told = look(minority(), "...", 180, 900)
     assert of(AdvisoryRaised, told) + of(AdvisoryCleared, told) == []

@@ -51,6 +51,9 @@ PICTURES: list[tuple[str, dict[str, Any], str, str]] = [
         "..xx..../..xx..../......../......../......../..xxxx..",
         "oooOxxxC",
     ),
+    ("of a silent zone nobody knows whether all are bad", both({"zone": 3}), "....../....../....../....../....../..    ", "oooo??"),
+    ("a zone is heard by one of its regions", both({"zone": 3}), "....../..    /..    /..    /....../......", "oooooo"),
+    ("a zone that is too silent for its votes is unknown, whatever the others say", both(EU_US), "..xxxx/..    /..    /..xxxx/..xxxx/..xxxx", "ooo???"),
     ("percent of those assigned", both("50%"), "..xx/..xx/..xx/..../..../....", "oooO"),
     ("and not less", both("51%"), "..xx/..xx/..xx/..../..../....", "oooo"),
 ]  # fmt: skip
