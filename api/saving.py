@@ -21,7 +21,7 @@ from rules.check import compile_check
 from rules.component import Component, Page, Region
 from rules.group import Group
 from rules.kinds.kind import ProbedRule
-from rules.known import KINDS, PAGELESS, Kind, Known, Ref, check_references
+from rules.known import PAGELESS, Kind, check_references
 from rules.maintenance import Maintenance
 from rules.owner import OwnerRule
 from rules.problem import nearest, show
@@ -224,13 +224,14 @@ async def _checked(
     """The rule, and its page's id. Nobody learns of a page they may not read."""
     if kind in ("beat", "group") and isinstance(document, dict) and document.keys() & {"depends_on", "group"}:
         await objects.take_turns(db)
-    pages = {stored.slug: stored.id for stored in await _listed(db, asking, "page")}
+    readable = await objects.listing(db, "page", pages=asking.pages_for(Permission.READ))
+    pages = {stored.slug: stored.id for stored in readable}
     if kind not in PAGELESS and isinstance(document, dict):
         document = {"page": page} | document if page else document
         if document.get("page") is None and len(pages) == 1:
             document = document | {"page": next(iter(pages))}
     rule = rule_of(kind, document)
-    errors = check_references(kind, rule, await _known(db, asking, pages))
+    errors = check_references(kind, rule, (await objects.known(db)).seen_from(pages))
     page_id = pages.get(getattr(rule, "page", None) or "")
     home = before.id if before and kind == "page" else page_id
     errors += await _unrunnable(services, db, asking, rule, home, before.spec if before else {})
@@ -242,21 +243,6 @@ async def _checked(
             if slash:  # it speaks in the name of that page, too
                 asking.require(Permission.WRITE, pages[other])
     return rule, page_id
-
-
-async def _listed(db: Connection, asking: Principal, kind: Kind) -> list[Stored]:
-    return await objects.listing(db, kind, pages=asking.pages_for(Permission.READ))
-
-
-async def _known(db: Connection, asking: Principal, pages: Mapping[str, UUID]) -> Known:
-    slugs = {page_id: slug for slug, page_id in pages.items()}
-    found: list[tuple[Ref, Mapping[str, Any]]] = []
-    for kind in KINDS:
-        for stored in await _listed(db, asking, kind):
-            if stored.page_id is None or stored.page_id in slugs:
-                page = slugs[stored.page_id] if stored.page_id else None
-                found.append(((kind, page, stored.slug), stored.spec))
-    return Known.of(found)
 
 
 async def unlent(

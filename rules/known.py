@@ -1,8 +1,8 @@
 """References between objects: what one names must exist, and nothing may depend on itself. File and API ask the same way."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from rules.kinds.kind import BeatRule, ProbedRule
@@ -58,6 +58,12 @@ class Known:
             depends | dict(other.depends),
             groups | dict(other.groups),
         )
+
+    def seen_from(self, pages: Collection[str]) -> "Known":
+        """What may be named by who may read these pages. A circle is one through any page: what depends on what stays."""
+        homes = {*pages, None}
+        seen = (ref for ref in self.objects if (ref[2] if ref[0] == "page" else ref[1]) in homes)
+        return replace(self, objects=frozenset(seen))
 
     def slugs(self, kind: Kind, page: str | None = None) -> list[str]:
         """Those of a kind, on a page where the kind has one, sorted."""
@@ -150,7 +156,7 @@ def _circle(me: Ref, begin: _Step, known: Known) -> str | None:
     for way in ways:
         if way[-1][0] == me:
             return "nothing may depend on itself: " + " needs ".join(
-                _called(step, me) for step in (me, *(ref for ref, _ in way))
+                _called(ref, me, known) for ref in (me, *(ref for ref, _ in way))
             )
         for step in sorted(_needs(*way[-1], known) - seen, key=str):
             seen.add(step)
@@ -168,8 +174,10 @@ def _needs(ref: Ref, is_whole: bool, known: Known) -> set[_Step]:
     return found
 
 
-def _called(ref: Ref, me: Ref) -> str:
+def _called(ref: Ref, me: Ref, known: Known) -> str:
     kind, page, slug = ref
+    if ref != me and ref not in known.objects:
+        return "something on a page you may not read"
     return f"{'group ' if kind == 'group' else ''}{f'{page}/' if page != me[1] else ''}{slug}"
 
 

@@ -11,7 +11,7 @@ from engine.store import installation, objects
 from engine.store.audit import Actor
 from engine.store.database import Connection, Pool, transaction
 from engine.store.objects import InUseError, Stored
-from rules.config import ConfigError, Document, Known, Problem, parse
+from rules.config import ConfigError, Document, Problem, parse
 from rules.known import KINDS
 from rules.secret import Sources
 from rules.shape import spec_of, written
@@ -48,20 +48,11 @@ async def apply_file(pool: Pool, path: Path, sources: Sources) -> Applied:
         raise UnreadableError(str(failure)) from None
     async with transaction(pool) as connection:
         await objects.take_turns(connection)
-        document = parse(text, str(path), sources, await _known(connection))
+        document = parse(text, str(path), sources, await objects.known(connection, "api"))
         applied = await _apply(connection, document)
     for warning in document.warnings:
         _log.warning("%s", warning)
     return applied
-
-
-async def _known(connection: Connection) -> Known:
-    """What the API made: a file may refer to it."""
-    rows = await connection.fetch(
-        "SELECT o.kind, o.slug, o.spec, p.slug AS page FROM objects o LEFT JOIN objects p ON p.id = o.page_id "
-        "WHERE o.removed_at IS NULL AND o.managed_by = 'api'"
-    )
-    return Known.of(((row["kind"], row["page"], row["slug"]), row["spec"]) for row in rows)
 
 
 async def _apply(connection: Connection, document: Document) -> Applied:

@@ -12,7 +12,7 @@ from engine.store import pings
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from engine.store.ids import new_id, partition_of, read
-from rules.known import Kind
+from rules.known import Kind, Known
 from rules.maintenance import Maintenance
 
 _TURNS_LOCK = 0x6170706C  # "appl"
@@ -83,6 +83,18 @@ _COLUMNS = ", ".join(f"o.{name}" for name in Stored.__slots__)
 async def take_turns(connection: Connection) -> None:
     """Wait, until this transaction ends, for all others that change what depends on what: together they could make a circle."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _TURNS_LOCK)
+
+
+async def known(connection: Connection, managed_by: Literal["api", "file"] | None = None) -> Known:
+    """What exists, or what of it is managed so, as others refer to it."""
+    rows = await connection.fetch(
+        "SELECT o.kind, p.slug AS page, o.slug, jsonb_build_object('zone', o.spec->'zone', "
+        "'depends_on', o.spec->'depends_on', 'group', o.spec->'group') AS related "
+        "FROM objects o LEFT JOIN objects p ON p.id = o.page_id "
+        "WHERE o.removed_at IS NULL AND ($1::text IS NULL OR o.managed_by = $1)",
+        managed_by,
+    )
+    return Known.of(((row["kind"], row["page"], row["slug"]), row["related"]) for row in rows)
 
 
 async def find(

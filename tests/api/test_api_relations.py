@@ -44,6 +44,19 @@ async def test_a_circle_is_refused_and_named_also_through_groups(server: Server)
     assert "group ring" in said
 
 
+async def test_a_circle_over_a_page_that_may_not_be_read_is_refused_and_does_not_name_it(
+    server: Server,
+) -> None:
+    await make(server, "near")
+    await make(server, "hidden", "shop/near", page="blog")
+    await make(server, "next", "blog/hidden")
+    answer = await server.call("PATCH", "/api/v1/beats/near", {"depends_on": ["next"]}, who="editor")
+    assert answer.status == 422
+    assert answer.body["errors"][0]["message"] == (
+        "nothing may depend on itself: near needs next needs something on a page you may not read needs near"
+    )
+
+
 async def test_two_requests_at_once_make_no_circle(server: Server) -> None:
     for n in range(10):
         one, other = f"left-{n}", f"right-{n}"
