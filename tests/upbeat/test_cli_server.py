@@ -247,7 +247,9 @@ async def test_a_draft_is_edited_approved_and_becomes_an_incident(
     try:
         draft = await until(opening, "a draft")
         assert draft["id"] in (await remote("actions", "--status", "pending", "-q")).out
-        assert "503" in (await remote("actions", "show", draft["id"])).out
+        shown = (await remote("actions", "show", draft["id"])).out
+        assert "503" in shown
+        assert "MEMBER" in shown, "of a group each line says whose it is"
         edited = (await remote("actions", "edit", draft["id"], "--text", "We are on it.", "--json")).json
         stale = await remote("actions", "approve", draft["id"], "--revision", draft["revision"])
         assert (stale.code, "revision" in stale.err) == (2, True)

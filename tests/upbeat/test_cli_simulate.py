@@ -80,7 +80,8 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     ):
         file.write_text(text, "utf-8")
         assert said in _refused("--policy", file)
-    assert "unknown key; did you mean time?" in _refused("--set", "tim=3d")
+    assert "tim: unknown key; did you mean time?" in _refused("--set", "tim=3d")
+    assert "--set:2: beats: 200 is out of range" in _refused("--set", "time=3d", "--set", "beats=200")
     assert "cannot be read: No such file" in _refused("--policy", tmp_path / "none.yaml")
 
 

@@ -26,12 +26,12 @@ maintenance.help = "Work with maintenance windows. What a file declares is chang
 @maintenance.command()
 @click.option("--for", "for_", metavar="DURATION", help="How long, such as 45m or 2h.")
 @click.option("--until", metavar="TIME", help="Such as 2026-01-31T18:00Z; without a zone it is UTC.")
-@click.option("--beat", "beats", multiple=True, metavar="SLUG", help="What it is about;")
+@click.option("--beat", "beats", multiple=True, metavar="SLUG", help="What it is about: a beat,")
 @click.option("--group", "groups", multiple=True, metavar="SLUG", help="a group with its members,")
 @click.option(
-    "--component", "components", multiple=True, metavar="SLUG", help="a component with what feeds it;"
+    "--component", "components", multiple=True, metavar="SLUG", help="or a component with what feeds it."
 )
-@click.option("--page", metavar="SLUG", help="Its page: all of it, where nothing else is named.")
+@click.option("--page", metavar="SLUG", help="Its page; all of it, where nothing else is named.")
 @click.option("--name", help="What people call it.")
 @click.option("--slug", help="What to end it by; made up when not given.")
 @remote

@@ -176,7 +176,15 @@ def _print_action(item: Mapping[str, Any]) -> None:
     if item["evidence"]:
         click.echo()
         rows = [
-            (e["region"], paint(e["verdict"]), when(e["at"]), e["error"]["message"] if e["error"] else "")
+            (
+                e.get("beat"),
+                e["region"],
+                paint(e["verdict"]),
+                when(e["at"]),
+                (e["error"] or {}).get("message"),
+            )
             for e in item["evidence"]
         ]
-        print_table(("REGION", "VERDICT", "SEEN", "WHY"), rows)
+        of_group = int(not any(row[0] for row in rows))  # else each is of a member
+        headings = ("MEMBER", "REGION", "VERDICT", "SEEN", "WHY")
+        print_table(headings[of_group:], [row[of_group:] for row in rows])

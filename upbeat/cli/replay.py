@@ -42,7 +42,7 @@ _HEADINGS: Final = ("", "POLICY", "EPISODES", "CRITICAL", "WARNING", "UNKNOWN", 
 )
 @remote
 async def replay(api: Client, out: Output, policy: Path | None, plot: Path | None, **asked: Any) -> None:
-    r"""Say what another policy would have made of the past: what it would have opened, missed, merged, and told.
+    """Say what another policy would have made of the past: what it would have opened, missed, merged, and told.
 
     Without a beat, group or page it is all that the token may read. Nothing on the server changes. With --exact it exits with 1
     where what is stored is not what the log leads to.
@@ -51,7 +51,7 @@ async def replay(api: Client, out: Output, policy: Path | None, plot: Path | Non
       upbeat replay --beat shop --since 7d --policy calmer.yaml
       upbeat replay --page status --policy upbeat.yaml --plot both.svg
       upbeat replay --exact --beat shop
-    """
+    """  # noqa: D301 - \b is click's mark for text that keeps its lines
     if (policy is None) is not asked["exact"]:
         raise click.UsageError("Give either --policy FILE or --exact.")
     if plot is not None and asked["exact"]:

@@ -132,6 +132,8 @@ def _world(file: Path | None, given: Sequence[str]) -> World:
                 raise click.UsageError(
                     f"--set {one}: write KEY=VALUE, the value as in YAML ({wrong})"
                 ) from None
+    if file is None:  # so that what is wrong is named by its key
+        node = read("\n".join(one.replace("=", ": ", 1) for one in given) or "{}", "--set")[0]
     valid, problems = check(World, node, str(file or "--set"), plain)
     if not isinstance(valid, World):
         raise click.UsageError("\n".join(map(str, problems)))
