@@ -25,6 +25,9 @@
     }
   };
 
+  const here = document.querySelector("nav [aria-current]"); // on a phone the menu is a row that is longer than the screen
+  if (here) here.parentElement.scrollLeft += here.getBoundingClientRect().left - 20;
+
   const isBusy = (part) => {
     const at = document.activeElement;
     return at !== body && part.contains(at) && at.matches("input, textarea, select");
