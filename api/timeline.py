@@ -20,6 +20,11 @@ _STYLE: Final = (
 
 def timeline(one: Mapping[str, Any], since: datetime, until: datetime, *, alone: bool = False) -> str:
     """The plot of one `replayed` of the API, its times as texts or not, from `since` to `until`; `alone`: with its own style."""
+    begins = [_time(turn["at"]) for name in ("old", "new") for turn in one[name]["turns"][:1]]
+    if (
+        begins and since < min(begins) < until
+    ):  # before, it was not there: a short life is not drawn as a speck
+        since = min(begins)
     parts = []
     for number, name in enumerate(("old", "new")):
         y, outcome = 8 + number * LANE, one[name]
