@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -88,7 +89,8 @@ class Fold:
             set()
         )  # what else stands beside a stage is new: flapping, or what suppresses it
         self._log: list[Logged | Result] = []
-        self._held, self._subject_of, self._returned_at = held, subject_of, returned_at
+        # What is declared may change while this waits for the database: here it stays what it was when it was looked at.
+        self._held, self._subject_of, self._returned_at = held, cache(subject_of), returned_at
         self._server = server
 
     def result(self, subject_id: UUID, result: Result, boot_id: str, measured_at: float, now: float) -> None:
@@ -243,7 +245,7 @@ class Fold:
 
     def _ticked(self, subject: Subject, state: State) -> State:
         """What time did by itself does not follow from the next fact: it is kept as one of its own."""
-        self._log.append(Logged(subject.subject_id, Tick(state.at)))
+        self._log.append(Logged(subject.subject_id, Tick(state.at), subject.bound, subject.revision))
         return self._decide(subject, state, Tick(state.at))
 
     # ---- heartbeats
@@ -291,7 +293,8 @@ class Fold:
             elif self._server is not None and fact.boot == self._server.boot_id:
                 self._log.append(fact.result)
         elif not isinstance(fact, Tick):
-            binds = isinstance(fact, PolicyChanged | RelationsChanged) or subject.is_removed
+            # What comes just before a change is folded under what it was changed to as well.
+            binds = isinstance(fact, PolicyChanged | RelationsChanged | Returned) or subject.is_removed
             bound, revision = (subject.bound, subject.revision) if binds else (None, None)
             self._log.append(Logged(subject.subject_id, fact, bound, revision))
         after, steps = replay.fold(subject.policy, state, fact)

@@ -1,5 +1,6 @@
 """Folding by hand: regions that go, and a clock that was wrong."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -97,3 +98,26 @@ def test_after_a_clock_that_ran_ahead_silence_is_noticed_as_ever() -> None:
     fold.tick(BEAT, 100.0 + story.subject.policy.max_age_s)
     story.keep(fold)
     assert story.stage() == "unknown"
+
+
+def test_that_nobody_looked_is_folded_and_kept_under_the_policy_that_comes_with_it() -> None:
+    story = Story("ap", "eu")
+    story.result("ap", Verdict.OK, 5.0)
+    story.subject = replace(story.compile("ap", "eu", "us"), revision=2)
+    fold = Fold({BEAT: story.held}, lambda _: story.subject, 60.0)
+    fold.reconcile(BEAT, 61.0)
+    (piece,) = fold.take_log()
+    assert [(type(one.fact).__name__, one.fact.at, one.revision) for one in piece.facts] == [
+        ("Tick", 5.0, 2),
+        ("Returned", 60.0, 2),
+        ("PolicyChanged", 61.0, 2),
+    ]
+    assert all(one.bound == story.subject.bound for one in piece.facts)
+
+
+def test_what_is_declared_stays_what_it_was_for_as_long_as_a_transaction_takes() -> None:
+    story = Story("ap", "eu")
+    fold = story.fold()
+    fold.catch_up(BEAT, 5.0)
+    was, story.subject = story.subject, replace(story.compile("ap", "eu", "us"), revision=2)
+    assert fold.subject(BEAT) is was
