@@ -310,11 +310,22 @@ def _count(
         is_warning = opens is not Stage.OK
     is_warning = is_warning or is_critical
     voted = Stage.CRITICAL if is_critical else Stage.WARNING if is_warning else Stage.OK
-    ok_at = state.ok_at
-    if voted is Stage.OK is not state.voted:
+    ok_at, still_bad = state.ok_at, state.still_bad
+    if voted is Stage.OK is not state.voted and policy.members is None:
         good = fresh.keys() & state.regions.keys() - bad
         ok_at = max((state.regions[slug].vote.at for slug in good), default=ok_at)
-    state = replace(state, critical=is_critical, warning=is_warning, voted=voted, held_until=0.0, ok_at=ok_at)
+        still_bad = tuple(bad)
+    elif still_bad:
+        still_bad = tuple(slug for slug in still_bad if slug in bad)
+    state = replace(
+        state,
+        critical=is_critical,
+        warning=is_warning,
+        voted=voted,
+        held_until=0.0,
+        ok_at=ok_at,
+        still_bad=still_bad,
+    )
     own, told = None, bad
     if any(map(episode.is_excused, state.members.values())):
         told = [voter for voter in bad if not _is_excused(state, voter)]
@@ -335,13 +346,14 @@ def _opened(need: Need, bad: Sequence[str], critical: Sequence[str]) -> Stage:
 def not_over(
     policy: Policy, state: State, bad: Sequence[str], critical: Sequence[str]
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """Of these votes those that may open a level: while none is open, of regions that were bad since it became ok."""
+    """Of these votes those that may open a level: while none is open, of regions that are bad since, or all along."""
     if state.warning or policy.is_pushed:
         return bad, critical
     since = {
         slug
         for slug in bad
-        if any(one.at > state.ok_at and one.verdict in BAD for one in state.regions[slug].recent)
+        if slug in state.still_bad
+        or any(one.at > state.ok_at and one.verdict in BAD for one in state.regions[slug].recent)
     }
     return [slug for slug in bad if slug in since], [slug for slug in critical if slug in since]
 

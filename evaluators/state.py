@@ -51,6 +51,7 @@ class State(Struct, frozen=True, omit_defaults=True):
     returned_at: float = 0.0  # nobody looked until then: an absence, or a pause
     held_until: float = 0.0  # the stage is held until enough regions answer, at most until then
     ok_at: float = 0.0  # when the newest of what made the votes ok was measured
+    still_bad: tuple[str, ...] = ()  # a minority that was outvoted then, and is bad ever since
     suspended: bool = False
     silenced: bool = False  # by a pause: others were told that nobody knows, until it is known again
     born: bool = False  # has ever had a stage of its own

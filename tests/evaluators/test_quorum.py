@@ -733,6 +733,21 @@ def test_what_is_still_bad_after_it_opens_with_the_next_result_that_says_so() ->
     assert (opened.at, opened.number) == (210.0, 2)
 
 
+def test_a_minority_that_is_bad_all_along_counts_at_once_when_others_join_it() -> None:
+    scene = well(OFF | {"consecutive": {"open": 1, "close": 1}}, 5)
+    scene.all("xxx..", 60.0)
+    assert of(EpisodeClosed, scene.see("c", ".", 120.0))
+    assert of(EpisodeOpened, scene.see("d", "x", 130.0))  # a and b have not looked since, and were never ok
+
+
+def test_who_was_bad_when_the_first_stage_was_ok_counts_too() -> None:
+    scene = Scene(OFF)
+    for region, letter, at in [("a", "x", 0.0), ("c", "x", 40.0), ("a", "x", 60.0), ("b", ".", 80.0)]:
+        scene.see(region, letter, at)
+    assert scene.state.stage is Stage.OK
+    assert of(EpisodeOpened, scene.see("c", "x", 100.0))
+
+
 def test_late_results_put_before_an_ok_one_do_not_bring_an_outage_back() -> None:
     scene = over()
     scene.see("d", ".", 200.0)
