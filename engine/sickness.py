@@ -64,7 +64,10 @@ class RegionCounts:
         self._add(before, host, -1)
         host = host_of(subject) if subject is not None else ""
         self._add(found, host, 1)
-        self._standings[subject_id] = found, host
+        if found:
+            self._standings[subject_id] = found, host
+        else:
+            del self._standings[subject_id]
 
     def _add(self, found: Mapping[str, Standing], host: str, by: int) -> None:
         for region, standing in found.items():
