@@ -140,8 +140,7 @@ class Fold:
         if _is_behind(held, subject):
             self.reconcile(subject_id, now)
             held = self._get(subject_id) or held
-        state = self._pass(subject, self._return(subject, held.state, now), now)
-        if state is not held.state:
+        if (state := self._return(subject, held.state, now)) is not held.state:
             self.changed[subject_id] = replace(held, state=state)
 
     def pushed(self, one: Pushed, now: float) -> None:
@@ -227,26 +226,15 @@ class Fold:
         return self.changed.get(subject_id) or self._held.get(subject_id)
 
     def _fold(self, subject: Subject, held: Held, fact: Fact) -> None:
-        state = self._return(subject, held.state, fact.at)
-        if not isinstance(fact, ResultSeen | Tick):
-            state = self._pass(subject, state, fact.at)
-        self.changed[subject.subject_id] = replace(held, state=self._decide(subject, state, fact))
+        state = self._decide(subject, self._return(subject, held.state, fact.at), fact)
+        self.changed[subject.subject_id] = replace(held, state=state)
 
     def _return(self, subject: Subject, state: State, now: float) -> State:
         if state.at < self._returned_at:
-            return self._decide(subject, self._ticked(subject, state), Returned(self._returned_at))
+            return self._decide(subject, state, Returned(self._returned_at))
         if state.at > now + AHEAD_S:  # else nothing would go stale until the clock has caught up
-            return self._decide(subject, self._ticked(subject, state), Returned(now))
+            return self._decide(subject, state, Returned(now))
         return state
-
-    def _pass(self, subject: Subject, state: State, now: float) -> State:
-        """Before what a clock that is behind makes older than what time did already."""
-        return self._ticked(subject, state) if now < state.at else state
-
-    def _ticked(self, subject: Subject, state: State) -> State:
-        """What time did by itself does not follow from the next fact: it is kept as one of its own."""
-        self._log.append(Logged(subject.subject_id, Tick(state.at), subject.bound, subject.revision))
-        return self._decide(subject, state, Tick(state.at))
 
     # ---- heartbeats
 
@@ -292,7 +280,7 @@ class Fold:
                 self._log.append(Logged(subject.subject_id, fact))
             elif self._server is not None and fact.boot == self._server.boot_id:
                 self._log.append(fact.result)
-        elif not isinstance(fact, Tick):
+        else:
             # What comes just before a change is folded under what it was changed to as well.
             binds = isinstance(fact, PolicyChanged | RelationsChanged | Returned) or subject.is_removed
             bound, revision = (subject.bound, subject.revision) if binds else (None, None)

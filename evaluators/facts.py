@@ -114,7 +114,7 @@ Fact = (
     | ParentChanged
     | Asked
 )
-"""Stored as such, but for results that are rows of their own and ticks that follow from the rest."""
+"""All are stored as such, but for results that are rows of their own."""
 
 # ---- effects
 

@@ -108,7 +108,6 @@ def test_that_nobody_looked_is_folded_and_kept_under_the_policy_that_comes_with_
     fold.reconcile(BEAT, 61.0)
     (piece,) = fold.take_log()
     assert [(type(one.fact).__name__, one.fact.at, one.revision) for one in piece.facts] == [
-        ("Tick", 5.0, 2),
         ("Returned", 60.0, 2),
         ("PolicyChanged", 61.0, 2),
     ]
