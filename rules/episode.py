@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from rules.duration import Duration
-from rules.quorum import off
+from rules.quorum import DurationOrOff, off
 from rules.shape import Rule
 
 Hold = Annotated[Duration, Field(le=7 * 86400.0)]
@@ -39,9 +39,7 @@ class Episodes(Rule):
     reopen_window: Hold = Field(
         default=0.0, description="Bad again so soon after its recovery, the same episode goes on."
     )
-    inactivity: Annotated[
-        Duration | None, BeforeValidator(off, json_schema_input_type=Duration | Literal["off", False] | None)
-    ] = Field(
+    inactivity: DurationOrOff = Field(
         default=None,
         gt=0,
         description="So long `unknown`, the episode ends as inactive, never as recovered; `off` waits for ever.",

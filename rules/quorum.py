@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -25,19 +25,12 @@ def _count(value: object) -> object:
     raise ValueError(f"{value!r} is not a number of regions; write 1 or more, '60%', majority, all or any")
 
 
-Count = Annotated[
-    int | str,
-    BeforeValidator(_count),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 1},
-                {"enum": ["majority", "all", "any"]},
-                {"type": "string", "pattern": _PERCENT.pattern},
-            ]
-        }
-    ),
+_COUNT_SCHEMAS: Final[list[Any]] = [
+    {"type": "integer", "minimum": 1},
+    {"enum": ["majority", "all", "any"]},
+    {"type": "string", "pattern": _PERCENT.pattern},
 ]
+Count = Annotated[int | str, BeforeValidator(_count), WithJsonSchema({"anyOf": _COUNT_SCHEMAS})]
 
 
 ZONE: Final = "zone"
@@ -69,16 +62,7 @@ _ZONES_SCHEMA: Final = {
 ZoneCount = Annotated[
     int | str | dict[str, int],
     BeforeValidator(_zones),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 1},
-                {"enum": ["majority", "all", "any"]},
-                {"type": "string", "pattern": _PERCENT.pattern},
-                _ZONES_SCHEMA,
-            ]
-        }
-    ),
+    WithJsonSchema({"anyOf": [*_COUNT_SCHEMAS, _ZONES_SCHEMA]}),
 ]
 """A count; or votes per zone, all of which must be reached; or `{zone: n}`, at least one vote from each of n zones."""
 
@@ -127,6 +111,11 @@ def off(value: object) -> object:
     return None if value in ("off", False) else value
 
 
+DurationOrOff = Annotated[
+    Duration | None, BeforeValidator(off, json_schema_input_type=Duration | Literal["off", False] | None)
+]
+
+
 class Levels(Rule):
     """How votes become a stage: of regions for a beat, of members for a group."""
 
@@ -141,9 +130,7 @@ class Levels(Rule):
     on_insufficient: Literal["unknown", "hold"] = Field(
         default="unknown", description="The stage while there are fewer than `min_voters` fresh votes."
     )
-    advisory_after: Annotated[
-        Duration | None, BeforeValidator(off, json_schema_input_type=Duration | Literal["off", False] | None)
-    ] = Field(
+    advisory_after: DurationOrOff = Field(
         default=900.0,
         gt=0,
         description="A minority that stays bad for so long is an advisory to operators, or `off`.",
