@@ -155,7 +155,8 @@ async def everything_is_drawn(running: Upbeat, collector: Collector) -> None:
     here, there = said(text), translated(collector)
     theirs = {name for name in there if not name.startswith("upbeat_run_phase")}
     assert theirs <= here.keys()
-    assert here.keys() - theirs == {"upbeat_certificate_days"}  # no beat here has one
+    of_groups = {f"upbeat_group_{what}" for what in ("stage", "flapping", "suppressed")}
+    assert here.keys() - theirs == {"upbeat_certificate_days", *of_groups}  # nothing here has one
     documented = (GRAFANA.parent / "reference" / "metrics.md").read_text("utf-8")
     assert [name for name in here if f"`{name}`" not in documented] == []
 

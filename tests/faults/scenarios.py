@@ -39,6 +39,7 @@ defaults:
   retries: 0
   channels: [ops]
   incidents: {{open: auto, update: auto, resolve: auto}}
+  episodes: {{flapping: off}}  # every outage is one episode here, however fast they come
   quorum: {{confirm: {{runs: 2, spacing: 300ms, wait: 2s}}}}
 channels:
   - {{slug: ops, type: webhook, url: "{url}"}}
