@@ -26,12 +26,7 @@ class Janitor:
 
     async def run(self) -> None:
         """Clean up every hour until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._lease.run())
-                group.create_task(self._work())
-        finally:
-            await self._lease.release()
+        await self._lease.run_with(self._work())
 
     async def _work(self) -> None:
         while True:

@@ -8,9 +8,9 @@ written before its clock was set back, and is over.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from engine.store.database import DATABASE_AWAY, Pool
 
@@ -151,6 +151,15 @@ class Leases:
             return False
         self.trouble = None
         return wanting
+
+    async def run_with(self, work: Coroutine[Any, Any, None]) -> None:
+        """Keep leases, and do `work` beside it, until cancelled; then give everything back."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.run())
+                group.create_task(work)
+        finally:
+            await self.release()
 
     async def release(self) -> None:
         """Give everything back at once, so that others need not wait for the lease to run out."""

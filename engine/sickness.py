@@ -120,12 +120,7 @@ class Sickness:
 
     async def run(self) -> None:
         """Look every second until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._lease.run())
-                group.create_task(self._work())
-        finally:
-            await self._lease.release()
+        await self._lease.run_with(self._work())
 
     async def _work(self) -> None:
         while True:
