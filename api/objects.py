@@ -20,7 +20,7 @@ from engine.store.ids import show
 from engine.store.objects import Stored
 from rules.beat import Beat
 from rules.channel import Channel
-from rules.known import KINDS, PAGELESS, Kind
+from rules.known import KINDS, PAGELESS, Kind, plural
 
 PageRef = Annotated[str | None, Query(alias="page", max_length=100, description="Slug or id of its page.")]
 IfMatch = Annotated[str | None, Header(description="The ETag that was read; another one now is 412.")]
@@ -52,18 +52,19 @@ async def answer(request: Request, asking: Principal, stored: Stored, status: in
         (item,) = await shown(services, db, asking, stored.kind, [stored])
     headers = {"ETag": f'"{stored.revision}"'}
     if status == 201:
-        headers["Location"] = f"/api/v1/{stored.kind}s/{show(stored.kind, stored.id)}"
+        headers["Location"] = f"/api/v1/{plural(stored.kind)}/{show(stored.kind, stored.id)}"
     return reply(item, status, headers)
 
 
 def routes(kind: Kind) -> APIRouter:
     """The routes of one kind."""
-    router = Router(prefix=f"/api/v1/{kind}s", tags=[f"{kind}s"])
+    kinds = plural(kind)
+    router = Router(prefix=f"/api/v1/{kinds}", tags=[kinds])
     write = Permission.ADMIN if kind == "page" else Permission.WRITE
     whole = kind in PAGELESS
     takes_kind, shape = takes(_MODELS[kind]), SHAPES.get(kind, Shown)
 
-    @router.get("", name=f"List {kind}s", operation_id=f"list_{kind}s")
+    @router.get("", name=f"List {kinds}", operation_id=f"list_{kinds}")
     @permits(Permission.READ)
     @gives(shape, listed=True)
     async def index(

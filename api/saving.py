@@ -20,6 +20,7 @@ from rules.channel import SECRET_FIELDS, SlackChannel, SmtpChannel, WebhookChann
 from rules.check import compile_check
 from rules.component import Component, Page, Region
 from rules.group import Group
+from rules.inbox import Inbox
 from rules.kinds.kind import ProbedRule
 from rules.known import PAGELESS, Kind, check_references
 from rules.maintenance import Maintenance
@@ -34,6 +35,7 @@ from rules.secret import (
     value_of,
 )
 from rules.shape import Rule, spec_of, written
+from rules.trigger import Trigger
 
 MASK: Final = "***"
 _CARRIED: Final = frozenset(
@@ -57,6 +59,8 @@ UNTYPED: Final[dict[Kind, type[Rule]]] = {
     "region": Region,
     "group": Group,
     "maintenance": Maintenance,
+    "inbox": Inbox,
+    "trigger": Trigger,
 }
 
 

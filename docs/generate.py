@@ -13,7 +13,7 @@ from rules.beat import AnyBeat
 from rules.config import json_schema
 from rules.duration import PATTERN, format_duration
 from rules.kinds.kind import BeatRule, ProbedRule
-from rules.settings import format_size
+from rules.size import format_size
 from upbeat.cli.reference import cli_reference
 
 HERE = Path(__file__).parent

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from rules.assertion import HeaderName, compile_pattern
+from rules.assertion import HeaderName
+from rules.comparison import compile_pattern
 from rules.secret import is_secret_name
 from rules.selection import Select, compile_path, is_definite
 from rules.shape import Rule

@@ -12,6 +12,7 @@ from rules.component import Component, Page, Region
 from rules.declared import Declared, Document
 from rules.export import dump
 from rules.group import Group
+from rules.inbox import Inbox
 from rules.kinds.dns import DnsBeat
 from rules.kinds.external import ExternalBeat
 from rules.kinds.heartbeat import HeartbeatBeat
@@ -20,7 +21,7 @@ from rules.kinds.icmp import IcmpBeat
 from rules.kinds.kind import ProbedRule
 from rules.kinds.tcp import TcpBeat
 from rules.kinds.tls import TlsBeat
-from rules.known import KINDS, PAGELESS, Kind, Known, Ref, check_references
+from rules.known import KINDS, PAGELESS, Kind, Known, Ref, check_references, plural
 from rules.maintenance import Maintenance
 from rules.node import Node, read
 from rules.owner import ComponentImpact
@@ -39,6 +40,7 @@ from rules.secret import (
 from rules.settings import BEAT_WIDE, Defaults, DocumentShape, Settings
 from rules.shape import Rule
 from rules.tls import EXPANDED, PemError
+from rules.trigger import Trigger
 from rules.validation import check, place, unknown_key
 
 __all__ = [
@@ -56,7 +58,7 @@ __all__ = [
 
 IMPLIED_PAGE = Page(slug="status", name="Status")
 IMPLIED_REGION = Region(slug="local", name="Local")
-_LISTS: dict[str, Kind] = {f"{kind}s": kind for kind in KINDS}
+_LISTS: dict[str, Kind] = {plural(kind): kind for kind in KINDS}
 _MERGED = frozenset({"quorum", "incidents", "episodes"})
 _MODELS: dict[Kind, type[Rule]] = {
     "page": Page,
@@ -64,6 +66,8 @@ _MODELS: dict[Kind, type[Rule]] = {
     "component": Component,
     "group": Group,
     "maintenance": Maintenance,
+    "inbox": Inbox,
+    "trigger": Trigger,
 }
 _TYPED: dict[Kind, dict[str, type[Rule]]] = {
     "channel": {"webhook": WebhookChannel, "slack": SlackChannel, "smtp": SmtpChannel},

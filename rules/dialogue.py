@@ -8,8 +8,8 @@ operator's are.
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from rules.assertion import compile_pattern
 from rules.capture import Taking
+from rules.comparison import compile_pattern
 
 Preset = Literal["postgres", "redis", "memcached", "smtp", "imap", "pop3", "ftp", "ssh", "nats"]
 StartTls = Literal["smtp", "imap", "pop3", "ftp", "xmpp", "ldap", "postgres", "nats"]

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from rules.assertion import Assertion, Severity, compile_pattern, compile_schema, compile_selection
+from rules.assertion import Assertion, Severity, compile_selection
+from rules.comparison import compile_pattern, compile_schema
 from rules.secret import is_secret_name
 from rules.selection import is_definite
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rules.declared import Declared
-from rules.known import KINDS, PAGELESS
+from rules.known import KINDS, PAGELESS, plural
 from rules.settings import Settings
 from rules.shape import written
 
@@ -30,7 +30,7 @@ def dump(objects: Iterable[Declared], settings: Settings) -> str:
         if kind not in PAGELESS:
             chosen.sort(key=lambda declared: (declared.page or "", declared.slug))
         if chosen:
-            sections.append({f"{kind}s": [_object(declared, pages) for declared in chosen]})
+            sections.append({plural(kind): [_object(declared, pages) for declared in chosen]})
     return "\n".join(text_of(section) for section in sections)
 
 

@@ -10,11 +10,18 @@ from rules.maintenance import Maintenance
 from rules.owner import OwnerRule, ParentPath
 from rules.problem import nearest, show
 from rules.shape import Rule
+from rules.trigger import Trigger
 
-Kind = Literal["page", "region", "component", "channel", "group", "beat", "maintenance"]
+Kind = Literal["page", "region", "component", "channel", "group", "beat", "maintenance", "inbox", "trigger"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """In the order in which they may refer to each other: later ones to earlier ones. Only `depends_on` may look ahead."""
 PAGELESS: Final = frozenset[Kind]({"page", "region"})
+
+
+def plural(kind: str) -> str:
+    """What several of a kind are called: in files, URLs and texts."""
+    return "inboxes" if kind == "inbox" else f"{kind}s"
+
 
 Ref = tuple[Kind, str | None, str]
 """Kind, page (None for pages and regions) and slug of an object."""
@@ -112,6 +119,8 @@ def check_references(kind: Kind, spec: Rule, known: Known) -> list[tuple[str, st
         return [("/page", _unknown("page", page, known.pages))]
     if isinstance(spec, Maintenance):
         return _of_maintenance(spec, page, known)
+    if isinstance(spec, Trigger):
+        return _of_trigger(spec, page, known)
     return _of_owner(kind, spec, page, known) if isinstance(spec, OwnerRule) else []
 
 
@@ -190,6 +199,20 @@ def _of_maintenance(spec: Maintenance, page: str, known: Known) -> list[tuple[st
             for path in spec.components
             if (said := _component(path, page, known))
         ),
+    ]
+
+
+def _of_trigger(spec: Trigger, page: str, known: Known) -> list[tuple[str, str]]:
+    """The external beat of a target need not be there: it is made."""
+    wanted: tuple[tuple[Kind, str | None, str], ...] = (
+        ("inbox", spec.inbox, "/inbox"),
+        ("beat", spec.target.beat, "/target/beat"),
+        ("group", spec.target.group, "/target/group"),
+    )
+    return [
+        (pointer, _unknown(kind, slug, known.slugs(kind, page), page))
+        for kind, slug, pointer in wanted
+        if slug is not None and slug not in known.slugs(kind, page)
     ]
 
 

@@ -1,52 +1,21 @@
 """The top level of `upbeat.yaml`: settings of the installation, defaults for beats, lists of objects. Not the objects."""
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema, create_model
+from pydantic import Field, StringConstraints, create_model
 
 from rules.beat import Beat
 from rules.channel import Channel, HttpUrl
 from rules.component import Component, Egress, Network, Page, Region
 from rules.duration import Duration
 from rules.group import Group
+from rules.inbox import Inbox
 from rules.kinds.http import HttpBeat
 from rules.maintenance import Maintenance
 from rules.otlp import Otlp
 from rules.shape import Rule, Slug
-
-_SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?(KB|MB|GB|TB)")
-
-
-def parse_size_bytes(text: object) -> int:
-    """Bytes of `500MB` or `20GB` (decimal units), or of a whole number of bytes. Raises `ValueError` for anything else."""
-    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
-        return text
-    match = _SIZE.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError(f"{text!r} is not a size; write a number with a unit, such as 500MB or 20GB")
-    return round(float(match.group(1)) * _SIZES[match.group(2)])
-
-
-def format_size(size_bytes: int) -> str | int:
-    """What `parse_size_bytes` reads back to the same number."""
-    for unit, factor in reversed(_SIZES.items()):
-        if size_bytes >= factor and size_bytes % factor == 0:
-            return f"{size_bytes // factor}{unit}"
-    return size_bytes
-
-
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size_bytes),
-    PlainSerializer(format_size, when_used="json"),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "pattern": f"^{_SIZE.pattern}$"}, {"type": "integer", "minimum": 0}]}
-    ),
-]
-"""Bytes in Python, text with a unit in YAML and JSON."""
-
+from rules.size import Size
+from rules.trigger import Trigger
 
 PublicUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=500)]
 
@@ -65,6 +34,12 @@ class Retention(Rule):
     size: Size = Field(default=20 * 10**9, ge=10**8, description="Of the tables of raw results and evidence.")
     evidence_days: int = Field(
         default=7, ge=1, le=3650, description="Days of the evidence of failed runs; never longer than `days`."
+    )
+    event_days: int = Field(default=30, ge=1, le=3650, description="Days of received events.")
+    event_size: Size = Field(
+        default=5 * 10**9,
+        ge=10**8,
+        description="Of the tables of received events; past it the oldest days go earlier.",
     )
     rollup_days: int = Field(
         default=400,
@@ -155,3 +130,5 @@ class DocumentShape(Settings):
     )
     beats: list[Beat] = Field(default=[], description="What is measured.")
     maintenances: list[Maintenance] = Field(default=[], description="When what is worked on.")
+    inboxes: list[Inbox] = Field(default=[], description="Where other systems post events.")
+    triggers: list[Trigger] = Field(default=[], description="What received events say of beats and groups.")

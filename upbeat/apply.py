@@ -12,7 +12,7 @@ from engine.store.audit import Actor
 from engine.store.database import Connection, Pool, transaction
 from engine.store.objects import InUseError, Stored
 from rules.config import ConfigError, Document, Problem, parse
-from rules.known import KINDS
+from rules.known import KINDS, plural
 from rules.secret import Sources
 from rules.shape import spec_of, written
 
@@ -116,5 +116,5 @@ async def _remove(
         except InUseError as used:
             line = int((stored.source or ":0").rpartition(":")[2])
             said = f"{stored.slug} cannot be taken out: {used}"
-            raise ConfigError([Problem(document.file, line, f"{stored.kind}s", said)]) from None
+            raise ConfigError([Problem(document.file, line, plural(stored.kind), said)]) from None
     return len(leaving)

@@ -18,7 +18,7 @@ from api.showing import page_slugs
 from engine.store.objects import StaleError, Stored
 from rules.declared import Declared
 from rules.export import dump
-from rules.known import KINDS, Kind
+from rules.known import KINDS, Kind, plural
 from rules.node import Node, read
 from rules.problem import ConfigError
 from rules.settings import Settings
@@ -28,9 +28,9 @@ router = Router(prefix="/console", include_in_schema=False)
 Mistakes = list[tuple[str, str]]
 
 
-def _kind(plural: str) -> Kind:
+def _kind(kinds: str) -> Kind:
     for kind in KINDS:
-        if plural == f"{kind}s":
+        if kinds == plural(kind):
             return kind
     raise missing("there is nothing at this address")
 
@@ -42,18 +42,18 @@ def as_text(stored: Stored, asking: Principal) -> str:
     rule = saving.rule_of(stored.kind, stored.spec)
     text = dump([Declared(stored.kind, stored.slug, None, rule, 0)], Settings())
     # The one entry of a list: `  - slug: x`, the rest indented as far.
-    entry = text.partition(f"{stored.kind}s:\n")[2]
+    entry = text.partition(f"{plural(stored.kind)}:\n")[2]
     return "\n".join(line[4:] for line in entry.splitlines()) or f"slug: {stored.slug}"
 
 
-@router.get("/{plural}/{ref}/edit")
+@router.get("/{kinds}/{ref}/edit")
 @permits(Permission.READ)
 async def edit_page(
-    request: Request, asking: Asking, plural: str, ref: str, page_ref: PageRef = None
+    request: Request, asking: Asking, kinds: str, ref: str, page_ref: PageRef = None
 ) -> Response:
     """The object's declaration."""
     async with services_of(request).pool.acquire() as db:
-        stored = await locate(db, asking, _kind(plural), ref, page_ref)
+        stored = await locate(db, asking, _kind(kinds), ref, page_ref)
     return await _page(request, asking, stored, as_text(stored, asking), [])
 
 
@@ -79,24 +79,25 @@ async def _page(
             mistakes=mistakes,
             changed=changed,
             page_slug=page_slug,
+            kinds=plural(stored.kind),
             editable=stored.managed_by == "api" and saving.may_edit(asking, stored),
             back=_back(stored, page_slug),
         )
 
 
 def _back(stored: Stored, page_slug: str | None) -> str:
-    has_page = stored.kind in ("beat", "group")
-    return address(stored.kind, stored.slug, page_slug) if has_page else f"/console/{stored.kind}s"
+    has_page = stored.kind in ("beat", "group", "inbox", "trigger")
+    return address(stored.kind, stored.slug, page_slug) if has_page else f"/console/{plural(stored.kind)}"
 
 
-@router.post("/{plural}/{ref}/edit")
+@router.post("/{kinds}/{ref}/edit")
 @permits(Permission.WRITE)
-async def edit(request: Request, asking: Asking, plural: str, ref: str, page_ref: PageRef = None) -> Response:
+async def edit(request: Request, asking: Asking, kinds: str, ref: str, page_ref: PageRef = None) -> Response:
     """Save it, or show every mistake at its line."""
     sent = await fields(request)
     text = sent.get("text", "").replace("\r\n", "\n")
     async with services_of(request).pool.acquire() as db:
-        stored = await locate(db, asking, _kind(plural), ref, page_ref)
+        stored = await locate(db, asking, _kind(kinds), ref, page_ref)
     try:
         node, problems = await asyncio.to_thread(read, text, "line")  # a long one takes seconds
     except ConfigError as wrong:
@@ -123,14 +124,14 @@ def _where(root: Node, pointer: str) -> str:
     return f"line {found.line}, {'.'.join(steps)}" if steps else f"line {found.line}"
 
 
-@router.post("/{plural}/{ref}/delete")
+@router.post("/{kinds}/{ref}/delete")
 @permits(Permission.WRITE)
 async def delete(
-    request: Request, asking: Asking, plural: str, ref: str, page_ref: PageRef = None
+    request: Request, asking: Asking, kinds: str, ref: str, page_ref: PageRef = None
 ) -> Response:
     """Take it away."""
-    kind = _kind(plural)
+    kind = _kind(kinds)
     async with services_of(request).pool.acquire() as db:
         stored = await locate(db, asking, kind, ref, page_ref)
     await saving.remove(services_of(request), asking, stored)
-    return go("/console" if kind == "beat" else f"/console/{plural}", "removed")
+    return go("/console" if kind == "beat" else f"/console/{kinds}", "removed")

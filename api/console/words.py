@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from rules.assertion import in_words
+from rules.known import plural
 
 
 def iso(moment: datetime) -> str:
@@ -64,6 +65,6 @@ def pairs(items: Sequence[Any]) -> list[tuple[Any, Any]]:
 
 def address(kind: str, slug: str, page: str | None = None, *more: str, **query: object) -> str:
     """Where an object's page is: `/console/beats/api?page=shop`."""
-    path = "/".join(quote(part, safe="") for part in (f"{kind}s", slug, *more))
+    path = "/".join(quote(part, safe="") for part in (plural(kind), slug, *more))
     asked = urlencode({name: value for name, value in ({"page": page} | query).items() if value is not None})
     return f"/console/{path}" + (f"?{asked}" if asked else "")

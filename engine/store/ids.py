@@ -14,6 +14,9 @@ PREFIXES: Final = {
     "channel": "chan",
     "group": "grp",
     "maintenance": "mnt",
+    "inbox": "inb",
+    "trigger": "trg",
+    "event": "evt",
     "run": "run",
     "episode": "epi",
     "incident": "inc",
@@ -22,6 +25,7 @@ PREFIXES: Final = {
     "user": "user",
     "token": "tok",
     "replay": "rpl",
+    "preview": "prv",
 }
 PARTITIONS: Final = 8
 """How many ways beats are split over evaluators and probes. Changing it needs a migration of `states`."""

@@ -1,4 +1,4 @@
-"""Declared objects (pages, components, regions, channels, groups, beats, maintenance): created, replaced, removed and found, always audited."""
+"""Declared objects (pages, components, regions, channels, groups, beats, maintenance, inboxes, triggers): created, replaced, removed and found, always audited."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -201,6 +201,8 @@ async def create(
                 )
             if kind == "beat":
                 await _give_key(connection, object_id, spec)
+            if kind == "trigger":
+                await _keep_version(connection, object_id, 1, spec, actor)
     except asyncpg.UniqueViolationError:
         raise TakenError(f"there is a {kind} {slug!r} already") from None
     assert row is not None
@@ -245,6 +247,8 @@ async def replace(
         raise StaleError(current.revision if current else 0)
     if stored.kind == "beat":
         await _give_key(connection, stored.id, spec)
+    if stored.kind == "trigger":
+        await _keep_version(connection, stored.id, row["revision"], spec, actor)
     await record(connection, actor, f"{stored.kind}.change", stored.slug, stored.page_id, stored.spec, spec)
     await _notify(connection, stored.kind)
     return _stored(row)
@@ -288,9 +292,10 @@ _USES: Final[dict[Kind, str]] = {
     "region": "o.spec->'regions' ? $2",
     "channel": "o.page_id = $3 AND o.spec->'channels' ? $2",
     "component": "o.page_id = $3 AND o.spec->'components' ? $2 OR o.spec->'components' ? (p.slug || '/' || $2)",
-    "group": "o.page_id = $3 AND (o.spec->>'group' = $2 OR o.spec->'groups' ? $2 OR o.spec->'depends_on' ? ('group:' || $2)) "
+    "inbox": "o.page_id = $3 AND o.spec->>'inbox' = $2",
+    "group": "o.page_id = $3 AND (o.spec->>'group' = $2 OR o.spec->'target'->>'group' = $2 OR o.spec->'groups' ? $2 OR o.spec->'depends_on' ? ('group:' || $2)) "
     "OR o.spec->'depends_on' ? ('group:' || p.slug || '/' || $2)",
-    "beat": "o.page_id = $3 AND (o.spec->'beats' ? $2 OR o.spec->'depends_on' ? $2) "
+    "beat": "o.page_id = $3 AND ($2 IN (o.spec->'target'->>'beat', o.spec->'target'->>'external') OR o.spec->'beats' ? $2 OR o.spec->'depends_on' ? $2) "
     "OR o.spec->'depends_on' ? (p.slug || '/' || $2)",
 }
 """What of an object `o` names one with the id $1 and the slug $2, of the page `p` with the id $3."""
@@ -302,7 +307,7 @@ async def _refuse_if_used(connection: Connection, stored: Stored, leaving: Colle
     users = await connection.fetch(
         "SELECT o.kind, o.slug, o.spec, extract(epoch FROM clock_timestamp())::float8 AS now "
         "FROM objects o LEFT JOIN objects p ON p.id = $3 WHERE o.removed_at IS NULL "
-        f"AND o.id <> ALL ($4) AND ($5 OR o.kind IN ('beat', 'group', 'maintenance')) AND ({uses}) "
+        f"AND o.id <> ALL ($4) AND ($5 OR o.kind IN ('beat', 'group', 'maintenance', 'trigger')) AND ({uses}) "
         "AND $1::uuid IS NOT NULL AND $2::text IS NOT NULL ORDER BY o.kind, o.slug",
         stored.id,
         stored.slug,
@@ -326,6 +331,18 @@ def _is_over(spec: dict[str, Any], now: float) -> bool:
 async def _give_key(connection: Connection, beat_id: UUID, spec: dict[str, Any]) -> None:
     if spec["type"] == "heartbeat":
         await pings.give_key(connection, beat_id)
+
+
+async def _keep_version(
+    connection: Connection, object_id: UUID, revision: int, spec: dict[str, Any], actor: Actor
+) -> None:
+    await connection.execute(
+        "INSERT INTO versions (object_id, revision, spec, by) VALUES ($1, $2, $3, $4)",
+        object_id,
+        revision,
+        spec,
+        actor.name,
+    )
 
 
 async def _notify(connection: Connection, kind: str) -> None:

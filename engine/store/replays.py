@@ -108,10 +108,10 @@ async def create(
     connection: Connection, by: str, pages: Sequence[UUID], asked: Mapping[str, Any], plan: Plan, workers: int
 ) -> UUID | None:
     """Keep a replay that waits to be run; None when too many do. Old ones are forgotten."""
-    await connection.execute(f"DELETE FROM replays WHERE at < now() - {_KEPT}")
+    await connection.execute(f"DELETE FROM jobs WHERE at < now() - {_KEPT}")
     created: UUID | None = await connection.fetchval(
-        "INSERT INTO replays (id, page_ids, by, asked, plan, workers) "
-        "SELECT $1, $2, $3, $4::text::json, $5::text::json, $6 WHERE (SELECT count(*) FROM replays "
+        "INSERT INTO jobs (id, page_ids, by, asked, plan, workers) "
+        "SELECT $1, $2, $3, $4::text::json, $5::text::json, $6 WHERE (SELECT count(*) FROM jobs "
         "WHERE status IN ('waiting', 'running') AND seen_at > now() - make_interval(secs => $7)) < $8 RETURNING id",
         new_id(),
         list(pages),
@@ -130,7 +130,7 @@ async def get(connection: Connection, replay_id: UUID) -> Row | None:
     return await connection.fetchrow(
         "SELECT id, page_ids, by, asked, workers, status, done, rows, found::text AS found, error, at, finished_at, "
         "status IN ('waiting', 'running') AND seen_at < now() - make_interval(secs => $2) AS is_gone "
-        f"FROM replays WHERE id = $1 AND at > now() - {_KEPT}",
+        f"FROM jobs WHERE id = $1 AND at > now() - {_KEPT}",
         replay_id,
         GONE_S,
     )
@@ -138,14 +138,14 @@ async def get(connection: Connection, replay_id: UUID) -> Row | None:
 
 async def plan_of(connection: Connection, replay_id: UUID) -> Plan:
     """What a replay is to do."""
-    return _PLAN.decode(await connection.fetchval("SELECT plan::text FROM replays WHERE id = $1", replay_id))
+    return _PLAN.decode(await connection.fetchval("SELECT plan::text FROM jobs WHERE id = $1", replay_id))
 
 
 async def progress(connection: Connection, replay_id: UUID, done: float, rows: int, *, runs: bool) -> bool:
     """Say how far it is. Whether anybody still wants it."""
     status = "running" if runs else "waiting"
     said = await connection.execute(
-        "UPDATE replays SET done = $2, rows = $3, status = $4, seen_at = now() "
+        "UPDATE jobs SET done = $2, rows = $3, status = $4, seen_at = now() "
         "WHERE id = $1 AND status IN ('waiting', 'running')",
         *(replay_id, done, rows, status),
     )
@@ -157,7 +157,7 @@ async def finish(
 ) -> None:
     """Keep what was found, or why nothing was, unless it was cancelled."""
     await connection.execute(
-        "UPDATE replays SET status = CASE WHEN $3::text IS NULL THEN 'done' ELSE 'failed' END, done = 1, "
+        "UPDATE jobs SET status = CASE WHEN $3::text IS NULL THEN 'done' ELSE 'failed' END, done = 1, "
         "found = $2::text::json, error = $3, rows = coalesce($4, rows), finished_at = now() "
         "WHERE id = $1 AND status IN ('waiting', 'running')",
         replay_id,
@@ -170,7 +170,7 @@ async def finish(
 async def cancel(connection: Connection, replay_id: UUID) -> None:
     """Nobody wants it any more: the node that runs it ends it within a second."""
     await connection.execute(
-        "UPDATE replays SET status = 'cancelled', finished_at = now() WHERE id = $1 AND status IN ('waiting', 'running')",
+        "UPDATE jobs SET status = 'cancelled', finished_at = now() WHERE id = $1 AND status IN ('waiting', 'running')",
         replay_id,
     )
 

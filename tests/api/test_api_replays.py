@@ -33,7 +33,7 @@ async def ran(server: Server, replay: str) -> None:
 
 async def cleared(server: Server) -> None:
     async with transaction(server.services.pool) as connection:
-        await connection.execute("DELETE FROM replays")
+        await connection.execute("DELETE FROM jobs")
 
 
 async def test_a_replay_is_asked_for_followed_and_read(server: Server) -> None:

@@ -13,7 +13,8 @@ from evaluators.model import Failure, Timings, Verdict
 from evaluators.observation import Certificate, Hop, Observation, Record, StepSeen, TlsSeen
 from evaluators.operators import TESTS, is_number
 from evaluators.subjects import read
-from rules.assertion import _ALLOWED, OPERATORS, SUBJECTS, Assertion
+from rules.assertion import _ALLOWED, SUBJECTS, Assertion
+from rules.comparison import OPERATORS
 from rules.expectation import Expectation, compile_assertions
 from rules.kinds.http import HttpCheck
 from rules.selection import BudgetError, UnreadableError

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rules.assertion import OPERATORS, SUBJECTS, Assertion, compile_pattern
+from rules.assertion import SUBJECTS, Assertion
 from rules.beat import BEAT
+from rules.comparison import OPERATORS, compile_pattern
 from rules.shape import written
 
 

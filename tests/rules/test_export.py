@@ -11,8 +11,9 @@ from rules.channel import CHANNEL
 from rules.component import Component, Page, Region
 from rules.config import Declared, Document, dump, parse
 from rules.group import Group
-from rules.settings import Settings, format_size, parse_size_bytes
+from rules.settings import Settings
 from rules.shape import Rule, written
+from rules.size import format_size, parse_size_bytes
 
 ENVIRONMENT = {"env:TOKEN": "t0ken", "env:HOOK": "https://hooks.example.com/x"}
 

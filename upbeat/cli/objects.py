@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import click
 
+from rules.known import plural
 from rules.node import read
 from rules.problem import ConfigError
 from upbeat.cli.client import Client, RefusedError, remote
@@ -85,21 +86,37 @@ _COLUMNS: Final[dict[str, Columns]] = {
         "COVERS": lambda o: ", ".join(o["covers"]),
         "PAGE": lambda o: o["page"],
     },
+    "inbox": {
+        "INBOX": lambda o: o["slug"],
+        "SIGNED": lambda o: (o["signature"] and (o["signature"]["preset"] or "yes")) or "no",
+        "ENABLED": lambda o: "yes" if o["enabled"] else "no",
+        "PAGE": lambda o: o["page"],
+    },
+    "trigger": {
+        "TRIGGER": lambda o: o["slug"],
+        "INBOX": lambda o: o["inbox"],
+        "TARGET": lambda o: " ".join(
+            f"{kind} {slug}" for kind, slug in o["target"].items() if kind != "per_fingerprint" and slug
+        ),
+        "ENABLED": lambda o: "yes" if o["enabled"] else "no",
+        "PAGE": lambda o: o["page"],
+    },
 }
 
 
 def group_of(kind: str, *, show: Callable[[Mapping[str, Any]], None] | None = None) -> click.Group:
     """The commands of one kind. `show` renders one object, where fields and values are not enough."""
-    path, columns = f"/{kind}s", _COLUMNS[kind]
+    kinds, columns = plural(kind), _COLUMNS[kind]
+    path = f"/{kinds}"
 
-    @click.group(name=f"{kind}s", cls=Listed)
+    @click.group(name=kinds, cls=Listed)
     def group() -> None:
         pass
 
-    group.help = f"Work with {kind}s. What a file declares is changed in the file."
+    group.help = f"Work with {kinds}. What a file declares is changed in the file."
 
     search = click.option("--search", help="Part of a slug or name.")
-    group.add_command(listing(path, f"List {kind}s.", columns, search, of_page, brief="slug", limit=None))
+    group.add_command(listing(path, f"List {kinds}.", columns, search, of_page, brief="slug", limit=None))
 
     @group.command("show")
     @click.argument("slug")
