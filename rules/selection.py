@@ -67,6 +67,19 @@ def compile_path(path: str) -> Select:
     return select
 
 
+def places(path: str, document: Any) -> list[tuple[str | int, ...]]:
+    """Where the values are that `path`, which is a JSONPath, names in `document`. Raises `BudgetError` where nobody can say."""
+    try:
+        return [tuple(node.location) for node in _compiled(path).find(document)]
+    except (JSONPathError, RecursionError):
+        raise BudgetError(f"the document is too deep for {path!r}") from None
+
+
+@lru_cache(maxsize=1024)
+def _compiled(path: str) -> JSONPathQuery:
+    return _Environment().compile(path)
+
+
 def expect_within_budget(body: bytes, *, is_searched: bool) -> None:
     """Raises `BudgetError` where taking JSON apart, or searching it, would hold everything up for long."""
     if len(body) <= MAX_SEARCHED:  # fewer bytes cannot hold as many values

@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
-import re2
-
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from engine.store.pushed import Ping, Pushed, encode
+from rules.redaction import hidden_text
 
 if TYPE_CHECKING:
     from engine.store.objects import Stored  # which gives each heartbeat its key
@@ -172,16 +171,7 @@ async def deafness(connection: Connection) -> tuple[float, float]:
     return row["deaf_from" if is_again else "at"], row["now"]
 
 
-# A name that a secret goes by and what stands between, or what else comes before one; and the value, in quotes or not.
-# Linear in any text, as RE2 is.
-_SECRET: Final = re2.compile(
-    r"(?i)([\w.-]*(?:auth|cookie|token|secret|passw|passphrase|pwd|\bpass\b|[_.-]pass\b|session|credential|signature|key)"
-    r"[\w.-]*[\"']?\s*[:=]\s*(?:bearer\s+|basic\s+)?|\bbearer\s+|://[^\s/@:]*:)"
-    r"(?:(\")[^\"\n]+|(')[^'\n]+|[^\s\"',;&@]+)"
-)
-
-
 def text_of(body: bytes | None) -> str:
     """A body as people are shown it: as text whatever its bytes, without what looks like a secret."""
     text = (body or b"").decode("utf-8", "replace").replace("\0", "\ufffd")
-    return str(_SECRET.sub(r"\1\2\3***", text))
+    return hidden_text(text)

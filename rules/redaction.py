@@ -1,0 +1,240 @@
+"""What people are never shown of what others sent: values whose name or look is a secret's, and those an inbox names.
+
+Shape and types of a document stay; a hidden value is `***`. It is of one event: what was hidden in its parts is then
+hidden in all that is derived from them (traces, messages) as well. Reading the raw bytes is another permission.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+from urllib.parse import unquote_plus
+
+import msgspec
+import re2
+
+from rules.reference import parse_template
+from rules.secret import hidden_forms, hide, is_secret_name
+from rules.selection import BudgetError, expect_within_budget, is_definite, places
+from rules.trigger import Trigger
+
+Place = tuple[str | int, ...]
+"""Where a value is in a document."""
+MASK: Final = "***"
+MOST_HIDDEN: Final = 500
+"""Hidden values that are looked for in what is derived; where there are more, nothing derived is shown."""
+_DEEPEST: Final = 100
+_SHORT: Final = 4  # characters; anything may equal what is shorter
+_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WORD: Final = re.compile(r"[\w-]+")
+
+# Names that only look like a secret's: who wrote something, and by what it is told apart.
+_ORDINARY: Final = re.compile(
+    r"author(?!i[sz])|^keys?$|(?:group|dedup|dedupe|deduplication|aggreg|aggregation|cycle|alert|incident|event|issue|problem"
+    r"|project|host|monitor|metric|check|rule|node|partition|correlation|idempotency|object|resource|sort)[_.-]?keys?$",
+    re.IGNORECASE,
+)
+# A name that a secret goes by and what stands between, or what else comes before one; and the value, in quotes or not.
+# Linear in any text, as RE2 is.
+_NAMED: Final = re2.compile(
+    r"(?i)([\w.-]*(?:auth|cookie|token|secret|passw|passphrase|pwd|\bpass\b|[_.-]pass\b|session|credential|signature|key)"
+    r"[\w.-]*[\"']?\s*[:=]\s*(?:bearer\s+|basic\s+)?|\bbearer\s+|://[^\s/@:]*:)"
+    r"(?:(\")[^\"\n]+|(')[^'\n]+|[^\s\"',;&@]+)"
+)
+# What is a secret by its look: JWT, keys of clouds and code hosts, private keys, credentials and secret parts of URLs, ours.
+_LOOKS: Final = re2.compile(
+    r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{12,}|\bAIza[\w-]{30,}|\bgh[opsur]_\w{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{15,}"
+    r"|\bxox[a-z]-[\w-]{8,}|\b[sr]k_(?:live|test)_\w{8,}|\bwhsec_[\w+/=-]{8,}|\bSG\.[\w-]{10,}\.[\w-]{10,}"
+    r"|\bnpm_\w{20,}|\bupb_\w{8,}|\bupi_\w{8,}"
+)
+_IN_URL: Final = re2.compile(
+    r"((?i)//hooks\.slack\.com/(?:services|workflows|triggers)/|//discord(?:app)?\.com/api/webhooks/\d+/"
+    r"|/external-events/ingest/|/ping/|[?&](?:sig|code|x-amz-credential|sas)=)[^\s\"'<>?&]{8,}"
+)
+_BEFORE: Final = re2.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
+_CREDENTIALS: Final = re2.compile(r"://[^\s/@:\"']*:[^\s/@\"']+@")
+_RANDOM: Final = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9+/_=-]{24,}")
+
+
+def is_hidden_name(name: str) -> bool:
+    """Whether a value called so is hidden; `author` and `groupKey` are not secrets."""
+    return is_secret_name(_ORDINARY.sub("", name))
+
+
+def hidden_text(text: str, *, named: bool = True) -> str:
+    """`text` without what looks like a secret; `named`: nor what a name in the text says is one."""
+    text = _LOOKS.sub(MASK, text)
+    text = _IN_URL.sub(r"\1***", _CREDENTIALS.sub("://***@", _BEFORE.sub(r"\1 ***", text)))
+    return str(_NAMED.sub(r"\1\2\3***", text)) if named else str(text)
+
+
+def is_hidden_reference(text: str, paths: Iterable[str] = ()) -> bool:
+    """Whether what a reference of a rule names is hidden by its name, or by one of these paths of the body."""
+    path = text.removeprefix("body:")
+    return any(map(is_hidden_name, _WORD.findall(text))) or any(path.startswith(hidden) for hidden in paths)
+
+
+def masked_message(rule: Trigger, paths: Sequence[str]) -> str:
+    """The message of `rule`, where values that people are never shown are `***`: it goes to people without its event."""
+    parts = []
+    for part in parse_template(rule.message):
+        if isinstance(part, str):
+            parts.append(part.replace("{", "{{").replace("}", "}}"))
+            continue
+        named = rule.values.get(part.name) if part.source == "value" else None
+        is_hidden = any(
+            is_hidden_reference(text, paths) for text in (part.text, named.value if named else "")
+        )
+        parts.append(MASK if is_hidden else f"{{{part.text}}}")
+    return "".join(parts)
+
+
+class Redaction:
+    """What is hidden of one event. `paths` are its inbox's; `hidden` names, as JSONPaths, what of the document was."""
+
+    def __init__(self, paths: Sequence[str] = ()) -> None:
+        self._paths = paths
+        self._values: set[str] = set()
+        self._forms: tuple[str, ...] | None = None
+        self.hidden: list[str] = []
+
+    def document(self, body: Any, raw: bytes = b"") -> Any:
+        """A body that was taken apart; `raw` is what it was."""
+        named: set[Place] = set()
+        try:
+            for path in self._paths:
+                if not is_definite(path):
+                    expect_within_budget(raw, is_searched=True)
+                named.update(places(path, body))
+        except BudgetError:
+            named = {()}  # nobody can say what is to be hidden: all of it is
+        return self._shown(body, (), "", named)
+
+    def headers(self, pairs: Iterable[Sequence[str]]) -> list[list[str]]:
+        """Names and values of headers."""
+        return [[name, self._text(value, (), name)] for name, value in pairs]
+
+    def query(self, query: str) -> str:
+        """A query, as it came."""
+        return "&".join(map(self._parameter, query.split("&"))) if query else ""
+
+    def text(self, text: str) -> str:
+        """A body that could not be taken apart."""
+        return self._hide(text, (), is_whole=True) if self._paths else self._text(text, (), "")
+
+    def derived(self, value: Any, reference: str = "") -> Any:
+        """What was made of the event, which was shown before: a trace, a message; `reference` names where it is from."""
+        if is_hidden_reference(reference, self._paths) or len(self._values) > MOST_HIDDEN:
+            return value if value in (None, "", []) else MASK
+        if self._forms is None:
+            self._forms = hidden_forms(self._values)
+        return hide(self._without(value), self._forms)
+
+    def _without(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {self._without(key): self._without(inner) for key, inner in self._named(value)}
+        if isinstance(value, list | tuple):
+            return [self._without(inner) for inner in value]
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            if len(str(value)) >= _SHORT and str(value) in self._values:
+                return MASK
+            return hidden_text(value) if isinstance(value, str) else value
+        return value
+
+    def _named(self, value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Members of an object, those of a secret name blank."""
+        for key, inner in value.items():
+            yield key, self._blank(inner, None) if is_hidden_name(_name_of(value, key)) else inner
+
+    def _shown(self, value: Any, place: Place, name: str, named: set[Place]) -> Any:
+        if len(place) > _DEEPEST or place in named or is_hidden_name(name):
+            return self._blank(value, place, is_whole=place in named)
+        if isinstance(value, dict):
+            return {
+                hidden_text(key, named=False): self._shown(inner, (*place, key), _name_of(value, key), named)
+                for key, inner in value.items()
+            }
+        if isinstance(value, list):
+            return [self._shown(inner, (*place, n), name, named) for n, inner in enumerate(value)]
+        return self._text(value, place, name) if isinstance(value, str) else value
+
+    def _text(self, text: str, place: Place, name: str) -> str:
+        if is_hidden_name(name) or (name.lower() in ("key", "keys") and _RANDOM.fullmatch(text)):
+            return self._hide(text, place, is_whole=True)
+        if text[:1] in ("{", "["):  # JSON in a text is read as the senders meant it
+            try:
+                inner = msgspec.json.decode(text)
+                within = Redaction()
+                shown = within.document(inner)
+            except (msgspec.DecodeError, RecursionError):
+                return self._hide(text, place)
+            self._values |= within._values
+            if not within.hidden:
+                return text
+            self._note(place)
+            return msgspec.json.encode(shown).decode()
+        return self._hide(text, place)
+
+    def _hide(self, text: str, place: Place, *, is_whole: bool = False) -> str:
+        shown = MASK if is_whole and text else hidden_text(text)
+        if shown != text:
+            self._values.update([text] if is_whole else _secrets(text))
+            self._note(place)
+        return shown
+
+    def _blank(self, value: Any, place: Place | None, *, is_whole: bool = False) -> Any:
+        """All of `value` hidden but its shape; truth, which is no secret by its name, only where an inbox says so."""
+        if isinstance(value, dict):
+            return {k: self._blank(v, _in(place, k), is_whole=is_whole) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self._blank(v, _in(place, n), is_whole=is_whole) for n, v in enumerate(value)]
+        if value is None or value == "" or (isinstance(value, bool) and not is_whole):
+            return value
+        if place is not None:
+            self._values.add(str(value))
+            self._note(place)
+        return MASK
+
+    def _note(self, place: Place) -> None:
+        if len(self.hidden) < MOST_HIDDEN:
+            self.hidden.append(_path(place))
+
+    def _parameter(self, part: str) -> str:
+        name, equals, value = part.partition("=")
+        plain = unquote_plus(value)
+        shown = self._text(plain, (), unquote_plus(name))
+        return part if shown == plain else f"{name}{equals}{shown}"
+
+
+def _in(place: Place | None, step: str | int) -> Place | None:
+    return None if place is None else (*place, step)
+
+
+def _name_of(value: dict[str, Any], key: str) -> str:
+    """What a member of an object is called: of `{name: token, value: x}` the value is called `token`."""
+    if key == "value":
+        for by in ("name", "key"):
+            if isinstance(said := value.get(by), str):
+                return said
+    return key
+
+
+def _secrets(text: str) -> Iterator[str]:
+    """What `hidden_text` hides of a text."""
+    for pattern in (_LOOKS, _CREDENTIALS, _BEFORE):
+        yield from (match[0] for match in pattern.finditer(text))
+    for pattern in (_IN_URL, _NAMED):
+        yield from (match[0][len(match[1]) :].strip("\"'") for match in pattern.finditer(text))
+
+
+def _path(place: Place) -> str:
+    steps = [
+        f"[{step}]"
+        if isinstance(step, int)
+        else f".{step}"
+        if _PLAIN.fullmatch(step)
+        else "['" + step.replace("\\", "\\\\").replace("'", "\\'") + "']"
+        for step in place
+    ]
+    return "".join(["$", *steps])
