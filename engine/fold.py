@@ -155,7 +155,9 @@ class Fold:
             return
         if isinstance(one.fact, Report):
             key = quorum.signal_key(one.fact.source, one.fact.fingerprint)
-            self._fold(subject, held, SignalChanged(now, key, one.fact.severity))
+            self._fold(
+                subject, held, SignalChanged(now, key, one.fact.severity, one.fact.modes, one.fact.careful)
+            )
             if one.fact.severity is None or key in self.changed[one.subject_id].state.signals:
                 self.signalled.append((one, one.fact))
             self._stir(subject)

@@ -37,8 +37,10 @@ from evaluators.facts import (
 )
 from evaluators.levels import BAD
 from evaluators.model import Severity, Stage, Verdict
+from evaluators.modes import ALL, Modes, is_bolder, least
 from evaluators.policy import Policy
 from evaluators.state import Member, State
+from rules.incident import Mode
 
 ASK_S: Final = 10.0
 """Longest wait for what parents say."""
@@ -65,15 +67,21 @@ def worst_of(state: State, *, with_signals: bool) -> Stage:
 
 
 def follow(
-    policy: Policy, state: State, *, careful: bool = False, is_held: bool = False, own: Stage | None = None
+    policy: Policy,
+    state: State,
+    *,
+    careful: bool = False,
+    is_held: bool = False,
+    own: Stage | None = None,
+    rests: Modes = ALL,
 ) -> Step:
-    """Follow the stage that votes and signals make now.
+    """Follow the stage that votes and signals make now. `rests`: what those allow without which it would be less bad.
 
     `own`: of a group, what those members alone would make of it that are not excused; None where all count.
     """
     state, effects = _turn(policy, state, careful)
     if not is_held:
-        state, known = _known(state, effects, careful)
+        state, known = _known(state, effects, careful, rests)
         effects += known
     is_bad = state.stage in _SEVERITY
     if state.left and is_bad:
@@ -81,9 +89,9 @@ def follow(
     state, asked = _suppress(policy, state, is_held, own)
     effects += asked
     if not state.group and not state.between and not is_held:
-        state, lived = _live(policy, state, careful or state.careful, own)
+        state, lived = _live(policy, state, careful or state.careful, own, rests)
         effects += lived
-    state, told = _settle(policy, state, is_held)
+    state, told = _settle(policy, state, is_held, rests)
     effects += told
     wake_at = _wake_at(policy, state)
     return state if wake_at == state.wake_at else replace(state, wake_at=wake_at), tuple(effects)
@@ -104,7 +112,7 @@ def _turn(policy: Policy, state: State, careful: bool) -> tuple[State, list[Effe
     return state, [Transitioned(at, was, stage, first)]
 
 
-def _known(state: State, turned: list[Effect], careful: bool) -> tuple[State, list[Effect]]:
+def _known(state: State, turned: list[Effect], careful: bool, rests: Modes) -> tuple[State, list[Effect]]:
     """After a pause: others hear again what it is, and where it is still bad the draft that was withdrawn is owed again."""
     effects = list[Effect]()
     if state.silenced:
@@ -114,7 +122,8 @@ def _known(state: State, turned: list[Effect], careful: bool) -> tuple[State, li
     if state.frozen and state.stage is not Stage.UNKNOWN:
         state = replace(state, frozen=False)
         if state.severity is not None and state.stage in _SEVERITY:
-            effects.append(StepProposed(state.at, "open", state.severity, careful or state.careful))
+            most = _most(rests.open, careful or state.careful)
+            effects.append(StepProposed(state.at, "open", state.severity, most))
     return state, effects
 
 
@@ -194,16 +203,21 @@ def _is_bad_since(policy: Policy, state: State, since: float) -> bool:
 # ---- the episode of an owner
 
 
-def _live(policy: Policy, state: State, careful: bool, own: Stage | None) -> tuple[State, list[Effect]]:
+def _live(
+    policy: Policy, state: State, careful: bool, own: Stage | None, rests: Modes
+) -> tuple[State, list[Effect]]:
     effects = list[Effect]()
     severity = _SEVERITY.get(state.stage)
     if severity == "critical" != state.severity and own not in (None, Stage.CRITICAL):
         severity = "warning"  # only members that are excused make it critical
     if severity and state.severity is None and not state.suppressed_by:
-        state, opened = _open(policy, state, severity, careful)
+        state, opened = _open(policy, state, severity, careful, rests)
         effects += opened
     if state.severity is None:
         return state, effects
+    if severity:
+        state, firmer = _rest(state, careful, rests)
+        effects += firmer
     flap = policy.holds.flap
     if flap and not state.flapping:
         lately = sum(at > state.at - flap.within_s for at in state.changes)
@@ -215,25 +229,51 @@ def _live(policy: Policy, state: State, careful: bool, own: Stage | None) -> tup
             return state, effects
         state = replace(state, flapping=False, changes=())
         effects.append(FlappingEnded(state.at, state.episodes, state.stage))
-    state, changed = _change(policy, state, severity, careful)
+    state, changed = _change(policy, state, severity, careful, rests)
     return state, effects + changed
 
 
-def _open(policy: Policy, state: State, severity: Severity, careful: bool) -> tuple[State, list[Effect]]:
+def _most(mode: Mode, careful: bool) -> Mode:
+    return least(mode, "draft") if careful else mode
+
+
+def _rest(state: State, careful: bool, rests: Modes) -> tuple[State, list[Effect]]:
+    """The end of an episode rests on all that ever held it up alone; its opening on the firmest there was."""
+    resolve = least(state.resolve_rests, rests.resolve)
+    if resolve != state.resolve_rests:
+        state = replace(state, resolve_rests=resolve)
+    if not is_bolder(rests.open, state.open_rests):
+        return state, []
+    assert state.severity is not None
+    step = StepProposed(state.at, "open", state.severity, _most(rests.open, careful))
+    return replace(state, open_rests=rests.open), [step]
+
+
+def _open(
+    policy: Policy, state: State, severity: Severity, careful: bool, rests: Modes
+) -> tuple[State, list[Effect]]:
     at = state.at
     is_again = 0 < state.recovered_at <= at < state.recovered_at + policy.holds.reopen_s
     number = state.episodes if is_again else state.episodes + 1
-    state = replace(state, severity=severity, episodes=number, recovered_at=0.0, frozen=False)
+    state = replace(
+        state,
+        severity=severity,
+        episodes=number,
+        recovered_at=0.0,
+        frozen=False,
+        open_rests=rests.open,
+        resolve_rests=rests.resolve,
+    )
     step = (
-        StepProposed(at, "update", severity, careful, "reopened")
+        StepProposed(at, "update", severity, _most(rests.update, careful), "reopened")
         if is_again
-        else StepProposed(at, "open", severity, careful)
+        else StepProposed(at, "open", severity, _most(rests.open, careful))
     )
     return state, [EpisodeOpened(at, number, severity, is_again), step]
 
 
 def _change(
-    policy: Policy, state: State, severity: Severity | None, careful: bool
+    policy: Policy, state: State, severity: Severity | None, careful: bool, rests: Modes
 ) -> tuple[State, list[Effect]]:
     """What an open episode says of the stage, once that has lasted."""
     at, was, number = state.at, state.severity, state.episodes
@@ -244,14 +284,15 @@ def _change(
         return state, []
     if severity is not None:
         state = replace(state, severity=severity)
-        step = StepProposed(at, "update", severity, careful)
+        step = StepProposed(at, "update", severity, _most(rests.update, careful))
         return state, [SeverityChanged(at, number, was, severity), step]
     if state.stage is Stage.UNKNOWN:
         return end(state, "inactive")
     if state.left:
         return end(state, "left")
+    most = _most(state.resolve_rests, careful)
     state, closed = end(state, "recovered")
-    return replace(state, recovered_at=at), [*closed, StepProposed(at, "resolve", was, careful)]
+    return replace(state, recovered_at=at), [*closed, StepProposed(at, "resolve", was, most)]
 
 
 def end(state: State, cause: Cause) -> tuple[State, list[Effect]]:
@@ -293,16 +334,17 @@ def _is_calm(state: State) -> bool:
     return state.severity is None and is_well
 
 
-def _settle(policy: Policy, state: State, is_held: bool) -> tuple[State, list[Effect]]:
+def _settle(policy: Policy, state: State, is_held: bool, rests: Modes) -> tuple[State, list[Effect]]:
     """Join, leave or change the group when that may be, and tell it what is new."""
     state, effects = leave(policy, state)
     at = state.at
     if (state.between or state.group != policy.group) and _is_calm(state):
         state = replace(state, between=False, group=policy.group, told=None)
     if state.group and not is_held:
-        told = (state.stage, bool(state.suppressed_by))
+        told = (state.stage, bool(state.suppressed_by), rests if state.stage in _SEVERITY else ALL)
         if told != state.told:
-            effects.append(MemberSaid(at, state.group, *told))
+            modes = told[2] if told[2] != ALL else None
+            effects.append(MemberSaid(at, state.group, told[0], told[1], modes=modes))
             state = replace(state, told=told)
     return state, effects
 

@@ -5,7 +5,8 @@ from typing import Literal
 from msgspec import Struct
 
 from evaluators.model import Result, Severity, Stage
-from rules.incident import Step
+from evaluators.modes import Modes
+from rules.incident import Mode, Step
 
 # ---- facts: `at` is server time, seconds since the epoch
 
@@ -52,12 +53,15 @@ class Returned(Struct, frozen=True, tag=True):
 class SignalChanged(Struct, frozen=True, tag=True):
     """Somebody else says that it is bad, or (`severity` None) no longer. Only `signal` itself ends a signal.
 
-    `signal` is who says so and the fingerprint of what they say it of: see `quorum.signal_key`.
+    `signal` is who says so and the fingerprint of what they say it of: see `quorum.signal_key`. `modes`: what they allow
+    of the steps that rest on it. `careful`: it was taken away, and nobody says that anything recovered.
     """
 
     at: float
     signal: str
     severity: Severity | None
+    modes: Modes | None = None
+    careful: bool = False
 
 
 class Suspended(Struct, frozen=True, tag=True):
@@ -82,6 +86,7 @@ class MemberChanged(Struct, frozen=True, tag=True):
     is_suppressed: bool = False  # its badness opens nothing
     counts: bool = True
     is_gone: bool = False
+    modes: Modes | None = None  # what its badness rests on allows; None: all
 
 
 class ParentChanged(Struct, frozen=True, tag=True):
@@ -207,14 +212,15 @@ Of = Literal["severity", "member", "reopened"]
 class StepProposed(Struct, frozen=True):
     """Something may now be said in public; `evaluators.review` decides with the episode's actions in hand.
 
-    `careful`: a change of policy or of members caused it, so that it is a draft at most.
+    `most`: how bold it may be; a draft where a change of policy or of members caused it, and what the signals allow that
+    it rests on.
     `of`: why it is an update.
     """
 
     at: float
     step: Step
     severity: Severity
-    careful: bool
+    most: Mode = "auto"
     of: Of = "severity"
 
 
@@ -236,6 +242,7 @@ class MemberSaid(Struct, frozen=True):
     is_suppressed: bool = False
     counts: bool = True
     is_gone: bool = False
+    modes: Modes | None = None
 
 
 class ParentsAsked(Struct, frozen=True):

@@ -18,7 +18,7 @@ How a stage comes about (docs/explanation/deciding.md tells it with pictures):
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -50,6 +50,7 @@ from evaluators.facts import (
 )
 from evaluators.levels import BAD, Need, compile_need
 from evaluators.model import Kind, Result, Stage, Verdict
+from evaluators.modes import ALL, Modes, carried_by, least
 from evaluators.policy import Policy
 from evaluators.state import Member, Parent, Round, State
 
@@ -268,7 +269,8 @@ def _judge(policy: Policy, state: State, careful: bool) -> Step:
     need, fresh = need_of(policy, state), fresh_votes(policy, state, state.at)
     if need.is_met_by(fresh) and (fresh or policy.members is None):
         state, own, advised = _count(policy, state, need, fresh)
-        state, effects = episode.follow(policy, state, careful=careful, own=own)
+        rests = _rests(policy, state, need, fresh)
+        state, effects = episode.follow(policy, state, careful=careful, own=own, rests=rests)
         return state, (*advised, *effects)
     if policy.members is not None and not fresh and not _has_voters(state):
         return _emptied(policy, state, careful)
@@ -280,7 +282,43 @@ def _judge(policy: Policy, state: State, careful: bool) -> Step:
     state = state if held else replace(state, voted=Stage.UNKNOWN)
     # What is held of votes is not known, what signals say is.
     is_held = held and episode.worst_of(state, with_signals=True) not in state.signals.values()
-    return episode.follow(policy, state, careful=careful, is_held=is_held)
+    rests = _rests(policy, state, need, fresh)
+    return episode.follow(policy, state, careful=careful, is_held=is_held, rests=rests)
+
+
+def _rests(policy: Policy, state: State, need: Need, fresh: Mapping[str, Verdict]) -> Modes:
+    """What those signals and members allow without which it would be less bad than it is."""
+    is_group = policy.members is not None
+    if not state.modes and not (is_group and any(said.modes for said in state.members.values())):
+        return ALL  # nearly always
+    stage = episode.worst_of(state, with_signals=not is_group)
+    if not is_group:
+        if state.voted is stage:
+            return ALL
+        return _of_signals(state, stage)
+    bad = [voter for voter, verdict in fresh.items() if verdict in BAD]
+    critical = {voter for voter in bad if fresh[voter] is Verdict.CRITICAL}
+
+    def suffice(some: list[str]) -> bool:
+        opens = _opened(need, some, [voter for voter in some if voter in critical])
+        return opens is Stage.CRITICAL or (opens is Stage.WARNING is stage)
+
+    def modes(voter: str) -> Modes:
+        if voter == SIGNALS:
+            return _of_signals(state, Stage(fresh[voter]))
+        return state.members[voter].modes or ALL
+
+    return carried_by(((voter, modes(voter)) for voter in bad), suffice)
+
+
+def _of_signals(state: State, stage: Stage) -> Modes:
+    """Of the signals that are as bad as that: any of them would do."""
+    carrying = [
+        (signal, state.modes.get(signal, ALL))
+        for signal, severity in state.signals.items()
+        if severity == "critical" or stage is Stage.WARNING
+    ]
+    return carried_by(carrying, bool)
 
 
 def _count(
@@ -375,7 +413,12 @@ def _signalled(policy: Policy, state: State, fact: SignalChanged) -> Step:
     signals = {name: severity for name, severity in state.signals.items() if name != fact.signal}
     if fact.severity is not None and len(signals) < MOST_SIGNALS:
         signals[fact.signal] = fact.severity
-    return judge(policy, replace(state, signals=signals, heard=True))
+    modes = {name: mode for name, mode in state.modes.items() if name in signals and name != fact.signal}
+    if fact.signal in signals and fact.modes is not None:
+        modes[fact.signal] = fact.modes
+    takes = fact.careful and fact.severity is None and fact.signal in state.signals
+    state = replace(state, signals=signals, modes=modes, heard=True, left=state.left or takes)
+    return judge(policy, state, careful=fact.careful)
 
 
 # ---- groups
@@ -388,7 +431,7 @@ def _member(policy: Policy, state: State, fact: MemberChanged) -> Step:
     if not fact.is_gone:
         since = before.since if before and before.stage is fact.stage else fact.at
         is_told = _VERDICT.get(fact.stage) in BAD and (not fact.is_suppressed or _was_told(before))
-        members[fact.member] = Member(fact.stage, since, fact.is_suppressed, fact.counts, is_told)
+        members[fact.member] = Member(fact.stage, since, fact.is_suppressed, fact.counts, is_told, fact.modes)
     is_leaving = before is not None and before.counts and (fact.is_gone or not fact.counts)
     takes = is_leaving and before is not None and _VERDICT.get(before.stage) in BAD
     had = state.severity
@@ -397,7 +440,8 @@ def _member(policy: Policy, state: State, fact: MemberChanged) -> Step:
     state, effects = judge(policy, state, careful=is_leaving)
     is_quiet = state.suspended or state.flapping or state.severity != had or state.at < state.since + LATE_S
     if is_late and had is not None and not is_quiet and _is_bad(members.get(fact.member)):
-        effects += (StepProposed(state.at, "update", had, state.careful, "member"),)
+        most = least((fact.modes or ALL).update, "draft" if state.careful else "auto")
+        effects += (StepProposed(state.at, "update", had, most, "member"),)
     return state, effects
 
 

@@ -20,7 +20,9 @@ Heard = MemberChanged | ParentChanged | Asked
 def heard(effect: Effect, me: str, children: Sequence[str]) -> list[tuple[str, Heard]]:
     """Who hears of what `me` (an id) says, and as what: its group, its parents, the `children` that depend on it."""
     if isinstance(effect, MemberSaid):
-        said = MemberChanged(effect.at, me, effect.stage, effect.is_suppressed, effect.counts, effect.is_gone)
+        said = MemberChanged(
+            effect.at, me, effect.stage, effect.is_suppressed, effect.counts, effect.is_gone, effect.modes
+        )
         return [(effect.group, said)]
     if isinstance(effect, Transitioned | ParentSaid):
         stands = ParentChanged(effect.at, me, effect.stage)

@@ -24,6 +24,7 @@ from evaluators.model import Kind, Result, Severity, Stage, Verdict
 from evaluators.policy import Bound, Policy, compile_policy
 from evaluators.quorum import decide, newborn, next_deadline
 from evaluators.relay import heard
+from evaluators.review import mode_of
 from evaluators.state import State
 from rules.beat import AnyBeat
 from rules.channel import Told
@@ -258,8 +259,7 @@ class Course:
         if state.at < self._since:
             return
         if isinstance(effect, facts.StepProposed):
-            mode = getattr(self.policy.incidents, effect.step)
-            is_draft = mode == "draft" or (mode == "auto" and effect.careful)
+            is_draft = mode_of(self.policy.incidents, effect.step, effect.most) == "draft"
             self._told["draft"] += effect.step == "open" and is_draft
         elif (kind := told(effect, state, same)) is not None:
             self._told[kind] += 1

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from evaluators.facts import Of
 from evaluators.model import Severity
+from evaluators.modes import least
 from rules.incident import IncidentPolicy, Mode, Step
 
 BADNESS = {"warning": 1, "critical": 2}
@@ -65,13 +66,19 @@ class Withdraw(Struct, frozen=True):
     why: str
 
 
-Command = Propose | Revise | Withdraw
+class Approve(Struct, frozen=True):
+    """A pending action is approved by policy: what it rests on now is firmer than when it was proposed."""
+
+    action: str
 
 
-def mode_of(policy: IncidentPolicy, step: Step, *, careful: bool) -> Mode:
-    """The mode of a step; a careful one is a draft at most."""
+Command = Propose | Revise | Withdraw | Approve
+
+
+def mode_of(policy: IncidentPolicy, step: Step, most: Mode) -> Mode:
+    """The mode of a step that may be no bolder than `most`."""
     mode: Mode = getattr(policy, step)
-    return "draft" if careful and mode == "auto" else mode
+    return least(mode, most)
 
 
 def propose(
@@ -80,7 +87,7 @@ def propose(
     step: Step,
     severity: Severity,
     *,
-    careful: bool = False,
+    most: Mode = "auto",
     of: Of = "severity",
 ) -> tuple[Command, ...]:
     """What to do about `step`, given the episode's `actions`, oldest first. Proposing the same twice changes nothing.
@@ -88,18 +95,20 @@ def propose(
     An update says what is new (`of`): another severity, another member, or that it is bad again after its resolve.
     """
     if step == "resolve":
-        return _resolve(actions, policy, severity, careful)
+        return _resolve(actions, policy, severity, most)
     over = _no_longer_over(actions)
     opens = [action for action in actions if action.step == "open"]
     if any(action.status in PUBLISHED for action in opens):
-        return over + (_update(actions, policy, severity, careful, of) if step == "update" else ())
+        return over + (_update(actions, policy, severity, most, of) if step == "update" else ())
     refused = _refused(opens)
     pending = next((action for action in opens if action.status is Status.PENDING), None)
     if BADNESS[severity] <= refused:  # a person said no; only something worse is asked again
         return () if pending is None else (Withdraw(pending.id, "back to what was rejected"),)
     if pending is not None:
-        return (Revise(pending.id, severity),) if pending.severity != severity else ()
-    return _new(policy, "open", severity, careful) if opens or step == "open" else ()
+        revised = (Revise(pending.id, severity),) if pending.severity != severity else ()
+        is_firmer = step == "open" and mode_of(policy, "open", most) == "auto"
+        return (*revised, Approve(pending.id)) if is_firmer else revised
+    return _new(policy, "open", severity, most) if opens or step == "open" else ()
 
 
 def _no_longer_over(actions: Sequence[Action]) -> tuple[Command, ...]:
@@ -132,7 +141,7 @@ def _refused(actions: Sequence[Action]) -> int:
 
 
 def _update(
-    actions: Sequence[Action], policy: IncidentPolicy, severity: Severity, careful: bool, of: Of
+    actions: Sequence[Action], policy: IncidentPolicy, severity: Severity, most: Mode, of: Of
 ) -> tuple[Command, ...]:
     updates = [action for action in actions if action.step == "update"]
     pending = next((action for action in updates if action.status is Status.PENDING), None)
@@ -141,7 +150,7 @@ def _update(
         refused = _refused(again)
         if pending is None and (of == "reopened" or 0 < refused < BADNESS[severity]):
             is_asked = BADNESS[severity] > refused
-            return _new(policy, "update", severity, careful, "reopened") if is_asked else ()
+            return _new(policy, "update", severity, most, "reopened") if is_asked else ()
         return (Revise(pending.id, severity),) if pending and pending.severity != severity else ()
     said = [action for action in actions if action.status in PUBLISHED][-1]
     if pending is not None:
@@ -151,30 +160,30 @@ def _update(
     if of == "member":
         refused = _refused([action for action in updates if action.of == "member"])
         is_known = said.severity == severity and (said.of == "member" or BADNESS[severity] <= refused)
-        return () if is_known else _new(policy, "update", severity, careful, "member")
-    return () if said.severity == severity else _new(policy, "update", severity, careful)
+        return () if is_known else _new(policy, "update", severity, most, "member")
+    return () if said.severity == severity else _new(policy, "update", severity, most)
 
 
 def _resolve(
-    actions: Sequence[Action], policy: IncidentPolicy, severity: Severity, careful: bool
+    actions: Sequence[Action], policy: IncidentPolicy, severity: Severity, most: Mode
 ) -> tuple[Command, ...]:
     withdrawn = withdraw_pending(
         [a for a in actions if a.step != "resolve"], "recovered before it was reviewed"
     )
     if not is_owed_resolve(actions):
         return withdrawn
-    asked = _new(policy, "resolve", severity, careful)
+    asked = _new(policy, "resolve", severity, most)
     waiting = [a for a in actions if a.step == "resolve" and a.status is Status.PENDING]
     if not waiting:
         return (*withdrawn, *asked)
-    if asked and mode_of(policy, "resolve", careful=careful) == "auto":
+    if asked and mode_of(policy, "resolve", most) == "auto":
         # Drafted when the beat was paused; now that it did recover, policy may say so by itself.
         return (*withdrawn, Withdraw(waiting[-1].id, "approved by policy after recovery"), *asked)
     return withdrawn
 
 
 def _new(
-    policy: IncidentPolicy, step: Step, severity: Severity, careful: bool, of: Of = "severity"
+    policy: IncidentPolicy, step: Step, severity: Severity, most: Mode, of: Of = "severity"
 ) -> tuple[Command, ...]:
-    mode = mode_of(policy, step, careful=careful)
+    mode = mode_of(policy, step, most)
     return () if mode == "off" else (Propose(step, severity, mode, of),)

@@ -5,6 +5,8 @@ from msgspec import Struct
 from evaluators import heartbeat as heartbeats
 from evaluators import vote as votes
 from evaluators.model import Severity, Stage
+from evaluators.modes import Modes
+from rules.incident import Mode
 
 
 class Round(Struct, frozen=True, array_like=True):
@@ -24,6 +26,7 @@ class Member(Struct, frozen=True, array_like=True):
     is_suppressed: bool = False
     counts: bool = True
     was_told: bool = False
+    modes: Modes | None = None  # what its badness rests on allows
 
 
 class Parent(Struct, frozen=True, array_like=True):
@@ -39,6 +42,7 @@ class State(Struct, frozen=True, omit_defaults=True):
     stage: Stage = Stage.UNKNOWN  # the worst of `voted` and `signals`
     voted: Stage = Stage.UNKNOWN
     signals: dict[str, Severity] = {}
+    modes: dict[str, Modes] = {}  # of signals that do not leave it all to the policy of the owner
     since: float = 0.0  # of the stage
     at: float = 0.0  # of the last fact
     wake_at: float = 0.0  # when time alone changes something of the episode next; 0: never
@@ -63,7 +67,9 @@ class State(Struct, frozen=True, omit_defaults=True):
     episodes: int = 0  # opened so far
     frozen: bool = False  # the open one was frozen by a pause
     careful: bool = False  # a change of policy or of members made the stage what it is: drafts only
-    left: bool = False  # it is not bad any more because members left
+    left: bool = False  # it is not bad any more because members left, or signals were taken away
+    open_rests: Mode = "auto"  # how bold what the open episode rests on lets its opening be,
+    resolve_rests: Mode = "auto"  # and its end
     recovered_at: float = 0.0  # when the last one ended
     suppressed_by: tuple[str, ...] = ()  # why a bad stage opens none: see `evaluators.episode`
     known: Stage | None = None  # the last stage that was not unknown
@@ -76,7 +82,7 @@ class State(Struct, frozen=True, omit_defaults=True):
     # groups
     group: str = ""  # that it is a member of
     between: bool = False  # left a group while it was bad: without an owner until it is ok
-    told: tuple[Stage, bool] | None = None  # the last that its group was told
+    told: tuple[Stage, bool, Modes] | None = None  # the last that its group was told
     members: dict[str, Member] = {}
     heard: bool = False  # a signal ever came: a group counts one more member
     # dependencies

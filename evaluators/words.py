@@ -58,7 +58,7 @@ def ended(cause: Cause, subject: str) -> str:
     """An operator's headline for an episode that ended without recovery."""
     said = {
         "removed": "was removed while it was bad",
-        "left": "has no bad member any more: what was bad left it",
+        "left": "is bad no more, but nothing recovered: what was bad was taken away",
         "inactive": "has sent no data for so long that its episode ends; whether it recovered is not known",
         "recovered": "has recovered",
     }

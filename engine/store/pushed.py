@@ -11,6 +11,7 @@ from engine.store.ids import partition_of
 from evaluators.facts import Asked, MemberChanged, ParentChanged
 from evaluators.heartbeat import Signal
 from evaluators.model import Severity
+from evaluators.modes import Modes
 
 SUBJECT: Final = "upbeat.pushed"
 """Told on the bus, with the partition behind it, when something was pushed: nobody needs to wait for the next look."""
@@ -28,7 +29,11 @@ class Ping(msgspec.Struct, frozen=True, omit_defaults=True, tag="ping"):
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True, tag="report"):
-    """What somebody else says of a beat. No severity: it is over. `source` is `report`, or the id of a trigger."""
+    """What somebody else says of a beat. No severity: it is over. `source` is `report`, or the id of a trigger.
+
+    `modes` and `careful` are those of `evaluators.facts.SignalChanged`. What a trigger says has its `event` and `trigger`,
+    a slug, in the evidence.
+    """
 
     source: str
     fingerprint: str
@@ -37,6 +42,8 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, tag="report"):
     at: float
     by: str
     evidence: dict[str, Any] | None = None
+    modes: Modes | None = None
+    careful: bool = False
 
 
 class Relayed(msgspec.Struct, frozen=True, tag="relayed"):

@@ -5,7 +5,7 @@ Whoever touches an episode's actions holds its row lock first, so that an approv
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from engine.store.audit import POLICY, Actor, record
@@ -18,12 +18,14 @@ from evaluators.model import Severity
 from rules.owner import OwnerRule
 from rules.subject import rule_of
 
+REPORTED: Final = "report"
+"""The source of signals that are no trigger's."""
 RESOLVE_DRAFT_LIFE_S = 86400.0
 """How long a draft waits once its episode is over; before, it escalates rather than expires."""
 
 _STOPS = {
     "removed": "it was removed",
-    "left": "what was bad left the group",
+    "left": "what was bad was taken away",
     "inactive": "nothing is known of it any more",
 }
 
@@ -63,9 +65,10 @@ def evidence_of(row: Row) -> dict[str, Any]:
 
 
 def signal_evidence(row: Row) -> dict[str, Any]:
-    """What a draft shows of an open signal."""
-    return {
-        "region": row["source"],
+    """What a draft shows of an open signal; of a trigger's, its id, its slug and the event."""
+    said = {"trigger_id": row["source"], **(row["evidence"] or {})} if row["source"] != REPORTED else {}
+    return said | {
+        "region": row["by"] if said else row["source"],
         "verdict": row["severity"],
         "at": row["at"].isoformat(),
         "error": {"type": row["fingerprint"], "message": row["message"]},
@@ -172,7 +175,7 @@ async def propose(
     actions = await _actions(connection, episode)
     waiting = []
     for command in review.propose(
-        actions, policy, effect.step, effect.severity, careful=effect.careful, of=effect.of
+        actions, policy, effect.step, effect.severity, most=effect.most, of=effect.of
     ):
         action = await _obey(connection, held, command, effect.at, evidence)
         if action is not None:
@@ -224,13 +227,17 @@ async def _obey(
             at,
         )
         return None
+    if isinstance(command, review.Approve):
+        await publish(connection, UUID(command.action), POLICY, at)
+        return None
     if isinstance(command, review.Revise):
         return await _revise(connection, episode, UUID(command.action), command.severity)
     title, text, components = await _say(connection, episode, command.step, command.severity, command.of)
     action: UUID = await connection.fetchval(
         "INSERT INTO actions (id, episode_id, owner_id, page_id, step, status, severity, title, text, components, "
-        "evidence, created_at, expires_at, of, reopened) VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, "
-        "to_timestamp($11), CASE WHEN $5 = 'resolve' THEN now() + make_interval(secs => $12) END, $13, $14) "
+        "evidence, created_at, expires_at, of, reopened, triggers) VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, "
+        "$10, to_timestamp($11), CASE WHEN $5 = 'resolve' THEN now() + make_interval(secs => $12) END, $13, $14, "
+        "ARRAY(SELECT unnest($15::uuid[]) UNION SELECT unnest(triggers) FROM actions WHERE episode_id = $2)) "
         "RETURNING id",
         new_id(),
         episode["id"],
@@ -246,6 +253,7 @@ async def _obey(
         RESOLVE_DRAFT_LIFE_S,
         command.of,
         episode["reopened"],
+        sorted({UUID(item["trigger_id"]) for item in evidence if "trigger_id" in item}),
     )
     if command.mode == "draft":
         return action
@@ -398,7 +406,7 @@ async def edit(
         raise ActionGoneError(action["status"], action["decided_by"])
     _refuse_gone_or_stale(action, revision)
     await connection.execute(
-        "UPDATE actions SET revision = revision + 1, title = coalesce($2, title), text = coalesce($3, text) WHERE id = $1",
+        "UPDATE actions SET revision = revision + 1, edited = true, title = coalesce($2, title), text = coalesce($3, text) WHERE id = $1",
         action_id,
         title,
         text,

@@ -85,7 +85,7 @@ def test_what_opens_since_a_region_went_is_a_draft_at_most() -> None:
     story.subject = story.compile("a", "b", "c")
     story.result("a", Verdict.CRITICAL, 3.0)  # before anybody has looked at the change
     assert story.stage() == "critical"
-    assert [(step.step, step.careful) for step in story.proposed] == [("open", True)]
+    assert [(step.step, step.most) for step in story.proposed] == [("open", "draft")]
 
 
 def test_after_a_clock_that_ran_ahead_silence_is_noticed_as_ever() -> None:

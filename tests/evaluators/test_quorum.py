@@ -612,12 +612,12 @@ def test_another_policy_is_applied_to_the_stored_votes_and_what_it_opens_is_care
     scene.all("x..", 62.0)
     scene.policy = policy(OFF | {"critical": "any"})
     told = scene.fold(PolicyChanged(63.0, measures_anew=False))
-    assert [effect.careful for effect in of(StepProposed, told)] == [True]
+    assert [effect.most for effect in of(StepProposed, told)] == ["draft"]
     assert scene.state.stage is Stage.CRITICAL
 
 
 def test_what_results_open_is_not_careful() -> None:
-    assert [effect.careful for effect in of(StepProposed, outage().effects)] == [False]
+    assert [effect.most for effect in of(StepProposed, outage().effects)] == ["auto"]
 
 
 def test_what_another_policy_opens_is_careful_even_while_a_round_was_out() -> None:
@@ -625,7 +625,7 @@ def test_what_another_policy_opens_is_careful_even_while_a_round_was_out() -> No
     answer(scene, asked(scene.see("a", "x", 60.0)), {"a": "x"}, 61.0)
     scene.policy = policy({"critical": "any"})
     told = scene.fold(PolicyChanged(61.5, measures_anew=False)) + scene.fold(Tick(70.0))
-    assert [effect.careful for effect in of(StepProposed, told)] == [True]
+    assert [effect.most for effect in of(StepProposed, told)] == ["draft"]
 
 
 def test_another_policy_may_close_an_episode_too() -> None:
@@ -836,7 +836,7 @@ def test_a_severity_that_results_bring_after_an_edit_opened_it_is_not_the_edits(
     opened = of(StepProposed, scene.fold(PolicyChanged(121.0)))
     scene.all("xx.", 180.0)
     rose = of(StepProposed, scene.all("xx.", 240.0))
-    assert [(one.step, one.careful) for one in (*opened, *rose)] == [("open", True), ("update", False)]
+    assert [(one.step, one.most) for one in (*opened, *rose)] == [("open", "draft"), ("update", "auto")]
 
 
 # ---- a minority

@@ -141,25 +141,26 @@ def test_an_episode_speaks_by_the_default_policy(had: str, step: str, severity: 
 
 
 @pytest.mark.parametrize(
-    ("mode", "careful", "said"),
+    ("mode", "most", "said"),
     [
-        pytest.param("off", False, "off", id="off says nothing"),
-        pytest.param("off", True, "off", id="off says nothing however careful"),
-        pytest.param("draft", True, "draft", id="a draft stays one"),
-        pytest.param("auto", False, "auto", id="auto is approved by policy"),
-        pytest.param("auto", True, "draft", id="a careful auto is a draft"),
+        pytest.param("off", "auto", "off", id="off says nothing"),
+        pytest.param("off", "draft", "off", id="off says nothing however careful"),
+        pytest.param("draft", "draft", "draft", id="a draft stays one"),
+        pytest.param("auto", "auto", "auto", id="auto is approved by policy"),
+        pytest.param("auto", "draft", "draft", id="a careful auto is a draft"),
+        pytest.param("auto", "off", "off", id="what may say nothing says nothing"),
     ],
 )
-def test_the_mode_of_a_step(mode: Mode, careful: bool, said: Mode) -> None:
-    assert mode_of(IncidentPolicy(open=mode), "open", careful=careful) == said
+def test_the_mode_of_a_step(mode: Mode, most: Mode, said: Mode) -> None:
+    assert mode_of(IncidentPolicy(open=mode), "open", most) == said
 
 
 def test_a_careful_resolve_is_a_draft_and_stays_one() -> None:
     assert (
-        told(propose(actions("oax"), DEFAULT, "resolve", "critical", careful=True))
+        told(propose(actions("oax"), DEFAULT, "resolve", "critical", most="draft"))
         == "+resolve critical draft"
     )
-    assert propose(actions("oax epx"), DEFAULT, "resolve", "critical", careful=True) == ()
+    assert propose(actions("oax epx"), DEFAULT, "resolve", "critical", most="draft") == ()
 
 
 def test_off_takes_back_what_waits_and_proposes_nothing() -> None:

@@ -112,7 +112,7 @@ async def _poisoned(server: "Server") -> tuple[Any, Any]:
         for beat in beats:
             await reviews.open_episode(db, beat, EpisodeOpened(now, 1, "critical"))
             evidence = [{"region": ALL, "verdict": "critical", "error": {"type": ALL, "message": ALL}}]
-            await reviews.propose(db, beat.id, 1, StepProposed(now, "open", "critical", False), evidence)
+            await reviews.propose(db, beat.id, 1, StepProposed(now, "open", "critical"), evidence)
             (action,) = await reviews.actions(db, owner=beat.id)
             await reviews.edit(db, ACTOR, action["id"], 1, title=beat.spec["name"], text=ALL)
             if beat is not beats[0]:
