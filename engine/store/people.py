@@ -314,12 +314,18 @@ def _tail(text: str) -> str:
     return digits
 
 
-def is_token(text: str) -> bool:
+def new_token(prefix: str = _PREFIX) -> str:
+    """A text that nobody guesses, and that can be told from others without a database."""
+    body = prefix + "".join(secrets.choice(_BASE62) for _ in range(_RANDOM_CHARS))
+    return body + _tail(body)
+
+
+def is_token(text: str, prefix: str = _PREFIX) -> bool:
     """Whether `text` can be a token at all: its shape and its CRC are right. Asks no database."""
     body, tail = text[:-6], text[-6:]
     return (
-        len(text) == len(_PREFIX) + _RANDOM_CHARS + 6
-        and text.startswith(_PREFIX)
+        len(text) == len(prefix) + _RANDOM_CHARS + 6
+        and text.startswith(prefix)
         and text.isascii()
         and _tail(body) == tail
     )
@@ -335,8 +341,7 @@ async def issue_token(
     life: timedelta | None = TOKEN_LIFE,
 ) -> tuple[UUID, str]:
     """A new token's id and text, which is shown this once; `life` None never ends."""
-    body = _PREFIX + "".join(secrets.choice(_BASE62) for _ in range(_RANDOM_CHARS))
-    text, token_id = body + _tail(body), new_id()
+    text, token_id = new_token(), new_id()
     await connection.execute(
         "INSERT INTO tokens (id, name, hint, digest, scope, role, page_id, created_by, expires_at) "
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9::interval)",

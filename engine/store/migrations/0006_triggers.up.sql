@@ -47,10 +47,11 @@ CREATE TABLE deliveries (
     inbox_id    uuid NOT NULL,
     key         bytea NOT NULL,
     event_id    uuid NOT NULL,
-    received_at timestamptz NOT NULL,
+    received_at timestamptz NOT NULL,                  -- of the event, which says where it is
+    until       timestamptz NOT NULL,                  -- and not a repeat any more
     PRIMARY KEY (inbox_id, key)
 );
-CREATE INDEX deliveries_at ON deliveries USING brin (received_at);
+CREATE INDEX deliveries_until ON deliveries USING brin (until);
 
 -- Acknowledged, and not yet judged: the transaction that judges a row takes it away.
 CREATE TABLE arrivals (
@@ -107,4 +108,5 @@ CREATE INDEX actions_triggers ON actions USING gin (triggers) WHERE triggers <> 
 
 -- Replays and previews are asked for, run and forgotten alike.
 ALTER TABLE replays RENAME TO jobs;
-ALTER TABLE jobs ADD COLUMN kind text NOT NULL DEFAULT 'replay' CHECK (kind IN ('replay', 'preview'));
+ALTER TABLE jobs ADD COLUMN kind text NOT NULL DEFAULT 'replay' CHECK (kind IN ('replay', 'preview')),
+    ADD COLUMN is_cut boolean NOT NULL DEFAULT false;  -- its time was over: found is what it had by then
