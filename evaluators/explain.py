@@ -255,6 +255,9 @@ class _Told:
         if state.careful and state.severity is not None:
             made = "A change of policy or of members made it what it is"
             yield Note("careful", f"{made}: what customers would be told is a draft.")
+        elif state.severity is not None and state.open_rests != "auto":
+            said = {"draft": "waits for a person", "off": "is not proposed"}[state.open_rests]
+            yield Note("careful", f"It rests on triggers: what customers would be told {said}.")
         yield from self._ownership()
 
     def _suppression(self) -> Iterator[Note]:
