@@ -11,6 +11,7 @@ from engine.bus import Bus
 from engine.clock import Clock
 from engine.secrets import Secrets
 from engine.store.database import Pool
+from engine.store.jobs import JobKind
 from engine.store.objects import Stored
 from exporters.outcome import Outcome
 from rules.beat import AnyBeat
@@ -61,7 +62,7 @@ class Services:
     health: Callable[[str | None, bool], Awaitable[Health]]
     metrics_text: Callable[[], Awaitable[str]]
     secrets: Secrets
-    start_replay: Callable[[UUID, int], None]  # a stored one, in so many workers
+    start_job: Callable[[JobKind, UUID, int, float], None]  # in so many workers, for so many seconds
     guide: Callable[[], Guide | None] = lambda: None
 
 

@@ -1,7 +1,7 @@
 """Replays under /api/v1: another policy tried on what is stored, or the past checked against its log. They run elsewhere; here they are asked for."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -19,9 +19,10 @@ from api.problems import ProblemError, invalid, missing
 from api.shapes import ShownReplay, gives
 from api.showing import page_slugs
 from api.uptime import read_time
-from engine.store import objects, replays
+from engine.store import jobs, objects, replays
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import read, show
+from engine.store.jobs import JobKind
 from engine.store.objects import Stored
 from engine.store.replays import Plan, Played, Replayed
 from engine.store.states import moment
@@ -33,6 +34,7 @@ KEYS: Final = ("quorum", "episodes", "incidents", "late_members")
 """What is tried: how a stage and an episode come about, not what is measured."""
 MOST_SUBJECTS: Final = 2000
 MOST_S: Final = 400 * 86400.0
+MOST_RUN_S: Final = 3600.0
 _FILE: Final = ("beats", "groups")
 Ref = Annotated[str, Field(max_length=100)]
 
@@ -83,20 +85,25 @@ async def read_replay(request: Request, asking: Asking, replay: str) -> Response
 @permits(Permission.READ)
 async def cancel_replay(request: Request, asking: Asking, replay: str) -> Response:
     """Nobody wants it any more: it ends within a second."""
+    return await cancel(request, asking, replay)
+
+
+async def cancel(request: Request, asking: Principal, text: str, kind: JobKind = "replay") -> Response:
+    """End a replay or preview: their own, or an editor's of all its pages."""
     async with services_of(request).pool.acquire() as db:
-        row = await find(db, asking, replay)
-        for page_id in row["page_ids"] if row["by"] != _name(asking) else ():
+        row = await find(db, asking, text, kind)
+        for page_id in row["page_ids"] if row["by"] != name_of(asking) else ():
             asking.require(Permission.WRITE, page_id)
-        await replays.cancel(db, row["id"])
+        await jobs.cancel(db, row["id"])
     return Response(status_code=204)
 
 
-async def find(db: Connection, asking: Principal, text: str) -> Row:
-    """The replay called so, if they may read every page it is of. Raises 404."""
-    replay_id = read("replay", text)
-    row = await replays.get(db, replay_id) if replay_id else None
+async def find(db: Connection, asking: Principal, text: str, kind: JobKind = "replay") -> Row:
+    """The replay or preview called so, if they may read every page it is of. Raises 404."""
+    job_id = read(kind, text)
+    row = await jobs.get(db, kind, job_id) if job_id else None
     if row is None or not all(asking.may(Permission.READ, page_id) for page_id in row["page_ids"]):
-        raise missing("there is no such replay; they are kept for an hour")
+        raise missing(f"there is no such {kind}; they are kept for an hour")
     return row
 
 
@@ -131,22 +138,32 @@ async def begin(request: Request, asking: Principal, asked: AskedReplay) -> Row:
             **asked.model_dump(exclude={"since", "until"}),
         }
         plan = Plan(since, until, asked.exact, components)
-        made = await replays.create(db, _name(asking), list(pages), shown, plan, asked.workers)
-        if made is None:
-            raise ProblemError(
-                429,
-                "too-many",
-                f"{replays.MOST_AT_ONCE} replays run already; wait for one, or cancel it",
-                headers={"Retry-After": "10"},
-            )
-        row = await replays.get(db, made)
-    services.start_replay(made, min(asked.workers, max(len(components), 1)))
-    assert row is not None
+        workers = min(asked.workers, max(len(components), 1))
+        row = await keep(db, "replay", asking, pages, shown, plan, workers)
+    services.start_job("replay", row["id"], workers, MOST_RUN_S)
     return row
 
 
-def _name(asking: Principal) -> str:
-    """Whose replay it is: a token's own, or a person's."""
+async def keep(
+    db: Connection,
+    kind: JobKind,
+    asking: Principal,
+    pages: Collection[UUID],
+    shown: Mapping[str, Any],
+    plan: Any,
+    workers: int = 1,
+) -> Row:
+    """Store a replay or preview that is to be started once this is committed. Raises 429."""
+    made = await jobs.create(db, kind, name_of(asking), list(pages), shown, plan, workers)
+    row = await jobs.get(db, kind, made) if made else None
+    if row is None:
+        said = f"{jobs.MOST_AT_ONCE} {kind}s run already; wait for one, or cancel it"
+        raise ProblemError(429, "too-many", said, headers={"Retry-After": "10"})
+    return row
+
+
+def name_of(asking: Principal) -> str:
+    """Whose replay or preview it is: a token's own, or a person's."""
     return asking.key_id or asking.name
 
 
@@ -256,12 +273,11 @@ def _refuse_overlap(rule: Rule, one: Played) -> None:
 # ---- as it is shown
 
 
-def shown_replay(row: Row) -> dict[str, Any]:
-    """A row of `replays` as the contract says."""
-    found = replays.decode(row["found"]) if row["found"] else None
+def shown_job(kind: JobKind, row: Row) -> dict[str, Any]:
+    """What is the same of a replay and of a preview."""
     status: Literal["waiting", "running", "done", "failed", "cancelled"] = row["status"]
     return {
-        "id": show("replay", row["id"]),
+        "id": show(kind, row["id"]),
         "status": "failed" if row["is_gone"] else status,
         "done": row["done"],
         "rows": row["rows"],
@@ -270,6 +286,13 @@ def shown_replay(row: Row) -> dict[str, Any]:
         "finished_at": row["finished_at"],
         "asked": row["asked"],
         "error": "the process that ran it is no more; ask again" if row["is_gone"] else row["error"],
+    }
+
+
+def shown_replay(row: Row) -> dict[str, Any]:
+    """A stored replay as the contract says."""
+    found = replays.decode(row["found"]) if row["found"] else None
+    return shown_job("replay", row) | {
         "replayed": [_shown_owner(one) for one in found.replayed] if found else None,
         "retraced": msgspec.to_builtins(found.retraced) if found else None,
         "digest": found.digest if found else None,

@@ -17,9 +17,9 @@ from uuid import UUID
 
 from benchmarks.bench import cpu_s, line
 from engine.embedded.supervisor import start
+from engine.jobs import Jobs
 from engine.replay import CHUNK_S, WARM_UP_S, What, work
-from engine.replays import Replays
-from engine.store import objects, replays, retention
+from engine.store import jobs, objects, replays, retention
 from engine.store.audit import Actor
 from engine.store.database import Connection, Pool, migrate, open_pool, transaction
 from engine.store.replays import Found, Plan, Played
@@ -82,17 +82,17 @@ async def read(connection: Connection, plan: Plan) -> int:
     return rows
 
 
-async def run(pool: Pool, running: Replays, plan: Plan, workers: int) -> tuple[Found, float]:
+async def run(pool: Pool, running: Jobs, plan: Plan, workers: int) -> tuple[Found, float]:
     """What the server's workers find, and in how many seconds."""
     began_s = time.perf_counter()
     async with pool.acquire() as connection:
-        replay = await replays.create(connection, "benchmark", [], {}, plan, workers)
+        replay = await jobs.create(connection, "replay", "benchmark", [], {}, plan, workers)
     assert replay is not None
-    running.start(replay, workers)
+    running.start("replay", replay, workers, 3600.0)
     while True:
         await asyncio.sleep(0.1)
         async with pool.acquire() as connection:
-            row = await replays.get(connection, replay)
+            row = await jobs.get(connection, "replay", replay)
         assert row is not None
         if row["status"] not in ("waiting", "running"):
             assert row["status"] == "done", row["error"]
@@ -110,7 +110,7 @@ async def measure(folder: Path, beats: int, days: int) -> None:
         await migrate(pool)
         plan = await fill(pool, beats, days)
         postgres = next(fact.pid for fact in servers.facts() if fact.name == "postgres")
-        running = Replays(pool, lambda: servers.database_url)
+        running = Jobs(pool, lambda: servers.database_url)
         await run(pool, running, Plan(plan.since, plan.until, False, []), 2)
         idle_mib = _peak_mib()
         spent: dict[str, list[float]] = {}

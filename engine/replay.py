@@ -1,14 +1,9 @@
 """Replays of what is stored: their rows, in the order in which they are to be folded, in bounded memory. What is folded is `evaluators.replay`'s.
 
-Run as a program it is a worker: `python -m engine.replay ID SHARE OF` replays every OF-th component of the stored plan
-and prints a JSON line of its progress now and then, and one of what it found at the end. Whoever started it may kill it.
+Run as a program it is a worker (`engine.worker`): of an order it replays every `of`-th component of the stored plan.
 """
 
-import asyncio
 import hashlib
-import os
-import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -16,10 +11,11 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import asdict, replace
 
-from engine.store import facts, replays, states
-from engine.store.database import Connection, Row, open_pool
+from engine.store import facts, jobs, replays, states
+from engine.store.database import Connection, Row
 from engine.store.ids import show
 from engine.store.replays import Found, Plan, Played, Replayed, Retraced
+from engine.worker import Order, Tell, run
 from evaluators.facts import Fact, PolicyChanged
 from evaluators.lane import count
 from evaluators.model import Kind, Result, Timings, Verdict
@@ -37,7 +33,6 @@ SUBJECTS_AT_ONCE: Final = 200
 """Beats and groups replayed in one pass over the table."""
 LISTED: Final = 20_000
 """Episodes listed of all beats and groups together, under each policy."""
-TELL_S: Final = 0.5
 
 _TIMINGS: Final = Timings()
 # Of a scheduled ok run, which nearly every one is, only what orders it is read. `date_part` is a float8, `extract` a numeric.
@@ -80,11 +75,11 @@ _OLDEST: Final = (
     "ON c.oid = i.inhrelid WHERE i.inhparent = 'results'::regclass AND c.relname ~ '^results_[0-9]{8}$'"
 )
 
-Tell = Callable[[float, int], None]
+Told = Callable[[float, int], None]
 """Hears of the share that is done, 0 to 1, and of how many rows were read."""
 
 
-async def work(connection: Connection, plan: Plan, share: int, of: int, tell: Tell) -> Found:
+async def work(connection: Connection, plan: Plan, share: int, of: int, tell: Told) -> Found:
     """Every `of`-th component of `plan`, from number `share` on."""
     found, rows = Found(), 0
     mine = plan.components[share::of]
@@ -122,7 +117,7 @@ def _passes(components: Sequence[list[Played]]) -> Iterable[list[list[Played]]]:
 
 
 async def what_if(
-    connection: Connection, plan: Plan, components: Sequence[list[Played]], tell: Tell
+    connection: Connection, plan: Plan, components: Sequence[list[Played]], tell: Told
 ) -> tuple[list[Replayed], int]:
     """Replay these components, all in one pass; how many rows were read."""
     async with connection.transaction(readonly=True, isolation="repeatable_read"):
@@ -146,7 +141,7 @@ class What:
         # Of each component, what is to be folded between its rows: facts, and runs that ended after the piece they were due in.
         self._pending: list[list[Row]] = [[] for _ in components]
 
-    async def run(self, tell: Tell) -> tuple[list[Replayed], int]:
+    async def run(self, tell: Told) -> tuple[list[Replayed], int]:
         await self._begin()
         rows, begin, until = 0, self._start, self._plan.until
         while begin < until:
@@ -372,30 +367,23 @@ def digest_of(found: Found) -> str:
     return hashlib.sha256(msgspec.json.encode(sorted(ends))).hexdigest()
 
 
-async def _main(replay_id: UUID, share: int, of: int) -> None:
-    parent, told_at = os.getppid(), 0.0
-    os.nice(10)  # probes and evaluators go first
-
-    def tell(done: float, rows: int) -> None:
-        nonlocal told_at
-        if os.getppid() != parent:
-            raise SystemExit(1)  # whoever wanted to know is gone
-        if time.monotonic() >= told_at + TELL_S:
-            told_at = time.monotonic()
-            _print({"done": done, "rows": rows})
-
-    pool = await open_pool(os.environ["UPBEAT_DATABASE_URL"], size=1)
-    async with pool.acquire() as connection:
-        plan = await replays.plan_of(connection, replay_id)
-        found = await work(connection, plan, share, of, tell)
-    _print({"done": 1.0, "rows": found.rows, "found": found})
-    await pool.close()
+def join(parts: Sequence[bytes]) -> bytes:
+    """What the workers of one replay found, as one."""
+    whole = Found()
+    for found in map(replays.decode, parts):
+        whole.replayed += found.replayed
+        whole.retraced += found.retraced
+        whole.rows += found.rows
+    whole.replayed.sort(key=lambda one: (one.kind, one.slug, one.id))
+    whole.retraced.sort(key=lambda one: (one.kind, one.slug, one.id))
+    return msgspec.json.encode(replace(whole, digest=digest_of(whole)))
 
 
-def _print(line: Any) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
-    sys.stdout.buffer.flush()
+async def _work(connection: Connection, order: Order, tell: Tell) -> tuple[int, Found]:
+    plan = replays.decode_plan(await jobs.plan_of(connection, order.job))
+    found = await work(connection, plan, order.share, order.of, tell)
+    return found.rows, found
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(UUID(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    run(_work)

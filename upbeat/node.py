@@ -20,11 +20,11 @@ from engine.delivery import Delivery, Target
 from engine.embedded.supervisor import Embedded
 from engine.evaluator import Evaluator
 from engine.janitor import Janitor
+from engine.jobs import Jobs
 from engine.metering import Metering
 from engine.prober import Prober
 from engine.probes.context import Context
 from engine.relations import Relations
-from engine.replays import Replays
 from engine.secrets import Secrets
 from engine.sickness import Sickness
 from engine.spool import Spool
@@ -295,8 +295,8 @@ class Node:
         async def check(rule: AnyBeat, page_id: UUID | None) -> dict[str, Any]:
             return await check_now(rule, self.context(), self.secrets.of(page_id))
 
-        replays = Replays(self.pool, lambda: self.database_url)
-        self._closers.append(replays.close)
+        jobs = Jobs(self.pool, lambda: self.database_url)
+        self._closers.append(jobs.close)
         self._services = Services(
             self.pool,
             self.bus,
@@ -307,7 +307,7 @@ class Node:
             self.health,
             self._metrics_text,
             self.secrets,
-            replays.start,
+            jobs.start,
             self.guide,
         )
         return self._services

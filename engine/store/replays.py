@@ -1,23 +1,16 @@
-"""Replays that were asked for: what is to be done, how far it is, what was found. Kept for an hour; any node may be asked."""
+"""Replays as they are stored (`engine.store.jobs`): what is to be done, and what was found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
-from engine.store.database import Connection, Row
-from engine.store.ids import new_id
+from engine.store.database import Connection
 from engine.store.states import BOUND, decode_bound
 from evaluators.policy import Bound
 from evaluators.replay import Compared, Outcome
-
-MOST_AT_ONCE: Final = 4
-"""Of an installation; more are refused."""
-GONE_S: Final = 15.0
-"""Nothing heard for so long from the node that runs it: it is no more."""
-_KEPT: Final = "interval '1 hour'"
 
 
 class Played(Struct):
@@ -104,77 +97,11 @@ async def components(connection: Connection, ids: Sequence[UUID]) -> list[list[P
     return [[played[name] for name in sorted(names)] for names in once.values()]
 
 
-async def create(
-    connection: Connection, by: str, pages: Sequence[UUID], asked: Mapping[str, Any], plan: Plan, workers: int
-) -> UUID | None:
-    """Keep a replay that waits to be run; None when too many do. Old ones are forgotten."""
-    await connection.execute(f"DELETE FROM jobs WHERE at < now() - {_KEPT}")
-    created: UUID | None = await connection.fetchval(
-        "INSERT INTO jobs (id, page_ids, by, asked, plan, workers) "
-        "SELECT $1, $2, $3, $4::text::json, $5::text::json, $6 WHERE (SELECT count(*) FROM jobs "
-        "WHERE status IN ('waiting', 'running') AND seen_at > now() - make_interval(secs => $7)) < $8 RETURNING id",
-        new_id(),
-        list(pages),
-        by,
-        msgspec.json.encode(asked).decode(),
-        msgspec.json.encode(plan).decode(),
-        workers,
-        GONE_S,
-        MOST_AT_ONCE,
-    )
-    return created
+def decode_plan(text: str) -> Plan:
+    """A `plan` column read as text."""
+    return _PLAN.decode(text)
 
 
-async def get(connection: Connection, replay_id: UUID) -> Row | None:
-    """How a replay is doing, as a row, or None. `is_gone`: the node that ran it is no more."""
-    return await connection.fetchrow(
-        "SELECT id, page_ids, by, asked, workers, status, done, rows, found::text AS found, error, at, finished_at, "
-        "status IN ('waiting', 'running') AND seen_at < now() - make_interval(secs => $2) AS is_gone "
-        f"FROM jobs WHERE id = $1 AND at > now() - {_KEPT}",
-        replay_id,
-        GONE_S,
-    )
-
-
-async def plan_of(connection: Connection, replay_id: UUID) -> Plan:
-    """What a replay is to do."""
-    return _PLAN.decode(await connection.fetchval("SELECT plan::text FROM jobs WHERE id = $1", replay_id))
-
-
-async def progress(connection: Connection, replay_id: UUID, done: float, rows: int, *, runs: bool) -> bool:
-    """Say how far it is. Whether anybody still wants it."""
-    status = "running" if runs else "waiting"
-    said = await connection.execute(
-        "UPDATE jobs SET done = $2, rows = $3, status = $4, seen_at = now() "
-        "WHERE id = $1 AND status IN ('waiting', 'running')",
-        *(replay_id, done, rows, status),
-    )
-    return said == "UPDATE 1"
-
-
-async def finish(
-    connection: Connection, replay_id: UUID, found: Found | None, error: str | None = None
-) -> None:
-    """Keep what was found, or why nothing was, unless it was cancelled."""
-    await connection.execute(
-        "UPDATE jobs SET status = CASE WHEN $3::text IS NULL THEN 'done' ELSE 'failed' END, done = 1, "
-        "found = $2::text::json, error = $3, rows = coalesce($4, rows), finished_at = now() "
-        "WHERE id = $1 AND status IN ('waiting', 'running')",
-        replay_id,
-        msgspec.json.encode(found).decode() if found else None,
-        error,
-        found.rows if found else None,
-    )
-
-
-async def cancel(connection: Connection, replay_id: UUID) -> None:
-    """Nobody wants it any more: the node that runs it ends it within a second."""
-    await connection.execute(
-        "UPDATE jobs SET status = 'cancelled', finished_at = now() WHERE id = $1 AND status IN ('waiting', 'running')",
-        replay_id,
-    )
-
-
-def decode(text: str) -> Found:
+def decode(text: str | bytes) -> Found:
     """A `found` column read as text."""
     return _FOUND.decode(text)

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import msgspec
 
-from engine.replay import digest_of, work
-from engine.store import replays
+from engine.replay import join, work
+from engine.store import jobs, replays
 from engine.store.database import transaction
 from engine.store.ids import read
 from tests.api.conftest import Server
@@ -26,9 +26,9 @@ async def ran(server: Server, replay: str) -> None:
     replay_id = read("replay", replay)
     assert replay_id is not None
     async with server.services.pool.acquire() as connection:
-        plan = await replays.plan_of(connection, replay_id)
+        plan = replays.decode_plan(await jobs.plan_of(connection, replay_id))
         found = await work(connection, plan, 0, 1, lambda *_: None)
-        await replays.finish(connection, replay_id, msgspec.structs.replace(found, digest=digest_of(found)))
+        await jobs.finish(connection, replay_id, join([msgspec.json.encode(found)]), found.rows)
 
 
 async def cleared(server: Server) -> None:
@@ -78,9 +78,9 @@ async def test_too_many_at_once_are_refused(server: Server) -> None:
     await beat(server, "busy")
     statuses = [
         (await server.call("POST", PATH, {"beats": ["busy"], "policy": POLICY})).status
-        for _ in range(replays.MOST_AT_ONCE + 1)
+        for _ in range(jobs.MOST_AT_ONCE + 1)
     ]
-    assert statuses == [202] * replays.MOST_AT_ONCE + [429]
+    assert statuses == [202] * jobs.MOST_AT_ONCE + [429]
     await cleared(server)
 
 
@@ -111,7 +111,7 @@ async def planned(server: Server, replay: str) -> dict[str, Any]:
     replay_id = read("replay", replay)
     assert replay_id is not None
     async with server.services.pool.acquire() as connection:
-        plan = await replays.plan_of(connection, replay_id)
+        plan = replays.decode_plan(await jobs.plan_of(connection, replay_id))
     return {one.slug: one.specs[1] for component in plan.components for one in component}
 
 

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from engine.clock import SystemClock
+from engine.jobs import Jobs
 from engine.replay import digest_of, retrace, work
-from engine.replays import Replays
-from engine.store import pushed, replays, results
+from engine.store import jobs, pushed, replays, results
 from engine.store.database import transaction
 from engine.store.ids import derived_id, new_id, partition_of
 from engine.store.pushed import Report
@@ -237,14 +237,14 @@ async def test_one_worker_and_many_find_the_same_hashes_and_a_cancelled_replay_e
                 await work(connection, plan, share, workers, lambda *_: None) for share in range(workers)
             ]
             whole[workers] = digest_of(Found([one for part in parts for one in part.replayed]))
-        asked = await replays.create(connection, "test", [], {}, plan, 2)
-        unwanted = await replays.create(connection, "test", [], {}, plan, 1)
+        asked = await jobs.create(connection, "replay", "test", [], {}, plan, 2)
+        unwanted = await jobs.create(connection, "replay", "test", [], {}, plan, 1)
         assert asked is not None
         assert unwanted is not None
-        await replays.cancel(connection, unwanted)
-    running = Replays(world.pool, lambda: database_url)
-    running.start(asked, 2)
-    running.start(unwanted, 1)
+        await jobs.cancel(connection, unwanted)
+    running = Jobs(world.pool, lambda: database_url)
+    running.start("replay", asked, 2, 60.0)
+    running.start("replay", unwanted, 1, 60.0)
     found = await _ended(world, asked, "done")
     assert [whole[1], whole[8]] == [found.digest] * 2
     assert (
@@ -253,7 +253,7 @@ async def test_one_worker_and_many_find_the_same_hashes_and_a_cancelled_replay_e
     )
     await running.close()
     async with world.pool.acquire() as connection:
-        row = await replays.get(connection, unwanted)
+        row = await jobs.get(connection, "replay", unwanted)
     assert row is not None
     assert (row["status"], row["found"]) == ("cancelled", None)
 
@@ -261,7 +261,7 @@ async def test_one_worker_and_many_find_the_same_hashes_and_a_cancelled_replay_e
 async def _ended(world: World, replay: UUID, status: str) -> Found:
     while True:
         async with world.pool.acquire() as connection:
-            row = await replays.get(connection, replay)
+            row = await jobs.get(connection, "replay", replay)
         assert row is not None
         if row["status"] not in ("waiting", "running"):
             assert (row["status"], row["error"]) == (status, None)

@@ -1,5 +1,5 @@
 DELETE FROM jobs WHERE kind = 'preview';
-ALTER TABLE jobs DROP COLUMN kind;
+ALTER TABLE jobs DROP COLUMN kind, DROP COLUMN is_cut;
 ALTER TABLE jobs RENAME TO replays;
 DROP INDEX actions_triggers;
 ALTER TABLE actions DROP COLUMN triggers, DROP COLUMN edited;

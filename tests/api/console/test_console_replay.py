@@ -4,7 +4,9 @@ import re
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from engine.store import replays
+import msgspec
+
+from engine.store import jobs
 from engine.store.ids import show
 from engine.store.replays import Found, Plan, Replayed
 from evaluators.model import Stage
@@ -72,9 +74,9 @@ async def test_of_many_those_that_change_come_first(server: "Server", sign_in: S
     async with server.services.pool.acquire() as connection:
         plan = Plan(0.0, 10.0, exact=False, components=[])
         asked = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}
-        made = await replays.create(connection, "somebody", [], asked, plan, 1)
+        made = await jobs.create(connection, "replay", "somebody", [], asked, plan, 1)
         assert made is not None
-        await replays.finish(connection, made, Found(found))
+        await jobs.finish(connection, made, msgspec.json.encode(Found(found)))
     viewer = await sign_in("viewer@shop")
     page = await viewer.get(f"/console/replays/{show('replay', made)}")
     assert re.findall(r'<section class="card" aria-label="beat (.*?)"', page.html)[:2] == [
