@@ -46,7 +46,7 @@ _LOOKS: Final = re2.compile(
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{12,}|\bAIza[\w-]{30,}|\bgh[opsur]_\w{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{15,}"
     r"|\bxox[a-z]-[\w-]{8,}|\b[sr]k_(?:live|test)_\w{8,}|\bwhsec_[\w+/=-]{8,}|\bSG\.[\w-]{10,}\.[\w-]{10,}"
-    r"|\bnpm_\w{20,}|\bupb_\w{8,}|\bupi_\w{8,}"
+    r"|\bnpm_\w{20,}|\bup[bi]_\w{8,}"
 )
 _IN_URL: Final = re2.compile(
     r"((?i)//hooks\.slack\.com/(?:services|workflows|triggers)/|//discord(?:app)?\.com/api/webhooks/\d+/"

@@ -1,5 +1,7 @@
 """External Beat Triggers: rules that turn received events into signals on a beat or group. What decides by them is `evaluators.trigger`."""
 
+import hashlib
+import json
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
@@ -10,7 +12,7 @@ from rules.duration import Duration
 from rules.incident import IncidentPolicy, Mode
 from rules.reference import Template, ValueRef, parse_reference, parse_template
 from rules.selection import compile_path
-from rules.shape import Name, Rule, Slug, Tag, Text
+from rules.shape import Name, Rule, Slug, Tag, Text, spec_of
 from rules.zone import zone_name
 
 MAX_ITEMS: Final = 1000
@@ -18,6 +20,7 @@ MAX_ITEMS: Final = 1000
 MAX_KEYS: Final = 10_000
 """Fingerprints that one trigger keeps in mind at a time."""
 SINGLE: Final = "single"
+_BESIDE: Final = frozenset({"slug", "name", "description", "tags", "incidents", "enabled"})
 
 ValueName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 
@@ -224,6 +227,12 @@ class Trigger(Rule):
     def title(self) -> str:
         """What people call it."""
         return self.name or self.slug
+
+    @property
+    def digest(self) -> str:
+        """Of what it decides by: another one where more changed than how it is called, or what it may do."""
+        decides = {key: value for key, value in spec_of(self).items() if key not in _BESIDE}
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
