@@ -203,6 +203,7 @@ async def create(
                 await _give_key(connection, object_id, spec)
             if kind == "trigger":
                 await _keep_version(connection, object_id, 1, spec, actor)
+                await connection.execute("INSERT INTO trigger_states (trigger_id) VALUES ($1)", object_id)
     except asyncpg.UniqueViolationError:
         raise TakenError(f"there is a {kind} {slug!r} already") from None
     assert row is not None

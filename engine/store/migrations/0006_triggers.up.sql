@@ -83,18 +83,31 @@ CREATE TABLE judged_rest PARTITION OF judged DEFAULT;
 -- What a trigger remembers; saved by compare-and-swap on the version.
 CREATE TABLE trigger_states (
     trigger_id  uuid PRIMARY KEY REFERENCES objects (id),
-    inbox_id    uuid,                                  -- whose events it was last folded over
+    inbox_id    uuid,                                  -- whose events it was last folded over; null: of none yet, or none any more
+    target_id   uuid,                                  -- the beat or group that its signals are about
     version     bigint NOT NULL DEFAULT 0,
     revision    bigint NOT NULL DEFAULT 0,             -- of the rule it was last brought to
+    identity    text NOT NULL DEFAULT '',              -- digest of what of that rule its keys mean something by
     head        json NOT NULL DEFAULT '{}',
+    tally       json NOT NULL DEFAULT '{}',            -- what it did since it has this rule
     promoted    json                                   -- who, when, on which record, and of which rule
 );
 CREATE TABLE trigger_keys (
     trigger_id  uuid NOT NULL REFERENCES objects (id),
     fingerprint text NOT NULL,
     state       json NOT NULL,
+    target_id   uuid,                                  -- of its open signal, where that is a beat of its own
     PRIMARY KEY (trigger_id, fingerprint)
 );
+-- External beats that were made for one fingerprint each.
+CREATE TABLE trigger_beats (
+    trigger_id  uuid NOT NULL REFERENCES objects (id),
+    fingerprint text NOT NULL,
+    beat_id     uuid NOT NULL REFERENCES objects (id),
+    PRIMARY KEY (trigger_id, fingerprint)
+);
+-- Their sum tells whether anything that judges was changed.
+CREATE INDEX objects_judging ON objects (revision) WHERE kind IN ('inbox', 'trigger');
 
 -- When nobody could take what others post: nothing that was not heard then was missing.
 CREATE TABLE deafness (
