@@ -1,28 +1,59 @@
-"""Selecting values from JSON: RFC 9535 JSONPath, bounded when it is written; definite paths become plain getters."""
+"""Selecting values from JSON: RFC 9535 JSONPath, bounded when it is written and while it searches.
+
+`jsonpath_rfc9535` reads paths. Following them is ours: its own way has no bound and takes three times as long. A path
+that can name one value only is a plain getter.
+"""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol, cast
 
+from iregexp_check import check as is_iregexp
 from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathQuery
-from jsonpath_rfc9535.filter_expressions import Expression, FilterQuery, RootFilterQuery
+from jsonpath_rfc9535.filter_expressions import (
+    ComparisonExpression,
+    Expression,
+    FilterExpression,
+    FilterExpressionLiteral,
+    FilterQuery,
+    FunctionExtension,
+    LogicalExpression,
+    PrefixExpression,
+    RootFilterQuery,
+    StringLiteral,
+)
 from jsonpath_rfc9535.segments import JSONPathRecursiveDescentSegment, JSONPathSegment
-from jsonpath_rfc9535.selectors import FilterSelector, IndexSelector, NameSelector
+from jsonpath_rfc9535.selectors import (
+    FilterSelector,
+    IndexSelector,
+    JSONPathSelector,
+    NameSelector,
+    SliceSelector,
+)
+
+from rules.comparison import compile_pattern
 
 MAX_PATH_LENGTH: Final = 1000
 MAX_DESCENTS: Final = 2
 MAX_SELECTED: Final = 100
 MAX_CONTAINERS: Final = 50_000  # lists and objects of a document that is taken apart
 MAX_SEARCHED: Final = 20_000  # values of a document that is searched: by `*`, `..`, a slice or a filter
+MAX_STEPS: Final = 200_000  # about 50 ms
+CHARACTERS_A_STEP: Final = 64  # of a text that a regular expression is searched in
+_STEPS_A_PATTERN: Final = 1000  # to compile one that the document brings along
 
 # A definite path names one value and needs no engine: $.a.b[0]['c']
 _STEPS = r"""\.([A-Za-z_][A-Za-z0-9_]*)|\[(0|[1-9][0-9]{0,8})\]|\['([^'\\\x00-\x1f]*)'\]|\["([^"\\\x00-\x1f]*)"\]"""
 _STEP = re.compile(_STEPS)
 _DEFINITE = re.compile(rf"\$(?:{_STEPS})*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CONTROL = re.compile("[\x00-\x1f]")
+_UNICODE: Final = "\\u"
+_OF_IREGEXP = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|[.^$]", re.DOTALL)
 
-Select = Callable[[Any], list[Any]]
-"""All values a path names in a document, in order; an empty list where there is none."""
+Steps = tuple[str | int, ...]
+"""The names and indexes that lead to a value."""
 
 
 class UnreadableError(Exception):
@@ -33,51 +64,67 @@ class BudgetError(Exception):
     """A document that would take too long; the message names the bound."""
 
 
+class Budget:
+    """What searching may still cost. A step is a value visited, compared or tried."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_STEPS
+
+    def spend(self, steps: int = 1) -> None:
+        """Raises `BudgetError` where there is not as much left."""
+        self.left -= steps
+        if self.left < 0:
+            raise BudgetError(f"searching it takes more than {MAX_STEPS} steps")
+
+
+class Select(Protocol):
+    """All values a path names in a document, in order; an empty list where there is none. Raises `BudgetError`."""
+
+    def __call__(self, document: Any, budget: Budget | None = None) -> list[Any]: ...
+
+
+class _Node(NamedTuple):
+    value: Any
+    place: Any  # (place of what it is in, name or index), empty for the document
+
+
+class _Nothing:
+    """What a filter compares where there is no value."""
+
+
+_NOTHING: Final = _Nothing()
+_Follow = Callable[[Any, Any, Budget], list[_Node]]
+_Pick = Callable[[Any, Any, Budget], Iterable[tuple[str | int, Any]]]
+_Value = Callable[[Any, Any, Budget], Any]
+
+
 class _Environment(JSONPathEnvironment):
     max_recursion_depth = 100
-
-    def setup_function_extensions(self) -> None:
-        super().setup_function_extensions()
-        # Their regular expressions backtrack without bound; `matches` runs on RE2 instead.
-        for name in ("match", "search"):
-            self.function_extensions.pop(name, None)
 
 
 @lru_cache(maxsize=4096)
 def compile_path(path: str) -> Select:
     """The compiled `path`. Raises `ValueError` saying where the path is wrong."""
-    if len(path) > MAX_PATH_LENGTH:
-        raise ValueError(f"the path has {len(path)} characters; {MAX_PATH_LENGTH} are allowed")
-    if _DEFINITE.fullmatch(path):
-        return _getter(path)
-    try:
-        query = _Environment().compile(path)
-        _refuse_costly(query, path)
-    except JSONPathError as wrong:
-        raise ValueError(f"{path!r} is not a JSONPath (RFC 9535): {wrong}") from None
-    except RecursionError:
-        raise ValueError(f"the path is nested too deeply: {path[:60]!r}") from None
+    steps, follow = _compiled(path)
+    if steps is not None:
+        return _getter(steps)
 
-    def select(document: Any) -> list[Any]:
-        try:
-            return [node.value for node in query.find(document)]
-        except (JSONPathError, RecursionError):
-            return []  # too deep to walk: it selects nothing, and the assertion fails as missing
+    def select(document: Any, budget: Budget | None = None) -> list[Any]:
+        return [node.value for node in _followed(follow, document, budget or Budget())]
 
     return select
 
 
-def places(path: str, document: Any) -> list[tuple[str | int, ...]]:
-    """Where the values are that `path`, which is a JSONPath, names in `document`. Raises `BudgetError` where nobody can say."""
-    try:
-        return [tuple(node.location) for node in _compiled(path).find(document)]
-    except (JSONPathError, RecursionError):
-        raise BudgetError(f"the document is too deep for {path!r}") from None
+def places(path: str, document: Any, budget: Budget) -> list[Steps]:
+    """Where the values are that `path` names. Raises `BudgetError`."""
+    return [_steps_to(node.place) for node in _followed(_compiled(path)[1], document, budget)]
 
 
-@lru_cache(maxsize=1024)
-def _compiled(path: str) -> JSONPathQuery:
-    return _Environment().compile(path)
+def normal_path(steps: Iterable[str | int]) -> str:
+    """The path that names the one value where `steps` lead to: `$.alerts[0]['a-b']`."""
+    return "$" + "".join(map(_step, steps))
 
 
 def expect_within_budget(body: bytes, *, is_searched: bool) -> None:
@@ -96,7 +143,50 @@ def expect_within_budget(body: bytes, *, is_searched: bool) -> None:
 
 def is_definite(path: str) -> bool:
     """Whether `path` can name one value only."""
-    return _DEFINITE.fullmatch(path) is not None or _Environment().compile(path).singular_query()
+    return _compiled(path)[0] is not None
+
+
+@lru_cache(maxsize=4096)
+def _compiled(path: str) -> tuple[Steps | None, _Follow]:
+    """The steps of a path that can name one value only, and what follows any."""
+    if len(path) > MAX_PATH_LENGTH:
+        raise ValueError(f"the path has {len(path)} characters; {MAX_PATH_LENGTH} are allowed")
+    if _DEFINITE.fullmatch(path):
+        return (steps := _steps_in(path)), _along(steps)
+    try:
+        query = _Environment().compile(path)
+        _refuse_costly(query, path)
+        singular = _singular(query)
+        return singular, _query(query) if singular is None else _along(singular)
+    except JSONPathError as wrong:
+        raise ValueError(f"{path!r} is not a JSONPath (RFC 9535): {wrong}") from None
+    except RecursionError:
+        raise ValueError(f"the path is nested too deeply: {path[:60]!r}") from None
+
+
+def _followed(follow: _Follow, document: Any, budget: Budget) -> list[_Node]:
+    try:
+        return follow(document, document, budget)
+    except RecursionError:
+        raise BudgetError("what is compared in it is nested too deeply") from None
+
+
+def _steps_to(place: Any) -> Steps:
+    steps: list[str | int] = []
+    while place:
+        place, step = place
+        steps.append(step)
+    return tuple(reversed(steps))
+
+
+def _step(step: str | int) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    if _NAME.fullmatch(step):
+        return f".{step}"
+    quote = '"' if "'" in step and '"' not in step else "'"
+    text = step.replace("\\", r"\\").replace(quote, f"\\{quote}")
+    return f"[{quote}{_CONTROL.sub(lambda char: f'{_UNICODE}{ord(char[0]):04x}', text)}{quote}]"
 
 
 def _refuse_costly(query: JSONPathQuery, path: str) -> None:
@@ -140,17 +230,27 @@ def _in_filter(expression: Expression, *, is_root: bool) -> Iterator[tuple[JSONP
         yield from _in_filter(argument, is_root=is_root)
 
 
-def _getter(path: str) -> Select:
-    steps = tuple(
+def _singular(query: JSONPathQuery) -> Steps | None:
+    """The steps of a query that can name one value only."""
+    if not query.singular_query():
+        return None
+    selectors = [segment.selectors[0] for segment in query.segments]
+    return tuple(s.name if isinstance(s, NameSelector) else cast("IndexSelector", s).index for s in selectors)
+
+
+def _steps_in(path: str) -> Steps:
+    return tuple(
         int(index) if index else name or quoted or double
         for name, index, quoted, double in _STEP.findall(path)
     )
 
-    def select(document: Any) -> list[Any]:
+
+def _getter(steps: Steps) -> Select:
+    def select(document: Any, budget: Budget | None = None) -> list[Any]:  # noqa: ARG001 - as `Select`
         value = document
         for step in steps:
             if isinstance(step, int):
-                if not isinstance(value, list) or step >= len(value):
+                if not isinstance(value, list) or not -len(value) <= step < len(value):
                     return []
             elif not isinstance(value, dict) or step not in value:
                 return []
@@ -158,3 +258,212 @@ def _getter(path: str) -> Select:
         return [value]
 
     return select
+
+
+def _along(steps: Steps) -> _Follow:
+    """The same, with the place."""
+    select = _getter(steps)
+
+    def follow(value: Any, _: Any, budget: Budget) -> list[_Node]:
+        budget.spend()
+        found, inner = select(value), value
+        place: Any = ()
+        for step in steps if found else ():
+            place = (place, step + len(inner) if isinstance(step, int) and step < 0 else step)
+            inner = inner[step]
+        return [_Node(one, place) for one in found]
+
+    return follow
+
+
+def _query(query: JSONPathQuery) -> _Follow:
+    segments = [
+        (isinstance(segment, JSONPathRecursiveDescentSegment), [_selector(one) for one in segment.selectors])
+        for segment in query.segments
+    ]
+
+    def follow(value: Any, root: Any, budget: Budget) -> list[_Node]:
+        nodes = [_Node(value, ())]
+        for descends, picks in segments:
+            found: list[_Node] = []
+            for inner, place in _descend(nodes, budget) if descends else nodes:
+                for pick in picks:
+                    chosen = [_Node(child, (place, step)) for step, child in pick(inner, root, budget)]
+                    budget.spend(1 + len(chosen))
+                    found += chosen
+            nodes = found
+        return nodes
+
+    return follow
+
+
+def _descend(nodes: list[_Node], budget: Budget) -> Iterator[_Node]:
+    """Each of `nodes` and what is inside it, a value before what it has in it."""
+    for node in nodes:
+        waiting = [node]
+        while waiting:
+            yield (one := waiting.pop())
+            inner = [
+                _Node(child, (one.place, step))
+                for step, child in _children(one.value)
+                if isinstance(child, dict | list)
+            ]
+            budget.spend(1 + len(inner))
+            waiting += reversed(inner)
+
+
+def _children(value: Any) -> Iterable[tuple[str | int, Any]]:
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, list) else ()
+
+
+def _selector(selector: JSONPathSelector) -> _Pick:
+    if isinstance(selector, NameSelector | IndexSelector):
+        along = _along((selector.name if isinstance(selector, NameSelector) else selector.index,))
+        return lambda value, root, budget: [(n.place[1], n.value) for n in along(value, root, budget)]
+    if isinstance(selector, SliceSelector):
+        return _sliced(selector.slice)
+    if isinstance(selector, FilterSelector):
+        return _filtered(_claim(selector.expression))
+    return lambda value, _, __: _children(value)
+
+
+def _sliced(part: slice) -> _Pick:
+    def pick(value: Any, _: Any, __: Budget) -> list[tuple[str | int, Any]]:
+        if not isinstance(value, list) or part.step == 0:
+            return []
+        return [(index, value[index]) for index in range(*part.indices(len(value)))]
+
+    return pick
+
+
+def _filtered(holds: _Value) -> _Pick:
+    def pick(value: Any, root: Any, budget: Budget) -> list[tuple[str | int, Any]]:
+        return [pair for pair in _children(value) if holds(pair[1], root, budget)]
+
+    return pick
+
+
+def _claim(e: Expression) -> _Value:
+    """What says whether a logical expression is true of a candidate."""
+    if isinstance(e, FilterExpression):
+        return _claim(e.expression)
+    if isinstance(e, PrefixExpression):
+        inner = _claim(e.right)
+        return lambda value, root, budget: not inner(value, root, budget)
+    if isinstance(e, LogicalExpression):
+        left, right = _claim(e.left), _claim(e.right)
+        if e.operator == "&&":
+            return lambda value, root, budget: left(value, root, budget) and right(value, root, budget)
+        return lambda value, root, budget: left(value, root, budget) or right(value, root, budget)
+    if isinstance(e, ComparisonExpression):
+        return _compared(_operand(e.left), e.operator, _operand(e.right))
+    if isinstance(e, FunctionExtension):
+        return _searched(e)
+    nodes = _nodes(e)
+    return lambda value, root, budget: bool(nodes(value, root, budget))
+
+
+def _nodes(e: Expression) -> _Follow:
+    query = cast("FilterQuery", e).query
+    steps = _singular(query)
+    follow = _query(query) if steps is None else _along(steps)
+    if isinstance(e, RootFilterQuery):
+        return lambda _, root, budget: follow(root, root, budget)
+    return follow
+
+
+def _operand(e: Expression) -> _Value:
+    """What gives one value, or nothing."""
+    if isinstance(e, FilterExpressionLiteral):
+        return lambda _, __, ___: e.value
+    if isinstance(e, FunctionExtension) and e.name == "length":
+        inner = _operand(e.args[0])
+
+        def length(value: Any, root: Any, budget: Budget) -> Any:
+            found = inner(value, root, budget)
+            return len(found) if isinstance(found, str | list | dict) else _NOTHING
+
+        return length
+    is_count = isinstance(e, FunctionExtension) and e.name == "count"
+    nodes = _nodes(e.args[0] if isinstance(e, FunctionExtension) else e)
+    if is_count:
+        return lambda value, root, budget: len(nodes(value, root, budget))
+
+    def one(value: Any, root: Any, budget: Budget) -> Any:
+        found = nodes(value, root, budget)
+        return found[0].value if len(found) == 1 else _NOTHING
+
+    return one
+
+
+def _compared(left: _Value, operator: str, right: _Value) -> _Value:
+    compare = _COMPARE[operator]
+
+    def holds(value: Any, root: Any, budget: Budget) -> bool:
+        budget.spend()
+        return compare(left(value, root, budget), right(value, root, budget), budget)
+
+    return holds
+
+
+def _same(left: Any, right: Any, budget: Budget) -> bool:
+    """Equality as JSON has it: true is not 1, at any depth."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        budget.spend(len(left))
+        return all(_same(one, other, budget) for one, other in zip(left, right, strict=True))
+    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
+        budget.spend(len(left))
+        return all(_same(one, right[key], budget) for key, one in left.items())
+    return not isinstance(left, list | dict) and bool(left == right)
+
+
+def _less(left: Any, right: Any, _: Budget) -> bool:
+    if isinstance(left, str) and isinstance(right, str):
+        return left < right
+    numbers = isinstance(left, int | float) and isinstance(right, int | float)
+    return numbers and not isinstance(left, bool) and not isinstance(right, bool) and left < right
+
+
+_COMPARE: Final[dict[str, Callable[[Any, Any, Budget], bool]]] = {
+    "==": _same,
+    "!=": lambda left, right, budget: not _same(left, right, budget),
+    "<": _less,
+    ">": lambda left, right, budget: _less(right, left, budget),
+    "<=": lambda left, right, budget: _less(left, right, budget) or _same(left, right, budget),
+    ">=": lambda left, right, budget: _less(right, left, budget) or _same(left, right, budget),
+}
+
+
+def _searched(e: FunctionExtension) -> _Value:
+    """`match` and `search`: I-Regexp (RFC 9485), run by RE2."""
+    text, pattern, is_whole = _operand(e.args[0]), _operand(e.args[1]), e.name == "match"
+    if is_written := isinstance(e.args[1], StringLiteral):
+        _iregexp(cast("StringLiteral", e.args[1]).value, is_whole)  # refused now rather than never matching
+
+    def holds(value: Any, root: Any, budget: Budget) -> bool:
+        found, wanted = text(value, root, budget), pattern(value, root, budget)
+        if not isinstance(found, str) or not isinstance(wanted, str) or len(wanted) > MAX_PATH_LENGTH:
+            return False
+        budget.spend(1 + len(found) // CHARACTERS_A_STEP + (0 if is_written else _STEPS_A_PATTERN))
+        try:
+            compiled = _iregexp(wanted, is_whole)
+        except ValueError:
+            return False
+        return compiled is not None and compiled.search(found.encode("utf-8", "replace")) is not None
+
+    return holds
+
+
+@lru_cache(maxsize=1024)
+def _iregexp(pattern: str, is_whole: bool) -> Any:
+    """The RE2 of an I-Regexp; None for what is none. Raises `ValueError` for what RE2 refuses."""
+    if not is_iregexp(pattern):
+        return None
+    written = _OF_IREGEXP.sub(
+        lambda part: {".": r"[^\n\r]", "^": r"\^", "$": r"\$"}.get(part[0], part[0]), pattern
+    )
+    return compile_pattern(rf"\A(?:{written})\z" if is_whole else written)
