@@ -139,6 +139,22 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     severity: Severity | None = None
 
 
+Verdict = Literal["matched", "ignored", "unmatched", "error"]
+
+
+def verdict_of(outcomes: Iterable[Outcome]) -> Verdict:
+    """What became of an event as a whole: an error is seen first, then what did something, then what could have."""
+    found: Verdict = "unmatched"
+    for outcome in outcomes:
+        if outcome.kind == "error":
+            return "error"
+        if outcome.kind != "ignored":
+            found = "matched"
+        elif outcome.reason != "unmatched" and found == "unmatched":
+            found = "ignored"
+    return found
+
+
 class _Soonest:
     """Names by when they are `due` (infinite: not at all), the soonest first. What became due sooner has to be `put`."""
 
@@ -228,7 +244,7 @@ class Course:
         An event that does not say when it happened happened then: clocks of several servers make none of them late.
         """
         said = self.pass_time(at)
-        matched = self.matcher.match(document, self.head.at, self._before)
+        matched = self.matcher.match(document, self.head.at, self.before)
         outcomes, more = self.fold(at, event, matched, is_repeat=is_repeat)
         return matched, outcomes, said + more
 
@@ -484,7 +500,8 @@ class Course:
         del self.keys[fingerprint]
         self.changed.add(fingerprint)
 
-    def _before(self, fingerprint: str) -> Mapping[str, str]:
+    def before(self, fingerprint: str) -> Mapping[str, str]:
+        """The values that `changed` looks at, of the event before."""
         key = self.keys.get(fingerprint)
         return key.values if key is not None else {}
 
