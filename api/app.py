@@ -14,6 +14,7 @@ from api import (
     events,
     explaining,
     health,
+    ingest,
     maintenance,
     objects,
     openapi,
@@ -94,6 +95,7 @@ def create_app(services: Services) -> FastAPI:
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
     app.add_middleware(Frame)
+    app.add_middleware(ingest.Ingest, services=services)
     app.add_middleware(pings.Pings, services=services)  # the last one is the first to see a request
     return app
 

@@ -26,6 +26,11 @@ class Limiter:
         self._windows[key] = (end_s, min(used + 1, quota + 1))
         return max(quota - used - 1, -1), end_s - now_s
 
+    def spent_s(self, key: str, quota: int, now_s: float) -> float:
+        """Seconds until `key` may again, where it took `quota` already; 0 where it did not. Counts nothing."""
+        end_s, used = self._windows.get(key, (0.0, 0))
+        return end_s - now_s if used >= quota and now_s < end_s else 0.0
+
     def forget(self, key: str) -> None:
         """A fresh start: they proved who they are."""
         self._windows.pop(key, None)

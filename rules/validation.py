@@ -153,7 +153,11 @@ def _is_secret(model: type[Rule], steps: Sequence[str | int]) -> bool:
         return (
             False  # where a beat looks is no secret; a channel's and a watchdog's URL let anybody write there
         )
-    return names[-1] in _SECRET_FIELDS or not _SECRET_PARTS.isdisjoint(names[:-1])
+    return (
+        names[-1] in _SECRET_FIELDS
+        or names[-2:] == ["signature", "secrets"]
+        or not _SECRET_PARTS.isdisjoint(names[:-1])
+    )
 
 
 def _clean(shown: str) -> str:

@@ -14,7 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOK_S: Final = 1.0
 SILENT_S: Final = 2.0
-WITHOUT_DATABASE: Final = ("/healthz", "/readyz", "/metrics", "/static/", "/ping/")
+# Pings and deliveries give up by themselves.
+WITHOUT_DATABASE: Final = (
+    "/healthz", "/readyz", "/metrics", "/static/", "/ping/", "/api/v1/external-events/",
+)  # fmt: skip
 
 _log = logging.getLogger(__name__)
 _BODY: Final = json.dumps(

@@ -2,17 +2,30 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from upbeat.settings import SettingsError
 
-REQUEST_S = 20.0
+REQUEST_S = 8.0
 """How long a client may take to send a request, head and body. Longer ones hold file handles that probes need."""
+CROWDED_S = 1.0
+"""The same while more than half of the clients are there that may be."""
+MOST_HEAD_BYTES = 64_000
+MOST_HEADERS = 200
+MOST_CONNECTIONS = 4000
+
+
+def most_connections() -> int:
+    """How many clients may be connected: they get half of the file handles; probes and the database need the others."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if allowed == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, allowed // 2)
 
 
 class _Server(uvicorn.Server):
@@ -20,6 +33,41 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Signals are the composition root's."""
         yield
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, but for what it takes without bounds: connections, and heads of requests."""
+
+    most = MOST_CONNECTIONS
+    _is_in_head = False
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.most:
+            transport.abort()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_head, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        if len(self.headers) > MOST_HEADERS:
+            raise _HeadError
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_in_head:
+            self._head_bytes += len(data)
+        if self._head_bytes > MOST_HEAD_BYTES:
+            self.send_400_response("The head of the request is too large.")
+        else:
+            super().data_received(data)
+
+
+class _HeadError(Exception):
+    """A head that is refused; the parser makes it a request that is not valid."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -41,9 +89,15 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 async def serve_http(
-    app: ASGIApp, listener: socket.socket, *, end_streams: Callable[[], None], request_s: float = REQUEST_S
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    end_streams: Callable[[], None],
+    request_s: float = REQUEST_S,
+    most: int | None = None,
 ) -> None:
     """Answer on `listener` until cancelled; then streams are ended, and requests under way get 5 seconds."""
+    most = most or most_connections()
     server = _Server(
         uvicorn.Config(
             app,
@@ -52,13 +106,13 @@ async def serve_http(
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=5,
-            http="httptools",
+            http=type("Bounded", (_Protocol,), {"most": most}),
             ws="none",
             lifespan="off",
         )
     )
     task = asyncio.ensure_future(server.serve(sockets=[listener]))
-    hurry = asyncio.ensure_future(_hurry(server, request_s))
+    hurry = asyncio.ensure_future(_hurry(server, request_s, most))
     try:
         await asyncio.shield(task)
     finally:
@@ -69,17 +123,18 @@ async def serve_http(
             await task
 
 
-async def _hurry(server: _Server, request_s: float) -> None:
+async def _hurry(server: _Server, request_s: float, most: int) -> None:
     """Hang up on clients that owe a request for longer than `request_s`; uvicorn itself waits for ever."""
     owing: dict[tuple[Any, int], float] = {}
     while True:
-        await asyncio.sleep(request_s / 4)
+        await asyncio.sleep(request_s / 16)
         now_s = asyncio.get_running_loop().time()
-        found: set[Any] = {one for one in server.server_state.connections if _owes(one)}
-        keys = [(one, id(one.cycle)) for one in found]  # a next request is another cycle
+        connections: set[Any] = server.server_state.connections
+        patience_s = request_s if len(connections) <= most // 2 else min(request_s, CROWDED_S)
+        keys = [(one, id(one.cycle)) for one in connections if _owes(one)]  # a next request is another cycle
         owing = {key: owing.get(key, now_s) for key in keys}
         for (one, _), since_s in owing.items():
-            if now_s - since_s >= request_s:
+            if now_s - since_s >= patience_s:
                 one.transport.abort()
 
 
