@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from python_multipart.multipart import parse_options_header
 
-from rules.selection import MAX_SEARCHED, UnreadableError
+from rules.selection import MAX_SEARCHED, BudgetError, UnreadableError
 
 Form = Literal["json", "form", "multipart", "text"]
 
@@ -62,20 +62,20 @@ def read(event: Event) -> Document:
     query = _query(event.query) if event.query else {}
     try:
         form, body = _taken_apart(event.body, text, content_type)
-    except UnreadableError as wrong:
+    except (UnreadableError, BudgetError) as wrong:
         return Document("text", None, text, headers, query, f"the body {wrong}")
     return Document(form, body, text, headers, query)
 
 
 def parse_json(text: str) -> Any:
-    """What JSON `text` holds, of any kind. Raises `UnreadableError` saying what `text` is or has instead."""
+    """What JSON `text` holds, of any kind. Raises `UnreadableError`, and `BudgetError` for more than is looked at."""
     try:
         try:
             value = msgspec.json.decode(text)
         except (msgspec.MsgspecError, UnicodeError):
             value = _TOLERANT.decode(text.removeprefix("\ufeff"))
     except RecursionError:
-        raise UnreadableError(f"is nested deeper than {MAX_DEPTH}") from None
+        raise BudgetError(f"is nested deeper than {MAX_DEPTH}") from None
     except ValueError as wrong:
         raise UnreadableError(f"is not JSON: {wrong}" if text.strip() else "is empty") from None
     containers = text.count("[") + text.count("{")
@@ -85,15 +85,15 @@ def parse_json(text: str) -> Any:
 
 
 def expect_bounded(value: Any) -> None:
-    """Raises `UnreadableError` where `value` is deeper or has more in it than is looked at."""
+    """Raises `BudgetError` where `value` is deeper or has more in it than is looked at."""
     level, count, depth = [value], 0, 0
     while level:
         count, depth = count + len(level), depth + 1
         if count > MAX_VALUES:
-            raise UnreadableError(f"has more than {MAX_VALUES} values")
+            raise BudgetError(f"has more than {MAX_VALUES} values")
         containers = [one for one in level if isinstance(one, dict | list)]
         if containers and depth > MAX_DEPTH:
-            raise UnreadableError(f"is nested deeper than {MAX_DEPTH}")
+            raise BudgetError(f"is nested deeper than {MAX_DEPTH}")
         level = [i for one in containers for i in (one.values() if isinstance(one, dict) else one)]
 
 
@@ -169,7 +169,7 @@ def _pairs(text: str) -> list[tuple[str, Any]]:
     try:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
-        raise UnreadableError(f"has more than {MAX_FIELDS} fields") from None
+        raise BudgetError(f"has more than {MAX_FIELDS} fields") from None
     return [(name, _structure(value)) for name, value in pairs]
 
 
@@ -179,7 +179,7 @@ def _parts(body: bytes, content_type: str) -> list[tuple[str, Any]]:
         raise UnreadableError("is not multipart: its type names no boundary")
     parts = (b"\r\n" + body).split(b"\r\n--" + boundary, MAX_FIELDS + 2)[1:]
     if len(parts) > MAX_FIELDS + 1:
-        raise UnreadableError(f"has more than {MAX_FIELDS} fields")
+        raise BudgetError(f"has more than {MAX_FIELDS} fields")
     if not parts or not parts[-1].startswith(b"--"):
         raise UnreadableError("is not multipart: its last boundary is missing")
     return [_part(part) for part in parts[:-1]]

@@ -1,15 +1,56 @@
-"""What a trigger sees in an event: per item what it says, of what, and when, with a trace of why. It remembers nothing: see `evaluators.trigger`."""
+"""What a trigger sees in an event: per item what it says, of what, and when, with a trace of why. It remembers nothing: see `evaluators.trigger`.
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+A condition of several values holds if every one does; what is missing holds for none but `exists: false`,
+`empty: true` and `count: 0`, negated or not. A number and a text that writes it are one in fingerprints: 5 is `5`, and
+so is 5.0, as they are equal.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from itertools import islice
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from evaluators.event import Document
-from rules.trigger import Trigger
+from evaluators.event import Document, expect_bounded, parse_json
+from evaluators.moment import moment_of
+from evaluators.operators import COMPARE, TESTS, is_empty, is_number, kind_of
+from evaluators.subjects import number_of
+from rules.comparison import compile_pattern, is_kept
+from rules.condition import Condition
+from rules.expectation import compile_condition
+from rules.reference import Reference, parse_reference, parse_template
+from rules.selection import (
+    CHARACTERS_A_STEP,
+    Budget,
+    BudgetError,
+    UnreadableError,
+    compile_path,
+    is_definite,
+    places,
+)
+from rules.sentence import compared
+from rules.trigger import MAX_ITEMS, EventTime, NamedValue, Trigger
+
+OVER_BUDGET: Final = "over budget: "
+"""How an error begins that says that a rule asks too much of an event."""
+MAX_FINGERPRINT: Final = 500
+MAX_MESSAGE: Final = 500
+_SHOWN: Final = 200  # characters of a value in a trace
+_SHOWN_VALUES: Final = 10
+_REMEMBERED: Final = 200  # characters of a value that `changed` looks at; of more, a digest
+_UNWRAPPED: Final = 3  # texts in texts in texts
+
+_NO_TIME: Final = "none of them holds a time: it is when the event was received"
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_NEVER_KEPT: Final = re.compile("[\x00\ud800-\udfff]")
 
 Says = Literal["critical", "warning", "recovery"]
 Ignored = Literal["unmatched", "unmapped", "suppressed"]
+_ORDER: Final[tuple[Says, ...]] = ("recovery", "critical", "warning")
 
 Before = Callable[[str], Mapping[str, str]]
 """By fingerprint, what the values were that `changed` looks at, in the event before; empty where there was none."""
@@ -49,14 +90,518 @@ class Matched(Struct, frozen=True):
     error: str = ""
 
 
+_UNMATCHED: Final = Item(0, ignored="unmatched")
+
+
+class _WrongError(Exception):
+    """An item that cannot be judged; the message says why."""
+
+
+class _Absent:
+    """The item and body of an event that is nothing but text."""
+
+
+_ABSENT: Final = _Absent()
+
+
+class _Look:
+    """One item as it is being looked at, and what was found out so far."""
+
+    __slots__ = ("before", "body", "budget", "document", "fingerprint", "found", "item", "shared", "trace")
+
+    def __init__(
+        self,
+        document: Document,
+        body: Any,
+        item: Any,
+        before: Before,
+        budget: Budget,
+        shared: dict[str, list[Any]],
+        trace: list[Traced] | None,
+    ) -> None:
+        self.document, self.body, self.item, self.before = document, body, item, before
+        self.budget, self.shared, self.trace = budget, shared, trace
+        self.fingerprint = ""
+        self.found: dict[str, list[Any]] = {}  # named values
+
+
+_Get = Callable[[_Look], list[Any]]
+
+
 class Matcher:
     """A compiled trigger."""
 
     def __init__(self, rule: Trigger) -> None:
-        raise NotImplementedError
+        named: dict[str, tuple[_Get, bool]] = {}
+        for name, value in rule.values.items():
+            named[name] = _named(name, value)
+        self._unwrap, self._each = rule.unwrap, compile_path(rule.each) if rule.each else None
+        self._each_path, self._is_list = rule.each or "", rule.each is not None and is_definite(rule.each)
+        changing: list[_Leaf] = []
+        trees = {
+            part: _tree(part, condition, named, changing)
+            for part in ("when", *_ORDER, "truncated", "suppress")
+            if (condition := getattr(rule, part)) is not None
+        }
+        self._when, self._suppress = trees.get("when"), trees.get("suppress")
+        self._truncated = trees.get("truncated")
+        self._says = [(says, trees[says]) for says in _ORDER if says in trees]
+        self._changing = changing
+        self._fingerprint = _Fingerprint(rule.fingerprint, named)
+        for leaf in changing:
+            leaf.fingerprint = self._fingerprint
+        self._message = _parts(rule.message, named)
+        self._time = _Time(rule.time, named) if rule.time else None
 
     def match(
         self, document: Document, received_at: float, before: Before, *, is_traced: bool = False
     ) -> Matched:
         """What it sees in `document`. Total: nothing raises, and no document takes longer than its budget."""
-        raise NotImplementedError
+        budget, shared = Budget(), dict[str, list[Any]]()
+        body = document.body if document.form != "text" else _ABSENT
+        noted: list[Traced] | None = [] if is_traced else None
+        try:
+            if self._unwrap:
+                body = _unwrapped(body, self._unwrap, budget)
+            items = [body] if self._each is None else self._fan_out(body, budget)
+            look = _Look(document, body, body, before, budget, shared, noted)
+            is_truncated = self._truncated is not None and self._truncated.holds(look)
+        except BudgetError as over:
+            return Matched(error=f"{OVER_BUDGET}{over}")
+        except _WrongError as wrong:
+            return Matched(error=str(wrong))
+        seen = []
+        for index, item in enumerate(items):
+            trace = None if noted is None else ([] if index else noted)
+            look = _Look(document, body, item, before, budget, shared, trace)
+            seen.append(self._look_at(index, look, received_at))
+        return Matched(tuple(seen), is_truncated)
+
+    def _fan_out(self, body: Any, budget: Budget) -> list[Any]:
+        assert self._each is not None
+        found = self._each(body, budget) if body is not _ABSENT else []
+        if self._is_list and found and isinstance(found[0], list):
+            found = found[0]
+        if len(found) > MAX_ITEMS:
+            raise _WrongError(f"each: {self._each_path} has {len(found)} items; {MAX_ITEMS} are looked at")
+        return found
+
+    def _look_at(self, index: int, look: _Look, received_at: float) -> Item:
+        says: Says | None = None
+        ignored: Ignored | None = None
+        error, message, at, values = "", "", 0.0, dict[str, str]()
+        try:
+            if self._when is not None and not self._when.holds(look):
+                if look.trace is None and not index and not look.fingerprint:
+                    return _UNMATCHED
+                ignored = "unmatched"
+            else:
+                says = self._said(look)
+                at = received_at if self._time is None else self._time.read(look, received_at)
+                if says is None:
+                    ignored = "unmapped"
+                elif says != "recovery" and self._suppress is not None and self._suppress.holds(look):
+                    says, ignored = None, "suppressed"
+                self._identify(look, is_needed=ignored != "unmapped")
+            if says is not None and self._message:
+                message = _rendered(self._message, look)
+            if look.fingerprint:
+                values = {leaf.key: now for leaf in self._changing if (now := leaf.now(look)) is not None}
+        except BudgetError as over:
+            says, ignored, error = None, None, f"{OVER_BUDGET}{over}"
+        except _WrongError as wrong:
+            says, ignored, error = None, None, str(wrong)
+        trace = tuple(look.trace or ())
+        return Item(index, says, ignored, error, look.fingerprint, at, message, values, trace)
+
+    def _said(self, look: _Look) -> Says | None:
+        """The first that holds; what comes after it is not looked at."""
+        said: Says | None = None
+        for says, tree in self._says:
+            if said is not None:
+                if look.trace is None:
+                    break
+                tree.pass_over(look)
+            elif tree.holds(look):
+                said = says
+        return said
+
+    def _identify(self, look: _Look, *, is_needed: bool) -> None:
+        """Its fingerprint; what says nothing may have none, such as the test messages of many senders."""
+        try:
+            self._fingerprint.read(look)
+        except _WrongError:
+            if is_needed:
+                raise
+
+
+class _Always:
+    """A condition that holds always, or never."""
+
+    def __init__(self, part: str, depth: int, *, holds: bool) -> None:
+        self.said = Traced(part, "true" if holds else "false", "", holds, depth=depth)
+
+    def holds(self, look: _Look) -> bool:
+        if look.trace is not None:
+            look.trace.append(self.said)
+        return bool(self.said.holds)
+
+    def pass_over(self, look: _Look) -> None:
+        assert look.trace is not None
+        look.trace.append(Traced(self.said.part, self.said.of, "", None, depth=self.said.depth))
+
+
+class _Group:
+    """All, any or none of further conditions; those after the one that decides are not looked at."""
+
+    def __init__(self, part: str, depth: int, name: str, inner: "list[_Tree]") -> None:
+        self.part, self.depth, self.name, self.inner = part, depth, name, inner
+        self.decides = name != "all"  # what an inner one says that settles it
+        self.if_decided = name == "any"
+
+    def holds(self, look: _Look) -> bool:
+        if look.trace is None:
+            for tree in self.inner:
+                if tree.holds(look) is self.decides:
+                    return self.if_decided
+            return not self.if_decided
+        place, holds = len(look.trace), None
+        self.pass_over(look, is_whole=False)
+        try:
+            for tree in self.inner:
+                if holds is not None:
+                    tree.pass_over(look)
+                elif tree.holds(look) is self.decides:
+                    holds = self.if_decided
+            holds = not self.if_decided if holds is None else holds
+        finally:
+            look.trace[place] = Traced(self.part, self.name, "", holds, depth=self.depth)
+        return holds
+
+    def pass_over(self, look: _Look, *, is_whole: bool = True) -> None:
+        assert look.trace is not None
+        look.trace.append(Traced(self.part, self.name, "", None, depth=self.depth))
+        for tree in self.inner if is_whole else ():
+            tree.pass_over(look)
+
+
+class _Leaf:
+    """One comparison."""
+
+    fingerprint: "_Fingerprint"
+
+    def __init__(self, part: str, depth: int, condition: Condition, get: _Get, *, is_plural: bool) -> None:
+        self.part, self.depth, self.of, self.wanted = part, depth, condition.value or "", compared(condition)
+        self.get, self.as_ = get, condition.as_
+        self.expected = compile_condition(condition, is_plural=is_plural)
+        self.key = f"{self.of} as {self.as_}" if self.as_ else self.of
+        self.test = TESTS.get(self.expected.operator)
+        self.is_search = self.expected.operator in ("matches", "contains")
+
+    def holds(self, look: _Look) -> bool:
+        values: list[Any] = []
+        holds, note = None, ""
+        try:
+            look.budget.spend()
+            values = self.get(look)
+            holds = self._judge(values, look)
+        except (BudgetError, _WrongError) as wrong:
+            note = str(wrong)
+            raise
+        finally:
+            if look.trace is not None:
+                shown = [_shown(value) for value in values[:_SHOWN_VALUES]]
+                actual = shown[0] if len(shown) == 1 else shown
+                look.trace.append(Traced(self.part, self.of, self.wanted, holds, actual, self.depth, note))
+        return holds
+
+    def pass_over(self, look: _Look) -> None:
+        assert look.trace is not None
+        look.trace.append(Traced(self.part, self.of, self.wanted, None, depth=self.depth))
+
+    def now(self, look: _Look) -> str | None:
+        """What `changed` remembers of its values; None where there is none."""
+        values = self._as(self.get(look))
+        if not values:
+            return None
+        texts = [_written(value, look.budget) for value in values]
+        text = texts[0] if len(texts) == 1 else _ENCODER.encode(texts)
+        if len(text) <= _REMEMBERED and is_kept(text):
+            return text
+        return f"sha256:{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+    def _as(self, values: list[Any]) -> list[Any]:
+        if self.as_ is None:
+            return values
+        if self.as_ == "number":
+            return [number_of(value) for value in values]
+        texts = [text_of(value) for value in values]
+        return [text.lower() if text and self.as_ == "lower" else text for text in texts]
+
+    def _judge(self, values: list[Any], look: _Look) -> bool:
+        e = self.expected
+        if self.test is None:
+            return self._judge_together(values, look)
+        if not values:
+            return False
+        if self.is_search:
+            look.budget.spend(
+                sum(len(value) for value in values if isinstance(value, str)) // CHARACTERS_A_STEP
+            )
+        for value in self._as(values):
+            if self.test(value, e) is not e.wanted:
+                return False
+            if self.as_ is not None and not (is_number(value) if e.is_number else isinstance(value, str)):
+                return False  # what cannot be read so is as good as missing
+        return True
+
+    def _judge_together(self, values: list[Any], look: _Look) -> bool:
+        """What is asked of all values at once."""
+        e = self.expected
+        if e.operator == "exists":
+            return bool(values) is e.expected
+        if e.operator == "empty":
+            return (
+                all(map(is_empty, values)) if e.expected else bool(values) and not any(map(is_empty, values))
+            )
+        if e.operator == "changed":
+            now, then = self.now(look), look.before(self.fingerprint.read(look)).get(self.key)
+            return now is not None and then is not None and (now != then) is e.expected
+        operator, number = e.expected
+        if not e.is_plural and not values:
+            return e.wanted and (operator, number) == ("eq", 0)
+        if not e.is_plural and not isinstance(values[0], list | dict):
+            return False
+        return COMPARE[operator](len(values if e.is_plural else values[0]), number) is e.wanted
+
+
+_Tree = _Always | _Group | _Leaf
+
+
+def _tree(
+    part: str,
+    condition: Condition,
+    named: dict[str, tuple[_Get, bool]],
+    changing: list[_Leaf],
+    depth: int = 0,
+) -> _Tree:
+    if condition.always is not None:
+        return _Always(part, depth, holds=condition.always)
+    if (group := condition.group) is not None:
+        name, inner = group
+        return _Group(part, depth, name, [_tree(part, one, named, changing, depth + 1) for one in inner])
+    get, is_plural = _getter(parse_reference(condition.value or ""), named)
+    leaf = _Leaf(part, depth, condition, get, is_plural=is_plural)
+    if leaf.expected.operator == "changed":
+        changing.append(leaf)
+    return leaf
+
+
+def _getter(reference: Reference, named: Mapping[str, tuple[_Get, bool]]) -> tuple[_Get, bool]:
+    """What gets the values of `reference`, and whether there may be several."""
+    name = reference.name
+    if reference.source == "header":
+        return lambda look: [look.document.headers[name]] if name in look.document.headers else [], False
+    if reference.source == "query":
+        return lambda look: [look.document.query[name]] if name in look.document.query else [], False
+    if reference.source == "text":
+        return lambda look: [look.document.text], False
+    if reference.source == "value":
+        return named[name]
+    select, is_one = compile_path(name), is_definite(name)
+    if reference.source == "item":
+        if name == "$":
+            return lambda look: [] if look.item is _ABSENT else [look.item], False
+        return lambda look: select(look.item, look.budget), not is_one
+
+    def get(look: _Look) -> list[Any]:
+        if name not in look.shared:  # the same for every item
+            look.shared[name] = [] if look.body is _ABSENT else select(look.body, look.budget)
+        return look.shared[name]
+
+    return get, not is_one
+
+
+def _named(name: str, value: NamedValue) -> tuple[_Get, bool]:
+    get_all, is_plural = _getter(parse_reference(value.value), {})
+    pattern = compile_pattern(value.matches) if value.matches is not None else None
+
+    def get(look: _Look) -> list[Any]:
+        if name not in look.found:
+            values = get_all(look)
+            look.found[name] = values if pattern is None else list(_cut_out(values, pattern, look.budget))
+        return look.found[name]
+
+    return get, is_plural
+
+
+def _cut_out(values: Iterable[Any], pattern: Any, budget: Budget) -> Iterator[str]:
+    for value in values:
+        text = text_of(value)
+        if text is not None:
+            budget.spend(len(text) // CHARACTERS_A_STEP)
+            if (found := pattern.search(text.encode("utf-8", "replace"))) and found.group(1) is not None:
+                yield found.group(1).decode("utf-8", "replace")
+
+
+def _unwrapped(body: Any, paths: Iterable[str], budget: Budget) -> Any:
+    """A copy of `body` with texts that are JSON replaced by what they hold. Raises `BudgetError`."""
+    holder, fresh = [body], set[int]()
+    for path in paths:
+        for steps in places(path, holder[0], budget):
+            *way, last = (0, *steps)
+            inner: Any = holder
+            for step in way:
+                if id(inner[step]) not in fresh:
+                    inner[step] = inner[step].copy()
+                    fresh.add(id(inner[step]))
+                inner = inner[step]
+            inner[last] = _held(inner[last], budget)
+    if fresh or holder[0] is not body:
+        expect_bounded(holder[0])
+    return holder[0]
+
+
+def _held(value: Any, budget: Budget) -> Any:
+    found = value
+    for _ in range(_UNWRAPPED):
+        if not isinstance(found, str):
+            break
+        budget.spend(1 + len(found) // CHARACTERS_A_STEP)
+        try:
+            found = parse_json(found)
+        except UnreadableError:
+            break
+    return found if isinstance(found, dict | list) else value
+
+
+def text_of(value: Any) -> str | None:
+    """A scalar as text, as JSON writes it, a whole number without a fraction; None for null, a list and an object."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+    return str(value) if isinstance(value, int) else None
+
+
+def _written(value: Any, budget: Budget | None, most: float = float("inf")) -> str:
+    """`value` as text, or a little more than `most` characters of it."""
+    chunks, size = [], 0
+    for chunk in (text,) if (text := text_of(value)) is not None else _ENCODER.iterencode(value):
+        if budget is not None:
+            budget.spend(1 + len(chunk) // CHARACTERS_A_STEP)
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > most:
+            break
+    return "".join(chunks)
+
+
+def _cut(text: str, most: int) -> str:
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    return _NEVER_KEPT.sub("\ufffd", text)
+
+
+def _shown(value: Any) -> Any:
+    """`value` where it is short and everything keeps it as it is, otherwise the beginning of its text."""
+    if value is None or isinstance(value, bool):
+        return value
+    if is_number(value) and abs(value) < 2**63:
+        return value
+    text = _written(value, None, _SHOWN)
+    if isinstance(value, str) or len(text) > _SHOWN or _NEVER_KEPT.search(text):
+        return _cut(text, _SHOWN)
+    return json.loads(text)
+
+
+_Part = str | tuple[str, _Get]
+
+
+def _parts(template: str, named: Mapping[str, tuple[_Get, bool]]) -> list[_Part]:
+    return [
+        part if isinstance(part, str) else (part.text, _getter(part, named)[0])
+        for part in parse_template(template)
+    ]
+
+
+def _rendered(parts: Iterable[_Part], look: _Look) -> str:
+    """A message: what is missing or null is left out."""
+    texts: list[str] = []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        values = islice((value for value in part[1](look) if value is not None), MAX_MESSAGE)
+        texts.append(", ".join(_written(value, look.budget, MAX_MESSAGE) for value in values))
+    return _cut("".join(texts).strip(), MAX_MESSAGE)
+
+
+class _Fingerprint:
+    """What an item is about."""
+
+    def __init__(self, template: str, named: Mapping[str, tuple[_Get, bool]]) -> None:
+        self.template, self.parts = template, _parts(template, named)
+
+    def read(self, look: _Look) -> str:
+        """The fingerprint; it is kept. Raises `_WrongError`, `BudgetError`."""
+        if not look.fingerprint:
+            note = ""
+            try:
+                text = "".join(
+                    part if isinstance(part, str) else _identity(*part, look) for part in self.parts
+                )
+                if len(text) > MAX_FINGERPRINT:
+                    raise _WrongError(
+                        f"fingerprint: it has {len(text)} characters; {MAX_FINGERPRINT} are allowed"
+                    )
+                look.fingerprint = text
+            except (_WrongError, BudgetError) as wrong:
+                note = str(wrong)
+                raise
+            finally:
+                if look.trace is not None:
+                    found = look.fingerprint
+                    look.trace.append(
+                        Traced("fingerprint", self.template, "", bool(found), found or [], note=note)
+                    )
+        return look.fingerprint
+
+
+def _identity(of: str, get: _Get, look: _Look) -> str:
+    values = get(look)
+    if len(values) != 1:
+        raise _WrongError(f"fingerprint: {of} {f'has {len(values)} values' if values else 'is missing'}")
+    text = text_of(values[0])
+    if not text:
+        raise _WrongError(f"fingerprint: {of} is {'empty' if text == '' else kind_of(values[0])}")
+    if not is_kept(text):
+        raise _WrongError(f"fingerprint: {of} has NUL or half a surrogate pair in it")
+    return text
+
+
+class _Time:
+    """When it happened."""
+
+    def __init__(self, time: EventTime, named: Mapping[str, tuple[_Get, bool]]) -> None:
+        self.format, self.zone = time.format, ZoneInfo(time.timezone)
+        self.values = [(text, _getter(parse_reference(text), named)[0]) for text in time.values]
+
+    def read(self, look: _Look, received_at: float) -> float:
+        """Seconds since the epoch, never after `received_at`, which it is where there is no time."""
+        at, of, note, actual = None, "", _NO_TIME, None
+        for of, get in self.values:  # noqa: B007 - the last one is named
+            for actual in get(look):
+                try:
+                    at = moment_of(actual, self.format, self.zone)
+                    note = "" if at is not None else note
+                except ValueError as wrong:
+                    at, note = received_at, f"{wrong}: it is when the event was received"
+                if at is not None:
+                    break
+            if at is not None:
+                break
+        if look.trace is not None:
+            look.trace.append(Traced("time", of, self.format, not note, _shown(actual), note=note))
+        return received_at if at is None else min(at, received_at)

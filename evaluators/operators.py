@@ -86,7 +86,7 @@ TESTS: Final[dict[str, Test]] = {
     "gt": lambda value, e: value > e.expected if is_number(value) else None,
     "ge": lambda value, e: value >= e.expected if is_number(value) else None,
     "between": _between,
-    "in": lambda value, e: any(same(value, item) for item in e.expected),
+    "in": lambda value, e: _is_item(value, e.expected),
     "contains": _contains,
     "starts": lambda value, e: value.startswith(e.expected) if isinstance(value, str) else None,
     "ends": lambda value, e: value.endswith(e.expected) if isinstance(value, str) else None,

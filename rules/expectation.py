@@ -1,4 +1,4 @@
-"""Assertions compiled: what `evaluators.assess` judges a run by, with nothing left to parse."""
+"""Assertions and conditions compiled: what runs and events are judged by, with nothing left to parse."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rules.assertion import Assertion, Severity, compile_selection
-from rules.comparison import compile_pattern, compile_schema
+from rules.comparison import Comparison, compile_pattern, compile_schema
+from rules.condition import Condition
 from rules.secret import is_secret_name
 from rules.selection import is_definite
 
@@ -41,9 +42,7 @@ def compile_assertions(assertions: Iterable[Assertion]) -> tuple[Expectation, ..
 
 
 def _expectation(assertion: Assertion) -> Expectation:
-    operator, expected, wanted = assertion.operator, assertion.expected, not assertion.not_
-    if operator in ("exists", "empty"):  # both say which they want, so that `not` is the other
-        expected, wanted = expected is wanted, True
+    operator, expected, wanted = _asked(assertion)
     select, is_plural = None, assertion.of in ("record", "ttl", "xml", "html")
     if assertion.path is not None:
         select = compile_selection(assertion.of, assertion.path, assertion.attribute)
@@ -63,6 +62,31 @@ def _expectation(assertion: Assertion) -> Expectation:
         _is_secret(assertion),
         {"count": 0, "exists": 1}.get(operator),
     )
+
+
+def compile_condition(condition: Condition, *, is_plural: bool) -> Expectation:
+    """A comparison of what may be one value, or several."""
+    operator, expected, wanted = _asked(condition)
+    return Expectation(
+        "json",
+        operator,
+        expected,
+        "critical",
+        condition.value,
+        pattern=compile_pattern(condition.matches) if condition.matches is not None else None,
+        schema=compile_schema(condition.schema_) if condition.schema_ is not None else None,
+        wanted=wanted,
+        is_plural=is_plural,
+        is_number=condition.as_ == "number",
+    )
+
+
+def _asked(comparison: Comparison) -> tuple[str, Any, bool]:
+    """Its operator, what that compares with, and what it is to say."""
+    operator, expected, wanted = comparison.operator, comparison.expected, not comparison.not_
+    if operator in ("exists", "empty", "changed"):  # each says which it wants, so that `not` is the other
+        return operator, expected is wanted, True
+    return operator, expected, wanted
 
 
 def _is_secret(assertion: Assertion) -> bool:

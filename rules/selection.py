@@ -246,7 +246,7 @@ def _steps_in(path: str) -> Steps:
 
 
 def _getter(steps: Steps) -> Select:
-    def select(document: Any, budget: Budget | None = None) -> list[Any]:  # noqa: ARG001 - as `Select`
+    def select(document: Any, budget: Budget | None = None) -> list[Any]:
         value = document
         for step in steps:
             if isinstance(step, int):
@@ -441,14 +441,15 @@ _COMPARE: Final[dict[str, Callable[[Any, Any, Budget], bool]]] = {
 def _searched(e: FunctionExtension) -> _Value:
     """`match` and `search`: I-Regexp (RFC 9485), run by RE2."""
     text, pattern, is_whole = _operand(e.args[0]), _operand(e.args[1]), e.name == "match"
-    if is_written := isinstance(e.args[1], StringLiteral):
-        _iregexp(cast("StringLiteral", e.args[1]).value, is_whole)  # refused now rather than never matching
+    literal = e.args[1] if isinstance(e.args[1], StringLiteral) else None
+    if literal is not None:
+        _iregexp(literal.value, is_whole)  # refused now rather than never matching
 
     def holds(value: Any, root: Any, budget: Budget) -> bool:
         found, wanted = text(value, root, budget), pattern(value, root, budget)
         if not isinstance(found, str) or not isinstance(wanted, str) or len(wanted) > MAX_PATH_LENGTH:
             return False
-        budget.spend(1 + len(found) // CHARACTERS_A_STEP + (0 if is_written else _STEPS_A_PATTERN))
+        budget.spend(1 + len(found) // CHARACTERS_A_STEP + (0 if literal else _STEPS_A_PATTERN))
         try:
             compiled = _iregexp(wanted, is_whole)
         except ValueError:
