@@ -14,17 +14,15 @@ import re2
 
 from rules.reference import parse_template
 from rules.secret import hidden_forms, hide, is_secret_name
-from rules.selection import BudgetError, expect_within_budget, is_definite, places
+from rules.selection import Budget, BudgetError, Steps, normal_path, places
 from rules.trigger import Trigger
 
-Place = tuple[str | int, ...]
-"""Where a value is in a document."""
 MASK: Final = "***"
 MOST_HIDDEN: Final = 500
 """Hidden values that are looked for in what is derived; where there are more, nothing derived is shown."""
 _DEEPEST: Final = 100
+_MOST: Final = 2**63 - 1
 _SHORT: Final = 4  # characters; anything may equal what is shorter
-_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORD: Final = re.compile(r"[\w-]+")
 
 # Names that only look like a secret's: who wrote something, and by what it is told apart.
@@ -64,7 +62,9 @@ def is_hidden_name(name: str) -> bool:
 
 def hidden_text(text: str, *, named: bool = True) -> str:
     """`text` without what looks like a secret; `named`: nor what a name in the text says is one."""
-    text = _LOOKS.sub(MASK, text)
+    text = _LOOKS.sub(
+        MASK, text.encode("utf-8", "replace").decode()
+    )  # half a surrogate pair is no text to RE2
     text = _IN_URL.sub(r"\1***", _CREDENTIALS.sub("://***@", _BEFORE.sub(r"\1 ***", text)))
     return str(_NAMED.sub(r"\1\2\3***", text)) if named else str(text)
 
@@ -99,14 +99,13 @@ class Redaction:
         self._forms: tuple[str, ...] | None = None
         self.hidden: list[str] = []
 
-    def document(self, body: Any, raw: bytes = b"") -> Any:
-        """A body that was taken apart; `raw` is what it was."""
-        named: set[Place] = set()
+    def document(self, body: Any) -> Any:
+        """A body that was taken apart."""
+        named: set[Steps] = set()
         try:
+            budget = Budget()
             for path in self._paths:
-                if not is_definite(path):
-                    expect_within_budget(raw, is_searched=True)
-                named.update(places(path, body))
+                named.update(places(path, body, budget))
         except BudgetError:
             named = {()}  # nobody can say what is to be hidden: all of it is
         return self._shown(body, (), "", named)
@@ -147,7 +146,7 @@ class Redaction:
         for key, inner in value.items():
             yield key, self._blank(inner, None) if is_hidden_name(_name_of(value, key)) else inner
 
-    def _shown(self, value: Any, place: Place, name: str, named: set[Place]) -> Any:
+    def _shown(self, value: Any, place: Steps, name: str, named: set[Steps]) -> Any:
         if len(place) > _DEEPEST or place in named or is_hidden_name(name):
             return self._blank(value, place, is_whole=place in named)
         if isinstance(value, dict):
@@ -157,9 +156,12 @@ class Redaction:
             }
         if isinstance(value, list):
             return [self._shown(inner, (*place, n), name, named) for n, inner in enumerate(value)]
+        if isinstance(value, int) and not -_MOST <= value <= _MOST:
+            return str(value)  # no JSON of ours holds it
         return self._text(value, place, name) if isinstance(value, str) else value
 
-    def _text(self, text: str, place: Place, name: str) -> str:
+    def _text(self, text: str, place: Steps, name: str) -> str:
+        text = _whole(text)
         if is_hidden_name(name) or (name.lower() in ("key", "keys") and _RANDOM.fullmatch(text)):
             return self._hide(text, place, is_whole=True)
         if text[:1] in ("{", "["):  # JSON in a text is read as the senders meant it
@@ -176,14 +178,14 @@ class Redaction:
             return msgspec.json.encode(shown).decode()
         return self._hide(text, place)
 
-    def _hide(self, text: str, place: Place, *, is_whole: bool = False) -> str:
+    def _hide(self, text: str, place: Steps, *, is_whole: bool = False) -> str:
         shown = MASK if is_whole and text else hidden_text(text)
         if shown != text:
             self._values.update([text] if is_whole else _secrets(text))
             self._note(place)
         return shown
 
-    def _blank(self, value: Any, place: Place | None, *, is_whole: bool = False) -> Any:
+    def _blank(self, value: Any, place: Steps | None, *, is_whole: bool = False) -> Any:
         """All of `value` hidden but its shape; truth, which is no secret by its name, only where an inbox says so."""
         if isinstance(value, dict):
             return {k: self._blank(v, _in(place, k), is_whole=is_whole) for k, v in value.items()}
@@ -196,9 +198,9 @@ class Redaction:
             self._note(place)
         return MASK
 
-    def _note(self, place: Place) -> None:
+    def _note(self, place: Steps) -> None:
         if len(self.hidden) < MOST_HIDDEN:
-            self.hidden.append(_path(place))
+            self.hidden.append(normal_path(place))
 
     def _parameter(self, part: str) -> str:
         name, equals, value = part.partition("=")
@@ -207,7 +209,12 @@ class Redaction:
         return part if shown == plain else f"{name}{equals}{shown}"
 
 
-def _in(place: Place | None, step: str | int) -> Place | None:
+def _whole(text: str) -> str:
+    """`text` as RE2 and JSON take it: half a surrogate pair is none."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _in(place: Steps | None, step: str | int) -> Steps | None:
     return None if place is None else (*place, step)
 
 
@@ -226,15 +233,3 @@ def _secrets(text: str) -> Iterator[str]:
         yield from (match[0] for match in pattern.finditer(text))
     for pattern in (_IN_URL, _NAMED):
         yield from (match[0][len(match[1]) :].strip("\"'") for match in pattern.finditer(text))
-
-
-def _path(place: Place) -> str:
-    steps = [
-        f"[{step}]"
-        if isinstance(step, int)
-        else f".{step}"
-        if _PLAIN.fullmatch(step)
-        else "['" + step.replace("\\", "\\\\").replace("'", "\\'") + "']"
-        for step in place
-    ]
-    return "".join(["$", *steps])
