@@ -28,11 +28,12 @@ from engine.relations import Relations
 from engine.secrets import Secrets
 from engine.sickness import Sickness
 from engine.spool import Spool
-from engine.store import installation, objects
+from engine.store import events, installation, objects
 from engine.store.database import DATABASE_AWAY, Pool, listening
 from engine.store.ids import new_id
 from engine.store.objects import Stored
 from engine.subject import Subject, compile_subject
+from engine.triggering import Triggering
 from evaluators.model import Notice, Stage
 from exporters import prometheus
 from exporters.measurement import Named, Standing, Totals
@@ -93,6 +94,7 @@ class Node:
             pool, compile_subject, relations=self.relations, on_change=self._changed
         )
         self.evaluator: Evaluator | None = None
+        self.triggering: Triggering | None = None
         self.prober: Prober | None = None
         self.delivery: Delivery | None = None
         self._pages: dict[UUID, str] = {}
@@ -136,6 +138,8 @@ class Node:
                 children=lambda subject_id: self.relations.children.get(subject_id, ()),
             )
             yield self._after_catalog(self.evaluator.run)
+            self.triggering = Triggering(self.pool, self.bus, holder=self.holder)
+            yield self.triggering.run()
             yield Sickness(self.pool, self.clock, holder=self.holder, public_url=self.public_url).run()
         if "exporter" in roles:
             self.delivery = Delivery(self.pool, self.channels.send, holder=self.holder)
@@ -284,7 +288,7 @@ class Node:
 
     async def _self_families(self) -> list[prometheus.Family]:
         shared = await queue_families(self.pool, self.bus) if self.delivery is not None else []
-        own = self_families(self.bus, self.evaluator, self.delivery, self.prober)
+        own = self_families(self.bus, self.evaluator, self.triggering, self.delivery, self.prober)
         return [*own, *shared, *self.otlp.families()]
 
     # ---- what the ways in are handed
@@ -354,6 +358,8 @@ class Node:
                 reasons.append(f"evaluator: {self.evaluator.health.trouble}")
             if not self.bus.connected:
                 reasons.append("evaluator: the bus is away")
+            if self.triggering is not None and (unjudged := await self._unjudged(self.triggering)):
+                reasons.append(f"evaluator: {unjudged}")
         if "probe" in roles and self.prober is not None:
             reasons += self._probe_trouble(self.prober)
         detail = {"roles": sorted(self.settings.roles), "version": __version__} if verbose else {}
@@ -364,6 +370,15 @@ class Node:
             yield f"probe: a finished result is not committed for {prober.spool.oldest_uncommitted_s:.0f} s"
         if prober.scheduler.overdue_s > STUCK_S:
             yield f"probe: a due run is not started for {prober.scheduler.overdue_s:.0f} s"
+
+    async def _unjudged(self, triggering: Triggering) -> str | None:
+        if triggering.health.trouble:
+            return triggering.health.trouble
+        with contextlib.suppress(*DATABASE_AWAY):  # else who renews leases says so
+            async with asyncio.timeout(2), self.pool.acquire() as connection:
+                if (oldest_s := await events.oldest_s(connection)) > STUCK_S:
+                    return f"a received event is not judged for {oldest_s:.0f} s"
+        return None
 
     async def _database_trouble(self) -> str | None:
         try:

@@ -13,8 +13,9 @@ from engine.delivery import Delivery
 from engine.evaluator import Evaluator
 from engine.leases import Leases
 from engine.prober import Prober
-from engine.store import objects, outbox, pushed, regions
+from engine.store import events, objects, outbox, pushed, regions
 from engine.store.database import DATABASE_AWAY, Pool
+from engine.triggering import Triggering
 from exporters.prometheus import Family, Sample
 from upbeat import __version__
 
@@ -23,7 +24,11 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def self_families(
-    bus: Bus, evaluator: Evaluator | None, delivery: Delivery | None, prober: Prober | None
+    bus: Bus,
+    evaluator: Evaluator | None,
+    triggering: Triggering | None,
+    delivery: Delivery | None,
+    prober: Prober | None,
 ) -> Iterator[Family]:
     """The families of the roles this process has; None: it has not."""
     yield _gauge("upbeat_build_info", "Always 1.", 1, (("version", __version__),))
@@ -40,11 +45,28 @@ def self_families(
         yield _counter(
             "upbeat_state_conflicts_total", "Folds rolled back since another was first.", seen.conflicts
         )
-        yield _counter("upbeat_dead_letters_total", "Messages nobody could use.", seen.dead_letters)
+        buried = seen.dead_letters + (triggering.health.dead_letters if triggering else 0)
+        yield _counter("upbeat_dead_letters_total", "Messages and events nobody could use.", buried)
         yield _counter(
             "upbeat_skewed_probe_boots_total", "Probe boots with a wrong clock.", seen.skewed_boots
         )
         yield _gauge("upbeat_partitions_held", "Partitions evaluated here.", len(evaluator.leases.held))
+    if triggering is not None:
+        judged = triggering.health
+        leases.append(triggering.leases)
+        yield Family(
+            "upbeat_events_total",
+            "counter",
+            "Received events that were judged, by the worst that became of them.",
+            [
+                Sample(float(count), (("page", page), ("inbox", inbox), ("verdict", verdict)))
+                for (page, inbox, verdict), count in judged.verdicts.items()
+            ],
+        )
+        yield _counter("upbeat_signals_total", "Signals told to beats and groups.", judged.signals)
+        yield _counter(
+            "upbeat_judging_conflicts_total", "Batches rolled back since another was first.", judged.conflicts
+        )
     if delivery is not None:
         sent = delivery.health
         leases.append(delivery.lease)
@@ -71,6 +93,7 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
         async with asyncio.timeout(ANSWER_S), pool.acquire() as connection:
             pending, dead, age_s = await outbox.waiting(connection)
             unfolded, oldest_s = await pushed.waiting(connection)
+            unjudged, unjudged_s = await events.waiting(connection)
             sick = await regions.suspended(connection)
             declared = [stored.slug for stored in await objects.listing(connection, "region")]
     except DATABASE_AWAY:
@@ -84,6 +107,8 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
                 "upbeat_pushed_pending", "Pings, reports and what members say, not yet evaluated.", unfolded
             ),
             _gauge("upbeat_pushed_oldest_seconds", "Age of the oldest of them.", oldest_s),
+            _gauge("upbeat_events_pending", "Received events, not yet judged.", unjudged),
+            _gauge("upbeat_events_oldest_seconds", "Age of the oldest of them.", unjudged_s),
             Family(
                 "upbeat_region_suspended",
                 "gauge",

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -11,8 +11,7 @@ from engine.store.database import Connection
 from engine.store.ids import PARTITIONS, show
 from engine.store.states import ConflictError
 from evaluators.event import Event
-
-Verdict = Literal["error", "matched", "ignored", "unmatched"]
+from evaluators.trigger import Outcome, Verdict
 
 
 class Arrival(NamedTuple):
@@ -27,13 +26,20 @@ class Arrival(NamedTuple):
     event: Event | None
 
 
+class ByTrigger(msgspec.Struct):
+    """What a trigger made of an event."""
+
+    revision: int
+    outcomes: list[Outcome]
+
+
 class Judged(NamedTuple):
-    """What the triggers of an inbox made of an arrival; `at` as they took it. `outcomes` is JSON."""
+    """What the triggers of an inbox made of an arrival, but for those that it did not match; `at` as they took it."""
 
     arrival: Arrival
     at: float
     verdict: Verdict
-    outcomes: bytes
+    outcomes: dict[str, ByTrigger]
 
 
 # A body is read only where it is wanted; the lateral keeps the planner from looking through all events there are.
@@ -73,14 +79,30 @@ async def waiting_in(connection: Connection, partition: int, most: int, most_byt
     ]
 
 
-async def take(connection: Connection, arrivals: Collection[Arrival]) -> None:
-    """Take these away, in the transaction that judges them. Raises `ConflictError` where somebody else did."""
+async def turn(connection: Connection, partition: int) -> tuple[int, float]:
+    """How far a partition is judged: version, and the latest that triggers took for now."""
+    row = await connection.fetchrow("SELECT version, at FROM judging WHERE partition = $1", partition)
+    assert row is not None
+    return row["version"], row["at"]
+
+
+async def take(
+    connection: Connection, partition: int, version: int, at: float, arrivals: Collection[Arrival]
+) -> None:
+    """Take these away, up to `at`, in the transaction that judges them. From then on the version is one more.
+
+    Raises `ConflictError` where somebody else judged anything of the partition meanwhile.
+    """
+    taken = await connection.execute(
+        "UPDATE judging SET version = version + 1, at = greatest(at, $3) WHERE partition = $1 AND version = $2",
+        partition,
+        version,
+        at,
+    )
+    if taken != "UPDATE 1":
+        raise ConflictError
     if arrivals:
-        taken = await connection.execute(
-            "DELETE FROM arrivals WHERE id = ANY ($1)", [one.id for one in arrivals]
-        )
-        if taken != f"DELETE {len(arrivals)}":
-            raise ConflictError
+        await connection.execute("DELETE FROM arrivals WHERE id = ANY ($1)", [one.id for one in arrivals])
 
 
 async def keep(connection: Connection, judged: Sequence[Judged]) -> None:
@@ -97,18 +119,9 @@ async def keep(connection: Connection, judged: Sequence[Judged]) -> None:
             [one.at for one in judged],
             [one.arrival.is_repeat for one in judged],
             [one.verdict for one in judged],
-            [one.outcomes.decode() for one in judged],
+            # Who looks for events reads this as jsonb, which has no NUL.
+            [msgspec.json.encode(one.outcomes).decode().replace("\\u0000", "\\ufffd") for one in judged],
         )
-
-
-async def judged_until(connection: Connection, inboxes: Collection[UUID]) -> dict[UUID, float]:
-    """As of when the last arrival of each of these inboxes was judged."""
-    rows = await connection.fetch(
-        "SELECT i.id, (SELECT at FROM judged WHERE inbox_id = i.id ORDER BY position DESC LIMIT 1) AS at "
-        "FROM unnest($1::uuid[]) AS i (id)",
-        list(inboxes),
-    )
-    return {row["id"]: row["at"] for row in rows if row["at"] is not None}
 
 
 async def untested(connection: Connection, events: Collection[str]) -> set[str]:
@@ -152,6 +165,3 @@ async def deafness(connection: Connection, since: float) -> list[Deaf]:
         since,
     )
     return [Deaf(*row) for row in rows]
-
-
-outcomes_json = msgspec.json.Encoder().encode

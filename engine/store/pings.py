@@ -145,8 +145,13 @@ async def sweep(connection: Connection, days: int) -> None:
 
 
 async def listen(connection: Connection) -> None:
-    """Say that pings can be taken now; if nobody said so just before, nobody could."""
+    """Say that pings, and events, can be taken now; if nobody said so just before, nobody could."""
     await connection.execute("SET LOCAL synchronous_commit = off")
+    await connection.execute(
+        "INSERT INTO deafness (began_at, ended_at) SELECT at, clock_timestamp() FROM listening "
+        "WHERE clock_timestamp() - at > $1 * interval '1 s' ON CONFLICT DO NOTHING",
+        DEAF_AFTER_S,
+    )
     await connection.execute(
         "UPDATE listening SET at = now.at, deaf_from = CASE WHEN now.at - listening.at <= $1 * interval '1 s' "
         " OR listening.at - deaf_until < $2 * interval '1 s' THEN deaf_from ELSE listening.at END, "
@@ -155,6 +160,18 @@ async def listen(connection: Connection) -> None:
         DEAF_AFTER_S,
         DEAF_AGAIN_S,
     )
+
+
+async def heard_until(connection: Connection) -> tuple[float, float]:
+    """Now by the database, and until when all that others said could be heard: now as well, where somebody listens."""
+    row = await connection.fetchrow(
+        "SELECT extract(epoch FROM now.at)::float8 AS now, extract(epoch FROM CASE WHEN now.at - listening.at "
+        "<= $1 * interval '1 s' THEN now.at ELSE listening.at END)::float8 AS until "
+        "FROM listening, clock_timestamp() AS now (at)",
+        DEAF_AFTER_S,
+    )
+    assert row is not None
+    return row["now"], row["until"]
 
 
 async def deafness(connection: Connection) -> tuple[float, float]:

@@ -81,7 +81,9 @@ async def put(connection: Connection, subject_id: UUID, at: float, fact: Fact) -
     return pushed_id
 
 
-async def relay(connection: Connection, facts: Sequence[tuple[UUID, Relayed]], at: float) -> set[int]:
+async def relay(
+    connection: Connection, facts: Sequence[tuple[UUID, Relayed | Report]], at: float
+) -> set[int]:
     """Keep what is said to these; returns the partitions that have something to take now."""
     if facts:
         await connection.execute(

@@ -65,6 +65,14 @@ CREATE TABLE arrivals (
 );
 CREATE INDEX arrivals_partition ON arrivals (partition, id);
 
+-- How far the inboxes of a partition are judged: who does not know the version does not know what was judged before.
+CREATE TABLE judging (
+    partition   smallint PRIMARY KEY,
+    version     bigint NOT NULL DEFAULT 0,
+    at          float8 NOT NULL DEFAULT 0              -- the latest that triggers took for now; it never goes back
+);
+INSERT INTO judging (partition) SELECT generate_series(0, 7);
+
 -- In which order, and as of when, arrivals were judged, and what the triggers of their inbox made of them.
 CREATE TABLE judged (
     position    bigint GENERATED ALWAYS AS IDENTITY,

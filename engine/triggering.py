@@ -1,0 +1,600 @@
+"""The evaluator's part in triggers: arrivals in, signals out, both in one transaction. What signals are made is `evaluators.trigger`'s.
+
+Each partition of inboxes is worked by one task: look, fold, commit, announce. Arrivals are read and folded before the
+transaction that takes them away. That each counts once rests on two compare-and-swaps in it: how far the partition is
+judged, and what each trigger remembers. The lease only keeps two from doing the same work; what is in memory is thrown
+away with every rollback. Time is that of receipt, and the database's: see decision 29.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from msgspec.structs import replace
+from pydantic import ValidationError
+
+from engine.bus import LIVE, Bus
+from engine.leases import Leases
+from engine.store import dead_letters, events, inboxes, objects, pings, pushed, triggers
+from engine.store.audit import POLICY
+from engine.store.database import DATABASE_AWAY, Connection, Pool, listening, transaction
+from engine.store.events import Arrival, ByTrigger, Deaf, Judged
+from engine.store.ids import PARTITIONS, partition_of
+from engine.store.states import ConflictError
+from engine.store.triggers import Change, Held, Said, Tally
+from evaluators.event import read
+from evaluators.trigger import ABSENCE, Course, Head, Key, Outcome, Signalled, Verdict, verdict_of
+from rules.trigger import Trigger
+
+AT_ONCE: Final = 500
+AT_ONCE_BYTES: Final = 4_000_000
+LOOK_S: Final = 5.0
+"""How often it is looked for arrivals and edits, in case nobody said so."""
+SOONEST_S: Final = 0.05
+BEHIND_S: Final = 1.0
+"""Time passes for triggers so much later than for clocks: what was received before a deadline is judged before it."""
+TRIES: Final = 3
+RETRY_S: Final = 0.2
+SHOWN_MOST: Final = 2000
+"""Outcomes of one event that are kept."""
+
+_log = logging.getLogger(__name__)
+
+# What the database says of a batch's contents; anything else it says is the database's own trouble.
+_POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+
+
+@dataclass(slots=True)
+class Health:
+    """What /readyz and /metrics want to know of this process's part."""
+
+    verdicts: Counter[tuple[str, str, Verdict]] = field(
+        default_factory=Counter
+    )  # of arrivals, by page and inbox
+    signals: int = 0
+    conflicts: int = 0
+    dead_letters: int = 0
+    troubles: dict[int, str] = field(default_factory=dict)  # by partition
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps a partition from its work, if anything does."""
+        return next(iter(self.troubles.values()), None)
+
+
+class Triggering:
+    """All partitions of inboxes that this process holds; `holder` names it."""
+
+    def __init__(self, pool: Pool, bus: Bus, *, holder: str) -> None:
+        self.health = Health()
+        self.leases = Leases(
+            pool, "trigger", [str(p) for p in range(PARTITIONS)], holder, on_change=self._share
+        )
+        self._pool, self._bus = pool, bus
+        self._working: dict[int, tuple[Partition, asyncio.Task[None]]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled, then give the partitions back."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                group.create_task(self._follow())
+                told = await self._bus.listen(f"{inboxes.SUBJECT}.*", self._arrived)
+                try:
+                    await self.leases.run()
+                finally:
+                    await told.stop()
+        finally:
+            self._group = None
+            await self.leases.release()
+
+    async def _arrived(self, number: bytes) -> None:
+        if (found := self._working.get(int(number))) is not None:
+            found[0].woken.set()
+
+    async def _follow(self) -> None:
+        """Have all partitions look whenever something declared was changed."""
+
+        def heard() -> None:
+            for partition, _ in self._working.values():
+                partition.woken.set()
+
+        while True:
+            try:
+                async with (
+                    self._pool.acquire() as connection,
+                    listening(connection, objects.CHANGED, heard),
+                ):
+                    while True:  # a connection that is lost fails here
+                        await connection.execute("SELECT 1")
+                        await asyncio.sleep(LOOK_S)
+            except DATABASE_AWAY:
+                await asyncio.sleep(1.0)
+
+    def _share(self, gained: Mapping[str, float | None], lost: frozenset[str]) -> None:
+        for unit in lost:
+            if found := self._working.pop(int(unit), None):
+                found[1].cancel()
+            self.health.troubles.pop(int(unit), None)
+        if self._group is not None:
+            for unit in gained:
+                partition = Partition(int(unit), self._pool, self._bus, self.health)
+                self._working[int(unit)] = partition, self._group.create_task(partition.run())
+
+
+@dataclass(slots=True)
+class _Trigger:
+    """A trigger in memory: as it was saved last, and what became of it since."""
+
+    held: Held
+    rule: Trigger
+    inbox_id: UUID
+    course: Course
+    tally: Tally
+    targets: dict[str, UUID]  # of open signals that have one of their own
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether there is anything to save: that time went on is none."""
+        was, now = self.held.head, self.course.head
+        is_same = now is was or replace(now, at=was.at) == was
+        return not is_same or bool(self.course.changed) or self.tally != self.held.tally
+
+    def change(self, keys: Mapping[str, Key | None]) -> Change:
+        """What is to be saved of it."""
+        held = self.held
+        return Change(
+            held.trigger_id,
+            held.version,
+            held.inbox_id,
+            held.target_id,
+            held.seen_revision,
+            held.identity,
+            self.course.head,
+            self.tally,
+            keys,
+            self.targets,
+        )
+
+    def count(self, outcomes: Sequence[Outcome], at: float, *, is_test: bool) -> None:
+        """Add what an event did to the record."""
+        was, kinds = self.tally, Counter(outcome.kind for outcome in outcomes)
+        self.tally = replace(
+            was,
+            matches=was.matches + len(outcomes) - kinds["error"],
+            errors=was.errors + kinds["error"],
+            opened=was.opened + kinds["opened"],
+            real_firings=was.real_firings + (0 if is_test else kinds["opened"]),
+            matched_at=at,
+        )
+
+
+@dataclass(slots=True)
+class _Spoken:
+    """A signal of a trigger before its target is known. `shown` is the outcome that tells of it, if one does."""
+
+    trigger: _Trigger
+    signalled: Signalled
+    event_at: float
+    shown: tuple[list[Outcome], int] | None = None
+
+    @property
+    def has_own_beat(self) -> bool:
+        """Whether it is about a beat of its fingerprint, which may have to be made."""
+        signal, target = self.signalled, self.trigger.rule.target
+        return bool(target.per_fingerprint and signal.severity and signal.fingerprint != ABSENCE)
+
+    def note(self, reason: str) -> None:
+        """Say more in the outcome that tells of it."""
+        if self.shown is not None:
+            kept, place = self.shown
+            kept[place] = replace(kept[place], reason=reason)
+
+
+@dataclass(slots=True)
+class _Folded:
+    """What a batch made: ready to be committed, or thrown away."""
+
+    judged: list[Judged] = field(default_factory=list)
+    spoken: list[_Spoken] = field(default_factory=list)
+    is_test: dict[str, bool] = field(default_factory=dict)  # by event
+
+
+class Partition:
+    """The inboxes of one partition, and their triggers."""
+
+    def __init__(self, number: int, pool: Pool, bus: Bus, health: Health) -> None:
+        self.woken = asyncio.Event()
+        self._number, self._pool, self._bus, self._health = number, pool, bus, health
+        self._stamp = -1  # of what is declared, as it was loaded
+        self._version, self._at = 0, 0.0  # how far it is judged
+        self._now = 0.0  # by the database, at the last look
+        self._triggers: dict[UUID, _Trigger] = {}
+        self._inboxes: dict[UUID, triggers.Named] = {}
+        self._alone_until = 0  # arrivals up to this one are taken one by one: one of them is poison
+        self._failures: Counter[int] = Counter()
+        self._condemned: dict[int, str] = {}  # arrivals that nobody can judge, with the reason
+
+    async def run(self) -> None:
+        """Work until cancelled. The database's trouble is waited out; anything else is a bug of one event, or of one look."""
+        pause_s = 0.1
+        while True:
+            self.woken.clear()
+            wait_s = 0.0
+            try:
+                wait_s = await self._look()
+            except ConflictError:
+                self._health.conflicts += 1
+                self._forget()
+            except DATABASE_AWAY as away:
+                self._forget()
+                self._say(f"inboxes of partition {self._number} wait for the database: {away!r}")
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, 2.0)
+            except Exception as bug:  # of this look; the other partitions and roles go on
+                self._forget()
+                _log.exception("inboxes of partition %d", self._number)
+                self._say(
+                    f"inboxes of partition {self._number} cannot be judged: {type(bug).__name__}: {bug}"
+                )
+                await asyncio.sleep(2.0)
+            else:
+                pause_s = 0.1
+                self._say(None)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self.woken.wait()
+
+    def _say(self, trouble: str | None) -> None:
+        if trouble is None:
+            self._health.troubles.pop(self._number, None)
+            return
+        if not self._health.troubles:
+            _log.warning("%s", trouble)
+        self._health.troubles[self._number] = trouble
+
+    def _forget(self) -> None:
+        self._stamp, self._triggers = -1, {}
+
+    async def _look(self) -> float:
+        """Bring triggers to what is declared, judge all that waits, then let time pass. Returns how long to wait, in seconds."""
+        while True:
+            async with self._pool.acquire() as connection:
+                most = 1 if self._alone_until else AT_ONCE
+                arrivals = await events.waiting_in(connection, self._number, most, AT_ONCE_BYTES)
+                if not arrivals or arrivals[0].id > self._alone_until:
+                    self._alone_until = 0
+                # What was declared before an event came is in force when it is judged.
+                if (stamp := await triggers.stamp(connection)) != self._stamp:
+                    await self._declare(connection, arrivals[0].at if arrivals else math.inf)
+                    self._stamp = stamp
+                self._now, until = await pings.heard_until(connection)
+                deaf = await self._deafness(connection)
+            if not arrivals:
+                break
+            if not await self._judge(arrivals, deaf):
+                return RETRY_S
+        await self._pass_time(until - BEHIND_S, deaf)
+        due = (one.course.next_deadline for one in self._triggers.values())
+        soonest = min((at for at in due if at is not None), default=math.inf)
+        return min(LOOK_S, max(soonest + BEHIND_S - self._now, SOONEST_S))
+
+    # ---- what is declared
+
+    async def _declare(self, connection: Connection, before: float) -> None:
+        """Load triggers that are new, changed or gone, and bring what they remember to it, as of no later than `before`."""
+        if self._stamp < 0:
+            self._version, self._at = await events.turn(connection, self._number)
+        self._inboxes = await triggers.inboxes(connection)
+        mine = {
+            trigger_id: (inbox_id, revision)
+            for trigger_id, (inbox_id, revision) in (await triggers.declared(connection)).items()
+            if partition_of(inbox_id) == self._number
+        }
+        for trigger_id in self._triggers.keys() - mine.keys():
+            del self._triggers[trigger_id]
+        stale = [
+            trigger_id
+            for trigger_id, (_, revision) in mine.items()
+            if (known := self._triggers.get(trigger_id)) is None or known.held.revision != revision
+        ]
+        held = await triggers.load(connection, stale)
+        for found in await asyncio.to_thread(_compiled, held, {one: mine[one][0] for one in stale}):
+            self._triggers[found.held.trigger_id] = found
+        anew = [self._triggers[one] for one in stale if one in self._triggers]
+        if behind := [one for one in anew if one.held.seen_revision != one.held.revision]:
+            deaf = await self._deafness(connection)
+            async with connection.transaction():
+                told = await self._reconcile(connection, behind, deaf, before)
+            self._remember(behind)
+            await self._announce(told, [])
+
+    async def _reconcile(
+        self, connection: Connection, behind: Sequence[_Trigger], deaf: Sequence[Deaf], before: float
+    ) -> set[int]:
+        """New, edited or removed. What is open under another rule ends, carefully; of what stays the target learns what it may do."""
+        now, until = await pings.heard_until(connection)
+        at = max(self._at, min(until - BEHIND_S, before))
+        said, changes = list[Said](), list[Change]()
+        for one in behind:
+            held, rule, course = one.held, one.rule, one.course
+            target_id = None if held.is_removed else await self._target(connection, held.page_id, rule)
+            identity = "" if held.is_removed else triggers.identity_of(rule)
+            signals, was_open = _hear(course, deaf, at), course.open
+            keys = dict[str, Key | None]()
+            if held.identity and (held.identity != identity or held.target_id not in (None, target_id)):
+                signals += [s for s in course.end_all(at) if s.severity is None and s.fingerprint in was_open]
+                keys = dict.fromkeys(course.changed)
+                course = one.course = Course(rule, Head(at=at), {})
+            elif rule.absence is None:
+                signals += course.end(at, ABSENCE)
+            signals += course.switch(at, enabled=rule.enabled and not held.is_removed)
+            for signal in signals:
+                target = one.targets.get(signal.fingerprint, held.target_id)
+                if target is not None:
+                    said.append(Said(held.trigger_id, target, signal, at, careful=True))
+            one.targets = {name: target for name, target in one.targets.items() if name in course.open}
+            for name, severity in course.open.items():
+                if (target := one.targets.get(name, target_id)) is not None:
+                    key = course.keys.get(name, Key())
+                    still = Signalled(at, name, severity, "event", key.event, key.message)
+                    said.append(Said(held.trigger_id, target, still, at))
+            if one.tally.rule != rule.digest:
+                one.tally = Tally(rule.digest, at)
+            keys |= {name: course.keys.get(name) for name in course.changed}
+            one.held = held._replace(
+                inbox_id=None if held.is_removed else one.inbox_id,
+                target_id=target_id,
+                seen_revision=held.revision,
+                identity=identity,
+            )
+            changes.append(one.change(keys))
+        await self._take(connection, at, [])
+        promoted = await triggers.save(connection, changes)
+        rules = {one.held.trigger_id: one.rule for one in behind}
+        return await triggers.tell(connection, said, rules, promoted, now)
+
+    async def _target(self, connection: Connection, page_id: UUID, rule: Trigger) -> UUID | None:
+        found = await triggers.target_of(connection, page_id, rule.target)
+        if found is None and rule.target.external is not None:
+            await triggers.expect_target(connection, POLICY, page_id, rule.target)
+            found = await triggers.target_of(connection, page_id, rule.target)
+        return found
+
+    # ---- what arrives
+
+    async def _deafness(self, connection: Connection) -> list[Deaf]:
+        """When nobody could hear, as far as triggers do not know of it. What was folded a moment ago may be behind its row."""
+        since = min((_heard_from(one.course) for one in self._triggers.values()), default=None)
+        return [] if since is None else await events.deafness(connection, since)
+
+    async def _judge(self, arrivals: Sequence[Arrival], deaf: Sequence[Deaf]) -> bool:
+        """One batch, from folding to the announcement. False where it failed, and is to be tried again in smaller parts."""
+        try:
+            folded = await asyncio.to_thread(self._fold, arrivals, deaf)
+            await self._commit(folded, arrivals)
+        except (ConflictError, *DATABASE_AWAY) as again:
+            if not isinstance(again, _POISON):
+                raise
+            self._isolate(arrivals)
+        except Exception:
+            self._isolate(arrivals)
+        else:
+            return True
+        return False
+
+    def _isolate(self, arrivals: Sequence[Arrival]) -> None:
+        """Of several each is tried alone; one that fails alone is a dead letter after TRIES."""
+        self._forget()
+        if len(arrivals) > 1:
+            self._alone_until = arrivals[-1].id
+            return
+        (one,) = arrivals
+        self._failures[one.id] += 1
+        _log.exception("event %s cannot be judged", one.event_id)
+        if self._failures[one.id] >= TRIES:
+            del self._failures[one.id]
+            self._condemned[one.id] = traceback.format_exc()
+
+    def _fold(self, arrivals: Sequence[Arrival], deaf: Sequence[Deaf]) -> _Folded:
+        """In a thread: nothing else touches these triggers meanwhile."""
+        folded = _Folded()
+        by_inbox: dict[UUID, list[_Trigger]] = {}
+        for one in self._triggers.values():
+            by_inbox.setdefault(one.inbox_id, []).append(one)
+        for arrival in arrivals:
+            if arrival.event is None:
+                continue
+            at = self._at = max(arrival.at, self._at)
+            mine = by_inbox.get(arrival.inbox_id, ())
+            folded.is_test[arrival.event.id] = arrival.event.is_test
+            if arrival.id in self._condemned:
+                failed = Outcome("error", 0, "it cannot be evaluated: see the dead letters")
+                outcomes = {str(t.held.trigger_id): ByTrigger(t.held.revision, [failed]) for t in mine}
+                folded.judged.append(Judged(arrival, at, "error", outcomes))
+            else:
+                folded.judged.append(self._see(folded, arrival, at, mine, deaf))
+        return folded
+
+    def _see(
+        self, folded: _Folded, arrival: Arrival, at: float, mine: Iterable[_Trigger], deaf: Sequence[Deaf]
+    ) -> Judged:
+        event, shown, seen, left = arrival.event, dict[str, ByTrigger](), list[Outcome](), SHOWN_MOST
+        assert event is not None
+        document = read(event)
+        for one in mine:
+            said = _hear(one.course, deaf, at)
+            _, outcomes, more = one.course.see(at, event.id, document, is_repeat=arrival.is_repeat)
+            said += more
+            outcomes = [outcome for outcome in outcomes if outcome.reason != "unmatched"]
+            if not outcomes and not said:
+                continue
+            seen += outcomes
+            kept, left = outcomes[:left], max(left - len(outcomes), 0)
+            if kept:
+                shown[str(one.held.trigger_id)] = ByTrigger(one.held.revision, kept)
+            if outcomes and not arrival.is_repeat:
+                one.count(outcomes, at, is_test=event.is_test)
+            places = {outcome.fingerprint: n for n, outcome in enumerate(kept) if outcome.kind == "opened"}
+            for signal in said:
+                key = one.course.keys.get(signal.fingerprint)
+                event_at = key.event_at if key is not None and signal.event == event.id else signal.at
+                place = places.get(signal.fingerprint) if signal.severity else None
+                folded.spoken.append(_Spoken(one, signal, event_at, None if place is None else (kept, place)))
+        return Judged(arrival, at, verdict_of(seen), shown)
+
+    # ---- time
+
+    async def _pass_time(self, until: float, deaf: Sequence[Deaf]) -> None:
+        """Fold the deadlines up to `until`: nothing waits to be judged."""
+        folded, is_due = _Folded(), False
+        for one in self._triggers.values():
+            if (due := one.course.next_deadline) is not None and due <= until:
+                is_due, self._at = True, max(self._at, until)
+                said = _hear(one.course, deaf, until) + one.course.pass_time(until)
+                folded.spoken += (_Spoken(one, signal, signal.at) for signal in said)
+        if is_due:
+            await self._commit(folded, [])
+
+    # ---- the one transaction
+
+    async def _take(self, connection: Connection, at: float, arrivals: Sequence[Arrival]) -> None:
+        await events.take(connection, self._number, self._version, at, arrivals)
+
+    async def _commit(self, folded: _Folded, arrivals: Sequence[Arrival]) -> None:
+        """Arrivals taken, what became of them, what triggers remember and say. Then announce."""
+        buried = [one for one in arrivals if one.event is not None and one.id in self._condemned]
+        async with transaction(self._pool) as connection:
+            await self._take(connection, self._at, arrivals)
+            said = await self._aimed(connection, folded)
+            await self._count(connection, folded)
+            changed = [one for one in self._triggers.values() if one.is_changed]
+            promoted = await triggers.save(
+                connection,
+                [
+                    one.change({name: one.course.keys.get(name) for name in one.course.changed})
+                    for one in changed
+                ],
+            )
+            await events.keep(connection, folded.judged)
+            for one in buried:
+                assert one.event is not None
+                error = f"event {one.event.id}\n{self._condemned[one.id]}"
+                await dead_letters.put(connection, f"{inboxes.SUBJECT}.{self._number}", one.event.body, error)
+            rules = {one.held.trigger_id: one.rule for one in changed}
+            told = await triggers.tell(connection, said, rules, promoted, self._now)
+        self._remember(changed)
+        self._health.dead_letters += len(buried)
+        self._health.signals += len(said)
+        for one in buried:
+            del self._condemned[one.id]
+        await self._announce(told, folded.judged)
+
+    async def _aimed(self, connection: Connection, folded: _Folded) -> list[Said]:
+        """Signals with their targets; where each fingerprint has a beat of its own, those are made."""
+        wanted: dict[UUID, list[str]] = {}
+        for spoken in folded.spoken:
+            if spoken.has_own_beat and spoken.signalled.fingerprint not in spoken.trigger.targets:
+                wanted.setdefault(spoken.trigger.held.trigger_id, []).append(spoken.signalled.fingerprint)
+        made: dict[UUID, dict[str, UUID]] = {}
+        for trigger_id, names in wanted.items():
+            one = self._triggers[trigger_id]
+            base, most = one.held.target_id, one.rule.target.per_fingerprint or 0
+            if base is not None:
+                made[trigger_id] = await triggers.beats_of(connection, trigger_id, base, names, most)
+        said = []
+        for spoken in folded.spoken:
+            one, signal = spoken.trigger, spoken.signalled
+            base, name = one.held.target_id, signal.fingerprint
+            if base is None:  # it is gone
+                continue
+            if spoken.has_own_beat and name not in one.targets:
+                one.targets[name] = made[one.held.trigger_id].get(name, base)
+                if one.targets[name] == base:
+                    spoken.note(
+                        f"on {one.rule.target.external}: as many beats of its own as allowed are there"
+                    )
+            said.append(Said(one.held.trigger_id, one.targets.get(name, base), signal, spoken.event_at))
+            if signal.severity is None:
+                one.targets.pop(name, None)
+        return said
+
+    async def _count(self, connection: Connection, folded: _Folded) -> None:
+        """Add what time and recoveries did to the record; what somebody fired by hand is no proof of anything."""
+        by = {spoken.signalled.event for spoken in folded.spoken if spoken.signalled.event}
+        real = {event for event in by if folded.is_test.get(event) is False}
+        if unknown := by - folded.is_test.keys():
+            real |= await events.untested(connection, unknown)
+        for spoken in folded.spoken:
+            one, signal = spoken.trigger, spoken.signalled
+            is_real, tally = not signal.event or signal.event in real, one.tally
+            if signal.severity is None:
+                recovered = tally.real_recoveries + (is_real and signal.cause not in ("ended", "disabled"))
+                one.tally = replace(tally, resolved=tally.resolved + 1, real_recoveries=recovered)
+            elif signal.cause != "event":
+                fired = tally.real_firings + is_real
+                one.tally = replace(tally, opened=tally.opened + 1, real_firings=fired)
+
+    def _remember(self, changed: Iterable[_Trigger]) -> None:
+        """The transaction is committed."""
+        self._version += 1
+        for one in changed:
+            one.held = one.held._replace(version=one.held.version + 1, head=one.course.head, tally=one.tally)
+            one.course.changed.clear()
+            if one.held.is_removed:
+                del self._triggers[one.held.trigger_id]
+
+    async def _announce(self, told: Iterable[int], judged: Sequence[Judged]) -> None:
+        for number in told:
+            await self._bus.announce(f"{pushed.SUBJECT}.{number}", str(number).encode())
+        news: dict[UUID, triggers.Named] = {}
+        for one in judged:
+            if (inbox := self._inboxes.get(one.arrival.inbox_id)) is not None:
+                self._health.verdicts[inbox.page, inbox.slug, one.verdict] += 1
+                news[one.arrival.inbox_id] = inbox
+        if news:
+            items = [
+                {"event": "received", "page": inbox.page_id, "inbox": inbox.slug} for inbox in news.values()
+            ]
+            await self._bus.announce(LIVE, msgspec.json.encode(items))
+
+
+def _compiled(held: Iterable[Held], inbox_of: Mapping[UUID, UUID]) -> list[_Trigger]:
+    """In a thread: two hundred rules take a while."""
+    found = []
+    for one in held:
+        try:
+            rule = Trigger.model_validate(one.spec)
+        except ValidationError as wrong:  # another version's
+            _log.error("the trigger %s, revision %d, cannot be used: %s", one.slug, one.revision, wrong)
+            continue
+        course = Course(rule, one.head, one.keys)
+        course.matcher  # noqa: B018  # compiled here
+        bare = one._replace(keys={}, targets={})
+        found.append(_Trigger(bare, rule, inbox_of[one.trigger_id], course, one.tally, dict(one.targets)))
+    return found
+
+
+def _heard_from(course: Course) -> float:
+    """What ended before, it knows of. The row of a deafness is written a moment after its end."""
+    return max(course.head.heard_from, course.head.at - 10.0)
+
+
+def _hear(course: Course, deaf: Sequence[Deaf], at: float) -> list[Signalled]:
+    """Tell it when nobody could hear, as far as that was over by `at`."""
+    said = list[Signalled]()
+    for one in deaf:
+        if _heard_from(course) < one.ended_at <= at:
+            said += course.pass_time(one.began_at)
+            course.hear(one.ended_at)
+    return said
