@@ -50,6 +50,7 @@ BUSY: Final = 5
 """Incidents of a day, of which more are a lot."""
 _OTHER: Final = "other reasons"
 _FIRES: Final = frozenset({"opened", "escalated", "deescalated", "refreshed", "counted", "held", "cooling"})
+_NO_VALUE: Final = frozenset({"all", "any", "none", "true", "false"})
 _JUDGED_BY: Final = frozenset({"critical", "warning", "recovery"})
 
 
@@ -174,7 +175,7 @@ class Tally:
             seen = {
                 (one.of, self._shown(one.of, one.actual))
                 for one in item.trace
-                if one.part in _JUDGED_BY and one.holds is False and one.of not in ("all", "any", "none")
+                if one.part in _JUDGED_BY and one.holds is False and one.of not in _NO_VALUE
             }
             for reference, value in seen:
                 self._values.add(reference, value, event)

@@ -100,6 +100,7 @@ class Key(Struct, frozen=True, array_like=True):
     pending: Severity | None = None  # it fires, and is not open yet
     opens_at: float = 0.0  # then it opens, if it still fires; 0: once it was counted often enough
     counted: tuple[float, ...] = ()  # event times, towards `repeats`
+    over_at: float = 0.0  # event time until which all is over: what happened then counts no more
     closed_at: float = 0.0
     event: str = ""  # the last one that fired
     message: str = ""
@@ -388,7 +389,7 @@ class Course:
                 message=item.message,
                 values=item.values or key.values,
             )
-        elif not counted or item.at < counted[0]:
+        elif not counted or item.at <= key.over_at:
             return Outcome("ignored", index, LATE, fingerprint, says)
         if was.severity is not None:
             self._put(fingerprint, replace(key, severity=says, pending=None))
@@ -440,7 +441,7 @@ class Course:
         """The values of an item that does nothing else: the next one may have changed."""
         if not item.values or not item.fingerprint or (key := self._key(item.fingerprint)) is None:
             return
-        if item.at >= key.event_at:
+        if (item.at or at) >= key.event_at:  # what `when` does not take has no time
             seen_at = key.seen_at if key.severity or key.pending else at
             self._put(item.fingerprint, replace(key, values=item.values, seen_at=seen_at))
 
@@ -507,4 +508,4 @@ class Course:
 
 
 def _calmed(key: Key) -> Key:
-    return replace(key, pending=None, opens_at=0.0, counted=()) if key.pending is not None else key
+    return replace(key, pending=None, opens_at=0.0, counted=(), over_at=key.event_at)
