@@ -303,9 +303,10 @@ class Preview:
         kept = {"episodes": target.episodes, "incidents": target.incidents}
         return ExternalBeat(slug=target.slug, type="external", **kept), target.name or target.slug
 
-    def hear(self, at: float) -> None:
-        """Nobody could hear until then."""
-        self.course.hear(at)
+    def hear(self, began_at: float, ended_at: float) -> None:
+        """Nobody could hear from then until then: what was due before happened before."""
+        self._pass_time(began_at)
+        self.course.hear(ended_at)
 
     def see(self, at: float, event: str, document: Document, *, is_repeat: bool = False) -> Line:
         """Fold an event at the time at which it was, or would have been, judged."""
@@ -344,6 +345,11 @@ class Preview:
         self._last.append(numbered)
         return line
 
+    def _pass_time(self, until: float) -> None:
+        said = self.course.pass_time(until)
+        self._tally.hear(said)
+        self._tell(said)
+
     def _tell(self, said: Iterable[Signalled]) -> None:
         for signalled in said:
             self._owner_of(signalled.fingerprint).hear(signalled, self._modes)
@@ -379,9 +385,7 @@ class Preview:
 
     def finish(self, until: float) -> Findings:
         """All of it, after what time alone does until then."""
-        said = self.course.pass_time(until)
-        self._tally.hear(said)
-        self._tell(said)
+        self._pass_time(until)
         for owner in (self._owner, *self._owners.values()):
             owner.fold(Tick(until))
             owner.approve(until)
@@ -456,10 +460,10 @@ class Comparison:
         self._only_old, self._only_new, self._changed = list[Line](), list[Line](), list[Changed]()
         self._counts = Counter[str]()
 
-    def hear(self, at: float) -> None:
-        """Nobody could hear until then."""
-        self._old.hear(at)
-        self._new.hear(at)
+    def hear(self, began_at: float, ended_at: float) -> None:
+        """Nobody could hear from then until then."""
+        self._old.hear(began_at, ended_at)
+        self._new.hear(began_at, ended_at)
 
     def see(self, at: float, event: str, document: Document, *, is_repeat: bool = False) -> None:
         """Fold an event under both."""
