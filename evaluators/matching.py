@@ -423,16 +423,23 @@ def _getter(reference: Reference, named: Mapping[str, tuple[_Get, bool]]) -> tup
 
 
 def _named(name: str, value: NamedValue) -> tuple[_Get, bool]:
-    get_all, is_plural = _getter(parse_reference(value.value), {})
+    getters = [_getter(parse_reference(text), {}) for text in value.references]
     pattern = compile_pattern(value.matches) if value.matches is not None else None
 
     def get(look: _Look) -> list[Any]:
         if name not in look.found:
-            values = get_all(look)
-            look.found[name] = values if pattern is None else list(_cut_out(values, pattern, look.budget))
+            tried = []
+            for get_all, _ in getters:
+                values = get_all(look)
+                tried.append(values if pattern is None else list(_cut_out(values, pattern, look.budget)))
+                if not all(map(is_empty, tried[-1])):
+                    look.found[name] = tried[-1]
+                    break
+            else:
+                look.found[name] = tried[0] if value.default is None else [value.default]
         return look.found[name]
 
-    return get, is_plural
+    return get, any(is_plural for _, is_plural in getters)
 
 
 def _cut_out(values: Iterable[Any], pattern: Any, budget: Budget) -> Iterator[str]:

@@ -84,7 +84,7 @@ def masked_message(rule: Trigger, paths: Sequence[str]) -> str:
             continue
         named = rule.values.get(part.name) if part.source == "value" else None
         is_hidden = any(
-            is_hidden_reference(text, paths) for text in (part.text, named.value if named else "")
+            is_hidden_reference(text, paths) for text in (part.text, *(named.references if named else ()))
         )
         parts.append(MASK if is_hidden else f"{{{part.text}}}")
     return "".join(parts)

@@ -60,6 +60,20 @@ class NamedValue(Rule):
     matches: Annotated[str, StringConstraints(max_length=1000)] | None = Field(
         default=None, description="RE2 with one group: what that finds in the text is the value."
     )
+    or_: list[ValueRef] = Field(
+        default=[],
+        alias="or",
+        max_length=5,
+        description="Where it is taken from instead, while it is missing, null or empty: the first of these that is not.",
+    )
+    default: Annotated[str, StringConstraints(max_length=200)] | None = Field(
+        default=None, description="What it is where all of them are missing, null or empty."
+    )
+
+    @property
+    def references(self) -> list[str]:
+        """All that it may be taken from, in order."""
+        return [self.value, *self.or_]
 
     @model_validator(mode="after")
     def _has_one_group(self) -> Self:
@@ -67,8 +81,9 @@ class NamedValue(Rule):
             raise ValueError(
                 f"matches {self.matches!r} has one group that says what is cut out, such as host=(\\S+)"
             )
-        if parse_reference(self.value).source == "value":
-            raise ValueError(f"value {self.value!r} is a named value itself; take it from the event")
+        for text in self.references:
+            if parse_reference(text).source == "value":
+                raise ValueError(f"value {text!r} is a named value itself; take it from the event")
         return self
 
 
