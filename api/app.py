@@ -14,6 +14,7 @@ from api import (
     events,
     explaining,
     health,
+    inboxes,
     ingest,
     maintenance,
     objects,
@@ -22,6 +23,7 @@ from api import (
     pings,
     problems,
     pushed,
+    received,
     replays,
     reviews,
     secrets,
@@ -29,6 +31,7 @@ from api import (
     status,
     subjects,
     tools,
+    triggers,
     uptime,
 )
 from api.context import Services
@@ -47,6 +50,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     pushed.router,
     explaining.router,
     maintenance.router,
+    inboxes.router,
+    received.router,
+    triggers.router,
     channels.router,
     reviews.router,
     replays.router,

@@ -13,6 +13,7 @@ from api.context import services_of
 from api.paging import Cursor, Limit, SlugAndId, page, read_cursor
 from api.shapes import Shown, ShownBeat, ShownGroup, ShownMaintenance, ShownRegion, gives
 from api.showing import shown
+from api.shown_triggers import ShownInbox, ShownTrigger
 from api.windows import Begun
 from engine.store import objects
 from engine.store.database import Connection
@@ -31,6 +32,8 @@ SHAPES: Final[dict[Kind, type[Shown]]] = {
     "group": ShownGroup,
     "maintenance": ShownMaintenance,
     "region": ShownRegion,
+    "inbox": ShownInbox,
+    "trigger": ShownTrigger,
 }
 _MODELS: Final[dict[Kind, Any]] = {**saving.UNTYPED, "beat": Beat, "channel": Channel}
 
@@ -45,15 +48,17 @@ async def locate(
     return await objects.find(db, kind, ref, pages=pages)
 
 
-async def answer(request: Request, asking: Principal, stored: Stored, status: int = 200) -> Response:
-    """One object with its ETag."""
+async def answer(
+    request: Request, asking: Principal, stored: Stored, status: int = 200, **beside: Any
+) -> Response:
+    """One object with its ETag, and what is told `beside` it this once."""
     services = services_of(request)
     async with services.pool.acquire() as db:
         (item,) = await shown(services, db, asking, stored.kind, [stored])
     headers = {"ETag": f'"{stored.revision}"'}
     if status == 201:
         headers["Location"] = f"/api/v1/{plural(stored.kind)}/{show(stored.kind, stored.id)}"
-    return reply(item, status, headers)
+    return reply(item | beside, status, headers)
 
 
 def routes(kind: Kind) -> APIRouter:
@@ -90,7 +95,7 @@ def routes(kind: Kind) -> APIRouter:
         return page(request, items, last)
 
     @router.post("", status_code=201, name=f"Create a {kind}", operation_id=f"create_{kind}")
-    @permits(write, installation=whole)
+    @permits(write, installation=whole, tells_secret=kind == "inbox")
     @takes(Begun if kind == "maintenance" else _MODELS[kind])
     @gives(shape)
     async def create(request: Request, asking: Asking, page_ref: PageRef = None) -> Response:
@@ -100,7 +105,10 @@ def routes(kind: Kind) -> APIRouter:
             async with services_of(request).pool.acquire() as db:
                 page_slug = (await locate(db, asking, "page", page_ref)).slug
         stored = await saving.create(services_of(request), asking, kind, document, page_slug)
-        return await answer(request, asking, stored, 201)
+        told = (
+            {"token": await saving.open_up(services_of(request), asking, stored)} if kind == "inbox" else {}
+        )
+        return await answer(request, asking, stored, 201, **told)
 
     @router.get("/{ref}", name=f"Read a {kind}", operation_id=f"read_{kind}")
     @permits(Permission.READ)

@@ -11,7 +11,7 @@ from api.body import escape, validated
 from api.context import Services
 from api.problems import ProblemError, invalid
 from engine.secrets import refusal
-from engine.store import objects
+from engine.store import inboxes, objects, triggers
 from engine.store.database import Connection, transaction
 from engine.store.objects import Stored
 from engine.store.states import moment
@@ -47,6 +47,8 @@ READ_ONLY: Final = frozenset(
     | {"stage", "since", "votes", "paused", "paused_until", "episode", "signals", "ping"}
     | {"suppressed_by", "flapping", "advisories", "need", "members"}
     | {"active", "next", "covers", "sick"}
+    | {"tokens", "token", "ingest_url", "events_24h", "last_event_at"}
+    | {"sentence", "effective", "promoted", "open_signals", "last_matched_at", "counts"}
 )
 """What is shown beside a spec: ignored when it is sent back."""
 
@@ -101,6 +103,12 @@ async def create(
         rule, page_id = await _checked(services, db, asking, kind, _writable(document), page)
         asking.require(Permission.WRITE if kind != "page" else Permission.ADMIN, page_id)
         return await objects.create(db, asking.actor, kind, page_id, spec_of(rule))
+
+
+async def open_up(services: Services, asking: Principal, inbox: Stored) -> str:
+    """The first token of a new inbox, which is told this once."""
+    async with transaction(services.pool) as db:
+        return (await inboxes.issue_token(db, asking.actor, inbox)).text
 
 
 async def change(
@@ -165,6 +173,8 @@ def masked(spec: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     shown = dict(spec)
     if kind == "channel":
         return {key: MASK if key in SECRET_FIELDS and value else value for key, value in shown.items()}
+    if kind == "inbox" and "signature" in shown:
+        shown["signature"] = shown["signature"] | {"secrets": [MASK]}
     if shown.get("otlp"):
         shown["otlp"] = _masked_otlp(shown["otlp"])
     return _masked_request(shown)
@@ -238,6 +248,11 @@ async def _checked(
     errors = check_references(kind, rule, (await objects.known(db)).seen_from(pages))
     page_id = pages.get(getattr(rule, "page", None) or "")
     home = before.id if before and kind == "page" else page_id
+    if isinstance(rule, Trigger) and not errors:
+        try:
+            await triggers.expect_target(db, asking.actor, page_id, rule.target)
+        except ValueError as wrong:
+            raise invalid([("/target/external", str(wrong))]) from None
     errors += await _unrunnable(services, db, asking, rule, home, before.spec if before else {})
     if errors:
         raise invalid(errors)

@@ -6,22 +6,28 @@ from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec.structs import asdict
+
 from api import windows
 from api.auth import Permission, Principal
 from api.context import Services
 from api.saving import TYPED, UNTYPED, masked, may_edit
-from engine.store import objects, pings, regions, signals, states
+from engine.store import inboxes, objects, pings, received, records, regions, signals, states
 from engine.store.database import Connection, Row
 from engine.store.ids import show
 from engine.store.objects import Stored
+from engine.store.records import Standing
 from engine.store.reviews import episode_id
+from engine.store.triggers import modes_of
 from evaluators.policy import Policy, compile_policy
 from evaluators.quorum import fresh_votes, need_of
 from evaluators.state import State
 from evaluators.words import region_is_sick
 from rules.known import Kind
+from rules.sentence import sentence
 from rules.shape import Rule
 from rules.subject import rule_of
+from rules.trigger import Trigger
 
 _SIGNAL: Final = ("source", "fingerprint", "severity", "message", "since", "at", "by", "evidence")
 
@@ -34,12 +40,21 @@ async def shown(
     items = [_declared(stored, pages, asking) for stored in found]
     if kind == "maintenance":
         seen = await windows.seen(db, asking, found, pages, services.clock.epoch_s())
-        return [item | more for item, more in zip(items, seen, strict=True)]
+        return [item | beside for item, beside in zip(items, seen, strict=True)]
     if kind == "region":
         sick = await regions.suspended(db)
         for stored, item in zip(found, items, strict=True):
             row = sick.get(stored.slug)
             item["sick"] = {"since": row["began_at"], "why": region_is_sick(**row["why"])} if row else None
+    if kind == "inbox":
+        more = await _opened_by(services, db, found)
+        return [item | more[stored.id] for stored, item in zip(found, items, strict=True)]
+    if kind == "trigger":
+        standing = await records.standings(db, [stored.id for stored in found])
+        return [
+            item | _judging(Trigger.model_validate(stored.spec), standing[stored.id])
+            for stored, item in zip(found, items, strict=True)
+        ]
     if kind in ("beat", "group") and found:
         ids = [stored.id for stored in found]
         rows, opened = await states.summaries(db, ids), await signals.of_beats(db, ids)
@@ -70,6 +85,49 @@ async def shown(
             if stored.spec["type"] == "heartbeat":
                 item["ping"] = heartbeat(services, row, keys.get(stored.id))
     return items
+
+
+def ingest_url(services: Services) -> str:
+    """Where others post; the token goes into a header, or behind it."""
+    return f"{services.settings.public_url or ''}/api/v1/external-events/ingest"
+
+
+async def _opened_by(
+    services: Services, db: Connection, found: Sequence[Stored]
+) -> dict[UUID, dict[str, Any]]:
+    """What is shown of inboxes beside what is declared: their tokens, and what comes."""
+    ids = [stored.id for stored in found]
+    active, tokens = await received.activity(db, ids), await inboxes.tokens(db, ids)
+    kept = ("hint", "created_at", "created_by", "expires_at")
+    return {
+        one: {
+            "tokens": [
+                {"id": show("token", row["id"])} | {name: row[name] for name in kept}
+                for row in tokens
+                if row["inbox_id"] == one
+            ],
+            "ingest_url": ingest_url(services),
+            "events_24h": active[one]["events_24h"],
+            "last_event_at": active[one]["last_event_at"],
+        }
+        for one in ids
+    }
+
+
+def _judging(rule: Trigger, standing: Standing) -> dict[str, Any]:
+    """What is shown of a trigger beside what is declared."""
+    promoted, tally = standing.promoted, standing.tally
+    return {
+        "sentence": sentence(rule),
+        "effective": asdict(modes_of(rule, promoted)),
+        "promoted": {name: promoted[name] for name in ("by", "steps", "record")}
+        | {"at": states.moment(promoted["at"]), "holds": promoted["rule"] == rule.digest}
+        if promoted
+        else None,
+        "open_signals": standing.open_signals,
+        "last_matched_at": states.moment(tally.matched_at) if tally.matched_at else None,
+        "counts": {name: getattr(tally, name) for name in ("matches", "opened", "resolved", "errors")},
+    }
 
 
 def may_name(asking: Principal, one: Stored) -> bool:

@@ -120,7 +120,9 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """A body that could not be taken apart."""
-        return self._hide(text, (), is_whole=True) if self._paths else self._text(text, (), "")
+        if self._paths and any(sign in text for sign in "{["):  # where in it those paths lead nobody can say
+            return self._hide(text, (), is_whole=True)
+        return self._text(text, (), "")
 
     def derived(self, value: Any, reference: str = "") -> Any:
         """What was made of the event, which was shown before: a trace, a message; `reference` names where it is from."""

@@ -21,6 +21,8 @@ SHOWN_ONLY: Final = frozenset(
     | {"stage", "since", "paused", "paused_until", "episode", "votes", "signals", "ping"}
     | {"suppressed_by", "flapping", "advisories", "need", "members"}
     | {"active", "next", "covers", "sick"}
+    | {"tokens", "token", "ingest_url", "events_24h", "last_event_at"}
+    | {"sentence", "effective", "promoted", "open_signals", "last_matched_at", "counts"}
 )
 """What the API shows beside what was written."""
 
