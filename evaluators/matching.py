@@ -24,13 +24,14 @@ from rules.condition import Condition
 from rules.expectation import compile_condition
 from rules.reference import Reference, parse_reference, parse_template
 from rules.selection import (
-    CHARACTERS_A_STEP,
     Budget,
     BudgetError,
     UnreadableError,
     compile_path,
     is_definite,
     places,
+    search,
+    steps_a_character,
 )
 from rules.sentence import compared
 from rules.trigger import MAX_ITEMS, EventTime, NamedValue, Trigger
@@ -39,6 +40,7 @@ OVER_BUDGET: Final = "over budget: "
 """How an error begins that says that a rule asks too much of an event."""
 MAX_FINGERPRINT: Final = 500
 MAX_MESSAGE: Final = 500
+_A_STEP: Final = 64  # characters that are copied or compared
 _SHOWN: Final = 200  # characters of a value in a trace
 _SHOWN_VALUES: Final = 10
 _REMEMBERED: Final = 200  # characters of a value that `changed` looks at; of more, a digest
@@ -296,7 +298,9 @@ class _Leaf:
         self.expected = compile_condition(condition, is_plural=is_plural)
         self.key = f"{self.of} as {self.as_}" if self.as_ else self.of
         self.test = TESTS.get(self.expected.operator)
-        self.is_search = self.expected.operator in ("matches", "contains")
+        self.cost = {"contains": 1 / _A_STEP}.get(self.expected.operator, 0.0)  # steps a character
+        if self.expected.pattern is not None:
+            self.cost = steps_a_character(self.expected.pattern)
 
     def holds(self, look: _Look) -> bool:
         values: list[Any] = []
@@ -344,10 +348,8 @@ class _Leaf:
             return self._judge_together(values, look)
         if not values:
             return False
-        if self.is_search:
-            look.budget.spend(
-                sum(len(value) for value in values if isinstance(value, str)) // CHARACTERS_A_STEP
-            )
+        if self.cost:
+            look.budget.spend(int(self.cost * sum(len(value) for value in values if isinstance(value, str))))
         for value in self._as(values):
             if self.test(value, e) is not e.wanted:
                 return False
@@ -445,10 +447,9 @@ def _named(name: str, value: NamedValue) -> tuple[_Get, bool]:
 def _cut_out(values: Iterable[Any], pattern: Any, budget: Budget) -> Iterator[str]:
     for value in values:
         text = text_of(value)
-        if text is not None:
-            budget.spend(len(text) // CHARACTERS_A_STEP)
-            if (found := pattern.search(text.encode("utf-8", "replace"))) and found.group(1) is not None:
-                yield found.group(1).decode("utf-8", "replace")
+        found = None if text is None else search(pattern, text, budget)
+        if found is not None and found.group(1) is not None:
+            yield found.group(1).decode("utf-8", "replace")
 
 
 def _unwrapped(body: Any, paths: Iterable[str], budget: Budget) -> Any:
@@ -474,7 +475,7 @@ def _held(value: Any, budget: Budget) -> Any:
     for _ in range(_UNWRAPPED):
         if not isinstance(found, str):
             break
-        budget.spend(1 + len(found) // CHARACTERS_A_STEP)
+        budget.spend(1 + len(found) // _A_STEP)
         try:
             found = parse_json(found)
         except UnreadableError:
@@ -498,7 +499,7 @@ def _written(value: Any, budget: Budget | None, most: float = float("inf")) -> s
     chunks, size = [], 0
     for chunk in (text,) if (text := text_of(value)) is not None else _ENCODER.iterencode(value):
         if budget is not None:
-            budget.spend(1 + len(chunk) // CHARACTERS_A_STEP)
+            budget.spend(1 + len(chunk) // _A_STEP)
         chunks.append(chunk)
         size += len(chunk)
         if size > most:

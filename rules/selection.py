@@ -7,7 +7,7 @@ that can name one value only is a plain getter.
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from iregexp_check import check as is_iregexp
 from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathQuery
@@ -39,8 +39,7 @@ MAX_DESCENTS: Final = 2
 MAX_SELECTED: Final = 100
 MAX_CONTAINERS: Final = 50_000  # lists and objects of a document that is taken apart
 MAX_SEARCHED: Final = 20_000  # values of a document that is searched: by `*`, `..`, a slice or a filter
-MAX_STEPS: Final = 200_000  # about 50 ms
-CHARACTERS_A_STEP: Final = 64  # of a text that a regular expression is searched in
+MAX_STEPS: Final = 100_000  # about 50 ms
 _STEPS_A_PATTERN: Final = 1000  # to compile one that the document brings along
 
 # A definite path names one value and needs no engine: $.a.b[0]['c']
@@ -50,7 +49,9 @@ _DEFINITE = re.compile(rf"\$(?:{_STEPS})*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CONTROL = re.compile("[\x00-\x1f]")
 _UNICODE: Final = "\\u"
-_OF_IREGEXP = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|[.^$]", re.DOTALL)
+_DOT = re.compile(
+    r"\\.|\[(?:\\.|[^\]\\])*\]|\.", re.DOTALL
+)  # one that stands for a character is the last of these
 
 Steps = tuple[str | int, ...]
 """The names and indexes that lead to a value."""
@@ -79,15 +80,21 @@ class Budget:
             raise BudgetError(f"searching it takes more than {MAX_STEPS} steps")
 
 
+def search(pattern: Any, text: str, budget: Budget) -> Any:
+    """Where RE2 finds `pattern` in `text`, as bytes. Raises `BudgetError`."""
+    budget.spend(1 + int(len(text) * steps_a_character(pattern)))
+    return pattern.search(text.encode("utf-8", "replace"))  # half of a surrogate pair is no text to RE2
+
+
+def steps_a_character(pattern: Any) -> float:
+    """What RE2 may cost: it is quick, unless text and pattern are made for each other; then it tries each instruction."""
+    return float(4 + pattern.programsize) / 256
+
+
 class Select(Protocol):
     """All values a path names in a document, in order; an empty list where there is none. Raises `BudgetError`."""
 
     def __call__(self, document: Any, budget: Budget | None = None) -> list[Any]: ...
-
-
-class _Node(NamedTuple):
-    value: Any
-    place: Any  # (place of what it is in, name or index), empty for the document
 
 
 class _Nothing:
@@ -95,6 +102,8 @@ class _Nothing:
 
 
 _NOTHING: Final = _Nothing()
+_Node = tuple[Any, Any]
+"""A value and its place: the place of what it is in and its name or index there, nothing for the document."""
 _Follow = Callable[[Any, Any, Budget], list[_Node]]
 _Pick = Callable[[Any, Any, Budget], Iterable[tuple[str | int, Any]]]
 _Value = Callable[[Any, Any, Budget], Any]
@@ -112,14 +121,14 @@ def compile_path(path: str) -> Select:
         return _getter(steps)
 
     def select(document: Any, budget: Budget | None = None) -> list[Any]:
-        return [node.value for node in _followed(follow, document, budget or Budget())]
+        return [value for value, _ in _followed(follow, document, budget or Budget())]
 
     return select
 
 
 def places(path: str, document: Any, budget: Budget) -> list[Steps]:
     """Where the values are that `path` names. Raises `BudgetError`."""
-    return [_steps_to(node.place) for node in _followed(_compiled(path)[1], document, budget)]
+    return [_steps_to(place) for _, place in _followed(_compiled(path)[1], document, budget)]
 
 
 def normal_path(steps: Iterable[str | int]) -> str:
@@ -271,7 +280,7 @@ def _along(steps: Steps) -> _Follow:
         for step in steps if found else ():
             place = (place, step + len(inner) if isinstance(step, int) and step < 0 else step)
             inner = inner[step]
-        return [_Node(one, place) for one in found]
+        return [(one, place) for one in found]
 
     return follow
 
@@ -283,12 +292,12 @@ def _query(query: JSONPathQuery) -> _Follow:
     ]
 
     def follow(value: Any, root: Any, budget: Budget) -> list[_Node]:
-        nodes = [_Node(value, ())]
+        nodes: list[_Node] = [(value, ())]
         for descends, picks in segments:
             found: list[_Node] = []
             for inner, place in _descend(nodes, budget) if descends else nodes:
                 for pick in picks:
-                    chosen = [_Node(child, (place, step)) for step, child in pick(inner, root, budget)]
+                    chosen = [(child, (place, step)) for step, child in pick(inner, root, budget)]
                     budget.spend(1 + len(chosen))
                     found += chosen
             nodes = found
@@ -303,10 +312,9 @@ def _descend(nodes: list[_Node], budget: Budget) -> Iterator[_Node]:
         waiting = [node]
         while waiting:
             yield (one := waiting.pop())
+            value, place = one
             inner = [
-                _Node(child, (one.place, step))
-                for step, child in _children(one.value)
-                if isinstance(child, dict | list)
+                (child, (place, step)) for step, child in _children(value) if isinstance(child, dict | list)
             ]
             budget.spend(1 + len(inner))
             waiting += reversed(inner)
@@ -321,7 +329,7 @@ def _children(value: Any) -> Iterable[tuple[str | int, Any]]:
 def _selector(selector: JSONPathSelector) -> _Pick:
     if isinstance(selector, NameSelector | IndexSelector):
         along = _along((selector.name if isinstance(selector, NameSelector) else selector.index,))
-        return lambda value, root, budget: [(n.place[1], n.value) for n in along(value, root, budget)]
+        return lambda value, root, budget: [(place[1], one) for one, place in along(value, root, budget)]
     if isinstance(selector, SliceSelector):
         return _sliced(selector.slice)
     if isinstance(selector, FilterSelector):
@@ -387,13 +395,22 @@ def _operand(e: Expression) -> _Value:
 
         return length
     is_count = isinstance(e, FunctionExtension) and e.name == "count"
-    nodes = _nodes(e.args[0] if isinstance(e, FunctionExtension) else e)
+    query = e.args[0] if isinstance(e, FunctionExtension) else e
+    if not is_count and (steps := _singular(cast("FilterQuery", query).query)) is not None:
+        select, is_root = _getter(steps), isinstance(query, RootFilterQuery)
+
+        def named(value: Any, root: Any, _: Budget) -> Any:
+            found = select(root if is_root else value)
+            return found[0] if found else _NOTHING
+
+        return named
+    nodes = _nodes(query)
     if is_count:
         return lambda value, root, budget: len(nodes(value, root, budget))
 
     def one(value: Any, root: Any, budget: Budget) -> Any:
         found = nodes(value, root, budget)
-        return found[0].value if len(found) == 1 else _NOTHING
+        return found[0][0] if len(found) == 1 else _NOTHING
 
     return one
 
@@ -402,7 +419,7 @@ def _compared(left: _Value, operator: str, right: _Value) -> _Value:
     compare = _COMPARE[operator]
 
     def holds(value: Any, root: Any, budget: Budget) -> bool:
-        budget.spend()
+        budget.spend(2)
         return compare(left(value, root, budget), right(value, root, budget), budget)
 
     return holds
@@ -449,12 +466,12 @@ def _searched(e: FunctionExtension) -> _Value:
         found, wanted = text(value, root, budget), pattern(value, root, budget)
         if not isinstance(found, str) or not isinstance(wanted, str) or len(wanted) > MAX_PATH_LENGTH:
             return False
-        budget.spend(1 + len(found) // CHARACTERS_A_STEP + (0 if literal else _STEPS_A_PATTERN))
+        budget.spend(0 if literal else _STEPS_A_PATTERN)
         try:
             compiled = _iregexp(wanted, is_whole)
         except ValueError:
             return False
-        return compiled is not None and compiled.search(found.encode("utf-8", "replace")) is not None
+        return compiled is not None and search(compiled, found, budget) is not None
 
     return holds
 
@@ -464,7 +481,5 @@ def _iregexp(pattern: str, is_whole: bool) -> Any:
     """The RE2 of an I-Regexp; None for what is none. Raises `ValueError` for what RE2 refuses."""
     if not is_iregexp(pattern):
         return None
-    written = _OF_IREGEXP.sub(
-        lambda part: {".": r"[^\n\r]", "^": r"\^", "$": r"\$"}.get(part[0], part[0]), pattern
-    )
+    written = _DOT.sub(lambda part: r"[^\n\r]" if part[0] == "." else part[0], pattern)
     return compile_pattern(rf"\A(?:{written})\z" if is_whole else written)
