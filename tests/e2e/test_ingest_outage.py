@@ -96,7 +96,7 @@ async def test_whatever_was_acknowledged_is_stored_though_the_database_is_killed
         os.kill(postmaster(running), signal.SIGKILL)
         before = len(senders.acknowledged)
         await until(lambda: taken(before + 200), "deliveries are taken again", 60)
-    assert set(senders.statuses) == {202, 503}, senders.statuses
+    assert senders.statuses.keys() <= {202, 503}, senders.statuses
     connection = await asyncpg.connect(dsn(running))
     ids = {show("event", row["id"]) for row in await connection.fetch("SELECT id FROM events")}
     await connection.close()

@@ -1,6 +1,7 @@
 """The HTTP server's own doings: a client that never finishes its request is hung up on."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,9 +9,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from upbeat.web import bind, serve_http
+from tests.rig.process import until
+from upbeat.web import MOST_HEAD_BYTES, MOST_HEADERS, bind, serve_http
 
 REQUEST_S = 0.4
+MOST = 40
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -22,7 +25,9 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     listener = bind("127.0.0.1", 0)
-    task = asyncio.create_task(serve_http(echo, listener, end_streams=lambda: None, request_s=REQUEST_S))
+    task = asyncio.create_task(
+        serve_http(echo, listener, end_streams=lambda: None, request_s=REQUEST_S, most=MOST)
+    )
     yield listener.getsockname()[1]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -68,3 +73,52 @@ async def test_who_asks_again_and_again_or_waits_for_an_answer_is_not(port: int)
         assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200")
         await asyncio.sleep(REQUEST_S / 3)
     writer.close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(b"GET /" + b"x" * 10 * MOST_HEAD_BYTES + b" HTTP/1.1\r\n\r\n", id="a long path"),
+        pytest.param(
+            b"GET / HTTP/1.1\r\nx: " + b"x" * 10 * MOST_HEAD_BYTES + b"\r\n\r\n", id="a long header"
+        ),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * (MOST_HEADERS + 1) + b"\r\n", id="many headers"),
+    ],
+)
+async def test_a_head_of_more_than_there_may_be_is_refused(port: int, head: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for start in range(0, len(head), 20_000):  # as it comes over a wire
+        writer.write(head[start : start + 20_000])
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        with contextlib.suppress(ConnectionError):  # closed while the rest of it was still coming
+            assert (await reader.read()).startswith(b"HTTP/1.1 400")
+    writer.close()
+    assert (await whole(port)).startswith(b"HTTP/1.1 200")
+
+
+async def test_clients_that_send_nothing_are_in_nobodys_way(port: int) -> None:
+    slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3 * MOST)]
+    for _, writer in slow:
+        with contextlib.suppress(ConnectionError):
+            writer.write(WHOLE[:-1])
+
+    async def served() -> bool:
+        return (await whole(port)).startswith(b"HTTP/1.1 200")
+
+    await until(served, "somebody else is served")
+    for reader, writer in slow:
+        await hung_up(reader)
+        writer.close()
+
+
+async def whole(port: int) -> bytes:
+    """What a client that dawdles with nothing is answered; nothing where it is hung up on."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(WHOLE.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+        return await reader.read()
+    finally:
+        writer.close()
