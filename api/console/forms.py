@@ -58,11 +58,16 @@ def older(rows: Sequence[Row], column: str) -> str | None:
     if len(rows) <= PART:
         return None
     last = rows[PART - 1]
-    return f"{last[column].timestamp():.6f}_{last['id'].hex}"
+    return cursor(last[column], last["id"])
+
+
+def cursor(at: datetime, of: UUID) -> str:
+    """What `before` reads: where the next part of a list begins."""
+    return f"{at.timestamp():.6f}_{of.hex}"
 
 
 def before(request: Request) -> tuple[datetime, UUID] | None:
-    """What `older` said, as it comes back."""
+    """What `cursor` said, as it comes back."""
     text = request.query_params.get("before", "")
     match = re.fullmatch(r"(\d{1,10}\.\d{6})_([0-9a-f]{32})", text, re.ASCII)
     return (moment(float(match[1])), UUID(match[2])) if match else None

@@ -43,6 +43,16 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
+def cut(text: str, most: int = 300) -> str:
+    """The begin of a long text, and how much is left out."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more characters)"
+
+
+def found(value: Any) -> str:
+    """What a condition found: nothing, or a value as JSON."""
+    return "nothing" if value == [] else json.dumps(value, ensure_ascii=False, default=str)
+
+
 def days_left(days: float) -> str:
     """Of a certificate, in whole days: `89 days left`, `expired 1 day ago`."""
     whole = math.floor(days)

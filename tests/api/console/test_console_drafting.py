@@ -1,0 +1,181 @@
+"""A trigger as a form and back: nothing is lost, whatever the form can show; and what picking a value does to it."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.console import drafting
+from api.console.drafting import Draft, Row, Section
+from api.console.tree import MOST_INNER, MOST_NODES, Branch, leaves, opened, tree
+from rules.selection import compile_path
+from rules.sender import senders
+from rules.shape import spec_of
+from rules.trigger import Trigger
+
+WHOLE: dict[str, Any] = {
+    "slug": "checkout",
+    "name": "Checkout",
+    "inbox": "prometheus",
+    "unwrap": ["$.Message"],
+    "each": "$.alerts[*]",
+    "when": [
+        {"value": "$.labels.team", "eq": "shop"},
+        {"value": "$.count", "as": "number", "ge": 3},
+        {"value": "$.tags", "contains": "live", "not": True},
+        {"none": [{"value": "$.labels.severity", "in": ["info", "a, b", "1"]}]},
+        {"value": "header:X-Env", "exists": False},
+        {"value": "$.state", "changed": True},
+        {"value": "$.null", "eq": None},
+        {"value": "$.text", "eq": "null"},
+        {"value": "$.number", "between": [1, 2.5]},
+    ],
+    "critical": {"any": [{"value": "$.status", "in": ["firing", "open"]}, {"value": "$.p", "eq": 1}]},
+    "warning": {"all": [{"any": [{"value": "$.a", "eq": 1}, {"value": "$.b", "eq": 2}]}]},
+    "recovery": False,
+    "fingerprint": "{$.host}/{$.check}",
+    "time": ["$.endsAt", "$.startsAt"],
+    "message": "{$.title}",
+    "repeats": {"count": 3, "within": "10m"},
+    "for": "5m",
+    "silence": "1h",
+    "expires": "1d",
+    "cooldown": "15m",
+    "absence": {"after": "26h", "severity": "warning"},
+    "target": {"external": "checkout", "per_fingerprint": 20},
+    "tags": ["shop"],
+    "values": {"host": {"value": "$.text", "matches": "host=(\\S+)"}},
+    "incidents": {"resolve": "auto"},
+}
+
+
+def _posted(draft: Draft) -> Draft:
+    """The form as a browser sends it back."""
+    pairs = [*draft.plain.items(), ("kept", json.dumps(dict(draft.kept)))]
+    for name, section in draft.sections.items():
+        pairs += [(f"{name}.mode", section.mode), (f"{name}.kept", section.kept)]
+        for row in (*section.rows, Row()):
+            pairs += zip(
+                (f"{name}.{key}" for key in ("value", "op", "text", "as")),
+                (row.value, row.op, row.text, row.read_as),
+                strict=True,
+            )
+    return drafting.read_draft(pairs)
+
+
+def _again(rule: Trigger) -> Trigger:
+    return Trigger.model_validate(drafting.spec_of(_posted(drafting.draft_of(spec_of(rule)))))
+
+
+def test_a_rule_with_everything_comes_back_from_the_form_as_it_was() -> None:
+    rule = Trigger.model_validate(WHOLE)
+    assert _again(rule) == rule
+
+
+def test_every_preset_comes_back_from_the_form_as_it_was() -> None:
+    for sender in senders():
+        target = {"slug": "x", "inbox": "i", "target": {"external": "x"}}
+        rule = Trigger.model_validate({**sender.trigger, **target})
+        assert _again(rule) == rule, sender.slug
+
+
+def test_what_is_nested_too_deep_for_rows_is_kept() -> None:
+    draft = drafting.draft_of(WHOLE)
+    assert json.loads(draft.section("warning").kept) == WHOLE["warning"]
+    assert set(draft.kept) == {"tags", "values", "incidents"}
+    assert draft.section("when").rows[3] == Row("$.labels.severity", "none in", 'info, "a, b", "1"')
+
+
+def test_a_form_that_was_meddled_with_is_refused() -> None:
+    with pytest.raises(ValueError, match="mapping"):
+        drafting.read_draft([("kept", "[]")])
+    with pytest.raises(ValueError, match="Expecting"):
+        drafting.read_draft([("critical.kept", "{")])
+
+
+@given(st.one_of(st.text(max_size=20), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none()))
+def test_a_value_that_was_typed_is_the_value_that_is_meant(value: Any) -> None:
+    assert drafting.literal(drafting.typed(value)) == value
+
+
+def test_picked_values_become_conditions_and_one_more_value_of_the_same_is_one_of_them() -> None:
+    draft = drafting.picked(Draft(), "critical", "$.status", "firing")
+    draft = drafting.picked(draft, "critical", "$.status", "open")
+    draft = drafting.picked(draft, "recovery", "$.code", 0)
+    draft = drafting.picked(draft, "when", "header:X-Event", "42")
+    assert draft.section("critical").rows == (Row("$.status", "in", "firing, open"),)
+    assert draft.section("recovery").rows == (Row("$.code", "eq", "0"),)
+    assert draft.section("when").rows == (Row("header:X-Event", "eq", '"42"'),)
+
+
+def test_a_map_of_values_says_how_bad_each_is() -> None:
+    says = [
+        ("firing", "critical"),
+        ("degraded", "warning"),
+        ("ok", "recovery"),
+        ("resolved", "recovery"),
+        (1, ""),
+    ]
+    draft = drafting.mapped(Draft(), "$.state", says)
+    assert draft.section("recovery").rows == (Row("$.state", "in", "ok, resolved"),)
+    assert drafting.guess("Firing") == "critical"
+    assert drafting.guess("blue") == ""
+
+
+def test_items_of_a_list_turn_what_was_picked_before_into_what_is_of_the_item() -> None:
+    draft = drafting.picked(Draft(), "critical", "$.alerts[0].status", "firing")
+    draft = drafting.picked(draft, "when", "$.receiver", "shop")
+    for path in ("$.alerts[0].labels.host", "$.version"):
+        draft = drafting.picked(draft, "fingerprint", path, "x")
+    draft = drafting.picked(draft, "each", "$.alerts[*]", None)
+    assert draft.section("critical").rows[0].value == "$.status"
+    assert draft.section("when").rows[0].value == "body:$.receiver"
+    assert draft["fingerprint"] == "{$.labels.host}/{body:$.version}"
+    assert drafting.lists_in("$.a[0].b[1].c") == ["$.a[0].b[*]", "$.a[*]"]
+
+
+def test_a_tree_is_bounded_and_every_value_in_it_can_be_picked() -> None:
+    deep: Any = "bottom"
+    for _ in range(200):
+        deep = {"a": deep}
+    wide = {f"key {n}": n for n in range(5000)}
+    document = {"deep": deep, "wide": wide, 'it\'s \\ "odd"': ["x" * 1_000_000], "s": [{}, [], None, True]}
+    shown = tree(document)
+    assert _size(shown) <= MOST_NODES + 1
+    (broad,) = (one for one in shown.inner if one.name == "wide")
+    assert (broad.hidden, len(broad.inner)) == (5000 - MOST_INNER, MOST_INNER)
+    for path in leaves(shown):
+        assert len(compile_path(path)(document)) == 1, path
+    assert max(len(one.text) for one in _all(shown)) < 400
+
+
+def _all(branch: Branch) -> list[Branch]:
+    return [branch, *(found for inner in branch.inner for found in _all(inner))]
+
+
+def _size(branch: Branch) -> int:
+    return len(_all(branch))
+
+
+def test_texts_that_are_json_are_read_where_that_is_asked_for() -> None:
+    document = {"Message": '{"state": "ALARM"}', "list": [{"m": "[1]"}, {"m": "no json"}]}
+    assert opened(document, ["$.Message", "$.list[*].m", "$.nothing", "$["]) == {
+        "Message": {"state": "ALARM"},
+        "list": [{"m": [1]}, {"m": "no json"}],
+    }
+    assert document["Message"] == '{"state": "ALARM"}'
+
+
+def test_rows_without_a_value_and_conditions_that_always_hold() -> None:
+    section = {
+        "recovery": Section("never"),
+        "critical": Section("always", (Row("$.a"),)),
+        "when": Section("all", (Row(),)),
+    }
+    spec = drafting.spec_of(Draft({"name": "A  b"}, section))
+    assert spec["recovery"] is False
+    assert spec["critical"] is True
+    assert "when" not in spec
+    assert spec["slug"] == "a-b"
