@@ -67,7 +67,7 @@ async def rotate(services: Services, asking: Principal, inbox: Stored, overlap_s
 async def revoke_inbox_token(
     request: Request, asking: Asking, ref: str, token: str, page_ref: PageRef = None
 ) -> Response:
-    """From now on it opens nothing."""
+    """Within a second it opens nothing any more."""
     async with transaction(services_of(request).pool) as db:
         inbox = await locate(db, asking, "inbox", ref, page_ref)
         asking.require(Permission.WRITE, inbox.page_id)

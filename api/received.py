@@ -33,7 +33,7 @@ from evaluators.guess import guesses
 from evaluators.matching import Matcher
 from rules.assertion import HeaderName, HeaderValue
 from rules.inbox import Inbox
-from rules.redaction import Redaction, hidden_text
+from rules.redaction import Redaction, hidden_paths, hidden_text
 from rules.secret import cut
 from rules.selection import normal_path
 from rules.sender import senders
@@ -153,8 +153,9 @@ def _listed(
     if search and read("event", search) != row["id"]:
         prints = " ".join(outcome["fingerprint"] for outcome in item["outcomes"])
         beside = " ".join([*(": ".join(pair) for pair in headers), query, item["delivery"] or "", prints])
-        place = text.lower().find(search.lower())
-        if place < 0 and search.lower() not in beside.lower():
+        sought = (search.lower(), _json(search)[1:-1].lower())
+        place = max(text.lower().find(one) for one in sought)
+        if place < 0 and sought[0] not in beside.lower():
             return None
         text = text[max(place - _EXCERPT // 2, 0) :]
     return item | {"excerpt": cut(text[: _EXCERPT + 1], _EXCERPT)}
@@ -297,7 +298,10 @@ async def trace_event(request: Request, asking: Asking, event: str, trigger: OfT
 
 def _traced(row: Row, inbox: Stored, rule: Trigger) -> dict[str, Any]:
     """What `rule` sees in an event, without secrets."""
-    seen, document = Redaction(inbox.spec.get("redact", ())), take_apart(received.event_of(row))
+    seen, document = (
+        Redaction(hidden_paths(rule, inbox.spec.get("redact", ()))),
+        take_apart(received.event_of(row)),
+    )
     _content(seen, document)
     seen.headers(row["headers"])
     seen.query(row["query"])

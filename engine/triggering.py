@@ -33,6 +33,7 @@ from engine.store.states import ConflictError
 from engine.store.triggers import Change, Held, Said, Tally
 from evaluators.event import read
 from evaluators.trigger import ABSENCE, Course, Head, Key, Outcome, Signalled, Verdict, verdict_of
+from rules.redaction import masked_message
 from rules.trigger import Trigger
 
 AT_ONCE: Final = 500
@@ -578,7 +579,8 @@ def _compiled(held: Iterable[Held], inbox_of: Mapping[UUID, UUID]) -> list[_Trig
         except ValidationError as wrong:  # another version's
             _log.error("the trigger %s, revision %d, cannot be used: %s", one.slug, one.revision, wrong)
             continue
-        course = Course(rule, one.head, one.keys)
+        message = masked_message(rule, one.hidden)  # it leaves its event behind
+        course = Course(rule.model_copy(update={"message": message}), one.head, one.keys)
         course.matcher  # noqa: B018  # compiled here
         bare = one._replace(keys={}, targets={})
         found.append(_Trigger(bare, rule, inbox_of[one.trigger_id], course, one.tally, dict(one.targets)))

@@ -75,17 +75,26 @@ def is_hidden_reference(text: str, paths: Iterable[str] = ()) -> bool:
     return any(map(is_hidden_name, _WORD.findall(text))) or any(path.startswith(hidden) for hidden in paths)
 
 
-def masked_message(rule: Trigger, paths: Sequence[str]) -> str:
+def hidden_paths(rule: Trigger, paths: Iterable[str]) -> tuple[str, ...]:
+    """These paths of the body, also as they are within an item of `rule`."""
+    each = rule.each
+    return tuple(
+        way
+        for path in paths
+        for way in ((path, f"${path.removeprefix(each)}") if each and path.startswith(each) else (path,))
+    )
+
+
+def masked_message(rule: Trigger, paths: Iterable[str]) -> str:
     """The message of `rule`, where values that people are never shown are `***`: it goes to people without its event."""
-    parts = []
+    parts, paths = [], hidden_paths(rule, paths)
     for part in parse_template(rule.message):
         if isinstance(part, str):
             parts.append(part.replace("{", "{{").replace("}", "}}"))
             continue
         named = rule.values.get(part.name) if part.source == "value" else None
-        is_hidden = any(
-            is_hidden_reference(text, paths) for text in (part.text, *(named.references if named else ()))
-        )
+        texts = [part.text, *(named.references if named else ())]
+        is_hidden = any(is_hidden_reference(text, paths) or (paths and text == "text") for text in texts)
         parts.append(MASK if is_hidden else f"{{{part.text}}}")
     return "".join(parts)
 

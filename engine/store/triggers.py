@@ -18,6 +18,7 @@ from engine.store.states import ConflictError
 from evaluators.modes import Modes
 from evaluators.trigger import ABSENCE, Course, Head, Key, Signalled
 from rules.incident import Mode, Step
+from rules.redaction import hidden_text
 from rules.shape import spec_of
 from rules.trigger import Target, Trigger
 
@@ -60,6 +61,7 @@ class Held(NamedTuple):
     promoted: dict[str, Any] | None
     keys: dict[str, Key]
     targets: dict[str, UUID]
+    hidden: Sequence[str] = ()  # paths of the body that people are not shown
 
 
 class Said(NamedTuple):
@@ -137,7 +139,9 @@ async def load(connection: Connection, triggers: Collection[UUID]) -> list[Held]
     """These triggers, with what they remember."""
     rows = await connection.fetch(
         "SELECT o.id, o.page_id, o.slug, o.spec, o.revision, o.removed_at IS NOT NULL AS is_removed, s.inbox_id, "
-        "s.target_id, s.version, s.revision AS seen_revision, s.identity, s.head::text, s.tally::text, s.promoted "
+        "s.target_id, s.version, s.revision AS seen_revision, s.identity, s.head::text, s.tally::text, s.promoted, "
+        "(SELECT i.spec->'redact' FROM objects i WHERE i.kind = 'inbox' AND i.page_id = o.page_id "
+        " AND i.slug = o.spec->>'inbox' AND i.removed_at IS NULL) AS hidden "
         "FROM trigger_states s JOIN objects o ON o.id = s.trigger_id WHERE s.trigger_id = ANY ($1) ORDER BY o.id",
         list(triggers),
     )
@@ -168,6 +172,7 @@ async def load(connection: Connection, triggers: Collection[UUID]) -> list[Held]
             row["promoted"],
             keys[row["id"]],
             targets[row["id"]],
+            row["hidden"] or (),
         )
         for row in rows
     ]
@@ -316,7 +321,7 @@ def _report(said: Said, rule: Trigger, modes: Modes) -> Report:
         source=str(said.trigger_id),
         fingerprint=one.fingerprint,
         severity=one.severity,
-        message=one.message or f"{rule.title}: {about}",
+        message=hidden_text(one.message) or f"{rule.title}: {about}",
         at=said.event_at,
         by=rule.slug,
         evidence={"event": one.event, "trigger": rule.slug, "cause": one.cause},
