@@ -276,10 +276,11 @@ class Course:
         return said
 
     def end_all(self, at: float) -> list[Signalled]:
-        """All that is open ends, and every fingerprint is forgotten: the rule is another one, or gone."""
+        """All that is open ends, every fingerprint is forgotten, absence begins anew: the rule is another one, or gone."""
         said = self.pass_time(at)
         at = self.head.at
         self._end_absence(at, "ended", said)
+        self.head = replace(self.head, enabled_at=at if self.head.enabled_at else 0.0)
         for fingerprint in sorted(self.keys):
             self._end(at, fingerprint, self.keys[fingerprint], "ended", said)
         self.changed |= self.keys.keys()
@@ -478,7 +479,7 @@ class Course:
 
     def _end_absence(self, at: float, cause: Cause, said: list[Signalled], event: str = "") -> None:
         if self.head.is_absent:
-            self.head = replace(self.head, is_absent=False)
+            self.head, self._calm_until = replace(self.head, is_absent=False), -math.inf
             said.append(Signalled(at, ABSENCE, None, cause, event))
 
     def _key(self, fingerprint: str) -> Key | None:
