@@ -7,6 +7,7 @@ so is 5.0, as they are equal.
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from itertools import islice
@@ -479,8 +480,16 @@ def _held(value: Any, budget: Budget) -> Any:
         try:
             found = parse_json(found)
         except UnreadableError:
-            break
+            found = _decoded(found)
     return found if isinstance(found, dict | list) else value
+
+
+def _decoded(text: str) -> str | None:
+    """The text that `text` writes in base64, as Google's Pub/Sub and CloudEvents do."""
+    try:
+        return b64decode(text, validate=True).decode()
+    except ValueError:
+        return None
 
 
 def text_of(value: Any) -> str | None:

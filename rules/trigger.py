@@ -79,7 +79,7 @@ class NamedValue(Rule):
     def _has_one_group(self) -> Self:
         if self.matches is not None and compile_pattern(self.matches).groups != 1:
             raise ValueError(
-                f"matches {self.matches!r} has one group that says what is cut out, such as host=(\\S+)"
+                f"matches {self.matches!r} has one group that says what is cut out, such as host=(\\S+); write others as (?:...)"
             )
         for text in self.references:
             if parse_reference(text).source == "value":
@@ -173,7 +173,7 @@ class Trigger(Rule):
     unwrap: list[Path] = Field(
         default=[],
         max_length=10,
-        description="JSONPaths of texts that are JSON themselves: read before all else.",
+        description="JSONPaths of texts that are JSON themselves, also in base64: read before all else.",
     )
     each: Path | None = Field(
         default=None,
