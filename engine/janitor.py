@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from engine.clock import Clock
 from engine.leases import Leases
-from engine.store import pings, retention, rollups
+from engine.store import inboxes, pings, retention, rollups
 from engine.store.database import DATABASE_AWAY, Pool
 from rules.settings import Retention
 
@@ -56,6 +56,10 @@ class Janitor:
             dropped = await retention.drop_days(
                 connection, now.date(), days=keep.days, evidence_days=keep.evidence_days, max_bytes=keep.size
             )
+            dropped += await retention.drop_events(
+                connection, now.date(), days=keep.event_days, max_bytes=keep.event_size
+            )
+            await inboxes.sweep(connection)
             await rollups.sweep(connection, now, days=keep.rollup_days)
             await retention.sweep(connection, days=keep.days)
             await pings.sweep(connection, keep.days)

@@ -1,7 +1,8 @@
-"""How long history is kept: day partitions of raw results and of their evidence are made ahead and dropped by age or size;
-the rest by rows.
+"""How long history is kept: day partitions of raw results, of their evidence and of received events are made ahead and
+dropped by age or size; the rest by rows.
 """
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Final
 
@@ -9,17 +10,20 @@ from engine.store.database import Connection
 
 AHEAD_DAYS = 3
 HISTORY_DAYS = 400
-_PARTED: Final = ("evidence", "results")  # in the order in which they are given up
+# By the column that says on which day a row is: tables in the order in which they are given up.
+_RESULTS: Final = ("scheduled_at", ("evidence", "results"))
+_EVENTS: Final = ("received_at", ("judged", "events"))
 
 
 async def make_days(connection: Connection, today: date) -> None:
     """See that the partitions of yesterday to three days ahead exist; rows of other days go to the tables' `_rest`."""
-    for table in _PARTED:
-        for offset in range(-1, AHEAD_DAYS + 1):
-            await _make_day(connection, table, today + timedelta(days=offset))
+    for column, tables in (_RESULTS, _EVENTS):
+        for table in tables:
+            for offset in range(-1, AHEAD_DAYS + 1):
+                await _make_day(connection, table, column, today + timedelta(days=offset))
 
 
-async def _make_day(connection: Connection, table: str, day: date) -> None:
+async def _make_day(connection: Connection, table: str, column: str, day: date) -> None:
     name = f"{table}_{day:%Y%m%d}"
     if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
         return
@@ -28,8 +32,8 @@ async def _make_day(connection: Connection, table: str, day: date) -> None:
         # Rows that came before their day had a partition move into it.
         await connection.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS)")
         await connection.fetchval(
-            f"WITH moved AS (DELETE FROM {table}_rest WHERE scheduled_at >= '{day}' "
-            f"AND scheduled_at < '{day + timedelta(days=1)}' RETURNING *), "
+            f"WITH moved AS (DELETE FROM {table}_rest WHERE {column} >= '{day}' "
+            f"AND {column} < '{day + timedelta(days=1)}' RETURNING *), "
             f"kept AS (INSERT INTO {name} SELECT * FROM moved RETURNING 1) SELECT count(*) FROM kept"
         )
         await connection.execute(
@@ -44,29 +48,59 @@ async def drop_days(
 
     Returns the names of what was dropped. Today is never dropped.
     """
+    rows = await _days(connection, _RESULTS[1])
+    total, dropped = sum(rows.values()), list[str]()
+    await connection.execute("SET lock_timeout = '1s'")  # evaluators wait behind us
+    for table, kept in zip(_RESULTS[1], (min(evidence_days, days), days), strict=True):
+        for name in [name for name in rows if name.startswith(table)]:
+            if not _is_over(name, table, today, kept, is_too_much=total > max_bytes):
+                break
+            await connection.execute(f"DROP TABLE {name}")
+            total -= rows[name]
+            dropped.append(name)
+        await _drop_rest(connection, table, _RESULTS[0], today, kept)
+    return dropped
+
+
+async def drop_events(connection: Connection, today: date, *, days: int, max_bytes: int) -> list[str]:
+    """Drop whole days of received events, each with what was made of it, as `drop_days` does."""
+    column, (judged, events) = _EVENTS
+    rows = await _days(connection, _EVENTS[1])
+    total, dropped = sum(rows.values()), list[str]()
+    await connection.execute("SET lock_timeout = '1s'")
+    for name in [name for name in rows if name.startswith(events)]:
+        if not _is_over(name, events, today, days, is_too_much=total > max_bytes):
+            break
+        for both in (name, name.replace(events, judged)):
+            if both in rows:
+                await connection.execute(f"DROP TABLE {both}")
+                total -= rows[both]
+                dropped.append(both)
+    for table in _EVENTS[1]:
+        await _drop_rest(connection, table, column, today, days)
+    return dropped
+
+
+async def _days(connection: Connection, tables: Sequence[str]) -> dict[str, int]:
+    """The day partitions of these tables, the oldest of each first, with their sizes in bytes."""
     rows = await connection.fetch(
         "SELECT c.relname AS name, pg_total_relation_size(c.oid) AS size_bytes FROM pg_inherits i "
-        "JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent IN ('evidence'::regclass, 'results'::regclass) "
-        "AND c.relname ~ '^(evidence|results)_[0-9]{8}$' ORDER BY c.relname"
+        "JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = ANY ($1::text[]::regclass[]) "
+        "AND c.relname ~ '_[0-9]{8}$' ORDER BY c.relname",
+        list(tables),
     )
-    total = sum(row["size_bytes"] for row in rows)
-    dropped: list[str] = []
-    await connection.execute("SET lock_timeout = '1s'")  # evaluators wait behind us
-    for table, kept in zip(_PARTED, (min(evidence_days, days), days), strict=True):
-        oldest_kept = f"{table}_{today - timedelta(days=kept):%Y%m%d}"
-        for row in rows:
-            if not row["name"].startswith(table):
-                continue
-            is_past = row["name"] < f"{table}_{today:%Y%m%d}"
-            if row["name"] >= oldest_kept and not (total > max_bytes and is_past):
-                break
-            await connection.execute(f"DROP TABLE {row['name']}")
-            total -= row["size_bytes"]
-            dropped.append(row["name"])
-        await connection.execute(
-            f"DELETE FROM {table}_rest WHERE scheduled_at < $1::date - make_interval(days => $2)", today, kept
-        )
-    return dropped
+    return {row["name"]: row["size_bytes"] for row in rows}
+
+
+def _is_over(name: str, table: str, today: date, days: int, *, is_too_much: bool) -> bool:
+    is_old = name < f"{table}_{today - timedelta(days=days):%Y%m%d}"
+    return is_old or (is_too_much and name < f"{table}_{today:%Y%m%d}")
+
+
+async def _drop_rest(connection: Connection, table: str, column: str, today: date, days: int) -> None:
+    await connection.execute(
+        f"DELETE FROM {table}_rest WHERE {column} < $1::date - make_interval(days => $2)", today, days
+    )
 
 
 # Of what is too old a replay needs the last pause, the last word of each signal, member and parent unless it was the end
@@ -111,6 +145,13 @@ async def sweep(connection: Connection, *, days: int) -> None:
         await connection.execute(f"DELETE FROM {table} WHERE subject_id IN {gone}")
     for table in ("pings", "ping_keys", "rollups"):
         await connection.execute(f"DELETE FROM {table} WHERE beat_id IN {gone}")
+    gone = gone.replace("('beat', 'group')", "('trigger')")
+    for table in ("trigger_states", "trigger_keys", "trigger_beats"):
+        await connection.execute(f"DELETE FROM {table} WHERE trigger_id IN {gone}")
+    await connection.execute(f"DELETE FROM versions WHERE object_id IN {gone}")
+    await connection.execute(
+        "DELETE FROM deafness WHERE ended_at < now() - make_interval(days => $1)", HISTORY_DAYS
+    )
     await connection.execute(
         "DELETE FROM absences WHERE returned_at < now() - make_interval(days => $1)", HISTORY_DAYS
     )

@@ -8,7 +8,8 @@ from uuid import uuid4
 import pytest
 
 from engine.clock import SystemClock
-from engine.store import facts, results, retention
+from engine.store import facts, objects, results, retention
+from engine.store.audit import Actor
 from engine.store.database import Connection, migrate, open_pool
 from engine.store.facts import Logged
 from engine.store.ids import new_id
@@ -185,3 +186,43 @@ async def test_facts_are_kept_as_long_as_results_pauses_for_400_days_and_the_las
             "SignalChanged 559",
         )
     ]
+
+
+async def test_received_events_go_day_by_day_with_what_was_made_of_them(db: Connection) -> None:
+    for back in (0, 1, 40):
+        at = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC) - timedelta(days=back)
+        await db.execute(
+            "INSERT INTO events (id, inbox_id, received_at, address, headers, query, body) "
+            "VALUES (gen_random_uuid(), gen_random_uuid(), $1, '', '[]', '', $2)",
+            at,
+            b"x" * 5000,
+        )
+        await db.execute(
+            "INSERT INTO judged (inbox_id, event_id, received_at, at, is_repeat, verdict, outcomes) "
+            "SELECT inbox_id, id, received_at, 0, false, 'unmatched', '{}' FROM events WHERE received_at = $1",
+            at,
+        )
+    for back in (0, 40):
+        await retention.make_days(db, TODAY - timedelta(days=back))
+    assert await db.fetchval("SELECT count(*) FROM judged_20261120") == 1
+    await retention.drop_events(db, TODAY, days=30, max_bytes=10**12)
+    assert await db.fetchval("SELECT count(*) FROM events") == 2
+    assert await retention.drop_events(db, TODAY, days=30, max_bytes=1) == [
+        "events_20261119",
+        "judged_20261119",
+    ]
+    assert await db.fetchval("SELECT count(*) FROM events") == 1
+    assert await db.fetchval("SELECT count(*) FROM judged") == 1
+
+
+async def test_what_a_removed_trigger_was_is_kept_for_a_month(db: Connection) -> None:
+    actor = Actor("test", "api")
+    page = await objects.create(db, actor, "page", None, {"slug": "p", "name": "P"})
+    made = [await objects.create(db, actor, "trigger", page.id, {"slug": slug}) for slug in ("a", "b", "c")]
+    for days, one in zip((40, 20), made, strict=False):
+        await db.execute(
+            "UPDATE objects SET removed_at = now() - $2 * interval '1 day' WHERE id = $1", one.id, days
+        )
+    await retention.sweep(db, days=30)
+    for table, column in (("versions", "object_id"), ("trigger_states", "trigger_id")):
+        assert {row[0] for row in await db.fetch(f"SELECT {column} FROM {table}")} == {made[1].id, made[2].id}
