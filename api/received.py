@@ -292,16 +292,14 @@ async def trace_event(request: Request, asking: Asking, event: str, trigger: OfT
             revision = await received.version_at(db, of.id, row["judged_at"])
         version = await received.versions(db, of.id, revision=revision, limit=1)
     revision, spec = (version[0]["revision"], version[0]["spec"]) if version else (of.revision, of.spec)
-    shown = await asyncio.to_thread(_traced, row, inbox, Trigger.model_validate(spec))
+    paths = inbox.spec.get("redact", ())
+    shown = await asyncio.to_thread(traced, row, paths, Trigger.model_validate(spec))
     return reply({"trigger": show("trigger", of.id), "slug": of.slug, "revision": revision, **shown})
 
 
-def _traced(row: Row, inbox: Stored, rule: Trigger) -> dict[str, Any]:
-    """What `rule` sees in an event, without secrets."""
-    seen, document = (
-        Redaction(hidden_paths(rule, inbox.spec.get("redact", ()))),
-        take_apart(received.event_of(row)),
-    )
+def traced(row: Row, paths: Sequence[str], rule: Trigger) -> dict[str, Any]:
+    """What `rule` sees in an event, without secrets and what is at these paths. It takes its time with what is large: run it in a thread."""
+    seen, document = Redaction(hidden_paths(rule, paths)), take_apart(received.event_of(row))
     _content(seen, document)
     seen.headers(row["headers"])
     seen.query(row["query"])

@@ -105,6 +105,13 @@ async def create(
         return await objects.create(db, asking.actor, kind, page_id, spec_of(rule))
 
 
+async def tried(
+    services: Services, db: Connection, asking: Principal, kind: Kind, document: Any, page: str | None = None
+) -> tuple[Rule, UUID | None]:
+    """What was sent, refused as if it was to be saved; and the id of its page."""
+    return await _checked(services, db, asking, kind, _writable(document), page)
+
+
 async def open_up(services: Services, asking: Principal, inbox: Stored) -> str:
     """The first token of a new inbox, which is told this once."""
     async with transaction(services.pool) as db:

@@ -9,15 +9,16 @@ from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from engine.store import events, jobs, previews
 from engine.store.database import Connection, Row
 from engine.store.ids import show
-from engine.store.previews import Plan, Side
+from engine.store.previews import SAMPLE, Plan, Side
 from engine.worker import Order, Tell, run
 from evaluators.event import Event, read
 from evaluators.preview import Comparison, Difference, Findings, Options, Preview
-from rules.redaction import MASK, hidden_text, is_hidden_reference, masked_message
+from rules.redaction import MASK, hidden_paths, hidden_text, is_hidden_reference, masked_message
 from rules.reference import Reference, parse_template
 from rules.subject import rule_of
 from rules.trigger import Trigger
@@ -71,7 +72,7 @@ async def work(connection: Connection, plan: Plan, tell: Tell) -> tuple[int, dic
         for one in reversed(deaf):
             folded.hear(*one)
     for number, sample in enumerate(plan.samples, 1):
-        event = Event(f"sample {number}", sample.at, tuple(sample.headers), sample.query, sample.body)
+        event = Event(f"{SAMPLE} {number}", sample.at, tuple(sample.headers), sample.query, sample.body)
         folded.see(sample.at, event.id, read(event))
         count, until = count + 1, max(until, sample.at)
         tell(0.99, count, found)
@@ -80,8 +81,8 @@ async def work(connection: Connection, plan: Plan, tell: Tell) -> tuple[int, dic
 
 def _preview(side: Side, plan: Plan) -> Preview:
     rule = Trigger.model_validate(side.rule)
-    hidden = _hidden(rule, plan)
-    rule = rule.model_copy(update={"message": masked_message(rule, hidden)})
+    hidden = hidden_paths(rule, plan.hidden)
+    rule = rule.model_copy(update={"message": masked_message(rule, plan.hidden)})
     target = rule_of(side.kind, side.target) if side.target is not None else None
     options = Options(components=tuple(side.components), members=side.members, hidden=hidden)
     return Preview(rule, target, start=plan.since, options=options)
@@ -98,44 +99,38 @@ async def _batches(connection: Connection, plan: Plan) -> AsyncIterator[list[Row
 # ---- without what people are not shown
 
 
-def _hidden(rule: Trigger, plan: Plan) -> tuple[str, ...]:
-    """The paths that people are not shown, also as they are within an item."""
-    within = (
-        f"${path.removeprefix(rule.each)}" for path in plan.hidden if rule.each and path.startswith(rule.each)
-    )
-    return (*plan.hidden, *within)
-
-
 def _hides_fingerprint(side: Side, plan: Plan) -> bool:
     rule = Trigger.model_validate(side.rule)
     parts = [part for part in parse_template(rule.fingerprint) if isinstance(part, Reference)]
     named = [text for part in parts if part.source == "value" for text in rule.values[part.name].references]
-    return any(
-        is_hidden_reference(text, _hidden(rule, plan)) for text in [*(part.text for part in parts), *named]
-    )
+    texts = [*(part.text for part in parts), *named]
+    paths = hidden_paths(rule, plan.hidden)
+    return any(is_hidden_reference(text, paths) or (paths and text == "text") for text in texts)
 
 
 def shown(found: Findings | Difference, *, hides: bool) -> dict[str, Any]:
-    """What was found as people may see it; `hides`: no fingerprint."""
-    plain = _masked(msgspec.to_builtins(found), "", hides)
+    """What was found as people may see it, of one rule or of two; `hides`: no fingerprint."""
+    plain = _plain(found, "", hides)
     if isinstance(found, Findings):
-        return {"findings": plain, "difference": None}
-    return {"findings": plain.pop("new"), "difference": plain}
+        return {"findings": plain}
+    for name in ("merged", "split"):
+        plain["episodes"][name] = [{"old": old, "new": new} for old, new in plain["episodes"][name]]
+    return {"difference": plain}
 
 
-def _masked(value: Any, key: str, hides: bool) -> Any:
-    if isinstance(value, dict):
-        return {name: _masked(inner, name, hides) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_masked(inner, key, hides) for inner in value]
+def _plain(value: Any, key: str, hides: bool) -> Any:
+    if isinstance(value, Struct):
+        return {name: _plain(getattr(value, name), name, hides) for name in value.__struct_fields__}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, key, hides) for inner in value]
     if key not in _SAID or not isinstance(value, str) or not value:
         return value
     if hides:
-        return MASK if key in _NAMING else _QUOTED.sub(f"'{MASK}'", hidden(value))
-    return hidden(value)
+        return MASK if key in _NAMING else _QUOTED.sub(f"'{MASK}'", _hidden(value))
+    return _hidden(value)
 
 
-hidden = lru_cache(1 << 14)(hidden_text)
+_hidden = lru_cache(1 << 14)(hidden_text)
 
 
 async def _work(connection: Connection, order: Order, tell: Tell) -> tuple[int, Any]:

@@ -9,6 +9,9 @@ from msgspec import Struct
 
 from engine.store.database import Connection
 
+SAMPLE: Final = "sample"
+"""What pasted samples are called, with their number behind it."""
+
 
 class Side(Struct):
     """A rule that is tried, with the target of its signals as it is declared; None where that is yet to be made."""
