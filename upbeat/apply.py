@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from engine.store import installation, objects
+from engine.store import installation, objects, triggers
 from engine.store.audit import Actor
 from engine.store.database import Connection, Pool, transaction
 from engine.store.objects import InUseError, Stored
@@ -15,6 +15,7 @@ from rules.config import ConfigError, Document, Problem, parse
 from rules.known import KINDS, plural
 from rules.secret import Sources
 from rules.shape import spec_of, written
+from rules.trigger import Trigger
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +82,12 @@ async def _apply(connection: Connection, document: Document) -> Applied:
             untouched += 1
         if declared.kind == "page":
             pages[declared.slug] = stored.id
+        if isinstance(declared.spec, Trigger):
+            try:
+                await triggers.expect_target(connection, actor, page_id, declared.spec.target)
+            except ValueError as refused:
+                said = f"{declared.slug}: target.external: {refused}"
+                raise ConfigError([Problem(document.file, declared.line, "triggers", said)]) from None
     removed = await _remove(connection, actor, document, existing, declared_keys)
     await installation.write_settings(connection, written(document.settings))
     return Applied(created, changed, removed, untouched)

@@ -62,3 +62,30 @@ async def test_what_the_api_made_keeps_what_it_names(
     with pytest.raises(ConfigError, match=left):
         await apply(pool, tmp_path / "upbeat.yaml", BARE)
     assert await pool.fetchval("SELECT count(*) FROM objects WHERE removed_at IS NOT NULL") == 0
+
+
+TRIGGERED = """
+pages: [{slug: shop, name: Shop}]
+inboxes: [{slug: in}]
+triggers:
+  - {slug: t, inbox: in, critical: true, recovery: false, fingerprint: single, target: {external: them}}
+"""
+
+
+async def test_the_external_beat_of_a_trigger_is_made_and_kept(pool: Pool, tmp_path: Path) -> None:
+    await apply(pool, tmp_path / "upbeat.yaml", TRIGGERED)
+    assert await apply(pool, tmp_path / "upbeat.yaml", TRIGGERED) == (
+        "0 created, 0 changed, 0 removed, 3 untouched"
+    )
+    async with pool.acquire() as connection:
+        beat = await objects.find(connection, "beat", "them")
+    assert (beat.spec, beat.managed_by) == ({"slug": "them", "type": "external"}, "api")
+    await apply(pool, tmp_path / "upbeat.yaml", BARE)
+    assert await pool.fetchval("SELECT removed_at IS NULL FROM objects WHERE id = $1", beat.id)
+
+
+async def test_a_trigger_whose_external_beat_is_a_check_changes_nothing(pool: Pool, tmp_path: Path) -> None:
+    text = f"{TRIGGERED}beats: [{{slug: them, type: tcp, host: x.example, port: 1}}]\n"
+    with pytest.raises(ConfigError, match=r"triggers: t: target.external: the beat 'them' is there already"):
+        await apply(pool, tmp_path / "upbeat.yaml", text)
+    assert await pool.fetchval("SELECT count(*) FROM objects") == 0
