@@ -102,6 +102,8 @@ async def create(
     async with transaction(services.pool) as db:
         rule, page_id = await _checked(services, db, asking, kind, _writable(document), page)
         asking.require(Permission.WRITE if kind != "page" else Permission.ADMIN, page_id)
+        if isinstance(rule, Trigger):
+            await triggers.expect_target(db, asking.actor, page_id, rule.target)
         return await objects.create(db, asking.actor, kind, page_id, spec_of(rule))
 
 
@@ -150,6 +152,8 @@ async def change(
             )
         if spec == stored.spec:
             return stored
+        if isinstance(rule, Trigger):
+            await triggers.expect_target(db, asking.actor, stored.page_id, rule.target)
         return await objects.replace(db, asking.actor, stored, spec, expected=expected)
 
 
@@ -257,7 +261,7 @@ async def _checked(
     home = before.id if before and kind == "page" else page_id
     if isinstance(rule, Trigger) and not errors:
         try:
-            await triggers.expect_target(db, asking.actor, page_id, rule.target)
+            await triggers.expect_target(db, None, page_id, rule.target)
         except ValueError as wrong:
             raise invalid([("/target/external", str(wrong))]) from None
     errors += await _unrunnable(services, db, asking, rule, home, before.spec if before else {})

@@ -333,8 +333,13 @@ def _report(said: Said, rule: Trigger, modes: Modes) -> Report:
 # ---- targets
 
 
-async def expect_target(connection: Connection, actor: Actor, page_id: UUID | None, target: Target) -> None:
-    """See that the external beat of a trigger of this page is there. Raises `ValueError` where another beat has its slug."""
+async def expect_target(
+    connection: Connection, actor: Actor | None, page_id: UUID | None, target: Target
+) -> None:
+    """See that the external beat of a trigger of this page is there, or (no actor) could be made.
+
+    Raises `ValueError` where another beat has its slug.
+    """
     if target.external is None or page_id is None:
         return
     spec = await connection.fetchval(
@@ -343,8 +348,9 @@ async def expect_target(connection: Connection, actor: Actor, page_id: UUID | No
         target.external,
     )
     if spec is None:
-        made = {"slug": target.external, "type": "external"}
-        await objects.create(connection, actor, "beat", page_id, made)
+        if actor is not None:
+            made = {"slug": target.external, "type": "external"}
+            await objects.create(connection, actor, "beat", page_id, made)
     elif spec["type"] != "external":
         raise ValueError(
             f"the beat {target.external!r} is there already and of type {spec['type']}; "
