@@ -471,15 +471,17 @@ def _searched(e: FunctionExtension) -> _Value:
             compiled = _iregexp(wanted, is_whole)
         except ValueError:
             return False
-        return compiled is not None and search(compiled, found, budget) is not None
+        return search(compiled, found, budget) is not None
 
     return holds
 
 
 @lru_cache(maxsize=1024)
 def _iregexp(pattern: str, is_whole: bool) -> Any:
-    """The RE2 of an I-Regexp; None for what is none. Raises `ValueError` for what RE2 refuses."""
+    """The RE2 of an I-Regexp. Raises `ValueError` for what is none, and for what RE2 refuses."""
     if not is_iregexp(pattern):
-        return None
+        raise ValueError(
+            f"{pattern!r} is not an I-Regexp (RFC 9485), which has neither \\d nor \\b nor (?: )"
+        )
     written = _DOT.sub(lambda part: r"[^\n\r]" if part[0] == "." else part[0], pattern)
     return compile_pattern(rf"\A(?:{written})\z" if is_whole else written)
