@@ -2,9 +2,11 @@
 
 from api.console import (
     beats,
+    building,
     declared,
     files,
     groups,
+    inboxes,
     incidents,
     maintenance,
     new_beat,
@@ -12,12 +14,14 @@ from api.console import (
     overview,
     page,
     people,
+    previewing,
     replay,
     review,
     runs,
     secrets,
     session,
     specs,
+    triggers,
 )
 from api.console.page import html_problem
 
@@ -43,6 +47,10 @@ ROUTERS = tuple(
         people,
         replay,
         secrets,
+        inboxes,
+        building,
+        triggers,
+        previewing,
         specs,
     )
 )

@@ -41,6 +41,11 @@ SAID: Final = {
     "rejected": "Rejected: customers are told nothing.",
     "revised": "Saved as a new revision.",
     "retry": "It is tried again now.",
+    "added_trigger": "Saved. It judges and shows events from now on; enable it, and it opens signals.",
+    "enabled": "Enabled: what it takes opens signals from now on.",
+    "disabled": "Disabled: it opens nothing, and what is open may still end.",
+    "ended_signal": "Ended by hand. The next event that fires opens it again.",
+    "promoted": "Promoted: what its target allows too is said without a review.",
     "stored": "Stored. What refers to it uses the new value within seconds.",
     "revoked": "Revoked: it opens nothing from now on.",
     "signed-out": "You are signed out.",
@@ -73,6 +78,8 @@ def environment(package: str) -> Environment:
         "tojson_text": words.plain,
         "pairs": words.pairs,
         "seen": words.seen,
+        "cut": words.cut,
+        "found": words.found,
         "days_left": words.days_left,
     }
     made.globals |= {"at": words.address, "sparkline": charts.sparkline}

@@ -1,0 +1,403 @@
+"""The builder of triggers: a form that is previewed as it is edited, and filled by picking values from an event. What may be saved is `api.saving`."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import received, saving
+from api.auth import Asking, Permission, Principal, Router, permits
+from api.console import drafting
+from api.console.drafting import Draft, Row, Section
+from api.console.forms import mistakes_of, whole
+from api.console.page import go, render
+from api.console.previewing import RANGES, begun
+from api.console.tree import leaves, opened, tree
+from api.console.words import address, cut
+from api.context import Services, services_of
+from api.objects import PageRef, locate
+from api.problems import ProblemError
+from engine.store import objects
+from engine.store import received as stored_events
+from engine.store.objects import StaleError, Stored, TakenError
+from evaluators.event import read as take_apart
+from rules.condition import Condition
+from rules.redaction import MASK, Redaction
+from rules.selection import BudgetError, compile_path
+from rules.sender import senders
+from rules.sentence import in_words, sentence
+from rules.shape import spec_of
+from rules.trigger import Trigger, TriggerPolicy
+
+TARGETS: Final = (
+    ("external", "an external beat, made where there is none"),
+    ("beat", "a beat that is there"),
+    ("group", "a group"),
+)
+_RECENT: Final = 8  # events offered to pick from
+_SEEN: Final = 50  # events that are looked at for what a value may be
+_SEEN_BYTES: Final = 100_000
+_MOST_VALUES: Final = 20
+_MOST_PATHS: Final = 300
+_TIMED: Final = ("repeats_count", "for", "silence", "expires", "cooldown", "absence_after")
+_DESK: Final = ("event", "pick", "range", "sample", "preview")
+_KEPT_BY_PRESET: Final = ("name", "slug", "page", "inbox", "target", "target_slug")
+
+Mistakes = Sequence[tuple[str, str]]
+
+router = Router(prefix="/console/triggers", include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What lies on it besides the draft. `pick`: the path that was chosen; `blanks`: more empty rows."""
+
+    event: str = ""
+    pick: str = ""
+    span: str = "7d"
+    sample: str = ""
+    preview: str = ""
+    blanks: bool = False
+
+
+@router.get("/new")
+@permits(Permission.READ)
+async def new(request: Request, asking: Asking) -> Response:
+    """An empty form, or one that begins with an event, a sender or a picked value."""
+    asked = request.query_params
+    draft = Draft({name: asked[name] for name in ("inbox", "page") if name in asked})
+    draft = await _preset(draft, asked.get("sender", ""))
+    return await _page(request, asking, draft, Desk(asked.get("event", ""), asked.get("pick", "")))
+
+
+@router.post("/new")
+@permits(Permission.READ)
+async def edit_new(request: Request, asking: Asking) -> Response:
+    """The form after a step of editing; nothing is saved."""
+    draft, desk = await _edited(request)
+    return await _page(request, asking, draft, desk, is_edited=True)
+
+
+@router.post("")
+@permits(Permission.WRITE)
+async def save_new(request: Request, asking: Asking) -> Response:
+    """Save it, not enabled, and go to its page."""
+    draft, desk = await _edited(request)
+    try:
+        stored = await saving.create(services_of(request), asking, "trigger", drafting.spec_of(draft))
+    except (ProblemError, TakenError) as refused:
+        return await _refused(request, asking, draft, desk, refused)
+    return go(address("trigger", stored.slug, draft["page"] or None), "added_trigger")
+
+
+@router.get("/{ref}/build")
+@permits(Permission.READ)
+async def change(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """The form of one that is there."""
+    stored, page = await found(request, asking, ref, page_ref)
+    asked, draft = request.query_params, drafting.draft_of({**stored.spec, "page": page})
+    return await _page(request, asking, draft, Desk(asked.get("event", ""), asked.get("pick", "")), stored)
+
+
+@router.post("/{ref}/build")
+@permits(Permission.READ)
+async def edit(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """The form of one that is there after a step of editing; nothing is saved."""
+    stored, page = await found(request, asking, ref, page_ref)
+    draft, desk = await _edited(request, slug=stored.slug, page=page)
+    return await _page(request, asking, draft, desk, stored, is_edited=True)
+
+
+@router.post("/{ref}/save")
+@permits(Permission.WRITE)
+async def save(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """Save a changed one."""
+    stored, page = await found(request, asking, ref, page_ref)
+    draft, desk = await _edited(request, slug=stored.slug, page=page)
+    expected = whole(str((await request.form()).get("revision")), stored.revision)
+    try:
+        spec = drafting.spec_of(draft)
+        await saving.change(services_of(request), asking, stored, spec, expected=expected)
+    except ProblemError as refused:
+        return await _refused(request, asking, draft, desk, refused, stored)
+    except StaleError:
+        return await _page(request, asking, draft, desk, stored, status=412)
+    return go(address("trigger", stored.slug, page), "saved")
+
+
+async def found(request: Request, asking: Principal, ref: str, page_ref: str | None) -> tuple[Stored, str]:
+    """A trigger, and the slug of its page. Raises 404, 409."""
+    async with services_of(request).pool.acquire() as db:
+        stored = await locate(db, asking, "trigger", ref, page_ref)
+        home = await objects.get(db, stored.page_id) if stored.page_id else None
+    return stored, home.slug if home else ""
+
+
+# ---- what comes back
+
+
+async def _edited(request: Request, **fixed: str) -> tuple[Draft, Desk]:
+    """The form as it came back, after what its button does. Raises 400."""
+    pairs = [(n, text) for n, text in (await request.form()).multi_items() if isinstance(text, str)]
+    if any("\x00" in text for _, text in pairs):
+        raise ProblemError(400, "malformed", "a field has the character NUL in it")
+    try:
+        draft = drafting.read_draft(pairs)
+    except (ValueError, RecursionError):
+        raise ProblemError(400, "malformed", "what the form kept is not what it was given") from None
+    draft, sent = replace(draft, plain={**draft.plain, **fixed}), dict(pairs)
+    do, _, what = sent.get("do", "").partition(".")
+    event, pick, span, sample, preview = (sent.get(name, "") for name in _DESK)
+    desk = Desk(event, pick, span, sample, preview, do == "rows")
+    if do == "sender":
+        draft = await _preset(draft, sent.get("sender", ""))
+    elif do == "event":
+        desk = replace(desk, event=what)
+    elif do == "clear":
+        draft = replace(draft, sections={**draft.sections, what: Section()})
+    elif "use" in sent:
+        draft = await _used(request, draft, desk, sent, pairs)
+    return draft, desk
+
+
+async def _preset(draft: Draft, slug: str) -> Draft:
+    """`draft` with what is known of a sender; as it is where nobody knows it."""
+    sender = next((one for one in await asyncio.to_thread(senders) if one.slug == slug), None)
+    if sender is None:
+        return draft
+    kept = {name: draft[name] for name in _KEPT_BY_PRESET if draft[name]}
+    made = drafting.draft_of(sender.trigger)
+    return replace(made, plain={"name": sender.title, **made.plain, **kept})
+
+
+async def _used(
+    request: Request, draft: Draft, desk: Desk, sent: Mapping[str, str], pairs: Sequence[tuple[str, str]]
+) -> Draft:
+    """`draft` with the picked value put where its button says."""
+    use, _, of = sent["use"].partition(":")
+    path = sent.get("picked", "")
+    if use == "map":
+        values, says = ([text for name, text in pairs if name == f"map.{key}"] for key in ("value", "says"))
+        said = [(drafting.literal(value), level) for value, level in zip(values, says, strict=False)]
+        return drafting.mapped(draft, path, said)
+    event = await _event(request, request.state.principal, desk.event)
+    values = _values(event, draft, path) if event else []
+    return drafting.picked(draft, use, of or path, values[0] if values else "")
+
+
+async def _refused(
+    request: Request,
+    asking: Principal,
+    draft: Draft,
+    desk: Desk,
+    refused: ProblemError | TakenError,
+    stored: Stored | None = None,
+) -> Response:
+    if isinstance(refused, ProblemError) and refused.status != 422:
+        raise refused
+    mistakes = mistakes_of(refused) if isinstance(refused, ProblemError) else [("/slug", str(refused))]
+    status = refused.status if isinstance(refused, ProblemError) else 409
+    return await _page(request, asking, draft, desk, stored, mistakes=mistakes, status=status)
+
+
+# ---- what is picked from
+
+
+async def _event(request: Request, asking: Principal, ref: str) -> dict[str, Any] | None:
+    """An event as people are shown it, with its page; None where there is none."""
+    async with services_of(request).pool.acquire() as db:
+        try:
+            row, inbox = await received.find_event(db, asking, ref)
+        except ProblemError:
+            return None
+    shown = await asyncio.to_thread(received.shown_event, row, inbox, {})
+    pairs = parse_qsl(shown["query"], keep_blank_values=True)
+    return shown | {
+        "page_id": inbox.page_id,
+        "query": pairs,
+        "row": row,
+        "redact": inbox.spec.get("redact", []),
+    }
+
+
+def _body(event: Mapping[str, Any], draft: Draft) -> Any:
+    return opened(event["document"], draft["unwrap"].splitlines())
+
+
+def _values(event: Mapping[str, Any], draft: Draft, path: str) -> list[Any]:
+    """What is at `path` in what people are shown of an event."""
+    source, _, name = path.partition(":")
+    if source in ("header", "query"):
+        pairs = event["headers"] if source == "header" else event["query"]
+        return [text for called, text in pairs if called.lower() == name.lower()]
+    try:
+        return compile_path(path)(_body(event, draft))
+    except (ValueError, BudgetError):
+        return []
+
+
+async def _pick(
+    services: Services, event: Mapping[str, Any], draft: Draft, path: str, inbox: Stored | None
+) -> dict[str, Any]:
+    """What a value may become."""
+    values = _values(event, draft, path)
+    value = values[0] if values else None
+    is_items = path.endswith("[*]")
+    seen: list[tuple[str, str, int, str]] = []
+    if path.startswith("$") and inbox is not None and not isinstance(value, list | dict) and not is_items:
+        rows = await stored_events.look(services.pool, inbox.id, stored_events.Asked(), None, _SEEN)
+        seen = await asyncio.to_thread(_seen, rows, inbox, draft, re.sub(r"\[\d+\]", "[*]", path))
+    return {
+        "path": path,
+        "name": drafting.reference(path, draft["each"]),
+        "text": value if isinstance(value, str) else drafting.typed(value),
+        "is_items": is_items,
+        "is_hidden": isinstance(value, str) and MASK in value,
+        "is_json": path in event["unwrappable"] and path not in draft["unwrap"].splitlines(),
+        "lists": [] if draft["each"] else drafting.lists_in(path),
+        "seen": seen,
+    }
+
+
+def _seen(rows: Sequence[Any], inbox: Stored, draft: Draft, path: str) -> list[tuple[str, str, int, str]]:
+    """What the last events have at `path`: as typed, as text, how often, what it may say. Empty where it is ever another."""
+    counts = Counter[str]()
+    for row in rows:
+        if not row["is_meant"] or row["size_bytes"] > _SEEN_BYTES:
+            continue
+        document = take_apart(stored_events.event_of(row))
+        shown = Redaction(inbox.spec.get("redact", ())).document(document.body)
+        values = _values({"document": shown}, draft, path)
+        counts.update(drafting.typed(value) for value in values if not isinstance(value, list | dict))
+    if len(counts) > _MOST_VALUES:
+        return []
+    return [
+        (value, cut(value, 100), count, drafting.guess(drafting.literal(value)))
+        for value, count in counts.most_common()
+        if len(value) < _SEEN_BYTES // 100
+    ]
+
+
+# ---- what is shown
+
+
+async def _page(
+    request: Request,
+    asking: Principal,
+    draft: Draft,
+    desk: Desk,
+    stored: Stored | None = None,
+    *,
+    mistakes: Mistakes = (),
+    status: int = 200,
+    is_edited: bool = False,
+) -> Response:
+    services = services_of(request)
+    event = await _event(request, asking, desk.event) if desk.event else None
+    async with services.pool.acquire() as db:
+        homes = await objects.listing(db, "page", pages=asking.pages_for(Permission.READ))
+        wanted = next((one.slug for one in homes if event and one.id == event["page_id"]), draft["page"])
+        home = next((one for one in homes if one.slug == wanted), homes[0] if homes else None)
+        boxes = await objects.listing(db, "inbox", pages=[home.id] if home else [])
+    wanted = draft["inbox"] or (event["inbox"] if event else "")
+    inbox = next((box for box in boxes if box.slug == wanted), boxes[0] if boxes else None)
+    page = home.slug if home else ""
+    filled = {"page": page, "inbox": inbox.slug if inbox else draft["inbox"]}
+    draft = replace(draft, plain={**draft.plain, **filled})
+    rule, lacks = await asyncio.to_thread(_rule, draft)
+    preview = None
+    if is_edited and rule:
+        asked = {"rule": spec_of(rule) | {"page": page}}
+        preview = await begun(request, asking, asked, desk.span, desk.sample, desk.preview)
+    shown = {
+        **_choices(draft, stored, desk, page),
+        **(await asyncio.to_thread(_picked_from, event, draft)),
+        "pages": [(one.slug, one.spec["name"]) for one in homes],
+        "inboxes": [(box.slug, box.spec.get("name") or box.slug) for box in boxes]
+        or [("", "there is none yet")],
+        "senders": await asyncio.to_thread(senders),
+        "can_save": home is not None
+        and asking.may(Permission.WRITE, home.id)
+        and (stored is None or stored.managed_by == "api"),
+        "errors": _beside(mistakes),
+        "mistakes": mistakes,
+        "changed": status == 412,
+        "said": sentence(rule) if rule else "",
+        "lacks": lacks,
+        "preview": preview,
+        "pick": await _pick(services, event, draft, desk.pick, inbox) if event and desk.pick else None,
+        "judged": None,
+        "recent": [],
+    }
+    if event and rule:
+        shown["judged"] = await asyncio.to_thread(received.traced, event["row"], event["redact"], rule)
+    if event is None and inbox is not None:
+        shown["recent"], _ = await received.look(services, inbox, stored_events.Asked(), None, _RECENT)
+    async with services.pool.acquire() as db:
+        return await render(request, db, "build.html", status, draft=draft, stored=stored, **shown)
+
+
+def _choices(draft: Draft, stored: Stored | None, desk: Desk, page: str) -> dict[str, Any]:
+    """What the form offers, and where it goes."""
+    incidents = TriggerPolicy.model_validate(stored.spec.get("incidents", {})) if stored else TriggerPolicy()
+    return {
+        "page_slug": page,
+        "revision": stored.revision if stored else 0,
+        "here": address("trigger", stored.slug, page, "build") if stored else "/console/triggers/new",
+        "saves": address("trigger", stored.slug, page, "save") if stored else "/console/triggers",
+        "kept": {name: _in_words(one) for name, one in draft.sections.items() if one.kept},
+        "targets": TARGETS,
+        "modes": drafting.MODES,
+        "operators": drafting.OPERATORS,
+        "read_as": drafting.READ_AS,
+        "blanks": (Row(),) * (3 if desk.blanks else 1),
+        "timed": any(draft[name] for name in _TIMED),
+        "policy": incidents.model_dump() if stored else None,
+        "ranges": RANGES,
+        "range": desk.span,
+        "sample": desk.sample,
+    }
+
+
+def _picked_from(event: Mapping[str, Any] | None, draft: Draft) -> dict[str, Any]:
+    if event is None or event["trouble"]:
+        return {"event": event, "body": None, "paths": ()}
+    body = tree(_body(event, draft))
+    paths = {drafting.reference(path, draft["each"]) for path in leaves(body)}
+    return {"event": event, "body": body, "paths": sorted(paths)[:_MOST_PATHS]}
+
+
+def _rule(draft: Draft) -> tuple[Trigger | None, Mistakes]:
+    """The rule, or what it lacks."""
+    rows = any(section.rows or section.kept for section in draft.sections.values())
+    if not (rows or draft["fingerprint"] or draft["absence_after"]):
+        return None, [("", "say how bad it is, and what it is about: choose values of an event for that")]
+    try:
+        rule = saving.rule_of("trigger", drafting.spec_of(draft) | {"slug": draft["slug"] or "draft"})
+    except ProblemError as wrong:
+        return None, [(pointer.strip("/").replace("/", " "), told) for pointer, told in mistakes_of(wrong)]
+    assert isinstance(rule, Trigger)
+    return rule, []
+
+
+def _in_words(section: Section) -> str:
+    try:
+        return in_words(Condition.model_validate_json(section.kept))
+    except ValueError:
+        return section.kept
+
+
+def _beside(mistakes: Mistakes) -> dict[str, str]:
+    """Mistakes by the field they are beside."""
+    found: dict[str, str] = {}
+    for pointer, told in mistakes:
+        block, _, key = pointer.strip("/").partition("/")
+        name = f"{block}_{key}" if f"{block}_{key}" in drafting.FIELDS else block
+        found.setdefault("target_slug" if name == "target" else name, told)
+    return found

@@ -1,0 +1,274 @@
+"""Inboxes and what came into them: tokens, events as trees to pick from, why a trigger judged as it did, firing by hand. No SQL, no secrets."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, Final, get_args
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import inboxes as tokens
+from api import received, saving
+from api.auth import Asking, Permission, Principal, Router, permits
+from api.body import validated
+from api.console.drafting import slug_of
+from api.console.forms import before, cursor, fields, mistakes_of
+from api.console.page import go, render
+from api.console.runs import slug_of_page
+from api.console.tree import tree
+from api.console.words import address
+from api.context import services_of
+from api.objects import PageRef, locate
+from api.problems import ProblemError
+from api.received import Fired
+from api.showing import ingest_url, shown
+from api.uptime import read_time
+from engine.store import objects
+from engine.store import received as stored_events
+from engine.store.database import Connection
+from engine.store.objects import Stored, TakenError
+from engine.store.states import moment
+from rules.duration import parse_duration_s
+from rules.inbox import Inbox
+from rules.sender import senders
+
+PART: Final = 50
+SPANS: Final = ("", "1h", "1d", "7d")
+_ASKED: Final = ("search", "verdict", "trigger", "since", "page")
+_FIRED: Final = dict.fromkeys(("body", "headers", "query", "wrong"), "")
+_TRACED: Final = 10  # triggers whose trace is shown
+_AMAZON: Final = (".amazonaws.com", ".amazonaws.com.cn")
+
+router = Router(prefix="/console", include_in_schema=False)
+
+
+@router.get("/inboxes")
+@permits(Permission.READ)
+async def index(request: Request, asking: Asking) -> Response:
+    """All inboxes."""
+    return await _index(request, asking)
+
+
+async def _index(
+    request: Request,
+    asking: Principal,
+    given: Mapping[str, str] | None = None,
+    mistakes: list[tuple[str, str]] | None = None,
+    status: int = 200,
+) -> Response:
+    services = services_of(request)
+    async with services.pool.acquire() as db:
+        found = await objects.listing(db, "inbox", pages=asking.pages_for(Permission.READ))
+        offered = await objects.listing(db, "page", pages=asking.pages_for(Permission.WRITE))
+        return await render(
+            request,
+            db,
+            "inboxes.html",
+            status,
+            rows=await shown(services, db, asking, "inbox", found),
+            pages=[(stored.slug, stored.spec["name"]) for stored in offered],
+            can_write=bool(offered),
+            given=dict.fromkeys(("name", "slug", "page"), "") | dict(given or {}),
+            mistakes=mistakes or [],
+        )
+
+
+@router.post("/inboxes")
+@permits(Permission.WRITE, tells_secret=True)
+async def create(request: Request, asking: Asking) -> Response:
+    """Add one, and show its token this once."""
+    sent = await fields(request)
+    document = {name: sent[name] for name in ("name", "page") if sent.get(name)}
+    document["slug"] = sent.get("slug") or slug_of(sent.get("name", ""))
+    try:
+        stored = await saving.create(services_of(request), asking, "inbox", document)
+    except ProblemError as refused:
+        if refused.status != 422:
+            raise
+        return await _index(request, asking, sent, mistakes_of(refused), 422)
+    except TakenError as taken:
+        return await _index(request, asking, sent, [("slug", str(taken))], 409)
+    secret = await tokens.rotate(services_of(request), asking, stored, 0.0)
+    return await _page(request, asking, stored, secret=secret)
+
+
+@router.get("/inboxes/{ref}")
+@permits(Permission.READ)
+async def inbox_page(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """One inbox, and what came into it."""
+    return await _page(request, asking, await _inbox(request, asking, ref, page_ref))
+
+
+async def _inbox(request: Request, asking: Principal, ref: str, page_ref: str | None) -> Stored:
+    async with services_of(request).pool.acquire() as db:
+        return await locate(db, asking, "inbox", ref, page_ref)
+
+
+async def _page(
+    request: Request,
+    asking: Principal,
+    stored: Stored,
+    *,
+    secret: Mapping[str, Any] | None = None,
+    fired: Mapping[str, str] = _FIRED,
+    status: int = 200,
+) -> Response:
+    services = services_of(request)
+    query = request.query_params if request.method == "GET" else {}
+    asked = {name: query.get(name, "")[:200] for name in _ASKED}
+    async with services.pool.acquire() as db:
+        triggers = await triggers_of(db, stored)
+    events, last = await received.look(
+        services,
+        stored,
+        _wanted(asked, {one.slug: one for one in triggers}, services.clock.epoch_s()),
+        before(request),
+        PART,
+    )
+    more = {name: text for name, text in asked.items() if text} | ({"before": cursor(*last)} if last else {})
+    async with services.pool.acquire() as db:
+        (inbox,) = await shown(services, db, asking, "inbox", [stored])
+        return await render(
+            request,
+            db,
+            "inbox.html",
+            status,
+            stored=stored,
+            inbox=inbox,
+            events=events,
+            asked=asked,
+            next="?" + urlencode(more) if last else None,
+            triggers=triggers,
+            senders=await asyncio.to_thread(senders),
+            secret=secret,
+            ingest_url=ingest_url(services) or "",
+            may_open=saving.may_edit(asking, stored),
+            editable=saving.may_edit(asking, stored) and stored.managed_by == "api",
+            fired=fired,
+        )
+
+
+def _wanted(asked: Mapping[str, str], triggers: Mapping[str, Stored], now_s: float) -> stored_events.Asked:
+    """What somebody filters by; what is none of the choices filters nothing."""
+    of = triggers.get(asked["trigger"])
+    return stored_events.Asked(
+        moment(read_time("since", asked["since"], now_s)) if asked["since"] in SPANS[1:] else None,
+        None,
+        asked["search"] or None,
+        asked["verdict"] if asked["verdict"] in get_args(received.Verdict) else None,
+        of.id if of else None,
+    )
+
+
+async def triggers_of(db: Connection, inbox: Stored) -> list[Stored]:
+    """The triggers over what comes into `inbox`."""
+    pages = [inbox.page_id] if inbox.page_id else []
+    found = await objects.listing(db, "trigger", pages=pages)
+    return [one for one in found if one.spec["inbox"] == inbox.slug]
+
+
+@router.post("/inboxes/{ref}/token")
+@permits(Permission.WRITE, tells_secret=True)
+async def rotate(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """Another token, shown this once."""
+    stored = await _inbox(request, asking, ref, page_ref)
+    overlap_s = parse_duration_s((await fields(request)).get("overlap", "0s"))
+    secret = await tokens.rotate(services_of(request), asking, stored, min(overlap_s, 7 * 86400.0))
+    return await _page(request, asking, stored, secret=secret)
+
+
+@router.post("/inboxes/{ref}/tokens/{token}")
+@permits(Permission.WRITE)
+async def revoke(
+    request: Request, asking: Asking, ref: str, token: str, page_ref: PageRef = None
+) -> Response:
+    """Take a token away."""
+    await tokens.revoke_inbox_token(request, asking, ref, token, page_ref)
+    return go(address("inbox", ref, page_ref), "revoked")
+
+
+@router.post("/inboxes/{ref}/fire")
+@permits(Permission.WRITE)
+async def fire(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    """Fire an event by hand, and show what becomes of it."""
+    stored = await _inbox(request, asking, ref, page_ref)
+    fired = await fire_into(request, asking, stored)
+    if isinstance(fired, str):
+        return go(f"/console/events/{fired}")
+    return await _page(request, asking, stored, fired=fired, status=422)
+
+
+async def fire_into(request: Request, asking: Principal, inbox: Stored) -> str | dict[str, str]:
+    """The id of the event that a form fired, or the form with what is wrong with it."""
+    sent = await fields(request)
+    typed = {name: sent.get(name, "") for name in _FIRED}
+    lines = [line.partition(":") for line in typed["headers"].splitlines() if line.strip()]
+    headers = {name.strip(): value.strip() for name, _, value in lines}
+    document = {"body": typed["body"], "headers": headers, "query": typed["query"]}
+    try:
+        json_like = typed["body"][:1] in ("{", "[")
+        if json_like and all(name.lower() != "content-type" for name in headers):
+            document["headers"] = {**headers, "Content-Type": "application/json"}
+        return await received.put(request, asking, inbox, validated(Fired, document))
+    except ProblemError as refused:
+        if refused.status not in (409, 422):
+            raise
+        said = "; ".join(f"{where.strip('/')} {what}".strip() for where, what in mistakes_of(refused))
+        return typed | {"wrong": f"Not fired: {said}."}
+
+
+# ---- one event
+
+
+@router.get("/events/{event}")
+@permits(Permission.READ)
+async def event_page(request: Request, asking: Asking, event: str) -> Response:
+    """An event: what it says, and what became of it."""
+    services = services_of(request)
+    async with services.pool.acquire() as db:
+        row, inbox = await received.find_event(db, asking, event)
+        triggers = await triggers_of(db, inbox)
+        page_slug = await slug_of_page(db, inbox)
+    found = await asyncio.to_thread(
+        received.shown_event, row, inbox, {str(one.id): one.slug for one in triggers}
+    )
+    sender = next((one for one in await asyncio.to_thread(senders) if one.slug == found["sender"]), None)
+    judged = {outcome["slug"] for outcome in found["outcomes"]}
+    wanted = [one for one in triggers if one.slug in judged] or triggers[:3]
+    traces = [
+        json.loads(bytes((await received.trace_event(request, asking, event, one.slug)).body))
+        for one in wanted[:_TRACED]
+    ]
+    async with services.pool.acquire() as db:
+        return await render(
+            request,
+            db,
+            "event.html",
+            event=found,
+            inbox=Inbox.model_validate(inbox.spec),
+            page_slug=page_slug,
+            body=None if found["trouble"] else tree(found["document"]),
+            query=parse_qsl(found["query"], keep_blank_values=True),
+            raw=asking.may(Permission.RAW, inbox.page_id),
+            sender=sender,
+            confirm=_confirmation(found["document"]),
+            traces=traces,
+        )
+
+
+def _confirmation(document: Any) -> dict[str, Any] | None:
+    """What Amazon SNS wants opened before it sends anything: shown, and never opened by us."""
+    if not isinstance(document, dict) or document.get("Type") != "SubscriptionConfirmation":
+        return None
+    url = document.get("SubscribeURL")
+    if not isinstance(url, str):
+        return None
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        host, parts = "", urlsplit("")
+    is_known = parts.scheme == "https" and host.startswith("sns.") and host.endswith(_AMAZON)
+    return {"url": url, "host": host or "unreadable", "is_known": is_known}

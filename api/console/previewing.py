@@ -1,0 +1,172 @@
+"""What a rule would have made of the past, as a pane of a page: asked for, waited for a moment, and drawn. What previews are is `api.previews`'."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import previews
+from api.auth import Asking, Permission, Principal, Router, permits
+from api.body import validated
+from api.console.forms import mistakes_of
+from api.console.page import bare
+from api.console.words import lasting
+from api.context import services_of
+from api.previews import AskedPreview
+from api.problems import ProblemError
+from engine.store.states import moment
+
+RANGES: Final = (("1h", "hour"), ("1d", "day"), ("7d", "7 days"), ("30d", "30 days"))
+LINES: Final = 100
+DRAFTS: Final = 20
+LANES: Final = 30
+_BUDGET: Final = "20s"
+_WAITS: Final = 12
+_WAIT_S: Final = 0.1
+_RUNS: Final = ("waiting", "running")
+_WIDTH: Final = 1000.0
+_ORDER: Final = ("matched", "error", "ignored", "unmatched")
+
+router = Router(prefix="/console/previews", include_in_schema=False)
+
+
+@router.get("/{preview}")
+@permits(Permission.READ)
+async def pane(request: Request, asking: Asking, preview: str) -> Response:
+    """How far it is, and what it found: the pane alone."""
+    found = await _shown(request, asking, preview)
+    if "builder" in request.query_params:  # its buttons are of the form around it
+        return bare(request, "preview.html", preview=found, draft=None)
+    return bare(request, "preview.html", preview=found)
+
+
+async def begun(
+    request: Request,
+    asking: Principal,
+    asked: Mapping[str, Any],
+    span: str,
+    sample: str = "",
+    before: str = "",
+) -> dict[str, Any]:
+    """Begin a preview in place of the one `before`, wait a moment for it, and show what there is of it."""
+    if before:
+        await _cancelled(request, asking, before)
+    body = {**asked, "since": span if span in dict(RANGES) else "7d", "budget": _BUDGET}
+    if sample:
+        body["samples"] = [{"body": sample}]
+    try:
+        made = await previews.begin(request, asking, validated(AskedPreview, body))
+    except ProblemError as refused:
+        said = "; ".join(f"{where.strip('/')} {what}".strip() for where, what in mistakes_of(refused))
+        return {"id": "", "runs": False, "wrong": said}
+    shown: dict[str, Any] = {"runs": True}
+    for _ in range(_WAITS):
+        await asyncio.sleep(_WAIT_S)
+        shown = await _shown(request, asking, made)
+        if not shown["runs"]:
+            break
+    return shown
+
+
+async def _cancelled(request: Request, asking: Principal, preview: str) -> None:
+    try:
+        await previews.cancel_preview(request, asking, preview)
+    except ProblemError:
+        return  # it is gone, or somebody else's
+
+
+async def _shown(request: Request, asking: Principal, preview: str) -> dict[str, Any]:
+    async with services_of(request).pool.acquire() as db:
+        row = await previews.find(db, asking, preview)
+    return await asyncio.to_thread(_view, previews.shown_preview(row))
+
+
+def _view(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """A preview of the API as its pane shows it."""
+    found, compared = shown["findings"], shown["difference"]
+    view = {
+        "id": shown["id"],
+        "runs": shown["status"] in _RUNS,
+        "done": shown["done"],
+        "wrong": shown["error"] or "",
+        "is_cut": shown["is_cut"],
+        "found": _found(found) if found else None,
+        "old": None,
+        "new": None,
+        "compared": None,
+    }
+    if compared:
+        view |= {
+            "old": _found(compared["old"]),
+            "new": _found(compared["new"]),
+            "compared": _compared(compared),
+        }
+    return view
+
+
+def _found(found: Mapping[str, Any]) -> dict[str, Any]:
+    since, until = found["since"], found["until"]
+    return {
+        "events": found["events"],
+        "verdicts": [(name, found["verdicts"][name]) for name in _ORDER if found["verdicts"].get(name)],
+        "advice": sorted(found["advice"], key=lambda one: one["severity"] != "warning"),
+        "counts": found["counts"],
+        "lines": [_line(one) for one in found["lines"][-LINES:][::-1]],
+        "left_out": found["events"] - min(len(found["lines"]), LINES),
+        "opened": found["opened"],
+        "drafted": found["drafted"],
+        "lanes": _lanes(found["episodes"], since, until)[:LANES],
+        "drafts": [one | {"moment": moment(one["at"])} for one in found["drafts"][-DRAFTS:][::-1]],
+        "open": found["open_signals"],
+        "unmapped": found["unmapped"],
+        "assumed": found["assumed"],
+        "since": moment(since),
+        "until": moment(until),
+    }
+
+
+def _line(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {**line, "moment": moment(line["at"]), "outcomes": line.get("outcomes", ())[:5]}
+
+
+def _compared(compared: Mapping[str, Any]) -> list[tuple[str, int, list[dict[str, Any]]]]:
+    names = (("only_old", "Only the old one does something"), ("only_new", "Only the new one does something"))
+    lists = (*names, ("changed", "Both do something else"))
+    return [
+        (said, compared["counts"].get(name, 0), [_line(one) for one in compared[name][:DRAFTS]])
+        for name, said in lists
+    ]
+
+
+def _lanes(episodes: Sequence[Mapping[str, Any]], since: float, until: float) -> list[dict[str, Any]]:
+    """Episodes by fingerprint, the newest first: where each stands in the time between, in a width of 1000."""
+    by = defaultdict[str, list[Mapping[str, Any]]](list)
+    for episode in reversed(episodes):
+        for fingerprint in episode.get("fingerprints") or [episode.get("beat") or "(absence)"]:
+            by[fingerprint].append(episode)
+    scale = _WIDTH / max(until - since, 1.0)
+    lanes = []
+    for fingerprint, own in by.items():
+        ends = [(one["opened"], one.get("closed") or until, one) for one in own]
+        lasted_s = sum(end - begin for begin, end, _ in ends)
+        lanes.append(
+            {
+                "name": fingerprint,
+                "parts": [_part(begin, end, one, since, scale) for begin, end, one in ends],
+                "count": len(own),
+                "open": any(one.get("closed") is None for one in own),
+                "lasted": lasting(lasted_s),
+                "first": moment(min(begin for begin, _, _ in ends)),
+            }
+        )
+    return lanes
+
+
+def _part(
+    begin: float, end: float, episode: Mapping[str, Any], since: float, scale: float
+) -> tuple[float, float, str]:
+    x = min(max((begin - since) * scale, 0.0), _WIDTH - 4)
+    return x, max((end - since) * scale - x, 4.0), episode["severity"]
