@@ -38,6 +38,8 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "pause": ("beats", "Stop running a beat for a while."),
         "resume": ("beats", "Run a paused beat again."),
         "report": ("beats", "Say that a beat is bad, or no longer."),
+        "inboxes": ("inboxes", "Inboxes: where other systems post what they know."),
+        "inbox": ("inboxes", "What an inbox received."),
         "maintenance": ("maintenance", "Maintenance: when what is worked on opens nothing."),
         "incidents": ("public", "Incidents: what customers are told."),
         "episodes": ("public", "Episodes: what was wrong, and for how long."),

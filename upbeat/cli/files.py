@@ -74,7 +74,7 @@ def read_yaml(file: Path) -> Node:
     """The YAML (or JSON) in `file`; `-` is standard input. What is wrong with it ends the command, as a mistake in usage."""
     name = "stdin" if str(file) == "-" else str(file)
     try:
-        node, problems = read(sys.stdin.read() if name == "stdin" else _text(file), name)
+        node, problems = read(read_text(file), name)
     except ConfigError as wrong:
         raise click.UsageError(str(wrong)) from None
     if problems:
@@ -83,12 +83,13 @@ def read_yaml(file: Path) -> Node:
 
 
 def _parse(file: Path) -> Document:
-    return parse(_text(file), str(file), Secrets(os.environ).of(None))
+    return parse(read_text(file), str(file), Secrets(os.environ).of(None))
 
 
-def _text(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """What is in `file`; `-` is standard input."""
     try:
-        return file.read_text("utf-8")
+        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else failure
         raise click.UsageError(f"{file} cannot be read: {reason}") from None

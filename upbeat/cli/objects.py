@@ -92,6 +92,8 @@ _COLUMNS: Final[dict[str, Columns]] = {
         "INBOX": lambda o: o["slug"],
         "SIGNED": lambda o: (o["signature"] and (o["signature"]["preset"] or "yes")) or "no",
         "ENABLED": lambda o: "yes" if o["enabled"] else "no",
+        "EVENTS IN 24 H": lambda o: o["events_24h"],
+        "LAST": lambda o: when(o["last_event_at"]),
         "PAGE": lambda o: o["page"],
     },
     "trigger": {
@@ -101,6 +103,8 @@ _COLUMNS: Final[dict[str, Columns]] = {
             f"{kind} {slug}" for kind, slug in o["target"].items() if kind != "per_fingerprint" and slug
         ),
         "ENABLED": lambda o: "yes" if o["enabled"] else "no",
+        "OPEN": lambda o: o["open_signals"],
+        "LAST MATCHED": lambda o: when(o["last_matched_at"]),
         "PAGE": lambda o: o["page"],
     },
 }
@@ -144,6 +148,7 @@ def group_of(kind: str, *, show: Callable[[Mapping[str, Any]], None] | None = No
         many = documents if isinstance(documents, list) else [documents]
         made = [await api.post(path, document, page=page) for document in many]
         said = f"{kind} {', '.join(item['slug'] for item in made)} created"
+        said += "".join(f"\nits token, told this once: {item['token']}" for item in made if "token" in item)
         document = {"items": made, "next": None} if isinstance(documents, list) else made[0]
         out.show(document, lambda _: click.echo(said), brief=[item["slug"] for item in made])
 

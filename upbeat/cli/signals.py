@@ -1,0 +1,121 @@
+"""What triggers have open, did and may do, for `upbeat triggers`. Previews and writing rules are `upbeat.cli.triggers`'."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+from upbeat.cli.client import Client, RefusedError, remote
+from upbeat.cli.listed import listing, with_page
+from upbeat.cli.objects import SHOWN_ONLY, at
+from upbeat.cli.output import Output, paint, print_fields, when
+
+_COUNTED: Final = ("matches", "opened", "resolved", "errors", "real_firings", "real_recoveries")
+_DECIDED: Final = ("approved_unedited", "approved_edited", "rejected", "expired")
+
+
+def show(trigger: Mapping[str, Any]) -> None:
+    """A trigger: the rule in words, what it may do, and everything that is set."""
+    click.echo(f"{trigger['name'] or trigger['slug']}: {trigger['sentence']}\n")
+    may = ", ".join(f"{step} {mode}" for step, mode in trigger["effective"].items())
+    beside = {"may": may, "open": trigger["open_signals"], "last matched": when(trigger["last_matched_at"])}
+    if (promoted := trigger["promoted"]) is not None:
+        void = "" if promoted["holds"] else ", void since the rule was changed"
+        beside["promoted"] = (
+            f"{', '.join(promoted['steps'])} by {promoted['by']}, {when(promoted['at'])}{void}"
+        )
+    print_fields(beside | {key: value for key, value in trigger.items() if key not in SHOWN_ONLY})
+
+
+signals = listing(
+    lambda query: f"{at('/triggers', query.pop('slug'))}/signals",
+    "List what a trigger has open.",
+    {
+        "FINGERPRINT": lambda s: s["fingerprint"] or "(absence)",
+        "SEVERITY": lambda s: paint(s["severity"]),
+        "SINCE": lambda s: when(s["since"]),
+        "TARGET": lambda s: s["target"],
+        "EVENT": lambda s: s["event"],
+        "MESSAGE": lambda s: s["message"],
+    },
+    click.argument("slug"),
+    with_page,
+    name="signals",
+    brief="fingerprint",
+    limit=None,
+)
+versions = listing(
+    lambda query: f"{at('/triggers', query.pop('slug'))}/versions",
+    "List every version of a trigger, newest first.",
+    {
+        "REVISION": lambda v: v["revision"],
+        "AT": lambda v: when(v["at"]),
+        "BY": lambda v: v["by"],
+        "RULE": lambda v: v["sentence"],
+    },
+    click.argument("slug"),
+    with_page,
+    name="versions",
+    brief="revision",
+)
+
+
+@click.command()
+@click.argument("slug")
+@click.argument("fingerprint")
+@with_page
+@remote
+async def end(api: Client, out: Output, slug: str, fingerprint: str, page: str | None) -> None:
+    """Say that the signal FINGERPRINT is over. The next event that fires opens it again."""
+    await api.post(f"{at('/triggers', slug)}/signals/end", {"fingerprint": fingerprint}, page=page)
+    out.done({}, f"{fingerprint} of {slug} is over")
+
+
+@click.command()
+@click.argument("slug")
+@with_page
+@remote
+async def record(api: Client, out: Output, slug: str, page: str | None) -> None:
+    """Show what a trigger did since it has its rule, and what people made of what it proposed."""
+    found = await api.get(f"{at('/triggers', slug)}/record", page=page)
+    out.show(found, _show_record, brief=[found["record"]])
+
+
+def _show_record(found: Mapping[str, Any]) -> None:
+    counts = {name.replace("_", " "): str(found[name]) for name in (*_COUNTED, *_DECIDED)}
+    print_fields({"since": when(found["since"]), **counts, "may be promoted": found["why_not"] or "yes"})
+
+
+@click.command()
+@click.argument("slug")
+@click.option(
+    "--step", "steps", multiple=True, required=True, type=click.Choice(["open", "update", "resolve"])
+)
+@click.option("--yes", is_flag=True, help="Do not ask, having seen its record.")
+@with_page
+@remote
+async def promote(
+    api: Client, out: Output, slug: str, steps: Sequence[str], yes: bool, page: str | None
+) -> None:
+    """Let steps be taken without review: shows the record, and asks.
+
+    \b
+      upbeat triggers promote shop-down --step open --step resolve
+    """  # noqa: D301 - \b is click's mark for text that keeps its lines
+    place = at("/triggers", slug)
+    found = await api.get(f"{place}/record", page=page)
+    if not found["may_promote"]:
+        raise RefusedError(f"{slug} cannot be promoted: {found['why_not']}")
+    if not yes:
+        _show_record(found)
+        click.confirm(f"Let {slug} {', '.join(steps)} incidents without review?", abort=True)
+    body = {"steps": list(dict.fromkeys(steps)), "record": found["record"]}
+    made = await api.post(f"{place}/promote", body, page=page)
+    out.show(
+        made,
+        lambda _: click.echo(f"{slug} may {', '.join(made['promoted']['steps'])} without review"),
+        brief=[slug],
+    )
+
+
+COMMANDS: Final = (signals, versions, end, record, promote)
