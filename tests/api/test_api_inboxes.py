@@ -4,9 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
+from engine.store import objects
+from engine.store.database import transaction
+from engine.store.ids import new_id
 from engine.triggering import Triggering
 
 if TYPE_CHECKING:
@@ -497,6 +501,55 @@ async def test_a_promotion_writes_auto_into_what_the_api_manages(server: "Server
     assert first["next"]
     for wrong in ("3", "x", "9" * 30):
         await _call(server, 404, "GET", f"/triggers/meek/versions/{wrong}")
+
+
+async def test_a_record_counts_what_people_made_of_its_drafts(server: "Server", inbox: Inbox) -> None:
+    made = await _call(
+        server, 201, "POST", "/triggers", RULE | {"slug": "judged", "fingerprint": "j/{$.host}"}
+    )
+    before = await _recorded(server, "judged")
+    trigger, owner = UUID(made["id"].removeprefix("trg_")), new_id()
+    async with transaction(server.services.pool) as db:
+        page = (await objects.find(db, "page", "shop")).id
+        await db.execute(
+            "INSERT INTO objects (id, kind, page_id, slug, spec, managed_by) VALUES ($1, 'beat', $2, 'owner', '{}', 'api')",
+            owner,
+            page,
+        )
+        for number, (status, edited, by) in enumerate(
+            [
+                ("done", False, "ann"),
+                ("done", True, "ann"),
+                ("rejected", False, "ann"),
+                ("expired", False, "policy"),
+                ("done", False, "policy"),
+                ("pending", True, None),
+            ],
+            1,
+        ):
+            episode = new_id()
+            await db.execute(
+                "INSERT INTO episodes (id, owner_id, number, severity, peak, opened_at, spec) "
+                "VALUES ($1, $2, $3, 'critical', 'critical', now(), '{}')",
+                episode,
+                owner,
+                number,
+            )
+            await db.execute(
+                "INSERT INTO actions (id, episode_id, owner_id, page_id, step, status, severity, title, text, created_at, "
+                "decided_by, triggers, edited) VALUES ($1, $2, $3, $4, 'open', $5, 'critical', '', '', now(), $6, $7, $8)",
+                new_id(),
+                episode,
+                owner,
+                page,
+                status,
+                by,
+                [trigger],
+                edited,
+            )
+    counted = {"approved_unedited": 1, "approved_edited": 1, "rejected": 1, "expired": 1}
+    after = await _recorded(server, "judged", **counted)
+    assert after["record"] != before["record"]
 
 
 async def test_a_reader_is_not_shown_the_keys_of_a_signature(server: "Server") -> None:
