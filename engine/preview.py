@@ -3,6 +3,7 @@
 Run as a program it is a worker (`engine.worker`). It reads in one read-only transaction, and says nothing to anybody else.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from functools import lru_cache
@@ -40,7 +41,7 @@ _WAITING: Final = (
     " AND at < to_timestamp($3) AND received_at >= to_timestamp($2 - $4) ORDER BY id) a CROSS JOIN LATERAL "
     "(SELECT * FROM events e WHERE e.id = a.event_id AND e.received_at = a.received_at OFFSET 0) e"
 )
-_HEADERS: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...])
+_HEADERS: Final = lru_cache(1 << 10)(msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode)
 _SAID: Final = frozenset({"fingerprint", "fingerprints", "beat", "reason", "title", "text", "value", "why"})
 """Keys under which findings have what a payload may have said."""
 _NAMING: Final = _SAID - {"text", "why"}
@@ -65,7 +66,7 @@ async def work(connection: Connection, plan: Plan, tell: Tell) -> tuple[int, dic
                 for event_id, at, is_repeat, received, headers, query, body in batch:
                     while deaf and deaf[-1].ended_at <= at:
                         folded.hear(*deaf.pop())
-                    event = Event(show("event", event_id), received, _HEADERS.decode(headers), query, body)
+                    event = Event(show("event", event_id), received, _HEADERS(headers), query, body)
                     folded.see(at, event.id, read(event), is_repeat=is_repeat)
                 count, first = count + len(batch), first or at
                 tell(min((at - first) / max(until - first, 1.0), 0.99), count, found)
@@ -92,8 +93,14 @@ async def _batches(connection: Connection, plan: Plan) -> AsyncIterator[list[Row
     """What was judged, in its order, then what waits to be."""
     for query in (_JUDGED, _WAITING):
         cursor = await connection.cursor(query, plan.inbox, plan.since, plan.until, _REPEATED_S)
-        while batch := await cursor.fetch(AT_ONCE):
-            yield batch
+        coming = asyncio.ensure_future(cursor.fetch(AT_ONCE))
+        try:
+            while batch := await coming:
+                coming = asyncio.ensure_future(cursor.fetch(AT_ONCE))
+                await asyncio.sleep(0)  # it is asked for: PostgreSQL is at it while this batch is folded
+                yield batch
+        finally:
+            coming.cancel()
 
 
 # ---- without what people are not shown

@@ -60,7 +60,7 @@ def derived_id(*parts: object) -> UUID:
 
 def show(kind: str, value: UUID | str) -> str:
     """`value` as the API shows it: `beat_0192...`."""
-    return f"{PREFIXES[kind]}_{UUID(str(value)).hex}"
+    return f"{PREFIXES[kind]}_{(value if isinstance(value, UUID) else UUID(value)).hex}"
 
 
 def read(kind: str, text: str) -> UUID | None:
