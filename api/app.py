@@ -87,7 +87,7 @@ SECURITY_HEADERS = {
 
 def create_app(services: Services) -> FastAPI:
     """The application over `services`. Serve it with uvicorn's `proxy_headers=False`: `trusted_proxies` are ours."""
-    app = FastAPI(
+    app = _Application(
         title="Upbeat",
         version=VERSION,
         openapi_url=None,
@@ -103,9 +103,23 @@ def create_app(services: Services) -> FastAPI:
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
     app.add_middleware(Frame)
-    app.add_middleware(ingest.Ingest, services=services)
-    app.add_middleware(pings.Pings, services=services)  # the last one is the first to see a request
+    app.front = pings.Pings(ingest.Ingest(app.behind, services), services)
     return app
+
+
+class _Application(FastAPI):
+    """FastAPI behind the raw paths, which pay for nothing of it."""
+
+    front: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        scope["app"] = self
+        await self.front(scope, receive, send)
+
+    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is for neither of them."""
+        await super().__call__(scope, receive, send)
 
 
 class Frame:

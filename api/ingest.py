@@ -225,8 +225,8 @@ class Ingest:
             door.verifier is not None,
         )
         kept = await self._group.add(delivery)
-        said = {"id": show("event", kept.event_id)} | ({"duplicate": True} if kept.is_repeat else {})
-        return _answer(202, b"application/json", json.dumps(said).encode())
+        more = ', "duplicate": true' if kept.is_repeat else ""
+        return _answer(202, b"application/json", f'{{"id": "{show("event", kept.event_id)}"{more}}}'.encode())
 
     async def _write(self, deliveries: Sequence[Delivery]) -> Sequence[Kept]:
         """One commit; then whoever judges is told."""

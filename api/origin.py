@@ -52,6 +52,8 @@ def is_foreign(connection: HTTPConnection) -> bool:
 
 def _is_trusted(connection: HTTPConnection, hop: str) -> bool:
     networks = services_of(connection).settings.trusted_proxies
+    if not networks:
+        return False
     try:
         address = ipaddress.ip_address(hop)
     except ValueError:

@@ -52,32 +52,32 @@ class Directory:
 
     def __init__(self, pool: Pool, secrets: Secrets, clock: Clock) -> None:
         self._pool, self._secrets, self._clock = pool, secrets, clock
-        self._asking: GroupCommit[bytes, Door | None] = GroupCommit(self._ask, within_s=WITHIN_S)
-        self._seen: dict[bytes, tuple[float, Door | None]] = {}  # when it was asked for, and the answer
+        self._asking: GroupCommit[str, Door | None] = GroupCommit(self._ask, within_s=WITHIN_S)
+        self._seen: dict[str, tuple[float, Door | None]] = {}  # when it was asked for, and the answer
         self._doors: dict[UUID, tuple[int, Door]] = {}  # by inbox, with its revision
         secrets.on_change.append(self._doors.clear)
 
     async def opened_by(self, token: str) -> Door | None:
         """The inbox that `token` opens, None for none. Raises `CrowdedError`, and `DATABASE_AWAY` when nobody knows."""
-        if not is_token(token):
-            return None
-        digest = digest_of(token)
-        seen = self._seen.get(digest)
+        seen = self._seen.get(token)
         if seen is not None and self._clock.monotonic_s() - seen[0] < REMEMBERED_S:
             return seen[1]
-        return await self._asking.add(digest)
+        return await self._asking.add(token) if is_token(token) else None
 
-    async def _ask(self, digests: Sequence[bytes]) -> Sequence[Door | None]:
+    async def _ask(self, tokens: Sequence[str]) -> Sequence[Door | None]:
         now_s = self._clock.monotonic_s()
+        digests = {token: digest_of(token) for token in tokens}
         async with self._pool.acquire() as connection:
-            opened = await opened_by(connection, set(digests))
+            opened = await opened_by(connection, digests.values())
         if len(self._seen) > _MOST_REMEMBERED:
             self._seen.clear()
-        doors = {digest: self._door(opened[digest]) if digest in opened else None for digest in digests}
-        self._seen |= {digest: (now_s, door) for digest, door in doors.items()}
-        return [doors[digest] for digest in digests]
+        doors = {token: self._door(opened.get(digest)) for token, digest in digests.items()}
+        self._seen |= {token: (now_s, door) for token, door in doors.items()}
+        return [doors[token] for token in tokens]
 
-    def _door(self, opened: Opened) -> Door:
+    def _door(self, opened: Opened | None) -> Door | None:
+        if opened is None:
+            return None
         known = self._doors.get(opened.id)
         if known is None or known[0] != opened.revision:
             known = self._doors[opened.id] = opened.revision, self._compiled(opened)

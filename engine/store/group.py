@@ -45,8 +45,11 @@ class GroupCommit(Generic[T, R]):
         self._waiting.append((item, done))
         if self._writing is None:
             self._writing = loop.create_task(self._work())
-        async with asyncio.timeout(self._within_s):
+        ends = loop.call_later(self._within_s, _end, done)
+        try:
             return await done
+        finally:
+            ends.cancel()
 
     async def _work(self) -> None:
         try:
@@ -81,6 +84,11 @@ class GroupCommit(Generic[T, R]):
             for (_, done), answer in zip(batch, answers, strict=True):
                 if not done.done():  # else nobody waits for it any more
                     done.set_result(answer)
+
+
+def _end(done: "asyncio.Future[R]") -> None:
+    if not done.done():
+        done.set_exception(TimeoutError())
 
 
 def _fail(batch: Sequence[tuple[T, "asyncio.Future[R]"]], failure: Exception) -> None:

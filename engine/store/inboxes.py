@@ -4,12 +4,13 @@ A token is random and kept as SHA-256; its text is shown once, and is in no log.
 """
 
 import hashlib
-import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from engine.store import people
 from engine.store.audit import Actor, record
@@ -25,6 +26,7 @@ PREFIX: Final = "upi_"
 KEPT_KEYS_S: Final = 3 * 86400.0
 """How long the name of a delivery is known: no sender tries again for longer."""
 MOST_OVERLAP: Final = timedelta(days=30)
+_encode = msgspec.json.Encoder().encode
 
 
 # ---- tokens
@@ -104,7 +106,7 @@ class Opened(NamedTuple):
     spec: dict[str, Any]
 
 
-async def opened_by(connection: Connection, digests: Collection[bytes]) -> dict[bytes, Opened]:
+async def opened_by(connection: Connection, digests: Iterable[bytes]) -> dict[bytes, Opened]:
     """The living inboxes that tokens with these digests open now."""
     rows = await connection.fetch(
         "SELECT t.digest, o.id, o.page_id, o.revision, o.spec FROM inbox_tokens t JOIN objects o ON o.id = t.inbox_id "
@@ -201,7 +203,7 @@ async def put(connection: Connection, deliveries: Sequence[Delivery]) -> list[Ke
         [one.same_body_s for _, one in told],
         KEPT_KEYS_S,
         [one.address for _, one in told],
-        [json.dumps(one.headers) for _, one in told],
+        [_encode(one.headers).decode() for _, one in told],
         [one.query for _, one in told],
         [one.body for _, one in told],
         [one.name for _, one in told],
