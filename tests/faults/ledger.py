@@ -1,7 +1,8 @@
-"""What was really so, and what Upbeat acknowledged: drivers that make outages, pings, reports and API writes, and write all down."""
+"""What was really so, and what Upbeat acknowledged: drivers that make outages, pings, reports, webhooks and API writes, and write all down."""
 
 import asyncio
 import contextlib
+import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,9 @@ PATIENCE_S = 90.0
 
 PINGED, REPORTED = "pinged", "reported"
 """The beats that are pushed to."""
+HOOKED, FLOODED = "hooked", "flooded"
+"""The beats that webhooks tell of: one trouble after the other, and very many at once."""
+SENDERS = 20
 
 
 @dataclass(slots=True)
@@ -44,6 +48,9 @@ class Ledger:
     acknowledged: int = 0
     pinged: dict[str, bool] = field(default_factory=dict)  # run id -> whether the ping was acknowledged
     reported: int = 0  # troubles, each with its end
+    delivered: list[str] = field(default_factory=list)  # ids of events that were acknowledged
+    hooked: int = 0  # troubles told by webhooks, each with its end
+    flooded: list[str] = field(default_factory=list)  # fingerprints that fired and recovered
     has_wrong_clock: bool = False  # Upbeat's clock was tampered with: times cannot be compared
 
 
@@ -189,6 +196,57 @@ async def report(
 
 
 @dataclass
+class Sender:
+    """Another system that posts what it knows, each again and again until it is acknowledged."""
+
+    installation: Installation
+    ledger: Ledger
+    session: aiohttp.ClientSession
+    token: str
+    count: int = 0
+
+    async def post(self, inbox: str, fingerprint: str, state: str) -> None:
+        """Once for whoever listens, however often it is sent: the name of the delivery says so."""
+        self.count += 1
+        front = self.installation.front
+        url = f"http://{front.host}:{front.port}/api/v1/external-events/ingest"
+        headers = {"X-External-Event-Token": self.token, "X-GitHub-Delivery": f"{inbox}-{self.count}"}
+        body = {"of": inbox, "fingerprint": fingerprint, "state": state}
+
+        async def taken() -> bool:
+            async with self.session.post(url, json=body, headers=headers) as answer:
+                if answer.status != 202:
+                    return False
+                self.ledger.delivered.append((await answer.json())["id"])
+                return True
+
+        try:
+            await until(taken, f"the acknowledgement of {fingerprint} {state}", PATIENCE_S)
+        except NotInTimeError as late:
+            self.ledger.missed.append(str(late))
+
+    async def one_by_one(self, chance: random.Random, stopped: Stopped) -> None:
+        """Trouble and its end in turn."""
+        while not stopped():
+            for state in ("firing", "resolved"):
+                await asyncio.sleep(chance.uniform(0.0, 1.0))
+                await self.post(HOOKED, f"trouble {self.ledger.hooked}", state)
+            self.ledger.hooked += 1
+
+    async def many(self, number: int, per_s: float, stopped: Stopped) -> None:
+        """Trouble of another fingerprint each time, as one of SENDERS that together send so many a second."""
+        for n in itertools.count():
+            if stopped():
+                return
+            fingerprint = f"{number}-{n}"
+            for state in ("firing", "resolved"):
+                begun_s = time.monotonic()
+                await self.post(FLOODED, fingerprint, state)
+                await asyncio.sleep(max(SENDERS / per_s - (time.monotonic() - begun_s), 0.0))
+            self.ledger.flooded.append(fingerprint)
+
+
+@dataclass
 class Load:
     """All drivers on one installation, until stopped."""
 
@@ -196,6 +254,7 @@ class Load:
     ledger: Ledger
     targets: dict[str, StreamTarget]
     receiver: Receiver
+    webhooks_per_s: float = 200.0
     is_stopped: bool = False
 
     async def run(self, seed: int) -> None:
@@ -204,7 +263,11 @@ class Load:
         def stopped() -> bool:
             return self.is_stopped
 
-        async with asyncio.TaskGroup() as group:
+        _, given = await self.installation.front.call("POST", "/inboxes/hooks/token", {})
+        # Nobody who waits for an answer forever sends again.
+        session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+        sender = Sender(self.installation, self.ledger, session, given["token"])
+        async with session, asyncio.TaskGroup() as group:
             for slug, target in self.targets.items():
                 chance = random.Random(f"{seed} {slug}")
                 approve = slug.startswith("drafted")
@@ -216,3 +279,6 @@ class Load:
             group.create_task(ping(self.installation, self.ledger, PINGED, stopped))
             chance = random.Random(f"{seed} reports")
             group.create_task(report(self.installation, self.ledger, REPORTED, chance, stopped))
+            group.create_task(sender.one_by_one(random.Random(f"{seed} webhooks"), stopped))
+            for number in range(SENDERS):
+                group.create_task(sender.many(number, self.webhooks_per_s, stopped))

@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from tests.faults.ledger import PINGED, REPORTED, Ledger, Outage
+from tests.faults.ledger import FLOODED, HOOKED, PINGED, REPORTED, Ledger, Outage
 from tests.rig.installation import Installation, connect
 from tests.rig.process import until
 from tests.rig.targets import Receiver
@@ -15,7 +15,8 @@ QUIET = """
 SELECT (SELECT count(*) FROM outbox WHERE status = 'pending') AS pending,
        (SELECT count(*) FROM episodes WHERE closed_at IS NULL) AS open,
        (SELECT count(*) FROM actions WHERE status = 'approved') AS approved,
-       (SELECT count(*) FROM pushed) AS pushed
+       (SELECT count(*) FROM pushed) AS pushed,
+       (SELECT count(*) FROM arrivals) AS arrivals
 """
 
 
@@ -32,6 +33,8 @@ class Findings:
     acknowledged_approvals_lost: int = 0
     pings_lost_or_doubled: int = 0
     reports_lost_or_doubled: int = 0
+    events_lost_or_doubled: int = 0
+    signals_lost_or_doubled: int = 0
     notices_not_delivered: int = 0
     notices_that_differ: int = 0
     duplicate_results: int = 0
@@ -66,6 +69,7 @@ async def judge(installation: Installation, ledger: Ledger, receiver: Receiver) 
         await _episodes(connection, ledger, found)
         await _writes(connection, ledger, found)
         await _pushed(connection, ledger, found)
+        await _webhooks(connection, ledger, found)
         await _notices(connection, receiver, found)
         found.duplicate_results = await connection.fetchval(
             "SELECT count(*) - count(DISTINCT run_id) FROM results"
@@ -84,8 +88,8 @@ async def _episodes(connection: "asyncpg.Connection[Any]", ledger: Ledger, found
         "(SELECT count(*) FROM incidents i WHERE i.episode_id = e.id) AS incidents, "
         "(SELECT count(*) FROM incidents i WHERE i.episode_id = e.id AND i.status <> 'resolved') AS unresolved, "
         "(SELECT count(*) FROM updates u JOIN incidents i ON i.id = u.incident_id WHERE i.episode_id = e.id) AS updates "
-        "FROM episodes e JOIN objects o ON o.id = e.owner_id WHERE o.slug <> $1 ORDER BY e.opened_at",
-        REPORTED,
+        "FROM episodes e JOIN objects o ON o.id = e.owner_id WHERE o.slug <> ALL ($1) ORDER BY e.opened_at",
+        [REPORTED, HOOKED, FLOODED],
     )
     truth = {beat: [o for o in ledger.outages if o.beat == beat] for beat in {o.beat for o in ledger.outages}}
     matched = Counter[int]()
@@ -187,6 +191,42 @@ async def _pushed(connection: "asyncpg.Connection[Any]", ledger: Ledger, found: 
     if made != sum(times.values()) or episodes != ledger.reported:
         found.details.append(f"{made} results of {sum(times.values())} pings")
         found.details.append(f"{episodes} episodes of {ledger.reported} reports of trouble")
+
+
+async def _webhooks(connection: "asyncpg.Connection[Any]", ledger: Ledger, found: Findings) -> None:
+    """Each acknowledged event is there and judged once; each trouble opened and ended one signal, and where they came one by
+    one, one episode with one incident."""
+    acknowledged = {event.removeprefix("evt_") for event in ledger.delivered}
+    stored = {
+        row["id"].hex: row["times"]
+        for row in await connection.fetch(
+            "SELECT e.id, (SELECT count(*) FROM judged j WHERE j.event_id = e.id) AS times FROM events e"
+        )
+    }
+    lost, wrong = acknowledged - stored.keys(), [event for event, times in stored.items() if times != 1]
+    found.events_lost_or_doubled = len(lost) + len(wrong)
+    found.details += [f"event {event} was acknowledged and is gone" for event in sorted(lost)[:5]]
+    found.details += [f"event {event} was judged {stored[event]} times" for event in wrong[:5]]
+    rows = await connection.fetch(
+        "SELECT o->>'fingerprint' AS fingerprint, count(*) FILTER (WHERE o->>'kind' = 'opened') AS opened, "
+        "count(*) FILTER (WHERE o->>'kind' = 'resolved') AS resolved FROM judged j, "
+        "json_each(j.outcomes) AS t (id, made), json_array_elements(t.made->'outcomes') AS o GROUP BY 1"
+    )
+    made = {row["fingerprint"]: (row["opened"], row["resolved"]) for row in rows}
+    expected = [*ledger.flooded, *(f"trouble {n}" for n in range(ledger.hooked))]
+    bad = [name for name in expected if made.get(name) != (1, 1)]
+    left = await connection.fetchval("SELECT count(*) FROM signals")
+    episodes = await connection.fetch(
+        "SELECT (SELECT count(*) FROM incidents i WHERE i.episode_id = e.id AND i.status = 'resolved') AS incidents "
+        "FROM episodes e JOIN objects o ON o.id = e.owner_id WHERE o.slug = $1",
+        HOOKED,
+    )
+    found.signals_lost_or_doubled = len(bad) + left + abs(len(episodes) - ledger.hooked)
+    found.duplicate_incidents += sum(row["incidents"] > 1 for row in episodes)
+    found.missing_incidents += sum(row["incidents"] == 0 for row in episodes)
+    found.details += [f"{name} opened and ended {made.get(name)} times" for name in bad[:5]]
+    if left or len(episodes) != ledger.hooked:
+        found.details.append(f"{left} signals are left, {len(episodes)} episodes of {ledger.hooked} troubles")
 
 
 async def _notices(connection: "asyncpg.Connection[Any]", receiver: Receiver, found: Findings) -> None:

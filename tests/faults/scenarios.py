@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.embedded.supervisor import start
+from rules.trigger import Trigger
 from tests.faults import oracle
-from tests.faults.ledger import REPORTED, Ledger, Load
+from tests.faults.ledger import FLOODED, HOOKED, REPORTED, Ledger, Load
 from tests.faults.permutations import permuted
 from tests.rig.installation import Installation, connect, send, split, whole
 from tests.rig.process import fresh_folder, small_disk, until
@@ -48,7 +50,24 @@ components:
 beats:
   - {{slug: pinged, type: heartbeat, every: 30d}}
   - {{slug: reported, type: external, incidents: {{open: off}}}}
+  - {{slug: flooded, type: external, incidents: {{open: off}}, channels: []}}
+  - {{slug: hooked, type: external, components: [hooked]}}
 {beats}
+inboxes:
+  - {{slug: hooks, rate_limit: 1000000}}
+triggers:
+{triggers}
+"""
+TRIGGER = """\
+  - slug: {slug}
+    inbox: hooks
+    enabled: true
+    when: {{value: $.of, eq: {slug}}}
+    critical: {{value: $.state, eq: firing}}
+    recovery: {{value: $.state, eq: resolved}}
+    fingerprint: "{{$.fingerprint}}"
+    target: {{beat: {slug}}}
+    incidents: {{open: auto, update: auto, resolve: auto}}
 """
 BEATS = ("auto-1", "auto-2", "auto-3", "drafted-1", "steady-1", "steady-2")
 
@@ -101,6 +120,7 @@ async def played(
     place: Path | None = None,
     environment: dict[str, str] | None = None,
     calm_s: float = 3.0,
+    webhooks_per_s: float = 200.0,
 ) -> Report:
     """Load an installation, hurt it, stop the load, let it settle, judge."""
     report = Report(name, seed)
@@ -111,7 +131,8 @@ async def played(
         folder = stack.enter_context(fresh_folder(place))
         config = CONFIG.format(
             url=receiver.url,
-            components="\n".join(f"  - {{slug: {slug}, name: {slug}}}" for slug in BEATS),
+            components="\n".join(f"  - {{slug: {slug}, name: {slug}}}" for slug in (*BEATS, HOOKED)),
+            triggers="".join(TRIGGER.format(slug=slug) for slug in (HOOKED, FLOODED)),
             beats="\n".join(
                 f'  - {{slug: {slug}, type: http, url: "http://127.0.0.1:{target.port}/", components: [{slug}]'
                 + (", incidents: {open: draft}" if slug.startswith("drafted") else "")
@@ -122,7 +143,8 @@ async def played(
         made = split(folder, config) if roles else whole(folder, config, environment=environment)
         installation = await stack.enter_async_context(made)
         await until(lambda: _all_ok(installation), "all beats are ok", 60)
-        load = Load(installation, ledger, targets, receiver)
+        await _promote(installation)
+        load = Load(installation, ledger, targets, receiver, webhooks_per_s)
         driving = asyncio.create_task(load.run(seed))
         scene = Scene(installation, load, report, random.Random(seed))
         try:
@@ -147,7 +169,23 @@ async def played(
 
 async def _all_ok(installation: Installation) -> bool:
     beats = await installation.front.items("/beats")
-    return {*BEATS, REPORTED} == {beat["slug"] for beat in beats if beat["stage"] == "ok"}
+    return {*BEATS, REPORTED, HOOKED, FLOODED} == {beat["slug"] for beat in beats if beat["stage"] == "ok"}
+
+
+async def _promote(installation: Installation) -> None:
+    """As somebody would who had seen their record."""
+    connection = await connect(installation)
+    try:
+        for row in await connection.fetch("SELECT id, spec FROM objects WHERE kind = 'trigger'"):
+            rule = Trigger.model_validate_json(row["spec"])
+            promoted = {"rule": rule.digest, "steps": ["open", "update", "resolve"]}
+            await connection.execute(
+                "UPDATE trigger_states SET promoted = $2, version = version + 1 WHERE trigger_id = $1",
+                row["id"],
+                json.dumps(promoted),
+            )
+    finally:
+        await connection.close()
 
 
 async def _counted(installation: Installation) -> int:
@@ -168,6 +206,8 @@ def _figures(ledger: Ledger) -> dict[str, Any]:
         "approvals": len(ledger.approved),
         "acknowledged_pings": sum(ledger.pinged.values()),
         "reports": ledger.reported,
+        "webhooks": len(ledger.delivered),
+        "webhook_troubles": [ledger.hooked, len(ledger.flooded)],
         "outage_seen_s": {"p50": round(statistics.median(seen), 2), "max": round(seen[-1], 2)}
         if seen
         else {},
@@ -188,7 +228,7 @@ def _keep_logs(installation: Installation, report: Report) -> None:
 # ---- kills
 
 
-async def kills(seed: int, count: int, *, roles: bool = False) -> Report:
+async def kills(seed: int, count: int, *, roles: bool = False, webhooks_per_s: float = 200.0) -> Report:
     """`count` times kill -9 of something at a random moment, sometimes twice in a row."""
 
     async def hurt(scene: Scene) -> None:
@@ -221,7 +261,8 @@ async def kills(seed: int, count: int, *, roles: bool = False) -> Report:
         # A busy machine may take a little longer once; that is said, and twice the promise is a failure.
         scene.expect(took[-1][0] <= 2 * SERVING_S, f"serving again took {took[-1]}")
 
-    return await played("split-kills" if roles else "kills", seed, hurt, roles=roles)
+    name = "split-kills" if roles else "kills"
+    return await played(name, seed, hurt, roles=roles, webhooks_per_s=webhooks_per_s)
 
 
 # ---- what stands still

@@ -11,4 +11,4 @@ def assert_clean(report: Report) -> None:
 
 @pytest.mark.parametrize("seed", [1])
 async def test_a_few_kills_lose_and_double_nothing(seed: int) -> None:
-    assert_clean(await kills(seed, 3))
+    assert_clean(await kills(seed, 3, webhooks_per_s=50.0))
