@@ -32,7 +32,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(documents, st.lists(steps, max_size=5))
 def test_a_definite_getter_answers_as_the_engine(document: Any, path: list[str]) -> None:
     text = "$" + "".join(path)
@@ -90,7 +90,7 @@ plain = st.recursive(  # the engine takes [true] for [1]
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(plain, st.lists(segments, min_size=1, max_size=4).map("".join).map("$".__add__))
 def test_a_path_selects_what_the_engine_selects(document: Any, path: str) -> None:
     engine = JSONPathEnvironment().compile(path)
