@@ -31,12 +31,16 @@ from engine.embedded.process import ServerError
 from engine.probes.icmp import allowed_kind
 from engine.probes.trouble import TroubleError
 from engine.secrets import Secrets
-from engine.store import regions, secrets
+from engine.store import events, regions, secrets
 from engine.store.database import Connection, Row, codecs, versions
 from engine.store.ids import PARTITIONS
+from engine.store.triggers import modes_of
+from evaluators.modes import Modes
 from evaluators.words import region_is_sick
 from rules.config import ConfigError, parse
+from rules.incident import IncidentPolicy
 from rules.secret import UnsetReferenceError, references, value_of
+from rules.trigger import Trigger
 from upbeat import __version__
 from upbeat.keys import keyring
 from upbeat.settings import ServeSettings, SettingsError
@@ -48,6 +52,7 @@ DISK_WARN_BYTES: Final = 2 << 30
 SKEW_WARN_S: Final = 1.0
 SKEW_FAIL_S: Final = 5.0
 BACKLOG_WARN: Final = 1000
+EVENTS_WARN_S: Final = 15.0
 ANSWER_S: Final = 5.0
 
 
@@ -297,6 +302,8 @@ async def _installation(settings: ServeSettings, connection: Connection) -> Asyn
         yield one
     async for one in _backlog(connection):
         yield one
+    async for one in _webhooks(connection):
+        yield one
     async for one in _secrets(settings, connection):
         yield one
 
@@ -372,6 +379,52 @@ async def _backlog(connection: Connection) -> AsyncIterator[Finding]:
         yield Finding(
             "dead letters", "warn", said, "The table dead_letters has each with its traceback: report it."
         )
+
+
+async def _webhooks(connection: Connection) -> AsyncIterator[Finding]:
+    """Of inboxes and triggers what makes them say nothing."""
+    rows = await connection.fetch(
+        "SELECT o.id, o.slug, EXISTS (SELECT FROM inbox_tokens t WHERE t.inbox_id = o.id "
+        " AND (t.expires_at IS NULL OR t.expires_at > now())) AS is_open, "
+        "EXISTS (SELECT FROM events e WHERE e.inbox_id = o.id) AS is_used FROM objects o "
+        "WHERE o.kind = 'inbox' AND o.removed_at IS NULL ORDER BY o.slug"
+    )
+    if not rows:
+        return
+    if shut := [row["slug"] for row in rows if not row["is_open"]]:
+        said = f"no token opens {', '.join(shut)}"
+        yield Finding("inboxes", "warn", said, "Make one: upbeat inboxes rotate INBOX")
+    unused = {row["id"] for row in rows if not row["is_used"]}
+    found = await connection.fetch(
+        "SELECT o.slug, o.spec, s.promoted, i.id AS inbox_id FROM objects o JOIN trigger_states s ON s.trigger_id = o.id "
+        "JOIN objects i ON i.kind = 'inbox' AND i.page_id = o.page_id AND i.slug = o.spec->>'inbox' "
+        "AND i.removed_at IS NULL WHERE o.kind = 'trigger' AND o.removed_at IS NULL ORDER BY o.slug"
+    )
+    triggers = [(row, Trigger.model_validate(row["spec"])) for row in found]
+    if mute := [row["slug"] for row, rule in triggers if rule.enabled and row["inbox_id"] in unused]:
+        said = f"{', '.join(mute)} can say nothing: no event ever came to the inbox"
+        yield Finding("triggers", "warn", said, "Have the sender post to the inbox's ingest_url.")
+    timid = [
+        row["slug"]
+        for row, rule in triggers
+        if rule.enabled and _allowed(rule.incidents) != _allowed(modes_of(rule, row["promoted"]))
+    ]
+    if timid:
+        said = f"{', '.join(timid)} ask for auto and are not promoted: they make drafts"
+        yield Finding("triggers", "warn", said, "See their record: upbeat triggers record TRIGGER")
+    waiting, oldest_s = await events.waiting(connection)
+    level: Level = "warn" if oldest_s > EVENTS_WARN_S else "ok"
+    todo = "Start more evaluators: upbeat serve --roles evaluator" if level == "warn" else ""
+    yield Finding(
+        "inboxes",
+        level,
+        f"{len(rows)} with {len(triggers)} triggers; {waiting} events wait to be judged",
+        todo,
+    )
+
+
+def _allowed(modes: IncidentPolicy | Modes) -> tuple[str, ...]:
+    return modes.open, modes.update, modes.resolve
 
 
 # ---- the bus
