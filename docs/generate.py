@@ -12,7 +12,9 @@ from typing import Any, get_args
 from rules.beat import AnyBeat
 from rules.config import json_schema
 from rules.duration import PATTERN, format_duration
+from rules.export import text_of
 from rules.kinds.kind import BeatRule, ProbedRule
+from rules.sender import Sender, senders
 from rules.size import format_size
 from upbeat.cli.reference import cli_reference
 
@@ -98,7 +100,36 @@ def command_line() -> str:
     return "<!-- Written by docs/generate.py from upbeat/cli/. Do not edit. -->\n" + cli_reference()
 
 
+_SENDERS = """\
+<!-- Written by docs/generate.py from rules/senders/. Do not edit. -->
+# Known senders
+
+Systems of which Upbeat knows what they post. **Who sent this?** on the page of a received event, or *From a sender* of a new trigger, begins
+with what is shown here; `GET /api/v1/senders` has it for programs. It is a beginning: paths and words are those that the maker documents,
+and what is critical to you is yours to say. A sender that is not here is no worse off: [write a trigger](../how-to/write-a-trigger.md).
+
+Where a body is given, the sender posts what one writes there; the trigger fits that body.
+"""
+
+
+def known_senders() -> str:
+    """The page docs/reference/senders.md."""
+    return _SENDERS + "".join(map(_sender, senders()))
+
+
+def _sender(sender: Sender) -> str:
+    signed = f" Signature preset: `{sender.signature}`." if sender.signature else ""
+    body = f"\n```text\n{sender.body.strip()}\n```\n" if sender.body else ""
+    named = {"slug": sender.slug, "inbox": sender.slug, **sender.trigger, "target": {"external": sender.slug}}
+    rule = text_of({"inboxes": [{"slug": sender.slug}], "triggers": [named]})
+    return (
+        f"\n## {sender.title}\n\n{sender.help}{signed} [What it posts]({sender.docs}).\n"
+        f"{body}\n```yaml\n{rule}```\n"
+    )
+
+
 FILES = {
+    "reference/senders.md": known_senders,
     "reference/configuration.md": configuration,
     "reference/upbeat.schema.json": editor_schema,
     "reference/command-line.md": command_line,
