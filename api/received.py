@@ -89,7 +89,7 @@ async def list_events(
     limit: Few = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """Newest first. A search looks for 3 s, and may answer few or none with a `next` that goes on from there."""
+    """Newest first. A request looks for 3 s, and may answer few or none with a `next` that goes on from there."""
     services = services_of(request)
     now_s = services.clock.epoch_s()
     async with services.pool.acquire() as db:
@@ -133,7 +133,7 @@ async def look(
                 )
                 items += [item] if item else []
             before = (row["received_at"], row["id"])
-            if is_filtered and services.clock.monotonic_s() > until_s:
+            if services.clock.monotonic_s() > until_s:
                 return items, before
 
 

@@ -6,6 +6,7 @@ hidden in all that is derived from them (traces, messages) as well. Reading the 
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -52,9 +53,13 @@ _IN_URL: Final = re2.compile(
 )
 _BEFORE: Final = re2.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
 _CREDENTIALS: Final = re2.compile(r"://[^\s/@:\"']*:[^\s/@\"']+@")
+_ANY: Final = re2.compile(
+    "|".join(f"(?:{one.pattern})" for one in (_NAMED, _LOOKS, _IN_URL, _BEFORE, _CREDENTIALS))
+)
 _RANDOM: Final = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9+/_=-]{24,}")
 
 
+@lru_cache(maxsize=4096)
 def is_hidden_name(name: str) -> bool:
     """Whether a value called so is hidden; `author` and `groupKey` are not secrets."""
     return is_secret_name(_ORDINARY.sub("", name))
@@ -62,9 +67,10 @@ def is_hidden_name(name: str) -> bool:
 
 def hidden_text(text: str, *, named: bool = True) -> str:
     """`text` without what looks like a secret; `named`: nor what a name in the text says is one."""
-    text = _LOOKS.sub(
-        MASK, text.encode("utf-8", "replace").decode()
-    )  # half a surrogate pair is no text to RE2
+    text = _whole(text)
+    if _ANY.search(text) is None:  # as good as always
+        return text
+    text = _LOOKS.sub(MASK, text)
     text = _IN_URL.sub(r"\1***", _CREDENTIALS.sub("://***@", _BEFORE.sub(r"\1 ***", text)))
     return str(_NAMED.sub(r"\1\2\3***", text)) if named else str(text)
 
@@ -162,7 +168,7 @@ class Redaction:
             return self._blank(value, place, is_whole=place in named)
         if isinstance(value, dict):
             return {
-                hidden_text(key, named=False): self._shown(inner, (*place, key), _name_of(value, key), named)
+                _hidden_key(key): self._shown(inner, (*place, key), _name_of(value, key), named)
                 for key, inner in value.items()
             }
         if isinstance(value, list):
@@ -218,6 +224,11 @@ class Redaction:
         plain = unquote_plus(value)
         shown = self._text(plain, (), unquote_plus(name))
         return part if shown == plain else f"{name}{equals}{shown}"
+
+
+@lru_cache(maxsize=4096)
+def _hidden_key(key: str) -> str:
+    return hidden_text(key, named=False)
 
 
 def _whole(text: str) -> str:
