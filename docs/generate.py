@@ -104,7 +104,7 @@ _SENDERS = """\
 <!-- Written by docs/generate.py from rules/senders/. Do not edit. -->
 # Known senders
 
-Systems of which Upbeat knows what they post. **Who sent this?** on the page of a received event, or *From a sender* of a new trigger, begins
+Systems of which Upbeat knows what they post. **Start from its preset** on the page of a received event, or the sender of a new trigger, begins
 with what is shown here; `GET /api/v1/senders` has it for programs. It is a beginning: paths and words are those that the maker documents,
 and what is critical to you is yours to say. A sender that is not here is no worse off: [write a trigger](../how-to/write-a-trigger.md).
 
