@@ -40,6 +40,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "report": ("beats", "Say that a beat is bad, or no longer."),
         "inboxes": ("inboxes", "Inboxes: where other systems post what they know."),
         "inbox": ("inboxes", "What an inbox received."),
+        "triggers": ("triggers", "Triggers: rules that turn received events into signals; previews of them."),
         "maintenance": ("maintenance", "Maintenance: when what is worked on opens nothing."),
         "incidents": ("public", "Incidents: what customers are told."),
         "episodes": ("public", "Episodes: what was wrong, and for how long."),

@@ -14,7 +14,7 @@ from upbeat.cli.client import Client, RefusedError, remote
 from upbeat.cli.files import read_yaml
 from upbeat.cli.output import Output, print_table, span, when
 
-_POLL_S: Final = 0.5
+_SOON_S, _POLL_S = 0.05, 0.5
 _HEADINGS: Final = ("", "POLICY", "EPISODES", "CRITICAL", "WARNING", "UNKNOWN", "TOLD")
 
 
@@ -57,14 +57,7 @@ async def replay(api: Client, out: Output, policy: Path | None, plot: Path | Non
     if plot is not None and asked["exact"]:
         raise click.UsageError("--plot draws two policies; --exact has none.")
     body = {**asked, "policy": _document(policy) if policy else None}
-    begun = await api.post("/replays", body)
-    try:
-        found = await _done(api, begun["id"], out)
-    except asyncio.CancelledError:
-        await api.delete(f"/replays/{begun['id']}")
-        raise
-    if found["status"] != "done":
-        raise RefusedError(f"The replay {found['status']}: {found['error'] or 'somebody ended it'}")
+    found = await done(api, "replay", body, out, "results")
     out.show(found, _print, brief=[found["digest"]])
     if plot is not None:
         _write(plot, found)
@@ -79,19 +72,28 @@ def _document(file: Path) -> Any:
     return document
 
 
-async def _done(api: Client, replay_id: str, out: Output) -> Any:
-    shows = sys.stderr.isatty() and not out.quiet
-    while True:
-        found = await api.get(f"/replays/{replay_id}")
-        if shows:
-            click.echo(
-                f"\r\x1b[K{found['status']}, {found['done']:.0%}, {found['rows']} results", nl=False, err=True
-            )
-        if found["status"] not in ("waiting", "running"):
+async def done(api: Client, kind: str, body: Any, out: Output, counted: str) -> Any:
+    """Ask for a replay or preview and follow it to its end; it ends with this command."""
+    path = f"/{kind}s/{(await api.post(f'/{kind}s', body))['id']}"
+    shows, pause_s = sys.stderr.isatty() and not out.quiet, _SOON_S
+    try:
+        while True:
+            found = await api.get(path)
             if shows:
-                click.echo("\r\x1b[K", nl=False, err=True)
-            return found
-        await asyncio.sleep(_POLL_S)
+                said = f"{found['status']}, {found['done']:.0%}, {found['rows']} {counted}"
+                click.echo(f"\r\x1b[K{said}", nl=False, err=True)
+            if found["status"] not in ("waiting", "running"):
+                break
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _POLL_S)
+    except asyncio.CancelledError:
+        await api.delete(path)
+        raise
+    if shows:
+        click.echo("\r\x1b[K", nl=False, err=True)
+    if found["status"] != "done":
+        raise RefusedError(f"The {kind} {found['status']}: {found['error'] or 'somebody ended it'}")
+    return found
 
 
 def _print(found: Mapping[str, Any]) -> None:
