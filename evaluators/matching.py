@@ -49,6 +49,7 @@ _UNWRAPPED: Final = 3  # texts in texts in texts
 
 _NO_TIME: Final = "none of them holds a time: it is when the event was received"
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_SHORT: Final = json.JSONDecoder(parse_int=lambda text: int(text) if len(text) < 19 else text)
 _NEVER_KEPT: Final = re.compile("[\x00\ud800-\udfff]")
 
 Says = Literal["critical", "warning", "recovery"]
@@ -110,7 +111,18 @@ _ABSENT: Final = _Absent()
 class _Look:
     """One item as it is being looked at, and what was found out so far."""
 
-    __slots__ = ("before", "body", "budget", "document", "fingerprint", "found", "item", "shared", "trace")
+    __slots__ = (
+        "before",
+        "body",
+        "budget",
+        "document",
+        "fingerprint",
+        "found",
+        "identified",
+        "item",
+        "shared",
+        "trace",
+    )
 
     def __init__(
         self,
@@ -125,6 +137,7 @@ class _Look:
         self.document, self.body, self.item, self.before = document, body, item, before
         self.budget, self.shared, self.trace = budget, shared, trace
         self.fingerprint = ""
+        self.identified: Traced | None = None  # how; told last, wherever it was asked for
         self.found: dict[str, list[Any]] = {}  # named values
 
 
@@ -214,7 +227,7 @@ class Matcher:
             says, ignored, error = None, None, f"{OVER_BUDGET}{over}"
         except _WrongError as wrong:
             says, ignored, error = None, None, str(wrong)
-        trace = tuple(look.trace or ())
+        trace = (*look.trace, *filter(None, [look.identified])) if look.trace is not None else ()
         return Item(index, says, ignored, error, look.fingerprint, at, message, values, trace)
 
     def _said(self, look: _Look) -> Says | None:
@@ -528,9 +541,9 @@ def _shown(value: Any) -> Any:
     if is_number(value) and abs(value) < 2**63:
         return value
     text = _written(value, None, _SHOWN)
-    if isinstance(value, str) or len(text) > _SHOWN or _NEVER_KEPT.search(text):
+    if not isinstance(value, list | dict) or len(text) > _SHOWN or _NEVER_KEPT.search(text):
         return _cut(text, _SHOWN)
-    return json.loads(text)
+    return _SHORT.decode(text)
 
 
 _Part = str | tuple[str, _Get]
@@ -578,11 +591,10 @@ class _Fingerprint:
                 note = str(wrong)
                 raise
             finally:
-                if look.trace is not None:
-                    found = look.fingerprint
-                    look.trace.append(
-                        Traced("fingerprint", self.template, "", bool(found), found or [], note=note)
-                    )
+                found = look.fingerprint
+                look.identified = Traced(
+                    "fingerprint", self.template, "", bool(found), found or [], note=note
+                )
         return look.fingerprint
 
 
