@@ -388,7 +388,7 @@ class Course:
                 seen_at=at,
                 event=event,
                 message=item.message,
-                values=item.values or key.values,
+                values=_known(key, item),
             )
         elif not counted or item.at <= key.over_at:
             return Outcome("ignored", index, LATE, fingerprint, says)
@@ -431,7 +431,7 @@ class Course:
         if item.at < key.event_at:
             return Outcome("ignored", index, LATE, fingerprint)
         waited = key.pending is not None
-        key = replace(key, event_at=item.at, seen_at=at, values=item.values or key.values)
+        key = replace(key, event_at=item.at, seen_at=at, values=_known(key, item))
         is_open = key.severity is not None
         self._end(at, fingerprint, key, "recovery", said, event, item.message)
         if is_open:
@@ -444,7 +444,7 @@ class Course:
             return
         if (item.at or at) >= key.event_at:  # what `when` does not take has no time
             seen_at = key.seen_at if key.severity or key.pending else at
-            self._put(item.fingerprint, replace(key, values=item.values, seen_at=seen_at))
+            self._put(item.fingerprint, replace(key, values=_known(key, item), seen_at=seen_at))
 
     def _still(self, at: float, fingerprint: str) -> None:
         """What is open, or waits to, is no silence."""
@@ -503,10 +503,15 @@ class Course:
         self.changed.add(fingerprint)
 
     def before(self, fingerprint: str) -> Mapping[str, str]:
-        """The values that `changed` looks at, of the event before."""
+        """The values that `changed` looks at, as they were last."""
         key = self.keys.get(fingerprint)
         return key.values if key is not None else {}
 
 
 def _calmed(key: Key) -> Key:
     return replace(key, pending=None, opens_at=0.0, counted=(), over_at=key.event_at)
+
+
+def _known(key: Key, item: Item) -> dict[str, str]:
+    """Of each value, what it was when it was last there."""
+    return {**key.values, **item.values} if item.values else key.values

@@ -118,7 +118,10 @@ STORIES = [
     pytest.param(COUNTED, "0x 10x 100x", 999, "100 a critical: event", id="in just the time they are"),
     pytest.param(COUNTED, "0x 10x 15. 20x", 999, "", id="a recovery clears the count"),
     pytest.param(COUNTED, "40x@30 41x@10 42x@20", 999, "42 a critical: event", id="counted in any order"),
-    pytest.param(COUNTED, "40.@30 41x@10 42x@20 43x@42", 999, "", id="not what was before it was over"),
+    pytest.param(
+        COUNTED, "40.@30 41x@35 42x@20 43x@40", 99, "", id="but not what was before it was last over"
+    ),
+    pytest.param(COUNTED, "40.@30 41x@35 42x@32 43x@40", 99, "43 a critical: event", id="what was after is"),
     pytest.param(COUNTED, "0x b1x 2x b3x 4x", 999, "4 a critical: event", id="each fingerprint by itself"),
     pytest.param({"for": 60}, "0x", 99, "60 a critical: held", id="held, then open"),
     pytest.param({"for": 60}, "0x 59.", 99, "", id="recovered while it was held"),
@@ -311,6 +314,16 @@ def test_values_are_remembered_of_every_item_that_has_some() -> None:
         course.fold(T0 + at, "e", Matched((item_of(says, "a", event_at, values={"$.v": value}),)))
     course.fold(T0 + 60, "e", Matched((item_of("x", "a", T0 + 39, values={"$.v": "6"}),)))
     assert course.before("a") == {"$.v": "5"}, "of a late one nothing is"
+    course.fold(T0 + 70, "e", Matched((item_of("x", "a", T0 + 70, values={"$.w": "7"}),)))
+    assert course.before("a") == {"$.v": "5", "$.w": "7"}, "what is missing is as it was last"
+
+
+def test_that_values_are_remembered_is_no_word_that_it_is_still_so() -> None:
+    course = Course(rule(silence=100), Head(), {})
+    course.switch(T0, enabled=True)
+    course.fold(T0, "e", Matched((item_of("x", "a", T0),)))
+    course.fold(T0 + 50, "e", Matched((item_of("u", "a", T0 + 50, values={"$.v": "1"}),)))
+    assert course.next_deadline == T0 + 100
 
 
 def test_what_is_over_is_forgotten_after_a_day_and_not_one_by_one() -> None:
@@ -324,6 +337,12 @@ def test_what_is_over_is_forgotten_after_a_day_and_not_one_by_one() -> None:
     assert set(course.keys) == {"c"}
     assert course.changed == {"a", "b"}
     assert course.next_deadline is None
+
+
+def test_what_somebody_ended_is_remembered_from_then() -> None:
+    due = tell(rule(), "0x 500000end").course.next_deadline
+    assert due is not None
+    assert due > T0 + 500_000 + KEPT_S
 
 
 def test_keys_are_bounded_and_what_was_over_first_makes_room() -> None:
