@@ -72,20 +72,15 @@ Answer = tuple[dict[str, Any], bytes]
 
 
 def _answer(status: int, kind: bytes, body: bytes, *more: tuple[bytes, bytes]) -> Answer:
-    headers = [
-        (b"content-type", kind),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"x-content-type-options", b"nosniff"),
-        *more,
-    ]
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
     return {"type": "http.response.start", "status": status, "headers": headers}, body
 
 
 def _problem(status: int, name: str, detail: str, *more: tuple[bytes, bytes]) -> Answer:
     title = HTTPStatus(status).phrase
     said = {"type": TYPES + name, "title": title, "status": status, "detail": detail, "instance": PATH}
-    return _answer(status, b"application/problem+json", json.dumps(said).encode(), *more)
+    safe = (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")
+    return _answer(status, b"application/problem+json", json.dumps(said).encode(), *safe, *more)
 
 
 def _too_many(detail: str, wait_s: float) -> Answer:
@@ -217,7 +212,7 @@ class Ingest:
             at,
             address,
             kept_headers(headers),
-            _without_tokens(query)[:MOST_QUERY_CHARACTERS],
+            without_tokens(query)[:MOST_QUERY_CHARACTERS].replace("\0", ""),
             body,
             name,
             key,
@@ -240,15 +235,16 @@ def kept_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """What is stored of them: bounded, and without what opens the inbox, wherever a proxy repeated it."""
     kept, left = list[tuple[str, str]](), MOST_HEADER_BYTES
     for name, value in headers:
-        size = len(name) + len(value)
-        if name not in _KEPT_BACK and size <= left and len(kept) < MOST_HEADERS:
-            kept.append((name, _without_tokens(value)))
-            left -= size
+        if name in _KEPT_BACK or (size := len(name) + len(value)) > left or len(kept) >= MOST_HEADERS:
+            continue
+        kept.append((name, without_tokens(value) if inboxes.PREFIX in value else value))
+        left -= size
     return kept
 
 
-def _without_tokens(text: str) -> str:
-    return (_TOKEN.sub("***", text) if inboxes.PREFIX in text else text).replace("\0", "")
+def without_tokens(text: str) -> str:
+    """`text` with whatever is written like a token cut out."""
+    return _TOKEN.sub("***", text)
 
 
 def name_of(headers: Mapping[str, str], more: Iterable[str] = ()) -> tuple[str | None, bytes | None]:
