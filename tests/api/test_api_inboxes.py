@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
+from api import shown_triggers as shapes
 from engine.store import objects
 from engine.store.database import transaction
 from engine.store.ids import new_id
 from engine.triggering import Triggering
+from tests.api.conftest import INSTALLER
 
 if TYPE_CHECKING:
     from tests.api.conftest import Answer, Server
@@ -503,6 +506,20 @@ async def test_a_promotion_writes_auto_into_what_the_api_manages(server: "Server
         await _call(server, 404, "GET", f"/triggers/meek/versions/{wrong}")
 
 
+async def test_a_promotion_of_what_a_file_manages_is_only_recorded(server: "Server", inbox: Inbox) -> None:
+    spec = {key: value for key, value in RULE.items() if key != "page"}
+    spec |= {"slug": "filed", "fingerprint": "filed/{$.host}", "incidents": {"open": "auto"}}
+    async with transaction(server.services.pool) as db:
+        page = (await objects.find(db, "page", "shop")).id
+        await objects.create(db, INSTALLER, "trigger", page, spec, source="upbeat.yaml:7")
+    await inbox.judged(await inbox.post({"status": "firing", "host": "f"}))
+    await inbox.judged(await inbox.post({"status": "resolved", "host": "f"}))
+    record = await _recorded(server, "filed", real_firings=1, real_recoveries=1)
+    asked = {"steps": ["open"], "record": record["record"]}
+    promoted = await _call(server, 200, "POST", "/triggers/filed/promote", asked)
+    assert (promoted["revision"], promoted["effective"]["open"]) == (1, "auto")
+
+
 async def test_a_record_counts_what_people_made_of_its_drafts(server: "Server", inbox: Inbox) -> None:
     made = await _call(
         server, 201, "POST", "/triggers", RULE | {"slug": "judged", "fingerprint": "j/{$.host}"}
@@ -563,3 +580,26 @@ async def test_a_reader_is_not_shown_the_keys_of_a_signature(server: "Server") -
         "***"
     ]
     assert "a key of some length" not in json.dumps(await _call(server, 200, "GET", "/audit?limit=3"))
+
+
+async def test_answers_have_the_shape_that_is_described(server: "Server", inbox: Inbox) -> None:
+    event = await inbox.post({"status": "firing", "host": "shaped"})
+    await inbox.judged(event)
+    for path, shape in (
+        ("/inboxes/alerts", shapes.ShownInbox),
+        ("/triggers/shop-down", shapes.ShownTrigger),
+        ("/triggers/bold", shapes.ShownTrigger),
+        ("/triggers/shop-down/record", shapes.ShownRecord),
+        ("/triggers/shop-down/versions/1", shapes.ShownVersion),
+        (f"/events/{event}", shapes.ShownReceived),
+        (f"/events/{event}/trace?trigger=shop-down", shapes.ShownTrace),
+        ("/inboxes/alerts/events", list[shapes.ShownEvent]),
+        ("/triggers/shop-down/signals", list[shapes.ShownOpen]),
+        ("/senders", list[shapes.ShownSender]),
+    ):
+        found = await _call(server, 200, "GET", path)
+        msgspec.convert(found["items"] if "items" in found and "next" in found else found, shape)
+    detected = await _call(server, 200, "POST", f"/events/{event}/detect")
+    msgspec.convert(detected["items"], list[shapes.ShownDetected])
+    issued = await _call(server, 201, "POST", "/inboxes/alerts/token", {"overlap": "1h"})
+    msgspec.convert(issued, shapes.ShownIssued)

@@ -51,7 +51,8 @@ async def rotate(api: Client, out: Output, slug: str, overlap: str, page: str | 
     """Issue another token for an inbox; it is told this once."""
     made = await api.post(f"{at('/inboxes', slug)}/token", {"overlap": overlap}, page=page)
     old = f"\nthe one before opens it until {when(made['expires_at'])}" if made["expires_at"] else ""
-    said = f"token {made['token']}\nor post to {made['ingest_url']}{old}"
+    place = made["ingest_url"] if "://" in made["ingest_url"] else api.server + made["ingest_url"]
+    said = f"token {made['token']}\nor post to {place}{old}"
     out.show(made, lambda _: click.echo(said), brief=[made["token"]])
 
 
