@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from python_multipart.multipart import parse_options_header
 
-from rules.selection import MAX_SEARCHED, BudgetError, UnreadableError
+from rules.selection import MAX_CONTAINERS, MAX_SEARCHED, BudgetError, UnreadableError
 
 Form = Literal["json", "form", "multipart", "text"]
 
@@ -69,6 +69,9 @@ def read(event: Event) -> Document:
 
 def parse_json(text: str) -> Any:
     """What JSON `text` holds, of any kind. Raises `UnreadableError`, and `BudgetError` for more than is looked at."""
+    containers = text.count("[") + text.count("{")
+    if containers > MAX_CONTAINERS:
+        raise BudgetError(f"has about {containers} lists and objects; {MAX_CONTAINERS} are read")
     try:
         try:
             value = msgspec.json.decode(text)
@@ -78,7 +81,6 @@ def parse_json(text: str) -> Any:
         raise BudgetError(f"is nested deeper than {MAX_DEPTH}") from None
     except ValueError as wrong:
         raise UnreadableError(f"is not JSON: {wrong}" if text.strip() else "is empty") from None
-    containers = text.count("[") + text.count("{")
     if containers > MAX_DEPTH or containers + text.count(",") >= MAX_VALUES:
         expect_bounded(value)
     return value

@@ -20,7 +20,7 @@ from evaluators.event import Document, expect_bounded, parse_json
 from evaluators.moment import moment_of
 from evaluators.operators import COMPARE, TESTS, is_empty, is_number, kind_of
 from evaluators.subjects import number_of
-from rules.comparison import compile_pattern, is_kept
+from rules.comparison import compile_pattern, is_kept, parts_of
 from rules.condition import Condition
 from rules.expectation import compile_condition
 from rules.reference import Reference, parse_reference, parse_template
@@ -131,7 +131,7 @@ class _Look:
         item: Any,
         before: Before,
         budget: Budget,
-        shared: dict[str, list[Any]],
+        shared: dict[Any, Any],
         trace: list[Traced] | None,
     ) -> None:
         self.document, self.body, self.item, self.before = document, body, item, before
@@ -173,7 +173,7 @@ class Matcher:
         self, document: Document, received_at: float, before: Before, *, is_traced: bool = False
     ) -> Matched:
         """What it sees in `document`. Total: nothing raises, and no document takes longer than its budget."""
-        budget, shared = Budget(), dict[str, list[Any]]()
+        budget, shared = Budget(), dict[Any, Any]()
         body = document.body if document.form != "text" else _ABSENT
         noted: list[Traced] | None = [] if is_traced else None
         try:
@@ -309,9 +309,12 @@ class _Leaf:
     def __init__(self, part: str, depth: int, condition: Condition, get: _Get, *, is_plural: bool) -> None:
         self.part, self.depth, self.of, self.wanted = part, depth, condition.value or "", compared(condition)
         self.get, self.as_ = get, condition.as_
+        self.is_shared = not self.of.startswith(("$", "value:")) and condition.changed is None
         self.expected = compile_condition(condition, is_plural=is_plural)
         self.key = f"{self.of} as {self.as_}" if self.as_ else self.of
         self.test = TESTS.get(self.expected.operator)
+        nested = (part for part in self._compared() if isinstance(part, dict | list))
+        self.weight = 1 + sum(1 for part in nested for _ in parts_of(part))
         self.cost = {"contains": 1 / _A_STEP}.get(self.expected.operator, 0.0)  # steps a character
         if self.expected.pattern is not None:
             self.cost = steps_a_character(self.expected.pattern)
@@ -322,7 +325,12 @@ class _Leaf:
         try:
             look.budget.spend()
             values = self.get(look)
-            holds = self._judge(values, look)
+            if not self.is_shared:
+                holds = self._judge(values, look)
+            elif self in look.shared:
+                holds = look.shared[self]
+            else:
+                holds = look.shared[self] = self._judge(values, look)
         except (BudgetError, _WrongError) as wrong:
             note = str(wrong)
             raise
@@ -336,6 +344,10 @@ class _Leaf:
     def pass_over(self, look: _Look) -> None:
         assert look.trace is not None
         look.trace.append(Traced(self.part, self.of, self.wanted, None, depth=self.depth))
+
+    def _compared(self) -> list[Any]:
+        e = self.expected
+        return list(e.expected) if e.operator == "in" else [e.expected]
 
     def now(self, look: _Look) -> str | None:
         """What `changed` remembers of its values; None where there is none."""
@@ -362,6 +374,8 @@ class _Leaf:
             return self._judge_together(values, look)
         if not values:
             return False
+        if len(values) > 1 or self.weight > 1:
+            look.budget.spend(len(values) * self.weight)
         if self.cost:
             look.budget.spend(int(self.cost * sum(len(value) for value in values if isinstance(value, str))))
         for value in self._as(values):

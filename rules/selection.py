@@ -77,7 +77,7 @@ class Budget:
         """Raises `BudgetError` where there is not as much left."""
         self.left -= steps
         if self.left < 0:
-            raise BudgetError(f"searching it takes more than {MAX_STEPS} steps")
+            raise BudgetError(f"it takes more than {MAX_STEPS} steps")
 
 
 def search(pattern: Any, text: str, budget: Budget) -> Any:
@@ -87,8 +87,8 @@ def search(pattern: Any, text: str, budget: Budget) -> Any:
 
 
 def steps_a_character(pattern: Any) -> float:
-    """What RE2 may cost: it is quick, unless text and pattern are made for each other; then it tries each instruction."""
-    return float(4 + pattern.programsize) / 256
+    """What RE2 may cost: it is quick, unless a large pattern and a text are made for each other."""
+    return max(1 / 16, float(pattern.programsize - 48) / 256)
 
 
 class Select(Protocol):

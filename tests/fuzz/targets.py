@@ -111,7 +111,7 @@ def jsonpath(data: bytes) -> None:
     try:
         select = compile_path(path.decode("utf-8", "replace"))
         select(msgspec.json.decode(document))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, BudgetError):
         return
 
 
