@@ -255,10 +255,16 @@ class Course:
         """Fold what was seen in an event."""
         said = self.pass_time(at)
         at = self.head.at
-        if any(item.ignored != "unmatched" for item in matched.items):
-            self.head = replace(self.head, seen_at=at)
-            self._end_absence(at, "present", said, event)
-        outcomes = [self._judge(at, event, item, is_repeat, said) for item in matched.items]
+        outcomes, is_taken = list[Outcome](), False
+        for item in matched.items:
+            if item.ignored == "unmatched":
+                if not item.values:  # most events are nothing to most triggers
+                    outcomes.append(Outcome("ignored", item.index, "unmatched", item.fingerprint))
+                    continue
+            elif not is_taken:
+                is_taken, self.head = True, replace(self.head, seen_at=at)
+                self._end_absence(at, "present", said, event)
+            outcomes.append(self._judge(at, event, item, is_repeat, said))
         if matched.error:
             outcomes.append(Outcome("error", 0, matched.error))
         return outcomes, said
