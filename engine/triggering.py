@@ -30,7 +30,7 @@ from engine.store.database import DATABASE_AWAY, Connection, Pool, listening, tr
 from engine.store.events import Arrival, ByTrigger, Deaf, Judged
 from engine.store.ids import PARTITIONS, partition_of
 from engine.store.states import ConflictError
-from engine.store.triggers import Change, Held, Said, Tally
+from engine.store.triggers import Change, Declared, Held, Said, Tally
 from evaluators.event import read
 from evaluators.trigger import ABSENCE, Course, Head, Key, Outcome, Signalled, Verdict, verdict_of
 from rules.redaction import masked_message
@@ -139,7 +139,7 @@ class _Trigger:
 
     held: Held
     rule: Trigger
-    inbox_id: UUID
+    declared: Declared
     course: Course
     tally: Tally
     targets: dict[str, UUID]  # of open signals that have one of their own
@@ -298,19 +298,16 @@ class Partition:
             self._version, self._at = await events.turn(connection, self._number)
         self._inboxes = await triggers.inboxes(connection)
         mine = {
-            trigger_id: (inbox_id, revision)
-            for trigger_id, (inbox_id, revision) in (await triggers.declared(connection)).items()
-            if partition_of(inbox_id) == self._number
+            trigger_id: declared
+            for trigger_id, declared in (await triggers.declared(connection)).items()
+            if partition_of(declared.inbox_id) == self._number
         }
         for trigger_id in self._triggers.keys() - mine.keys():
             del self._triggers[trigger_id]
-        stale = [
-            trigger_id
-            for trigger_id, (_, revision) in mine.items()
-            if (known := self._triggers.get(trigger_id)) is None or known.held.revision != revision
-        ]
+        known = {trigger_id: one.declared for trigger_id, one in self._triggers.items()}
+        stale = [trigger_id for trigger_id, declared in mine.items() if known.get(trigger_id) != declared]
         held = await triggers.load(connection, stale)
-        for found in await asyncio.to_thread(_compiled, held, {one: mine[one][0] for one in stale}):
+        for found in await asyncio.to_thread(_compiled, held, mine):
             self._triggers[found.held.trigger_id] = found
         anew = [self._triggers[one] for one in stale if one in self._triggers]
         if behind := [one for one in anew if one.held.seen_revision != one.held.revision]:
@@ -354,7 +351,7 @@ class Partition:
                 one.tally = Tally(rule.digest, at)
             keys |= {name: course.keys.get(name) for name in course.changed}
             one.held = held._replace(
-                inbox_id=None if held.is_removed else one.inbox_id,
+                inbox_id=None if held.is_removed else one.declared.inbox_id,
                 target_id=target_id,
                 seen_revision=held.revision,
                 identity=identity,
@@ -412,7 +409,7 @@ class Partition:
         folded = _Folded()
         by_inbox: dict[UUID, list[_Trigger]] = {}
         for one in self._triggers.values():
-            by_inbox.setdefault(one.inbox_id, []).append(one)
+            by_inbox.setdefault(one.declared.inbox_id, []).append(one)
         for arrival in arrivals:
             if arrival.event is None:
                 continue
@@ -570,7 +567,7 @@ class Partition:
             await self._bus.announce(LIVE, msgspec.json.encode(items))
 
 
-def _compiled(held: Iterable[Held], inbox_of: Mapping[UUID, UUID]) -> list[_Trigger]:
+def _compiled(held: Iterable[Held], mine: Mapping[UUID, Declared]) -> list[_Trigger]:
     """In a thread: two hundred rules take a while."""
     found = []
     for one in held:
@@ -583,7 +580,7 @@ def _compiled(held: Iterable[Held], inbox_of: Mapping[UUID, UUID]) -> list[_Trig
         course = Course(rule.model_copy(update={"message": message}), one.head, one.keys)
         course.matcher  # noqa: B018  # compiled here
         bare = one._replace(keys={}, targets={})
-        found.append(_Trigger(bare, rule, inbox_of[one.trigger_id], course, one.tally, dict(one.targets)))
+        found.append(_Trigger(bare, rule, mine[one.trigger_id], course, one.tally, dict(one.targets)))
     return found
 
 

@@ -106,16 +106,24 @@ async def stamp(connection: Connection) -> int:
     return found
 
 
-async def declared(connection: Connection) -> dict[UUID, tuple[UUID, int]]:
-    """Inbox and revision of every trigger, of the removed ones of those that were not told so."""
+class Declared(NamedTuple):
+    """Where a trigger belongs, and its revision and the inbox's."""
+
+    inbox_id: UUID
+    revision: int
+    of_inbox: int
+
+
+async def declared(connection: Connection) -> dict[UUID, Declared]:
+    """All triggers, of the removed ones those that do not know it yet."""
     rows = await connection.fetch(
-        "SELECT t.id, i.id AS inbox_id, t.revision FROM objects t JOIN objects i ON i.kind = 'inbox' "
+        "SELECT t.id, i.id AS inbox_id, t.revision, i.revision AS of_inbox FROM objects t JOIN objects i ON i.kind = 'inbox' "
         " AND i.page_id = t.page_id AND i.slug = t.spec->>'inbox' AND i.removed_at IS NULL "
         "WHERE t.kind = 'trigger' AND t.removed_at IS NULL UNION ALL "
-        "SELECT t.id, s.inbox_id, t.revision FROM trigger_states s JOIN objects t ON t.id = s.trigger_id "
+        "SELECT t.id, s.inbox_id, t.revision, 0 FROM trigger_states s JOIN objects t ON t.id = s.trigger_id "
         "WHERE t.removed_at IS NOT NULL AND s.inbox_id IS NOT NULL"
     )
-    return {row["id"]: (row["inbox_id"], row["revision"]) for row in rows}
+    return {row["id"]: Declared(*row[1:]) for row in rows}
 
 
 class Named(NamedTuple):
