@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, cast
 
 from iregexp_check import check as is_iregexp
 from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathQuery
+from jsonpath_rfc9535.exceptions import JSONPathTypeError
 from jsonpath_rfc9535.filter_expressions import (
     ComparisonExpression,
     Expression,
@@ -47,6 +48,7 @@ _STEPS = r"""\.([A-Za-z_][A-Za-z0-9_]*)|\[(0|[1-9][0-9]{0,8})\]|\['([^'\\\x00-\x
 _STEP = re.compile(_STEPS)
 _DEFINITE = re.compile(rf"\$(?:{_STEPS})*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SEARCHING: Final = ("match", "search")
 _CONTROL = re.compile("[\x00-\x1f]")
 _UNICODE: Final = "\\u"
 _DOT = re.compile(
@@ -367,8 +369,10 @@ def _claim(e: Expression) -> _Value:
         return lambda value, root, budget: left(value, root, budget) or right(value, root, budget)
     if isinstance(e, ComparisonExpression):
         return _compared(_operand(e.left), e.operator, _operand(e.right))
-    if isinstance(e, FunctionExtension):
+    if isinstance(e, FunctionExtension) and e.name in _SEARCHING:
         return _searched(e)
+    if not isinstance(e, FilterQuery):  # behind `!` the library lets others pass
+        raise JSONPathTypeError(f"{e} is neither true nor false", token=e.token)
     nodes = _nodes(e)
     return lambda value, root, budget: bool(nodes(value, root, budget))
 
@@ -394,6 +398,8 @@ def _operand(e: Expression) -> _Value:
             return len(found) if isinstance(found, str | list | dict) else _NOTHING
 
         return length
+    if not isinstance(e, FilterQuery) and not (isinstance(e, FunctionExtension) and e.name not in _SEARCHING):
+        raise JSONPathTypeError(f"{e} is not a value", token=e.token)
     is_count = isinstance(e, FunctionExtension) and e.name == "count"
     query = e.args[0] if isinstance(e, FunctionExtension) else e
     if not is_count and (steps := _singular(cast("FilterQuery", query).query)) is not None:

@@ -219,6 +219,11 @@ def test_paths_select(path: str, values: list[Any]) -> None:
         "$[?match(@.a)]",
         "$[?search(@.a, 'x') == true]",
         "$[?count(@.a) == count(1)]",
+        "$[?!count(@.a)]",
+        "$[?!length(@.a)]",
+        "$[?!1]",
+        "$[?!(1)]",
+        "$[?1 && @.a]",
         "$[99999999999999999999]",
     ],
 )
