@@ -162,6 +162,16 @@ def test_a_fingerprint_may_have_a_beat_of_its_own_up_to_the_cap() -> None:
     ]
 
 
+def test_an_absence_is_of_the_target_itself() -> None:
+    found = found_in("0x", 700, absence={"after": 600}, target={"external": "shop", "per_fingerprint": 2})
+    assert [(one.beat, one.opened - T0) for one in found.episodes] == [("a", 0), ("", 600)]
+
+
+def test_a_draft_that_waits_is_revised() -> None:
+    (draft,) = found_in("0w 10x", 20).drafts
+    assert (draft.severity, draft.revisions, draft.title) == ("critical", 1, "Outage: shop")
+
+
 def test_what_a_probed_beat_measures_is_taken_as_ok_and_that_is_said() -> None:
     beat = BEAT.validate_python({"slug": "shop", "type": "tcp", "host": "h", "port": 1})
     found = found_in("0x 60.", target={"beat": "shop"}, target_rule=beat)
@@ -222,6 +232,14 @@ def test_a_rule_that_is_well_gets_no_advice() -> None:
     assert found_in(sorted(story.split(), key=lambda word: int(word.strip("abcxn."))), 99_999).advice == []
 
 
+def test_of_recoveries_of_nothing_the_one_that_is_like_something_open_is_told() -> None:
+    found = found_in("0x b1x 2. c3.", fingerprint="host-{$.host}")
+    one = advice_of(found, "unmatched_recovery")
+    assert one
+    assert one.text.startswith("1 recovery of what was not open. 'host-c' is like 'host-b'")
+    assert one.examples == ("c3.",)
+
+
 def test_what_is_left_to_a_person_lacks_no_recovery() -> None:
     assert advice_of(found_in("0x", recovery=False), "missing_recovery") is None
 
@@ -241,6 +259,8 @@ def test_posting_by_itself_is_a_risk_where_little_is_known() -> None:
     assert "opened only once" in risky.text
     assert "no event ever ended" in risky.text
     assert advice_of(found_in("0x", target_rule=bold), "auto_post_risk") is None
+    brief = found_in("0x 60. 900x 960. 9000x 9900.", 9999, incidents=AUTO, target_rule=bold)
+    assert "2 of 3 incidents were over within two minutes" in str(advice_of(brief, "auto_post_risk"))
     known = [f"{day * 86_400 + at}" for day in range(9) for at in (0, 600)]
     story = [f"{at}{'x.'[place % 2]}" for place, at in enumerate(known)]
     found = found_in(story, 9 * 86_400, incidents=AUTO, target_rule=bold)
@@ -389,6 +409,8 @@ def test_events_that_only_one_rule_takes_and_those_that_come_to_something_else()
     assert [line.id for line in both.only_old] == ["0w", "10."]
     assert both.only_new == []
     assert both.counts == {"only_old": 2}
+    narrow = difference("0u", {}, {"when": [{"value": "$.said", "ne": "u"}]})
+    assert [(one.old[0].reason, one.new[0].reason) for one in narrow.changed] == [("unmapped", "unmatched")]
     held = difference("0x 500.", {}, {"for": 60})
     assert [(one.id, one.old[0].kind, one.new[0].kind) for one in held.changed] == [("0x", "opened", "held")]
 
