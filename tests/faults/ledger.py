@@ -149,14 +149,16 @@ async def write(installation: Installation, ledger: Ledger, chance: random.Rando
         try:
             status, _ = await installation.front.call(*request, timeout_s=40)
         except aiohttp.ClientConnectorError:
-            continue  # it never got there
+            if kind != "delete":
+                continue  # it never got there
+            status = 0  # the client tries deletions twice: the first may have got there
         except (aiohttp.ClientError, OSError, TimeoutError):
             status = 0
         if 200 <= status < 300:
             ledger.written[slug] = wanted
             ledger.doubtful.pop(slug, None)
             ledger.acknowledged += 1
-        elif status not in (404, 409, 412, 429):
+        elif status not in (404, 409, 412, 429) or (kind, status) == ("delete", 404):
             # It may have been done or not; it is not touched again, and either will do.
             before = {ledger.written.pop(slug, None)}
             ledger.doubtful.setdefault(slug, before).add(wanted)
