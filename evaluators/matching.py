@@ -346,8 +346,8 @@ class _Leaf:
         look.trace.append(Traced(self.part, self.of, self.wanted, None, depth=self.depth))
 
     def _compared(self) -> list[Any]:
-        e = self.expected
-        return list(e.expected) if e.operator == "in" else [e.expected]
+        wanted: list[Any] = [self.expected.expected]
+        return wanted[0] if self.expected.operator == "in" else wanted
 
     def now(self, look: _Look) -> str | None:
         """What `changed` remembers of its values; None where there is none."""
@@ -447,7 +447,8 @@ def _getter(reference: Reference, named: Mapping[str, tuple[_Get, bool]]) -> tup
     def get(look: _Look) -> list[Any]:
         if name not in look.shared:  # the same for every item
             look.shared[name] = [] if look.body is _ABSENT else select(look.body, look.budget)
-        return look.shared[name]
+        found: list[Any] = look.shared[name]
+        return found
 
     return get, not is_one
 

@@ -251,6 +251,8 @@ class Trigger(Rule):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
+        if self.truncated is not None and any(one.changed is not None for one in self.truncated.leaves()):
+            raise ValueError("truncated: changed is of one fingerprint; this is of the event as a whole")
         if self.critical is None and self.warning is None:
             if self.absence is None:
                 raise ValueError("critical: a trigger says when it is critical or warning, or has an absence")

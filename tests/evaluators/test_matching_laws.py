@@ -59,7 +59,7 @@ conditions = st.recursive(
 rules = st.fixed_dictionaries(
     {"critical": conditions, "fingerprint": st.sampled_from(["single", "{$.a}", "{$.a}/{value:cut}", "{text}"])},
     optional={
-        "when": conditions, "warning": conditions, "suppress": conditions, "truncated": conditions,
+        "when": conditions, "warning": conditions, "suppress": conditions, "truncated": leaves.filter(lambda leaf: "changed" not in leaf),
         "each": st.sampled_from(["$", "$.a", "$[*]", "$..a"]), "unwrap": st.lists(st.sampled_from(["$.a", "$.b", "$[*]", "$..a"]), max_size=3),
         "time": st.sampled_from(["$.a", "$.b"]), "message": st.sampled_from(["{$}", "{$.a}: {$.b}{text}"]),
     },
