@@ -108,7 +108,7 @@ def _describe_answer(
         return
     shape, is_listed = gives
     (schema,), found = msgspec.json.schema_components([shape], ref_template="#/components/schemas/{name}")
-    schemas.update(found)
+    schemas.update(msgspec.to_builtins(found))  # defaults that are tuples, too
     if is_listed:
         items = {"items": {"type": "array", "items": schema}, "next": {"type": ["string", "null"]}}
         schema = {"type": "object", "required": list(items), "properties": items}
