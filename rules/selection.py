@@ -1,7 +1,7 @@
 """Selecting values from JSON: RFC 9535 JSONPath, bounded when it is written and while it searches.
 
-`jsonpath_rfc9535` reads paths. Following them is ours: its own way has no bound and takes three times as long. A path
-that can name one value only is a plain getter.
+`jsonpath_rfc9535` reads paths. Following them is ours, as its own way has no bound. A path that can name one value only
+is a plain getter.
 """
 
 import re
