@@ -108,7 +108,7 @@ def _describe_answer(
         return
     shape, is_listed = gives
     (schema,), found = msgspec.json.schema_components([shape], ref_template="#/components/schemas/{name}")
-    schemas.update(msgspec.to_builtins(found))  # defaults that are tuples, too
+    schemas.update(msgspec.json.decode(msgspec.json.encode(found)))  # a default may be a tuple
     if is_listed:
         items = {"items": {"type": "array", "items": schema}, "next": {"type": ["string", "null"]}}
         schema = {"type": "object", "required": list(items), "properties": items}
