@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import time
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +39,8 @@ from rules.trigger import Trigger
 
 AT_ONCE: Final = 500
 AT_ONCE_BYTES: Final = 4_000_000
+FOLD_S: Final = 0.25
+"""After so long a batch ends where it is: it is to be committed before others wait for long."""
 LOOK_S: Final = 5.0
 """How often it is looked for arrivals and edits, in case nobody said so."""
 SOONEST_S: Final = 0.05
@@ -45,7 +48,7 @@ BEHIND_S: Final = 1.0
 """Time passes for triggers so much later than for clocks: what was received before a deadline is judged before it."""
 TRIES: Final = 3
 RETRY_S: Final = 0.2
-SHOWN_MOST: Final = 2000
+SHOWN_MOST: Final = 1000
 """Outcomes of one event that are kept."""
 
 _log = logging.getLogger(__name__)
@@ -206,6 +209,7 @@ class _Spoken:
 class _Folded:
     """What a batch made: ready to be committed, or thrown away."""
 
+    taken: list[Arrival] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
     spoken: list[_Spoken] = field(default_factory=list)
     is_test: dict[str, bool] = field(default_factory=dict)  # by event
@@ -380,7 +384,7 @@ class Partition:
         """One batch, from folding to the announcement. False where it failed, and is to be tried again in smaller parts."""
         try:
             folded = await asyncio.to_thread(self._fold, arrivals, deaf)
-            await self._commit(folded, arrivals)
+            await self._commit(folded)
         except (ConflictError, *DATABASE_AWAY) as again:
             if not isinstance(again, _POISON):
                 raise
@@ -410,7 +414,9 @@ class Partition:
         by_inbox: dict[UUID, list[_Trigger]] = {}
         for one in self._triggers.values():
             by_inbox.setdefault(one.declared.inbox_id, []).append(one)
+        ends_s = time.monotonic() + FOLD_S
         for arrival in arrivals:
+            folded.taken.append(arrival)
             if arrival.event is None:
                 continue
             at = self._at = max(arrival.at, self._at)
@@ -422,6 +428,8 @@ class Partition:
                 folded.judged.append(Judged(arrival, at, "error", outcomes))
             else:
                 folded.judged.append(self._see(folded, arrival, at, mine, deaf))
+            if time.monotonic() > ends_s:
+                break
         return folded
 
     def _see(
@@ -462,18 +470,18 @@ class Partition:
                 said = _hear(one.course, deaf, until) + one.course.pass_time(until)
                 folded.spoken += (_Spoken(one, signal, signal.at) for signal in said)
         if is_due:
-            await self._commit(folded, [])
+            await self._commit(folded)
 
     # ---- the one transaction
 
     async def _take(self, connection: Connection, at: float, arrivals: Sequence[Arrival]) -> None:
         await events.take(connection, self._number, self._version, at, arrivals)
 
-    async def _commit(self, folded: _Folded, arrivals: Sequence[Arrival]) -> None:
+    async def _commit(self, folded: _Folded) -> None:
         """Arrivals taken, what became of them, what triggers remember and say. Then announce."""
-        buried = [one for one in arrivals if one.event is not None and one.id in self._condemned]
+        buried = [one for one in folded.taken if one.event is not None and one.id in self._condemned]
         async with transaction(self._pool) as connection:
-            await self._take(connection, self._at, arrivals)
+            await self._take(connection, self._at, folded.taken)
             said = await self._aimed(connection, folded)
             await self._count(connection, folded)
             changed = [one for one in self._triggers.values() if one.is_changed]

@@ -310,6 +310,7 @@ async def test_silence_and_expiry_end_signals_and_absence_is_one_until_the_next_
     )
     async with evaluated(world), judging(world):
         await becomes(world, ("job", "", "critical"))
+        await settled(world)
         quiet = await beat(world, "ext")
         assert await told(world, quiet) == [("critical", False), (None, False)]
         assert [cause for owner, cause in await world.episodes() if owner == "ext"] == ["recovered"]
