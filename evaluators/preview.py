@@ -5,6 +5,7 @@ what events do not tell: votes, members, dependencies and maintenance. All but t
 what people would have said to a draft: one that has waited for `approved_after_s` is taken as approved.
 """
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
@@ -29,7 +30,6 @@ from evaluators.facts import (
     StepProposed,
     Tick,
 )
-from evaluators.matching import Matched
 from evaluators.model import Severity, Stage
 from evaluators.modes import Modes, least
 from evaluators.policy import Bound, compile_policy
@@ -315,18 +315,6 @@ class Preview:
             self._traced += 1
             traced = self.course.matcher.match(document, at, self.course.before, is_traced=True)
             self._tally.trace(event, traced)
-        return self.note(event, matched, outcomes, said, is_repeat=is_repeat)
-
-    def note(
-        self,
-        event: str,
-        matched: Matched,
-        outcomes: list[Outcome],
-        said: list[Signalled],
-        *,
-        is_repeat: bool = False,
-    ) -> Line:
-        """What the course made of an event."""
         self._events += 1
         verdict, items, is_telling = verdict_of(outcomes), len(outcomes), any(map(_is_telling, outcomes))
         self._verdicts[verdict] += 1
@@ -395,8 +383,11 @@ class Preview:
         """What was found so far."""
         lines = dict([*self._first, *self._told, *self._telling, *self._last])
         advice = self._tally.advice()
-        modes = least(self._modes.open, self._target.incidents.open)
-        if modes == "auto" and (risks := self._tally.risks(self._opened, self._brief, self._busiest)):
+        mode, busiest = (
+            least(self._modes.open, self._target.incidents.open),
+            max(self._opened_on.values(), default=0),
+        )
+        if mode == "auto" and (risks := self._tally.risks(self._opened, self._brief, busiest)):
             text = f"It may open incidents without review, and {'; '.join(risks)}."
             advice.insert(0, Advice("auto_post_risk", "warning", text))
         return Findings(
@@ -416,10 +407,6 @@ class Preview:
             advice=advice,
             assumed=self._assumed,
         )
-
-    @property
-    def _busiest(self) -> int:
-        return max(self._opened_on.values(), default=0)
 
 
 def _is_telling(outcome: Outcome) -> bool:
@@ -467,18 +454,13 @@ class Comparison:
 
     def see(self, at: float, event: str, document: Document, *, is_repeat: bool = False) -> None:
         """Fold an event under both."""
-        self.note(
-            self._old.see(at, event, document, is_repeat=is_repeat),
-            self._new.see(at, event, document, is_repeat=is_repeat),
-        )
-
-    def note(self, old: Line, new: Line) -> None:
-        """What both made of an event."""
+        old = self._old.see(at, event, document, is_repeat=is_repeat)
+        new = self._new.see(at, event, document, is_repeat=is_repeat)
         if old.outcomes == new.outcomes:
             return
         was, now = old.verdict == "matched", new.verdict == "matched"
         if was == now:
-            self._list("changed", self._changed, Changed(old.id, old.at, old.outcomes, new.outcomes))
+            self._list("changed", self._changed, Changed(event, old.at, old.outcomes, new.outcomes))
         elif was:
             self._list("only_old", self._only_old, old)
         else:
@@ -503,9 +485,11 @@ class Comparison:
         same += [([number], []) for number in episodes.only_old]
         same += [([], [number]) for number in episodes.only_new]
         only_old, only_new = list[Draft](), list[Draft]()
+        cut = (found.drafts[0].at for found in (old, new) if found.drafted > len(found.drafts))
+        listed_from = max(cut, default=-math.inf)
         for olds, news in same:
-            before = [draft for draft in old.drafts if draft.episode in olds]
-            after = [draft for draft in new.drafts if draft.episode in news]
+            before = [one for one in old.drafts if one.episode in olds and one.at >= listed_from]
+            after = [one for one in new.drafts if one.episode in news and one.at >= listed_from]
             only_old += _without(before, after)
             only_new += _without(after, before)
         return Difference(
