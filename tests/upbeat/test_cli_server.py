@@ -43,7 +43,14 @@ async def test_a_token_comes_from_a_file(server: Upbeat, remote: Cli, tmp_path: 
 
 
 async def test_the_data_folder_is_address_and_credential_enough(local: Cli) -> None:
-    assert (await local("beats", "--quiet")).out.split() == ["checkout", "db", "dns", "search", "storefront"]
+    assert (await local("beats", "--quiet")).out.split() == [
+        "checkout",
+        "db",
+        "delivery",
+        "dns",
+        "search",
+        "storefront",
+    ]
 
 
 async def test_lists_are_the_apis_json_or_an_aligned_table(server: Upbeat, remote: Cli) -> None:

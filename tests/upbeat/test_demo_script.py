@@ -15,7 +15,7 @@ Look = tuple[float, dict[str, object]]
 def play(*looks: Look) -> list[tuple[float, Phase]]:
     """The phases that begin, and when. A look's facts last until the next; the story looks every 0.25 s."""
     story, seen, began = Story(), Seen(0.0), [(0.0, Phase.WAITING)]
-    for (at_s, facts), until_s in zip(looks, [at for at, _ in looks[1:]] + [looks[-1][0] + 60], strict=True):
+    for (at_s, facts), until_s in zip(looks, [at for at, _ in looks[1:]] + [looks[-1][0] + 80], strict=True):
         seen = replace(seen, **facts)  # type: ignore[arg-type]
         now_s = at_s
         while now_s < until_s:
@@ -54,12 +54,12 @@ RECOVERY: Look = (60.0, {"stage": "ok", "incident": "resolved"})
         ),
         pytest.param(
             (OPENED, DRAFTED, APPROVAL, RECOVERY),
-            "waiting hello slow outage decided recovering calm slow outage",
+            "waiting hello slow outage decided recovering reported calm slow outage",
             id="after the incident is resolved it is calm, then it repeats",
         ),
         pytest.param(
             (OPENED, DRAFTED, (40.0, {"status": "rejected"}), (60.0, {"stage": "ok"})),
-            "waiting hello slow outage decided recovering calm slow outage",
+            "waiting hello slow outage decided recovering reported calm slow outage",
             id="a rejected draft needs no incident to end",
         ),
         pytest.param(
@@ -124,7 +124,7 @@ def test_the_guide_leads_to_the_draft() -> None:
 
 
 def test_a_faster_pace_is_the_same_story() -> None:
-    assert PACE.scaled(0.5) == Pace(2.0, 2.5, 150.0, 7.5, 22.5)
+    assert PACE.scaled(0.5) == Pace(2.0, 2.5, 150.0, 7.5, 7.5, 22.5)
 
 
 def test_approved_are_the_statuses_of_what_is_published() -> None:

@@ -20,7 +20,7 @@ from engine.store.database import transaction
 from upbeat.cli.client import Client, with_client
 from upbeat.cli.local import serving
 from upbeat.demo.script import APPROVED, Pace, Phase, Seen, Story, advance, is_down, is_slow, tell
-from upbeat.demo.shop import GROUP, config_text
+from upbeat.demo.shop import BEFORE, GROUP, INBOX, LATE, ON_TIME, config_text
 from upbeat.demo.targets import Targets
 from upbeat.serve import Running
 from upbeat.settings import DEFAULT_PORT, ServeSettings
@@ -36,9 +36,12 @@ _SAID: Final = {
     Phase.SLOW: "The search becomes slow.",
     Phase.OUTAGE: "The database stops answering, and the checkout fails.",
     Phase.RECOVERING: "The shop is back.",
+    Phase.REPORTED: "The parcel service posts that it is late.",
     Phase.CALM: "It is over. It begins again soon.",
     Phase.UNATTENDED: "Nobody approved the draft. The shop is back.",
 }
+_POSTED: Final[dict[Phase, dict[str, str]]] = {Phase.REPORTED: LATE, Phase.CALM: ON_TIME}
+"""By the parcel service, when a phase begins."""
 
 _TOLD: Final = {"open": "operators told", "recovery": "operators told of recovery"}
 _DECIDED: Final = dict.fromkeys(APPROVED, "approved: customers are told on the status page")
@@ -131,10 +134,15 @@ class Demo:
         running.stop()
 
     async def _follow(self, api: Client) -> None:
+        token = (await api.post(f"/inboxes/{INBOX}/token", {}))["token"]
+        for body in BEFORE:
+            await api.post(f"/external-events/ingest/{token}", body)
         while not self.is_complete:
             before, seen = self._seen, await self._look(api)
             story = advance(self._pace, self._story, seen)
             await self._targets.become(slow=is_slow(story.phase), down=is_down(story.phase))
+            if story.phase is not self._story.phase and story.phase in _POSTED:
+                await api.post(f"/external-events/ingest/{token}", _POSTED[story.phase])
             self._tell_changes(before, seen, story, api.server)
             if self._options.approve:
                 await self._approve(api, seen, story)

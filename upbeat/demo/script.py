@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from api.context import Guide
+from upbeat.demo.shop import INBOX
 
 
 class Phase(StrEnum):
@@ -17,6 +18,7 @@ class Phase(StrEnum):
     OUTAGE = "outage"  # until the draft is decided
     DECIDED = "decided"  # approved or rejected; the shop is still down
     RECOVERING = "recovering"
+    REPORTED = "reported"  # another system says that something is wrong
     CALM = "calm"  # until it repeats
     UNATTENDED = "unattended"  # nobody decided: the shop is back, the draft goes
 
@@ -29,6 +31,7 @@ class Pace:
     slow_s: float = 5.0
     patience_s: float = 300.0
     hold_s: float = 15.0
+    report_s: float = 15.0
     calm_s: float = 45.0
 
     def scaled(self, factor: float) -> "Pace":
@@ -63,12 +66,13 @@ class Story:
 TOLD_SHOWN: Final = 3
 APPROVED: Final = frozenset({"approved", "done", "failed"})
 _STEPS: Final = {
-    Phase.WAITING: "1 of 5: watch",
-    Phase.HELLO: "1 of 5: watch",
-    Phase.SLOW: "1 of 5: watch",
-    Phase.OUTAGE: "2 of 5: an outage",
-    Phase.DECIDED: "4 of 5: customers",
-    Phase.RECOVERING: "5 of 5: recovery",
+    Phase.WAITING: "1 of 6: watch",
+    Phase.HELLO: "1 of 6: watch",
+    Phase.SLOW: "1 of 6: watch",
+    Phase.OUTAGE: "2 of 6: an outage",
+    Phase.DECIDED: "4 of 6: customers",
+    Phase.RECOVERING: "5 of 6: recovery",
+    Phase.REPORTED: "6 of 6: other systems",
     Phase.CALM: "Over",
     Phase.UNATTENDED: "Over",
 }
@@ -123,7 +127,9 @@ def _following(pace: Pace, story: Story, seen: Seen) -> Phase | None:
             return Phase.RECOVERING if spent_s >= pace.hold_s else None
         case Phase.RECOVERING:
             is_over = seen.incident == "resolved" if story.was_approved else seen.stage == "ok"
-            return Phase.CALM if is_over else None
+            return Phase.REPORTED if is_over else None
+        case Phase.REPORTED:
+            return Phase.CALM if spent_s >= pace.report_s else None
         case Phase.UNATTENDED:
             if status in APPROVED:  # in the last moment
                 return Phase.DECIDED
@@ -159,7 +165,7 @@ def tell(story: Story, told: Sequence[str]) -> Guide:
             )
         case Phase.OUTAGE:
             return Guide(
-                "3 of 5: your turn",
+                "3 of 6: your turn",
                 "A draft waits for you",
                 f"Customers know nothing yet. Open the draft, read what each region saw, and approve it.{heard}",
                 draft,
@@ -189,6 +195,15 @@ def tell(story: Story, told: Sequence[str]) -> Guide:
                 "/p/shop",
                 "See what customers see",
             )
+        case Phase.REPORTED:
+            return Guide(
+                step,
+                "The parcel service says that it is late",
+                "No check saw that: another system posted it to an inbox. A trigger made it a warning of Delivery, and a draft; "
+                f"it says of every event what became of it, and why.{heard}",
+                f"/console/inboxes/{INBOX}",
+                "See what it posted",
+            )
         case Phase.UNATTENDED:
             return Guide(
                 step,
@@ -201,7 +216,8 @@ def tell(story: Story, told: Sequence[str]) -> Guide:
             return Guide(
                 step,
                 "It is over",
-                f"That was the whole path: seen, decided, told, drafted, approved, resolved.{heard} It begins again soon.",
+                "That was the whole path: seen or reported, decided, told, drafted, approved, resolved; and a draft goes when what it is "
+                f"about is over.{heard} It begins again soon.",
                 "/p/shop",
                 "See the history customers see",
             )

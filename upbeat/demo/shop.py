@@ -8,6 +8,17 @@ from upbeat.demo.targets import HOST, SHOP_ADDRESS, Targets
 GROUP: Final = "ordering"
 """The group of checkout and database, which fail together: one outage."""
 
+INBOX: Final = "parcels"
+"""Where the shop's parcel service posts what it knows; the trigger over it moves the beat `delivery`."""
+BEFORE: Final = (
+    {"message": "This is a test of your webhook."},
+    {"depot": "north", "state": "on time", "text": "all vans are out"},
+    {"depot": "south", "state": "on time", "text": "all vans are out"},
+)
+"""What it posted before the story: nothing of it opens anything, and each event says why."""
+LATE: Final = {"depot": "north", "state": "late", "text": "vans wait for an hour"}
+ON_TIME: Final = {"depot": "north", "state": "on time", "text": "the vans go again"}
+
 
 def config_text(targets: Targets, interval_s: float) -> str:
     """The document that watches `targets`, every `interval_s` seconds from three regions."""
@@ -19,6 +30,7 @@ components:
   - {{slug: storefront, name: Storefront, group: Shopping, position: 1}}
   - {{slug: search, name: Search, group: Shopping, position: 2}}
   - {{slug: checkout, name: Checkout, group: Shopping, position: 3}}
+  - {{slug: delivery, name: Delivery, group: Shopping, position: 4}}
   - {{slug: partners, name: Partner API, group: Partners, description: "Fed by nothing: set by hand."}}
 regions:
   - {{slug: eu-west, name: Western Europe}}
@@ -59,4 +71,18 @@ beats:
     host: shop.example
     resolver: {HOST}:{targets.dns_port}
     assertions: [{{of: record, type: A, contains: {SHOP_ADDRESS}}}]
+  - {{slug: delivery, name: Delivery, type: external, components: [delivery]}}
+inboxes:
+  - {{slug: {INBOX}, name: Parcel service}}
+triggers:
+  - slug: delays
+    name: Delays of the parcel service
+    inbox: {INBOX}
+    enabled: true
+    critical: {{value: $.state, eq: stopped}}
+    warning: {{value: $.state, eq: late}}
+    recovery: {{value: $.state, eq: on time}}
+    fingerprint: "{{$.depot}}"
+    message: "Depot {{$.depot}}: {{$.text}}"
+    target: {{external: delivery}}
 """
