@@ -352,6 +352,7 @@ def _choices(draft: Draft, stored: Stored | None, desk: Desk, page: str) -> dict
         "here": address("trigger", stored.slug, page, "build") if stored else "/console/triggers/new",
         "saves": address("trigger", stored.slug, page, "save") if stored else "/console/triggers",
         "kept": {name: _in_words(one) for name, one in draft.sections.items() if one.kept},
+        "beside": [name for name in draft.kept if name not in ("enabled", "incidents")],
         "targets": TARGETS,
         "modes": drafting.MODES,
         "operators": drafting.OPERATORS,

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from api.auth import Asking, Permission, Router, permits
 from api.console.forms import whole
 from api.console.page import now, render
+from api.console.review import triggers_of
 from api.context import services_of
 from api.showing import policy_of
 from engine.store import objects, regions, reviews, signals, views
@@ -84,6 +85,7 @@ async def overview(request: Request, asking: Asking) -> Response:
             tags=await views.tags(db, pages),
             many_pages=len(await objects.listing(db, "page", pages=pages)) > 1,
             drafts=[row for row in drafts if row["episode_id"] not in shown],
+            triggers=await triggers_of(db, drafts),
             drafts_by_episode={row["episode_id"]: row for row in drafts},
             **happening,
             rows=await _lines(request, db, rows),

@@ -28,6 +28,10 @@ _WAITS: Final = 12
 _WAIT_S: Final = 0.1
 _RUNS: Final = ("waiting", "running")
 _WIDTH: Final = 1000.0
+_SEEN: Final = 12.0  # of that width: less is not seen
+_OUTCOMES: Final = 5
+_OUTCOME: Final = {"reason": "", "fingerprint": "", "severity": None}
+_DRAFT: Final = {"status": "pending"}
 _ORDER: Final = ("matched", "error", "ignored", "unmatched")
 
 router = Router(prefix="/console/previews", include_in_schema=False)
@@ -108,7 +112,8 @@ def _view(shown: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _found(found: Mapping[str, Any]) -> dict[str, Any]:
-    since, until = found["since"], found["until"]
+    until = max(found["until"], found["since"] + 1)
+    since = min([until - 1, *(one["at"] for one in found["lines"][:1])])  # before that nothing came
     return {
         "events": found["events"],
         "verdicts": [(name, found["verdicts"][name]) for name in _ORDER if found["verdicts"].get(name)],
@@ -119,7 +124,7 @@ def _found(found: Mapping[str, Any]) -> dict[str, Any]:
         "opened": found["opened"],
         "drafted": found["drafted"],
         "lanes": _lanes(found["episodes"], since, until)[:LANES],
-        "drafts": [one | {"moment": moment(one["at"])} for one in found["drafts"][-DRAFTS:][::-1]],
+        "drafts": [_DRAFT | one | {"moment": moment(one["at"])} for one in found["drafts"][-DRAFTS:][::-1]],
         "open": found["open_signals"],
         "unmapped": found["unmapped"],
         "assumed": found["assumed"],
@@ -129,7 +134,14 @@ def _found(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _line(line: Mapping[str, Any]) -> dict[str, Any]:
-    return {**line, "moment": moment(line["at"]), "outcomes": line.get("outcomes", ())[:5]}
+    """An event of which two rules make something else has `new` outcomes."""
+    outcomes = (line.get("outcomes") or line.get("new") or ())[:_OUTCOMES]
+    return {
+        "id": line["id"],
+        "verdict": line.get("verdict"),
+        "moment": moment(line["at"]),
+        "outcomes": [_OUTCOME | outcome for outcome in outcomes],
+    }
 
 
 def _compared(compared: Mapping[str, Any]) -> list[tuple[str, int, list[dict[str, Any]]]]:
@@ -168,5 +180,5 @@ def _lanes(episodes: Sequence[Mapping[str, Any]], since: float, until: float) ->
 def _part(
     begin: float, end: float, episode: Mapping[str, Any], since: float, scale: float
 ) -> tuple[float, float, str]:
-    x = min(max((begin - since) * scale, 0.0), _WIDTH - 4)
-    return x, max((end - since) * scale - x, 4.0), episode["severity"]
+    x = min(max((begin - since) * scale, 0.0), _WIDTH - _SEEN)
+    return x, max((end - since) * scale - x, _SEEN), episode["severity"]

@@ -1,5 +1,6 @@
 """The drafts: what waits for a person, with the evidence, and their word on it. What that word does is `api.reviews`."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from api.reviews import Decision, Wording, decide, find_action, shown_actions
 from api.showing import policy_of
 from engine.store import objects, results, reviews, signals, states
 from engine.store.database import Connection, Row
+from engine.store.objects import Stored
 from evaluators.review import Status
 
 router = Router(prefix="/console/actions", include_in_schema=False)
@@ -34,7 +36,16 @@ async def queue(request: Request, asking: Asking) -> Response:
         rows = await reviews.actions(db, pages=pages, before=before(request), limit=PART + 1)
         decided = [row for row in rows[:PART] if row["status"] != "pending"]
         cursor = older(rows, "created_at")
-        return await render(request, db, "actions.html", pending=pending, decided=decided, cursor=cursor)
+        triggers = await triggers_of(db, [*pending, *decided])
+        return await render(
+            request, db, "actions.html", pending=pending, decided=decided, cursor=cursor, triggers=triggers
+        )
+
+
+async def triggers_of(db: Connection, actions: Sequence[Row]) -> dict[UUID, Stored]:
+    """The triggers that these rest on, by id."""
+    ids = {trigger for action in actions for trigger in action["triggers"]}
+    return {one.id: one for one in await objects.several(db, list(ids))} if ids else {}
 
 
 @router.get("/{ref}")
@@ -62,6 +73,8 @@ async def _page(
             "action.html",
             status,
             action=action,
+            row=row,
+            triggers=await triggers_of(db, [row]),
             owner_kind=row["owner_kind"],
             evidence=await _evidence(db, row),
             can_review=asking.may(Permission.REVIEW, row["page_id"]),
@@ -85,7 +98,11 @@ async def _evidence(db: Connection, action: Row) -> list[dict[str, Any]]:
         beat = item.get("beat", action["owner"])
         url = run_url(beat, action["page"], item["run"], at) if at and is_run else None
         of = " in ".join(filter(None, (item.get("beat"), item["region"])))
-        shown.append({"error": None} | dict(item) | {"moment": at, "url": url, "of": of})
+        shown.append(
+            {"error": None, "trigger": None, "event": None}
+            | dict(item)
+            | {"moment": at, "url": url, "of": of}
+        )
     return shown
 
 

@@ -1,18 +1,15 @@
 """Somebody signed in to the console over HTTP, and a past that the evaluator's own fold wrote."""
 
-import os
 import re
-import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 from playwright.async_api import Page as BrowserPage
 
 from engine import consequences
@@ -28,6 +25,7 @@ from engine.subject import compile_subject
 from evaluators.facts import MemberChanged
 from evaluators.model import Failure, Kind, Outcome, Result, Stage, Timings, Verdict
 from evaluators.policy import Bound
+from tests.rig.browser import chromium
 
 if TYPE_CHECKING:
     from api.context import Services
@@ -229,18 +227,9 @@ def outage(regions: Sequence[str] = ("eu", "us", "ap"), ago: float = 60.0) -> li
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    """A real Chromium: playwright's own, or one that is installed."""
-    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-    async with async_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        found = str(own) if own.exists() else next(filter(None, map(shutil.which, names)), None)
-        if found is None:
-            pytest.skip(f"no Chromium: none of {', '.join(names)} is on PATH")
-        # Chromium's sandbox refuses to run as root, as containers do.
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        opened = await playwright.chromium.launch(executable_path=found, args=arguments)
+    """A real Chromium."""
+    async with chromium() as opened:
         yield opened
-        await opened.close()
 
 
 WATCH = """
