@@ -33,6 +33,13 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         b"http://0x7f.1/\nhttps://u:p@h/",
     ],
     "jsonpath": [b'$.a[0]["b"]\n{"a": [{"b": 1}]}', b'$..a[?@.b == "x" && length(@.c) > 1]\n[{"a": {"b": "x"}}]'],
+    "event": [
+        b'application/json\n{"alerts": [{"state": "DOWN", "id": 1.0, "host": "a", "at": "2026-01-02T03:04:05.1234567Z"}]}',
+        b"text/plain; charset=utf-16\n\xff\xfe{\0}\0",
+        b"application/x-www-form-urlencoded\npayload=%7B%22alerts%22%3A%5B1%5D%7D&host=a&host=b",
+        b'multipart/form-data; boundary=b\n--b\r\nContent-Disposition: form-data; name="alerts"; filename="a"\r\n\r\n[{"id": 1}]\r\n--b--',
+        b'text/plain\n{"Message": "{\\"alerts\\": [{\\"state\\": \\"0\\", \\"id\\": 1e400, \\"ends\\": 1780000000000}]}", "x": NaN}',
+    ],
     "upbeat_yaml": [path.read_bytes() for path in sorted((_RULES / "bad").glob("*.yml"))],
     "xml": [b"//a[1]/@b\n<r><a b='1'/></r>", b"count(//p:a)\n<p:a xmlns:p='u'><!-- x --></p:a>", b"//e\n<!DOCTYPE e [<!ENTITY x 'y'>]><e>&x;</e>"],
     "html": [b"a > b ~ .c, #d:not([e=f])\n<a><b>1<b class=c>2", b"td:nth-child(2n+1)\n<table><tr><td>1<td>2</table>"],

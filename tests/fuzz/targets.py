@@ -10,7 +10,9 @@ from engine.probes.encoding import decode
 from engine.probes.message import Question, ask_for, read, to_wire
 from engine.probes.reply import Reply1
 from engine.probes.trouble import TroubleError
+from evaluators import event as received
 from evaluators.assess import assess
+from evaluators.matching import Matcher
 from evaluators.observation import Observation
 from rules import config, markup, node
 from rules.assertion import Assertion
@@ -22,6 +24,7 @@ from rules.schema import compile_schema
 from rules.selection import BudgetError, UnreadableError, compile_path
 from rules.shape import written
 from rules.target import parse_target, request_url
+from rules.trigger import Trigger
 
 BEAT_URL: Final = {"type": "http", "slug": "h", "url": "http://a.example/"}
 
@@ -115,6 +118,35 @@ def jsonpath(data: bytes) -> None:
         return
 
 
+_TRIGGER: Final = Matcher(
+    Trigger.model_validate(
+        {
+            "slug": "t",
+            "inbox": "i",
+            "target": {"beat": "b"},
+            "unwrap": ["$.Message", "$..payload"],
+            "each": "$..alerts[*]",
+            "values": {"host": {"value": "text", "matches": "host=([a-z]+)", "or": ["$.host"]}},
+            "critical": {
+                "any": [{"value": "$.state", "as": "lower", "eq": "down"}, {"value": "$..a", "changed": True}]
+            },
+            "recovery": {"value": "$.state", "as": "number", "between": [0, 1]},
+            "fingerprint": "{value:host}/{$.id}",
+            "time": ["$.ends", "$.at"],
+            "message": "{$} {text}",
+        }
+    )
+)
+
+
+def event(data: bytes) -> None:
+    """A content type, then after a line break the body."""
+    kind, _, body = data.partition(b"\n")
+    headers = (("Content-Type", kind.decode("latin-1")),)
+    document = received.read(received.Event("e", 1.8e9, headers, "", body))
+    _TRIGGER.match(document, 1.8e9, lambda _: {}, is_traced=True)
+
+
 def upbeat_yaml(data: bytes) -> None:
     """An `upbeat.yaml`."""
     try:
@@ -159,5 +191,5 @@ def schema(data: bytes) -> None:
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     target.__name__: target
-    for target in (assertion, reply, dns, url, jsonpath, upbeat_yaml, xml, html, schema)
+    for target in (assertion, reply, dns, url, jsonpath, event, upbeat_yaml, xml, html, schema)
 }
