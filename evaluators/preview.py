@@ -62,6 +62,7 @@ MOST_TRACED: Final = 200
 """Events with unmapped values that are looked at again, to name them."""
 MOST_NAMED: Final = 20
 """Fingerprints of an episode that are named."""
+MOST_OF_A_NAME: Final = 200
 BRIEF_S: Final = 120.0
 _DAY_S: Final = 86400.0
 _TELLING: Final = frozenset({"opened", "escalated", "deescalated", "resolved", "held", "cooling", "error"})
@@ -346,7 +347,8 @@ class Preview:
         if fingerprint == ABSENCE or not self._per:
             return self._owner
         if (owner := self._owners.get(fingerprint)) is None and len(self._owners) < self._per:
-            owner = _Owner(self, self._target, f"{self._title}: {fingerprint}", fingerprint)
+            name = " ".join(fingerprint.split())[:MOST_OF_A_NAME]  # as such beats are called
+            owner = _Owner(self, self._target, name or self._title, fingerprint)
             self._owners[fingerprint] = owner
         return owner or self._owner
 

@@ -160,6 +160,11 @@ def test_a_fingerprint_may_have_a_beat_of_its_own_up_to_the_cap() -> None:
         ("b", ["b"]),
         ("", ["c", "d"]),
     ]
+    assert [draft.title for draft in found.drafts if draft.step == "open"] == [
+        "Outage: a",
+        "Outage: b",
+        "Outage: shop",
+    ]
 
 
 def test_an_absence_is_of_the_target_itself() -> None:
