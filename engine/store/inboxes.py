@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -25,7 +25,9 @@ SUBJECT: Final = "upbeat.events"
 PREFIX: Final = "upi_"
 KEPT_KEYS_S: Final = 3 * 86400.0
 """How long the name of a delivery is known: no sender tries again for longer."""
+KEY_BYTES: Final = 16
 MOST_OVERLAP: Final = timedelta(days=30)
+T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -167,7 +169,7 @@ _PUT: Final = (
     " LEFT JOIN bodies b ON b.inbox_id = g.inbox_id AND b.key = g.body_key "
     " LEFT JOIN names k ON k.inbox_id = g.inbox_id AND k.key = g.key), "
     "events AS (INSERT INTO events (id, inbox_id, received_at, address, headers, query, body, delivery, is_signed, "
-    "  tested_by) SELECT t.id, t.inbox_id, t.at, e.address, e.headers::json, e.query, e.body, e.name, e.is_signed, "
+    "  tested_by) SELECT t.id, t.inbox_id, t.at, e.address, e.headers::json, e.query, e.body, e.name, e.is_signed IS TRUE, "
     "  e.tested_by FROM unnest($1::int[], $10::text[], $11::text[], $12::text[], $13::bytea[], $14::text[], $15::bool[], "
     "  $16::text[]) AS e (n, address, headers, query, body, name, is_signed, tested_by) JOIN told t USING (n) "
     " WHERE t.event_id = t.id), "
@@ -199,29 +201,34 @@ async def put(connection: Connection, deliveries: Sequence[Delivery]) -> list[Ke
         [partition_of(one.inbox_id) for _, one in told],
         [one.at for _, one in told],
         [one.key for _, one in told],
-        [_body_key(one) for _, one in told],
-        [one.same_body_s for _, one in told],
+        _some([_body_key(one) for _, one in told]),
+        _some([one.same_body_s for _, one in told]),
         KEPT_KEYS_S,
         [one.address for _, one in told],
         [_encode(one.headers).decode() for _, one in told],
         [one.query for _, one in told],
         [one.body for _, one in told],
         [one.name for _, one in told],
-        [one.is_signed for _, one in told],
-        [one.tested_by for _, one in told],
+        _some([one.is_signed for _, one in told]),
+        _some([one.tested_by for _, one in told]),
     )
     kept = {row["n"]: Kept(row["event_id"], row["is_repeat"]) for row in rows}
     kept |= {n: Kept(kept[place].event_id, True) for n, place in again.items()}
     return [kept[n] for n in range(len(deliveries))]
 
 
+def _some(values: list[T]) -> list[T]:
+    """`values` if there are any but empty ones: `unnest` fills up with NULL what is not there, at no cost."""
+    return values if any(values) else []
+
+
 def _body_key(one: Delivery) -> bytes | None:
-    return hashlib.sha256(b"body\0" + one.body).digest() if one.same_body_s else None
+    return hashlib.sha256(b"body\0" + one.body).digest()[:KEY_BYTES] if one.same_body_s else None
 
 
 def key_of(*said: str) -> bytes:
     """The key of a delivery by what names it."""
-    return hashlib.sha256("\0".join(("name", *said)).encode()).digest()
+    return hashlib.sha256("\0".join(("name", *said)).encode()).digest()[:KEY_BYTES]
 
 
 def partitions(inboxes: Iterable[UUID]) -> set[int]:
