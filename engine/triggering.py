@@ -275,6 +275,8 @@ class Partition:
         """Bring triggers to what is declared, judge all that waits, then let time pass. Returns how long to wait, in seconds."""
         while True:
             async with self._pool.acquire() as connection:
+                if self._stamp < 0:  # before all else: what is read behind it is no older
+                    self._version, self._at = await events.turn(connection, self._number)
                 most = 1 if self._alone_until else AT_ONCE
                 arrivals = await events.waiting_in(connection, self._number, most, AT_ONCE_BYTES)
                 if not arrivals or arrivals[0].id > self._alone_until:
@@ -298,8 +300,6 @@ class Partition:
 
     async def _declare(self, connection: Connection, before: float) -> None:
         """Load triggers that are new, changed or gone, and bring what they remember to it, as of no later than `before`."""
-        if self._stamp < 0:
-            self._version, self._at = await events.turn(connection, self._number)
         self._inboxes = await triggers.inboxes(connection)
         mine = {
             trigger_id: declared
