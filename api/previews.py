@@ -286,4 +286,4 @@ def _timed(value: Any, key: str = "") -> Any:
         return {name: _timed(inner, name) for name, inner in value.items()}
     if isinstance(value, list):
         return [_timed(inner) for inner in value]
-    return moment(value) if key in _TIMES and isinstance(value, int | float) else value
+    return moment(value) if key in _TIMES and isinstance(value, float) else value
