@@ -87,10 +87,8 @@ async def test_a_line_is_explained_without_what_people_are_not_shown(server: "Se
     assert traced.status == 200, traced.body
     (item,) = traced.body["items"]
     assert (item["says"], item["fingerprint"], item["message"]) == ("critical", "a", "***")
-    assert [(step["part"], step["holds"], step["actual"]) for step in item["trace"]][:2] == [
-        ("when", True, "***"),
-        ("critical", True, "firing"),
-    ]
+    steps = {step["part"]: (step["holds"], step["actual"]) for step in item["trace"]}
+    assert (steps["when"], steps["critical"]) == ((True, "***"), (True, "firing"))
     for other in ("sample 2", "sample 0", f"evt_{UUID(int=3).hex}", "nothing"):
         assert (await server.call("GET", path + other)).status == 404
 

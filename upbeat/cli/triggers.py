@@ -229,8 +229,8 @@ def _print(shown: Mapping[str, Any], most_lines: int) -> None:
 
 
 def _print_episodes(found: Mapping[str, Any]) -> None:
-    still = f", {found['open_signals']} signals open at the end" if found["open_signals"] else ""
-    click.echo(f"\n{found['opened']} episodes would have opened{still}")
+    still = f"; signals open at the end: {found['open_signals']}" if found["open_signals"] else ""
+    click.echo(f"\nepisodes that would have opened: {found['opened']}{still}")
     begin, end = (_epoch(found[name]) for name in ("since", "until"))
     rows = []
     for one in found["episodes"][-_EPISODES:]:
