@@ -156,19 +156,7 @@ class _Trigger:
 
     def change(self, keys: Mapping[str, Key | None]) -> Change:
         """What is to be saved of it."""
-        held = self.held
-        return Change(
-            held.trigger_id,
-            held.version,
-            held.inbox_id,
-            held.target_id,
-            held.seen_revision,
-            held.identity,
-            self.course.head,
-            self.tally,
-            keys,
-            self.targets,
-        )
+        return Change(self.held._replace(head=self.course.head, tally=self.tally, targets=self.targets), keys)
 
     def count(self, outcomes: Sequence[Outcome], at: float, *, is_test: bool) -> None:
         """Add what an event did to the record."""

@@ -9,6 +9,7 @@ import msgspec
 
 from engine.store.database import Connection
 from engine.store.ids import PARTITIONS, show
+from engine.store.received import event_of
 from engine.store.states import ConflictError
 from evaluators.event import Event
 from evaluators.trigger import Outcome, Verdict
@@ -44,39 +45,18 @@ class Judged(NamedTuple):
 
 # A body is read only where it is wanted; the lateral keeps the planner from looking through all events there are.
 _WAITING = (
-    "SELECT * FROM (SELECT a.id, a.inbox_id, a.event_id, a.received_at, extract(epoch FROM a.at)::float8 AS at, a.is_repeat, "
-    " extract(epoch FROM a.received_at)::float8 AS received, e.headers, e.query, e.body, e.tested_by, "
-    " coalesce(sum(octet_length(e.body)) OVER (ORDER BY a.id) - octet_length(e.body), 0) AS before "
+    "SELECT * FROM (SELECT a.id AS n, a.inbox_id, a.event_id, a.received_at, extract(epoch FROM a.at)::float8 AS at, "
+    " a.is_repeat, e.*, coalesce(sum(octet_length(e.body)) OVER (ORDER BY a.id) - octet_length(e.body), 0) AS before "
     " FROM (SELECT * FROM arrivals WHERE partition = $1 ORDER BY id LIMIT $2) a LEFT JOIN LATERAL "
-    " (SELECT * FROM events e WHERE e.id = a.event_id AND e.received_at = a.received_at OFFSET 0) e ON true) w "
-    "WHERE before < $3 ORDER BY id"
+    " (SELECT id, extract(epoch FROM received_at)::float8 AS received, headers, query, body, tested_by FROM events e "
+    "  WHERE e.id = a.event_id AND e.received_at = a.received_at OFFSET 0) e ON true) w WHERE before < $3 ORDER BY n"
 )
 
 
 async def waiting_in(connection: Connection, partition: int, most: int, most_bytes: int) -> list[Arrival]:
     """The oldest arrivals of a partition with their events: so many, and of so many bytes, but for the last one's."""
     rows = await connection.fetch(_WAITING, partition, most, most_bytes)
-    return [
-        Arrival(
-            row["id"],
-            row["inbox_id"],
-            row["event_id"],
-            row["received_at"],
-            row["at"],
-            row["is_repeat"],
-            None
-            if row["body"] is None
-            else Event(
-                show("event", row["event_id"]),
-                row["received"],
-                tuple((name, value) for name, value in row["headers"]),
-                row["query"],
-                row["body"],
-                row["tested_by"] is not None,
-            ),
-        )
-        for row in rows
-    ]
+    return [Arrival._make((*tuple(row)[:6], event_of(row) if row["id"] else None)) for row in rows]
 
 
 async def turn(connection: Connection, partition: int) -> tuple[int, float]:

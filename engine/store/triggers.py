@@ -43,7 +43,9 @@ class Tally(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Held(NamedTuple):
-    """A trigger as it stands, and what it remembers as it was saved last. `keys` come with the target of an open signal's own."""
+    """A trigger as it stands, and what it remembers as it was saved last. `targets` are those of open signals that have one of
+    their own; `hidden` paths of the body are shown to nobody.
+    """
 
     trigger_id: UUID
     page_id: UUID
@@ -56,12 +58,19 @@ class Held(NamedTuple):
     version: int
     seen_revision: int
     identity: str
+    promoted: dict[str, Any] | None
+    hidden: Sequence[str]
     head: Head
     tally: Tally
-    promoted: dict[str, Any] | None
     keys: dict[str, Key]
     targets: dict[str, UUID]
-    hidden: Sequence[str] = ()  # paths of the body that people are not shown
+
+
+class Change(NamedTuple):
+    """What is new of one trigger: `held` is what it is to be, but for its version. A key that is None is gone."""
+
+    held: Held
+    keys: Mapping[str, Key | None]
 
 
 class Said(NamedTuple):
@@ -146,10 +155,9 @@ async def inboxes(connection: Connection) -> dict[UUID, Named]:
 async def load(connection: Connection, triggers: Collection[UUID]) -> list[Held]:
     """These triggers, with what they remember."""
     rows = await connection.fetch(
-        "SELECT o.id, o.page_id, o.slug, o.spec, o.revision, o.removed_at IS NOT NULL AS is_removed, s.inbox_id, "
-        "s.target_id, s.version, s.revision AS seen_revision, s.identity, s.head::text, s.tally::text, s.promoted, "
-        "(SELECT i.spec->'redact' FROM objects i WHERE i.kind = 'inbox' AND i.page_id = o.page_id "
-        " AND i.slug = o.spec->>'inbox' AND i.removed_at IS NULL) AS hidden "
+        "SELECT o.id, o.page_id, o.slug, o.spec, o.revision, o.removed_at IS NOT NULL, s.inbox_id, s.target_id, s.version, "
+        "s.revision, s.identity, s.promoted, coalesce((SELECT i.spec->'redact' FROM objects i WHERE i.kind = 'inbox' "
+        " AND i.page_id = o.page_id AND i.slug = o.spec->>'inbox' AND i.removed_at IS NULL), '[]'), s.head::text, s.tally::text "
         "FROM trigger_states s JOIN objects o ON o.id = s.trigger_id WHERE s.trigger_id = ANY ($1) ORDER BY o.id",
         list(triggers),
     )
@@ -162,79 +170,48 @@ async def load(connection: Connection, triggers: Collection[UUID]) -> list[Held]
         keys[key["trigger_id"]][key["fingerprint"]] = msgspec.json.decode(key["state"], type=Key)
         if key["target_id"] is not None:
             targets[key["trigger_id"]][key["fingerprint"]] = key["target_id"]
+    decode = msgspec.json.decode
     return [
-        Held(
-            row["id"],
-            row["page_id"],
-            row["slug"],
-            row["spec"],
-            row["revision"],
-            row["is_removed"],
-            row["inbox_id"],
-            row["target_id"],
-            row["version"],
-            row["seen_revision"],
-            row["identity"],
-            msgspec.json.decode(row["head"], type=Head),
-            msgspec.json.decode(row["tally"], type=Tally),
-            row["promoted"],
-            keys[row["id"]],
-            targets[row["id"]],
-            row["hidden"] or (),
+        Held._make(
+            (*found, decode(head, type=Head), decode(tally, type=Tally), keys[found[0]], targets[found[0]])
         )
-        for row in rows
+        for *found, head, tally in rows
     ]
 
 
-class Change(NamedTuple):
-    """What is new of one trigger. A key that is None is gone."""
-
-    trigger_id: UUID
-    version: int  # as it was loaded; saved it is one more
-    inbox_id: UUID | None
-    target_id: UUID | None
-    revision: int
-    identity: str
-    head: Head
-    tally: Tally
-    keys: Mapping[str, Key | None]
-    targets: Mapping[str, UUID]
-
-
 async def save(connection: Connection, changes: Sequence[Change]) -> dict[UUID, dict[str, Any] | None]:
-    """Write what is new, each only if its version is still the stored one. Returns what was `promoted` by then.
+    """Write what is new, each only if its version is still the stored one; then that is version + 1. Returns what is `promoted`.
 
     Raises `ConflictError` when any was not: the transaction must be rolled back.
     """
     if not changes:
         return {}
+    held = [one.held for one in changes]
     rows = await connection.fetch(
         "UPDATE trigger_states s SET version = s.version + 1, inbox_id = n.inbox_id, target_id = n.target_id, "
         " revision = n.revision, identity = n.identity, head = n.head::json, tally = n.tally::json "
         "FROM unnest($1::uuid[], $2::int8[], $3::uuid[], $4::uuid[], $5::int8[], $6::text[], $7::text[], $8::text[]) "
         "AS n (trigger_id, version, inbox_id, target_id, revision, identity, head, tally) "
         "WHERE s.trigger_id = n.trigger_id AND s.version = n.version RETURNING s.trigger_id, s.promoted",
-        [one.trigger_id for one in changes],
-        [one.version for one in changes],
-        [one.inbox_id for one in changes],
-        [one.target_id for one in changes],
-        [one.revision for one in changes],
-        [one.identity for one in changes],
-        [msgspec.json.encode(one.head).decode() for one in changes],
-        [msgspec.json.encode(one.tally).decode() for one in changes],
+        [one.trigger_id for one in held],
+        [one.version for one in held],
+        [one.inbox_id for one in held],
+        [one.target_id for one in held],
+        [one.seen_revision for one in held],
+        [one.identity for one in held],
+        [msgspec.json.encode(one.head).decode() for one in held],
+        [msgspec.json.encode(one.tally).decode() for one in held],
     )
     if len(rows) != len(changes):
         raise ConflictError
-    kept = [(one, name, key) for one in changes for name, key in one.keys.items() if key is not None]
-    gone = [(one.trigger_id, name) for one in changes for name, key in one.keys.items() if key is None]
-    if gone:
+    new = [(one.held, name, key) for one in changes for name, key in one.keys.items()]
+    if gone := [(one.trigger_id, name) for one, name, key in new if key is None]:
         await connection.execute(
             "DELETE FROM trigger_keys k USING unnest($1::uuid[], $2::text[]) AS g (trigger_id, fingerprint) "
             "WHERE k.trigger_id = g.trigger_id AND k.fingerprint = g.fingerprint",
-            [trigger_id for trigger_id, _ in gone],
-            [name for _, name in gone],
+            *zip(*gone, strict=True),
         )
-    if kept:
+    if kept := [(one, name, key) for one, name, key in new if key is not None]:
         await connection.execute(
             "INSERT INTO trigger_keys (trigger_id, fingerprint, state, target_id) SELECT trigger_id, fingerprint, "
             "state::json, target_id FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[]) "
@@ -271,38 +248,20 @@ async def end(connection: Connection, actor: Actor, trigger: Stored, fingerprint
     if held.target_id is None or held.identity != identity_of(rule):
         return set()
     course = Course(rule, held.head, held.keys)
-    signals = course.end(at, fingerprint)
-    if not signals:
+    said = [
+        Said(trigger.id, held.targets.get(one.fingerprint, held.target_id), one, at)
+        for one in course.end(at, fingerprint)
+    ]
+    if not said:
         return set()
-    said = [Said(trigger.id, held.targets.get(one.fingerprint, held.target_id), one, at) for one in signals]
-    changed = {name: course.keys.get(name) for name in course.changed}
-    targets = {
-        name: target
-        for name, target in held.targets.items()
-        if (key := course.keys.get(name)) and key.severity
-    }
+    targets = {name: target for name, target in held.targets.items() if name in course.open}
     change = Change(
-        trigger.id,
-        held.version,
-        held.inbox_id,
-        held.target_id,
-        held.seen_revision,
-        held.identity,
-        course.head,
-        held.tally,
-        changed,
-        targets,
+        held._replace(head=course.head, targets=targets),
+        {name: course.keys.get(name) for name in course.changed},
     )
     promoted = await save(connection, [change])
-    await record(
-        connection,
-        actor,
-        "trigger.end_signal",
-        trigger.slug,
-        trigger.page_id,
-        {"fingerprint": fingerprint},
-        None,
-    )
+    before = {"fingerprint": fingerprint}
+    await record(connection, actor, "trigger.end_signal", trigger.slug, trigger.page_id, before, None)
     return await tell(connection, said, {trigger.id: rule}, promoted, at)
 
 
