@@ -379,8 +379,10 @@ def _rule(draft: Draft) -> tuple[Trigger | None, Mistakes]:
     rows = any(section.rows or section.kept for section in draft.sections.values())
     if not (rows or draft["fingerprint"] or draft["absence_after"]):
         return None, [("", "say how bad it is, and what it is about: choose values of an event for that")]
+    slug = draft["slug"] or drafting.slug_of(draft["name"]) or "draft"
+    named = replace(draft, plain={**draft.plain, "slug": slug})
     try:
-        rule = saving.rule_of("trigger", drafting.spec_of(draft) | {"slug": draft["slug"] or "draft"})
+        rule = saving.rule_of("trigger", drafting.spec_of(named))
     except ProblemError as wrong:
         return None, [(pointer.strip("/").replace("/", " "), told) for pointer, told in mistakes_of(wrong)]
     assert isinstance(rule, Trigger)

@@ -26,6 +26,13 @@ LANES: Final = 30
 _BUDGET: Final = "20s"
 _WAITS: Final = 12
 _WAIT_S: Final = 0.1
+_NOTHING: Final[dict[str, Any]] = {
+    "id": "",
+    "runs": False,
+    "done": 0.0,
+    "wrong": "",
+    "is_cut": False,
+} | dict.fromkeys(("found", "old", "new", "compared"))
 _RUNS: Final = ("waiting", "running")
 _WIDTH: Final = 1000.0
 _SEEN: Final = 12.0  # of that width: less is not seen
@@ -65,8 +72,8 @@ async def begun(
         made = await previews.begin(request, asking, validated(AskedPreview, body))
     except ProblemError as refused:
         said = "; ".join(f"{where.strip('/')} {what}".strip() for where, what in mistakes_of(refused))
-        return {"id": "", "runs": False, "wrong": said}
-    shown: dict[str, Any] = {"runs": True}
+        return _NOTHING | {"wrong": said}
+    shown = _NOTHING | {"runs": True}
     for _ in range(_WAITS):
         await asyncio.sleep(_WAIT_S)
         shown = await _shown(request, asking, made)
@@ -91,17 +98,15 @@ async def _shown(request: Request, asking: Principal, preview: str) -> dict[str,
 def _view(shown: Mapping[str, Any]) -> dict[str, Any]:
     """A preview of the API as its pane shows it."""
     found, compared = shown["findings"], shown["difference"]
-    view = {
+    view = _NOTHING | {
         "id": shown["id"],
         "runs": shown["status"] in _RUNS,
         "done": shown["done"],
         "wrong": shown["error"] or "",
         "is_cut": shown["is_cut"],
-        "found": _found(found) if found else None,
-        "old": None,
-        "new": None,
-        "compared": None,
     }
+    if found:
+        view["found"] = _found(found)
     if compared:
         view |= {
             "old": _found(compared["old"]),

@@ -95,7 +95,15 @@ def test_a_form_that_was_meddled_with_is_refused() -> None:
         drafting.read_draft([("critical.kept", "{")])
 
 
-@given(st.one_of(st.text(max_size=20), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none()))
+@given(
+    st.one_of(
+        st.text(max_size=20),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.booleans(),
+        st.none(),
+    )
+)
 def test_a_value_that_was_typed_is_the_value_that_is_meant(value: Any) -> None:
     assert drafting.literal(drafting.typed(value)) == value
 
