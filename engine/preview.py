@@ -30,14 +30,13 @@ _REPEATED_S: Final = 2 * 86400.0
 """So long after an event a repeat of it may come."""
 # The queue of what is judged is walked in its order, and each event looked up: nothing is sorted, and nothing is large.
 _JUDGED: Final = (
-    "SELECT e.id, j.at, j.is_repeat, date_part('epoch', e.received_at) AS received, e.headers::text AS headers, e.query, e.body "
+    "SELECT e.id, j.at, j.is_repeat, e.headers::text AS headers, e.query, e.body "
     "FROM (SELECT event_id, received_at, at, is_repeat FROM judged WHERE inbox_id = $1 AND at >= $2 AND at < $3 "
     " AND received_at >= to_timestamp($2 - $4) AND received_at < to_timestamp($3) ORDER BY position) j CROSS JOIN LATERAL "
     "(SELECT * FROM events e WHERE e.id = j.event_id AND e.received_at = j.received_at OFFSET 0) e"
 )
 _WAITING: Final = (
-    "SELECT e.id, date_part('epoch', a.at) AS at, a.is_repeat, date_part('epoch', e.received_at) AS received, "
-    "e.headers::text AS headers, e.query, e.body FROM (SELECT * FROM arrivals WHERE inbox_id = $1 AND at >= to_timestamp($2) "
+    "SELECT e.id, date_part('epoch', a.at) AS at, a.is_repeat, e.headers::text AS headers, e.query, e.body FROM (SELECT * FROM arrivals WHERE inbox_id = $1 AND at >= to_timestamp($2) "
     " AND at < to_timestamp($3) AND received_at >= to_timestamp($2 - $4) ORDER BY id) a CROSS JOIN LATERAL "
     "(SELECT * FROM events e WHERE e.id = a.event_id AND e.received_at = a.received_at OFFSET 0) e"
 )
@@ -64,10 +63,10 @@ async def work(connection: Connection, plan: Plan, tell: Tell) -> tuple[int, dic
             deaf = (await events.deafness(connection, plan.since))[::-1]
             async for batch in _batches(connection, plan):
                 first = first or batch[0]["at"]
-                for event_id, at, is_repeat, received, headers, query, body in batch:
+                for event_id, at, is_repeat, headers, query, body in batch:
                     while deaf and deaf[-1].ended_at <= at:
                         folded.hear(*deaf.pop())
-                    event = Event(show("event", event_id), received, _HEADERS(headers), query, body)
+                    event = Event(show("event", event_id), at, _HEADERS(headers), query, body)
                     folded.see(at, event.id, read(event), is_repeat=is_repeat)
                     count += 1
                     tell((at - first) / (until - first), count, found)

@@ -81,7 +81,8 @@ def parse_json(text: str) -> Any:
         raise BudgetError(f"is nested deeper than {MAX_DEPTH}") from None
     except ValueError as wrong:
         raise UnreadableError(f"is not JSON: {wrong}" if text.strip() else "is empty") from None
-    if containers > MAX_DEPTH or containers + text.count(",") >= MAX_VALUES:
+    is_long = len(text) >= MAX_VALUES  # else there are not so many in it
+    if containers > MAX_DEPTH or (is_long and containers + text.count(",") >= MAX_VALUES):
         expect_bounded(value)
     return value
 

@@ -312,15 +312,18 @@ class Preview:
     def see(self, at: float, event: str, document: Document, *, is_repeat: bool = False) -> Line:
         """Fold an event at the time at which it was, or would have been, judged."""
         matched, outcomes, said = self.course.see(at, event, document, is_repeat=is_repeat)
-        if self._traced < MOST_TRACED and any(outcome.reason == "unmapped" for outcome in outcomes):
-            self._traced += 1
-            traced = self.course.matcher.match(document, at, self.course.before, is_traced=True)
-            self._tally.trace(event, traced)
+        verdict, items, is_telling = verdict_of(outcomes), len(outcomes), False
+        if verdict != "unmatched":  # which most are
+            is_telling = any(map(_is_telling, outcomes))
+            if self._traced < MOST_TRACED and any(outcome.reason == "unmapped" for outcome in outcomes):
+                self._traced += 1
+                traced = self.course.matcher.match(document, at, self.course.before, is_traced=True)
+                self._tally.trace(event, traced)
         self._events += 1
-        verdict, items, is_telling = verdict_of(outcomes), len(outcomes), any(map(_is_telling, outcomes))
         self._verdicts[verdict] += 1
         self._tally.see(event, matched, outcomes, said, lambda: self.course.open)
-        self._tell(said)
+        if said:
+            self._tell(said)
         if items > MOST_OUTCOMES:
             outcomes = sorted(outcomes, key=lambda outcome: not _is_telling(outcome))[:MOST_OUTCOMES]
         line = Line(event, self.course.head.at, verdict, tuple(outcomes), items, is_repeat)
