@@ -53,7 +53,13 @@ async def rotate(services: Services, asking: Principal, inbox: Stored, overlap_s
     """Issue a token for `inbox`. Raises 403, 404."""
     asking.require(Permission.WRITE, inbox.page_id)
     async with transaction(services.pool) as db:
-        made = await inboxes.issue_token(db, asking.actor, inbox, timedelta(seconds=overlap_s))
+        return told(
+            services, await inboxes.issue_token(db, asking.actor, inbox, timedelta(seconds=overlap_s))
+        )
+
+
+def told(services: Services, made: inboxes.Issued) -> dict[str, Any]:
+    """A new token as the contract says."""
     return {
         "id": show("token", made.id),
         "token": made.text,

@@ -104,10 +104,12 @@ def routes(kind: Kind) -> APIRouter:
         if page_ref is not None and not whole:
             async with services_of(request).pool.acquire() as db:
                 page_slug = (await locate(db, asking, "page", page_ref)).slug
-        stored = await saving.create(services_of(request), asking, kind, document, page_slug)
-        told = (
-            {"token": await saving.open_up(services_of(request), asking, stored)} if kind == "inbox" else {}
-        )
+        services, told = services_of(request), {}
+        if kind == "inbox":
+            stored, issued = await saving.create_inbox(services, asking, document, page_slug)
+            told["token"] = issued.text
+        else:
+            stored = await saving.create(services, asking, kind, document, page_slug)
         return await answer(request, asking, stored, 201, **told)
 
     @router.get("/{ref}", name=f"Read a {kind}", operation_id=f"read_{kind}")

@@ -95,16 +95,31 @@ async def create(
     services: Services, asking: Principal, kind: Kind, document: Any, page: str | None = None
 ) -> Stored:
     """A new object from what was sent; `page` where the document names none. Maintenance begins now unless it says when."""
+    async with transaction(services.pool) as db:
+        return await _created(services, db, asking, kind, document, page)
+
+
+async def create_inbox(
+    services: Services, asking: Principal, document: Any, page: str | None = None
+) -> tuple[Stored, inboxes.Issued]:
+    """A new inbox, and its first token, which is told this once."""
+    async with transaction(services.pool) as db:
+        inbox = await _created(services, db, asking, "inbox", document, page)
+        return inbox, await inboxes.issue_token(db, asking.actor, inbox)
+
+
+async def _created(
+    services: Services, db: Connection, asking: Principal, kind: Kind, document: Any, page: str | None
+) -> Stored:
     if kind == "maintenance" and isinstance(document, dict):
         now = moment(services.clock.epoch_s()).replace(microsecond=0)
         begun = {"slug": f"maintenance-{token_hex(4)}", "start": now.isoformat()}
         document = document | {key: said for key, said in begun.items() if document.get(key) is None}
-    async with transaction(services.pool) as db:
-        rule, page_id = await _checked(services, db, asking, kind, _writable(document), page)
-        asking.require(Permission.WRITE if kind != "page" else Permission.ADMIN, page_id)
-        if isinstance(rule, Trigger):
-            await triggers.expect_target(db, asking.actor, page_id, rule.target)
-        return await objects.create(db, asking.actor, kind, page_id, spec_of(rule))
+    rule, page_id = await _checked(services, db, asking, kind, _writable(document), page)
+    asking.require(Permission.WRITE if kind != "page" else Permission.ADMIN, page_id)
+    if isinstance(rule, Trigger):
+        await triggers.expect_target(db, asking.actor, page_id, rule.target)
+    return await objects.create(db, asking.actor, kind, page_id, spec_of(rule))
 
 
 async def tried(
@@ -112,12 +127,6 @@ async def tried(
 ) -> tuple[Rule, UUID | None]:
     """What was sent, refused as if it was to be saved; and the id of its page."""
     return await _checked(services, db, asking, kind, _writable(document), page)
-
-
-async def open_up(services: Services, asking: Principal, inbox: Stored) -> str:
-    """The first token of a new inbox, which is told this once."""
-    async with transaction(services.pool) as db:
-        return (await inboxes.issue_token(db, asking.actor, inbox)).text
 
 
 async def change(
@@ -130,6 +139,21 @@ async def change(
     expected: int | None = None,
 ) -> Stored:
     """`stored` as what was sent says; `patch`: merged into what it is (RFC 7396). `expected` is its revision then."""
+    async with transaction(services.pool) as db:
+        return await changed(services, db, asking, stored, document, patch=patch, expected=expected)
+
+
+async def changed(
+    services: Services,
+    db: Connection,
+    asking: Principal,
+    stored: Stored,
+    document: Any,
+    *,
+    patch: bool = False,
+    expected: int | None = None,
+) -> Stored:
+    """The same in a transaction that does more."""
     asking.require(*needed(stored))
     if stored.managed_by == "file":
         raise objects.ManagedByFileError(stored)
@@ -139,22 +163,19 @@ async def change(
     if patch:
         sent = merged(stored.spec, sent)
     sent = _unmasked(sent, stored.spec)
-    async with transaction(services.pool) as db:
-        home = await objects.get(db, stored.page_id) if stored.page_id else None
-        page = home.slug if home else None
-        if isinstance(sent, dict) and sent.get("page", page) != page:
-            raise invalid([("/page", "an object stays on its page; create another there")])
-        rule, _ = await _checked(services, db, asking, stored.kind, sent, page, stored)
-        spec = spec_of(rule)
-        if spec["slug"] != stored.slug:
-            raise invalid(
-                [("/slug", "a slug stays what it is, as others refer to it; create another object")]
-            )
-        if spec == stored.spec:
-            return stored
-        if isinstance(rule, Trigger):
-            await triggers.expect_target(db, asking.actor, stored.page_id, rule.target)
-        return await objects.replace(db, asking.actor, stored, spec, expected=expected)
+    home = await objects.get(db, stored.page_id) if stored.page_id else None
+    page = home.slug if home else None
+    if isinstance(sent, dict) and sent.get("page", page) != page:
+        raise invalid([("/page", "an object stays on its page; create another there")])
+    rule, _ = await _checked(services, db, asking, stored.kind, sent, page, stored)
+    spec = spec_of(rule)
+    if spec["slug"] != stored.slug:
+        raise invalid([("/slug", "a slug stays what it is, as others refer to it; create another object")])
+    if spec == stored.spec:
+        return stored
+    if isinstance(rule, Trigger):
+        await triggers.expect_target(db, asking.actor, stored.page_id, rule.target)
+    return await objects.replace(db, asking.actor, stored, spec, expected=expected)
 
 
 async def remove(services: Services, asking: Principal, stored: Stored, expected: int | None = None) -> None:

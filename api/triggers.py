@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Final
 
+from msgspec.structs import asdict
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,8 +16,9 @@ from api.paging import Cursor, Limit, NumberOnly, page, read_cursor
 from api.problems import ProblemError, missing
 from api.shapes import gives
 from api.shown_triggers import ShownOpen, ShownRecord, ShownTrigger, ShownVersion
-from engine.store import pushed, received, records, triggers
+from engine.store import objects, pushed, received, records, triggers
 from engine.store.database import Connection, Row, transaction
+from engine.store.ids import show
 from engine.store.objects import Stored
 from engine.store.records import Record
 from engine.store.states import ConflictError, moment
@@ -159,21 +161,19 @@ async def read_record(request: Request, asking: Asking, ref: str, page_ref: Page
 
 async def shown_record(db: Connection, trigger: Stored) -> dict[str, Any]:
     """The record of a trigger as the contract says."""
-    found, digest, _ = await _record(db, trigger)
-    counts = {name: getattr(found, name) for name in Record.__struct_fields__}
-    return counts | {
+    found, rule, _ = await _record(db, trigger)
+    return asdict(found) | {
         "since": moment(found.since) if found.since else None,
         "may_promote": found.lacks is None,
         "why_not": found.lacks,
-        "record": digest,
+        "record": found.digest(rule),
     }
 
 
-async def _record(db: Connection, trigger: Stored) -> tuple[Record, str, dict[str, Any] | None]:
+async def _record(db: Connection, trigger: Stored) -> tuple[Record, Trigger, dict[str, Any] | None]:
     rule = Trigger.model_validate(trigger.spec)
     standing = (await records.standings(db, [trigger.id]))[trigger.id]
-    found = await records.record(db, trigger.id, rule, standing.tally)
-    return found, found.digest(rule), standing.promoted
+    return await records.record(db, trigger.id, rule, standing.tally), rule, standing.promoted
 
 
 @router.post("/promote")
@@ -194,28 +194,26 @@ async def promote_trigger(request: Request, asking: Asking, ref: str, page_ref: 
 async def promote(services: Services, asking: Principal, trigger: Stored, sent: Promotion) -> Stored:
     """Promote `trigger`. Raises 403, 409."""
     asking.require(Permission.WRITE, trigger.page_id)
-    async with services.pool.acquire() as db:
-        found, digest, before = await _record(db, trigger)
-    if sent.record != digest:
-        raise ProblemError(
-            409, "record-changed", "its record is another one now; read it again", record=digest
-        )
-    if found.lacks is not None:
-        raise ProblemError(409, "no-record", found.lacks)
-    if trigger.managed_by != "file":
-        steps = dict.fromkeys(sent.steps, "auto")
-        trigger = await saving.change(
-            services, asking, trigger, {"incidents": steps}, patch=True, expected=trigger.revision
-        )
-    rule = Trigger.model_validate(trigger.spec)
-    known = before["steps"] if before and before["rule"] == rule.digest else []
-    promoted = {
-        "by": asking.name,
-        "at": services.clock.epoch_s(),
-        "rule": rule.digest,
-        "steps": sorted({*known, *sent.steps}),
-        "record": {name: getattr(found, name) for name in Record.__struct_fields__},
-    }
     async with transaction(services.pool) as db:
+        trigger = await objects.find(db, "trigger", show("trigger", trigger.id), lock=True)
+        found, rule, before = await _record(db, trigger)
+        if sent.record != (digest := found.digest(rule)):
+            said = "its record is another one now; read it again"
+            raise ProblemError(409, "record-changed", said, record=digest)
+        if found.lacks is not None:
+            raise ProblemError(409, "no-record", found.lacks)
+        known = before["steps"] if before and before["rule"] == rule.digest else []
+        promoted = {
+            "by": asking.name,
+            "at": services.clock.epoch_s(),
+            "rule": rule.digest,
+            "steps": sorted({*known, *sent.steps}),
+            "record": asdict(found),
+        }
+        if trigger.managed_by != "file":
+            document = {"incidents": dict.fromkeys(sent.steps, "auto")}
+            trigger = await saving.changed(
+                services, db, asking, trigger, document, patch=True, expected=trigger.revision
+            )
         await triggers.promote(db, asking.actor, trigger, promoted)
     return trigger

@@ -14,7 +14,7 @@ import msgspec
 import re2
 
 from rules.reference import parse_template
-from rules.secret import hidden_forms, hide, is_secret_name
+from rules.secret import HIDDEN_LEAST, hidden_forms, hide, is_secret_name
 from rules.selection import Budget, BudgetError, Steps, normal_path, places
 from rules.trigger import Trigger
 
@@ -112,6 +112,7 @@ class Redaction:
         self._paths = paths
         self._values: set[str] = set()
         self._forms: tuple[str, ...] | None = None
+        self._begun: set[str] = set()  # how they begin
         self.hidden: list[str] = []
 
     def document(self, body: Any) -> Any:
@@ -141,11 +142,14 @@ class Redaction:
 
     def derived(self, value: Any, reference: str = "") -> Any:
         """What was made of the event, which was shown before: a trace, a message; `reference` names where it is from."""
+        if value in (None, "", []):
+            return value
         if is_hidden_reference(reference, self._paths) or len(self._values) > MOST_HIDDEN:
-            return value if value in (None, "", []) else MASK
+            return MASK
         if self._forms is None:
             self._forms = hidden_forms(self._values)
-        return hide(self._without(value), self._forms)
+            self._begun = {form[:HIDDEN_LEAST] for form in self._forms}
+        return self._without(value)
 
     def _without(self, value: Any) -> Any:
         if isinstance(value, dict):
@@ -155,8 +159,14 @@ class Redaction:
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             if len(str(value)) >= _SHORT and str(value) in self._values:
                 return MASK
-            return hidden_text(value) if isinstance(value, str) else value
+            return self._plain(hidden_text(value)) if isinstance(value, str) else value
         return value
+
+    def _plain(self, text: str) -> str:
+        """`text` without what was hidden. Mostly none of it is there, and looking for each of many takes long."""
+        places = range(len(text) - HIDDEN_LEAST + 1)
+        is_there = any(text[place : place + HIDDEN_LEAST] in self._begun for place in places)
+        return hide(text, self._forms or ()) if is_there else text
 
     def _named(self, value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         """Members of an object, those of a secret name blank."""

@@ -30,7 +30,6 @@ from engine.store import received as stored_events
 from engine.store.database import Connection
 from engine.store.objects import Stored, TakenError
 from engine.store.states import moment
-from rules.duration import parse_duration_s
 from rules.inbox import Inbox
 from rules.sender import senders
 
@@ -83,15 +82,14 @@ async def create(request: Request, asking: Asking) -> Response:
     document = {name: sent[name] for name in ("name", "page") if sent.get(name)}
     document["slug"] = sent.get("slug") or slug_of(sent.get("name", ""))
     try:
-        stored = await saving.create(services_of(request), asking, "inbox", document)
+        stored, issued = await saving.create_inbox(services_of(request), asking, document)
     except ProblemError as refused:
         if refused.status != 422:
             raise
         return await _index(request, asking, sent, mistakes_of(refused), 422)
     except TakenError as taken:
         return await _index(request, asking, sent, [("slug", str(taken))], 409)
-    secret = await tokens.rotate(services_of(request), asking, stored, 0.0)
-    return await _page(request, asking, stored, secret=secret)
+    return await _page(request, asking, stored, secret=tokens.told(services_of(request), issued))
 
 
 @router.get("/inboxes/{ref}")
@@ -126,6 +124,7 @@ async def _page(
         _wanted(asked, {one.slug: one for one in triggers}, services.clock.epoch_s()),
         before(request),
         PART,
+        may_raw=asking.may(Permission.RAW, stored.page_id),
     )
     more = {name: text for name, text in asked.items() if text} | ({"before": cursor(*last)} if last else {})
     async with services.pool.acquire() as db:
@@ -174,8 +173,8 @@ async def triggers_of(db: Connection, inbox: Stored) -> list[Stored]:
 async def rotate(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
     """Another token, shown this once."""
     stored = await _inbox(request, asking, ref, page_ref)
-    overlap_s = parse_duration_s((await fields(request)).get("overlap", "0s"))
-    secret = await tokens.rotate(services_of(request), asking, stored, min(overlap_s, 7 * 86400.0))
+    sent = validated(tokens.Rotation, {"overlap": (await fields(request)).get("overlap", "0s")})
+    secret = await tokens.rotate(services_of(request), asking, stored, sent.overlap)
     return await _page(request, asking, stored, secret=secret)
 
 

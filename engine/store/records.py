@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -111,7 +112,7 @@ async def record(connection: Connection, trigger_id: UUID, rule: Trigger, tally:
         "FROM (SELECT *, status IN ('approved', 'done', 'failed') AND decided_by <> 'policy' AS published FROM actions "
         " WHERE triggers @> ARRAY[$1::uuid] AND triggers <> '{}' AND created_at >= to_timestamp($2)) a",
         trigger_id,
-        tally.since,
+        tally.since or math.inf,
     )
     assert decided is not None
     counts = {name: getattr(tally, name) for name in ("since", *_VOLATILE, "real_firings", "real_recoveries")}

@@ -9,11 +9,13 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from api import received
 from api import shown_triggers as shapes
-from engine.store import objects
+from engine.store import inboxes, objects, records, triggers
 from engine.store.database import transaction
 from engine.store.ids import new_id
 from engine.triggering import Triggering
+from rules.trigger import Trigger
 from tests.api.conftest import INSTALLER
 
 if TYPE_CHECKING:
@@ -100,6 +102,18 @@ async def test_a_new_inbox_tells_its_token_once(server: "Server") -> None:
     assert "token" not in shown
     kept = await server.services.pool.fetch("SELECT body FROM idempotency WHERE key = 'k1'")
     assert all(row["body"] is None for row in kept)
+
+
+async def _fails(*_: object) -> None:
+    raise OSError("the database is away")
+
+
+async def test_an_inbox_is_made_with_its_token_or_not_at_all(
+    server: "Server", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inboxes, "issue_token", _fails)
+    await _call(server, 503, "POST", "/inboxes", {"slug": "halfway", "page": "shop"})
+    await _call(server, 404, "GET", "/inboxes/halfway")
 
 
 async def test_two_tokens_open_an_inbox_while_it_is_rotated(server: "Server") -> None:
@@ -298,6 +312,40 @@ async def test_a_search_looks_so_far_and_no_further_at_a_time(
     assert asked > 1
 
 
+async def test_how_far_a_search_gets_tells_nothing_of_what_is_hidden(
+    server: "Server", inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(3):
+        await inbox.post({"apiToken": CANARY, "n": n})
+    monkeypatch.setattr("api.received.LOOKED_FOR_S", -1.0)
+    paths = [f"/inboxes/alerts/events?search={text}" for text in (CANARY[:6], "cnrx")]
+    seen = [await _call(server, 200, "GET", path, who="editor") for path in paths]
+    assert seen[0] == seen[1]
+    found = await _call(server, 200, "GET", paths[0], who="admin")
+    assert found["items"] == []
+
+
+async def test_what_is_hidden_of_a_large_event_is_not_in_its_outcomes_either(server: "Server") -> None:
+    row: Any = {
+        "id": new_id(),
+        "received_at": None,
+        "received": 0.0,
+        "size_bytes": 400_000,
+        "address": "",
+        "is_signed": False,
+        "tested_by": None,
+        "repeats": 0,
+        "delivery": None,
+        "verdict": "matched",
+        "headers": [],
+        "query": "",
+        "body": json.dumps({"who": CANARY, "long": "x" * 400_000}).encode(),
+        "outcomes": {str(new_id()): {"revision": 1, "outcomes": [{"kind": "opened", "fingerprint": CANARY}]}},
+    }
+    listed = received._listed(row, ["$.who"], {}, None)
+    assert CANARY not in str(listed)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -438,7 +486,9 @@ async def _recorded(server: "Server", slug: str, **wanted: int) -> dict[str, Any
     return found
 
 
-async def test_a_trigger_speaks_by_itself_only_once_it_was_promoted(server: "Server", inbox: Inbox) -> None:
+async def test_a_trigger_speaks_by_itself_only_once_it_was_promoted(
+    server: "Server", inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rule = RULE | {
         "slug": "bold",
         "fingerprint": "bold/{$.host}",
@@ -469,6 +519,11 @@ async def test_a_trigger_speaks_by_itself_only_once_it_was_promoted(server: "Ser
     assert record["may_promote"] is True
     await _call(server, 409, "POST", "/triggers/bold/promote", asked, who="editor")  # on the record of before
     asked["record"] = record["record"]
+    monkeypatch.setattr(triggers, "promote", _fails)
+    await _call(server, 503, "POST", "/triggers/bold/promote", asked | {"steps": ["update"]}, who="editor")
+    monkeypatch.undo()
+    kept = await _call(server, 200, "GET", "/triggers/bold")
+    assert (kept["revision"], kept["incidents"]["update"]) == (1, "draft")  # all of it, or nothing
     promoted = await _call(server, 200, "POST", "/triggers/bold/promote", asked, who="editor")
     assert promoted["effective"] == {"open": "auto", "update": "draft", "resolve": "draft"}
     assert promoted["promoted"]["holds"] is True
@@ -567,6 +622,10 @@ async def test_a_record_counts_what_people_made_of_its_drafts(server: "Server", 
     counted = {"approved_unedited": 1, "approved_edited": 1, "rejected": 1, "expired": 1}
     after = await _recorded(server, "judged", **counted)
     assert after["record"] != before["record"]
+    async with server.services.pool.acquire() as db:
+        rule = Trigger.model_validate((await objects.find(db, "trigger", "judged")).spec)
+        unknown = await records.record(db, trigger, rule, triggers.Tally(rule="the one before"))
+    assert unknown == records.Record(*[0] * 11)
 
 
 async def test_a_reader_is_not_shown_the_keys_of_a_signature(server: "Server") -> None:
