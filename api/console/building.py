@@ -13,9 +13,10 @@ from starlette.responses import Response
 
 from api import received, saving
 from api.auth import Asking, Permission, Principal, Router, permits
+from api.body import read_json
 from api.console import drafting
 from api.console.drafting import Draft, Row, Section
-from api.console.forms import mistakes_of, whole
+from api.console.forms import as_json, mistakes_of, whole
 from api.console.page import go, render
 from api.console.previewing import RANGES, begun
 from api.console.tree import leaves, opened, tree
@@ -151,6 +152,7 @@ async def _edited(request: Request, **fixed: str) -> tuple[Draft, Desk]:
         draft = drafting.read_draft(pairs)
     except (ValueError, RecursionError):
         raise ProblemError(400, "malformed", "what the form kept is not what it was given") from None
+    await read_json(as_json(request, drafting.spec_of(draft)))  # refuses what could not be kept, as REST does
     draft, sent = replace(draft, plain={**draft.plain, **fixed}), dict(pairs)
     do, _, what = sent.get("do", "").partition(".")
     event, pick, span, sample, preview = (sent.get(name, "") for name in _DESK)
@@ -187,7 +189,7 @@ async def _used(
         said = [(drafting.literal(value), level) for value, level in zip(values, says, strict=False)]
         return drafting.mapped(draft, path, said)
     event = await _event(request, request.state.principal, desk.event)
-    values = _values(event, draft, path) if event else []
+    values = await asyncio.to_thread(_values, event, draft, path) if event else []
     return drafting.picked(draft, use, of or path, values[0] if values else "")
 
 
@@ -246,7 +248,7 @@ async def _pick(
     services: Services, event: Mapping[str, Any], draft: Draft, path: str, inbox: Stored | None
 ) -> dict[str, Any]:
     """What a value may become."""
-    values = _values(event, draft, path)
+    values = await asyncio.to_thread(_values, event, draft, path)
     value = values[0] if values else None
     is_items = path.endswith("[*]")
     seen: list[tuple[str, str, int, str]] = []

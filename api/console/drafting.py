@@ -1,12 +1,14 @@
 """A trigger as a form: rows of conditions, fields, and what was picked from an event. What no form can show is kept as it is. Pure."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from api.body import MAX_INTEGER
 from rules.reference import Reference, parse_template
 
 SECTIONS: Final[tuple[str, ...]] = ("when", "critical", "warning", "recovery", "suppress", "truncated")
@@ -158,7 +160,9 @@ def literal(text: str) -> Any:
         found = json.loads(text, parse_constant=str)
     except (ValueError, RecursionError):
         return text
-    return text if isinstance(found, dict | list) else found
+    if isinstance(found, dict | list) or (isinstance(found, float) and not math.isfinite(found)):
+        return text
+    return text if isinstance(found, int) and abs(found) > MAX_INTEGER else found
 
 
 def typed(value: Any) -> str:

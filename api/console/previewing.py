@@ -119,13 +119,17 @@ def _view(shown: Mapping[str, Any]) -> dict[str, Any]:
 def _found(found: Mapping[str, Any]) -> dict[str, Any]:
     until = max(found["until"], found["since"] + 1)
     since = min([until - 1, *(one["at"] for one in found["lines"][:1])])  # before that nothing came
+    lines = [_line(one) for one in found["lines"][-LINES:][::-1]]
     return {
         "events": found["events"],
         "verdicts": [(name, found["verdicts"][name]) for name in _ORDER if found["verdicts"].get(name)],
         "advice": sorted(found["advice"], key=lambda one: one["severity"] != "warning"),
         "counts": found["counts"],
-        "lines": [_line(one) for one in found["lines"][-LINES:][::-1]],
-        "left_out": found["events"] - min(len(found["lines"]), LINES),
+        "lists": [
+            ("Events it took, or could not judge", [one for one in lines if one["verdict"] != "unmatched"]),
+            ("Events that did not match", [one for one in lines if one["verdict"] == "unmatched"]),
+        ],
+        "left_out": found["events"] - len(lines),
         "opened": found["opened"],
         "drafted": found["drafted"],
         "lanes": _lanes(found["episodes"], since, until)[:LANES],

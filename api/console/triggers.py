@@ -1,6 +1,7 @@
 """Triggers: what each does, has open, did and was; enabling, ending by hand, comparing versions and the promotion. Building them is `api.console.building`'s."""
 
 import difflib
+import json
 from typing import Any, Final, get_args
 
 from starlette.requests import Request
@@ -19,7 +20,7 @@ from api.context import services_of
 from api.objects import PageRef
 from api.problems import ProblemError, missing
 from api.showing import shown
-from api.triggers import Promotion
+from api.triggers import Ended, Promotion
 from engine.store import objects, records
 from engine.store import received as stored_events
 from engine.store.objects import Stored
@@ -110,8 +111,11 @@ _enabling("disable", enabled=False)
 async def end(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
     """Say that a signal is over."""
     stored, page = await found(request, asking, ref, page_ref)
-    sent = (await request.form()).get("fingerprint")  # not from `fields`: blanks around it are part of it
-    await triggers.end(services_of(request), asking, stored, sent if isinstance(sent, str) else "")
+    try:  # as JSON: blanks and line breaks are part of it, and forms change them
+        ended = validated(Ended, {"fingerprint": json.loads((await fields(request)).get("fingerprint", ""))})
+    except ValueError:
+        raise ProblemError(400, "malformed", "this names no signal") from None
+    await triggers.end(services_of(request), asking, stored, ended.fingerprint)
     return go(address("trigger", stored.slug, page), "ended_signal")
 
 

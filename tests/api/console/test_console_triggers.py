@@ -277,3 +277,19 @@ async def test_who_may_only_read_sees_and_tries_and_saves_nothing(
         assert (await other.get(path)).status == 404
     begun = await other.get(f"/console/triggers/new?event={event}&pick=%24.receiver")
     assert ALERT.decode()[14:18] not in re.sub(r"/p/shop", "", begun.html[begun.html.index("<main") :])
+
+
+async def test_forms_that_nobody_could_have_filled_in_are_refused(admin: "Person", server: "Server") -> None:
+    inbox, _ = await inbox_of(server)
+    stored = await trigger_of(server, inbox)
+    await admin.get(f"/console/triggers/{stored.slug}?page=shop")
+    deep = '{"tags": ' + "[" * 900 + "]" * 900 + "}"
+    for fields in ({"kept": deep}, {"kept": "[" * 9000}, {"recovery.kept": "nonsense"}, {"name": "a\x00b"}):
+        assert (await admin.post("/console/triggers/new", fields)).status == 400, fields
+    huge = {"critical.value": "$.a", "critical.op": "gt", "critical.text": "1e999", "critical.as": ""}
+    assert "compares numbers" in (await admin.post("/console/triggers/new", huge)).html
+    ending = f"/console/triggers/{stored.slug}/end?page=shop"
+    assert (await admin.post(ending, {"fingerprint": "no JSON"})).status == 400
+    assert (await admin.post(ending, {"fingerprint": '"nothing open"'})).status == 404
+    token = f"/console/inboxes/{inbox.slug}/token?page=shop"
+    assert (await admin.post(token, {"overlap": "soon"})).status == 422
