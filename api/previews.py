@@ -94,7 +94,10 @@ class AskedPreview(Rule):
 @takes(AskedPreview)
 @gives(ShownPreview)
 async def create_preview(request: Request, asking: Asking) -> Response:
-    """Begin a preview: 202 with its id. It is kept for an hour."""
+    """Begin a preview: 202 with its id. It is kept for an hour.
+
+    A rule that is written here is tried on stored events by an editor only: its conditions see what is not shown.
+    """
     made = await begin(request, asking, await read_body(request, AskedPreview))
     async with services_of(request).pool.acquire() as db:
         row = await find(db, asking, made)
@@ -143,7 +146,7 @@ async def find(db: Connection, asking: Principal, text: str) -> Row:
 
 
 async def begin(request: Request, asking: Principal, asked: AskedPreview) -> str:
-    """Store what was asked and have it run; its id. Raises 404, 409, 422, 429."""
+    """Store what was asked and have it run; its id. Raises 403, 404, 409, 422, 429."""
     services = services_of(request)
     now = services.clock.epoch_s()
     since, until = read_time("since", asked.since, now), min(read_time("until", asked.until, now), now)
@@ -163,6 +166,10 @@ async def begin(request: Request, asking: Principal, asked: AskedPreview) -> str
             inbox = await locate(db, asking, "inbox", asked.inbox, asked.page)
         else:
             inbox = await objects.find(db, "inbox", rules[-1].inbox, pages=[page_id] if page_id else None)
+        compared = asked.against.rule if isinstance(asked.against, Against) else None
+        if asked.stored and (asked.rule is not None or compared is not None):
+            # Conditions of one's own ask what they like of what is hidden: that is for who may save them.
+            asking.require(Permission.WRITE, inbox.page_id)
         sides = [await _side(db, rule, page_id) for rule in rules]
         hidden = inbox.spec.get("redact", [])
         plan = Plan(sides, inbox.id if asked.stored else None, hidden, since, until, samples)

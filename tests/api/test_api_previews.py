@@ -127,6 +127,16 @@ async def test_a_preview_is_its_readers(server: "Server") -> None:
     assert (await server.call("GET", f"/api/v1/replays/{made.body['id']}")).status == 404
 
 
+async def test_what_is_stored_is_asked_by_rules_that_are_saved_or_by_an_editor(server: "Server") -> None:
+    bodies = ({"rule": RULE}, {"trigger": "tried", "against": {"rule": RULE}}, {"trigger": "tried"})
+    for who, statuses in (("reviewer", [403, 403, 202]), ("editor", [202, 202, 202])):
+        made = [await server.call("POST", PATH, body, who=who) for body in bodies]
+        assert [one.status for one in made] == statuses
+        for one in made:
+            if one.status == 202:
+                await server.call("DELETE", f"{PATH}/{one.body['id']}", who=who)
+
+
 async def test_mistakes_are_named_where_they_are(server: "Server") -> None:
     async def refused(**body: Any) -> Any:
         answer = await server.call("POST", PATH, {"rule": RULE, **body})
