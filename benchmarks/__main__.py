@@ -21,6 +21,7 @@ ALL: dict[str, Sequence[Sequence[str]]] = {
     "list_beats": ((),),
     "detection": ((),),
     "replay": ((),),
+    "preview": ((),),
     "false_incidents": ((),),
     "hostile": ((),),
     "throughput": (

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import aiohttp
+
+from tests.rig.process import TOKEN, Upbeat
 from tests.upbeat.conftest import Cli
 
 RULE = """\
@@ -15,12 +18,24 @@ target: {external: payments}
 """
 
 
+async def counted(server: Upbeat) -> list[str]:
+    """What the server's metrics say of the inbox."""
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session,
+        session.get(f"http://127.0.0.1:{server.port}/metrics") as answer,
+    ):
+        lines = (await answer.text()).splitlines()
+    return [
+        line for line in lines if re.match(r"upbeat_(events?|inbox|trigger|signals|outbox|arrivals)", line)
+    ]
+
+
 async def inbox(remote: Cli, slug: str) -> None:
     made = await remote("inboxes", "create", stdin=f"slug: {slug}\n")
     assert made.code == 0, made.err
 
 
-async def test_a_rule_is_previewed_on_samples(remote: Cli, tmp_path: Path) -> None:
+async def test_a_rule_is_previewed_on_samples(remote: Cli, server: Upbeat, tmp_path: Path) -> None:
     await inbox(remote, "payments")
     rule, firing, resolved = (tmp_path / name for name in ("rule.yaml", "firing.json", "resolved.json"))
     rule.write_text(RULE, "utf-8")
@@ -35,6 +50,7 @@ async def test_a_rule_is_previewed_on_samples(remote: Cli, tmp_path: Path) -> No
     assert "sample 2  matched  resolved db-1" in ran.out
     as_json = await remote(*asked, "--json")
     assert as_json.json["findings"]["opened"] == 1
+    assert await counted(server) == []
     assert "payments-down" not in (await remote("triggers", "list", "--quiet")).out
 
 
