@@ -6,6 +6,7 @@ as teams write them, so that one of them matches.
 
 import argparse
 import asyncio
+import gc
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from engine.store.objects import Stored
 from engine.triggering import Triggering
 from rules.trigger import Trigger
 from tests.rig.process import fresh_folder, until
+from upbeat.serve import GC_THRESHOLD
 
 ACTOR = Actor("benchmark", "cli")
 RULES, HOSTS, PER_PUT = 200, 50, 500
@@ -120,6 +122,7 @@ async def judged(pool: Pool, bus: Bus, inbox: Stored, count: int, items: int = 1
 
 
 async def measure(folder: Path, count: int) -> None:
+    gc.set_threshold(*GC_THRESHOLD)  # as in `upbeat serve`
     servers = await start(folder)
     pool, bus = await open_pool(servers.database_url), Bus()
     await migrate(pool)
@@ -136,6 +139,7 @@ async def measure(folder: Path, count: int) -> None:
                 await objects.create(db, ACTOR, "trigger", page.id, rule(number))
         made = rules
         await judged(pool, bus, inbox, PER_PUT)  # compiled and warm
+        gc.freeze()
         found[rules] = await judged(pool, bus, inbox, count)
     two_items = await judged(pool, bus, inbox, count, 2)
     signals = await pool.fetchval("SELECT count(*) FROM pushed")

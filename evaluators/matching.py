@@ -95,6 +95,8 @@ class Matched(Struct, frozen=True):
 
 
 _UNMATCHED: Final = Item(0, ignored="unmatched")
+NOTHING: Final = Matched((_UNMATCHED,))
+"""What most events are to most triggers."""
 
 
 class _WrongError(Exception):
@@ -180,8 +182,9 @@ class Matcher:
             if self._unwrap:
                 body = _unwrapped(body, self._unwrap, budget)
             items = [body] if self._each is None else self._fan_out(body, budget)
-            look = _Look(document, body, body, before, budget, shared, noted)
-            is_truncated = self._truncated is not None and self._truncated.holds(look)
+            is_truncated = self._truncated is not None and self._truncated.holds(
+                _Look(document, body, body, before, budget, shared, noted)
+            )
         except BudgetError as over:
             return Matched(error=f"{OVER_BUDGET}{over}")
         except _WrongError as wrong:
@@ -191,6 +194,8 @@ class Matcher:
             trace = None if noted is None else ([] if index else noted)
             look = _Look(document, body, item, before, budget, shared, trace)
             seen.append(self._look_at(index, look, received_at))
+        if len(seen) == 1 and seen[0] is _UNMATCHED and not is_truncated:
+            return NOTHING
         return Matched(tuple(seen), is_truncated)
 
     def _fan_out(self, body: Any, budget: Budget) -> list[Any]:
@@ -208,8 +213,8 @@ class Matcher:
         error, message, at, values = "", "", 0.0, dict[str, str]()
         try:
             if self._when is not None and not self._when.holds(look):
-                if look.trace is None and not index and not look.fingerprint:
-                    return _UNMATCHED
+                if look.trace is None and not look.fingerprint:
+                    return Item(index, ignored="unmatched") if index else _UNMATCHED
                 ignored = "unmatched"
             else:
                 says = self._said(look)

@@ -19,6 +19,8 @@ def is_number(value: Any) -> bool:
 
 def same(left: Any, right: Any) -> bool:
     """Equality without guessing types, at any depth."""
+    if type(left) is str and type(right) is str:  # as nearly always
+        return left == right
     if is_number(left) and is_number(right):
         return bool(left == right)
     if type(left) is not type(right):

@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from evaluators.event import Document
-from evaluators.matching import Item, Matched, Matcher
+from evaluators.matching import NOTHING, Item, Matched, Matcher
 from evaluators.model import Severity
 from rules.duration import format_duration
 from rules.trigger import MAX_KEYS, Trigger
@@ -140,6 +140,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     severity: Severity | None = None
 
 
+_UNMATCHED: Final = Outcome("ignored", 0, "unmatched")
 Verdict = Literal["matched", "ignored", "unmatched", "error"]
 
 
@@ -246,19 +247,24 @@ class Course:
         """
         said = self.pass_time(at)
         matched = self.matcher.match(document, self.head.at, self.before)
-        outcomes, more = self.fold(at, event, matched, is_repeat=is_repeat)
-        return matched, outcomes, said + more
+        return matched, self._take(event, matched, is_repeat, said), said
 
     def fold(
         self, at: float, event: str, matched: Matched, *, is_repeat: bool = False
     ) -> tuple[list[Outcome], list[Signalled]]:
         """Fold what was seen in an event."""
         said = self.pass_time(at)
+        return self._take(event, matched, is_repeat, said), said
+
+    def _take(self, event: str, matched: Matched, is_repeat: bool, said: list[Signalled]) -> list[Outcome]:
+        """What becomes of each item, now."""
+        if matched is NOTHING:
+            return [_UNMATCHED]
         at = self.head.at
         outcomes, is_taken = list[Outcome](), False
         for item in matched.items:
             if item.ignored == "unmatched":
-                if not item.values:  # most events are nothing to most triggers
+                if not item.values:
                     outcomes.append(Outcome("ignored", item.index, "unmatched", item.fingerprint))
                     continue
             elif not is_taken:
@@ -267,7 +273,7 @@ class Course:
             outcomes.append(self._judge(at, event, item, is_repeat, said))
         if matched.error:
             outcomes.append(Outcome("error", 0, matched.error))
-        return outcomes, said
+        return outcomes
 
     def end(self, at: float, fingerprint: str) -> list[Signalled]:
         """A person says that it is over. An absence is counted from then on anew."""
