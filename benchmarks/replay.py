@@ -60,7 +60,9 @@ async def fill(pool: Pool, beats: int, days: int) -> Plan:
     ids = [one.id for component in components for one in component]
     async with pool.acquire() as connection:
         for day in range(days):
-            await retention._make_day(connection, "results", (began + timedelta(days=day)).date())
+            await retention._make_day(
+                connection, "results", "scheduled_at", (began + timedelta(days=day)).date()
+            )
             await connection.execute(
                 _FILL, began + timedelta(days=day), ids, list(REGIONS), boots, timeout=600
             )
