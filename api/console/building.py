@@ -57,7 +57,7 @@ router = Router(prefix="/console/triggers", include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What lies on it besides the draft. `pick`: the path that was chosen; `blanks`: more empty rows."""
+    """What lies on it besides the draft. `pick`: the path that was chosen; `blanks`: more empty rows; `waits`: for the preview."""
 
     event: str = ""
     pick: str = ""
@@ -65,6 +65,7 @@ class Desk:
     sample: str = ""
     preview: str = ""
     blanks: bool = False
+    waits: bool = True
 
 
 @router.get("/new")
@@ -156,7 +157,7 @@ async def _edited(request: Request, **fixed: str) -> tuple[Draft, Desk]:
     draft, sent = replace(draft, plain={**draft.plain, **fixed}), dict(pairs)
     do, _, what = sent.get("do", "").partition(".")
     event, pick, span, sample, preview = (sent.get(name, "") for name in _DESK)
-    desk = Desk(event, pick, span, sample, preview, do == "rows")
+    desk = Desk(event, pick, span, sample, preview, do == "rows", do != "follow")
     if do == "sender":
         draft = await _preset(draft, sent.get("sender", ""))
     elif do == "event":
@@ -316,7 +317,7 @@ async def _page(
     preview = None
     if is_edited and rule:
         asked = {"rule": spec_of(rule) | {"page": page}}
-        preview = await begun(request, asking, asked, desk.span, desk.sample, desk.preview)
+        preview = await begun(request, asking, asked, desk.span, desk.sample, desk.preview, waits=desk.waits)
     shown = {
         **_choices(draft, stored, desk, page),
         **(await asyncio.to_thread(_picked_from, event, draft)),
@@ -337,7 +338,8 @@ async def _page(
         "judged": None,
         "recent": [],
     }
-    if event and rule:
+    may_ask = home is not None and asking.may(Permission.WRITE, home.id)
+    if event and rule and may_ask:  # a condition of one's own sees what is not shown
         shown["judged"] = await asyncio.to_thread(received.traced, event["row"], event["redact"], rule)
     if event is None and inbox is not None:
         shown["recent"], _ = await received.look(services, inbox, stored_events.Asked(), None, _RECENT)

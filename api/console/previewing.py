@@ -61,8 +61,10 @@ async def begun(
     span: str,
     sample: str = "",
     before: str = "",
+    *,
+    waits: bool = True,
 ) -> dict[str, Any]:
-    """Begin a preview in place of the one `before`, wait a moment for it, and show what there is of it."""
+    """Begin a preview in place of the one `before`, and show what there is of it; `waits`: after a moment."""
     if before:
         await _cancelled(request, asking, before)
     body = {**asked, "since": span if span in dict(RANGES) else "7d", "budget": _BUDGET}
@@ -73,8 +75,8 @@ async def begun(
     except ProblemError as refused:
         said = "; ".join(f"{where.strip('/')} {what}".strip() for where, what in mistakes_of(refused))
         return _NOTHING | {"wrong": said}
-    shown = _NOTHING | {"runs": True}
-    for _ in range(_WAITS):
+    shown = await _shown(request, asking, made)
+    for _ in range(_WAITS if waits else 0):
         await asyncio.sleep(_WAIT_S)
         shown = await _shown(request, asking, made)
         if not shown["runs"]:
