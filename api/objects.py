@@ -21,7 +21,7 @@ from engine.store.ids import show
 from engine.store.objects import Stored
 from rules.beat import Beat
 from rules.channel import Channel
-from rules.known import KINDS, PAGELESS, Kind, plural
+from rules.known import KINDS, PAGELESS, Kind, plural, with_article
 
 PageRef = Annotated[str | None, Query(alias="page", max_length=100, description="Slug or id of its page.")]
 IfMatch = Annotated[str | None, Header(description="The ETag that was read; another one now is 412.")]
@@ -94,7 +94,7 @@ def routes(kind: Kind) -> APIRouter:
         last = (found[limit - 1].slug, found[limit - 1].id) if len(found) > limit else None
         return page(request, items, last)
 
-    @router.post("", status_code=201, name=f"Create a {kind}", operation_id=f"create_{kind}")
+    @router.post("", status_code=201, name=f"Create {with_article(kind)}", operation_id=f"create_{kind}")
     @permits(write, installation=whole, tells_secret=kind == "inbox")
     @takes(Begun if kind == "maintenance" else _MODELS[kind])
     @gives(shape)
@@ -112,7 +112,7 @@ def routes(kind: Kind) -> APIRouter:
             stored = await saving.create(services, asking, kind, document, page_slug)
         return await answer(request, asking, stored, 201, **told)
 
-    @router.get("/{ref}", name=f"Read a {kind}", operation_id=f"read_{kind}")
+    @router.get("/{ref}", name=f"Read {with_article(kind)}", operation_id=f"read_{kind}")
     @permits(Permission.READ)
     @gives(shape)
     async def read(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
@@ -138,7 +138,7 @@ def routes(kind: Kind) -> APIRouter:
         )
         return await answer(request, asking, stored)
 
-    @router.put("/{ref}", name=f"Replace a {kind}", operation_id=f"replace_{kind}")
+    @router.put("/{ref}", name=f"Replace {with_article(kind)}", operation_id=f"replace_{kind}")
     @permits(write)
     @takes_kind
     @gives(shape)
@@ -147,7 +147,7 @@ def routes(kind: Kind) -> APIRouter:
     ) -> Response:
         return await change(request, asking, ref, page_ref, if_match, patch=False)
 
-    @router.patch("/{ref}", name=f"Change a {kind}", operation_id=f"change_{kind}")
+    @router.patch("/{ref}", name=f"Change {with_article(kind)}", operation_id=f"change_{kind}")
     @permits(write)
     @takes(dict[str, Any])
     @gives(shape)
@@ -157,7 +157,9 @@ def routes(kind: Kind) -> APIRouter:
         """JSON Merge Patch (RFC 7396): only what is sent changes, null brings a default back."""
         return await change(request, asking, ref, page_ref, if_match, patch=True)
 
-    @router.delete("/{ref}", status_code=204, name=f"Delete a {kind}", operation_id=f"delete_{kind}")
+    @router.delete(
+        "/{ref}", status_code=204, name=f"Delete {with_article(kind)}", operation_id=f"delete_{kind}"
+    )
     @permits(write, installation=whole)
     async def delete(
         request: Request, asking: Asking, ref: str, page_ref: PageRef = None, if_match: IfMatch = None

@@ -23,6 +23,11 @@ def plural(kind: str) -> str:
     return "inboxes" if kind == "inbox" else f"{kind}s"
 
 
+def with_article(kind: str) -> str:
+    """What one of a kind is called, with its article."""
+    return f"an {kind}" if kind == "inbox" else f"a {kind}"
+
+
 Ref = tuple[Kind, str | None, str]
 """Kind, page (None for pages and regions) and slug of an object."""
 _PARENT: Final = re.compile(get_args(ParentPath)[1].pattern)

@@ -64,7 +64,7 @@ async def test_an_inbox_is_made_filled_and_read(remote: Cli, tmp_path: Path) -> 
     event = fired.out.strip()
     read = await _judged(remote, event)
     assert "X-Kind: alert" in read.out
-    assert '"password": "***"' in read.out
+    assert '  "password": "***",\n' in read.out
     assert "hunter2" not in read.out
     assert "\x1b" not in read.out
     trace = await remote("inboxes", "event", event, "--trigger", "shop-down")

@@ -15,6 +15,8 @@ from upbeat.cli.objects import SHOWN_ONLY, at, group_of
 from upbeat.cli.output import Output, harmless, paint, print_fields, print_table, when
 
 _FOLLOW_S: Final = 1.0
+_LATELY: Final = "1m"
+_MOST: Final = 100_000
 _WIDE: Final = 60
 _HEADINGS: Final = ("RECEIVED", "EVENT", "VERDICT", "WHAT", "FROM", "EXCERPT")
 _HELD: Final = {True: "yes", False: "no", None: "-"}
@@ -26,7 +28,7 @@ def _show(inbox: Mapping[str, Any]) -> None:
     )
     click.echo(f"post to {inbox['ingest_url']} with X-External-Event-Token\n")
     for token in inbox["tokens"]:
-        until = f", until {when(token['expires_at'])}" if token["expires_at"] else ""
+        until = f", ends {when(token['expires_at'])}" if token["expires_at"] else ""
         click.echo(
             f"token ...{token['hint']} ({token['id']}) of {token['created_by']}, {when(token['created_at'])}{until}"
         )
@@ -50,7 +52,7 @@ inboxes = group_of("inbox", show=_show)
 async def rotate(api: Client, out: Output, slug: str, overlap: str, page: str | None) -> None:
     """Issue another token for an inbox; it is told this once."""
     made = await api.post(f"{at('/inboxes', slug)}/token", {"overlap": overlap}, page=page)
-    old = f"\nthe one before opens it until {when(made['expires_at'])}" if made["expires_at"] else ""
+    old = f"\nthe one before ends {when(made['expires_at'])}" if made["expires_at"] else ""
     place = made["ingest_url"] if "://" in made["ingest_url"] else api.server + made["ingest_url"]
     said = f"token {made['token']}\nor post to {place}{old}"
     out.show(made, lambda _: click.echo(said), brief=[made["token"]])
@@ -96,7 +98,7 @@ def _line(event: Mapping[str, Any]) -> str:
 )
 @click.option("--verdict", type=click.Choice(["matched", "ignored", "unmatched", "error", "waiting"]))
 @click.option("--trigger", metavar="SLUG", help="Only what this trigger made something of.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, _MOST), default=20, show_default=True)
 @click.option("--follow", "-f", is_flag=True, help="Then print what comes, until interrupted.")
 @with_page
 @remote
@@ -115,12 +117,15 @@ async def events(api: Client, out: Output, slug: str, limit: int, follow: bool, 
         return
     seen: set[str] = set()
     while True:
-        new = [one for one in reversed(found["items"]) if one["id"] not in seen]
-        seen = {one["id"] for one in found["items"]}
-        for one in new:
-            out.show(one, lambda shown: click.echo(_line(shown)), brief=[one["id"]])
+        items = found["items"]
+        for one in reversed(items):
+            if one["id"] not in seen:
+                out.show(one, lambda shown: click.echo(_line(shown)), brief=[one["id"]])
+        seen = {one["id"] for one in items}
+        # What is as new as the last few, however many that are, and none of all that was before.
+        query["since"] = items[:limit][-1]["received_at"] if items else _LATELY
         await asyncio.sleep(_FOLLOW_S)
-        found = await api.items(place, limit=limit, **query)
+        found = await api.items(place, limit=_MOST, **query)
 
 
 inbox = click.Command("inbox", **{name: getattr(events, name) for name in ("callback", "params", "help")})
@@ -149,9 +154,9 @@ def _show_event(shown: Mapping[str, Any]) -> None:
     for name, value in shown["headers"]:
         click.echo(harmless(f"{name}: {value}"))
     text = shown["text"]
-    click.echo(
-        "\n" + harmless(json.dumps(shown["document"], indent=2, ensure_ascii=False) if text is None else text)
-    )
+    if text is None:
+        text = json.dumps(shown["document"], indent=2, ensure_ascii=False)
+    click.echo("\n" + "\n".join(map(harmless, text.split("\n"))))
 
 
 def _show_trace(trace: Mapping[str, Any]) -> None:

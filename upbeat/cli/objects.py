@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import click
 
-from rules.known import plural
+from rules.known import plural, with_article
 from rules.node import read
 from rules.problem import ConfigError
 from upbeat.cli.client import Client, RefusedError, remote
@@ -191,9 +191,9 @@ def group_of(kind: str, *, show: Callable[[Mapping[str, Any]], None] | None = No
 
     for name, said in (
         ("show", f"Show one {kind} with everything that is set."),
-        ("create", f"Create a {kind} from YAML or JSON."),
-        ("edit", f"Change a {kind}: by --set, by a file, or in your editor."),
-        ("delete", f"Delete a {kind}."),
+        ("create", f"Create {with_article(kind)} from YAML or JSON."),
+        ("edit", f"Change {with_article(kind)}: by --set, by a file, or in your editor."),
+        ("delete", f"Delete {with_article(kind)}."),
     ):
         group.commands[name].help = said
     return group
