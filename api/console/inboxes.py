@@ -24,6 +24,7 @@ from api.objects import PageRef, locate
 from api.problems import ProblemError
 from api.received import Fired
 from api.showing import ingest_url, shown
+from api.shown_triggers import Verdict
 from api.uptime import read_time
 from engine.store import objects
 from engine.store import received as stored_events
@@ -156,7 +157,7 @@ def _wanted(asked: Mapping[str, str], triggers: Mapping[str, Stored], now_s: flo
         moment(read_time("since", asked["since"], now_s)) if asked["since"] in SPANS[1:] else None,
         None,
         asked["search"] or None,
-        asked["verdict"] if asked["verdict"] in get_args(received.Verdict) else None,
+        asked["verdict"] if asked["verdict"] in get_args(Verdict) else None,
         of.id if of else None,
     )
 
