@@ -255,7 +255,7 @@ def _unmasked(sent: Any, stored: Any) -> Any:
     """What was shown as `***` and sent back stays what it was."""
     if isinstance(sent, dict) and isinstance(stored, Mapping):
         return {key: _unmasked(value, stored[key]) if key in stored else value for key, value in sent.items()}
-    return stored if sent == MASK else sent
+    return stored if sent in (MASK, [MASK]) else sent
 
 
 async def _checked(

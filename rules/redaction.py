@@ -252,8 +252,8 @@ def _in(place: Steps | None, step: str | int) -> Steps | None:
 
 def _name_of(value: dict[str, Any], key: str) -> str:
     """What a member of an object is called: of `{name: token, value: x}` the value is called `token`."""
-    if key == "value":
-        for by in ("name", "key"):
+    if key in ("value", "Value"):
+        for by in ("name", "key", "Name", "Key"):
             if isinstance(said := value.get(by), str):
                 return said
     return key

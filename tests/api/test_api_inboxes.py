@@ -635,9 +635,10 @@ async def test_a_reader_is_not_shown_the_keys_of_a_signature(server: "Server") -
         "signature": {"preset": "github", "secrets": ["a key of some length"]},
     }
     await _call(server, 201, "POST", "/inboxes", signed)
-    assert (await _call(server, 200, "GET", "/inboxes/signed", who="viewer"))["signature"]["secrets"] == [
-        "***"
-    ]
+    masked = (await _call(server, 200, "GET", "/inboxes/signed", who="viewer"))["signature"]
+    assert masked["secrets"] == ["***"]
+    again = await _call(server, 200, "PATCH", "/inboxes/signed", {"signature": masked}, who="editor")
+    assert again["signature"] == signed["signature"]
     assert "a key of some length" not in json.dumps(await _call(server, 200, "GET", "/audit?limit=3"))
 
 

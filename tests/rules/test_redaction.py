@@ -25,6 +25,9 @@ CANARY = "canary-9f8e7d6c5b4a"
         "client_secret",
         "Set-Cookie",
         "routing_key",
+        "pwd",
+        "passphrase",
+        "db_pass",
     ],
 )
 def test_names_of_secrets_are_hidden(name: str) -> None:
@@ -85,6 +88,8 @@ def test_the_tree_keeps_its_shape_and_says_where_something_was_hidden() -> None:
 
 
 def test_a_list_of_names_and_values_is_read_as_the_object_it_is() -> None:
+    aws = [{"Name": "DBPassword", "Value": CANARY}]
+    assert Redaction().document(aws) == [{"Name": "DBPassword", "Value": "***"}]
     fields = [{"key": "api_token", "value": CANARY}, {"name": "team", "value": "ops"}]
     assert Redaction().document(fields) == [
         {"key": "api_token", "value": "***"},
