@@ -98,7 +98,7 @@ def test_a_form_that_was_meddled_with_is_refused() -> None:
 @given(
     st.one_of(
         st.text(max_size=20),
-        st.integers(),
+        st.integers(-(2**63) + 1, 2**63 - 1),
         st.floats(allow_nan=False, allow_infinity=False),
         st.booleans(),
         st.none(),
