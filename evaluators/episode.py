@@ -62,7 +62,7 @@ def worst_of(state: State, *, with_signals: bool) -> Stage:
     """The stage that votes and signals make."""
     if not with_signals or not state.signals:
         return state.voted
-    said = {state.voted, *(Stage(severity) for severity in state.signals.values())}
+    said = {state.voted, *map(Stage, set(state.signals.values()))}
     return next(stage for stage in _WORST if stage in said)
 
 

@@ -52,9 +52,9 @@ from evaluators.levels import BAD, Need, compile_need
 from evaluators.model import Kind, Result, Stage, Verdict
 from evaluators.modes import ALL, Modes, carried_by, least
 from evaluators.policy import Policy
-from evaluators.state import Member, Parent, Round, State
+from evaluators.state import Member, Parent, Round, Source, State
 
-MOST_SIGNALS: Final = 500
+MOST_SIGNALS: Final = 10_000
 """Open signals of one beat; more change nothing, as the beat is bad already."""
 SIGNALS: Final = "signals"
 """The member of a group that signals of its own make: always fresh, ok unless one is open."""
@@ -63,13 +63,14 @@ LATE_S: Final = 30.0
 ANSWER_S: Final = 8.0
 """A group that was asked answers after so long at the latest, whichever of its members have."""
 
+_OF: Final = "\x1f"
 _VERDICT: Final = {Stage.OK: Verdict.OK, Stage.WARNING: Verdict.WARNING, Stage.CRITICAL: Verdict.CRITICAL}
 Step = tuple[State, tuple[Effect, ...]]
 
 
 def signal_key(source: str, fingerprint: str) -> str:
     """Names a signal among those of its beat; `source` is `report` or the id of a trigger."""
-    return f"{source}\x1f{fingerprint}"
+    return f"{source}{_OF}{fingerprint}"
 
 
 def newborn(policy: Policy, at: float) -> State:
@@ -289,7 +290,8 @@ def _judge(policy: Policy, state: State, careful: bool) -> Step:
 def _rests(policy: Policy, state: State, need: Need, fresh: Mapping[str, Verdict]) -> Modes:
     """What those signals and members allow without which it would be less bad than it is."""
     is_group = policy.members is not None
-    if not state.modes and not (is_group and any(said.modes for said in state.members.values())):
+    careful = any(source.modes != ALL for source in state.sources.values())
+    if not careful and not (is_group and any(said.modes for said in state.members.values())):
         return ALL  # nearly always
     stage = episode.worst_of(state, with_signals=not is_group)
     if not is_group:
@@ -314,9 +316,9 @@ def _rests(policy: Policy, state: State, need: Need, fresh: Mapping[str, Verdict
 def _of_signals(state: State, stage: Stage) -> Modes:
     """Of the signals that are as bad as that: any of them would do."""
     carrying = [
-        (signal, state.modes.get(signal, ALL))
-        for signal, severity in state.signals.items()
-        if severity == "critical" or stage is Stage.WARNING
+        (name, source.modes)
+        for name, source in state.sources.items()
+        if source.critical or stage is Stage.WARNING
     ]
     return carried_by(carrying, bool)
 
@@ -410,14 +412,21 @@ def _is_excused(state: State, voter: str) -> bool:
 
 
 def _signalled(policy: Policy, state: State, fact: SignalChanged) -> Step:
-    signals = {name: severity for name, severity in state.signals.items() if name != fact.signal}
-    if fact.severity is not None and len(signals) < MOST_SIGNALS:
-        signals[fact.signal] = fact.severity
-    modes = {name: mode for name, mode in state.modes.items() if name in signals and name != fact.signal}
-    if fact.signal in signals and fact.modes is not None:
-        modes[fact.signal] = fact.modes
+    signals, sources = state.signals.copy(), state.sources.copy()
+    source = fact.signal.partition(_OF)[0]
+    was, said = signals.pop(fact.signal, None), sources.pop(source, Source())
+    severity = fact.severity if len(signals) < MOST_SIGNALS else None
+    if severity is not None:
+        signals[fact.signal] = severity
+    said = Source(
+        said.critical + (severity == "critical") - (was == "critical"),
+        said.warning + (severity == "warning") - (was == "warning"),
+        fact.modes or ALL if severity is not None else said.modes,
+    )
+    if said.critical or said.warning:
+        sources[source] = said
     takes = fact.careful and fact.severity is None and fact.signal in state.signals
-    state = replace(state, signals=signals, modes=modes, heard=True, left=state.left or takes)
+    state = replace(state, signals=signals, sources=sources, heard=True, left=state.left or takes)
     return judge(policy, state, careful=fact.careful)
 
 

@@ -5,7 +5,7 @@ from msgspec import Struct
 from evaluators import heartbeat as heartbeats
 from evaluators import vote as votes
 from evaluators.model import Severity, Stage
-from evaluators.modes import Modes
+from evaluators.modes import ALL, Modes
 from rules.incident import Mode
 
 
@@ -36,13 +36,21 @@ class Parent(Struct, frozen=True, array_like=True):
     answered_at: float = 0.0
 
 
+class Source(Struct, frozen=True, array_like=True):
+    """Who has signals open: how many, and what they allow of what rests on them."""
+
+    critical: int = 0
+    warning: int = 0
+    modes: Modes = ALL
+
+
 class State(Struct, frozen=True, omit_defaults=True):
     """Of a beat or a group."""
 
     stage: Stage = Stage.UNKNOWN  # the worst of `voted` and `signals`
     voted: Stage = Stage.UNKNOWN
     signals: dict[str, Severity] = {}
-    modes: dict[str, Modes] = {}  # of signals that do not leave it all to the policy of the owner
+    sources: dict[str, Source] = {}  # of the signals: who says so how often
     since: float = 0.0  # of the stage
     at: float = 0.0  # of the last fact
     wake_at: float = 0.0  # when time alone changes something of the episode next; 0: never

@@ -90,7 +90,7 @@ def test_votes_that_confirm_a_careful_signal_make_the_opening_bold() -> None:
 def test_votes_need_no_signal_and_the_end_rests_on_what_held_it_up_alone() -> None:
     bad = [ran(10 + n, Verdict.CRITICAL, n) for n in (1, 2)]
     good = [ran(20 + n, Verdict.OK, n) for n in (3, 4)]
-    first = [ran(5, Verdict.OK, 0), *bad, signal(15, "a", "critical", DRAFT)]
+    first: list[Fact] = [ran(5, Verdict.OK, 0), *bad, signal(15, "a", "critical", DRAFT)]
     assert steps(PROBED, [*first, signal(16, "a", None), *good]) == [("open", "auto"), ("resolve", "auto")]
     assert steps(PROBED, [*first, *good, signal(30, "a", None)]) == [("open", "auto"), ("resolve", "draft")]
 

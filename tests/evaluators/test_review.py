@@ -11,6 +11,7 @@ from evaluators.model import Severity
 from evaluators.review import (
     PUBLISHED,
     Action,
+    Approve,
     Command,
     Propose,
     Revise,
@@ -228,6 +229,8 @@ class Episode:
             assert self.actions[n].status is Status.PENDING, "only what waits is revised or withdrawn"
             if isinstance(command, Withdraw):
                 self.actions[n] = replace(self.actions[n], status=Status.WITHDRAWN)
+            elif isinstance(command, Approve):
+                self.actions[n] = replace(self.actions[n], status=Status.DONE)
             else:
                 self.actions[n] = replace(self.actions[n], severity=command.severity)
 
