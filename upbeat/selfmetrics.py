@@ -54,15 +54,16 @@ def self_families(
     if triggering is not None:
         judged = triggering.health
         leases.append(triggering.leases)
-        yield Family(
-            "upbeat_events_total",
-            "counter",
-            "Received events that were judged, by the worst that became of them.",
-            [
-                Sample(float(count), (("page", page), ("inbox", inbox), ("verdict", verdict)))
-                for (page, inbox, verdict), count in judged.verdicts.items()
-            ],
-        )
+        if judged.verdicts:
+            yield Family(
+                "upbeat_events_total",
+                "counter",
+                "Received events that were judged, by the worst that became of them.",
+                [
+                    Sample(float(count), (("page", page), ("inbox", inbox), ("verdict", verdict)))
+                    for (page, inbox, verdict), count in judged.verdicts.items()
+                ],
+            )
         yield _counter("upbeat_signals_total", "Signals told to beats and groups.", judged.signals)
         yield _counter(
             "upbeat_judging_conflicts_total", "Batches rolled back since another was first.", judged.conflicts
