@@ -61,7 +61,7 @@ DELIVERY_NAMES: Final[tuple[tuple[str, ...], ...]] = (
 )
 """What names a delivery, the same at every try. No ids of requests or traces: different events may share those."""
 
-_KEPT_BACK: Final = frozenset(
+KEPT_BACK: Final = frozenset(
     {"x-external-event-token", "authorization", "proxy-authorization", "cookie"}
     | {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -235,7 +235,7 @@ def kept_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """What is stored of them: bounded, and without what opens the inbox, wherever a proxy repeated it."""
     kept, left = list[tuple[str, str]](), MOST_HEADER_BYTES
     for name, value in headers:
-        if name in _KEPT_BACK or (size := len(name) + len(value)) > left or len(kept) >= MOST_HEADERS:
+        if name in KEPT_BACK or (size := len(name) + len(value)) > left or len(kept) >= MOST_HEADERS:
             continue
         kept.append((name, without_tokens(value) if inboxes.PREFIX in value else value))
         left -= size

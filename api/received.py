@@ -14,6 +14,7 @@ from starlette.responses import Response
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_body, reply, takes
 from api.context import Services, services_of
+from api.ingest import KEPT_BACK
 from api.objects import PageRef, locate
 from api.origin import address_of
 from api.paging import AtAndId, Cursor, page, read_cursor
@@ -52,7 +53,6 @@ MOST: Final = 200
 LOOKED_FOR_S: Final = 3.0
 """How long one request looks; where it ends, the next one goes on."""
 _EXCERPT: Final = 200
-_OPENS: Final = frozenset({"authorization", "x-external-event-token", "cookie"})
 _UNWRAPPABLE: Final = 20
 
 router = Router(prefix="/api/v1", tags=["events"])
@@ -157,10 +157,8 @@ def _listed(
     row: Row, paths: Sequence[str], slugs: Mapping[str, str], search: str | None
 ) -> dict[str, Any] | None:
     """A row as JSON; None where what is searched for is only in what people are not shown."""
-    seen, document = Redaction(paths), take_apart(received.event_of(row))
-    shown = _content(seen, document)
+    seen, document, shown, headers, query = _read(row, paths)
     text = shown if isinstance(shown, str) else _json(shown)
-    headers, query = seen.headers(row["headers"]), seen.query(row["query"])
     item = _event(row, document.form, seen, slugs)
     if search and read("event", search) != row["id"]:
         prints = " ".join(outcome["fingerprint"] for outcome in item["outcomes"])
@@ -173,9 +171,11 @@ def _listed(
     return item | {"excerpt": cut(text[: _EXCERPT + 1], _EXCERPT)}
 
 
-def _content(seen: Redaction, document: Document) -> Any:
-    """The body as people are shown it: taken apart, or its text."""
-    return seen.text(document.text) if document.trouble else seen.document(document.body)
+def _read(row: Row, paths: Sequence[str]) -> tuple[Redaction, Document, Any, list[list[str]], str]:
+    """An event, and as people are shown it: its body taken apart or as text, headers and query. What was hidden is known then."""
+    seen, document = Redaction(paths), take_apart(received.event_of(row))
+    shown = seen.text(document.text) if document.trouble else seen.document(document.body)
+    return seen, document, shown, seen.headers(row["headers"]), seen.query(row["query"])
 
 
 def _json(value: Any) -> str:
@@ -246,10 +246,8 @@ async def read_event(request: Request, asking: Asking, event: str) -> Response:
 
 def shown_event(row: Row, inbox: Stored, slugs: Mapping[str, str]) -> dict[str, Any]:
     """An event as the contract says. It takes its time with what is large: run it in a thread."""
-    seen, document = Redaction(inbox.spec.get("redact", ())), take_apart(received.event_of(row))
-    shown = _content(seen, document)
+    seen, document, shown, headers, query = _read(row, inbox.spec.get("redact", ()))
     text = shown if document.trouble else None
-    headers, query = seen.headers(row["headers"]), seen.query(row["query"])
     return _event(row, document.form, seen, slugs) | {
         "inbox": inbox.slug,
         "excerpt": cut(text or _json(shown), _EXCERPT),
@@ -299,10 +297,8 @@ async def trace_event(request: Request, asking: Asking, event: str, trigger: OfT
         row, inbox = await find_event(db, asking, event)
         of = await _trigger_of(db, inbox, trigger)
         judged = (row["outcomes"] or {}).get(str(of.id))
-        revision = judged["revision"] if judged else None
-        if revision is None and row["judged_at"] is not None:
-            revision = await received.version_at(db, of.id, row["judged_at"])
-        version = await received.versions(db, of.id, revision=revision, limit=1)
+        by = {"revision": judged["revision"]} if judged else {"at": row["judged_at"]}
+        version = await received.versions(db, of.id, **by, limit=1)
     revision, spec = (version[0]["revision"], version[0]["spec"]) if version else (of.revision, of.spec)
     paths = inbox.spec.get("redact", ())
     shown = await asyncio.to_thread(traced, row, paths, Trigger.model_validate(spec))
@@ -311,10 +307,7 @@ async def trace_event(request: Request, asking: Asking, event: str, trigger: OfT
 
 def traced(row: Row, paths: Sequence[str], rule: Trigger) -> dict[str, Any]:
     """What `rule` sees in an event, without secrets and what is at these paths. It takes its time with what is large: run it in a thread."""
-    seen, document = Redaction(hidden_paths(rule, paths)), take_apart(received.event_of(row))
-    _content(seen, document)
-    seen.headers(row["headers"])
-    seen.query(row["query"])
+    seen, document, *_ = _read(row, hidden_paths(rule, paths))
     found = Matcher(rule).match(document, row["received"], lambda _: {}, is_traced=True)
     moving = {leaf.value for leaf in rule.conditions() if leaf.changed is not None}
     items = []
@@ -358,7 +351,7 @@ async def put(request: Request, asking: Principal, inbox: Stored, sent: Fired) -
     body = sent.body.encode() if is_text else msgspec.json.encode(sent.body)
     if len(body) > (most := Inbox.model_validate(inbox.spec).max_size):
         raise invalid([("/body", f"it has {len(body)} bytes; this inbox takes {most}")])
-    headers = [(name, value) for name, value in sent.headers.items() if name.lower() not in _OPENS]
+    headers = [(name, value) for name, value in sent.headers.items() if name.lower() not in KEPT_BACK]
     if all(name.lower() != "content-type" for name, _ in headers):
         headers.append(("Content-Type", "text/plain; charset=utf-8" if is_text else "application/json"))
     now_s = services.clock.epoch_s()

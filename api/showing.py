@@ -96,21 +96,18 @@ async def _opened_by(
     services: Services, db: Connection, found: Sequence[Stored]
 ) -> dict[UUID, dict[str, Any]]:
     """What is shown of inboxes beside what is declared: their tokens, and what comes."""
-    ids = [stored.id for stored in found]
-    active, tokens = await received.activity(db, ids), await inboxes.tokens(db, ids)
-    kept = ("hint", "created_at", "created_by", "expires_at")
+    ids, kept = [stored.id for stored in found], ("hint", "created_at", "created_by", "expires_at")
+    told: dict[UUID, list[dict[str, Any]]] = {one: [] for one in ids}
+    for row in await inboxes.tokens(db, ids):
+        told[row["inbox_id"]].append({"id": show("token", row["id"])} | {name: row[name] for name in kept})
     return {
         one: {
-            "tokens": [
-                {"id": show("token", row["id"])} | {name: row[name] for name in kept}
-                for row in tokens
-                if row["inbox_id"] == one
-            ],
+            "tokens": told[one],
             "ingest_url": ingest_url(services),
-            "events_24h": active[one]["events_24h"],
-            "last_event_at": active[one]["last_event_at"],
+            "events_24h": row["events_24h"],
+            "last_event_at": row["last_event_at"],
         }
-        for one in ids
+        for one, row in (await received.activity(db, ids)).items()
     }
 
 
@@ -120,8 +117,13 @@ def _judging(rule: Trigger, standing: Standing) -> dict[str, Any]:
     return {
         "sentence": sentence(rule),
         "effective": asdict(modes_of(rule, promoted)),
-        "promoted": {name: promoted[name] for name in ("by", "steps", "record")}
-        | {"at": states.moment(promoted["at"]), "holds": promoted["rule"] == rule.digest}
+        "promoted": {
+            "by": promoted["by"],
+            "at": states.moment(promoted["at"]),
+            "steps": promoted["steps"],
+            "record": promoted["record"] | {"since": states.moment(promoted["record"]["since"])},
+            "holds": promoted["rule"] == rule.digest,
+        }
         if promoted
         else None,
         "open_signals": standing.open_signals,

@@ -153,7 +153,12 @@ class Redaction:
 
     def _without(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return {self._without(key): self._without(inner) for key, inner in self._named(value)}
+            return {
+                self._without(key): self._blank(inner, None)
+                if is_hidden_name(_name_of(value, key))
+                else self._without(inner)
+                for key, inner in value.items()
+            }
         if isinstance(value, list | tuple):
             return [self._without(inner) for inner in value]
         if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -167,11 +172,6 @@ class Redaction:
         places = range(len(text) - HIDDEN_LEAST + 1)
         is_there = any(text[place : place + HIDDEN_LEAST] in self._begun for place in places)
         return hide(text, self._forms or ()) if is_there else text
-
-    def _named(self, value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Members of an object, those of a secret name blank."""
-        for key, inner in value.items():
-            yield key, self._blank(inner, None) if is_hidden_name(_name_of(value, key)) else inner
 
     def _shown(self, value: Any, place: Steps, name: str, named: set[Steps]) -> Any:
         if len(place) > _DEEPEST or place in named or is_hidden_name(name):

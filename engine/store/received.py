@@ -114,28 +114,23 @@ async def activity(connection: Connection, inboxes: Sequence[UUID]) -> dict[UUID
     return {row["id"]: row for row in rows}
 
 
-async def version_at(connection: Connection, trigger_id: UUID, at: float) -> int | None:
-    """The revision that a trigger had then, seconds since the epoch."""
-    found: int | None = await connection.fetchval(
-        "SELECT max(revision) FROM versions WHERE object_id = $1 AND at <= to_timestamp($2)", trigger_id, at
-    )
-    return found
-
-
 async def versions(
     connection: Connection,
     object_id: UUID,
     *,
     revision: int | None = None,
     before: int | None = None,
+    at: float | None = None,
     limit: int = 100,
 ) -> list[Row]:
-    """Every version of a trigger, or this one: `revision`, `spec`, `by`, `at`, newest first."""
+    """Every version of a trigger, this one, or those by `at`, seconds since the epoch: `revision`, `spec`, `by`, `at`, newest first."""
     return await connection.fetch(
         "SELECT revision, spec, by, at FROM versions WHERE object_id = $1 AND ($2::bigint IS NULL OR revision = $2) "
-        "AND ($3::bigint IS NULL OR revision < $3) ORDER BY revision DESC LIMIT $4",
+        "AND ($3::bigint IS NULL OR revision < $3) AND ($4::float8 IS NULL OR at <= to_timestamp($4)) "
+        "ORDER BY revision DESC LIMIT $5",
         object_id,
         revision,
         before,
+        at,
         limit,
     )

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from engine.store.database import Connection, Row
+from engine.store.database import Connection
 from engine.store.triggers import Tally
 from evaluators.trigger import Head, Key
 from rules.trigger import Trigger
@@ -21,7 +21,6 @@ NEWEST: Final = 1000
 class Standing(NamedTuple):
     """What is shown of a trigger beside its rule."""
 
-    head: Head
     tally: Tally
     promoted: dict[str, Any] | None
     open_signals: int
@@ -77,12 +76,15 @@ async def standings(connection: Connection, triggers: Sequence[UUID]) -> dict[UU
         "FROM trigger_states s WHERE s.trigger_id = ANY ($1)",
         list(triggers),
     )
-    return {row["trigger_id"]: _standing(row) for row in rows}
-
-
-def _standing(row: Row) -> Standing:
-    head, tally = msgspec.json.decode(row["head"], type=Head), msgspec.json.decode(row["tally"], type=Tally)
-    return Standing(head, tally, row["promoted"], row["opened"] + head.is_absent)
+    decode = msgspec.json.decode
+    return {
+        row["trigger_id"]: Standing(
+            decode(row["tally"], type=Tally),
+            row["promoted"],
+            row["opened"] + decode(row["head"], type=Head).is_absent,
+        )
+        for row in rows
+    }
 
 
 async def opened(connection: Connection, trigger_id: UUID) -> list[Open]:

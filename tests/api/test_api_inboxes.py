@@ -528,6 +528,7 @@ async def test_a_trigger_speaks_by_itself_only_once_it_was_promoted(
     assert promoted["effective"] == {"open": "auto", "update": "draft", "resolve": "draft"}
     assert promoted["promoted"]["holds"] is True
     assert promoted["promoted"]["record"]["real_firings"] == 1
+    assert promoted["promoted"]["record"]["since"] == record["since"]
     verbs = [line["verb"] for line in (await _call(server, 200, "GET", "/audit?limit=3"))["items"]]
     assert "trigger.promote" in verbs
 
