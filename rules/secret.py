@@ -23,7 +23,8 @@ _REFERENCE: Final = re.compile(REFERENCE)
 _BEGUN: Final = re.compile(r"\$\{\s*(?:env\w{0,8}|files?|secrets?)\s*:", re.IGNORECASE)
 _PERCENT: Final = re.compile(r"%[0-9A-F]{2}")
 _SECRET_NAME = re.compile(
-    r"auth|bearer|cookie|token|secret|passw|passphrase|pwd|[_.-]pass$|session|credential|signature|key$|[-_]key\b", re.IGNORECASE
+    r"auth|bearer|cookie|token|secret|passw|passphrase|pwd|[_.-]pass$|session|credential|signature|key$|[-_]key\b",
+    re.IGNORECASE,
 )
 
 
