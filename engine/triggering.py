@@ -161,13 +161,14 @@ class _Trigger:
     def count(self, outcomes: Sequence[Outcome], at: float, *, is_test: bool) -> None:
         """Add what an event did to the record."""
         was, kinds = self.tally, Counter(outcome.kind for outcome in outcomes)
+        matches = len(outcomes) - kinds["error"] - kinds["ignored"]
         self.tally = replace(
             was,
-            matches=was.matches + len(outcomes) - kinds["error"],
+            matches=was.matches + matches,
             errors=was.errors + kinds["error"],
             opened=was.opened + kinds["opened"],
             real_firings=was.real_firings + (0 if is_test else kinds["opened"]),
-            matched_at=at,
+            matched_at=at if matches else was.matched_at,
         )
 
 

@@ -184,7 +184,7 @@ async def test_a_signal_opens_an_episode_on_a_beat_a_group_or_an_external_beat_a
         ]
         (held,) = [one for one in await load(world) if one.slug == "c"]
     tally = held.tally
-    assert (tally.matches, tally.opened, tally.resolved) == (5, 2, 2)
+    assert (tally.matches, tally.opened, tally.resolved) == (4, 2, 2)
     assert (tally.real_firings, tally.real_recoveries) == (2, 2)
 
 
