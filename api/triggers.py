@@ -181,7 +181,7 @@ async def _record(db: Connection, trigger: Stored) -> tuple[Record, Trigger, dic
 @takes(Promotion)
 @gives(ShownTrigger)
 async def promote_trigger(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
-    """Let steps be taken without review. A file says `auto` itself; any other change of its rule makes this void.
+    """Let steps be taken without review. A file says `auto` itself; any other change of its rule makes this void for good.
 
     409 where the record is another than the one that was read, or has no real firing and recovery.
     """

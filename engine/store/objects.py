@@ -14,6 +14,7 @@ from engine.store.database import Connection, Row
 from engine.store.ids import new_id, partition_of, read
 from rules.known import Kind, Known
 from rules.maintenance import Maintenance
+from rules.trigger import Trigger
 
 _TURNS_LOCK = 0x6170706C  # "appl"
 CHANGED = "upbeat_objects"
@@ -250,6 +251,12 @@ async def replace(
         await _give_key(connection, stored.id, spec)
     if stored.kind == "trigger":
         await _keep_version(connection, stored.id, row["revision"], spec, actor)
+        if Trigger.model_validate(spec).digest != Trigger.model_validate(stored.spec).digest:
+            # What was promoted was another rule; should that one ever come back, people look again.
+            await connection.execute(
+                "UPDATE trigger_states SET promoted = jsonb_set(promoted::jsonb, '{rule}', '\"\"') WHERE trigger_id = $1",
+                stored.id,
+            )
     await record(connection, actor, f"{stored.kind}.change", stored.slug, stored.page_id, stored.spec, spec)
     await _notify(connection, stored.kind)
     return _stored(row)

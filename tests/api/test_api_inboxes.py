@@ -537,6 +537,8 @@ async def test_a_trigger_speaks_by_itself_only_once_it_was_promoted(
     changed = await _call(server, 200, "PATCH", "/triggers/bold", {"for": "1m"})
     assert changed["effective"]["open"] == "draft"
     assert changed["promoted"]["holds"] is False
+    back = await _call(server, 200, "PATCH", "/triggers/bold", {"for": None})
+    assert back["effective"]["open"] == "draft"
     assert (await _recorded(server, "bold", real_firings=0))["may_promote"] is False
 
 
