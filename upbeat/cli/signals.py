@@ -111,11 +111,11 @@ async def promote(
         click.confirm(f"Let {slug} {', '.join(steps)} incidents without review?", abort=True)
     body = {"steps": list(dict.fromkeys(steps)), "record": found["record"]}
     made = await api.post(f"{place}/promote", body, page=page)
-    out.show(
-        made,
-        lambda _: click.echo(f"{slug} may {', '.join(made['promoted']['steps'])} without review"),
-        brief=[slug],
-    )
+    may = [step for step, mode in made["effective"].items() if mode == "auto"]
+    said = f"{slug} may {', '.join(may) or 'do nothing'} without review"
+    if lacks := [step for step in steps if step not in may]:
+        said += f"; {', '.join(lacks)} once {made['source']} says auto"
+    out.show(made, lambda _: click.echo(said), brief=[slug])
 
 
 COMMANDS: Final = (signals, versions, end, record, promote)
