@@ -261,9 +261,9 @@ def _getter(steps: Steps) -> Select:
         value = document
         for step in steps:
             if isinstance(step, int):
-                if not isinstance(value, list) or not -len(value) <= step < len(value):
+                if type(value) is not list or not -len(value) <= step < len(value):
                     return []
-            elif not isinstance(value, dict) or step not in value:
+            elif type(value) is not dict or step not in value:
                 return []
             value = value[step]
         return [value]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evaluators.event import Document, Event, read
-from evaluators.matching import OVER_BUDGET, Item, Matched, Matcher
+from evaluators.matching import NOTHING, OVER_BUDGET, Item, Matched, Matcher
 from rules.trigger import MAX_ITEMS, Trigger
 
 NOW = 1_780_000_000.0  # 2026-05-28
@@ -66,6 +66,18 @@ ALERTMANAGER = trigger(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("each", ["$.all[*]", "$['all'][*]", "$..all[*]", "$.*[*]"])
+def test_a_star_fans_out_lists_and_objects(each: str) -> None:
+    rule = trigger(each=each, fingerprint="{$}")
+    for held in (["a", "b"], {"x": "a", "y": "b"}):
+        assert [said(item) for item in see(rule, document({"all": held})).items] == [
+            "critical a",
+            "critical b",
+        ]
+    for nothing in ("text", None, [], {}):
+        assert see(rule, document({"all": nothing})).items == ()
+
+
 def test_a_mixed_batch_is_judged_item_by_item() -> None:
     alerts = [
         {**ALERT, "status": "firing", "fingerprint": "a1"},
@@ -89,9 +101,10 @@ def test_a_mixed_batch_is_judged_item_by_item() -> None:
     assert matched.is_truncated
     assert matched.items[0].message == "HighLatency:"
     assert matched.items[0].at == pytest.approx(1779919200.123456)
-    other = see(ALERTMANAGER, document({"receiver": "other", "alerts": alerts}))
-    assert {said(item) for item in other.items} == {"unmatched"}
-    assert [item.index for item in other.items] == list(range(7))
+    other = document({"receiver": "other", "alerts": alerts})
+    assert see(ALERTMANAGER, other) is NOTHING
+    traced = Matcher(ALERTMANAGER).match(other, NOW, lambda _: {}, is_traced=True)
+    assert [(item.index, said(item)) for item in traced.items] == [(n, "unmatched") for n in range(7)]
 
 
 SENT: list[Any] = [

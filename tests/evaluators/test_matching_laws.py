@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluators.event import Event, read
-from evaluators.matching import MAX_FINGERPRINT, MAX_MESSAGE, Item, Matched, Matcher, Traced
+from evaluators.matching import MAX_FINGERPRINT, MAX_MESSAGE, NOTHING, Item, Matched, Matcher, Traced
 from rules.trigger import Trigger
 
 NOW = 1.78e9
@@ -104,6 +104,9 @@ def top(item: Item, part: str) -> bool | None:
 def test_nothing_raises_and_a_trace_changes_nothing_and_agrees(rule: dict[str, Any], body: Any) -> None:
     matcher = compiled(rule)
     plain, traced = matched(matcher, body), matched(matcher, body, is_traced=True)
+    if plain is NOTHING:
+        assert {item.ignored for item in traced.items} == {"unmatched"}
+        return
     assert (plain.is_truncated, plain.error, len(plain.items)) == (
         traced.is_truncated,
         traced.error,
@@ -132,7 +135,7 @@ def test_an_item_is_judged_as_it_would_be_alone(rule: dict[str, Any], items: lis
     matcher = compiled({**rule, "each": "$.all", "unwrap": []} | {"fingerprint": "{$.a}"})
     if "body:" in json.dumps(rule) or "text" in json.dumps(rule) or "value:cut" in json.dumps(rule):
         return
-    together = matched(matcher, {"all": items}).items
+    together = matched(matcher, {"all": items}, is_traced=True).items
     alone = [matched(matcher, {"all": [item]}).items[0] for item in items]
     assert [(i.says, i.ignored, i.error, i.fingerprint) for i in together] == [
         (i.says, i.ignored, i.error, i.fingerprint) for i in alone
