@@ -1,6 +1,7 @@
 """OpenAPI 3.1 from the routes and the rules, and a page that shows it with nothing loaded from elsewhere."""
 
 import html
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -108,7 +109,7 @@ def _describe_answer(
         return
     shape, is_listed = gives
     (schema,), found = msgspec.json.schema_components([shape], ref_template="#/components/schemas/{name}")
-    schemas.update(msgspec.json.decode(msgspec.json.encode(found)))  # a default may be a tuple
+    _name(schemas, msgspec.json.decode(msgspec.json.encode(found)))  # a default may be a tuple
     if is_listed:
         items = {"items": {"type": "array", "items": schema}, "next": {"type": ["string", "null"]}}
         schema = {"type": "object", "required": list(items), "properties": items}
@@ -116,9 +117,16 @@ def _describe_answer(
     operation["responses"][good]["content"] = {"application/json": {"schema": schema}}
 
 
+def _name(schemas: dict[str, Any], found: Mapping[str, Any]) -> None:
+    """Add what was found. Raises `TypeError` where a name is that of something else already."""
+    for name, schema in found.items():
+        if schemas.setdefault(name, schema).get("properties") != schema.get("properties"):
+            raise TypeError(f"two shapes are called {name}")
+
+
 def _body(model: Any, schemas: dict[str, Any]) -> dict[str, Any]:
     if model is str:
         return {"required": True, "content": {"application/yaml": {"schema": {"type": "string"}}}}
     schema = TypeAdapter(model).json_schema(ref_template=_REF)
-    schemas.update(schema.pop("$defs", {}))
+    _name(schemas, schema.pop("$defs", {}))
     return {"required": True, "content": {"application/json": {"schema": schema}}}

@@ -7,7 +7,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from api.shapes import Shown
 from evaluators.event import Form
-from evaluators.matching import Ignored, Says
+from evaluators.matching import Ignored, Says, Traced
 from evaluators.trigger import Kind
 from rules.incident import Mode
 
@@ -44,7 +44,7 @@ class ShownIssued(Struct):
     expires_at: datetime | None
 
 
-class ShownOutcome(Struct):
+class ShownJudged(Struct):
     """What became of an item of an event, by one trigger at one revision."""
 
     trigger: str
@@ -70,7 +70,7 @@ class ShownEvent(Struct):
     tested_by: str | None
     repeats: int
     verdict: Verdict
-    outcomes: list[ShownOutcome]
+    outcomes: list[ShownJudged]
     excerpt: str
 
 
@@ -91,18 +91,6 @@ class ShownReceived(ShownEvent):
     sender: str | None
 
 
-class ShownTraced(Struct):
-    """One condition as it was judged; `holds` is null where nobody looked, as it was decided before."""
-
-    part: str
-    of: str
-    wanted: str
-    holds: bool | None
-    actual: Any
-    depth: int
-    note: str
-
-
 class ShownItem(Struct):
     """One item of an event, as a trigger saw it."""
 
@@ -113,7 +101,7 @@ class ShownItem(Struct):
     fingerprint: str
     at: datetime | None
     message: str
-    trace: list[ShownTraced]
+    trace: list[Traced]
 
 
 class ShownTrace(Struct):
