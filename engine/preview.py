@@ -43,7 +43,7 @@ _WAITING: Final = (
 _HEADERS: Final = lru_cache(1 << 10)(msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode)
 _SAID: Final = frozenset({"fingerprint", "fingerprints", "beat", "reason", "title", "text", "value", "why"})
 """Keys under which findings have what a payload may have said."""
-_NAMING: Final = _SAID - {"text", "why"}
+_NAMING: Final = _SAID - {"reason", "text", "why"}
 _QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"")
 
 

@@ -309,8 +309,10 @@ class Preview:
         self._pass_time(began_at)
         self.course.hear(ended_at)
 
-    def see(self, at: float, event: str, document: Document, *, is_repeat: bool = False) -> Line:
-        """Fold an event at the time at which it was, or would have been, judged."""
+    def see(
+        self, at: float, event: str, document: Document, *, is_repeat: bool = False
+    ) -> tuple[Line, Sequence[Outcome]]:
+        """Fold an event at the time at which it was, or would have been, judged; its line, and all outcomes."""
         matched, outcomes, said = self.course.see(at, event, document, is_repeat=is_repeat)
         verdict, items, is_telling = verdict_of(outcomes), len(outcomes), False
         if verdict != "unmatched":  # which most are
@@ -324,9 +326,10 @@ class Preview:
         self._tally.see(event, matched, outcomes, said, lambda: self.course.open)
         if said:
             self._tell(said)
+        shown = outcomes
         if items > MOST_OUTCOMES:
-            outcomes = sorted(outcomes, key=lambda outcome: not _is_telling(outcome))[:MOST_OUTCOMES]
-        line = Line(event, self.course.head.at, verdict, tuple(outcomes), items, is_repeat)
+            shown = sorted(outcomes, key=lambda outcome: not _is_telling(outcome))[:MOST_OUTCOMES]
+        line = Line(event, self.course.head.at, verdict, tuple(shown), items, is_repeat)
         numbered = (self._events, line)
         if len(self._first) < MOST_LINES // 5:
             self._first.append(numbered)
@@ -335,7 +338,7 @@ class Preview:
         elif is_telling:
             self._telling.append(numbered)
         self._last.append(numbered)
-        return line
+        return line, outcomes
 
     def _pass_time(self, until: float) -> None:
         said = self.course.pass_time(until)
@@ -459,13 +462,14 @@ class Comparison:
 
     def see(self, at: float, event: str, document: Document, *, is_repeat: bool = False) -> None:
         """Fold an event under both."""
-        old = self._old.see(at, event, document, is_repeat=is_repeat)
-        new = self._new.see(at, event, document, is_repeat=is_repeat)
-        if old.outcomes == new.outcomes:
+        old, before = self._old.see(at, event, document, is_repeat=is_repeat)
+        new, after = self._new.see(at, event, document, is_repeat=is_repeat)
+        if before == after:
             return
         was, now = old.verdict == "matched", new.verdict == "matched"
         if was == now:
-            self._list("changed", self._changed, Changed(event, old.at, old.outcomes, new.outcomes))
+            changed = Changed(event, old.at, _first(before, after), _first(after, before))
+            self._list("changed", self._changed, changed)
         elif was:
             self._list("only_old", self._only_old, old)
         else:
@@ -508,6 +512,14 @@ class Comparison:
             only_old,
             only_new,
         )
+
+
+def _first(outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    """Of very many, those that are not among the others."""
+    if len(outcomes) > MOST_OUTCOMES:
+        known = frozenset(others)
+        outcomes = sorted(outcomes, key=lambda outcome: outcome in known)[:MOST_OUTCOMES]
+    return tuple(outcomes)
 
 
 def _compared(old: Findings, new: Findings) -> replay.Compared:

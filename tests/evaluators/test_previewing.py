@@ -299,7 +299,7 @@ def test_findings_are_bounded_and_say_what_was_left_out() -> None:
 def test_of_an_event_of_many_items_the_telling_ones_are_kept() -> None:
     preview = Preview(rule(each="$.items"), start=T0)
     items = [{"said": "n" if n else "x", "host": f"h{n}"} for n in range(100, -1, -1)]
-    line = preview.see(T0, "e", document(T0, "", items=items))
+    line, _ = preview.see(T0, "e", document(T0, "", items=items))
     assert (line.items, len(line.outcomes), line.outcomes[0].kind) == (101, 20, "opened")
 
 
@@ -379,7 +379,7 @@ def test_a_preview_of_a_stream_is_what_live_made_of_it(
         seen = document(at, says, host)
         _, outcomes, said = course.see(at, f"e{number}", seen)
         say(said)
-        line = preview.see(at, f"e{number}", seen)
+        line, _ = preview.see(at, f"e{number}", seen)
         assert line.outcomes == tuple(outcomes)
     until = at + 5000.0
     say(course.pass_time(until))
@@ -443,3 +443,16 @@ def test_an_old_and_a_new_target_need_not_be_the_same() -> None:
     found = both.finish(T0 + 99)
     assert drafts_of(found.drafts_only_old) == "0 open critical withdrawn 60"
     assert drafts_of(found.drafts_only_new) == "0 open critical done 0, 60 resolve critical done 60"
+
+
+def test_what_only_the_last_of_many_items_says_is_a_difference() -> None:
+    items = [{"said": "x", "host": f"h{number}"} for number in range(60)]
+    of_many = {"each": "$.items[*]", "time": None}
+    narrow = rule(**of_many, suppress={"value": "$.host", "eq": "h59"})
+    compared = Comparison(Preview(rule(**of_many), start=T0), Preview(narrow, start=T0))
+    body = json.dumps({"items": items}).encode()
+    compared.see(T0, "e", read(Event("", T0, (), "", body)))
+    found = compared.finish(T0 + 60.0)
+    assert found.counts == {"changed": 1}
+    assert [one.fingerprint for one in found.changed[0].old[:1]] == ["h59"]
+    assert (len(found.changed[0].old), found.changed[0].new[0].reason) == (20, "suppressed")
