@@ -139,21 +139,6 @@ async def change(
     expected: int | None = None,
 ) -> Stored:
     """`stored` as what was sent says; `patch`: merged into what it is (RFC 7396). `expected` is its revision then."""
-    async with transaction(services.pool) as db:
-        return await changed(services, db, asking, stored, document, patch=patch, expected=expected)
-
-
-async def changed(
-    services: Services,
-    db: Connection,
-    asking: Principal,
-    stored: Stored,
-    document: Any,
-    *,
-    patch: bool = False,
-    expected: int | None = None,
-) -> Stored:
-    """The same in a transaction that does more."""
     asking.require(*needed(stored))
     if stored.managed_by == "file":
         raise objects.ManagedByFileError(stored)
@@ -163,19 +148,22 @@ async def changed(
     if patch:
         sent = merged(stored.spec, sent)
     sent = _unmasked(sent, stored.spec)
-    home = await objects.get(db, stored.page_id) if stored.page_id else None
-    page = home.slug if home else None
-    if isinstance(sent, dict) and sent.get("page", page) != page:
-        raise invalid([("/page", "an object stays on its page; create another there")])
-    rule, _ = await _checked(services, db, asking, stored.kind, sent, page, stored)
-    spec = spec_of(rule)
-    if spec["slug"] != stored.slug:
-        raise invalid([("/slug", "a slug stays what it is, as others refer to it; create another object")])
-    if spec == stored.spec:
-        return stored
-    if isinstance(rule, Trigger):
-        await triggers.expect_target(db, asking.actor, stored.page_id, rule.target)
-    return await objects.replace(db, asking.actor, stored, spec, expected=expected)
+    async with transaction(services.pool) as db:
+        home = await objects.get(db, stored.page_id) if stored.page_id else None
+        page = home.slug if home else None
+        if isinstance(sent, dict) and sent.get("page", page) != page:
+            raise invalid([("/page", "an object stays on its page; create another there")])
+        rule, _ = await _checked(services, db, asking, stored.kind, sent, page, stored)
+        spec = spec_of(rule)
+        if spec["slug"] != stored.slug:
+            raise invalid(
+                [("/slug", "a slug stays what it is, as others refer to it; create another object")]
+            )
+        if spec == stored.spec:
+            return stored
+        if isinstance(rule, Trigger):
+            await triggers.expect_target(db, asking.actor, stored.page_id, rule.target)
+        return await objects.replace(db, asking.actor, stored, spec, expected=expected)
 
 
 async def remove(services: Services, asking: Principal, stored: Stored, expected: int | None = None) -> None:

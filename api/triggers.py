@@ -7,7 +7,6 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import saving
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_body, reply, takes
 from api.context import Services, services_of
@@ -210,10 +209,10 @@ async def promote(services: Services, asking: Principal, trigger: Stored, sent: 
             "steps": sorted({*known, *sent.steps}),
             "record": asdict(found),
         }
-        if trigger.managed_by != "file":
-            document = {"incidents": dict.fromkeys(sent.steps, "auto")}
-            trigger = await saving.changed(
-                services, db, asking, trigger, document, patch=True, expected=trigger.revision
+        incidents = trigger.spec.get("incidents", {}) | dict.fromkeys(sent.steps, "auto")
+        if trigger.managed_by != "file" and incidents != trigger.spec.get("incidents"):
+            trigger = await objects.replace(
+                db, asking.actor, trigger, trigger.spec | {"incidents": incidents}
             )
         await triggers.promote(db, asking.actor, trigger, promoted)
     return trigger
