@@ -200,14 +200,15 @@ async def test_answers_are_what_the_description_says(
     described = (await server.call("GET", "/api/v1/openapi.json")).body
     checked = 0
     for path, operations in described["paths"].items():
+        kind = path.removeprefix("/api/v1/").partition("/")[0]
         schema = operations.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
         if (
             not (schema := schema.get("application/json", {}).get("schema"))
             or "{replay}" in path
             or "{preview}" in path
+            or kind in ("inboxes", "events", "triggers")  # theirs: test_api_inboxes
         ):
             continue  # there is none
-        kind = path.split("/")[3]
         ref = (
             beat.slug
             if kind == "beats"
