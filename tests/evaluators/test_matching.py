@@ -74,7 +74,7 @@ def test_a_star_fans_out_lists_and_objects(each: str) -> None:
             "critical a",
             "critical b",
         ]
-    for nothing in ("text", None, [], {}):
+    for nothing in ("text", None, list[str](), dict[str, str]()):
         assert see(rule, document({"all": nothing})).items == ()
 
 
