@@ -49,6 +49,7 @@ FEW: Final = 5
 BUSY: Final = 5
 """Incidents of a day, of which more are a lot."""
 _OTHER: Final = "other reasons"
+_MISSING: Final = "(missing)"
 _FIRES: Final = frozenset({"opened", "escalated", "deescalated", "refreshed", "counted", "held", "cooling"})
 _NO_VALUE: Final = frozenset({"all", "any", "none", "true", "false"})
 _JUDGED_BY: Final = frozenset({"critical", "warning", "recovery"})
@@ -172,15 +173,24 @@ class Tally:
         for item in matched.items:
             if item.ignored != "unmapped":
                 continue
-            seen = {
-                (one.of, self._shown(one.of, one.actual))
-                for one in item.trace
-                if one.part in _JUDGED_BY and one.holds is False and one.of not in _NO_VALUE
-            }
-            for reference, value in seen:
-                self._values.add(reference, value, event)
+            seen, wanted = dict[str, str](), set[str]()
+            none_depth = math.inf
+            for one in item.trace:
+                if one.depth <= none_depth:
+                    none_depth = one.depth if one.of == "none" else math.inf
+                if one.part not in _JUDGED_BY or one.of in _NO_VALUE:
+                    continue
+                if one.holds and one.depth <= none_depth:
+                    wanted.add(one.of)  # it says something, and another value is why that is not enough
+                elif one.holds is False:
+                    seen[one.of] = self._shown(one.of, one.actual)
+            for reference, value in seen.items():
+                if reference not in wanted:
+                    self._values.add(reference, value, event)
 
     def _shown(self, reference: str, value: object) -> str:
+        if value == []:
+            return _MISSING
         return MASK if is_hidden_reference(reference, self._hidden) else hidden_text(str(value))[:200]
 
     def _key(self, fingerprint: str, event: str) -> _Key | None:
@@ -240,7 +250,7 @@ class Tally:
             if kind == "error":
                 text = f"{_many(count, 'item')} cannot be judged: {reason}."
                 yield Advice("errors", "warning", text, self.outcomes.of(kind, reason))
-        if count := counts["ignored", "unmapped"]:
+        if (count := counts["ignored", "unmapped"]) and (rule.critical or rule.warning):
             named = ", ".join(f"{one.reference} is {one.value!r}" for one in self.unmapped()[:3])
             text = f"What {_many(count, 'item')} said is neither that something is wrong nor that it is over"
             yield Advice(
@@ -261,7 +271,12 @@ class Tally:
             text = f"{len(lacking)} of {_many(len(opened), 'fingerprint')} opened and no event ended them: {_some(lacking)}."
             yield Advice("missing_recovery", "warning", text, self._events_of(lacking))
         if count := self.outcomes.counts["ignored", UNOPENED]:
-            like = [(name, near) for name, (_, near) in self._orphans.items() if near]
+            # What opened once, or is ended by its own events, is called as it should be.
+            like = [
+                (name, near)
+                for name, (_, near) in self._orphans.items()
+                if near and not self._keys[name].opened and not self._keys[near].recovered
+            ]
             text = f"{_many(count, 'recovery')} of what was not open"
             if like:
                 text += f". {like[0][0]!r} is like {like[0][1]!r}, which was open: do both come from the same values?"

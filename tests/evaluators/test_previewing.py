@@ -456,3 +456,28 @@ def test_what_only_the_last_of_many_items_says_is_a_difference() -> None:
     assert found.counts == {"changed": 1}
     assert [one.fingerprint for one in found.changed[0].old[:1]] == ["h59"]
     assert (len(found.changed[0].old), found.changed[0].new[0].reason) == (20, "suppressed")
+
+
+def test_of_a_value_that_says_nothing_is_told_what_no_condition_takes() -> None:
+    critical = [{"value": "$.said", "eq": "u"}, {"none": [{"value": "$.level", "in": ["low", "info"]}]}]
+    warning = [{"value": "$.said", "eq": "u"}, {"value": "$.level", "eq": "low"}]
+    preview = Preview(rule(critical=critical, warning=warning), start=T0)
+    preview.see(T0, "e1", document(T0, "u", level="info"))
+    preview.see(T0, "e2", document(T0, "y"))
+    told = {(one.reference, one.value) for one in preview.found().unmapped}
+    assert told == {("$.level", "info"), ("$.said", "y")}
+
+
+def test_a_trigger_that_only_waits_for_absence_has_nothing_to_map() -> None:
+    absent = {"critical": None, "warning": None, "recovery": None, "absence": {"after": "1h"}}
+    found = found_in("0u", **absent)
+    assert found.verdicts == {"ignored": 1}
+    assert found.advice == []
+
+
+def test_a_recovery_of_what_opened_before_is_not_taken_for_another() -> None:
+    for story in ("0x 5. b10x c20x 30. 40.", "b10x b20. b30x c40."):
+        found = found_in(story, fingerprint="host-{$.host}")
+        one = advice_of(found, "unmatched_recovery")
+        assert one
+        assert one.severity == "info", one.text
