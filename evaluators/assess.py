@@ -25,7 +25,7 @@ from rules.kinds.dns import DnsCheck
 from rules.kinds.http import HttpCheck
 from rules.kinds.tls import TlsCheck
 from rules.secret import REDACTED, cut
-from rules.selection import BudgetError, UnreadableError
+from rules.selection import BudgetError, UnreadableError, expect_searchable
 
 ACTUAL_MAX: Final = 200  # characters of an actual value that are kept
 NOT_REACHED: Final = "not reached"
@@ -138,6 +138,8 @@ def _refutation(e: Expectation, values: list[Any], seen: Observation) -> str:
     test = TESTS.get(e.operator)
     if test is None or not values:
         return _refuted_as_a_whole(e, values)
+    if e.pattern is not None:
+        expect_searchable(e.pattern, sum(len(value) for value in values if isinstance(value, str)))
     if seen.is_truncated and e.of == "size":
         beyond = _holds_beyond(e, seen.size_bytes)
         return "" if beyond else f"size is more than the {seen.size_bytes} bytes that are read"

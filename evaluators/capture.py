@@ -9,7 +9,7 @@ from evaluators.model import Failure
 from evaluators.observation import Observation
 from evaluators.subjects import read_json
 from rules.capture import CAPTURED_MAX_BYTES, Taking
-from rules.selection import BudgetError, UnreadableError, expect_within_budget
+from rules.selection import BudgetError, UnreadableError, expect_searchable, expect_within_budget
 
 
 def capture(takings: Iterable[Taking], seen: Observation) -> tuple[Mapping[str, str], Failure | None]:
@@ -41,7 +41,9 @@ def _value(taking: Taking, seen: Observation) -> str | None:
         return seen.cookies.get(taking.cookie)
     if taking.select is not None:
         return _selected(taking, seen)
-    match = taking.pattern.search(seen.text())
+    text = seen.text()
+    expect_searchable(taking.pattern, len(text))
+    match = taking.pattern.search(text)
     return None if match is None else match.group(1)
 
 

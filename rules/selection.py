@@ -41,6 +41,7 @@ MAX_SELECTED: Final = 100
 MAX_CONTAINERS: Final = 50_000  # lists and objects of a document that is taken apart
 MAX_SEARCHED: Final = 20_000  # values of a document that is searched: by `*`, `..`, a slice or a filter
 MAX_STEPS: Final = 100_000  # about 50 ms
+MAX_SEARCH: Final = 250_000_000  # instructions of an expression times characters: about 2 s at worst
 _STEPS_A_PATTERN: Final = 1000  # to compile one that the document brings along
 
 # A definite path names one value and needs no engine: $.a.b[0]['c']
@@ -86,6 +87,15 @@ def search(pattern: Any, text: str, budget: Budget) -> Any:
     """Where RE2 finds `pattern` in `text`, as bytes. Raises `BudgetError`."""
     budget.spend(1 + int(len(text) * steps_a_character(pattern)))
     return pattern.search(text.encode("utf-8", "replace"))  # half of a surrogate pair is no text to RE2
+
+
+def expect_searchable(pattern: Any, size: int) -> None:
+    """Raises `BudgetError` where so many characters are too many for so large a pattern, which few are."""
+    if pattern.programsize * size > MAX_SEARCH:
+        raise BudgetError(
+            f"the regular expression, of {pattern.programsize} instructions, is too large for {size} characters; "
+            "write smaller numbers into its {..}"
+        )
 
 
 def steps_a_character(pattern: Any) -> float:

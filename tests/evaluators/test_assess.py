@@ -308,3 +308,12 @@ def test_a_tcp_connection_earns_ok() -> None:
 def test_judging_is_repeatable() -> None:
     check, seen = http(json_("$.one", eq=1), {"of": "body", "contains": "one"}), answer()
     assert assess(check, seen) == assess(check, replace(seen))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "judged"), [("((a|b| ){0,30}){0,30}z", "assertion.budget"), ("a{0,30}z", "assertion.body")]
+)
+def test_a_large_pattern_is_not_searched_in_a_large_body(pattern: str, judged: str) -> None:
+    check = http({"of": "body", "matches": pattern})
+    assert kind(assess(check, answer(body=b"ab " * 300_000))) == judged
+    assert kind(assess(check, answer(body=b"ab z"))) is None

@@ -62,3 +62,11 @@ def test_a_value_is_not_sought_among_too_many(path: str, value: str | None) -> N
     found, failure = capture(compile_captures({"it": Capture(json=path)}), Observation(body=MANY))
     assert found.get("it") == value
     assert (failure.type if failure else None) == (None if value else "capture.refused")
+
+
+def test_a_large_pattern_is_not_sought_in_a_large_body() -> None:
+    takings = compile_captures({"it": Capture(matches="((?:(?:a|b| ){0,30}){0,30}z)")})
+    found, failure = capture(takings, Observation(body=b"ab " * 300_000))
+    assert not found
+    assert failure is not None
+    assert failure.type == "capture.refused"
