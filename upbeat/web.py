@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -36,7 +37,7 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, but for what it takes without bounds: connections, and heads of requests."""
+    """uvicorn's, but for what it takes without bounds, connections and heads, and bodies that it loses to an upgrade."""
 
     most = MOST_CONNECTIONS
     _is_in_head = False
@@ -55,15 +56,39 @@ class _Protocol(HttpToolsProtocol):
         self._is_in_head = False
         if len(self.headers) > MOST_HEADERS:
             raise _HeadError
-        super().on_headers_complete()
+        if not self._is_offer():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self._is_offer():
+            super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
-        if self._is_in_head:
-            self._head_bytes += len(data)
-        if self._head_bytes > MOST_HEAD_BYTES:
-            self.send_400_response("The head of the request is too large.")
+        self._unset_keepalive_if_required()
+        self._head_bytes += len(data)  # from 0 where another head begins in there
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            if self._is_offer():
+                self._decline(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
         else:
-            super().data_received(data)
+            if self._is_in_head and self._head_bytes > MOST_HEAD_BYTES:
+                self.send_400_response("The head of the request is too large.")
+
+    def _is_offer(self) -> bool:
+        """Whether the client would speak another protocol. The parser then takes its body for that."""
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def _decline(self, rest: bytes) -> None:
+        """Begin again with the request as it is without its offer: what clients of Java offer with every POST."""
+        kept = [(name, value) for name, value in self.headers if name not in (b"connection", b"upgrade")]
+        lines = b"".join(b"%b: %b\r\n" % header for header in kept)
+        version = self.parser.get_http_version().encode()
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (self.parser.get_method(), self.url, version, lines)
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(head + rest)
 
 
 class _HeadError(Exception):

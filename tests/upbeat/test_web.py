@@ -99,6 +99,34 @@ async def test_a_head_of_more_than_there_may_be_is_refused(port: int, head: byte
     assert (await whole(port)).startswith(b"HTTP/1.1 200")
 
 
+async def test_a_head_in_pieces_may_come_with_much_of_the_body(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST / HTTP/1.1\r\nho")
+    await asyncio.sleep(REQUEST_S / 8)
+    body = b"x" * 3 * MOST_HEAD_BYTES
+    writer.write(b"st: h\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    async with asyncio.timeout(20):
+        assert (await reader.readuntil(body)).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+@pytest.mark.parametrize("is_in_one", [True, False], ids=["in one piece", "the body later"])
+async def test_an_offer_of_another_protocol_is_declined_and_its_body_is_read(
+    port: int, is_in_one: bool
+) -> None:
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAA"
+    head, body = WHOLE.replace(b"host: h", b"host: h\r\n" + offer)[:-2], b"hi"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(2):
+        writer.write(head + body if is_in_one else head)
+        if not is_in_one:
+            await asyncio.sleep(REQUEST_S / 8)
+            writer.write(body)
+        async with asyncio.timeout(20):
+            assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
 async def test_clients_that_send_nothing_are_in_nobodys_way(port: int) -> None:
     slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3 * MOST)]
     for _, writer in slow:
