@@ -22,7 +22,6 @@ from engine.store.objects import Stored
 from engine.store.records import Record
 from engine.store.states import ConflictError, moment
 from rules.incident import Step
-from rules.redaction import hidden_text
 from rules.sentence import sentence
 from rules.shape import Rule
 from rules.trigger import Trigger
@@ -101,12 +100,7 @@ async def list_trigger_signals(
     async with services_of(request).pool.acquire() as db:
         trigger = await locate(db, asking, "trigger", ref, page_ref)
         found = await records.opened(db, trigger.id)
-    items = [
-        one._asdict()
-        | {"since": moment(one.since), "event": one.event or None, "message": hidden_text(one.message)}
-        for one in found
-    ]
-    return reply({"items": items, "next": None})
+    return reply({"items": [one._asdict() for one in found], "next": None})
 
 
 @router.post("/signals/end", status_code=204)

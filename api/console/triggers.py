@@ -24,10 +24,8 @@ from api.triggers import Ended, Promotion
 from engine.store import objects, records
 from engine.store import received as stored_events
 from engine.store.objects import Stored
-from engine.store.states import moment
 from rules.export import text_of
 from rules.incident import Step
-from rules.redaction import hidden_text
 
 _RECENT: Final = 10
 _VERSIONS: Final = 50
@@ -76,10 +74,7 @@ async def _page(
             target=[
                 (kind, slug) for kind, slug in stored.spec["target"].items() if kind != "per_fingerprint"
             ],
-            signals=[
-                one._asdict() | {"since": moment(one.since), "message": hidden_text(one.message)}
-                for one in await records.opened(db, stored.id)
-            ],
+            signals=await records.opened(db, stored.id),
             events=events,
             versions=await stored_events.versions(db, stored.id, limit=_VERSIONS),
             fired=fired or _FIRED,

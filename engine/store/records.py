@@ -4,14 +4,17 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from engine.store.database import Connection
+from engine.store.states import moment
 from engine.store.triggers import Tally
 from evaluators.trigger import Head, Key
+from rules.redaction import hidden_text
 from rules.trigger import Trigger
 
 NEWEST: Final = 1000
@@ -27,12 +30,12 @@ class Standing(NamedTuple):
 
 
 class Open(NamedTuple):
-    """An open signal, and the slug of what it is about: `group:slug` of a group."""
+    """An open signal for people, and the slug of what it is about: `group:slug` of a group."""
 
     fingerprint: str
     severity: str
-    since: float
-    event: str
+    since: datetime
+    event: str | None
     message: str
     target: str | None
 
@@ -100,7 +103,8 @@ async def opened(connection: Connection, trigger_id: UUID) -> list[Open]:
     for row in rows:
         key = msgspec.json.decode(row["state"], type=Key)
         about = f"group:{row['slug']}" if row["kind"] == "group" else row["slug"]
-        found.append(Open(row["fingerprint"], str(key.severity), key.since, key.event, key.message, about))
+        said = (moment(key.since), key.event or None, hidden_text(key.message))
+        found.append(Open(row["fingerprint"], str(key.severity), *said, about))
     return found
 
 
