@@ -111,7 +111,7 @@ async def read_preview(request: Request, asking: Asking, preview: str) -> Respon
     """How far it is, and what it found so far: of one rule `findings`, of two the `difference`."""
     async with services_of(request).pool.acquire() as db:
         row = await find(db, asking, preview)
-    return reply(await asyncio.to_thread(lambda: _timed(shown_preview(row))))
+    return await asyncio.to_thread(lambda: reply(_timed(shown_preview(row))))
 
 
 @router.get("/{preview}/trace")

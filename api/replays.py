@@ -157,7 +157,7 @@ async def keep(
     made = await jobs.create(db, kind, name_of(asking), list(pages), shown, plan, workers)
     row = await jobs.get(db, kind, made) if made else None
     if row is None:
-        said = f"{jobs.MOST_AT_ONCE} {kind}s run already; wait for one, or cancel it"
+        said = f"{jobs.MOST_OF_ONE} {kind}s of yours run already, or {jobs.MOST_AT_ONCE} of all; wait for one, or cancel it"
         raise ProblemError(429, "too-many", said, headers={"Retry-After": "10"})
     return row
 

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -15,11 +14,9 @@ import msgspec
 from engine.replay import join
 from engine.store import jobs
 from engine.store.database import DATABASE_AWAY, Pool
-from engine.store.jobs import JobKind
+from engine.store.jobs import MOST_AT_ONCE, JobKind
 from engine.worker import Line, Order
 
-AT_ONCE: Final = 2
-"""Jobs of a kind in this process; the others wait."""
 LOOK_S: Final = 0.4
 IDLE_S: Final = 300.0
 """So long a worker stays that somebody may soon need again."""
@@ -38,11 +35,12 @@ class Kind(NamedTuple):
     module: str
     join: Callable[[Sequence[bytes]], bytes] | None = None
     is_warm: bool = False  # starting a worker takes longer than the work
+    at_once: int = 2  # in this process; the others wait
 
 
 KINDS: Final[Mapping[JobKind, Kind]] = {
     "replay": Kind("engine.replay", join),
-    "preview": Kind("engine.preview", is_warm=True),
+    "preview": Kind("engine.preview", is_warm=True, at_once=MOST_AT_ONCE),  # somebody waits for each
 }
 
 
@@ -65,7 +63,7 @@ class Worker:
     async def start(cls, module: str, database_url: str) -> "Worker":
         """Started, and not asked for anything yet."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", module),
+            *(sys.executable, "-P", "-m", module, str(os.getpid())),
             env={**os.environ, "UPBEAT_DATABASE_URL": database_url},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -105,11 +103,11 @@ class Worker:
 
 
 class Jobs:
-    """The jobs of one process: at most `AT_ONCE` of a kind run at a time, the others wait."""
+    """The jobs of one process: so many of a kind run at a time, the others wait."""
 
     def __init__(self, pool: Pool, database_url: Callable[[], str]) -> None:
         self._pool, self._database_url = pool, database_url
-        self._slots: dict[JobKind, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
+        self._slots = {name: asyncio.Semaphore(kind.at_once) for name, kind in KINDS.items()}
         self._tasks: set[asyncio.Task[None]] = set()
         self._spares: dict[str, tuple[Worker, asyncio.TimerHandle]] = {}
 
@@ -225,6 +223,6 @@ class Jobs:
         self._spares[kind.module] = worker, later(IDLE_S, lambda: self._spawn(self._dismiss(kind.module)))
 
     async def _dismiss(self, module: str) -> None:
-        worker, timer = self._spares.pop(module)
-        timer.cancel()
-        await worker.end()
+        if (spare := self._spares.pop(module, None)) is not None:  # else it was hired just now
+            spare[1].cancel()
+            await spare[0].end()

@@ -14,6 +14,8 @@ import msgspec
 from engine.store.database import Connection, open_pool
 
 TELL_S: Final = 0.4
+_TELL_SHARE: Final = 10
+"""So much longer than it takes to say something nothing is said."""
 _LOOK_S: Final = 0.5
 
 
@@ -52,8 +54,8 @@ Work = Callable[[Connection, Order, Tell], Awaitable[tuple[int, Any]]]
 
 
 def run(work: Work) -> None:
-    """Do what comes on stdin until it ends, or whoever wrote to it does."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    """Do what comes on stdin until it ends, or whoever started it does: that is named by its only argument."""
+    threading.Thread(target=_end_with, args=(int(sys.argv[1]),), daemon=True).start()
     os.nice(10)  # probes and evaluators go first
     asyncio.run(_run(work))
 
@@ -61,13 +63,14 @@ def run(work: Work) -> None:
 async def _run(work: Work) -> None:
     pool = await open_pool(os.environ["UPBEAT_DATABASE_URL"], size=1)
     while text := await asyncio.to_thread(sys.stdin.readline):
-        told_at = time.monotonic()
+        next_at = time.monotonic() + TELL_S
 
         def tell(done: float, rows: int, found: Callable[[], Any] | None = None) -> None:
-            nonlocal told_at
-            if time.monotonic() >= told_at + TELL_S:
+            nonlocal next_at
+            if (began_at := time.monotonic()) >= next_at:
                 _print(done, rows, found and found())
-                told_at = time.monotonic()  # after what it took to say it
+                took_s = time.monotonic() - began_at
+                next_at = began_at + took_s + max(TELL_S, _TELL_SHARE * took_s)
 
         async with pool.acquire() as connection:
             rows, found = await work(connection, msgspec.json.decode(text, type=Order), tell)

@@ -12,6 +12,8 @@ from engine.store.ids import new_id
 JobKind = Literal["replay", "preview"]
 MOST_AT_ONCE: Final = 4
 """Of a kind, of an installation; more are refused."""
+MOST_OF_ONE: Final = 2
+"""Of these, that one person or token asked for: the others are for others."""
 GONE_S: Final = 15.0
 """Nothing heard for so long from the node that runs it: it is no more."""
 _KEPT: Final = "interval '1 hour'"
@@ -26,13 +28,13 @@ async def create(
     plan: Any,
     workers: int = 1,
 ) -> UUID | None:
-    """Keep a job that waits to be run; None when too many do. Old ones are forgotten."""
+    """Keep a job that waits to be run; None when too many do, or too many of theirs. Old ones are forgotten."""
     await connection.execute(f"DELETE FROM jobs WHERE at < now() - {_KEPT}")
     created: UUID | None = await connection.fetchval(
         "INSERT INTO jobs (id, page_ids, by, asked, plan, workers, kind) "
-        "SELECT $1, $2, $3, $4::text::json, $5::text::json, $6, $9 WHERE (SELECT count(*) FROM jobs "
-        "WHERE kind = $9 AND status IN ('waiting', 'running') AND seen_at > now() - make_interval(secs => $7)) < $8 "
-        "RETURNING id",
+        "SELECT $1, $2, $3, $4::text::json, $5::text::json, $6, $9 FROM (SELECT count(*) AS every, "
+        " count(*) FILTER (WHERE by = $3) AS own FROM jobs WHERE kind = $9 AND status IN ('waiting', 'running') "
+        " AND seen_at > now() - make_interval(secs => $7)) busy WHERE busy.every < $8 AND busy.own < $10 RETURNING id",
         new_id(),
         list(pages),
         by,
@@ -42,6 +44,7 @@ async def create(
         GONE_S,
         MOST_AT_ONCE,
         kind,
+        MOST_OF_ONE,
     )
     return created
 

@@ -130,11 +130,11 @@ async def test_a_preview_is_its_readers(server: "Server") -> None:
 async def test_what_is_stored_is_asked_by_rules_that_are_saved_or_by_an_editor(server: "Server") -> None:
     bodies = ({"rule": RULE}, {"trigger": "tried", "against": {"rule": RULE}}, {"trigger": "tried"})
     for who, statuses in (("reviewer", [403, 403, 202]), ("editor", [202, 202, 202])):
-        made = [await server.call("POST", PATH, body, who=who) for body in bodies]
-        assert [one.status for one in made] == statuses
-        for one in made:
-            if one.status == 202:
-                await server.call("DELETE", f"{PATH}/{one.body['id']}", who=who)
+        for body, status in zip(bodies, statuses, strict=True):
+            made = await server.call("POST", PATH, body, who=who)
+            assert made.status == status
+            if status == 202:
+                await server.call("DELETE", f"{PATH}/{made.body['id']}", who=who)
 
 
 async def test_mistakes_are_named_where_they_are(server: "Server") -> None:
@@ -160,8 +160,17 @@ async def test_mistakes_are_named_where_they_are(server: "Server") -> None:
 async def test_too_many_at_once_are_refused(server: "Server") -> None:
     start, server.services.start_job = server.services.start_job, lambda *_: None
     body = {"rule": RULE, **samples("x")}
-    statuses = [(await server.call("POST", PATH, body)).status for _ in range(jobs.MOST_AT_ONCE + 1)]
-    assert statuses[-1] == 429
+
+    async def asked(who: str) -> list[int]:
+        most = range(jobs.MOST_OF_ONE + 1)
+        return [(await server.call("POST", PATH, body, who=who)).status for _ in most]
+
+    async with transaction(server.services.pool) as connection:
+        await connection.execute("DELETE FROM jobs")
+    assert jobs.MOST_AT_ONCE == 2 * jobs.MOST_OF_ONE
+    assert await asked("viewer") == [202, 202, 429]
+    assert await asked("editor") == [202, 202, 429]
+    assert await asked("reviewer") == [429, 429, 429]
     async with transaction(server.services.pool) as connection:
         await connection.execute("DELETE FROM jobs")
     server.services.start_job = start

@@ -78,9 +78,9 @@ async def test_too_many_at_once_are_refused(server: Server) -> None:
     await beat(server, "busy")
     statuses = [
         (await server.call("POST", PATH, {"beats": ["busy"], "policy": POLICY})).status
-        for _ in range(jobs.MOST_AT_ONCE + 1)
+        for _ in range(jobs.MOST_OF_ONE + 1)
     ]
-    assert statuses == [202] * jobs.MOST_AT_ONCE + [429]
+    assert statuses == [202] * jobs.MOST_OF_ONE + [429]
     await cleared(server)
 
 

@@ -19,6 +19,7 @@ from engine.store import events, inboxes, jobs
 from engine.store.database import Row, transaction
 from engine.store.ids import show
 from engine.store.previews import Plan, Sample
+from engine.worker import Order
 from evaluators.trigger import Outcome
 from tests.engine.test_triggering import delivery, judging, post, trigger
 from tests.engine.world import World, made
@@ -87,9 +88,9 @@ async def found(world: World, asked: Plan) -> dict[str, Any]:
     return decoded
 
 
-async def asked(world: World, running: Jobs, wanted: Plan, budget_s: float = 60.0) -> UUID:
+async def asked(world: World, running: Jobs, wanted: Plan, budget_s: float = 60.0, by: str = "test") -> UUID:
     async with world.pool.acquire() as connection:
-        job = await jobs.create(connection, "preview", "test", [], {}, wanted)
+        job = await jobs.create(connection, "preview", by, [], {}, wanted)
     assert job is not None
     running.start("preview", job, 1, budget_s)
     return job
@@ -283,6 +284,31 @@ async def test_a_rule_that_takes_too_long_is_killed_with_what_was_found_and_nobo
     assert (await ended(world, await asked(world, running, quick)))["is_cut"] is False
 
 
+async def test_live_events_are_judged_and_others_previews_done_while_hostile_rules_run(
+    world: World, running: Jobs
+) -> None:
+    await trigger(world)
+    await stored(world, *([[{"c": n} for n in range(1000)]] * 1000), apart_s=1.0)
+    hostile = plan(world, RULE | {"critical": SEARCH})  # takes a minute, wherever it runs
+    quick = plan(world, until=BEGAN + 3.0)
+    async with judging(world):
+        while await world.pool.fetchval("SELECT count(*) FROM arrivals"):
+            await asyncio.sleep(0.02)
+        slow = [await asked(world, running, hostile, 600.0) for _ in range(jobs.MOST_OF_ONE)]
+        while await world.pool.fetchval("SELECT count(*) FROM jobs WHERE rows > 0") < len(slow):
+            await asyncio.sleep(0.02)
+        await post(world, {"status": "firing", "host": "live"})
+        while await world.pool.fetchval("SELECT count(*) FROM judged") <= 1000:
+            await asyncio.sleep(0.02)
+        other = await asked(world, running, quick, by="other")
+        assert (await ended(world, other))["status"] == "done"
+        for job in slow:
+            async with world.pool.acquire() as connection:
+                row = await jobs.get(connection, "preview", job)
+            assert row is not None
+            assert row["status"] == "running"
+
+
 async def test_a_cancelled_preview_ends_and_its_worker_with_it(world: World, running: Jobs) -> None:
     await stored(world, *([LARGE] * MANY))
     job = await asked(world, running, plan(world, RULE | {"critical": SEARCH}))
@@ -320,6 +346,27 @@ async def test_who_is_killed_leaves_no_worker_behind(world: World, database_url:
         await process.wait()
         while _is_alive(worker):
             await asyncio.sleep(0.05)
+
+
+async def test_a_worker_whose_server_was_killed_before_it_listened_ends_as_well(
+    world: World, database_url: str
+) -> None:
+    await stored(world, *([LARGE] * MANY))
+    async with world.pool.acquire() as connection:
+        wanted = plan(world, RULE | {"critical": SEARCH})
+        job = await jobs.create(connection, "preview", "test", [], {}, wanted)
+    assert job is not None
+    gone = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await gone.wait()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "engine.preview", str(gone.pid)),
+        env={**os.environ, "UPBEAT_DATABASE_URL": database_url, "PYTHONPATH": str(REPO)},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    process.stdin.write(msgspec.json.encode(Order(job, 0, 1)) + b"\n")  # and it is left open
+    assert await asyncio.wait_for(process.wait(), 60) == 1
 
 
 async def workers(parent: int) -> list[int]:
