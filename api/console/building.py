@@ -1,7 +1,6 @@
 """The builder of triggers: a form that is previewed as it is edited, and filled by picking values from an event. What may be saved is `api.saving`."""
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from api.console.forms import as_json, mistakes_of, whole
 from api.console.page import go, render
 from api.console.previewing import RANGES, begun
 from api.console.tree import leaves, opened, tree
-from api.console.words import address, cut
+from api.console.words import address
 from api.context import Services, services_of
 from api.objects import PageRef, locate
 from api.problems import ProblemError
@@ -36,18 +35,15 @@ from rules.sentence import in_words, sentence
 from rules.shape import spec_of
 from rules.trigger import Trigger, TriggerPolicy
 
-TARGETS: Final = (
-    ("external", "an external beat, made where there is none"),
-    ("beat", "a beat that is there"),
-    ("group", "a group"),
-)
 _RECENT: Final = 8  # events offered to pick from
 _SEEN: Final = 50  # events that are looked at for what a value may be
 _SEEN_BYTES: Final = 100_000
 _MOST_VALUES: Final = 20
 _MOST_PATHS: Final = 300
+_LONGEST: Final = 1000  # of a value that is compared with
 _TIMED: Final = ("repeats_count", "for", "silence", "expires", "cooldown", "absence_after")
 _DESK: Final = ("event", "pick", "range", "sample", "preview")
+_OTHERS: Final = ("enabled", "incidents")  # that have pages of their own
 _KEPT_BY_PRESET: Final = ("name", "slug", "page", "inbox", "target", "target_slug")
 
 Mistakes = Sequence[tuple[str, str]]
@@ -57,7 +53,9 @@ router = Router(prefix="/console/triggers", include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What lies on it besides the draft. `pick`: the path that was chosen; `blanks`: more empty rows; `waits`: for the preview."""
+    """What lies on it besides the draft. `pick`: the path that was chosen; `blanks`: more empty rows; `waits`: for the
+    preview; `revision`: of the trigger, when somebody began to edit it.
+    """
 
     event: str = ""
     pick: str = ""
@@ -66,6 +64,7 @@ class Desk:
     preview: str = ""
     blanks: bool = False
     waits: bool = True
+    revision: int = 0
 
 
 @router.get("/new")
@@ -90,12 +89,7 @@ async def edit_new(request: Request, asking: Asking) -> Response:
 @permits(Permission.WRITE)
 async def save_new(request: Request, asking: Asking) -> Response:
     """Save it, not enabled, and go to its page."""
-    draft, desk = await _edited(request)
-    try:
-        stored = await saving.create(services_of(request), asking, "trigger", drafting.spec_of(draft))
-    except (ProblemError, TakenError) as refused:
-        return await _refused(request, asking, draft, desk, refused)
-    return go(address("trigger", stored.slug, draft["page"] or None), "added_trigger")
+    return await _save(request, asking, *await _edited(request))
 
 
 @router.get("/{ref}/build")
@@ -104,7 +98,8 @@ async def change(request: Request, asking: Asking, ref: str, page_ref: PageRef =
     """The form of one that is there."""
     stored, page = await found(request, asking, ref, page_ref)
     asked, draft = request.query_params, drafting.draft_of({**stored.spec, "page": page})
-    return await _page(request, asking, draft, Desk(asked.get("event", ""), asked.get("pick", "")), stored)
+    desk = Desk(asked.get("event", ""), asked.get("pick", ""), revision=stored.revision)
+    return await _page(request, asking, draft, desk, stored)
 
 
 @router.post("/{ref}/build")
@@ -112,7 +107,7 @@ async def change(request: Request, asking: Asking, ref: str, page_ref: PageRef =
 async def edit(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
     """The form of one that is there after a step of editing; nothing is saved."""
     stored, page = await found(request, asking, ref, page_ref)
-    draft, desk = await _edited(request, slug=stored.slug, page=page)
+    draft, desk = await _edited(request, stored, page)
     return await _page(request, asking, draft, desk, stored, is_edited=True)
 
 
@@ -121,16 +116,30 @@ async def edit(request: Request, asking: Asking, ref: str, page_ref: PageRef = N
 async def save(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
     """Save a changed one."""
     stored, page = await found(request, asking, ref, page_ref)
-    draft, desk = await _edited(request, slug=stored.slug, page=page)
-    expected = whole(str((await request.form()).get("revision")), stored.revision)
+    return await _save(request, asking, *await _edited(request, stored, page), stored)
+
+
+async def _save(
+    request: Request, asking: Principal, draft: Draft, desk: Desk, stored: Stored | None = None
+) -> Response:
+    services, spec = services_of(request), drafting.spec_of(draft)
     try:
-        spec = drafting.spec_of(draft)
-        await saving.change(services_of(request), asking, stored, spec, expected=expected)
+        if stored is None:
+            made = await saving.create(services, asking, "trigger", spec)
+        else:
+            made = await saving.change(services, asking, stored, spec, expected=desk.revision)
     except ProblemError as refused:
-        return await _refused(request, asking, draft, desk, refused, stored)
+        if refused.status != 422:
+            raise
+        mistakes, status = mistakes_of(refused), 422
+    except TakenError as taken:
+        mistakes, status = [("/slug", str(taken))], 409
     except StaleError:
-        return await _page(request, asking, draft, desk, stored, status=412)
-    return go(address("trigger", stored.slug, page), "saved")
+        mistakes, status = [], 412
+    else:
+        told = "saved" if stored else "added_trigger"
+        return go(address("trigger", made.slug, draft["page"] or None), told)
+    return await _page(request, asking, draft, desk, stored, mistakes=mistakes, status=status)
 
 
 async def found(request: Request, asking: Principal, ref: str, page_ref: str | None) -> tuple[Stored, str]:
@@ -144,8 +153,8 @@ async def found(request: Request, asking: Principal, ref: str, page_ref: str | N
 # ---- what comes back
 
 
-async def _edited(request: Request, **fixed: str) -> tuple[Draft, Desk]:
-    """The form as it came back, after what its button does. Raises 400."""
+async def _edited(request: Request, stored: Stored | None = None, page: str = "") -> tuple[Draft, Desk]:
+    """The form as it came back, after what its button does. Raises 400. What it has no say in is as `stored` now."""
     pairs = [(n, text) for n, text in (await request.form()).multi_items() if isinstance(text, str)]
     if any("\x00" in text for _, text in pairs):
         raise ProblemError(400, "malformed", "a field has the character NUL in it")
@@ -154,10 +163,15 @@ async def _edited(request: Request, **fixed: str) -> tuple[Draft, Desk]:
     except (ValueError, RecursionError):
         raise ProblemError(400, "malformed", "what the form kept is not what it was given") from None
     await read_json(as_json(request, drafting.spec_of(draft)))  # refuses what could not be kept, as REST does
-    draft, sent = replace(draft, plain={**draft.plain, **fixed}), dict(pairs)
+    sent = dict(pairs)
+    if stored:
+        others = {key: value for key, value in draft.kept.items() if key not in _OTHERS}
+        others |= {key: stored.spec[key] for key in _OTHERS if key in stored.spec}
+        draft = replace(draft.having(slug=stored.slug, page=page), kept=others)
     do, _, what = sent.get("do", "").partition(".")
     event, pick, span, sample, preview = (sent.get(name, "") for name in _DESK)
-    desk = Desk(event, pick, span, sample, preview, do == "rows", do != "follow")
+    revision = whole(sent.get("revision"), stored.revision if stored else 0)
+    desk = Desk(event, pick, span, sample, preview, do == "rows", do != "follow", revision)
     if do == "sender":
         draft = await _preset(draft, sent.get("sender", ""))
     elif do == "event":
@@ -175,8 +189,7 @@ async def _preset(draft: Draft, slug: str) -> Draft:
     if sender is None:
         return draft
     kept = {name: draft[name] for name in _KEPT_BY_PRESET if draft[name]}
-    made = drafting.draft_of(sender.trigger)
-    return replace(made, plain={"name": sender.title, **made.plain, **kept})
+    return drafting.draft_of({"name": sender.title, **sender.trigger}).having(**kept)
 
 
 async def _used(
@@ -191,22 +204,13 @@ async def _used(
         return drafting.mapped(draft, path, said)
     event = await _event(request, request.state.principal, desk.event)
     values = await asyncio.to_thread(_values, event, draft, path) if event else []
-    return drafting.picked(draft, use, of or path, values[0] if values else "")
+    if use in drafting.SECTIONS and not (values and _is_comparable(values[0])):
+        return draft  # the panel does not offer it
+    return drafting.picked(draft, use, of or path, values[0] if values else None)
 
 
-async def _refused(
-    request: Request,
-    asking: Principal,
-    draft: Draft,
-    desk: Desk,
-    refused: ProblemError | TakenError,
-    stored: Stored | None = None,
-) -> Response:
-    if isinstance(refused, ProblemError) and refused.status != 422:
-        raise refused
-    mistakes = mistakes_of(refused) if isinstance(refused, ProblemError) else [("/slug", str(refused))]
-    status = refused.status if isinstance(refused, ProblemError) else 409
-    return await _page(request, asking, draft, desk, stored, mistakes=mistakes, status=status)
+def _is_comparable(value: Any) -> bool:
+    return not isinstance(value, list | dict) and len(str(value)) <= _LONGEST
 
 
 # ---- what is picked from
@@ -250,26 +254,34 @@ async def _pick(
 ) -> dict[str, Any]:
     """What a value may become."""
     values = await asyncio.to_thread(_values, event, draft, path)
-    value = values[0] if values else None
-    is_items = path.endswith("[*]")
-    seen: list[tuple[str, str, int, str]] = []
-    if path.startswith("$") and inbox is not None and not isinstance(value, list | dict) and not is_items:
+    value, is_items = values[0] if values else None, path.endswith("[*]")
+    if is_items:
+        path = drafting.starred(path)
+    named = drafting.reference(path, draft["each"])
+    seen: list[tuple[str, int]] = []
+    if path.startswith("$") and inbox is not None and not is_items and _is_comparable(value):
         rows = await stored_events.look(services.pool, inbox.id, stored_events.Asked(), None, _SEEN)
-        seen = await asyncio.to_thread(_seen, rows, inbox, draft, re.sub(r"\[\d+\]", "[*]", path))
+        seen = await asyncio.to_thread(_seen, rows, inbox, draft, drafting.starred(path))
+    says = drafting.levels_of(draft, named)
     return {
         "path": path,
-        "name": drafting.reference(path, draft["each"]),
-        "text": value if isinstance(value, str) else drafting.typed(value),
+        "name": named,
+        "text": value if isinstance(value, str) and value else drafting.typed(value),
+        "is_there": bool(values),
+        "is_comparable": _is_comparable(value),
         "is_items": is_items,
         "is_hidden": isinstance(value, str) and MASK in value,
         "is_json": path in event["unwrappable"] and path not in draft["unwrap"].splitlines(),
         "lists": [] if draft["each"] else drafting.lists_in(path),
-        "seen": seen,
+        "seen": [
+            (text, count, says.get(text, "" if says else drafting.guess(drafting.literal(text))))
+            for text, count in seen
+        ],
     }
 
 
-def _seen(rows: Sequence[Any], inbox: Stored, draft: Draft, path: str) -> list[tuple[str, str, int, str]]:
-    """What the last events have at `path`: as typed, as text, how often, what it may say. Empty where it is ever another."""
+def _seen(rows: Sequence[Any], inbox: Stored, draft: Draft, path: str) -> list[tuple[str, int]]:
+    """What the last events have at `path`, as typed, and how often. Empty where it is ever another."""
     counts = Counter[str]()
     for row in rows:
         if not row["is_meant"] or row["size_bytes"] > _SEEN_BYTES:
@@ -277,14 +289,8 @@ def _seen(rows: Sequence[Any], inbox: Stored, draft: Draft, path: str) -> list[t
         document = take_apart(stored_events.event_of(row))
         shown = Redaction(inbox.spec.get("redact", ())).document(document.body)
         values = _values({"document": shown}, draft, path)
-        counts.update(drafting.typed(value) for value in values if not isinstance(value, list | dict))
-    if len(counts) > _MOST_VALUES:
-        return []
-    return [
-        (value, cut(value, 100), count, drafting.guess(drafting.literal(value)))
-        for value, count in counts.most_common()
-        if len(value) < _SEEN_BYTES // 100
-    ]
+        counts.update(drafting.typed(value) for value in values if _is_comparable(value))
+    return counts.most_common() if len(counts) <= _MOST_VALUES else []
 
 
 # ---- what is shown
@@ -305,14 +311,14 @@ async def _page(
     event = await _event(request, asking, desk.event) if desk.event else None
     async with services.pool.acquire() as db:
         homes = await objects.listing(db, "page", pages=asking.pages_for(Permission.READ))
-        wanted = next((one.slug for one in homes if event and one.id == event["page_id"]), draft["page"])
+        of_event = next((one.slug for one in homes if event and one.id == event["page_id"]), "")
+        wanted = draft["page"] or of_event
         home = next((one for one in homes if one.slug == wanted), homes[0] if homes else None)
         boxes = await objects.listing(db, "inbox", pages=[home.id] if home else [])
     wanted = draft["inbox"] or (event["inbox"] if event else "")
     inbox = next((box for box in boxes if box.slug == wanted), boxes[0] if boxes else None)
     page = home.slug if home else ""
-    filled = {"page": page, "inbox": inbox.slug if inbox else draft["inbox"]}
-    draft = replace(draft, plain={**draft.plain, **filled})
+    draft = draft.having(page=page, inbox=inbox.slug if inbox else draft["inbox"])
     rule, lacks = await asyncio.to_thread(_rule, draft)
     preview = None
     if is_edited and rule:
@@ -330,7 +336,9 @@ async def _page(
         and (stored is None or stored.managed_by == "api"),
         "errors": _beside(mistakes),
         "mistakes": mistakes,
-        "changed": status == 412,
+        "changed": desk.revision if stored and stored.revision != desk.revision else 0,
+        # who was told, and saves again, means it
+        "revision": stored.revision if stored and status == 412 else desk.revision,
         "said": sentence(rule) if rule else "",
         "lacks": lacks,
         "preview": preview,
@@ -352,12 +360,11 @@ def _choices(draft: Draft, stored: Stored | None, desk: Desk, page: str) -> dict
     incidents = TriggerPolicy.model_validate(stored.spec.get("incidents", {})) if stored else TriggerPolicy()
     return {
         "page_slug": page,
-        "revision": stored.revision if stored else 0,
         "here": address("trigger", stored.slug, page, "build") if stored else "/console/triggers/new",
         "saves": address("trigger", stored.slug, page, "save") if stored else "/console/triggers",
         "kept": {name: _in_words(one) for name, one in draft.sections.items() if one.kept},
-        "beside": [name for name in draft.kept if name not in ("enabled", "incidents")],
-        "targets": TARGETS,
+        "beside": [name for name in draft.kept if name not in _OTHERS],
+        "targets": drafting.TARGETS.items(),
         "modes": drafting.MODES,
         "operators": drafting.OPERATORS,
         "read_as": drafting.READ_AS,
@@ -384,9 +391,8 @@ def _rule(draft: Draft) -> tuple[Trigger | None, Mistakes]:
     if not (rows or draft["fingerprint"] or draft["absence_after"]):
         return None, [("", "say how bad it is, and what it is about: choose values of an event for that")]
     slug = draft["slug"] or drafting.slug_of(draft["name"]) or "draft"
-    named = replace(draft, plain={**draft.plain, "slug": slug})
     try:
-        rule = saving.rule_of("trigger", drafting.spec_of(named))
+        rule = saving.rule_of("trigger", drafting.spec_of(draft.having(slug=slug)))
     except ProblemError as wrong:
         return None, [(pointer.strip("/").replace("/", " "), told) for pointer, told in mistakes_of(wrong)]
     assert isinstance(rule, Trigger)
@@ -406,5 +412,6 @@ def _beside(mistakes: Mistakes) -> dict[str, str]:
     for pointer, told in mistakes:
         block, _, key = pointer.strip("/").partition("/")
         name = f"{block}_{key}" if f"{block}_{key}" in drafting.FIELDS else block
-        found.setdefault("target_slug" if name == "target" else name, told)
+        name = "repeats_count" if name == "repeats" else "target_slug" if name == "target" else name
+        found.setdefault(name, told)
     return found

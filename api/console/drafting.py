@@ -3,24 +3,26 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from api.body import MAX_INTEGER
 from rules.reference import Reference, parse_template
+from rules.trigger import SINGLE
 
 SECTIONS: Final[tuple[str, ...]] = ("when", "critical", "warning", "recovery", "suppress", "truncated")
 PLAIN: Final[tuple[str, ...]] = (
     *("slug", "name", "page", "inbox", "each", "fingerprint", "message"),
     *("for", "silence", "expires", "cooldown"),
 )
-PARTS: Final = {
-    "repeats": ("count", "within"),
-    "absence": ("after", "severity"),
+PARTS: Final = {"repeats": ("count", "within"), "absence": ("after", "severity")}
+TARGETS: Final = {
+    "external": "an external beat, made where there is none",
+    "beat": "a beat that is there",
+    "group": "a group",
 }
-TARGETS: Final = ("external", "beat", "group")
 FIELDS: Final[tuple[str, ...]] = (
     *PLAIN,
     *(f"{block}_{key}" for block, keys in PARTS.items() for key in keys),
@@ -66,54 +68,16 @@ MODES: Final = {"all": "all of these hold", "any": "any of these holds", "none":
 }
 READ_AS: Final = {"": "as it is", "number": "as a number", "text": "as text", "lower": "in lower case"}
 _VERBATIM: Final = frozenset({"starts", "ends", "matches"})
+LEVELS: Final = ("recovery", "critical", "warning")
 _SAYS: Final = {
-    "critical": frozenset(
-        [
-            "critical",
-            "crit",
-            "alarm",
-            "alerting",
-            "firing",
-            "triggered",
-            "trigger",
-            "down",
-            "failed",
-            "failure",
-            "fatal",
-            "error",
-            "emergency",
-            "open",
-            "p1",
-            "disaster",
-            "page",
-            "major_outage",
-            "investigating",
-            "major",
-        ]
-    ),
-    "warning": frozenset(
-        ["warning", "warn", "degraded", "degraded_performance", "p2", "p3", "minor", "pending", "identified"]
-    ),
-    "recovery": frozenset(
-        [
-            "recovery",
-            "resolved",
-            "resolve",
-            "ok",
-            "up",
-            "normal",
-            "closed",
-            "close",
-            "success",
-            "recovered",
-            "inactive",
-            "operational",
-            "healthy",
-            "passing",
-            "fixed",
-        ]
-    ),
+    "critical": "critical crit alarm alerting firing triggered trigger down failed failure fatal error emergency open "
+    "p1 disaster page major_outage investigating major",
+    "warning": "warning warn degraded degraded_performance p2 p3 minor pending identified",
+    "recovery": "recovery resolved resolve ok up normal closed close success recovered inactive operational healthy "
+    "passing fixed",
 }
+_INDEX: Final = re.compile(r"""(\['(?:[^'\\]|\\.)*'\]|\["(?:[^"\\]|\\.)*"\])|\[\d+\]""")
+"""A step of a path in quotes, or an index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +114,10 @@ class Draft:
         """The conditions called so."""
         return self.sections.get(name, Section())
 
+    def having(self, **plain: str) -> "Draft":
+        """With these fields."""
+        return replace(self, plain={**self.plain, **plain})
+
 
 # ---- values as people type them
 
@@ -165,17 +133,27 @@ def literal(text: str) -> Any:
     return text if isinstance(found, int) and abs(found) > MAX_INTEGER else found
 
 
-def typed(value: Any) -> str:
-    """`value` so that `literal` reads it back."""
-    if isinstance(value, str) and value and value == value.strip() and literal(value) == value:
-        return value
+def typed(value: Any, quoted: str = "") -> str:
+    """`value` so that `literal` reads it back, also out of a field of a form; in quotes where it has one of `quoted`."""
+    if isinstance(value, str) and _is_typable(value) and value and literal(value) == value:
+        return value if not set(quoted) & set(value) else json.dumps(value, ensure_ascii=False)
     return json.dumps(value, ensure_ascii=False)
+
+
+def _is_typable(text: str) -> bool:
+    """Whether a field of a form gives it back as it is: without blanks around, and line breaks."""
+    return text == text.strip() and len(text.splitlines()) < 2
 
 
 def _parts(text: str) -> list[str]:
     """What stands between commas; not those in quotes."""
     found = re.findall(r'\s*("(?:[^"\\]|\\.)*"|[^,]+)', text)
     return [part.strip() for part in found if part.strip()]
+
+
+def _paths(text: str) -> list[str]:
+    """References between commas; not those in brackets."""
+    return [path.strip() for path in re.findall(r"(?:\[[^\]]*\]|[^,\[])+", text) if path.strip()]
 
 
 def _expected(row: Row, op: str) -> Any:
@@ -205,19 +183,20 @@ def _row(condition: Mapping[str, Any]) -> Row | None:
         return replace(inner, op=f"none {inner.op}") if inner and f"none {inner.op}" in OPERATORS else None
     rest = {key: value for key, value in condition.items() if key not in ("value", "as")}
     value, read_as = str(condition.get("value", "")), str(condition.get("as") or "")
-    for op, flag in _FLAGS.items():
-        if rest == flag:
-            return Row(value, op, "", read_as)
-    negated = rest.pop("not", False)
-    if len(rest) != 1:
-        return None
-    ((op, wanted),) = rest.items()
-    if op in ("in", "between") and isinstance(wanted, list):
-        text = ", ".join(json.dumps(item) if "," in str(item) else typed(item) for item in wanted)
-    else:
-        text = str(wanted) if op in _VERBATIM else typed(wanted)
-    made = Row(value, f"not {op}" if negated else op, text, read_as)
-    return made if made.op in OPERATORS and _condition(made) == dict(condition) else None
+    op, text = next((op for op, flag in _FLAGS.items() if rest == flag), ""), ""
+    if not op:
+        negated = rest.pop("not", False)
+        if len(rest) != 1:
+            return None
+        ((op, wanted),) = rest.items()
+        if op in ("in", "between") and isinstance(wanted, list):
+            text = ", ".join(typed(item, ',"') for item in wanted)
+        else:
+            text = str(wanted) if op in _VERBATIM else typed(wanted)
+        op = f"not {op}" if negated else op
+    made = Row(value, op, text, read_as)
+    is_whole = op in OPERATORS and _is_typable(value) and _is_typable(text)
+    return made if is_whole and _condition(made) == dict(condition) else None
 
 
 def _section(given: Any) -> Section:
@@ -237,13 +216,13 @@ def _section(given: Any) -> Section:
 
 
 def _conditions(section: Section) -> Any:
-    """None where there are none."""
+    """None where there are none. A row without a value stays: it was begun, and is told of."""
     if section.kept:
         return json.loads(section.kept)
     if section.mode in ("always", "never"):
         return section.mode == "always"
-    rows = [_condition(row) for row in section.rows if row.value]
-    if len(rows) == 1 and section.mode != "none":
+    rows = [_condition(row) for row in section.rows if row.value or row.text]
+    if len(rows) == 1 and section.mode == "all":
         return rows[0]
     return {section.mode: rows} if rows else None
 
@@ -254,7 +233,7 @@ def _conditions(section: Section) -> Any:
 def draft_of(spec: Mapping[str, Any]) -> Draft:
     """The form of a declared trigger, or of some of it."""
     left = dict(spec)
-    plain = {name: str(left.pop(name)) for name in PLAIN if name in left}
+    plain = {name: str(left.pop(name)) for name in PLAIN if name in left and _is_typable(str(left[name]))}
     for block in PARTS:
         for key, value in dict(left.pop(block, None) or {}).items():
             plain[f"{block}_{key}"] = str(value)
@@ -266,7 +245,7 @@ def draft_of(spec: Mapping[str, Any]) -> Draft:
     times = left.get("time")
     values = times.get("values") if isinstance(times, dict) and set(times) == {"values"} else times
     values = [values] if isinstance(values, str) else values
-    if isinstance(values, list) and not any("," in value for value in values):
+    if isinstance(values, list) and _paths(", ".join(values)) == values:
         plain["time"] = ", ".join(values)
         del left["time"]
     if "unwrap" in left:
@@ -280,15 +259,15 @@ def spec_of(draft: Draft) -> dict[str, Any]:
     spec: dict[str, Any] = dict(draft.kept) | {name: draft[name] for name in PLAIN if draft[name]}
     for block, keys in PARTS.items():
         values = {key: literal(draft[f"{block}_{key}"]) for key in keys if draft[f"{block}_{key}"]}
-        if draft[f"{block}_{keys[0]}"]:
+        if values.keys() - {"severity"}:  # that has a value always
             spec[block] = values
     spec.setdefault("slug", slug_of(draft["name"]))
     kind = draft["target"] or "external"
     spec["target"] = {kind: draft["target_slug"] or spec["slug"]}
-    if kind == "external" and draft["per_fingerprint"]:
+    if draft["per_fingerprint"]:
         spec["target"]["per_fingerprint"] = literal(draft["per_fingerprint"])
     if draft["time"]:
-        spec["time"] = [part.strip() for part in draft["time"].split(",") if part.strip()]
+        spec["time"] = _paths(draft["time"])
     if draft["unwrap"]:
         spec["unwrap"] = [line.strip() for line in draft["unwrap"].splitlines() if line.strip()]
     for name, section in draft.sections.items():
@@ -315,30 +294,39 @@ def read_draft(pairs: Iterable[tuple[str, str]]) -> Draft:
             for value, op, text, read_as in zip(*columns, strict=False)
             if value or text
         )
-        mode, kept = sent.get(f"{name}.mode", ["all"])[-1], sent.get(f"{name}.kept", [""])[-1]
-        sections[name] = Section(
-            mode if mode in MODES else "all", rows, kept and json.dumps(json.loads(kept))
-        )
-    kept = json.loads(sent.get("kept", ["{}"])[-1] or "{}")
-    if not isinstance(kept, dict):
-        raise ValueError("what was kept is no mapping")  # noqa: TRY004 - a mistake in what was sent
-    return Draft({name: sent[name][-1] for name in FIELDS if name in sent}, sections, kept)
+        mode, kept = sent.get(f"{name}.mode", ["all"])[-1], _kept(sent.get(f"{name}.kept", [""])[-1])
+        sections[name] = Section(mode if mode in MODES else "all", rows, kept and json.dumps(kept))
+    plain = {name: sent[name][-1] for name in FIELDS if name in sent}
+    return Draft(plain, sections, _kept(sent.get("kept", [""])[-1]) or {})
+
+
+def _kept(text: str) -> Any:
+    kept = json.loads(text) if text else ""
+    if text and not isinstance(kept, dict):
+        raise ValueError("what was kept is no mapping")
+    return kept
 
 
 # ---- picking from an event
+
+
+def starred(path: str) -> str:
+    """`path` in every item of the lists it goes through."""
+    return _INDEX.sub(lambda found: found[1] or "[*]", path)
 
 
 def reference(path: str, each: str) -> str:
     """A path of the body as conditions name it: of the item, where `each` has it among its items."""
     if not path.startswith("$") or not each:
         return path
-    found = re.fullmatch(re.escape(each.removesuffix("[*]")) + r"\[\d+\](.*)", path)
-    return f"${found[1]}" if found and each.endswith("[*]") else f"body:{path}"
+    items = re.escape(each.removesuffix("[*]")).replace(r"\[\*\]", r"\[\d+\]")
+    found = re.fullmatch(items + r"\[\d+\](.*)", path)
+    return f"${found[1]}" if found else f"body:{path}"
 
 
 def lists_in(path: str) -> list[str]:
     """The lists a path goes through, the innermost first, each as `each` says it."""
-    return [path[: found.start()] + "[*]" for found in re.finditer(r"\[\d+\]", path)][::-1]
+    return [starred(path[: found.end()]) for found in _INDEX.finditer(path) if not found[1]][::-1]
 
 
 def picked(draft: Draft, use: str, path: str, value: Any) -> Draft:
@@ -346,17 +334,16 @@ def picked(draft: Draft, use: str, path: str, value: Any) -> Draft:
     named = reference(path, draft["each"])
     match use:
         case "each":
-            return _by_item(draft, path)
+            return _by_item(draft, starred(path))
         case "unwrap":
-            return _with(draft, unwrap="\n".join(filter(None, (draft["unwrap"], path))))
-        case "fingerprint" if draft["fingerprint"]:
-            return _with(draft, fingerprint=f"{_braced(draft['fingerprint'])}/{{{named}}}")
+            return draft.having(unwrap="\n".join(filter(None, (draft["unwrap"], path))))
         case "fingerprint":
-            return _with(draft, fingerprint=f"{{{named}}}")
+            before = "" if draft["fingerprint"] == SINGLE else _braced(draft["fingerprint"])
+            return draft.having(fingerprint="/".join(filter(None, (before, f"{{{named}}}"))))
         case "message":
-            return _with(draft, message=f"{draft['message']} {{{named}}}".strip())
+            return draft.having(message=f"{_braced(draft['message'])} {{{named}}}".strip())
         case "time":
-            return _with(draft, time=", ".join(filter(None, (draft["time"], named))))
+            return draft.having(time=", ".join(filter(None, (draft["time"], named))))
         case _ if use in SECTIONS:
             return _holding(draft, use, named, [value])
         case _:
@@ -364,58 +351,98 @@ def picked(draft: Draft, use: str, path: str, value: Any) -> Draft:
 
 
 def mapped(draft: Draft, path: str, says: Sequence[tuple[Any, str]]) -> Draft:
-    """`draft` with values of one path that say critical, warning or recovery."""
-    for name in ("critical", "warning", "recovery"):
-        values = [value for value, said in says if said == name]
-        draft = _holding(draft, name, reference(path, draft["each"]), values) if values else draft
+    """`draft` where the values of one path say critical, warning or recovery, and nothing else any more."""
+    named, known = reference(path, draft["each"]), {typed(value) for value, _ in says}
+    for name in LEVELS:
+        draft = _holding(draft, name, named, [value for value, said in says if said == name], gone=known)
     return draft
+
+
+def levels_of(draft: Draft, named: str) -> dict[str, str]:
+    """What each value of `named` says by now, as typed."""
+    found: dict[str, str] = {}
+    for name in LEVELS:
+        parts, _ = _alternatives(draft.section(name))
+        found = {typed(v): name for part in parts if _compares(part, named) for v in _wanted(part)} | found
+    return found
 
 
 def guess(value: Any) -> str:
     """What a value most likely says; empty where nobody knows."""
-    return next((name for name, words in _SAYS.items() if str(value).lower() in words), "")
+    return next((name for name, words in _SAYS.items() if str(value).lower() in words.split()), "")
 
 
-def _with(draft: Draft, **plain: str) -> Draft:
-    return replace(draft, plain={**draft.plain, **plain})
+def _alternatives(section: Section) -> tuple[list[dict[str, Any]], str]:
+    """The conditions that another one can be put beside, and how they go together. Beside `none` would be its opposite."""
+    given = _conditions(section)
+    if isinstance(given, bool) or given is None:
+        return [], "any" if section.mode == "any" else "all"
+    mode = next((n for n in ("all", "any", "none") if set(given) == {n} and isinstance(given[n], list)), None)
+    if mode == "none":
+        return [{"none": [one]} for one in given["none"]], "all"
+    return list(given[mode]) if mode else [given], mode or "all"
 
 
-def _holding(draft: Draft, name: str, named: str, values: Sequence[Any]) -> Draft:
-    """One more condition; several values of the same one are one of them."""
-    section = draft.section(name)
-    if section.mode in ("always", "never"):
-        section = Section()
-    rows = list(section.rows)
-    same = next((n for n, row in enumerate(rows) if row.value == named and row.op in ("eq", "in")), None)
-    wanted: list[Any] = []
-    if same is not None:
-        before = _expected(rows[same], rows[same].op)
-        wanted = before if rows[same].op == "in" else [before]
-    wanted += [value for value in values if value not in wanted]
-    op = "eq" if len(wanted) == 1 else "in"
-    text = ", ".join(json.dumps(v, ensure_ascii=False) if "," in str(v) else typed(v) for v in wanted)
-    row = Row(named, op, text if op == "in" else typed(wanted[0]))
-    rows[same if same is not None else len(rows) :] = [row, *(rows[same + 1 :] if same is not None else ())]
-    return replace(draft, sections={**draft.sections, name: replace(section, rows=tuple(rows))})
+def _compares(part: Any, named: str) -> bool:
+    is_named = isinstance(part, dict) and part.get("value") == named
+    return is_named and part.keys() - {"value", "as"} in ({"eq"}, {"in"})
+
+
+def _wanted(part: Mapping[str, Any]) -> list[Any]:
+    wanted = part.get("in", [part.get("eq")])
+    return wanted if isinstance(wanted, list) else [wanted]
+
+
+def _holding(draft: Draft, name: str, named: str, values: Sequence[Any], gone: Collection[str] = ()) -> Draft:
+    """One more condition, without the values that are `gone`; several values of the same one are one of them."""
+    parts, mode = _alternatives(draft.section(name))
+    place = next((n for n, part in enumerate(parts) if _compares(part, named)), len(parts))
+    before = parts[place] if place < len(parts) else {}
+    kept = [value for value in _wanted(before) if typed(value) not in gone] if before else []
+    if not values and (not before or kept == _wanted(before)):
+        return draft
+    read = {"text": _text, "lower": lambda value: _text(value).lower()}.get(
+        before.get("as", ""), lambda value: value
+    )
+    wanted = list({typed(value): value for value in (*kept, *map(read, values))}.values())
+    made = {key: before[key] for key in ("as",) if key in before}
+    made |= {"value": named} | ({"eq": wanted[0]} if len(wanted) == 1 else {"in": wanted})
+    parts[place : place + 1] = [made] if wanted else []
+    section = _section({mode: parts}) if parts else Section(mode)
+    return replace(draft, sections={**draft.sections, name: section})
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _braced(text: str) -> str:
-    return f"{{{text}}}" if text.startswith(("$", "body:", "header:", "query:", "value:")) else text
+    """A reference alone needs no braces; beside another text it does."""
+    with suppress(ValueError):
+        if text and "{" not in text and not isinstance(parse_template(text)[0], str):
+            return f"{{{text}}}"
+    return text
 
 
 def _by_item(draft: Draft, each: str) -> Draft:
     """What named values of the whole body names those of an item now."""
     if draft["each"]:
-        return _with(draft, each=each)
+        return draft.having(each=each)
 
-    def moved(named: str) -> str:
-        return reference(named, each)
+    def moved(given: Any, key: str = "") -> Any:
+        if isinstance(given, dict):
+            return {name: moved(inner, key if key == "values" else name) for name, inner in given.items()}
+        if isinstance(given, list):
+            return [moved(inner, key) for inner in given]
+        return (
+            reference(given, each) if key in ("value", "or", "values") and isinstance(given, str) else given
+        )
 
     def told(text: str) -> str:
         with suppress(ValueError):
             parts = parse_template(text)
             return "".join(
-                f"{{{moved(part.text)}}}"
+                f"{{{reference(part.text, each)}}}"
                 if isinstance(part, Reference)
                 else part.replace("{", "{{").replace("}", "}}")
                 for part in parts
@@ -423,12 +450,15 @@ def _by_item(draft: Draft, each: str) -> Draft:
         return text
 
     sections = {
-        name: replace(one, rows=tuple(replace(row, value=moved(row.value)) for row in one.rows))
+        name: replace(
+            one,
+            rows=tuple(replace(row, value=reference(row.value, each)) for row in one.rows),
+            kept=one.kept and json.dumps(moved(json.loads(one.kept)), ensure_ascii=False),
+        )
         for name, one in draft.sections.items()
+        if name != "truncated"  # that is of the whole event
     }
-    times = ", ".join(moved(part.strip()) for part in draft["time"].split(",") if part.strip())
+    times = ", ".join(reference(path, each) for path in _paths(draft["time"]))
     texts = {name: told(draft[name]) for name in ("fingerprint", "message") if draft[name]}
-    return replace(
-        _with(draft, each=each, time=times, **texts),
-        sections=sections,
-    )
+    moving = replace(draft, sections={**draft.sections, **sections}, kept=moved(draft.kept))
+    return moving.having(each=each, time=times, **texts)

@@ -141,7 +141,73 @@ def test_items_of_a_list_turn_what_was_picked_before_into_what_is_of_the_item() 
     assert draft.section("critical").rows[0].value == "$.status"
     assert draft.section("when").rows[0].value == "body:$.receiver"
     assert draft["fingerprint"] == "{$.labels.host}/{body:$.version}"
-    assert drafting.lists_in("$.a[0].b[1].c") == ["$.a[0].b[*]", "$.a[*]"]
+
+
+def test_a_list_in_a_list_is_looked_at_in_every_item_of_the_outer_one() -> None:
+    assert drafting.lists_in("$.a[0].b[1]['c[2]']") == ["$.a[*].b[*]", "$.a[*]"]
+    draft = drafting.picked(Draft(), "each", "$.a[0].b[*]", None)
+    assert draft["each"] == "$.a[*].b[*]"
+    assert drafting.picked(draft, "fingerprint", "$.a[3].b[1].host", "x")["fingerprint"] == "{$.host}"
+
+
+def test_what_rows_cannot_show_is_turned_to_the_item_as_well() -> None:
+    nested = {"all": [{"any": [{"value": "$.l[0].a", "eq": 1}, {"value": "$.b", "eq": 2}]}]}
+    draft = drafting.draft_of({"critical": nested, "values": {"host": {"value": "$.l[0].h", "or": ["$.x"]}}})
+    spec = drafting.spec_of(drafting.picked(draft, "each", "$.l[*]", None))
+    assert [one["value"] for one in spec["critical"]["all"][0]["any"]] == ["$.a", "body:$.b"]
+    assert spec["values"]["host"] == {"value": "$.h", "or": ["body:$.x"]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param({"none": [{"value": "$.s", "eq": "ok"}]}, {"all": [{"none": [{"value": "$.s", "eq": "ok"}]}, {"value": "$.s", "eq": "x"}]}, id="none of these does not take its opposite in"),
+        pytest.param({"any": [{"value": "$.s", "eq": "y"}]}, {"any": [{"value": "$.s", "in": ["y", "x"]}]}, id="any stays any"),
+        pytest.param({"value": "$.s", "as": "lower", "in": ["y", "z"]}, {"value": "$.s", "as": "lower", "in": ["y", "z", "x"]}, id="what is read in lower case still is"),
+        pytest.param({"value": "$.s", "eq": "y", "not": True}, {"all": [{"value": "$.s", "eq": "y", "not": True}, {"value": "$.s", "eq": "x"}]}, id="a value joins no negation"),
+        pytest.param({"all": [{"any": [{"value": "$.a", "eq": 1}]}]}, {"all": [{"any": [{"value": "$.a", "eq": 1}]}, {"value": "$.s", "eq": "x"}]}, id="what is more than rows has one more"),
+        pytest.param(False, {"value": "$.s", "eq": "x"}, id="never is over"),
+    ],
+)  # fmt: skip
+def test_a_picked_value_is_one_more_condition(before: Any, after: Any) -> None:
+    spec = drafting.spec_of(drafting.picked(drafting.draft_of({"critical": before}), "critical", "$.s", "x"))
+    assert spec["critical"] == after
+
+
+def test_a_second_map_of_a_path_replaces_the_first() -> None:
+    draft = drafting.mapped(Draft(), "$.s", [("down", "critical"), ("slow", "critical"), ("up", "recovery")])
+    assert drafting.levels_of(draft, "$.s") == {"down": "critical", "slow": "critical", "up": "recovery"}
+    draft = drafting.mapped(draft, "$.s", [("down", "critical"), ("slow", "warning"), ("up", "")])
+    assert drafting.levels_of(draft, "$.s") == {"down": "critical", "slow": "warning"}
+    assert draft.section("critical").rows == (Row("$.s", "eq", "down"),)
+    assert "recovery" not in drafting.spec_of(draft)
+
+
+def test_values_that_look_like_lists_and_quotes_are_one_value_each() -> None:
+    draft = Draft()
+    for value in ('"a', 'b"', "c, d", "two\nlines", " blank ", 1, True):
+        draft = drafting.picked(draft, "when", "$.x", value)
+    wanted = drafting.spec_of(_posted(draft))["when"]["in"]
+    assert [*map(repr, wanted)] == [*map(repr, ['"a', 'b"', "c, d", "two\nlines", " blank ", 1, True])]
+
+
+def test_what_a_field_of_a_form_would_change_is_kept_beside_it() -> None:
+    spec = {
+        "message": "two\nlines",
+        "fingerprint": " {$.a}",
+        "critical": {"value": "$.a", "starts": " x"},
+        "time": ["$['a, b']", "$.c"],
+    }
+    made = drafting.spec_of(_posted(drafting.draft_of(spec)))
+    assert {key: made[key] for key in spec} == spec
+
+
+def test_what_is_half_filled_in_is_told_and_not_left_out() -> None:
+    rows = {"when": Section("all", (Row("", "eq", "firing"),))}
+    spec = drafting.spec_of(Draft({"repeats_within": "5m", "target": "beat", "per_fingerprint": "3"}, rows))
+    assert spec["when"] == {"value": "", "eq": "firing"}
+    assert spec["repeats"] == {"within": "5m"}
+    assert spec["target"]["per_fingerprint"] == 3
 
 
 def test_a_tree_is_bounded_and_every_value_in_it_can_be_picked() -> None:

@@ -202,6 +202,23 @@ async def test_what_rows_cannot_show_is_said_and_kept(admin: "Person", server: "
     assert (await admin.post(f"/console/triggers/{stored.slug}/save?page=shop", broken)).status == 400
 
 
+async def test_what_somebody_else_saved_meanwhile_is_not_lost_unseen(admin: "Person", server: "Server") -> None:
+    inbox, _ = await inbox_of(server)
+    stored = await trigger_of(server, inbox)
+    where, there = f"/console/triggers/{stored.slug}", f"/api/v1/triggers/{stored.slug}?page=shop"
+    mine = await admin.get(f"{where}/build?page=shop")
+    await server.call("PATCH", there, {"for": "5m", "enabled": True})
+    mine = await admin.post(f"{where}/build?page=shop", [*form_of(mine.html), ("do", "rows")])
+    assert "changed by somebody else meanwhile" in mine.html
+    assert "old=1&amp;new=2" in mine.html
+    refused = await admin.post(f"{where}/save?page=shop", form_of(mine.html))
+    assert refused.status == 412
+    assert "Saving again replaces that" in refused.html
+    assert "Saved." in (await admin.post(f"{where}/save?page=shop", form_of(refused.html))).html
+    spec = (await server.call("GET", there)).body
+    assert (spec["for"], spec["enabled"]) == ("0s", True)  # the form has no say in what is enabled
+
+
 async def test_versions_are_compared_and_a_promotion_says_what_it_lacks(
     admin: "Person", server: "Server"
 ) -> None:
