@@ -404,6 +404,8 @@ class Course:
             )
         elif not counted or item.at <= key.over_at:
             return Outcome("ignored", index, LATE, fingerprint, says)
+        else:
+            key = replace(key, event=event)
         if was.severity is not None:
             self._put(fingerprint, replace(key, severity=says, pending=None))
             if says == was.severity:

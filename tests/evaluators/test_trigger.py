@@ -60,6 +60,7 @@ class Telling:
         elif says == "deaf":
             self.course.hear(at)
         elif says == "end":
+            self.said += self.course.pass_time(at)
             self.said += self.course.end(at, ABSENCE if found[1] == "z" else fingerprint)
         elif says == "all":
             self.said += self.course.end_all(at)
@@ -285,6 +286,16 @@ def test_an_event_counts_once_however_many_of_its_items_are_of_a_fingerprint() -
     items = tuple(Item(index, "critical", None, "", "a", T0) for index in range(5))
     outcomes, said = course.fold(T0, "e", Matched(items))
     assert {outcome.reason for outcome in outcomes} == {"1 of 3"}
+    assert not said
+
+
+def test_a_late_event_counts_once_as_well() -> None:
+    course = Course(rule(repeats={"count": 3, "within": "5m"}), Head(), {})
+    course.switch(T0, enabled=True)
+    for number, times in enumerate([[100.0], [50.0, 51.0]]):
+        items = tuple(item_of("x", "a", T0 + at) for at in times)
+        outcomes, said = course.fold(T0 + 100 + number, f"e{number}", Matched(items))
+    assert [outcome.reason for outcome in outcomes] == ["2 of 3", "2 of 3"]
     assert not said
 
 
