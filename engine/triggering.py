@@ -33,6 +33,7 @@ from engine.store.ids import PARTITIONS, partition_of
 from engine.store.states import ConflictError
 from engine.store.triggers import Change, Declared, Held, Said, Tally
 from evaluators.event import read
+from evaluators.matching import NOTHING
 from evaluators.trigger import ABSENCE, Course, Head, Key, Outcome, Signalled, Verdict, verdict_of
 from rules.redaction import masked_message
 from rules.trigger import Trigger
@@ -212,7 +213,7 @@ class Partition:
         self._number, self._pool, self._bus, self._health = number, pool, bus, health
         self._stamp = -1  # of what is declared, as it was loaded
         self._version, self._at = 0, 0.0  # how far it is judged
-        self._now = 0.0  # by the database, at the last look
+        self._now, self._heard = 0.0, 0.0  # by the database, at the last look; and until when others were heard
         self._triggers: dict[UUID, _Trigger] = {}
         self._inboxes: dict[UUID, triggers.Named] = {}
         self._alone_until = 0  # arrivals up to this one are taken one by one: one of them is poison
@@ -270,17 +271,18 @@ class Partition:
                 arrivals = await events.waiting_in(connection, self._number, most, AT_ONCE_BYTES)
                 if not arrivals or arrivals[0].id > self._alone_until:
                     self._alone_until = 0
+                self._now, self._heard = await pings.heard_until(connection)
                 # What was declared before an event came is in force when it is judged.
                 if (stamp := await triggers.stamp(connection)) != self._stamp:
                     await self._declare(connection, arrivals[0].at if arrivals else math.inf)
                     self._stamp = stamp
-                self._now, until = await pings.heard_until(connection)
                 deaf = await self._deafness(connection)
             if not arrivals:
                 break
             if not await self._judge(arrivals, deaf):
                 return RETRY_S
-        await self._pass_time(until - BEHIND_S, deaf)
+            self._say(None)  # a long queue is no trouble: how long it is is told elsewhere
+        await self._pass_time(deaf)
         due = (one.course.next_deadline for one in self._triggers.values())
         soonest = min((at for at in due if at is not None), default=math.inf)
         return min(LOOK_S, max(soonest + BEHIND_S - self._now, SOONEST_S))
@@ -314,8 +316,7 @@ class Partition:
         self, connection: Connection, behind: Sequence[_Trigger], deaf: Sequence[Deaf], before: float
     ) -> set[int]:
         """New, edited or removed. What is open under another rule ends, carefully; of what stays the target learns what it may do."""
-        now, until = await pings.heard_until(connection)
-        at = max(self._at, min(until - BEHIND_S, before))
+        at = max(self._at, min(self._now - BEHIND_S, before))
         said, changes = list[Said](), list[Change]()
         for one in behind:
             held, rule, course = one.held, one.rule, one.course
@@ -353,7 +354,7 @@ class Partition:
         await self._take(connection, at, [])
         promoted = await triggers.save(connection, changes)
         rules = {one.held.trigger_id: one.rule for one in behind}
-        return await triggers.tell(connection, said, rules, promoted, now)
+        return await triggers.tell(connection, said, rules, promoted, self._now)
 
     async def _target(self, connection: Connection, page_id: UUID, rule: Trigger) -> UUID | None:
         found = await triggers.target_of(connection, page_id, rule.target)
@@ -365,9 +366,10 @@ class Partition:
     # ---- what arrives
 
     async def _deafness(self, connection: Connection) -> list[Deaf]:
-        """When nobody could hear, as far as triggers do not know of it. What was folded a moment ago may be behind its row."""
+        """When nobody could hear, as far as triggers do not know of it, and as it is now. What was folded a moment ago may be behind its row."""
         since = min((_heard_from(one.course) for one in self._triggers.values()), default=None)
-        return [] if since is None else await events.deafness(connection, since)
+        deaf = [] if since is None else await events.deafness(connection, since)
+        return [*deaf, Deaf(self._heard, self._now - BEHIND_S)] if self._heard < self._now else deaf
 
     async def _judge(self, arrivals: Sequence[Arrival], deaf: Sequence[Deaf]) -> bool:
         """One batch, from folding to the announcement. False where it failed, and is to be tried again in smaller parts."""
@@ -408,7 +410,7 @@ class Partition:
             folded.taken.append(arrival)
             if arrival.event is None:
                 continue
-            at = self._at = max(arrival.at, self._at)
+            at = self._at = max(min(arrival.at, self._now), self._at)  # an API node's clock may be ahead
             mine = by_inbox.get(arrival.inbox_id, ())
             folded.is_test[arrival.event.id] = arrival.event.is_test
             if arrival.id in self._condemned:
@@ -428,12 +430,12 @@ class Partition:
         assert event is not None
         document = read(event)
         for one in mine:
-            said = _hear(one.course, deaf, at)
-            _, outcomes, more = one.course.see(at, event.id, document, is_repeat=arrival.is_repeat)
+            said = _hear(one.course, deaf, at) if deaf else []
+            matched, outcomes, more = one.course.see(at, event.id, document, is_repeat=arrival.is_repeat)
+            if matched is NOTHING and not said and not more:
+                continue
             said += more
             outcomes = [outcome for outcome in outcomes if outcome.reason != "unmatched"]
-            if not outcomes and not said:
-                continue
             seen += outcomes
             kept, left = outcomes[:left], max(left - len(outcomes), 0)
             if kept:
@@ -450,14 +452,16 @@ class Partition:
 
     # ---- time
 
-    async def _pass_time(self, until: float, deaf: Sequence[Deaf]) -> None:
-        """Fold the deadlines up to `until`: nothing waits to be judged."""
-        folded, is_due = _Folded(), False
+    async def _pass_time(self, deaf: Sequence[Deaf]) -> None:
+        """Fold the deadlines that are over: nothing waits to be judged. While nobody listens, only silence and absence wait."""
+        until, folded, is_due = self._now - BEHIND_S, _Folded(), False
         for one in self._triggers.values():
-            if (due := one.course.next_deadline) is not None and due <= until:
+            due = one.course.next_deadline
+            said = _hear(one.course, deaf, until)  # also where nothing is due: nobody needs to tell it again
+            if due is not None and due <= until:
                 is_due, self._at = True, max(self._at, until)
-                said = _hear(one.course, deaf, until) + one.course.pass_time(until)
-                folded.spoken += (_Spoken(one, signal, signal.at) for signal in said)
+                said += one.course.pass_time(until)
+            folded.spoken += (_Spoken(one, signal, signal.at) for signal in said)
         if is_due:
             await self._commit(folded)
 

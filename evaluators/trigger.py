@@ -202,6 +202,17 @@ class Course:
         self._fading = _Soonest(self._fades_at, self.keys)
         self._calm_until = -math.inf  # nothing is due before
 
+    @property
+    def head(self) -> Head:
+        """What it remembers as a whole. Of most events it only remembers when they came: that is put in once it is asked for."""
+        if self._at > self._head.at:
+            self._head = replace(self._head, at=self._at)
+        return self._head
+
+    @head.setter
+    def head(self, head: Head) -> None:
+        self._head, self._at = head, head.at
+
     @cached_property
     def matcher(self) -> Matcher:
         """What says what it sees."""
@@ -234,8 +245,8 @@ class Course:
             while (due := self._due())[0] <= until:
                 self._tick(*due, said)
             self._calm_until = due[0]
-        if until > self.head.at:
-            self.head = replace(self.head, at=until)
+        if until > self._at:
+            self._at = until
         return said
 
     def see(
@@ -246,7 +257,7 @@ class Course:
         An event that does not say when it happened happened then: clocks of several servers make none of them late.
         """
         said = self.pass_time(at)
-        matched = self.matcher.match(document, self.head.at, self.before)
+        matched = self.matcher.match(document, self._at, self.before)
         return matched, self._take(event, matched, is_repeat, said), said
 
     def fold(
@@ -276,9 +287,11 @@ class Course:
         return outcomes
 
     def end(self, at: float, fingerprint: str) -> list[Signalled]:
-        """A person says that it is over. An absence is counted from then on anew."""
-        said = self.pass_time(at)
-        at = self.head.at
+        """A person says that it is over. An absence is counted from then on anew.
+
+        Time does not pass by that: what would be silence then may be waiting to be judged.
+        """
+        said, at = list[Signalled](), max(at, self.head.at)
         if fingerprint == ABSENCE:
             if self.head.is_absent:
                 self.head = replace(self.head, enabled_at=at)

@@ -333,6 +333,47 @@ async def test_what_nobody_could_hear_is_no_silence(world: World) -> None:
     assert held.head.heard_from == pytest.approx(now - 20)
 
 
+async def test_while_nobody_listens_what_is_held_opens_and_what_is_open_expires_but_nothing_is_silent(
+    database_url: str, nats_url: str
+) -> None:
+    async with made(database_url, nats_url) as world:
+        await world.declare("inbox", "in")
+        now = world.clock.epoch_s()
+        await world.pool.execute("UPDATE listening SET at = to_timestamp($1)", now - 90)
+        await post(world, says("x", "down"), at=now - 100)
+        await trigger(world, "held", **{"for": "30s"}, target={"external": "held"})
+        await trigger(world, "brief", expires="1m", target={"external": "brief"})
+        await trigger(world, "quiet", silence="40s", target={"external": "quiet"})
+        async with evaluated(world), judging(world):
+            await becomes(world, ("held", "x", "critical"), ("quiet", "x", "critical"))
+            assert await told(world, await beat(world, "brief")) == [("critical", False), (None, False)]
+
+
+async def test_an_event_from_a_clock_that_is_ahead_makes_none_of_the_others_silent(world: World) -> None:
+    await trigger(world, silence="1m")
+    async with evaluated(world), judging(world):
+        await post(world, says("x", "down"))
+        await post(world, says("y", "down"), at=world.clock.epoch_s() + 3600)
+        await becomes(world, ("ext", "x", "critical"), ("ext", "y", "critical"))
+        assert (None, False) not in await told(world, await beat(world, "ext"))
+
+
+async def test_who_ends_a_signal_makes_none_silent_whose_events_wait_to_be_judged(world: World) -> None:
+    stored = await trigger(world, silence="1m")
+    now = world.clock.epoch_s()
+    async with evaluated(world):
+        async with judging(world):
+            await post(world, says("x", "down"), says("y", "down"))
+            await becomes(world, ("ext", "x", "critical"), ("ext", "y", "critical"))
+        await post(world, says("y", "down"))
+        async with transaction(world.pool) as connection:
+            assert await triggers.end(connection, ACTOR, stored, "x", now + 3600)
+        async with judging(world):
+            await becomes(world, ("ext", "y", "critical"))
+            await settled(world)
+            assert await told(world, await beat(world, "ext")) == [("critical", False)] * 2 + [(None, False)]
+
+
 async def test_a_time_without_listeners_is_kept(world: World) -> None:
     async with transaction(world.pool) as connection:
         await connection.execute("UPDATE listening SET at = at - interval '1 hour'")

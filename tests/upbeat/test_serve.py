@@ -74,6 +74,33 @@ async def test_settings_of_another_version_stop_nothing() -> None:
             assert (await server.call("GET", "//readyz"))[0] == 200
 
 
+async def test_events_that_nobody_judges_make_it_unready_until_they_are_judged() -> None:
+    with fresh_folder() as folder:
+        async with Upbeat(folder / "data") as server:
+            await server.start()
+            database = f"postgresql://upbeat@/upbeat?host={folder / 'data/run'}&port=5432"
+            connection = await asyncpg.connect(database)
+            async with connection.transaction():  # nobody else can say how far it is judged
+                await connection.execute("SELECT FROM judging FOR UPDATE")
+                arrive = (
+                    "INSERT INTO arrivals (partition, inbox_id, event_id, received_at, at) "
+                    "SELECT 0, gen_random_uuid(), gen_random_uuid(), at, at FROM (SELECT now() - interval '1 min') a (at)"
+                )
+                other = await asyncpg.connect(database)
+                await other.execute(arrive)
+                await other.close()
+                status, said = await server.call("GET", "//readyz")
+                assert status == 503
+                assert "a received event is not judged for" in str(said)
+                assert (await server.call("GET", "//healthz"))[0] == 200
+            await connection.close()
+
+            async def ready() -> bool:
+                return (await server.call("GET", "//readyz"))[0] == 200
+
+            await until(ready, "all is judged")
+
+
 async def test_nats_on_another_port_is_found_by_every_process() -> None:
     with fresh_folder() as folder:
         async with Upbeat(folder / "data", arguments=("--workers", "2")) as server:
