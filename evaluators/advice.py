@@ -85,13 +85,13 @@ class Unmapped(Struct, frozen=True):
 class _Key:
     """What is counted of one fingerprint."""
 
-    __slots__ = ("changes", "event", "flaps", "items", "opened", "recovered")
+    __slots__ = ("changes", "event", "flaps", "is_late", "items", "opened", "recovered")
 
     def __init__(self, event: str) -> None:
         self.event = event  # the first
         self.items = self.opened = self.recovered = 0
         self.changes: tuple[float, ...] = ()
-        self.flaps = False
+        self.flaps = self.is_late = False  # late: its last word was, and changed nothing
 
 
 class Examples:
@@ -144,9 +144,13 @@ class Tally:
         for outcome in outcomes:
             kind, reason = outcome.kind, outcome.reason if outcome.kind in ("ignored", "error") else ""
             self.outcomes.add(kind, reason, event)
-            if outcome.fingerprint and (kind in _FIRES or kind == "resolved" or reason == UNOPENED):
+            is_late = reason == LATE
+            if outcome.fingerprint and (
+                is_late or kind in _FIRES or kind == "resolved" or reason == UNOPENED
+            ):
                 if (key := self._key(outcome.fingerprint, event)) is not None:
-                    key.items += 1
+                    key.items += not is_late
+                    key.is_late = is_late
                 if (
                     reason == UNOPENED
                     and len(self._orphans) < MOST_ORPHANS
@@ -314,7 +318,11 @@ class Tally:
             yield Advice("duplicates", "info", text)
         if count := counts["ignored", LATE]:
             text = f"{_many(count, 'item')} came after one of the same fingerprint that happened later, and changed nothing."
-            yield Advice("late", "info", text, self.outcomes.of("ignored", LATE))
+            if last := [name for name, key in self._keys.items() if key.is_late]:
+                text += (
+                    f" It was the last word of {_some(last)}: is `time` when it began, or of several clocks?"
+                )
+            yield Advice("late", "warning" if last else "info", text, self.outcomes.of("ignored", LATE))
         if causes["silence"] and rule.silence:
             text = f"{_many(causes['silence'], 'signal')} ended because nothing came for {format_duration(rule.silence)}."
             yield Advice("silence", "info", text)

@@ -232,6 +232,17 @@ def test_there_is_advice(more: dict[str, Any], story: Any, kind: str, text: str)
     assert text in one.text
 
 
+def test_what_came_late_is_a_warning_where_it_was_the_last_word() -> None:
+    """Such as a recovery by a clock that is slow: the sender will not say it again, and the signal stays open."""
+    last, harmless = (
+        advice_of(found_in(story), "late") for story in ("50x@40 60.@30", "50x@40 60.@30 70.@65")
+    )
+    assert last
+    assert harmless
+    assert (last.severity, harmless.severity) == ("warning", "info")
+    assert "the last word of 'a'" in last.text
+
+
 def test_a_rule_that_is_well_gets_no_advice() -> None:
     story = " ".join(f"{h}{at}x {h}{at + 100}. {at + 50}n" for at in range(0, 90_000, 9000) for h in "abc")
     assert found_in(sorted(story.split(), key=lambda word: int(word.strip("abcxn."))), 99_999).advice == []
