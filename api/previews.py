@@ -96,7 +96,7 @@ class AskedPreview(Rule):
 async def create_preview(request: Request, asking: Asking) -> Response:
     """Begin a preview: 202 with its id. It is kept for an hour.
 
-    A rule that is written here is tried on stored events by an editor only: its conditions see what is not shown.
+    A rule that is written here, or of another inbox, is tried on stored events by an editor only: its conditions see what is not shown.
     """
     made = await begin(request, asking, await read_body(request, AskedPreview))
     async with services_of(request).pool.acquire() as db:
@@ -167,8 +167,8 @@ async def begin(request: Request, asking: Principal, asked: AskedPreview) -> str
         else:
             inbox = await objects.find(db, "inbox", rules[-1].inbox, pages=[page_id] if page_id else None)
         compared = asked.against.rule if isinstance(asked.against, Against) else None
-        if asked.stored and (asked.rule is not None or compared is not None):
-            # Conditions of one's own ask what they like of what is hidden: that is for who may save them.
+        if asked.stored and any(one is not None for one in (asked.rule, compared, asked.inbox)):
+            # Conditions of one's own, or of one's own page, ask what they like of what is hidden: that is for who may save them.
             asking.require(Permission.WRITE, inbox.page_id)
         sides = [await _side(db, rule, page_id) for rule in rules]
         hidden = inbox.spec.get("redact", [])

@@ -128,8 +128,13 @@ async def test_a_preview_is_its_readers(server: "Server") -> None:
 
 
 async def test_what_is_stored_is_asked_by_rules_that_are_saved_or_by_an_editor(server: "Server") -> None:
-    bodies = ({"rule": RULE}, {"trigger": "tried", "against": {"rule": RULE}}, {"trigger": "tried"})
-    for who, statuses in (("reviewer", [403, 403, 202]), ("editor", [202, 202, 202])):
+    bodies = (
+        {"rule": RULE},
+        {"trigger": "tried", "against": {"rule": RULE}},
+        {"trigger": "tried", "inbox": "pasted"},  # which may ask of another inbox what its own has not
+        {"trigger": "tried"},
+    )
+    for who, statuses in (("reviewer", [403, 403, 403, 202]), ("editor", [202, 202, 202, 202])):
         for body, status in zip(bodies, statuses, strict=True):
             made = await server.call("POST", PATH, body, who=who)
             assert made.status == status
