@@ -114,7 +114,7 @@ def _turn(policy: Policy, state: State, careful: bool) -> tuple[State, list[Effe
 
 def _known(state: State, turned: list[Effect], careful: bool, rests: Modes) -> tuple[State, list[Effect]]:
     """After a pause: others hear again what it is, and where it is still bad the draft that was withdrawn is owed again."""
-    effects = list[Effect]()
+    effects: list[Effect] = []
     if state.silenced:
         state = replace(state, silenced=False)
         if not turned:  # a transition is told by itself
@@ -206,7 +206,7 @@ def _is_bad_since(policy: Policy, state: State, since: float) -> bool:
 def _live(
     policy: Policy, state: State, careful: bool, own: Stage | None, rests: Modes
 ) -> tuple[State, list[Effect]]:
-    effects = list[Effect]()
+    effects: list[Effect] = []
     severity = _SEVERITY.get(state.stage)
     if severity == "critical" != state.severity and own not in (None, Stage.CRITICAL):
         severity = "warning"  # only members that are excused make it critical

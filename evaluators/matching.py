@@ -119,10 +119,10 @@ class _Look:
         "document",
         "fingerprint",
         "found",
-        "identified",
         "item",
         "shared",
         "trace",
+        "why",
     )
 
     def __init__(
@@ -136,7 +136,7 @@ class _Look:
     def turn_to(self, item: Any) -> None:
         """Look at another item: nothing is known of it."""
         self.item, self.fingerprint = item, ""
-        self.identified: Traced | None = None  # how; told last, wherever it was asked for
+        self.why: str | None = None  # it has none; empty where it has one, None where nobody asked
         if self.found:
             self.found = {}
 
@@ -188,7 +188,7 @@ class Matcher:
             return Matched(error=f"{OVER_BUDGET}{over}")
         except _WrongError as wrong:
             return Matched(error=str(wrong))
-        seen = list[Item | None]()
+        seen: list[Item | None] = []
         for index, item in enumerate(items):
             look.turn_to(item)
             seen.append(self._look_at(index, look, received_at))
@@ -218,7 +218,8 @@ class Matcher:
         """What it sees in an item; None where `when` does not take it, and there is no more to tell."""
         says: Says | None = None
         ignored: Ignored | None = None
-        error, message, at, values = "", "", 0.0, dict[str, str]()
+        error, message, at = "", "", 0.0
+        values: dict[str, str] = {}
         try:
             if self._when is not None and not self._when.holds(look):
                 if look.trace is None and not look.fingerprint:
@@ -240,7 +241,13 @@ class Matcher:
             says, ignored, error = None, None, f"{OVER_BUDGET}{over}"
         except _WrongError as wrong:
             says, ignored, error = None, None, str(wrong)
-        trace = (*look.trace, *filter(None, [look.identified])) if look.trace is not None else ()
+        trace = tuple(look.trace or ())
+        if look.trace is not None and look.why is not None:
+            found = look.fingerprint
+            told = Traced(
+                "fingerprint", self._fingerprint.template, "", bool(found), found or [], note=look.why
+            )
+            trace = (*trace, told)
         return Item(index, says, ignored, error, look.fingerprint, at, message, values, trace)
 
     def _said(self, look: _Look) -> Says | None:
@@ -612,26 +619,19 @@ class _Fingerprint:
 
     def read(self, look: _Look) -> str:
         """The fingerprint; it is kept. Raises `_WrongError`, `BudgetError`."""
-        if not look.fingerprint:
-            note = ""
-            try:
-                text = "".join(
-                    part if isinstance(part, str) else _identity(*part, look) for part in self.parts
+        if look.fingerprint:
+            return look.fingerprint
+        try:
+            text = "".join(part if isinstance(part, str) else _identity(*part, look) for part in self.parts)
+            if len(text) > MAX_FINGERPRINT:
+                raise _WrongError(
+                    f"fingerprint: it has {len(text)} characters; {MAX_FINGERPRINT} are allowed"
                 )
-                if len(text) > MAX_FINGERPRINT:
-                    raise _WrongError(
-                        f"fingerprint: it has {len(text)} characters; {MAX_FINGERPRINT} are allowed"
-                    )
-                look.fingerprint = text
-            except (_WrongError, BudgetError) as wrong:
-                note = str(wrong)
-                raise
-            finally:
-                found = look.fingerprint
-                look.identified = Traced(
-                    "fingerprint", self.template, "", bool(found), found or [], note=note
-                )
-        return look.fingerprint
+        except (_WrongError, BudgetError) as wrong:
+            look.why = str(wrong)
+            raise
+        look.fingerprint, look.why = text, ""
+        return text
 
 
 def _identity(of: str, get: _Get, look: _Look) -> str:
@@ -655,16 +655,14 @@ class _Time:
 
     def read(self, look: _Look, received_at: float) -> float:
         """Seconds since the epoch, never after `received_at`, which it is where there is no time."""
-        at, of, note, actual = None, "", _NO_TIME, None
-        for of, get in self.values:  # noqa: B007 - the last one is named
-            for actual in get(look):
-                try:
-                    at = moment_of(actual, self.format, self.zone)
-                    note = "" if at is not None else note
-                except ValueError as wrong:
-                    at, note = received_at, f"{wrong}: it is when the event was received"
-                if at is not None:
-                    break
+        at, of, note, actual = None, self.values[-1][0], _NO_TIME, None
+        named = ((of, one) for of, get in self.values for one in get(look))
+        for of, actual in named:  # noqa: B007  # the last one is told
+            try:
+                at = moment_of(actual, self.format, self.zone)
+                note = "" if at is not None else note
+            except ValueError as wrong:
+                at, note = received_at, f"{wrong}: it is when the event was received"
             if at is not None:
                 break
         if look.trace is not None:

@@ -240,7 +240,7 @@ class Course:
 
     def pass_time(self, until: float) -> list[Signalled]:
         """Fold a tick for every deadline up to `until`, the soonest first, of the same time by fingerprint."""
-        said = list[Signalled]()
+        said: list[Signalled] = []
         if until >= self._calm_until:
             while (due := self._due())[0] <= until:
                 self._tick(*due, said)
@@ -272,7 +272,8 @@ class Course:
         if matched is NOTHING:
             return [_UNMATCHED]
         at = self.head.at
-        outcomes, is_taken = list[Outcome](), False
+        outcomes: list[Outcome] = []
+        is_taken = False
         for item in matched.items:
             if item.ignored == "unmatched":
                 if not item.values:
