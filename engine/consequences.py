@@ -291,7 +291,10 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
         await _tell(case, "change", effect.at, said, effect.number, state)
         await _tell_drafts(case, waiting, effect.at, state)
     elif isinstance(effect, facts.StepProposed):
-        waiting = await reviews.propose(connection, subject_id, state.episodes, effect, case.evidence)
+        members = [*map(UUID, state.members)]
+        waiting = await reviews.propose(
+            connection, subject_id, state.episodes, effect, case.evidence, members
+        )
         await _tell_drafts(case, waiting, effect.at, state)
         return [_news(case.subject, "action")]
     return []

@@ -213,7 +213,7 @@ class Partition:
         self._number, self._pool, self._bus, self._health = number, pool, bus, health
         self._stamp = -1  # of what is declared, as it was loaded
         self._version, self._at = 0, 0.0  # how far it is judged
-        self._now, self._heard = 0.0, 0.0  # by the database, at the last look; and until when others were heard
+        self._now = self._heard = 0.0  # by the database, at the last look; and until when others were heard
         self._triggers: dict[UUID, _Trigger] = {}
         self._inboxes: dict[UUID, triggers.Named] = {}
         self._alone_until = 0  # arrivals up to this one are taken one by one: one of them is poison

@@ -20,6 +20,10 @@ from rules.subject import rule_of
 
 REPORTED: Final = "report"
 """The source of signals that are no trigger's."""
+_SPEAKERS: Final = (
+    f"SELECT source::uuid FROM signals WHERE subject_id = ANY ({{}}) AND source <> '{REPORTED}'"
+)
+"""Whose signals are open on some subjects, but for those that are reported."""
 RESOLVE_DRAFT_LIFE_S = 86400.0
 """How long a draft waits once its episode is over; before, it escalates rather than expires."""
 
@@ -148,7 +152,7 @@ async def stop_speaking(connection: Connection, episode: UUID, at: float, why: s
     commands: list[review.Command] = list(review.withdraw_pending(actions, why))
     if review.is_owed_resolve(actions):
         commands.append(review.Propose("resolve", held["severity"], "draft"))
-    done = [await _obey(connection, held, command, at, ()) for command in commands]
+    done = [await _obey(connection, held, command, at) for command in commands]
     return [action for action in done if action is not None]
 
 
@@ -158,10 +162,12 @@ async def propose(
     number: int,
     effect: StepProposed,
     evidence: Sequence[Mapping[str, Any]],
+    members: Sequence[UUID] = (),
 ) -> list[UUID]:
     """Apply what `evaluators.review` decides about a proposed step; returns the actions a person must now look at.
 
-    `evidence` is per region, or member, what was seen; a pending action shows it until newer is known.
+    `evidence` is per region, or member, what was seen; a pending action shows it until newer is known. It rests on the
+    signals on the owner and its `members`.
     """
     episode = episode_id(owner_id, number)
     held = await _locked(connection, episode)
@@ -177,7 +183,7 @@ async def propose(
     for command in review.propose(
         actions, policy, effect.step, effect.severity, most=effect.most, of=effect.of
     ):
-        action = await _obey(connection, held, command, effect.at, evidence)
+        action = await _obey(connection, held, command, effect.at, evidence, [owner_id, *members])
         if action is not None:
             waiting.append(action)
     return waiting
@@ -215,7 +221,8 @@ async def _obey(
     episode: Row,
     command: review.Command,
     at: float,
-    evidence: Sequence[Mapping[str, Any]],
+    evidence: Sequence[Mapping[str, Any]] = (),
+    subjects: Sequence[UUID] = (),
 ) -> UUID | None:
     """Carry out one command; returns the action when a person must look at it."""
     if isinstance(command, review.Withdraw):
@@ -231,13 +238,13 @@ async def _obey(
         await publish(connection, UUID(command.action), POLICY, at)
         return None
     if isinstance(command, review.Revise):
-        return await _revise(connection, episode, UUID(command.action), command.severity)
+        return await _revise(connection, episode, UUID(command.action), command.severity, subjects)
     title, text, components = await _say(connection, episode, command.step, command.severity, command.of)
     action: UUID = await connection.fetchval(
         "INSERT INTO actions (id, episode_id, owner_id, page_id, step, status, severity, title, text, components, "
         "evidence, created_at, expires_at, of, reopened, triggers) VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, "
         "$10, to_timestamp($11), CASE WHEN $5 = 'resolve' THEN now() + make_interval(secs => $12) END, $13, $14, "
-        "ARRAY(SELECT unnest($15::uuid[]) UNION SELECT unnest(triggers) FROM actions WHERE episode_id = $2)) "
+        f"ARRAY({_SPEAKERS.format('$15')} UNION SELECT unnest(triggers) FROM actions WHERE episode_id = $2)) "
         "RETURNING id",
         new_id(),
         episode["id"],
@@ -253,7 +260,7 @@ async def _obey(
         RESOLVE_DRAFT_LIFE_S,
         command.of,
         episode["reopened"],
-        sorted({UUID(item["trigger_id"]) for item in evidence if "trigger_id" in item}),
+        subjects,
     )
     if command.mode == "draft":
         return action
@@ -261,17 +268,21 @@ async def _obey(
     return None
 
 
-async def _revise(connection: Connection, episode: Row, action: UUID, severity: Severity) -> UUID:
+async def _revise(
+    connection: Connection, episode: Row, action: UUID, severity: Severity, subjects: Sequence[UUID]
+) -> UUID:
     row = await connection.fetchrow("SELECT step, of FROM actions WHERE id = $1", action)
     assert row is not None
     title, text, components = await _say(connection, episode, row["step"], severity, row["of"])
     await connection.execute(
-        "UPDATE actions SET revision = revision + 1, severity = $2, title = $3, text = $4, components = $5 WHERE id = $1",
+        "UPDATE actions SET revision = revision + 1, severity = $2, title = $3, text = $4, components = $5, "
+        f"triggers = ARRAY(SELECT unnest(triggers) UNION {_SPEAKERS.format('$6')}) WHERE id = $1",
         action,
         severity,
         title,
         text,
         components,
+        subjects,
     )
     return action
 

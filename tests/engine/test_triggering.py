@@ -452,6 +452,32 @@ async def test_a_trigger_that_moves_to_an_inbox_of_another_partition_takes_nothi
         await becomes(world, ("ext", "y", "critical"))
 
 
+async def test_a_draft_names_all_triggers_that_it_rests_on_however_many_signals_they_have(
+    world: World,
+) -> None:
+    await world.declare("group", "shop", quorum={"critical": 1, "warning": 1})
+    await world.declare("beat", "web", type="external", group="shop")
+    await world.declare("beat", "db", type="external", group="shop")
+    for slug, on in (("a", "web"), ("b", "web"), ("c", "db")):
+        await trigger(world, slug, when={"value": "$.on", "eq": on}, target={"beat": on})
+
+    async def named() -> set[UUID]:
+        rows = await world.pool.fetch("SELECT triggers FROM actions WHERE status = 'pending'")
+        return {one for row in rows for one in row["triggers"]}
+
+    async def shows(*slugs: str) -> None:
+        async def is_so() -> bool:
+            return await named() == {world.declared[slug].id for slug in slugs}
+
+        await world.until(is_so)
+
+    async with evaluated(world), judging(world):
+        await post(world, *({"on": "web", **says(f"host {n}", "slow")} for n in range(30)))
+        await shows("a", "b")
+        await post(world, {"on": "db", **says("x", "down")})
+        await shows("a", "b", "c")
+
+
 async def test_auto_counts_once_promoted_and_only_for_the_rule_that_was(world: World) -> None:
     stored = await trigger(world, incidents={"open": "auto", "update": "off", "resolve": "auto"})
 
