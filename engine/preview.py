@@ -19,7 +19,7 @@ from engine.store.previews import SAMPLE, Plan, Side
 from engine.worker import Order, Tell, run
 from evaluators.event import Event, read
 from evaluators.preview import Comparison, Difference, Draft, Findings, Options, Preview
-from rules.redaction import MASK, hidden_paths, hidden_text, is_hidden_reference, masked_message
+from rules.redaction import MASK, hidden_text, is_hidden, masked_message
 from rules.reference import Reference, parse_template
 from rules.subject import rule_of
 from rules.trigger import Trigger
@@ -82,10 +82,9 @@ async def work(connection: Connection, plan: Plan, tell: Tell) -> tuple[int, dic
 
 def _preview(side: Side, plan: Plan) -> Preview:
     rule = Trigger.model_validate(side.rule)
-    hidden = hidden_paths(rule, plan.hidden)
     rule = rule.model_copy(update={"message": masked_message(rule, plan.hidden)})
     target = rule_of(side.kind, side.target) if side.target is not None else None
-    options = Options(components=tuple(side.components), members=side.members, hidden=hidden)
+    options = Options(components=tuple(side.components), members=side.members, hidden=tuple(plan.hidden))
     return Preview(rule, target, start=plan.since, options=options)
 
 
@@ -108,11 +107,8 @@ async def _batches(connection: Connection, plan: Plan) -> AsyncIterator[list[Row
 
 def _hides_fingerprint(side: Side, plan: Plan) -> bool:
     rule = Trigger.model_validate(side.rule)
-    parts = [part for part in parse_template(rule.fingerprint) if isinstance(part, Reference)]
-    named = [text for part in parts if part.source == "value" for text in rule.values[part.name].references]
-    texts = [*(part.text for part in parts), *named]
-    paths = hidden_paths(rule, plan.hidden)
-    return any(is_hidden_reference(text, paths) or (paths and text == "text") for text in texts)
+    parts = parse_template(rule.fingerprint)
+    return any(isinstance(part, Reference) and is_hidden(rule, part, plan.hidden) for part in parts)
 
 
 def shown(found: Findings | Difference, *, hides: bool) -> dict[str, Any]:

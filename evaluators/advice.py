@@ -10,7 +10,8 @@ from msgspec import Struct
 from evaluators.matching import Matched
 from evaluators.trigger import ABSENCE, LATE, REPEAT, UNOPENED, Outcome, Signalled
 from rules.duration import format_duration
-from rules.redaction import MASK, hidden_text, is_hidden_reference
+from rules.redaction import MASK, hidden_text, is_hidden
+from rules.reference import parse_reference
 from rules.trigger import SINGLE, Trigger
 
 Kind = Literal[
@@ -195,7 +196,8 @@ class Tally:
     def _shown(self, reference: str, value: object) -> str:
         if value == []:
             return _MISSING
-        return MASK if is_hidden_reference(reference, self._hidden) else hidden_text(str(value))[:200]
+        hides = is_hidden(self._rule, parse_reference(reference), self._hidden)
+        return MASK if hides else hidden_text(str(value))[:200]
 
     def _key(self, fingerprint: str, event: str) -> _Key | None:
         if (key := self._keys.get(fingerprint)) is None and len(self._keys) < MOST_FINGERPRINTS:

@@ -13,9 +13,9 @@ from urllib.parse import unquote_plus
 import msgspec
 import re2
 
-from rules.reference import parse_template
+from rules.reference import Reference, parse_reference, parse_template
 from rules.secret import HIDDEN_LEAST, hidden_forms, hide, is_secret_name
-from rules.selection import Budget, BudgetError, Steps, normal_path, places
+from rules.selection import Budget, BudgetError, Steps, is_definite, meets, normal_path, outline, places
 from rules.trigger import Trigger
 
 MASK: Final = "***"
@@ -25,6 +25,7 @@ _DEEPEST: Final = 100
 _MOST: Final = 2**63 - 1
 _SHORT: Final = 4  # characters; anything may equal what is shorter
 _WORD: Final = re.compile(r"[\w-]+")
+_FIRST: Final = re.compile(r"^\[[^\]]*\]")
 
 # Names that only look like a secret's: who wrote something, and by what it is told apart.
 _ORDINARY: Final = re.compile(
@@ -75,7 +76,7 @@ def hidden_text(text: str, *, named: bool = True) -> str:
     return str(_NAMED.sub(r"\1\2\3***", text)) if named else str(text)
 
 
-def is_hidden_reference(text: str, paths: Iterable[str] = ()) -> bool:
+def _is_hidden_reference(text: str, paths: Iterable[str]) -> bool:
     """Whether what a reference of a rule names is hidden by its name, or by one of these paths of the body."""
     path = text.removeprefix("body:")
     return any(map(is_hidden_name, _WORD.findall(text))) or any(path.startswith(hidden) for hidden in paths)
@@ -83,25 +84,42 @@ def is_hidden_reference(text: str, paths: Iterable[str] = ()) -> bool:
 
 def hidden_paths(rule: Trigger, paths: Iterable[str]) -> tuple[str, ...]:
     """These paths of the body, also as they are within an item of `rule`."""
-    each = rule.each
-    return tuple(
-        way
-        for path in paths
-        for way in ((path, f"${path.removeprefix(each)}") if each and path.startswith(each) else (path,))
-    )
+    found, each = list(paths), rule.each
+    for path in paths if each else ():
+        if each and path.startswith(each):
+            rest = path.removeprefix(each)
+            found.append(f"${_FIRST.sub('', rest) if is_definite(each) else rest}")
+    return tuple(found)
 
 
-def masked_message(rule: Trigger, paths: Iterable[str]) -> str:
+def is_hidden(rule: Trigger, reference: Reference, paths: Sequence[str]) -> bool:
+    """Whether what `rule` refers to may be, be in or hold what is hidden by its name or by these paths of the body."""
+    if any(map(is_hidden_name, _WORD.findall(reference.text))):
+        return True
+    if reference.source == "value":
+        named = rule.values[reference.name].references
+        return any(is_hidden(rule, parse_reference(text), paths) for text in named)
+    if reference.source not in ("item", "body"):
+        return reference.source == "text" and bool(paths)
+    way, each = outline(reference.name), rule.each if reference.source == "item" else None
+    items = outline(each) if each else ()
+    for path in map(outline, paths):
+        is_of_list = (
+            each and is_definite(each) and not any(isinstance(step, str) for step in path[len(items) :][:1])
+        )
+        if meets((*items, None, *way) if is_of_list else (*items, *way), path):
+            return True
+    return False
+
+
+def masked_message(rule: Trigger, paths: Sequence[str]) -> str:
     """The message of `rule`, where values that people are never shown are `***`: it goes to people without its event."""
-    parts, paths = [], hidden_paths(rule, paths)
+    parts = []
     for part in parse_template(rule.message):
         if isinstance(part, str):
             parts.append(part.replace("{", "{{").replace("}", "}}"))
             continue
-        named = rule.values.get(part.name) if part.source == "value" else None
-        texts = [part.text, *(named.references if named else ())]
-        is_hidden = any(is_hidden_reference(text, paths) or (paths and text == "text") for text in texts)
-        parts.append(MASK if is_hidden else f"{{{part.text}}}")
+        parts.append(MASK if is_hidden(rule, part, paths) else f"{{{part.text}}}")
     return "".join(parts)
 
 
@@ -144,7 +162,7 @@ class Redaction:
         """What was made of the event, which was shown before: a trace, a message; `reference` names where it is from."""
         if value in (None, "", []):
             return value
-        if is_hidden_reference(reference, self._paths) or len(self._values) > MOST_HIDDEN:
+        if _is_hidden_reference(reference, self._paths) or len(self._values) > MOST_HIDDEN:
             return MASK
         if self._forms is None:
             self._forms = hidden_forms(self._values)

@@ -42,6 +42,7 @@ MAX_CONTAINERS: Final = 50_000  # lists and objects of a document that is taken 
 MAX_SEARCHED: Final = 20_000  # values of a document that is searched: by `*`, `..`, a slice or a filter
 MAX_STEPS: Final = 100_000  # about 50 ms
 MAX_SEARCH: Final = 250_000_000  # instructions of an expression times characters: about 2 s at worst
+_ANY_DEPTH: Final = 100
 _STEPS_A_PATTERN: Final = 1000  # to compile one that the document brings along
 
 # A definite path names one value and needs no engine: $.a.b[0]['c']
@@ -141,6 +142,25 @@ def compile_path(path: str) -> Select:
 def places(path: str, document: Any, budget: Budget) -> list[Steps]:
     """Where the values are that `path` names. Raises `BudgetError`."""
     return [_steps_to(place) for _, place in _followed(_compiled(path)[1], document, budget)]
+
+
+@lru_cache(maxsize=4096)
+def outline(path: str) -> tuple[str | int | None, ...]:
+    """The steps of a path as far as it is known how deep they lead; None is one of which any may be meant."""
+    steps, found = _compiled(path)[0], list[str | int | None]()
+    for segment in _Environment().compile(path).segments if steps is None else ():
+        if isinstance(segment, JSONPathRecursiveDescentSegment):
+            return (*found, *[None] * _ANY_DEPTH)
+        one = segment.selectors[0] if len(segment.selectors) == 1 else None
+        found.append(getattr(one, "name", getattr(one, "index", None)))
+    found += steps or ()
+    return tuple(None if isinstance(step, int) and step < 0 else step for step in found)
+
+
+def meets(steps: Iterable[str | int | None], others: Iterable[str | int | None]) -> bool:
+    """Whether what one of two outlines names may be what the other names, or be in it."""
+    pairs = zip(steps, others, strict=False)
+    return all(one == other or one is None or other is None for one, other in pairs)
 
 
 def normal_path(steps: Iterable[str | int]) -> str:

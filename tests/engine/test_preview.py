@@ -159,7 +159,12 @@ async def test_what_people_are_not_shown_is_in_nothing_that_is_found(world: Worl
         "target": {"external": "e", "per_fingerprint": 3},
     }
     by_path = RULE | {"fingerprint": "{value:who}", "values": {"who": "$.user"}}
-    for rule in (by_secret, by_path):
+    for said_of in ("value:who", "$['user']", "$", "text"):
+        unmapped = RULE | {"critical": {"value": said_of, "eq": "x"}, "values": {"who": "$.user"}}
+        said = await found(world, plan(world, unmapped, hidden=["$.user"]))
+        assert (said_of, "***") in {(one["reference"], one["value"]) for one in said["findings"]["unmapped"]}
+        assert "cnry" not in json.dumps(said)
+    for rule in (by_secret, by_path, RULE | {"fingerprint": "{$['user']}"}):
         said = await found(world, plan(world, rule, hidden=["$.user"]))
         assert "cnry" not in json.dumps(said)
         outcomes = [line["outcomes"][0] for line in said["findings"]["lines"]]

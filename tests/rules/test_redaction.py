@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.redaction import Redaction, hidden_text, is_hidden_name, masked_message
+from rules.redaction import Redaction, hidden_text, is_hidden, is_hidden_name, masked_message
+from rules.reference import parse_reference
 from rules.secret import is_secret_name
 from rules.trigger import Trigger
 
@@ -131,6 +132,49 @@ def test_a_message_has_no_value_that_is_hidden() -> None:
         }
     )
     assert masked_message(rule, ["$.customer"]) == "{{}} {$.host} *** *** {value:host} ***"
+
+
+@pytest.mark.parametrize(
+    ("reference", "path", "each", "hides"),
+    [
+        ("$.user", "$.user", None, True),
+        ("$['user'].name", "$.user", None, True),
+        ("$.a", "$.a.b", None, True),
+        ("$", "$.a.b", None, True),
+        ("$.x[-1].user", "$.x[0]['user']", None, True),
+        ("$..user", "$.a.b", None, True),
+        ("$.a.b", "$..b", None, True),
+        ("value:who", "$.user", None, True),
+        ("text", "$.user", None, True),
+        ("$.user", "$.list[*].user", "$.list[*]", True),
+        ("$.user", "$.list[*].user", "$.list", True),
+        ("$.user", "$.list.user", "$.list", True),
+        ("$.user", "$.list[0]", "$.list", True),
+        ("body:$.list", "$.list[*].user", "$.list", True),
+        ("$.host", "$.user", None, False),
+        ("$.users", "$.user", None, False),
+        ("$.host", "$.list[*].user", "$.list[*]", False),
+        ("$.host", "$.list[*].user", "$.list", False),
+        ("$.user", "$.user", "$.list[*]", False),
+        ("header:x-host", "$.user", None, False),
+    ],
+)
+def test_a_reference_may_reach_what_is_hidden(
+    reference: str, path: str, each: str | None, *, hides: bool
+) -> None:
+    rule = Trigger.model_validate(
+        {
+            "slug": "a",
+            "inbox": "i",
+            "each": each,
+            "fingerprint": "{$.host}",
+            "critical": True,
+            "recovery": False,
+            "target": {"external": "x"},
+            "values": {"who": "$.user"},
+        }
+    )
+    assert is_hidden(rule, parse_reference(reference), [path]) is hides
 
 
 NAMES = st.sampled_from(["host", "status", "tags", "a b", "password", "token", "labels"])
