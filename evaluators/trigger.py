@@ -195,7 +195,8 @@ class Course:
     """
 
     def __init__(self, rule: Trigger, head: Head, keys: Mapping[str, Key]) -> None:
-        self.head, self.keys, self.changed = head, dict(keys), set[str]()
+        self._head, self._at = head, head.at
+        self.keys, self.changed = dict(keys), set[str]()
         self.limits = limits_of(rule)
         self._rule, self._kept_s = rule, self.limits.kept_s
         self._ending = _Soonest(self._ends_at, self.keys)
