@@ -480,7 +480,7 @@ def test_of_a_value_that_says_nothing_is_told_what_no_condition_takes() -> None:
 
 
 def test_a_trigger_that_only_waits_for_absence_has_nothing_to_map() -> None:
-    absent = {"critical": None, "warning": None, "recovery": None, "absence": {"after": "1h"}}
+    absent: dict[str, Any] = {"critical": None, "warning": None, "recovery": None, "absence": {"after": "1h"}}
     found = found_in("0u", **absent)
     assert found.verdicts == {"ignored": 1}
     assert found.advice == []
