@@ -21,7 +21,7 @@ from api.console.tree import tree
 from api.console.words import address
 from api.context import services_of
 from api.objects import PageRef, locate
-from api.problems import ProblemError
+from api.problems import ProblemError, invalid
 from api.received import Fired
 from api.showing import ingest_url, shown
 from api.shown_triggers import Verdict
@@ -32,6 +32,7 @@ from engine.store.database import Connection
 from engine.store.objects import Stored, TakenError
 from engine.store.states import moment
 from rules.inbox import Inbox
+from rules.problem import show
 from rules.sender import senders
 
 PART: Final = 50
@@ -208,6 +209,8 @@ async def fire_into(request: Request, asking: Principal, inbox: Stored) -> str |
     headers = {name.strip(): value.strip() for name, _, value in lines}
     document = {"body": typed["body"], "headers": headers, "query": typed["query"]}
     try:
+        if bare := [name for name, colon, _ in lines if not colon]:
+            raise invalid([("headers", f"{show(bare[0])} is no header; write such as X-Env: live")])
         json_like = typed["body"][:1] in ("{", "[")
         if json_like and all(name.lower() != "content-type" for name in headers):
             document["headers"] = {**headers, "Content-Type": "application/json"}

@@ -22,9 +22,10 @@ from engine.store.states import moment
 RANGES: Final = (("1h", "hour"), ("1d", "day"), ("7d", "7 days"), ("30d", "30 days"))
 LINES: Final = 100
 DRAFTS: Final = 20
-LANES: Final = 30
+LANES: Final = 10
+_NAMED: Final = 3
 _BUDGET: Final = "20s"
-_WAITS: Final = 12
+_WAITS: Final = 5
 _WAIT_S: Final = 0.1
 _NOTHING: Final[dict[str, Any]] = {
     "id": "",
@@ -134,7 +135,8 @@ def _found(found: Mapping[str, Any]) -> dict[str, Any]:
         "left_out": found["events"] - len(lines),
         "opened": found["opened"],
         "drafted": found["drafted"],
-        "lanes": _lanes(found["episodes"], since, until)[:LANES],
+        "lanes": (lanes := _lanes(found["episodes"], since, until))[:LANES],
+        "lanes_left_out": max(len(lanes) - LANES, 0),
         "drafts": [_DRAFT | one | {"moment": moment(one["at"])} for one in found["drafts"][-DRAFTS:][::-1]],
         "open": found["open_signals"],
         "unmapped": found["unmapped"],
@@ -165,27 +167,24 @@ def _compared(compared: Mapping[str, Any]) -> list[tuple[str, int, list[dict[str
 
 
 def _lanes(episodes: Sequence[Mapping[str, Any]], since: float, until: float) -> list[dict[str, Any]]:
-    """Episodes by fingerprint, the newest first: where each stands in the time between, in a width of 1000."""
-    by = defaultdict[str, list[Mapping[str, Any]]](list)
-    for episode in reversed(episodes):
-        for fingerprint in episode.get("fingerprints") or [episode.get("beat") or "(absence)"]:
-            by[fingerprint].append(episode)
+    """Episodes by what they were about, the newest first: where each stands in the time between, in a width of 1000."""
+    by = defaultdict[tuple[str, ...], list[tuple[float, float, Mapping[str, Any]]]](list)
+    for one in reversed(episodes):
+        about = tuple(one.get("fingerprints") or [one.get("beat") or "(absence)"])
+        by[about].append((one["opened"], one.get("closed") or until, one))
     scale = _WIDTH / max(until - since, 1.0)
-    lanes = []
-    for fingerprint, own in by.items():
-        ends = [(one["opened"], one.get("closed") or until, one) for one in own]
-        lasted_s = sum(end - begin for begin, end, _ in ends)
-        lanes.append(
-            {
-                "name": fingerprint,
-                "parts": [_part(begin, end, one, since, scale) for begin, end, one in ends],
-                "count": len(own),
-                "open": any(one.get("closed") is None for one in own),
-                "lasted": lasting(lasted_s),
-                "first": moment(min(begin for begin, _, _ in ends)),
-            }
-        )
-    return lanes
+    return [
+        {
+            "names": about[:_NAMED],
+            "more": len(about) > _NAMED,
+            "parts": [_part(begin, end, one, since, scale) for begin, end, one in own],
+            "count": len(own),
+            "open": any(one.get("closed") is None for _, _, one in own),
+            "lasted": lasting(sum(end - begin for begin, end, _ in own)),
+            "first": moment(min(begin for begin, _, _ in own)),
+        }
+        for about, own in by.items()
+    ]
 
 
 def _part(

@@ -159,11 +159,8 @@ async def _versions(
             if not rows:
                 raise missing(f"trigger {stored.slug!r} has no revision {revision}")
             texts.append(text_of(rows[0]["spec"]).splitlines())
-    lines = [
-        line
-        for line in difflib.unified_diff(texts[0], texts[1], lineterm="")
-        if line[:3] not in ("---", "+++")
-    ]
+    differs = list(difflib.unified_diff(texts[0], texts[1], lineterm=""))[2:]  # without names of files
+    lines = ["…" if line.startswith("@@") else line for line in differs]
     preview = None
     if span:
         plan = {"trigger": stored.slug, "page": page, "revision": new, "against": {"revision": old}}
