@@ -42,6 +42,8 @@ AT_ONCE: Final = 500
 AT_ONCE_BYTES: Final = 4_000_000
 FOLD_S: Final = 0.25
 """After so long a batch ends where it is: it is to be committed before others wait for long."""
+SAID_AT_ONCE: Final = 1000
+"""Signals after which a batch ends as well: they are written in the event loop, where others wait."""
 LOOK_S: Final = 5.0
 """How often it is looked for arrivals and edits, in case nobody said so."""
 SOONEST_S: Final = 0.05
@@ -279,7 +281,8 @@ class Partition:
                 deaf = await self._deafness(connection)
             if not arrivals:
                 break
-            if not await self._judge(arrivals, deaf):
+            # That nobody listens now says nothing of what came before.
+            if not await self._judge(arrivals, [one for one in deaf if one.ended_at <= self._heard]):
                 return RETRY_S
             self._say(None)  # a long queue is no trouble: how long it is is told elsewhere
         await self._pass_time(deaf)
@@ -316,7 +319,7 @@ class Partition:
         self, connection: Connection, behind: Sequence[_Trigger], deaf: Sequence[Deaf], before: float
     ) -> set[int]:
         """New, edited or removed. What is open under another rule ends, carefully; of what stays the target learns what it may do."""
-        at = max(self._at, min(self._now - BEHIND_S, before))
+        at = self._at = max(self._at, min(self._now - BEHIND_S, before))
         said, changes = list[Said](), list[Change]()
         for one in behind:
             held, rule, course = one.held, one.rule, one.course
@@ -351,7 +354,7 @@ class Partition:
                 identity=identity,
             )
             changes.append(one.change(keys))
-        await self._take(connection, at, [])
+        await events.take(connection, self._number, self._version, at, [])
         promoted = await triggers.save(connection, changes)
         rules = {one.held.trigger_id: one.rule for one in behind}
         return await triggers.tell(connection, said, rules, promoted, self._now)
@@ -419,7 +422,7 @@ class Partition:
                 folded.judged.append(Judged(arrival, at, "error", outcomes))
             else:
                 folded.judged.append(self._see(folded, arrival, at, mine, deaf))
-            if time.monotonic() > ends_s:
+            if time.monotonic() > ends_s or len(folded.spoken) >= SAID_AT_ONCE:
                 break
         return folded
 
@@ -430,7 +433,7 @@ class Partition:
         assert event is not None
         document = read(event)
         for one in mine:
-            said = _hear(one.course, deaf, at) if deaf else []
+            said = _hear(one.course, deaf, at)
             matched, outcomes, more = one.course.see(at, event.id, document, is_repeat=arrival.is_repeat)
             if matched is NOTHING and not said and not more:
                 continue
@@ -467,14 +470,11 @@ class Partition:
 
     # ---- the one transaction
 
-    async def _take(self, connection: Connection, at: float, arrivals: Sequence[Arrival]) -> None:
-        await events.take(connection, self._number, self._version, at, arrivals)
-
     async def _commit(self, folded: _Folded) -> None:
         """Arrivals taken, what became of them, what triggers remember and say. Then announce."""
         buried = [one for one in folded.taken if one.event is not None and one.id in self._condemned]
         async with transaction(self._pool) as connection:
-            await self._take(connection, self._at, folded.taken)
+            await events.take(connection, self._number, self._version, self._at, folded.taken)
             said = await self._aimed(connection, folded)
             await self._count(connection, folded)
             changed = [one for one in self._triggers.values() if one.is_changed]
@@ -593,6 +593,8 @@ def _heard_from(course: Course) -> float:
 def _hear(course: Course, deaf: Sequence[Deaf], at: float) -> list[Signalled]:
     """Tell it when nobody could hear, as far as that was over by `at`."""
     said = list[Signalled]()
+    if not deaf or deaf[-1].ended_at <= _heard_from(course):  # for each event and trigger
+        return said
     for one in deaf:
         if _heard_from(course) < one.ended_at <= at:
             said += course.pass_time(one.began_at)
