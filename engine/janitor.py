@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from engine.clock import Clock
 from engine.leases import Leases
-from engine.store import inboxes, pings, retention, rollups
+from engine.store import inboxes, jobs, pings, retention, rollups
 from engine.store.database import DATABASE_AWAY, Pool
 from rules.settings import Retention
 
@@ -63,6 +63,7 @@ class Janitor:
             await rollups.sweep(connection, now, days=keep.rollup_days)
             await retention.sweep(connection, days=keep.days)
             await pings.sweep(connection, keep.days)
+            await jobs.sweep(connection)
         if trouble is not None:
             raise trouble
         return dropped

@@ -19,6 +19,11 @@ GONE_S: Final = 15.0
 _KEPT: Final = "interval '1 hour'"
 
 
+async def sweep(connection: Connection) -> None:
+    """Forget the old ones, with what was pasted to be tried."""
+    await connection.execute(f"DELETE FROM jobs WHERE at < now() - {_KEPT}")
+
+
 async def create(
     connection: Connection,
     kind: JobKind,
@@ -29,7 +34,7 @@ async def create(
     workers: int = 1,
 ) -> UUID | None:
     """Keep a job that waits to be run; None when too many do, or too many of theirs. Old ones are forgotten."""
-    await connection.execute(f"DELETE FROM jobs WHERE at < now() - {_KEPT}")
+    await sweep(connection)
     created: UUID | None = await connection.fetchval(
         "INSERT INTO jobs (id, page_ids, by, asked, plan, workers, kind) "
         "SELECT $1, $2, $3, $4::text::json, $5::text::json, $6, $9 FROM (SELECT count(*) AS every, "
