@@ -106,6 +106,8 @@ def _short(value: object) -> object:
     """A list is short for `all`, true and false for `always`."""
     if isinstance(value, bool):
         return {"always": value}
+    if isinstance(value, str):
+        raise ValueError(f"{value!r} is no condition; write one such as {{value: $.status, eq: down}}")  # noqa: TRY004
     return {"all": value} if isinstance(value, list) else value
 
 

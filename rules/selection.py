@@ -49,6 +49,7 @@ _STEPS_A_PATTERN: Final = 1000  # to compile one that the document brings along
 _STEPS = r"""\.([A-Za-z_][A-Za-z0-9_]*)|\[(0|[1-9][0-9]{0,8})\]|\['([^'\\\x00-\x1f]*)'\]|\["([^"\\\x00-\x1f]*)"\]"""
 _STEP = re.compile(_STEPS)
 _DEFINITE = re.compile(rf"\$(?:{_STEPS})*")
+_ODD_NAME = re.compile(r"\.(@?\w+(?:[-:/@]\w+)+|@\w+)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SEARCHING: Final = ("match", "search")
 _CONTROL = re.compile("[\x00-\x1f]")
@@ -187,6 +188,12 @@ def is_definite(path: str) -> bool:
     return _compiled(path)[0] is not None
 
 
+def _in_brackets(path: str) -> str:
+    """How a name is written that has more in it than a dot can take, where `path` seems to have one."""
+    odd = _ODD_NAME.search(path)
+    return f"; a name with other characters in it is written ['{odd[1]}']" if odd else ""
+
+
 @lru_cache(maxsize=4096)
 def _compiled(path: str) -> tuple[Steps | None, _Follow]:
     """The steps of a path that can name one value only, and what follows any."""
@@ -200,7 +207,7 @@ def _compiled(path: str) -> tuple[Steps | None, _Follow]:
         singular = _singular(query)
         return singular, _query(query) if singular is None else _along(singular)
     except JSONPathError as wrong:
-        raise ValueError(f"{path!r} is not a JSONPath (RFC 9535): {wrong}") from None
+        raise ValueError(f"{path!r} is not a JSONPath (RFC 9535): {wrong}{_in_brackets(path)}") from None
     except RecursionError:
         raise ValueError(f"the path is nested too deeply: {path[:60]!r}") from None
 

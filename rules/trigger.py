@@ -101,6 +101,14 @@ class EventTime(Rule):
         default="UTC", description="Of times that do not say theirs."
     )
 
+    @model_validator(mode="after")
+    def _has_a_directive(self) -> Self:
+        if self.format != "auto" and "%" not in self.format:
+            raise ValueError(
+                f"format {self.format!r} says nothing of a time; write one such as %Y-%m-%d %H:%M:%S"
+            )
+        return self
+
 
 class Repeats(Rule):
     """So many events of a fingerprint within some time, before anything opens."""

@@ -106,7 +106,10 @@ def _explained(model: type[Rule], root: Node, error: ErrorDetails) -> tuple[tupl
     # A validator may have converted the value before it was refused: what is written is shown.
     given = str(error["loc"][-2]) if is_key else error["input"] if lost else node.plain()
     shown = "the value" if _is_secret(model, error["loc"]) and not is_key else _clean(show(given))
-    return (node.line, node.path), f"{shown} {_said(kind, error, given)}"
+    said = _said(kind, error, given)
+    if kind == "model_type" and not lost and len(keys := _keys(model, error["loc"])) <= _NAMED_MOST:
+        said += f"; its keys are {', '.join(keys)}"
+    return (node.line, node.path), f"{shown} {said}"
 
 
 def unknown_key(key: str, allowed: Sequence[str]) -> str:
