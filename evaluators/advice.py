@@ -27,6 +27,7 @@ Kind = Literal[
     "unmapped",
     "truncated",
     "late",
+    "times",
     "auto_post_risk",
     "absence",
     "silence",
@@ -127,7 +128,8 @@ class Tally:
             str, tuple[str, str]
         ] = {}  # recovered and not open: the event, and what is open like it
         self._causes, self._truncated = Counter[str](), list[str]()
-        self._events = self._truncations = 0
+        self._events = self._truncations = self._empty = 0
+        self._times = Examples(MOST_REASONS)
 
     def see(
         self,
@@ -139,6 +141,7 @@ class Tally:
     ) -> None:
         """Count an event; `open_signals` names what is open now."""
         self._events += 1
+        self._empty += not matched.items and not matched.error
         if matched.is_truncated:
             self._truncations += 1
             self._truncated += [event] if len(self._truncated) < MOST_EXAMPLES else []
@@ -174,8 +177,11 @@ class Tally:
                 key.flaps |= len(key.changes) == FLAPS and key.changes[0] >= signalled.at - FLAPS_WITHIN_S
 
     def trace(self, event: str, matched: Matched) -> None:
-        """Of a traced event: which values say nothing."""
+        """Of a traced event: which values say nothing, and which are no time."""
         for item in matched.items:
+            for one in item.trace if item.says else ():
+                if one.part == "time" and one.holds is False and one.actual is not None:
+                    self._times.add(one.of, self._shown(one.of, one.actual), event)
             if item.ignored != "unmapped":
                 continue
             seen, wanted = dict[str, str](), set[str]()
@@ -246,6 +252,8 @@ class Tally:
         if self._events and not fires and (rule.critical or rule.warning):
             taken = items - counts["ignored", "unmatched"]
             why = f"`when` took {taken} items, and none of them fires" if taken else "`when` takes none"
+            if self._empty == self._events:
+                why = f"`each` finds no item at {rule.each}"
             yield Advice(
                 "matches_nothing", "warning", f"None of {_many(self._events, 'event')} fires: {why}."
             )
@@ -325,6 +333,9 @@ class Tally:
                     f" It was the last word of {_some(last)}: is `time` when it began, or of several clocks?"
                 )
             yield Advice("late", "warning" if last else "info", text, self.outcomes.of("ignored", LATE))
+        for (of, value), _ in self._times.counts.most_common(3):
+            text = f"{of} is {value!r}, which is no time, or not one yet: such an event happened when it was received."
+            yield Advice("times", "warning", text, self._times.of(of, value))
         if causes["silence"] and rule.silence:
             text = f"{_many(causes['silence'], 'signal')} ended because nothing came for {format_duration(rule.silence)}."
             yield Advice("silence", "info", text)

@@ -47,6 +47,7 @@ _SHOWN_VALUES: Final = 10
 _REMEMBERED: Final = 200  # characters of a value that `changed` looks at; of more, a digest
 _UNWRAPPED: Final = 3  # texts in texts in texts
 
+_AHEAD_S: Final = 300.0  # clocks differ; what is later than that is worth a word
 _NO_TIME: Final = "none of them holds a time: it is when the event was received"
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _SHORT: Final = json.JSONDecoder(parse_int=lambda text: int(text) if len(text) < 19 else text)
@@ -666,5 +667,7 @@ class _Time:
             if at is not None:
                 break
         if look.trace is not None:
+            if at is not None and at > received_at + _AHEAD_S:
+                note = "it is in the future: it is when the event was received"
             look.trace.append(Traced("time", of, self.format, not note, _shown(actual), note=note))
         return received_at if at is None else min(at, received_at)

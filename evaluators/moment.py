@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 AUTO: Final = "auto"
 _EARLIEST: Final = 631_152_000.0  # 1990
+_LATEST: Final = 7_258_118_400.0  # 2200
 _LONGEST: Final = 100
 _NUMBER: Final = re.compile(r"[+-]?\d{1,20}(\.\d{1,20})?", re.ASCII)
 _ISO: Final = re.compile(
@@ -20,7 +21,8 @@ def moment_of(value: Any, format_: str, zone: ZoneInfo) -> float | None:
     """Seconds since the epoch; None for null, empty text, 0, -1 and the year 1, which say that there is none.
 
     `auto` reads RFC 3339 with any number of digits, RFC 2822, and seconds, ms, us or ns since the epoch; else `format_`
-    is one of strptime. `zone` is of times that do not say theirs. Raises `ValueError`, also for what is before 1990.
+    is one of strptime. `zone` is of times that do not say theirs. Raises `ValueError`, also for what is before
+    1990 or after 2200.
     """
     if value is None or value == "":
         return None
@@ -34,6 +36,8 @@ def moment_of(value: Any, format_: str, zone: ZoneInfo) -> float | None:
     seconds = _read(text, format_, zone)
     if seconds is not None and seconds < _EARLIEST:
         raise ValueError("it is before 1990")
+    if seconds is not None and seconds > _LATEST:
+        raise ValueError(f"{value!r} is after 2200")
     return seconds
 
 

@@ -60,6 +60,8 @@ MOST_OUTCOMES: Final = 20
 """Outcomes of one line."""
 MOST_TRACED: Final = 200
 """Events with unmapped values that are looked at again, to name them."""
+MOST_UNTIMED: Final = 20
+"""Events that happened when they were received, though the rule has `time`, likewise."""
 MOST_NAMED: Final = 20
 """Fingerprints of an episode that are named."""
 MOST_OF_A_NAME: Final = 200
@@ -284,6 +286,7 @@ class Preview:
         self._first, self._last = list[_Numbered](), deque[_Numbered](maxlen=MOST_LINES // 5)
         self._told, self._telling = list[_Numbered](), deque[_Numbered](maxlen=MOST_LINES * 3 // 10)
         self._events = self._traced = self._drafted = self._opened = self._brief = 0
+        self._untimed = MOST_UNTIMED if rule.time else 0  # still to be looked at
         self._episodes = deque[Episode](maxlen=MOST_EPISODES)
         self._drafts = deque[Draft](maxlen=MOST_DRAFTS)
         self._opened_on = Counter[int]()  # by day
@@ -317,8 +320,11 @@ class Preview:
         verdict, items, is_telling = verdict_of(outcomes), len(outcomes), False
         if verdict != "unmatched":  # which most are
             is_telling = any(map(_is_telling, outcomes))
-            if self._traced < MOST_TRACED and any(outcome.reason == "unmapped" for outcome in outcomes):
-                self._traced += 1
+            is_unmapped = self._traced < MOST_TRACED and any(one.reason == "unmapped" for one in outcomes)
+            is_untimed = self._untimed > 0 and any(item.at == self.course.head.at for item in matched.items)
+            if is_unmapped or is_untimed:
+                self._traced += is_unmapped
+                self._untimed -= is_untimed
                 traced = self.course.matcher.match(document, at, self.course.before, is_traced=True)
                 self._tally.trace(event, traced)
         self._events += 1

@@ -78,6 +78,7 @@ def test_what_says_that_there_is_none(value: Any) -> None:
         ("x" * 101, "it has 101 characters and is not a time"),
         ("1985-01-01T00:00:00Z", "it is before 1990"),
         (12, "it is before 1990"),
+        ("20261002101320", "is after 2200"),
         ("2026-13-01T00:00:00Z", "is not a time"),
         (10**40, "is not a time"),
     ],
@@ -124,7 +125,7 @@ NOW = 1_780_000_000.0
         pytest.param('{"ends": "0001-01-01T00:00:00Z", "starts": "2026-05-27T22:00:00Z"}', THEN, "", id="the first that holds a time"),
         pytest.param('{"ends": null}', NOW, "none of them holds a time: it is when the event was received", id="none does"),
         pytest.param('{"ends": "soon", "starts": "2026-05-27T22:00:00Z"}', NOW, "'soon' is not a time: it is when the event was received", id="one cannot be read"),
-        pytest.param('{"ends": "2099-01-01T00:00:00Z"}', NOW, "", id="nothing happens after it was received"),
+        pytest.param('{"ends": "2099-01-01T00:00:00Z"}', NOW, "it is in the future: it is when the event was received", id="nothing happens after it was received"),
     ],
 )  # fmt: skip
 def test_the_time_of_an_event(body: str, at: float, note: str) -> None:

@@ -200,6 +200,15 @@ def test_a_group_counts_the_trigger_as_one_member() -> None:
 MANY = range(40)
 ADVICE = [
     pytest.param({}, [f"{n}n" for n in MANY], "matches_nothing", "`when` takes none", id="nothing is taken"),
+    pytest.param(
+        {"each": "$.alerts[*]"},
+        "0x 1x",
+        "matches_nothing",
+        "`each` finds no item at $.alerts[*]",
+        id="no item",
+    ),
+    pytest.param({"time": "$.said"}, "0x", "times", "$.said is 'x', which is no time", id="no time"),
+    pytest.param({}, "0x@900", "times", "which is no time, or not one yet", id="a time to come"),
     pytest.param({}, [f"{n}u" for n in MANY], "matches_nothing", "none of them fires", id="nothing fires"),
     pytest.param({}, [f"{n}x" for n in MANY], "matches_everything", "40 of 40 items fire", id="all fires"),
     pytest.param({}, "0x b1x 2.", "missing_recovery", "1 of 2 fingerprints opened", id="no recovery"),
