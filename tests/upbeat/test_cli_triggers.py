@@ -53,6 +53,24 @@ async def test_a_rule_is_previewed_on_samples(remote: Cli, server: Upbeat, tmp_p
     assert "payments-down" not in (await remote("triggers", "list", "--quiet")).out
 
 
+async def test_samples_have_headers_and_a_query(remote: Cli, tmp_path: Path) -> None:
+    await inbox(remote, "headed")
+    rule, sample = tmp_path / "rule.yaml", tmp_path / "form.txt"
+    text = RULE.replace("payments", "headed")
+    rule.write_text(
+        text + "when: [{value: 'header:X-Kind', eq: alert}, {value: 'query:env', eq: prod}]\n", "utf-8"
+    )
+    sample.write_text("status=firing&host=db-1", "utf-8")
+    asked = ("triggers", "preview", rule, "--no-stored", "--sample", sample, "--lines", "1")
+    form = ("-H", "Content-Type: application/x-www-form-urlencoded", "-H", "X-Kind:alert")
+    assert "opened critical db-1" in (await remote(*asked, *form, "--query", "env=prod")).out
+    assert "ignored unmatched" in (await remote(*asked, *form)).out
+    wrong = await remote(*asked, "-H", "X-Kind")
+    assert (wrong.code, "'X-Kind' is no header; write it as NAME:VALUE" in wrong.err) == (2, True)
+    empty = await remote("inboxes", "create", stdin="\n")
+    assert (empty.code, "stdin is empty; write YAML or JSON, such as `slug: NAME`" in empty.err) == (2, True)
+
+
 async def test_a_rule_that_cannot_judge_exits_with_1_and_a_wrong_one_with_2(
     remote: Cli, tmp_path: Path
 ) -> None:

@@ -73,8 +73,10 @@ def read_document(file: Path) -> Document:
 def read_yaml(file: Path) -> Node:
     """The YAML (or JSON) in `file`; `-` is standard input. What is wrong with it ends the command, as a mistake in usage."""
     name = "stdin" if str(file) == "-" else str(file)
+    if not (text := read_text(file)).strip():
+        raise click.UsageError(f"{name} is empty; write YAML or JSON, such as `slug: NAME`")
     try:
-        node, problems = read(read_text(file), name)
+        node, problems = read(text, name)
     except ConfigError as wrong:
         raise click.UsageError(str(wrong)) from None
     if problems:

@@ -38,6 +38,25 @@ def _show(inbox: Mapping[str, Any]) -> None:
 inboxes = group_of("inbox", show=_show)
 
 
+def _named(_: click.Context, __: click.Parameter, headers: Sequence[str]) -> dict[str, str]:
+    for header in headers:
+        if ":" not in header:
+            raise click.BadParameter(f"{header!r} is no header; write it as NAME:VALUE")
+    return {name.strip(): value.strip() for name, _, value in (header.partition(":") for header in headers)}
+
+
+with_headers = click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="NAME:VALUE",
+    callback=_named,
+    help="A header to go with it.",
+)
+with_query = click.option("--query", default="", help="A query to go with it, such as env=prod.")
+
+
 @inboxes.command()
 @click.argument("slug")
 @click.option(
@@ -163,6 +182,8 @@ def _show_trace(trace: Mapping[str, Any]) -> None:
     click.echo(
         f"{trace['slug']} at revision {trace['revision']}" + (f": {trace['error']}" if trace["error"] else "")
     )
+    if not trace["items"] and not trace["error"]:
+        click.echo("`each` finds no item in it")
     for item in trace["items"]:
         said = item["error"] or item["says"] or item["ignored"] or ""
         click.echo(
@@ -187,22 +208,19 @@ def _show_trace(trace: Mapping[str, Any]) -> None:
 @click.option(
     "-f", "--file", "file", default="-", show_default=True, help="What is posted, as it is; - is stdin."
 )
-@click.option(
-    "-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header to go with it."
-)
-@click.option("--query", default="", help="A query, such as env=prod.")
+@with_headers
+@with_query
 @with_page
 @remote
 async def fire(
-    api: Client, out: Output, slug: str, file: str, headers: Sequence[str], query: str, page: str | None
+    api: Client, out: Output, slug: str, file: str, headers: Mapping[str, str], query: str, page: str | None
 ) -> None:
     """Put an event into an inbox by hand. It goes the way of all others, and is marked as a test.
 
     \b
       upbeat inboxes fire alerts -f sample.json -H X-Kind:alert
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
-    pairs = {name.strip(): value.strip() for name, _, value in (header.partition(":") for header in headers)}
-    body = {"body": read_text(Path(file)), "headers": pairs, "query": query}
+    body = {"body": read_text(Path(file)), "headers": headers, "query": query}
     fired = await api.post(f"{at('/inboxes', slug)}/fire", body, page=page)
     out.show(
         fired,

@@ -10,6 +10,7 @@ import click
 
 from upbeat.cli.client import Client, remote
 from upbeat.cli.files import read_yaml
+from upbeat.cli.inboxes import with_headers, with_query
 from upbeat.cli.listed import with_page
 from upbeat.cli.objects import SHOWN_ONLY, at, group_of
 from upbeat.cli.output import Output, harmless, paint, print_table, span, until
@@ -57,6 +58,8 @@ _budget = click.option(
     multiple=True,
     help="A body that comes after the stored events.",
 )
+@with_headers
+@with_query
 @click.option("--stored/--no-stored", default=True, help="Over stored events, or over the samples alone.")
 @_budget
 @click.option(
@@ -65,18 +68,28 @@ _budget = click.option(
 @with_page
 @remote
 async def preview(
-    api: Client, out: Output, file: Path, samples: Sequence[Path], lines: int, page: str | None, **asked: Any
+    api: Client,
+    out: Output,
+    file: Path,
+    samples: Sequence[Path],
+    headers: Mapping[str, str],
+    query: str,
+    lines: int,
+    page: str | None,
+    **asked: Any,
 ) -> None:
     """Say what a rule would have made of what was received: nothing comes of it, whatever the rule says.
 
-    RULE.yaml is a trigger, a list of them, or an upbeat.yaml with `triggers`. It exits with 1 where the rule could not judge
-    an event.
+    RULE.yaml is a trigger, a list of them, or an upbeat.yaml with `triggers`. Headers and query are those of every sample. It
+    exits with 1 where the rule could not judge an event.
 
     \b
       upbeat triggers preview rule.yaml --since 7d
       upbeat triggers preview rule.yaml --no-stored --sample alert.json --lines 10
+      upbeat triggers preview rule.yaml --no-stored --sample ping.json -H X-GitHub-Event:ping
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
-    body = asked | {"samples": [{"body": _sample(one)} for one in samples], "page": page}
+    posted = [{"body": _sample(one), "headers": headers, "query": query} for one in samples]
+    body = asked | {"samples": posted, "page": page}
     found = [await done(api, "preview", body | {"rule": rule}, out, "events") for rule in _rules(file)]
 
     def render(_: Any) -> None:
