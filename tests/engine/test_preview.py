@@ -22,7 +22,7 @@ from engine.store.previews import Plan, Sample
 from engine.worker import Order
 from evaluators.trigger import Outcome
 from tests.engine.test_triggering import delivery, judging, post, trigger
-from tests.engine.world import World, made
+from tests.engine.world import World, evaluated, made
 from tests.rig.process import REPO
 
 BEGAN = 1_760_000_000.0
@@ -226,6 +226,36 @@ async def test_a_preview_makes_of_a_stream_what_was_made_of_it_live(world: World
         "resolved",
         "counted",
     }
+
+
+async def test_episodes_and_drafts_of_a_stream_are_those_of_live(world: World) -> None:
+    drawn = random.Random(7)
+    declared = await trigger(world)
+    calm = {"episodes": {"reopen_window": 0, "better_after": 0, "worse_after": 0, "flapping": "off"}}
+    target = {"slug": "ext", "type": "external", **calm}
+    await world.pool.execute(
+        "UPDATE objects SET spec = $1::text::jsonb WHERE slug = 'ext'", json.dumps(target)
+    )
+    now = world.clock.epoch_s()
+    async with evaluated(world), judging(world):
+        for _ in range(30):
+            state = drawn.choice(["down", "slow", "up", "up", "else"])
+            await post(world, {"host": drawn.choice("ab"), "state": state})
+            while await world.pool.fetchval(
+                "SELECT (SELECT count(*) FROM arrivals) + (SELECT count(*) FROM pushed)"
+            ):
+                await asyncio.sleep(0.02)
+    episodes = await world.pool.fetch("SELECT peak, cause FROM episodes ORDER BY opened_at")
+    actions = await world.pool.fetch(
+        "SELECT step, status, severity, title, text, revision - 1 FROM actions ORDER BY created_at"
+    )
+    asked = plan(world, declared.spec, since=now - 5.0, until=world.clock.epoch_s())
+    asked.sides[0].target = target
+    findings = (await found(world, asked))["findings"]
+    assert [(one["severity"], one["cause"]) for one in findings["episodes"]] == list(map(tuple, episodes))
+    named = ("step", "status", "severity", "title", "text", "revisions")
+    assert [tuple(one[name] for name in named) for one in findings["drafts"]] == list(map(tuple, actions))
+    assert len(episodes) > 2
 
 
 # ---- what else comes of it
