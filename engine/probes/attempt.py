@@ -27,7 +27,7 @@ class Watch:
         self._spent: dict[str, float] = {}
         self.ends_s = self._began + timeout_s  # by the clock: when the attempt is cut
         self.phase = ""
-        self.speaks = "http"  # or tcp: whose error types a failure gets once connected
+        self.speaks = "http"  # or tcp, icmp: whose error types a failure gets once connected
 
     def enter(self, phase: str) -> None:
         """The phase before ends here; what follows is no phase where `phase` is empty."""

@@ -57,6 +57,7 @@ async def probe(check: IcmpCheck, context: Context, watch: Watch, seen: Observat
     async def one(family: socket.AddressFamily) -> "Echo":
         address = await resolve(context, watch, seen, check.host, family)
         watch.enter("")
+        watch.speaks = "icmp"
         return await opened(context.poller, family, address)
 
     with await by_family(check.ip, one) as echo:

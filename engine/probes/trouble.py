@@ -19,7 +19,7 @@ _TIMEOUTS: Final = {
     "ttfb": ("http.timeout", "no answer"),
     "transfer": ("body.timeout", "the answer did not end"),
     "auth": ("auth.token", "no token"),
-    "": ("icmp.timeout", "the packets were not all sent"),  # they take turns, in no phase
+    "": ("http.timeout", "no step was under way"),  # between two of them
 }
 # Parts of OpenSSL's reasons, the first that fits; an alert is what the server said. Anything else is not TLS.
 _HANDSHAKE: Final = (
@@ -48,6 +48,8 @@ def timed_out(phase: str, timeout_s: float, speaks: str = "http") -> TroubleErro
     kind, what = _TIMEOUTS[phase]
     if speaks == "tcp" and phase in ("ttfb", "transfer"):
         kind = "tcp.timeout"
+    if speaks == "icmp" and not phase:  # packets take turns, in no phase
+        kind, what = "icmp.timeout", "the packets were not all sent"
     return TroubleError(kind, f"{what} within {timeout_s:.3g} s")
 
 
