@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from rules.comparison import COMPARING, OPERATORS, TEXTUAL, Comparison, field_of
 from rules.reference import ValueRef
@@ -97,31 +97,28 @@ class Condition(Comparison):
         for inner in group[1]:
             yield from inner.leaves()
 
-    def depth(self) -> int:
-        """How deep it is nested; 1 for a comparison."""
-        return 1 if (group := self.group) is None else 1 + max(inner.depth() for inner in group[1])
-
 
 def _short(value: object) -> object:
-    """A list is short for `all`, true and false for `always`."""
+    """A list is short for `all`, true and false for `always`; bounded before it is read, which takes its time."""
     if isinstance(value, bool):
         return {"always": value}
     if isinstance(value, str):
         raise ValueError(f"{value!r} is no condition; write one such as {{value: $.status, eq: down}}")  # noqa: TRY004
-    return {"all": value} if isinstance(value, list) else value
-
-
-def _bounded(condition: Condition) -> Condition:
-    if (depth := condition.depth()) > MAX_DEPTH:
+    given = {"all": value} if isinstance(value, list) else value
+    level, depth, count = [given], 0, 0
+    while level:
+        groups = [one for one in level if isinstance(one, dict)]
+        lists = [held for one in groups for name in _GROUPS if isinstance(held := one.get(name), list)]
+        depth, count = depth + 1, count + sum("value" in one for one in groups)
+        level = [inner for held in lists for inner in held]
+    if depth > MAX_DEPTH:
         raise ValueError(f"conditions are nested {depth} deep; {MAX_DEPTH} is allowed")
-    if (count := sum(1 for _ in condition.leaves())) > MAX_CONDITIONS:
+    if count > MAX_CONDITIONS:
         raise ValueError(f"there are {count} conditions; {MAX_CONDITIONS} are allowed")
-    return condition
+    return given
 
 
 Conditions = Annotated[
-    Condition,
-    BeforeValidator(_short, json_schema_input_type=Condition | list[Condition] | bool),
-    AfterValidator(_bounded),
+    Condition, BeforeValidator(_short, json_schema_input_type=Condition | list[Condition] | bool)
 ]
 """A condition, or a list of which each must hold; bounded in depth and number."""
