@@ -41,7 +41,6 @@ _SEEN_BYTES: Final = 100_000
 _MOST_VALUES: Final = 20
 _MOST_PATHS: Final = 300
 _LONGEST: Final = 1000  # of a value that is compared with
-_TIMED: Final = ("repeats_count", "for", "silence", "expires", "cooldown", "absence_after")
 _DESK: Final = ("event", "pick", "range", "sample", "preview")
 _OTHERS: Final = ("enabled", "incidents")  # that have pages of their own
 _KEPT_BY_PRESET: Final = ("name", "slug", "page", "inbox", "target", "target_slug")
@@ -123,6 +122,9 @@ async def _save(
     request: Request, asking: Principal, draft: Draft, desk: Desk, stored: Stored | None = None
 ) -> Response:
     services, spec = services_of(request), drafting.spec_of(draft)
+    if not spec["slug"]:
+        nameless = [("/name", "is missing: its slug is made of it")]
+        return await _page(request, asking, draft, desk, stored, mistakes=nameless, status=422)
     try:
         if stored is None:
             made = await saving.create(services, asking, "trigger", spec)
@@ -324,65 +326,55 @@ async def _page(
     if is_edited and rule:
         asked = {"rule": spec_of(rule) | {"page": page}}
         preview = await begun(request, asking, asked, desk.span, desk.sample, desk.preview, waits=desk.waits)
-    shown = {
-        **_choices(draft, stored, desk, page),
-        **(await asyncio.to_thread(_picked_from, event, draft)),
-        "pages": [(one.slug, one.spec["name"]) for one in homes],
-        "inboxes": [(box.slug, box.spec.get("name") or box.slug) for box in boxes]
-        or [("", "there is none yet")],
-        "senders": await asyncio.to_thread(senders),
-        "can_save": home is not None
-        and asking.may(Permission.WRITE, home.id)
-        and (stored is None or stored.managed_by == "api"),
-        "errors": _beside(mistakes),
-        "mistakes": mistakes,
-        "changed": desk.revision if stored and stored.revision != desk.revision else 0,
-        # who was told, and saves again, means it
-        "revision": stored.revision if stored and status == 412 else desk.revision,
-        "said": sentence(rule) if rule else "",
-        "lacks": lacks,
-        "preview": preview,
-        "pick": await _pick(services, event, draft, desk.pick, inbox) if event and desk.pick else None,
-        "judged": None,
-        "recent": [],
-    }
-    may_ask = home is not None and asking.may(Permission.WRITE, home.id)
-    if event and rule and may_ask:  # a condition of one's own sees what is not shown
-        shown["judged"] = await asyncio.to_thread(received.traced, event["row"], event["redact"], rule)
+    body = None
+    if event and not event["trouble"]:
+        body = await asyncio.to_thread(lambda: tree(_body(event, draft)))
+    paths = {drafting.reference(path, draft["each"]) for path in leaves(body)} if body else ()
+    judged, recent = None, list[dict[str, Any]]()
+    if event and rule and asking.may(Permission.WRITE, event["page_id"]):  # a rule sees what is not shown
+        judged = await asyncio.to_thread(received.traced, event["row"], event["redact"], rule)
     if event is None and inbox is not None:
-        shown["recent"], _ = await received.look(services, inbox, stored_events.Asked(), None, _RECENT)
+        recent, _ = await received.look(services, inbox, stored_events.Asked(), None, _RECENT)
+    pick = await _pick(services, event, draft, desk.pick, inbox) if event and desk.pick else None
+    may_save = home is not None and asking.may(Permission.WRITE, home.id)
     async with services.pool.acquire() as db:
-        return await render(request, db, "build.html", status, draft=draft, stored=stored, **shown)
-
-
-def _choices(draft: Draft, stored: Stored | None, desk: Desk, page: str) -> dict[str, Any]:
-    """What the form offers, and where it goes."""
-    incidents = TriggerPolicy.model_validate(stored.spec.get("incidents", {})) if stored else TriggerPolicy()
-    return {
-        "page_slug": page,
-        "here": address("trigger", stored.slug, page, "build") if stored else "/console/triggers/new",
-        "saves": address("trigger", stored.slug, page, "save") if stored else "/console/triggers",
-        "kept": {name: _in_words(one) for name, one in draft.sections.items() if one.kept},
-        "beside": [name for name in draft.kept if name not in _OTHERS],
-        "targets": drafting.TARGETS.items(),
-        "modes": drafting.MODES,
-        "operators": drafting.OPERATORS,
-        "read_as": drafting.READ_AS,
-        "blanks": (Row(),) * (3 if desk.blanks else 1),
-        "timed": any(draft[name] for name in _TIMED),
-        "policy": incidents.model_dump() if stored else None,
-        "ranges": RANGES,
-        "range": desk.span,
-        "sample": desk.sample,
-    }
-
-
-def _picked_from(event: Mapping[str, Any] | None, draft: Draft) -> dict[str, Any]:
-    if event is None or event["trouble"]:
-        return {"event": event, "body": None, "paths": ()}
-    body = tree(_body(event, draft))
-    paths = {drafting.reference(path, draft["each"]) for path in leaves(body)}
-    return {"event": event, "body": body, "paths": sorted(paths)[:_MOST_PATHS]}
+        return await render(
+            request,
+            db,
+            "build.html",
+            status,
+            draft=draft,
+            stored=stored,
+            desk=desk,
+            event=event,
+            body=body,
+            paths=sorted(paths)[:_MOST_PATHS],
+            pick=pick,
+            judged=judged,
+            recent=recent,
+            said=sentence(rule) if rule else "",
+            lacks=lacks,
+            preview=preview,
+            page_slug=page,
+            pages=[(one.slug, one.spec["name"]) for one in homes],
+            inboxes=[(box.slug, box.spec.get("name") or box.slug) for box in boxes]
+            or [("", "there is none yet")],
+            senders=await asyncio.to_thread(senders),
+            here=address("trigger", stored.slug, page, "build") if stored else "/console/triggers/new",
+            saves=address("trigger", stored.slug, page, "save") if stored else "/console/triggers",
+            can_save=may_save and (stored is None or stored.managed_by == "api"),
+            errors=_beside(mistakes),
+            mistakes=mistakes,
+            changed=desk.revision if stored and stored.revision != desk.revision else 0,
+            # who was told, and saves again, means it
+            revision=stored.revision if stored and status == 412 else desk.revision,
+            kept={name: _in_words(one) for name, one in draft.sections.items() if one.kept},
+            beside=[name for name in draft.kept if name not in _OTHERS],
+            form=drafting,
+            blanks=(Row(),) * (3 if desk.blanks else 1),
+            policy=TriggerPolicy.model_validate(stored.spec.get("incidents", {})) if stored else None,
+            ranges=RANGES,
+        )
 
 
 def _rule(draft: Draft) -> tuple[Trigger | None, Mistakes]:

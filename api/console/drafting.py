@@ -13,9 +13,10 @@ from rules.reference import Reference, parse_template
 from rules.trigger import SINGLE
 
 SECTIONS: Final[tuple[str, ...]] = ("when", "critical", "warning", "recovery", "suppress", "truncated")
+_TIMES: Final = ("for", "silence", "expires", "cooldown")
 PLAIN: Final[tuple[str, ...]] = (
     *("slug", "name", "page", "inbox", "each", "fingerprint", "message"),
-    *("for", "silence", "expires", "cooldown"),
+    *_TIMES,
 )
 PARTS: Final = {"repeats": ("count", "within"), "absence": ("after", "severity")}
 TARGETS: Final = {
@@ -113,6 +114,11 @@ class Draft:
     def section(self, name: str) -> Section:
         """The conditions called so."""
         return self.sections.get(name, Section())
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether anything depends on how long, or how often."""
+        return any(self[name] for name in ("repeats_count", *_TIMES, "absence_after"))
 
     def having(self, **plain: str) -> "Draft":
         """With these fields."""
