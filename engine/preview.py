@@ -18,7 +18,7 @@ from engine.store.ids import show
 from engine.store.previews import SAMPLE, Plan, Side
 from engine.worker import Order, Tell, run
 from evaluators.event import Event, read
-from evaluators.preview import Comparison, Difference, Draft, Findings, Options, Preview
+from evaluators.preview import Comparison, Difference, Draft, Findings, Preview
 from rules.redaction import MASK, hidden_text, is_hidden, masked_message
 from rules.reference import Reference, parse_template
 from rules.subject import rule_of
@@ -84,8 +84,14 @@ def _preview(side: Side, plan: Plan) -> Preview:
     rule = Trigger.model_validate(side.rule)
     rule = rule.model_copy(update={"message": masked_message(rule, plan.hidden)})
     target = rule_of(side.kind, side.target) if side.target is not None else None
-    options = Options(components=tuple(side.components), members=side.members, hidden=tuple(plan.hidden))
-    return Preview(rule, target, start=plan.since, options=options)
+    return Preview(
+        rule,
+        target,
+        start=plan.since,
+        components=side.components,
+        members=side.members,
+        hidden=plan.hidden,
+    )
 
 
 async def _batches(connection: Connection, plan: Plan) -> AsyncIterator[list[Row]]:

@@ -2,7 +2,7 @@
 
 The same `Course` as live, then the same fold of the target's policy over what it says, and the same review. Left out is
 what events do not tell: votes, members, dependencies and maintenance. All but the signals is taken as ok. Nobody knows
-what people would have said to a draft: one that has waited for `approved_after_s` is taken as approved.
+what people would have said to a draft: one that has waited for `APPROVED_AFTER_S` is taken as approved.
 """
 
 import math
@@ -66,22 +66,10 @@ MOST_NAMED: Final = 20
 """Fingerprints of an episode that are named."""
 MOST_OF_A_NAME: Final = 200
 BRIEF_S: Final = 120.0
+APPROVED_AFTER_S: Final = 300.0
 _DAY_S: Final = 86400.0
 _TELLING: Final = frozenset({"opened", "escalated", "deescalated", "resolved", "held", "cooling", "error"})
 _PLAIN: Final = frozenset({"unmatched", REPEAT, DISABLED})
-
-
-class Options(Struct, frozen=True):
-    """What is taken for granted. `modes`: what the trigger may do; None is what its rule says, as if it was promoted."""
-
-    modes: Modes | None = None
-    components: tuple[str, ...] = ()  # names of those that the target feeds
-    members: int = 0  # of a group that is the target
-    approved_after_s: float = 300.0
-    hidden: tuple[str, ...] = ()  # paths of the inbox that people are not shown
-
-
-_PLAIN_OPTIONS: Final = Options()
 
 
 class Line(Struct, frozen=True, omit_defaults=True):
@@ -160,7 +148,7 @@ class _Owner:
         self._signals, self._counts = dict[str, Severity](), Counter[Severity | None]()
         self._worst: Severity | None = None
         self.fold(PolicyChanged(preview.since))
-        for number in range(preview.options.members if isinstance(target, Group) else 0):
+        for number in range(preview.members if isinstance(target, Group) else 0):
             self.fold(MemberChanged(preview.since, f"member {number}", Stage.OK))
 
     def hear(self, said: Signalled, modes: Modes) -> None:
@@ -240,17 +228,16 @@ class _Owner:
 
     def _write(self, draft: Draft, action: Action) -> None:
         """The text as it would be by default."""
-        about = (self._title, self._preview.options.components)
+        about = (self._title, self._preview.components)
         draft.severity = action.severity
         draft.title = words.public_title(action.severity, *about)
         draft.text = words.public_text(action.step, action.severity, *about, action.of)
 
     def approve(self, at: float) -> None:
         """What has waited long enough by then is taken as approved."""
-        after_s = self._preview.options.approved_after_s
         for place, (action, draft) in enumerate(self._actions):
-            if action.status is Status.PENDING and draft.at + after_s <= at:
-                draft.status, draft.ended_at = Status.APPROVED, draft.at + after_s
+            if action.status is Status.PENDING and draft.at + APPROVED_AFTER_S <= at:
+                draft.status, draft.ended_at = Status.APPROVED, draft.at + APPROVED_AFTER_S
                 self._actions[place] = (replace(action, status=Status.APPROVED), draft)
 
 
@@ -260,7 +247,8 @@ _Numbered = tuple[int, Line]
 class Preview:
     """One rule over a stream of events, in the order in which they were judged; enabled from `start` on.
 
-    `target`: the rule of its target; None where that is an external beat that is yet to be made.
+    `target`: the rule of its target, None where that is an external beat that is yet to be made; `components`: names of
+    those that it feeds; `members`: of a group; `hidden`: paths of the inbox that people are not shown.
     """
 
     def __init__(
@@ -269,20 +257,22 @@ class Preview:
         target: AnyBeat | Group | None = None,
         *,
         start: float,
-        options: Options = _PLAIN_OPTIONS,
+        components: Sequence[str] = (),
+        members: int = 0,
+        hidden: Sequence[str] = (),
     ) -> None:
-        self.since, self.options = start, options
+        self.since, self.components, self.members = start, components, members
         self.course = Course(rule, Head(), {})
         self.course.switch(start, enabled=True)
         self._rule, self._per = rule, rule.target.per_fingerprint or 0
-        allows = rule.incidents
-        self._modes = options.modes or Modes(allows.open, allows.update, allows.resolve)
-        self._assumed = list[str]()
+        allowed = rule.incidents.open, rule.incidents.update, rule.incidents.resolve
+        self._modes = Modes(*allowed)
+        self._assumed = ["It is taken as promoted to what it asks for."] if "auto" in allowed else []
         self._target, title = self._stand_in(target)
         self._owner = _Owner(self, self._target, title)
         self._owners = dict[str, _Owner]()
         self._title = title
-        self._tally, self._verdicts = Tally(rule, options.hidden), Counter[str]()
+        self._tally, self._verdicts = Tally(rule, hidden), Counter[str]()
         self._first, self._last = list[_Numbered](), deque[_Numbered](maxlen=MOST_LINES // 5)
         self._told, self._telling = list[_Numbered](), deque[_Numbered](maxlen=MOST_LINES * 3 // 10)
         self._events = self._traced = self._drafted = self._opened = self._brief = 0
@@ -298,7 +288,7 @@ class Preview:
         if target is None:
             return ExternalBeat(slug=slug, type="external"), slug
         if isinstance(target, Group):
-            self._assumed.append(f"All {self.options.members} members of the group are taken as ok.")
+            self._assumed.append(f"All {self.members} members of the group are taken as ok.")
         elif not isinstance(target, ExternalBeat):
             self._assumed.append("What its own checks say is taken as ok.")
         self._assumed.append("Its maintenance, and what it depends on or belongs to, are left out.")

@@ -13,9 +13,8 @@ from evaluators import replay
 from evaluators.advice import Advice
 from evaluators.event import Document, Event, read
 from evaluators.facts import EpisodeClosed, EpisodeOpened, PolicyChanged, SeverityChanged, SignalChanged, Tick
-from evaluators.modes import Modes
 from evaluators.policy import Bound, compile_policy
-from evaluators.preview import MOST_LINES, Comparison, Difference, Findings, Options, Preview
+from evaluators.preview import MOST_LINES, Comparison, Difference, Findings, Preview
 from evaluators.quorum import newborn, signal_key
 from evaluators.trigger import Course, Head
 from rules.beat import BEAT, AnyBeat
@@ -63,8 +62,8 @@ def told(preview: Preview | Comparison, story: str | Iterable[str]) -> None:
 
 def found_in(story: str | Iterable[str], until: float = 1000.0, **more: Any) -> Findings:
     """What a preview of the story finds."""
-    target, options = more.pop("target_rule", None), more.pop("options", Options())
-    preview = Preview(rule(**more), target, start=T0, options=options)
+    target, about = more.pop("target_rule", None), more.pop("about", {})
+    preview = Preview(rule(**more), target, start=T0, **about)
     told(preview, story)
     return preview.finish(T0 + until)
 
@@ -145,11 +144,13 @@ def test_drafts_go_as_far_as_they_may(more: dict[str, Any], story: str, drafts: 
 
 def test_the_more_careful_of_trigger_and_target_counts() -> None:
     assert drafts_of(found_in("0x", incidents=AUTO)) == "0 open critical approved 300"
-    careful = Options(modes=Modes("draft", "draft", "draft"), components=("Checkout",))
     bold = BEAT.validate_python({"slug": "shop", "type": "external", "incidents": AUTO})
-    found = found_in("0x", incidents=AUTO, target_rule=bold, options=careful)
+    found = found_in("0x", target_rule=bold, about={"components": ["Checkout"]})
     assert drafts_of(found) == "0 open critical approved 300"
     assert found.drafts[0].title == "Outage: Checkout"
+    promoted = "It is taken as promoted to what it asks for."
+    assert promoted not in found.assumed
+    assert promoted in found_in("0x", incidents=AUTO, target_rule=bold).assumed
 
 
 def test_a_fingerprint_may_have_a_beat_of_its_own_up_to_the_cap() -> None:
@@ -187,8 +188,8 @@ def test_what_a_probed_beat_measures_is_taken_as_ok_and_that_is_said() -> None:
 def test_a_group_counts_the_trigger_as_one_member() -> None:
     majority = Group.model_validate({"slug": "shop", "quorum": {"critical": {"open": "majority"}}})
     to_group: dict[str, Any] = {"target": {"group": "shop"}, "target_rule": majority}
-    alone = found_in("0x 60.", options=Options(members=0), **to_group)
-    among = found_in("0x 60.", options=Options(members=3), **to_group)
+    alone = found_in("0x 60.", about={"members": 0}, **to_group)
+    among = found_in("0x 60.", about={"members": 3}, **to_group)
     assert [one.severity for one in alone.episodes] == ["critical"]
     assert "critical" not in [one.severity for one in among.episodes]
     assert "All 3 members of the group are taken as ok." in among.assumed
@@ -294,7 +295,7 @@ def test_posting_by_itself_is_a_risk_where_little_is_known() -> None:
 
 def test_a_value_that_is_hidden_is_not_told() -> None:
     story = "0u 1u"
-    found = found_in(story, critical=[{"value": "$.said", "eq": "x"}], options=Options(hidden=("$.said",)))
+    found = found_in(story, critical=[{"value": "$.said", "eq": "x"}], about={"hidden": ["$.said"]})
     assert {(one.reference, one.value) for one in found.unmapped} == {("$.said", "***")}
 
 
@@ -456,9 +457,7 @@ def test_episodes_of_each_beat_are_compared_with_their_own() -> None:
 
 def test_an_old_and_a_new_target_need_not_be_the_same() -> None:
     beat: AnyBeat = BEAT.validate_python({"slug": "other", "type": "external", "incidents": AUTO})
-    both = Comparison(
-        Preview(rule(), start=T0), Preview(rule(incidents=AUTO), beat, start=T0, options=Options())
-    )
+    both = Comparison(Preview(rule(), start=T0), Preview(rule(incidents=AUTO), beat, start=T0))
     told(both, "0x 60.")
     found = both.finish(T0 + 99)
     assert drafts_of(found.drafts_only_old) == "0 open critical withdrawn 60"
