@@ -52,7 +52,6 @@ MEMBER: Final = "member:"
 ASKING: Final = "asking"
 """What stands in `suppressed_by`: the first three with the id of the window, parent or member behind them."""
 
-_WORST: Final = (Stage.CRITICAL, Stage.WARNING, Stage.UNKNOWN, Stage.OK)
 _SEVERITY: Final[dict[Stage, Severity]] = {Stage.CRITICAL: "critical", Stage.WARNING: "warning"}
 
 Step = tuple[State, tuple[Effect, ...]]
@@ -60,10 +59,15 @@ Step = tuple[State, tuple[Effect, ...]]
 
 def worst_of(state: State, *, with_signals: bool) -> Stage:
     """The stage that votes and signals make."""
-    if not with_signals or not state.signals:
-        return state.voted
-    said = {state.voted, *map(Stage, set(state.signals.values()))}
-    return next(stage for stage in _WORST if stage in said)
+    said = signalled(state) if with_signals else None
+    return state.voted if said is None or state.voted is Stage.CRITICAL else said
+
+
+def signalled(state: State) -> Stage | None:
+    """The worst that signals say, of which there may be thousands."""
+    if not state.signals:
+        return None
+    return Stage.CRITICAL if any(source.critical for source in state.sources.values()) else Stage.WARNING
 
 
 def follow(

@@ -150,8 +150,7 @@ def _members(state: State) -> dict[str, Verdict]:
         if said.counts and said.stage is not Stage.UNKNOWN
     }
     if state.heard:
-        stage = episode.worst_of(replace(state, voted=Stage.OK), with_signals=True)
-        found[SIGNALS] = _VERDICT[stage]
+        found[SIGNALS] = _VERDICT[episode.signalled(state) or Stage.OK]
     return found
 
 
@@ -282,7 +281,7 @@ def _judge(policy: Policy, state: State, careful: bool) -> Step:
         return state, (NeverAnswered(state.at), *effects)
     state = state if held else replace(state, voted=Stage.UNKNOWN)
     # What is held of votes is not known, what signals say is.
-    is_held = held and episode.worst_of(state, with_signals=True) not in state.signals.values()
+    is_held = held and episode.worst_of(state, with_signals=True) is not episode.signalled(state)
     rests = _rests(policy, state, need, fresh)
     return episode.follow(policy, state, careful=careful, is_held=is_held, rests=rests)
 
