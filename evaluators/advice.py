@@ -129,7 +129,10 @@ class Tally:
         ] = {}  # recovered and not open: the event, and what is open like it
         self._causes, self._truncated = Counter[str](), list[str]()
         self._events = self._truncations = self._empty = 0
-        self._times = Examples(MOST_REASONS)
+        self._times, self._untimed = (
+            Examples(MOST_REASONS),
+            dict[str, str](),
+        )  # by reference; the first such value
 
     def see(
         self,
@@ -181,7 +184,8 @@ class Tally:
         for item in matched.items:
             for one in item.trace if item.says else ():
                 if one.part == "time" and one.holds is False and one.actual is not None:
-                    self._times.add(one.of, self._shown(one.of, one.actual), event)
+                    self._times.add("time", one.of, event)
+                    self._untimed.setdefault(one.of, self._shown(one.of, one.actual))
             if item.ignored != "unmapped":
                 continue
             seen, wanted = dict[str, str](), set[str]()
@@ -333,9 +337,9 @@ class Tally:
                     f" It was the last word of {_some(last)}: is `time` when it began, or of several clocks?"
                 )
             yield Advice("late", "warning" if last else "info", text, self.outcomes.of("ignored", LATE))
-        for (of, value), _ in self._times.counts.most_common(3):
+        for of, value in self._untimed.items():
             text = f"{of} is {value!r}, which is no time, or not one yet: such an event happened when it was received."
-            yield Advice("times", "warning", text, self._times.of(of, value))
+            yield Advice("times", "warning", text, self._times.of("time", of))
         if causes["silence"] and rule.silence:
             text = f"{_many(causes['silence'], 'signal')} ended because nothing came for {format_duration(rule.silence)}."
             yield Advice("silence", "info", text)
