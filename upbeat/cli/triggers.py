@@ -1,7 +1,7 @@
 """`upbeat triggers`: rules are tried on what was received, compared and applied. What they have open and did is `upbeat.cli.signals`'."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -105,8 +105,9 @@ async def preview(
 @triggers.command()
 @click.argument("old", metavar="A.yaml|SLUG")
 @click.argument("new", metavar="B.yaml", type=_FILE, required=False)
-@click.option("--revision", type=click.IntRange(1), help="Of the trigger SLUG: the version to compare with.")
-@click.option("--against", type=click.IntRange(1), help="The other version; as it is now when not given.")
+@click.option(
+    "--revision", type=click.IntRange(1), help="Of the trigger SLUG: the version that it is compared with."
+)
 @_since
 @_until
 @_inbox
@@ -119,7 +120,6 @@ async def diff(
     old: str,
     new: Path | None,
     revision: int | None,
-    against: int | None,
     **asked: Any,
 ) -> None:
     """Say what another rule would have made of the same events: two files, a file and what is declared, or two versions.
@@ -132,7 +132,7 @@ async def diff(
     if revision is not None:
         if new is not None:
             raise click.UsageError("Give either two files or --revision.")
-        body: dict[str, Any] = {"trigger": old, "revision": against, "against": {"revision": revision}}
+        body: dict[str, Any] = {"trigger": old, "against": {"revision": revision}}
     elif new is not None:
         body = {"rule": _rule(new), "against": {"rule": _rule(Path(old))}}
     else:
@@ -166,7 +166,8 @@ async def apply(api: Client, out: Output, file: Path, page: str | None) -> None:
         lines.append(f"trigger {slug} is {is_at if changed else 'as it was'}")
         lines += (f"  {key}: {_short(before.get(key))} becomes {_short(made[-1][key])}" for key in changed)
     document = made[0] if len(made) == 1 else {"items": made, "next": None}
-    out.show(document, lambda _: click.echo(_harmless(lines)), brief=[one["slug"] for one in made])
+    said = "\n".join(map(harmless, lines))  # they steer no terminal
+    out.show(document, lambda _: click.echo(said), brief=[one["slug"] for one in made])
 
 
 # ---- what is asked
@@ -207,11 +208,6 @@ def _short(value: Any) -> str:
 
 
 # ---- what is shown
-
-
-def _harmless(lines: Iterable[str]) -> str:
-    """Lines that steer no terminal."""
-    return "\n".join(map(harmless, lines))
 
 
 def _print(shown: Mapping[str, Any], most_lines: int) -> None:
