@@ -374,6 +374,88 @@ async def test_who_ends_a_signal_makes_none_silent_whose_events_wait_to_be_judge
             assert await told(world, await beat(world, "ext")) == [("critical", False)] * 2 + [(None, False)]
 
 
+async def test_while_nobody_listens_what_is_held_opens_and_what_is_open_expires_but_nothing_is_silent(
+    database_url: str, nats_url: str
+) -> None:
+    async with made(database_url, nats_url) as world:
+        await world.declare("inbox", "in")
+        now = world.clock.epoch_s()
+        await world.pool.execute("UPDATE listening SET at = to_timestamp($1)", now - 90)
+        await post(world, says("x", "down"), at=now - 100)
+        await trigger(world, "held", **{"for": "30s"}, target={"external": "held"})
+        await trigger(world, "brief", expires="1m", target={"external": "brief"})
+        await trigger(world, "quiet", silence="40s", target={"external": "quiet"})
+        async with evaluated(world), judging(world):
+            await becomes(world, ("held", "x", "critical"), ("quiet", "x", "critical"))
+            assert await told(world, await beat(world, "brief")) == [("critical", False), (None, False)]
+
+
+async def test_an_event_from_a_clock_that_is_ahead_makes_none_of_the_others_silent(world: World) -> None:
+    await trigger(world, silence="1m")
+    async with evaluated(world), judging(world):
+        await post(world, says("x", "down"))
+        await post(world, says("y", "down"), at=world.clock.epoch_s() + 3600)
+        await becomes(world, ("ext", "x", "critical"), ("ext", "y", "critical"))
+        assert (None, False) not in await told(world, await beat(world, "ext"))
+
+
+async def test_who_ends_a_signal_makes_none_silent_whose_events_wait_to_be_judged(world: World) -> None:
+    stored = await trigger(world, silence="1m")
+    now = world.clock.epoch_s()
+    async with evaluated(world):
+        async with judging(world):
+            await post(world, says("x", "down"), says("y", "down"))
+            await becomes(world, ("ext", "x", "critical"), ("ext", "y", "critical"))
+        await post(world, says("y", "down"))
+        async with transaction(world.pool) as connection:
+            assert await triggers.end(connection, ACTOR, stored, "x", now + 3600)
+        async with judging(world):
+            await becomes(world, ("ext", "y", "critical"))
+            await settled(world)
+            assert await told(world, await beat(world, "ext")) == [("critical", False)] * 2 + [(None, False)]
+
+
+async def test_while_nobody_listens_what_is_held_opens_and_what_is_open_expires_but_nothing_is_silent(
+    database_url: str, nats_url: str
+) -> None:
+    async with made(database_url, nats_url) as world:
+        await world.declare("inbox", "in")
+        now = world.clock.epoch_s()
+        await world.pool.execute("UPDATE listening SET at = to_timestamp($1)", now - 90)
+        await post(world, says("x", "down"), at=now - 100)
+        await trigger(world, "held", **{"for": "30s"}, target={"external": "held"})
+        await trigger(world, "brief", expires="1m", target={"external": "brief"})
+        await trigger(world, "quiet", silence="40s", target={"external": "quiet"})
+        async with evaluated(world), judging(world):
+            await becomes(world, ("held", "x", "critical"), ("quiet", "x", "critical"))
+            assert await told(world, await beat(world, "brief")) == [("critical", False), (None, False)]
+
+
+async def test_an_event_from_a_clock_that_is_ahead_makes_none_of_the_others_silent(world: World) -> None:
+    await trigger(world, silence="1m")
+    async with evaluated(world), judging(world):
+        await post(world, says("x", "down"))
+        await post(world, says("y", "down"), at=world.clock.epoch_s() + 3600)
+        await becomes(world, ("ext", "x", "critical"), ("ext", "y", "critical"))
+        assert (None, False) not in await told(world, await beat(world, "ext"))
+
+
+async def test_who_ends_a_signal_makes_none_silent_whose_events_wait_to_be_judged(world: World) -> None:
+    stored = await trigger(world, silence="1m")
+    now = world.clock.epoch_s()
+    async with evaluated(world):
+        async with judging(world):
+            await post(world, says("x", "down"), says("y", "down"))
+            await becomes(world, ("ext", "x", "critical"), ("ext", "y", "critical"))
+        await post(world, says("y", "down"))
+        async with transaction(world.pool) as connection:
+            assert await triggers.end(connection, ACTOR, stored, "x", now + 3600)
+        async with judging(world):
+            await becomes(world, ("ext", "y", "critical"))
+            await settled(world)
+            assert await told(world, await beat(world, "ext")) == [("critical", False)] * 2 + [(None, False)]
+
+
 async def test_a_time_without_listeners_is_kept(world: World) -> None:
     async with transaction(world.pool) as connection:
         await connection.execute("UPDATE listening SET at = at - interval '1 hour'")
@@ -476,6 +558,49 @@ async def test_a_draft_names_all_triggers_that_it_rests_on_however_many_signals_
         await shows("a", "b")
         await post(world, {"on": "db", **says("x", "down")})
         await shows("a", "b", "c")
+
+
+async def test_an_inbox_and_its_trigger_removed_and_made_again_of_the_same_names_share_nothing_with_the_old_ones(
+    world: World,
+) -> None:
+    await trigger(world)
+    async with evaluated(world), judging(world):
+        await post(world, says("x", "down"))
+        await becomes(world, ("ext", "x", "critical"))
+        await world.remove("t")
+        await world.remove("in")
+        await world.declare("inbox", "in")
+        await trigger(world)
+        await becomes(world)
+        assert (await told(world, await beat(world, "ext")))[-1] == (None, True)
+        await post(world, says("x", "up"), says("y", "down"))
+        await becomes(world, ("ext", "y", "critical"))
+        assert [verdict for verdict, _ in await judged(world)] == ["matched", "ignored", "matched"]
+
+
+async def test_beats_of_fingerprints_may_be_shared_removed_and_grouped_while_signals_are_open(
+    world: World,
+) -> None:
+    for slug in ("a", "b"):
+        await trigger(world, slug, target={"external": "ext", "per_fingerprint": 3})
+    async with evaluated(world), judging(world):
+        await post(world, says("x/1", "down"), says("x-1", "down"))
+        await settled(world)
+        found = await open_signals(world)
+        assert [name for _, name, _ in found] in (["x-1"] * 2 + ["x/1"] * 2, ["x/1"] * 2 + ["x-1"] * 2)
+        assert len({slug for slug, _, _ in found}) == 2
+        for slug in {slug for slug, _, _ in found}:
+            world.declared[slug] = await beat(world, slug)
+        (kept, gone) = ({slug for slug, name, _ in found if name == host}.pop() for host in ("x/1", "x-1"))
+        await world.declare("group", "shop")
+        await world.change(kept, group="shop")
+        await world.remove(gone)
+        await post(world, says("x/1", "up"), says("x-1", "up"))
+        await becomes(world)
+        await post(world, says("x-1", "down"))
+        await becomes(world, (gone, "x-1", "critical"), (gone, "x-1", "critical"))
+        assert (await beat(world, gone)).id != world.declared[gone].id
+        assert await world.stage(kept) == "ok"
 
 
 async def test_auto_counts_once_promoted_and_only_for_the_rule_that_was(world: World) -> None:
