@@ -656,17 +656,17 @@ class _Time:
 
     def read(self, look: _Look, received_at: float) -> float:
         """Seconds since the epoch, never after `received_at`, which it is where there is no time."""
-        at, of, note, actual = None, self.values[-1][0], _NO_TIME, None
-        named = ((of, one) for of, get in self.values for one in get(look))
-        for of, actual in named:  # noqa: B007  # the last one is told
+        at, told, note = None, (self.values[-1][0], None), _NO_TIME
+        for named in ((of, actual) for of, get in self.values for actual in get(look)):
             try:
-                at = moment_of(actual, self.format, self.zone)
-                note = "" if at is not None else note
+                at = moment_of(named[1], self.format, self.zone)
             except ValueError as wrong:
-                at, note = received_at, f"{wrong}: it is when the event was received"
+                told, note = named, f"{wrong}: it is when the event was received"
             if at is not None:
+                told, note = named, ""
                 break
         if look.trace is not None:
+            of, actual = told
             if at is not None and at > received_at + _AHEAD_S:
                 note = "it is in the future: it is when the event was received"
             look.trace.append(Traced("time", of, self.format, not note, _shown(actual), note=note))

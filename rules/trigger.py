@@ -88,7 +88,7 @@ class NamedValue(Rule):
 
 
 class EventTime(Rule):
-    """When it happened, as the sender says. What cannot be read as a time is the time of receipt, and the trace says so."""
+    """When it happened, as the sender says; where nothing can be read as a time, that of receipt, and the trace says so."""
 
     values: list[ValueRef] = Field(
         min_length=1, max_length=5, description="The first that holds a time; null and the year 1 are none."

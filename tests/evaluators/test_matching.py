@@ -439,3 +439,16 @@ def test_a_trace_shows_short_values(value: Any, shown: Any) -> None:
     rule = trigger(critical={"value": "$.v", "exists": True})
     (item,) = Matcher(rule).match(document({"v": value}), NOW, never, is_traced=True).items
     assert [one.actual for one in item.trace if one.of == "$.v"] == [shown]
+
+
+@pytest.mark.parametrize(
+    "ended", [None, "", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "-", "never", {}]
+)
+def test_the_first_that_holds_a_time_is_when_it_happened(ended: Any) -> None:
+    rule = trigger(time=["$.ended", "$.began"])
+    seen = document({"began": "2026-05-27T22:00:00Z", "ended": ended})
+    assert only(rule, seen).at == 1779919200.0
+    (item,) = Matcher(rule).match(seen, NOW, never, is_traced=True).items
+    told = next(one for one in item.trace if one.part == "time")
+    assert (told.of, told.holds, told.note) == ("$.began", True, "")
+    assert only(rule, document({"ended": ended})).at == NOW

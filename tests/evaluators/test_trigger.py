@@ -61,6 +61,8 @@ class Telling:
             self.course.hear(at)
         elif says == "end":
             self.said += self.course.pass_time(at)
+            self.said += self.course.pass_time(at)
+            self.said += self.course.pass_time(at)
             self.said += self.course.end(at, ABSENCE if found[1] == "z" else fingerprint)
         elif says == "all":
             self.said += self.course.end_all(at)
@@ -292,9 +294,9 @@ def test_an_event_counts_once_however_many_of_its_items_are_of_a_fingerprint() -
 def test_a_late_event_counts_once_as_well() -> None:
     course = Course(rule(repeats={"count": 3, "within": "5m"}), Head(), {})
     course.switch(T0, enabled=True)
-    for number, times in enumerate([[100.0], [50.0, 51.0]]):
-        items = tuple(item_of("x", "a", T0 + at) for at in times)
-        outcomes, said = course.fold(T0 + 100 + number, f"e{number}", Matched(items))
+    course.fold(T0 + 100, "e1", Matched((item_of("x", "a", T0 + 100),)))
+    late = Matched((item_of("x", "a", T0 + 50), item_of("x", "a", T0 + 51)))
+    outcomes, said = course.fold(T0 + 101, "e2", late)
     assert [outcome.reason for outcome in outcomes] == ["2 of 3", "2 of 3"]
     assert not said
 
