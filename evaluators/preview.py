@@ -144,6 +144,7 @@ class _Owner:
         self.state = newborn(self.policy, preview.since)
         self._episode: Episode | None = None
         self._actions: list[tuple[Action, Draft]] = []
+        self._before: list[Draft] = []  # that wait still, of episodes that are over
         self._event = ""
         self._signals, self._counts = dict[str, Severity](), Counter[Severity | None]()
         self._worst: Severity | None = None
@@ -183,6 +184,7 @@ class _Owner:
                 episode.closed, episode.cause, episode.reopened = None, None, episode.reopened + 1
                 return
             self._episode = self._preview.opened(effect, self._event, self._beat)
+            self._before += [draft for action, draft in self._actions if action.status is Status.PENDING]
             self._actions = []
         elif isinstance(effect, SeverityChanged) and episode is not None:
             episode.severity = "critical" if effect.severity == "critical" else episode.severity
@@ -236,9 +238,17 @@ class _Owner:
     def approve(self, at: float) -> None:
         """What has waited long enough by then is taken as approved."""
         for place, (action, draft) in enumerate(self._actions):
-            if action.status is Status.PENDING and draft.at + APPROVED_AFTER_S <= at:
-                draft.status, draft.ended_at = Status.APPROVED, draft.at + APPROVED_AFTER_S
+            if action.status is Status.PENDING and _is_approved(draft, at):
                 self._actions[place] = (replace(action, status=Status.APPROVED), draft)
+        self._before = [draft for draft in self._before if not _is_approved(draft, at)]
+
+
+def _is_approved(draft: Draft, at: float) -> bool:
+    """Whether it has waited long enough by then; it says so."""
+    if (ended_at := draft.at + APPROVED_AFTER_S) > at:
+        return False
+    draft.status, draft.ended_at = Status.APPROVED, ended_at
+    return True
 
 
 _Numbered = tuple[int, Line]

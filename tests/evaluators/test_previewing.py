@@ -83,6 +83,14 @@ def drafts_of(found: Findings | list[Any]) -> str:
     )
 
 
+def test_a_draft_of_an_episode_that_is_over_is_taken_as_approved_as_well() -> None:
+    found = found_in("0x 600. 700x 1400.", 1500)
+    assert drafts_of(found) == (
+        "0 open critical approved 300, 600 resolve critical approved 900, "
+        "700 open critical approved 1000, 1400 resolve critical pending"
+    )
+
+
 def test_each_event_has_a_line_with_what_became_of_it() -> None:
     found = found_in("0x 10u 20n 30e 40. 50.")
     lines = [
