@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, Final, get_args
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -37,7 +37,7 @@ from rules.sender import senders
 
 PART: Final = 50
 SPANS: Final = ("", "1h", "1d", "7d")
-_ASKED: Final = ("search", "verdict", "trigger", "since", "page")
+_ASKED: Final = ("search", "verdict", "trigger", "since")
 _FIRED: Final = dict.fromkeys(("body", "headers", "query", "wrong"), "")
 _TRACED: Final = 10  # triggers whose trace is shown
 _AMAZON: Final = (".amazonaws.com", ".amazonaws.com.cn")
@@ -140,7 +140,7 @@ async def _page(
             inbox=inbox,
             events=events,
             asked=asked,
-            next="?" + urlencode(more) if last else None,
+            older=more if last else None,
             triggers=triggers,
             senders=await asyncio.to_thread(senders),
             secret=secret,

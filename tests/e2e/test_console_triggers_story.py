@@ -75,6 +75,7 @@ async def test_from_a_received_event_to_a_reviewed_incident(upbeat: Upbeat) -> N
         await page.get_by_role("button", name="Add, and show its token").click()
         token = await page.locator("#token").inner_text()
         events = [await _post(upbeat, token, state) for state in ("alerting", "ok", "alerting")]
+        await expect(page.locator("#events tbody tr")).to_have_count(3, timeout=30_000)  # beside the token
         await _judged(upbeat, events[-1], "unmatched")
 
         # An event is a tree, from which a rule is picked together.

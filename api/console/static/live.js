@@ -63,7 +63,7 @@
     }
     isStale = false;
     try {
-      const fresh = await get(location.href);
+      const fresh = await get(body.dataset.here || location.href); // an answer to a form is elsewhere
       if (fresh) swap(fresh);
     } catch {
       say("cannot reach Upbeat"); // the next news or poll tries again

@@ -89,15 +89,16 @@ SignIn = Callable[[str], Coroutine[Any, Any, Person]]
 
 @pytest.fixture
 async def sign_in(server: "Server") -> AsyncIterator[SignIn]:
-    """Somebody new with this role on every page (`admin`) or on one (`viewer@shop`), signed in by a link."""
+    """Somebody new with this role on every page (`admin`) or on some (`viewer@shop admin@blog`), signed in by a link."""
     sessions = []
 
     async def signed_in(what: str) -> Person:
-        role, _, slug = what.partition("@")
+        grants: Any = {}
         async with transaction(server.services.pool) as db:
-            page = (await objects.find(db, "page", slug)).id if slug else None
+            for one in what.split():
+                role, _, slug = one.partition("@")
+                grants[(await objects.find(db, "page", slug)).id if slug else None] = role
             email = f"{role}-{new_id().hex[-6:]}@shop.example"
-            grants: Any = {page: role}
             await people.create_user(db, ACTOR, email, role.capitalize(), grants)
             secret = await people.make_login_link(db, ACTOR, email)
         session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))

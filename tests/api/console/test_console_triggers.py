@@ -202,7 +202,9 @@ async def test_what_rows_cannot_show_is_said_and_kept(admin: "Person", server: "
     assert (await admin.post(f"/console/triggers/{stored.slug}/save?page=shop", broken)).status == 400
 
 
-async def test_what_somebody_else_saved_meanwhile_is_not_lost_unseen(admin: "Person", server: "Server") -> None:
+async def test_what_somebody_else_saved_meanwhile_is_not_lost_unseen(
+    admin: "Person", server: "Server"
+) -> None:
     inbox, _ = await inbox_of(server)
     stored = await trigger_of(server, inbox)
     where, there = f"/console/triggers/{stored.slug}", f"/api/v1/triggers/{stored.slug}?page=shop"
@@ -294,6 +296,21 @@ async def test_who_may_only_read_sees_and_tries_and_saves_nothing(
         assert (await other.get(path)).status == 404
     begun = await other.get(f"/console/triggers/new?event={event}&pick=%24.receiver")
     assert ALERT.decode()[14:18] not in re.sub(r"/p/shop", "", begun.html[begun.html.index("<main") :])
+
+
+async def test_a_rule_of_ones_own_asks_no_event_of_a_page_that_one_only_reads(
+    sign_in: "SignIn", server: "Server"
+) -> None:
+    _, (event,) = await inbox_of(server, ALERT)
+    person = await sign_in("viewer@shop admin@blog")
+    rule = {"critical.value": "$.alerts[0].token", "critical.op": "starts", "critical.text": "s3c"}
+    whole = {**rule, "critical.as": "", "silence": "1h", "fingerprint": "single", "name": "Curious"}
+    await person.get("/console/triggers/new")
+    for page in ("blog", "shop"):
+        asked = {**whole, "page": page, "inbox": "any", "event": event}
+        built = await person.post("/console/triggers/new", asked)
+        assert "is critical if $.alerts[0].token starts with s3c" in built.html
+        assert "How it judges this event" not in built.html
 
 
 async def test_forms_that_nobody_could_have_filled_in_are_refused(admin: "Person", server: "Server") -> None:
