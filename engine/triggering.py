@@ -64,9 +64,8 @@ _POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 class Health:
     """What /readyz and /metrics want to know of this process's part."""
 
-    verdicts: Counter[tuple[str, str, Verdict]] = field(
-        default_factory=Counter
-    )  # of arrivals, by page and inbox
+    # Of arrivals, by page and inbox.
+    verdicts: Counter[tuple[str, str, Verdict]] = field(default_factory=Counter)
     signals: int = 0
     conflicts: int = 0
     dead_letters: int = 0
@@ -157,9 +156,11 @@ class _Trigger:
         is_same = now is was or replace(now, at=was.at) == was
         return not is_same or bool(self.course.changed) or self.tally != self.held.tally
 
-    def change(self, keys: Mapping[str, Key | None]) -> Change:
-        """What is to be saved of it."""
-        return Change(self.held._replace(head=self.course.head, tally=self.tally, targets=self.targets), keys)
+    def change(self, gone: Iterable[str] = ()) -> Change:
+        """What is to be saved of it, where a course before this one had the keys that are `gone`."""
+        course, held = self.course, self.held
+        keys = dict.fromkeys(gone) | {name: course.keys.get(name) for name in course.changed}
+        return Change(held._replace(head=course.head, tally=self.tally, targets=self.targets), keys)
 
     def count(self, outcomes: Sequence[Outcome], at: float, *, is_test: bool) -> None:
         """Add what an event did to the record."""
@@ -326,10 +327,10 @@ class Partition:
             target_id = None if held.is_removed else await self._target(connection, held.page_id, rule)
             identity = "" if held.is_removed else triggers.identity_of(rule)
             signals, was_open = _hear(course, deaf, at), course.open
-            keys = dict[str, Key | None]()
+            gone = set[str]()
             if held.identity and (held.identity != identity or held.target_id not in (None, target_id)):
                 signals += [s for s in course.end_all(at) if s.severity is None and s.fingerprint in was_open]
-                keys = dict.fromkeys(course.changed)
+                gone = course.changed
                 course = one.course = Course(rule, Head(at=at), {})
             elif rule.absence is None:
                 signals += course.end(at, ABSENCE)
@@ -346,14 +347,13 @@ class Partition:
                     said.append(Said(held.trigger_id, target, still, at))
             if one.tally.rule != rule.digest:
                 one.tally = Tally(rule.digest, at)
-            keys |= {name: course.keys.get(name) for name in course.changed}
             one.held = held._replace(
                 inbox_id=None if held.is_removed else one.declared.inbox_id,
                 target_id=target_id,
                 seen_revision=held.revision,
                 identity=identity,
             )
-            changes.append(one.change(keys))
+            changes.append(one.change(gone))
         await events.take(connection, self._number, self._version, at, [])
         promoted = await triggers.save(connection, changes)
         rules = {one.held.trigger_id: one.rule for one in behind}
@@ -379,15 +379,12 @@ class Partition:
         try:
             folded = await asyncio.to_thread(self._fold, arrivals, deaf)
             await self._commit(folded)
-        except (ConflictError, *DATABASE_AWAY) as again:
-            if not isinstance(again, _POISON):
+        except Exception as bug:
+            if isinstance(bug, (ConflictError, *DATABASE_AWAY)) and not isinstance(bug, _POISON):
                 raise
             self._isolate(arrivals)
-        except Exception:
-            self._isolate(arrivals)
-        else:
-            return True
-        return False
+            return False
+        return True
 
     def _isolate(self, arrivals: Sequence[Arrival]) -> None:
         """Of several each is tried alone; one that fails alone is a dead letter after TRIES."""
@@ -433,7 +430,7 @@ class Partition:
         assert event is not None
         document = read(event)
         for one in mine:
-            said = _hear(one.course, deaf, at)
+            said = _hear(one.course, deaf, at) if deaf else []
             matched, outcomes, more = one.course.see(at, event.id, document, is_repeat=arrival.is_repeat)
             if matched is NOTHING and not said and not more:
                 continue
@@ -478,13 +475,7 @@ class Partition:
             said = await self._aimed(connection, folded)
             await self._count(connection, folded)
             changed = [one for one in self._triggers.values() if one.is_changed]
-            promoted = await triggers.save(
-                connection,
-                [
-                    one.change({name: one.course.keys.get(name) for name in one.course.changed})
-                    for one in changed
-                ],
-            )
+            promoted = await triggers.save(connection, [one.change() for one in changed])
             await events.keep(connection, folded.judged)
             for one in buried:
                 assert one.event is not None
