@@ -1,6 +1,7 @@
 """Where a request came from: client address, scheme and origin, believing only trusted proxies."""
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
@@ -13,7 +14,8 @@ def address_of(connection: HTTPConnection) -> str:
     hop = connection.client.host if connection.client else "unknown"
     if not _is_trusted(connection, hop):
         return hop
-    for said in reversed(connection.headers.get("x-forwarded-for", "").split(",")):
+    # Some proxies add a header of their own below the one that they were sent: the last one is theirs.
+    for said in reversed(",".join(connection.headers.getlist("x-forwarded-for")).split(",")):
         if not said.strip():
             break
         hop = said.strip()[:64]
@@ -52,10 +54,14 @@ def is_foreign(connection: HTTPConnection) -> bool:
 
 def _is_trusted(connection: HTTPConnection, hop: str) -> bool:
     networks = services_of(connection).settings.trusted_proxies
-    if not networks:
-        return False
+    return bool(networks) and _is_within(hop, networks)
+
+
+@lru_cache(1024)
+def _is_within(hop: str, networks: tuple[str, ...]) -> bool:
     try:
         address = ipaddress.ip_address(hop)
     except ValueError:
         return False
+    address = getattr(address, "ipv4_mapped", None) or address  # as a socket for both writes IPv4
     return any(address in ipaddress.ip_network(network, strict=False) for network in networks)
