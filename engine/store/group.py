@@ -1,8 +1,8 @@
 """Group commit: many who wait for one transaction at a time. What comes while one is under way goes with the next."""
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import Generic, TypeVar
 
 import asyncpg
@@ -33,7 +33,7 @@ class GroupCommit(Generic[T, R]):
         within_s: float = 10.0,
     ) -> None:
         self._write, self._most, self._most_waiting, self._within_s = write, most, most_waiting, within_s
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._waiting: dict[asyncio.Future[R], T] = {}
         self._writing: asyncio.Task[None] | None = None
 
     async def add(self, item: T) -> R:
@@ -42,7 +42,7 @@ class GroupCommit(Generic[T, R]):
             raise CrowdedError
         loop = asyncio.get_running_loop()
         done: asyncio.Future[R] = loop.create_future()
-        self._waiting.append((item, done))
+        self._waiting[done] = item
         if self._writing is None:
             self._writing = loop.create_task(self._work())
         ends = loop.call_later(self._within_s, _end, done)
@@ -50,6 +50,7 @@ class GroupCommit(Generic[T, R]):
             return await done
         finally:
             ends.cancel()
+            self._waiting.pop(done, None)  # what nobody waits for any more is not held either
 
     async def _work(self) -> None:
         try:
@@ -59,11 +60,8 @@ class GroupCommit(Generic[T, R]):
             self._writing = None
 
     def _next(self) -> list[tuple[T, asyncio.Future[R]]]:
-        batch: list[tuple[T, asyncio.Future[R]]] = []
-        while self._waiting and len(batch) < self._most:
-            if not (one := self._waiting.popleft())[1].done():
-                batch.append(one)
-        return batch
+        first = list(islice((done for done in self._waiting if not done.done()), self._most))
+        return [(self._waiting.pop(done), done) for done in first]
 
     async def _settle(self, batch: Sequence[tuple[T, "asyncio.Future[R]"]]) -> None:
         try:

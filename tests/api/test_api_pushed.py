@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import re
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -212,6 +214,35 @@ async def test_what_comes_while_a_commit_is_under_way_goes_with_the_next() -> No
     assert done[:5] == [0, 2, 4, 6, 8]
     assert isinstance(done[5], CrowdedError)
     assert batches == [[0, 1, 2], [3, 4]]
+
+
+async def test_what_nobody_waits_for_any_more_is_not_held_while_a_commit_hangs() -> None:
+    class Item:
+        pass
+
+    is_over = asyncio.Event()
+
+    async def write(items: Any) -> list[Item]:
+        while not is_over.is_set():  # as a driver does that waits for its database to hear it gave up
+            with contextlib.suppress(asyncio.CancelledError):
+                await is_over.wait()
+        return list(items)
+
+    group: GroupCommit[Item, Item] = GroupCommit(write, most=1, within_s=0.1)
+
+    async def given_up() -> "weakref.ref[Item]":
+        item = Item()
+        with contextlib.suppress(TimeoutError):
+            await group.add(item)
+        return weakref.ref(item)
+
+    try:
+        _, second = await asyncio.gather(given_up(), given_up())
+        gc.collect()
+        assert second() is None
+    finally:
+        is_over.set()
+    assert isinstance(await group.add(Item()), Item)
 
 
 async def test_a_commit_that_fails_fails_for_those_in_it_alone() -> None:
