@@ -4,6 +4,7 @@ A token is a secret: no line of a log, no problem and nothing stored has it, and
 written or no longer valid is the same 401.
 """
 
+import hashlib
 import json
 import logging
 import math
@@ -39,25 +40,25 @@ WRONG_PER_MINUTE: Final = 300
 FORGED_PER_MINUTE: Final = 30
 """Bad signatures for an inbox from one address until nothing is taken for it from there for the rest of the minute."""
 
-DELIVERY_NAMES: Final[tuple[tuple[str, ...], ...]] = (
-    ("webhook-id",),  # Standard Webhooks
-    ("svix-id",),
-    ("x-github-delivery",),
-    ("x-gitea-delivery",),
-    ("x-forgejo-delivery",),
-    ("x-gogs-delivery",),
-    ("idempotency-key",),  # GitLab and whoever follows the draft
-    ("ce-source", "ce-id"),  # CloudEvents in headers
-    ("x-amz-sns-message-id",),
-    ("x-atlassian-webhook-identifier",),
-    ("linear-delivery",),
-    ("x-shopify-webhook-id",),
-    ("x-zendesk-webhook-invocation-id",),
-    ("i-twilio-idempotency-token",),
-    (
-        "x-pagerduty-signature",
-        "x-webhook-id",
-    ),  # others name their subscription so: the signature tells events apart
+DELIVERY_NAMES: Final = tuple(
+    tuple(names.split())
+    for names in (
+        "webhook-id",  # Standard Webhooks
+        "svix-id",
+        "x-github-delivery",
+        "x-gitea-delivery",
+        "x-forgejo-delivery",
+        "x-gogs-delivery",
+        "idempotency-key",  # GitLab and whoever follows the draft
+        "ce-id ce-source",  # CloudEvents in headers
+        "x-amz-sns-message-id",
+        "x-atlassian-webhook-identifier",
+        "linear-delivery",
+        "x-shopify-webhook-id",
+        "x-zendesk-webhook-invocation-id",
+        "i-twilio-idempotency-token",
+        "x-webhook-id x-pagerduty-signature",  # others name their subscription so
+    )
 )
 """What names a delivery, the same at every try. No ids of requests or traces: different events may share those."""
 
@@ -140,7 +141,7 @@ class Ingest:
         if scope["method"] != "POST":
             return _METHOD
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-        by_name = dict(headers)
+        by_name = dict(reversed(headers))  # of several the first, as signatures take it
         address, now_s = address_of(HTTPConnection(scope)), self._services.clock.monotonic_s()
         token = token or _token_in(by_name)
         door = await self._directory.opened_by(token)
@@ -154,7 +155,7 @@ class Ingest:
             if refused := await self._read(receive, door, parts):
                 return refused
             query = scope["query_string"].decode("latin-1")
-            return await self._keep(door, address, headers, query, b"".join(parts))
+            return await self._keep(door, address, headers, by_name, query, b"".join(parts))
         finally:
             self._held_bytes -= sum(map(len, parts))
 
@@ -172,7 +173,7 @@ class Ingest:
         if rule.signature is not None:
             if door.verifier is None:
                 return _LOCKED
-            if wait_s := self._forged.spent_s(f"{door.id} {address}", FORGED_PER_MINUTE, now_s):
+            if wait_s := self._forged.spent_s((door.id, address), FORGED_PER_MINUTE, now_s):
                 return _too_many("too many signatures that are not valid", wait_s)
         return None
 
@@ -195,17 +196,25 @@ class Ingest:
                 return None
 
     async def _keep(
-        self, door: Door, address: str, headers: Sequence[tuple[str, str]], query: str, body: bytes
+        self,
+        door: Door,
+        address: str,
+        headers: Sequence[tuple[str, str]],
+        by_name: Mapping[str, str],
+        query: str,
+        body: bytes,
     ) -> Answer:
-        rule, clock = door.rule, self._services.clock
+        rule, verifier, clock = door.rule, door.verifier, self._services.clock
         at, now_s = clock.epoch_s(), clock.monotonic_s()
-        if door.verifier is not None and not door.verifier.is_signed(headers, body, at):
-            self._forged.take(f"{door.id} {address}", FORGED_PER_MINUTE, now_s)
+        if verifier is not None and not verifier.is_signed(headers, body, at):
+            self._forged.take((door.id, address), FORGED_PER_MINUTE, now_s)
             return _FORGED
-        left, wait_s = self._rates.take(str(door.id), rule.rate_limit, now_s)
+        left, wait_s = self._rates.take(door.id, rule.rate_limit, now_s)
         if left < 0:
             return _too_many(f"{rule.rate_limit} deliveries a minute are allowed", wait_s)
-        name, key = name_of(dict(headers), rule.delivery_id)
+        name, key = name_of(by_name, verifier.names if verifier else (), rule.delivery_id)
+        if key is None and verifier is not None and (time := verifier.time_of(headers)):
+            key = inboxes.key_of("signed", time, hashlib.sha256(body).hexdigest())
         delivery = Delivery(
             new_id(),
             door.id,
@@ -217,7 +226,7 @@ class Ingest:
             name,
             key,
             rule.same_body or 0.0,
-            door.verifier is not None,
+            verifier is not None,
         )
         kept = await self._group.add(delivery)
         more = ', "duplicate": true' if kept.is_repeat else ""
@@ -247,12 +256,11 @@ def without_tokens(text: str) -> str:
     return _TOKEN.sub("***", text)
 
 
-def name_of(headers: Mapping[str, str], more: Iterable[str] = ()) -> tuple[str | None, bytes | None]:
+def name_of(headers: Mapping[str, str], *more: Iterable[str]) -> tuple[str | None, bytes | None]:
     """(what the sender calls the delivery, the key it is known by), by headers in lower case; None where it has no name."""
-    for names in (*((name.lower(),) for name in more), *DELIVERY_NAMES):
-        if all(headers.get(name) for name in names):
-            values = [headers[name] for name in names]
-            return values[-1][:200], inboxes.key_of(*names, *values)
+    for names in (*((name.lower(),) for some in more for name in some), *DELIVERY_NAMES):
+        if (name := headers.get(names[0])) and all(headers.get(also) for also in names[1:]):
+            return name[:200], inboxes.key_of(*names, *(headers[one] for one in names))
     return None, None
 
 

@@ -1,5 +1,7 @@
 """A simple rate limit per principal, in this process's memory, and the slower one of signing in. No quota over processes."""
 
+from collections.abc import Hashable
+
 from starlette.requests import Request
 
 from api.context import services_of
@@ -13,9 +15,9 @@ class Limiter:
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
-        self._windows: dict[str, tuple[float, int]] = {}  # key -> (end, used)
+        self._windows: dict[Hashable, tuple[float, int]] = {}  # key -> (end, used)
 
-    def take(self, key: str, quota: int, now_s: float) -> tuple[int, float]:
+    def take(self, key: Hashable, quota: int, now_s: float) -> tuple[int, float]:
         """(what is left after this one, or -1 when it is too much; seconds until the window ends)."""
         end_s, used = self._windows.get(key, (0.0, 0))
         if now_s >= end_s:
@@ -26,12 +28,12 @@ class Limiter:
         self._windows[key] = (end_s, min(used + 1, quota + 1))
         return max(quota - used - 1, -1), end_s - now_s
 
-    def spent_s(self, key: str, quota: int, now_s: float) -> float:
+    def spent_s(self, key: Hashable, quota: int, now_s: float) -> float:
         """Seconds until `key` may again, where it took `quota` already; 0 where it did not. Counts nothing."""
         end_s, used = self._windows.get(key, (0.0, 0))
         return end_s - now_s if used >= quota and now_s < end_s else 0.0
 
-    def forget(self, key: str) -> None:
+    def forget(self, key: Hashable) -> None:
         """A fresh start: they proved who they are."""
         self._windows.pop(key, None)
 

@@ -24,17 +24,17 @@ class Verifier:
         if not all(self._keys):
             raise ValueError("a secret is empty: anybody could sign with it")
         self._signed = _PLACE.split(self._scheme.signed)  # text and names of places in turn
+        self.names = (self._scheme.id_header,) if self._scheme.id_header is not None else ()
+        """The headers whose values are signed and name a delivery."""
 
     def is_signed(self, headers: Sequence[tuple[str, str]], body: bytes, now: float) -> bool:
         """Whether one of the signatures is one of ours, and its time within the tolerance of `now`. Total."""
-        parts = list(self._parts(headers))
-        given = [
-            part.removeprefix(self._scheme.prefix) for part in parts if part.startswith(self._scheme.prefix)
-        ]
+        prefix = self._scheme.prefix
+        given = [part.removeprefix(prefix) for part in self._parts(headers) if part.startswith(prefix)]
         values = {
             "body": body,
             "id": _bytes(_first(headers, self._scheme.id_header)),
-            "timestamp": _bytes(time := self._time(headers, parts)),
+            "timestamp": _bytes(time := self.time_of(headers)),
         }
         if not all(values[place] for place in self._signed[1::2] if place != "body"):
             return False
@@ -55,8 +55,10 @@ class Verifier:
             if name.lower() == wanted:
                 yield from (part.strip() for part in (value.split(separator) if separator else [value]))
 
-    def _time(self, headers: Sequence[tuple[str, str]], parts: Sequence[str]) -> str:
+    def time_of(self, headers: Sequence[tuple[str, str]]) -> str:
+        """The time that is signed, as it is written; "" where none is."""
         if (prefix := self._scheme.timestamp_prefix) is not None:
+            parts = self._parts(headers)
             return next((part.removeprefix(prefix) for part in parts if part.startswith(prefix)), "")
         return _first(headers, self._scheme.timestamp_header)
 

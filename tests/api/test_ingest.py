@@ -1,6 +1,7 @@
 """Deliveries to inboxes over real sockets: what is taken, what is refused, and that nothing acknowledged is lost."""
 
 import asyncio
+import base64
 import hmac
 import itertools
 import json
@@ -12,9 +13,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from starlette.requests import HTTPConnection
 
 from api import ingest
 from api.ingest import PATH
+from api.origin import address_of
 from engine.store import inboxes, objects
 from engine.store.database import transaction
 from engine.store.ids import read
@@ -169,7 +172,15 @@ async def test_the_address_is_the_clients_behind_trusted_proxies(
     monkeypatch.setattr(server.services, "settings", trusting)
     assert (await post(server, token, headers=FIRED)).status == 202
     assert (await post(server, token, headers={"X-Forwarded-For": "203.0.114.9"})).status == 403
+    forged = (
+        b"X-Forwarded-For: 203.0.113.8\r\nX-Forwarded-For: 203.0.114.9"  # the proxy's own is the last one
+    )
+    head = f"POST {PATH}/{token} HTTP/1.1\r\nHost: h\r\n%b\r\nContent-Length: 0\r\n\r\n".encode()
+    assert (await raw(server, head % forged)).startswith(b"HTTP/1.1 403 ")
     assert [event["address"] for event in await stored(server)] == ["203.0.113.9"]
+    scope = {"type": "http", "client": ("::ffff:127.0.0.1", 1), "app": server.app}
+    connection = HTTPConnection(scope | {"headers": [(b"x-forwarded-for", b"203.0.113.7")]})
+    assert address_of(connection) == "203.0.113.7", "behind a socket for both"
 
 
 async def test_whoever_judges_is_told(server: Server) -> None:
@@ -337,6 +348,41 @@ async def test_what_nobody_can_verify_is_not_taken_and_not_called_forged(
     answer = await post(server, token)
     assert (answer.status, answer.headers["Retry-After"]) == (503, "30")
     assert "takes nothing: ${env:NOT_SET} is not set" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        {"preset": "standard-webhooks", "secrets": ["a2V5"]},
+        {"preset": "slack", "secrets": ["key"]},
+        {"header": "X-S", "signed": "{id}{body}", "id_header": "X-Id", "secrets": ["key"]},
+    ],
+    ids=["standard-webhooks", "slack", "spelt out"],
+)
+async def test_a_signed_delivery_that_somebody_sends_again_is_a_repeat(
+    server: Server, signature: dict[str, Any]
+) -> None:
+    _, token = await opened(server, signature=signature, delivery_id=["x-other"])
+    now = int(server.services.clock.epoch_s())
+    standard = base64.b64encode(hmac.digest(b"key", f"m1.{now}.{{}}".encode(), "sha256")).decode()
+    signed = {
+        "webhook-id": "m1",
+        "webhook-timestamp": str(now),
+        "webhook-signature": f"v1,{standard}",
+        "x-slack-request-timestamp": str(now),
+        "x-slack-signature": "v0=" + hmac.digest(b"key", f"v0:{now}:{{}}".encode(), "sha256").hex(),
+        "x-id": "i1",
+        "x-s": hmac.digest(b"key", b"i1{}", "sha256").hex(),
+    }
+    if signature.get("preset") != "standard-webhooks":
+        del signed["webhook-id"]
+    lines = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
+    head = f"POST {PATH}/{token} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n{lines}"
+    assert b"duplicate" not in (first := await raw(server, f"{head}\r\n{{}}".encode()))
+    assert first.startswith(b"HTTP/1.1 202")
+    again = "" if signature.get("preset") == "slack" else "X-Other: 2\r\nwebhook-id: m2\r\nX-Id: i2\r\n"
+    assert b"duplicate" in await raw(server, f"{head}{again}\r\n{{}}".encode())
+    assert len(await stored(server)) == 1
 
 
 # ---- repeats
