@@ -124,7 +124,8 @@ NOW = 1_780_000_000.0
     [
         pytest.param('{"ends": "0001-01-01T00:00:00Z", "starts": "2026-05-27T22:00:00Z"}', THEN, "", id="the first that holds a time"),
         pytest.param('{"ends": null}', NOW, "none of them holds a time: it is when the event was received", id="none does"),
-        pytest.param('{"ends": "soon", "starts": "2026-05-27T22:00:00Z"}', NOW, "'soon' is not a time: it is when the event was received", id="one cannot be read"),
+        pytest.param('{"ends": "soon", "starts": "2026-05-27T22:00:00Z"}', THEN, "", id="one that cannot be read is none"),
+        pytest.param('{"ends": "soon"}', NOW, "'soon' is not a time: it is when the event was received", id="none can be read"),
         pytest.param('{"ends": "2099-01-01T00:00:00Z"}', NOW, "it is in the future: it is when the event was received", id="nothing happens after it was received"),
     ],
 )  # fmt: skip
