@@ -39,12 +39,12 @@ from engine.store.states import moment
 from evaluators.event import Document
 from evaluators.event import read as take_apart
 from evaluators.guess import guesses
-from evaluators.matching import Matcher
+from evaluators.matching import Matcher, unwrapped
 from rules.assertion import HeaderName, HeaderValue
 from rules.inbox import Inbox
 from rules.redaction import Redaction, hidden_paths, hidden_text
 from rules.secret import cut
-from rules.selection import normal_path
+from rules.selection import Budget, BudgetError, normal_path
 from rules.sender import senders
 from rules.shape import Rule
 from rules.trigger import Trigger
@@ -308,6 +308,11 @@ async def trace_event(request: Request, asking: Asking, event: str, trigger: OfT
 def traced(row: Row, paths: Sequence[str], rule: Trigger) -> dict[str, Any]:
     """What `rule` sees in an event, without secrets and what is at these paths. It takes its time with what is large: run it in a thread."""
     seen, document, *_ = _read(row, hidden_paths(rule, paths))
+    if rule.unwrap and document.form != "text":
+        with contextlib.suppress(
+            BudgetError
+        ):  # what is a secret inside a text is hidden in what follows, too
+            seen.document(unwrapped(document.body, rule.unwrap, Budget()))
     found = Matcher(rule).match(document, row["received"], lambda _: {}, is_traced=True)
     moving = {leaf.value for leaf in rule.conditions() if leaf.changed is not None}
     items = []

@@ -181,7 +181,7 @@ class Matcher:
         body = document.body if document.form != "text" else _ABSENT
         try:
             if self._unwrap:
-                body = _unwrapped(body, self._unwrap, budget)
+                body = unwrapped(body, self._unwrap, budget)
             items = [body] if self._each is None else self._fan_out(body, budget)
             look = _Look(document, body, before, budget, [] if is_traced else None)
             is_truncated = self._truncated is not None and self._truncated.holds(look)
@@ -510,8 +510,8 @@ def _cut_out(values: Iterable[Any], pattern: Any, budget: Budget) -> Iterator[st
             yield found.group(1).decode("utf-8", "replace")
 
 
-def _unwrapped(body: Any, paths: Iterable[str], budget: Budget) -> Any:
-    """A copy of `body` with texts that are JSON replaced by what they hold. Raises `BudgetError`."""
+def unwrapped(body: Any, paths: Iterable[str], budget: Budget) -> Any:
+    """A copy of `body` with texts that are JSON replaced by what they hold. Raises `BudgetError`, and `ValueError` for a wrong path."""
     holder, fresh = [body], set[int]()
     for path in paths:
         for steps in places(path, holder[0], budget):

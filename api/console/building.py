@@ -18,7 +18,7 @@ from api.console.drafting import Draft, Row, Section
 from api.console.forms import as_json, mistakes_of, whole
 from api.console.page import go, render
 from api.console.previewing import RANGES, begun
-from api.console.tree import leaves, opened, tree
+from api.console.tree import leaves, tree
 from api.console.words import address
 from api.context import Services, services_of
 from api.objects import PageRef, locate
@@ -27,9 +27,10 @@ from engine.store import objects
 from engine.store import received as stored_events
 from engine.store.objects import StaleError, Stored, TakenError
 from evaluators.event import read as take_apart
+from evaluators.matching import unwrapped
 from rules.condition import Condition
 from rules.redaction import MASK, Redaction
-from rules.selection import BudgetError, compile_path
+from rules.selection import Budget, BudgetError, compile_path
 from rules.sender import senders
 from rules.sentence import in_words, sentence
 from rules.shape import spec_of
@@ -236,7 +237,14 @@ async def _event(request: Request, asking: Principal, ref: str) -> dict[str, Any
 
 
 def _body(event: Mapping[str, Any], draft: Draft) -> Any:
-    return opened(event["document"], draft["unwrap"].splitlines())
+    """As the rule reads it; what was inside a text is hidden as well."""
+    if not draft["unwrap"]:
+        return event["document"]
+    try:
+        body = unwrapped(event["document"], draft["unwrap"].splitlines(), Budget())
+    except (ValueError, BudgetError):
+        return event["document"]
+    return Redaction(event["redact"]).document(body)
 
 
 def _values(event: Mapping[str, Any], draft: Draft, path: str) -> list[Any]:
@@ -288,9 +296,9 @@ def _seen(rows: Sequence[Any], inbox: Stored, draft: Draft, path: str) -> list[t
     for row in rows:
         if not row["is_meant"] or row["size_bytes"] > _SEEN_BYTES:
             continue
-        document = take_apart(stored_events.event_of(row))
-        shown = Redaction(inbox.spec.get("redact", ())).document(document.body)
-        values = _values({"document": shown}, draft, path)
+        redact = inbox.spec.get("redact", ())
+        shown = Redaction(redact).document(take_apart(stored_events.event_of(row)).body)
+        values = _values({"document": shown, "redact": redact}, draft, path)
         counts.update(drafting.typed(value) for value in values if _is_comparable(value))
     return counts.most_common() if len(counts) <= _MOST_VALUES else []
 

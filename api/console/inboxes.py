@@ -36,9 +36,9 @@ from rules.problem import show
 from rules.sender import senders
 
 PART: Final = 50
-SPANS: Final = ("", "1h", "1d", "7d")
+SPANS: Final = {"": "any time", "1h": "an hour ago", "1d": "a day ago", "7d": "a week ago"}
 _ASKED: Final = ("search", "verdict", "trigger", "since")
-_FIRED: Final = dict.fromkeys(("body", "headers", "query", "wrong"), "")
+FIRED: Final = dict.fromkeys(("body", "headers", "query", "wrong"), "")
 _TRACED: Final = 10  # triggers whose trace is shown
 _AMAZON: Final = (".amazonaws.com", ".amazonaws.com.cn")
 
@@ -112,7 +112,7 @@ async def _page(
     stored: Stored,
     *,
     secret: Mapping[str, Any] | None = None,
-    fired: Mapping[str, str] = _FIRED,
+    fired: Mapping[str, str] = FIRED,
     status: int = 200,
 ) -> Response:
     services = services_of(request)
@@ -140,6 +140,7 @@ async def _page(
             inbox=inbox,
             events=events,
             asked=asked,
+            spans=SPANS,
             older=more if last else None,
             triggers=triggers,
             senders=await asyncio.to_thread(senders),
@@ -155,7 +156,9 @@ def _wanted(asked: Mapping[str, str], triggers: Mapping[str, Stored], now_s: flo
     """What somebody filters by; what is none of the choices filters nothing."""
     of = triggers.get(asked["trigger"])
     return stored_events.Asked(
-        moment(read_time("since", asked["since"], now_s)) if asked["since"] in SPANS[1:] else None,
+        moment(read_time("since", asked["since"], now_s))
+        if asked["since"] and asked["since"] in SPANS
+        else None,
         None,
         asked["search"] or None,
         asked["verdict"] if asked["verdict"] in get_args(Verdict) else None,
@@ -204,7 +207,7 @@ async def fire(request: Request, asking: Asking, ref: str, page_ref: PageRef = N
 async def fire_into(request: Request, asking: Principal, inbox: Stored) -> str | dict[str, str]:
     """The id of the event that a form fired, or the form with what is wrong with it."""
     sent = await fields(request)
-    typed = {name: sent.get(name, "") for name in _FIRED}
+    typed = {name: sent.get(name, "") for name in FIRED}
     lines = [line.partition(":") for line in typed["headers"].splitlines() if line.strip()]
     headers = {name.strip(): value.strip() for name, _, value in lines}
     document = {"body": typed["body"], "headers": headers, "query": typed["query"]}

@@ -123,24 +123,20 @@ def _found(found: Mapping[str, Any]) -> dict[str, Any]:
     until = max(found["until"], found["since"] + 1)
     since = min([until - 1, *(one["at"] for one in found["lines"][:1])])  # before that nothing came
     lines = [_line(one) for one in found["lines"][-LINES:][::-1]]
+    lanes = _lanes(found["episodes"], since, until)
     return {
-        "events": found["events"],
+        **found,
         "verdicts": [(name, found["verdicts"][name]) for name in _ORDER if found["verdicts"].get(name)],
         "advice": sorted(found["advice"], key=lambda one: one["severity"] != "warning"),
-        "counts": found["counts"],
         "lists": [
             ("Events it took, or could not judge", [one for one in lines if one["verdict"] != "unmatched"]),
             ("Events that did not match", [one for one in lines if one["verdict"] == "unmatched"]),
         ],
         "left_out": found["events"] - len(lines),
-        "opened": found["opened"],
-        "drafted": found["drafted"],
-        "lanes": (lanes := _lanes(found["episodes"], since, until))[:LANES],
+        "lanes": lanes[:LANES],
         "lanes_left_out": max(len(lanes) - LANES, 0),
         "drafts": [_DRAFT | one | {"moment": moment(one["at"])} for one in found["drafts"][-DRAFTS:][::-1]],
         "open": found["open_signals"],
-        "unmapped": found["unmapped"],
-        "assumed": found["assumed"],
         "since": moment(since),
         "until": moment(until),
     }

@@ -1,15 +1,12 @@
 """A JSON document as a tree that people read and pick from: bounded in size, depth and length of texts, with a path for each value. Pure."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
 from api.console.words import cut
-from rules.selection import Budget, BudgetError, normal_path, places
+from rules.selection import normal_path
 
 MOST_NODES: Final = 600
 MOST_INNER: Final = 100
@@ -34,23 +31,6 @@ def tree(document: Any) -> Branch:
     """`document` as far as people can read it."""
     left = iter(range(MOST_NODES))
     return _branch("", "$", document, 0, left)
-
-
-def opened(document: Any, unwrap: Iterable[str]) -> Any:
-    """`document` with the texts at these paths read as the JSON they are; what is none stays a text."""
-    for path in unwrap:
-        with suppress(ValueError, RecursionError, BudgetError):
-            for steps in places(path, document, Budget()):
-                document = _read(document, steps)
-    return document
-
-
-def _read(value: Any, steps: Sequence[str | int]) -> Any:
-    if not steps:
-        return msgspec.json.decode(value) if isinstance(value, str) else value
-    made = value.copy()
-    made[steps[0]] = _read(value[steps[0]], steps[1:])
-    return made
 
 
 def leaves(branch: Branch) -> Iterator[str]:

@@ -12,7 +12,7 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import validated
 from api.console.building import found
 from api.console.forms import fields, ticked, whole
-from api.console.inboxes import fire_into
+from api.console.inboxes import FIRED, fire_into
 from api.console.page import go, render
 from api.console.previewing import RANGES, begun
 from api.console.words import address
@@ -29,7 +29,6 @@ from rules.incident import Step
 
 _RECENT: Final = 10
 _VERSIONS: Final = 50
-_FIRED: Final = dict.fromkeys(("body", "headers", "query", "wrong"), "")
 
 router = Router(prefix="/console/triggers", include_in_schema=False)
 
@@ -77,7 +76,7 @@ async def _page(
             signals=await records.opened(db, stored.id),
             events=events,
             versions=await stored_events.versions(db, stored.id, limit=_VERSIONS),
-            fired=fired or _FIRED,
+            fired=fired or FIRED,
         )
 
 

@@ -98,8 +98,8 @@ async def sign_in(server: "Server") -> AsyncIterator[SignIn]:
             for one in what.split():
                 role, _, slug = one.partition("@")
                 grants[(await objects.find(db, "page", slug)).id if slug else None] = role
-            email = f"{role}-{new_id().hex[-6:]}@shop.example"
-            await people.create_user(db, ACTOR, email, role.capitalize(), grants)
+            email = f"{(name := what.partition('@')[0])}-{new_id().hex[-6:]}@shop.example"
+            await people.create_user(db, ACTOR, email, name.capitalize(), grants)
             secret = await people.make_login_link(db, ACTOR, email)
         session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
         sessions.append(session)

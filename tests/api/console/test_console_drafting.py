@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from api.console import drafting
 from api.console.drafting import Draft, Row, Section
-from api.console.tree import MOST_INNER, MOST_NODES, Branch, leaves, opened, tree
+from api.console.tree import MOST_INNER, MOST_NODES, Branch, leaves, tree
 from rules.selection import compile_path
 from rules.sender import senders
 from rules.shape import spec_of
@@ -231,15 +231,6 @@ def _all(branch: Branch) -> list[Branch]:
 
 def _size(branch: Branch) -> int:
     return len(_all(branch))
-
-
-def test_texts_that_are_json_are_read_where_that_is_asked_for() -> None:
-    document = {"Message": '{"state": "ALARM"}', "list": [{"m": "[1]"}, {"m": "no json"}]}
-    assert opened(document, ["$.Message", "$.list[*].m", "$.nothing", "$["]) == {
-        "Message": {"state": "ALARM"},
-        "list": [{"m": [1]}, {"m": "no json"}],
-    }
-    assert document["Message"] == '{"state": "ALARM"}'
 
 
 def test_rows_without_a_value_and_conditions_that_always_hold() -> None:

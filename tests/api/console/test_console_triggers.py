@@ -1,6 +1,7 @@
 """Inboxes, events and triggers as pages and forms, as a browser without JavaScript has them."""
 
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from html import unescape
 from typing import TYPE_CHECKING, Any
@@ -296,6 +297,33 @@ async def test_who_may_only_read_sees_and_tries_and_saves_nothing(
         assert (await other.get(path)).status == 404
     begun = await other.get(f"/console/triggers/new?event={event}&pick=%24.receiver")
     assert ALERT.decode()[14:18] not in re.sub(r"/p/shop", "", begun.html[begun.html.index("<main") :])
+
+
+async def test_texts_that_are_json_are_read_as_the_rule_reads_them(admin: "Person", server: "Server") -> None:
+    inner = b64encode(b'{"state": "ALARM", "password": "s3cr3t-value"}').decode()
+    _, (event,) = await inbox_of(server, msgspec.json.encode({"plain": '{"a": [1]}', "coded": inner}))
+    await admin.get("/console/triggers/new")
+    for unwrap, shown in (("$.plain\n$.coded", True), ("$.plain\n$[", False)):
+        built = await admin.post("/console/triggers/new", {"unwrap": unwrap, "event": event})
+        assert ('value="$.plain.a[0]"' in built.html) is shown
+        assert ('value="$.coded.state"' in built.html) is shown
+        assert "s3cr3t-value" not in built.html
+    rule = {
+        "critical.value": "$.coded.password",
+        "critical.op": "exists",
+        "critical.text": "",
+        "critical.as": "",
+    }
+    whole = {
+        **rule,
+        "unwrap": "$.coded",
+        "event": event,
+        "silence": "1h",
+        "fingerprint": "{$.coded.password}",
+    }
+    judged = await admin.post("/console/triggers/new", whole | {"name": "a", "message": "{$.coded.password}"})
+    assert "How it judges this event" in judged.html
+    assert "s3cr3t-value" not in judged.html
 
 
 async def test_a_rule_of_ones_own_asks_no_event_of_a_page_that_one_only_reads(
