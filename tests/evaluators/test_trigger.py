@@ -61,8 +61,6 @@ class Telling:
             self.course.hear(at)
         elif says == "end":
             self.said += self.course.pass_time(at)
-            self.said += self.course.pass_time(at)
-            self.said += self.course.pass_time(at)
             self.said += self.course.end(at, ABSENCE if found[1] == "z" else fingerprint)
         elif says == "all":
             self.said += self.course.end_all(at)
