@@ -309,9 +309,7 @@ def traced(row: Row, paths: Sequence[str], rule: Trigger) -> dict[str, Any]:
     """What `rule` sees in an event, without secrets and what is at these paths. It takes its time with what is large: run it in a thread."""
     seen, document, *_ = _read(row, hidden_paths(rule, paths))
     if rule.unwrap and document.form != "text":
-        with contextlib.suppress(
-            BudgetError
-        ):  # what is a secret inside a text is hidden in what follows, too
+        with contextlib.suppress(BudgetError):  # a secret inside a text is hidden in what follows, too
             seen.document(unwrapped(document.body, rule.unwrap, Budget()))
     found = Matcher(rule).match(document, row["received"], lambda _: {}, is_traced=True)
     moving = {leaf.value for leaf in rule.conditions() if leaf.changed is not None}
