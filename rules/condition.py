@@ -1,5 +1,6 @@
 """Conditions of triggers: one value compared, or all, any or none of others. Judging them is `evaluators.matching`."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -10,6 +11,7 @@ from rules.reference import ValueRef
 
 MAX_DEPTH: Final = 5
 MAX_CONDITIONS: Final = 100
+_SEEMS_A_VALUE: Final = re.compile(r"\$\.[A-Za-z_]|\{(?:\$[.\[]|body:|header:|query:|value:)")
 _GROUPS: Final = ("all", "any", "none")
 _OF_TEXT: Final = frozenset({"eq", "ne", "in", *TEXTUAL, "exists", "empty", "count", "changed"})
 _OF_NUMBERS: Final = frozenset({*COMPARING, "in", "between", "exists", "changed"})
@@ -61,6 +63,12 @@ class Condition(Comparison):
             raise ValueError("a condition has a value and an operator, or one of all, any and none")
         operator = self._expect_one()
         self._expect_comparable(may_be_null=self.as_ is None)
+        given = getattr(self, field_of(operator))
+        for wanted in given if isinstance(given, list) else [given]:
+            if isinstance(wanted, str) and _SEEMS_A_VALUE.match(wanted) and operator != "matches":
+                raise ValueError(
+                    f"{operator} compares with what is written here, never with another value of the event; got {wanted!r}"
+                )
         fits = {"number": _OF_NUMBERS, "text": _OF_TEXT, "lower": _OF_TEXT}
         if self.as_ and operator not in fits[self.as_]:
             raise ValueError(f"{operator} has no meaning for a value read as {self.as_}")
