@@ -37,7 +37,7 @@ def moment_of(value: Any, format_: str, zone: ZoneInfo) -> float | None:
     if seconds is not None and seconds < _EARLIEST:
         raise ValueError("it is before 1990")
     if seconds is not None and seconds > _LATEST:
-        raise ValueError(f"{value!r} is after 2200")
+        raise ValueError(f"{value!r} is not a time before 2200")
     return seconds
 
 
