@@ -1,5 +1,6 @@
 """What a person should know of a rule before they trust it, told by what became of past events. What that was is `evaluators.preview`'s."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -207,7 +208,8 @@ class Tally:
         if value == []:
             return _MISSING
         hides = is_hidden(self._rule, parse_reference(reference), self._hidden)
-        return MASK if hides else hidden_text(str(value))[:200]
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return MASK if hides else hidden_text(text)[:200]
 
     def _key(self, fingerprint: str, event: str) -> _Key | None:
         if (key := self._keys.get(fingerprint)) is None and len(self._keys) < MOST_FINGERPRINTS:
@@ -255,7 +257,9 @@ class Tally:
         rule = self._rule
         if self._events and not fires and (rule.critical or rule.warning):
             taken = items - counts["ignored", "unmatched"]
-            why = f"`when` took {taken} items, and none of them fires" if taken else "`when` takes none"
+            why = f"`when` took {_many(taken, 'item')}, and none fires" if taken else "`when` takes none"
+            if rule.when is None:
+                why = f"of {_many(taken, 'item')} none does"
             if self._empty == self._events:
                 why = f"`each` finds no item at {rule.each}"
             yield Advice(
@@ -355,8 +359,9 @@ def _nearest(fingerprint: str, others: Collection[str]) -> str:
     """The one of others that has most of its begin and end in common with it, if that is enough to wonder."""
     best, found = ALIKE, ""
     for _, other in zip(range(MOST_OPEN), others, strict=False):
-        head = _common(fingerprint, other)
-        tail = _common(fingerprint[head:][::-1], other[head:][::-1])
+        one, two = fingerprint.lower(), other.lower()
+        head = _common(one, two)
+        tail = _common(one[head:][::-1], two[head:][::-1])
         alike = (head + tail) / max(len(fingerprint), len(other), 1)
         if alike >= best:
             best, found = math.nextafter(alike, math.inf), other

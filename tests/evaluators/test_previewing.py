@@ -218,7 +218,7 @@ ADVICE = [
     ),
     pytest.param({"time": "$.said"}, "0x", "times", "$.said is 'x', which is no time", id="no time"),
     pytest.param({}, "0x@900", "times", "which is no time, or not one yet", id="a time to come"),
-    pytest.param({}, [f"{n}u" for n in MANY], "matches_nothing", "none of them fires", id="nothing fires"),
+    pytest.param({}, [f"{n}u" for n in MANY], "matches_nothing", "none", id="nothing fires"),
     pytest.param({}, [f"{n}x" for n in MANY], "matches_everything", "40 of 40 items fire", id="all fires"),
     pytest.param({}, "0x b1x 2.", "missing_recovery", "1 of 2 fingerprints opened", id="no recovery"),
     pytest.param({}, "0x b1.", "unmatched_recovery", "1 recovery of what was not open:", id="of another"),
