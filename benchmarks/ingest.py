@@ -268,7 +268,7 @@ async def run(
     upbeat: Upbeat, token: str, database: "asyncpg.Connection[Any]", senders: int, seconds: float
 ) -> Found:
     assert upbeat.process is not None
-    await sent_by_another(Load(upbeat.port, PATH, token, senders, 2.0))
+    await sent_by_another(Load(upbeat.port, PATH, token, senders, 5.0))  # what is loaded is frozen after 3 s
     count_before = await stored(database)
     before = {name: cpu_s(pids) for name, pids in by_program(upbeat.process.pid).items()}
     sent = await sent_by_another(Load(upbeat.port, PATH, token, senders, seconds))
@@ -317,6 +317,7 @@ async def measure(folder: Path, seconds: float, senders: int) -> None:
         baseline_cpu_us=round(theirs_us, 1),
         baseline_postgres_us=round(server_us, 1),
         cpu_ratio=round(theirs_us / alone.cpu_us, 1),
+        cpu_ratio_with_postgres=round((theirs_us + server_us) / (alone.cpu_us + alone.postgres_us), 1),
     )
 
 
