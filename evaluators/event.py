@@ -1,6 +1,6 @@
 """A received delivery as rules see it: its body taken apart whatever it was sent as. What rules make of it is `evaluators.matching`.
 
-JSON is read under any content type, and as senders write it: raw line breaks in texts, NaN, the last of keys of the
+JSON is read under any content type, also one object a line, and as senders write it: raw line breaks in texts, NaN, the last of keys of the
 same name. A number that no double and no 4,300 digits hold is kept as the text it was written as.
 """
 
@@ -140,7 +140,12 @@ def _taken_apart(body: bytes, text: str, content_type: str) -> tuple[Form, Any]:
     elif kind == "multipart/form-data":
         form = "multipart"
     if form is None:
-        return "json", parse_json(text)
+        try:
+            return "json", parse_json(text)
+        except UnreadableError:
+            if (lines := _lines(text)) is None:
+                raise
+            return "json", lines
     if isinstance(found := _structure(text), dict | list):
         return "json", found  # what `curl -d` sends says that it is a form
     pairs = _pairs(text) if form == "form" else _parts(body, content_type)
@@ -156,6 +161,19 @@ def _taken_apart(body: bytes, text: str, content_type: str) -> tuple[Form, Any]:
             repeated.add(name)
     expect_bounded(fields)
     return form, fields
+
+
+def _lines(text: str) -> list[Any] | None:
+    """The objects of JSON Lines, one a line; None where it is nothing of the kind."""
+    lines = [line for line in text.removeprefix("\ufeff").split("\n") if line.strip()]
+    if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
+        return None
+    try:
+        found = [parse_json(line) for line in lines]
+    except UnreadableError:
+        return None
+    expect_bounded(found)
+    return found
 
 
 def _structure(text: str) -> Any:

@@ -493,13 +493,18 @@ def _named(name: str, value: NamedValue) -> tuple[_Get, bool]:
                 values = get_all(look)
                 tried.append(values if pattern is None else list(_cut_out(values, pattern, look.budget)))
                 if not all(map(is_empty, tried[-1])):
-                    look.found[name] = tried[-1]
+                    look.found[name] = [_lower(one) for one in tried[-1]] if value.as_ else tried[-1]
                     break
             else:
                 look.found[name] = tried[0] if value.default is None else [value.default]
         return look.found[name]
 
     return get, any(is_plural for _, is_plural in getters)
+
+
+def _lower(value: Any) -> Any:
+    text = text_of(value)
+    return value if text is None else text.lower()
 
 
 def _cut_out(values: Iterable[Any], pattern: Any, budget: Budget) -> Iterator[str]:

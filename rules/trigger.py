@@ -60,6 +60,9 @@ class NamedValue(Rule):
     matches: Annotated[str, StringConstraints(max_length=1000)] | None = Field(
         default=None, description="RE2 with one group: what that finds in the text is the value."
     )
+    as_: Literal["lower"] | None = Field(
+        default=None, alias="as", description="Its text in lower case: some senders write WEB-1 and web-1."
+    )
     or_: list[ValueRef] = Field(
         default=[],
         alias="or",

@@ -34,6 +34,7 @@ def parts(*fields: tuple[str, str]) -> str:
         pytest.param('[{"id": "1"}]', "application/cloudevents-batch+json", [{"id": "1"}], id="a batch of them"),
         pytest.param('{"a": 1}', FORM, {"a": 1}, id="JSON that says that it is a form (curl -d)"),
         pytest.param(" [1]\n", "multipart/form-data", [1], id="JSON that says that it has parts"),
+        pytest.param('{"a": 1}\r\n{"a": 2}\n\n', "application/x-ndjson", [{"a": 1}, {"a": 2}], id="one object a line is a list"),
         pytest.param('"down"', "application/json", "down", id="a text alone is a document"),
         pytest.param("5", "text/plain", 5, id="so is a number"),
         pytest.param("null", "application/json", None, id="so is null"),

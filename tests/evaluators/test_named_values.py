@@ -33,6 +33,15 @@ def test_it_is_the_first_that_holds_something(body: object, expected: str) -> No
     assert item_of({"value": "$.a", "or": ["$.b"], "default": "none"}, body).fingerprint == expected
 
 
+def test_case_may_be_left_out() -> None:
+    value = {"value": "$.a", "as": "lower"}
+    assert [item_of(value, {"a": name}).fingerprint for name in ("WEB-1", "web-1", 5)] == [
+        "web-1",
+        "web-1",
+        "5",
+    ]
+
+
 def test_without_a_default_nothing_is_still_an_error() -> None:
     assert item_of({"value": "$.a", "or": ["$.b"]}, {"a": None}).error == "fingerprint: value:id is null"
 
