@@ -472,8 +472,9 @@ class Partition:
         buried = [one for one in folded.taken if one.event is not None and one.id in self._condemned]
         async with transaction(self._pool) as connection:
             await events.take(connection, self._number, self._version, self._at, folded.taken)
-            said = await self._aimed(connection, folded)
-            await self._count(connection, folded)
+            real = await self._real(connection, folded)
+            said = await self._aimed(connection, folded, real)
+            self._count(folded, real)
             changed = [one for one in self._triggers.values() if one.is_changed]
             promoted = await triggers.save(connection, [one.change() for one in changed])
             await events.keep(connection, folded.judged)
@@ -490,7 +491,7 @@ class Partition:
             del self._condemned[one.id]
         await self._announce(told, folded.judged)
 
-    async def _aimed(self, connection: Connection, folded: _Folded) -> list[Said]:
+    async def _aimed(self, connection: Connection, folded: _Folded, real: set[str]) -> list[Said]:
         """Signals with their targets; where each fingerprint has a beat of its own, those are made."""
         wanted: dict[UUID, list[str]] = {}
         for spoken in folded.spoken:
@@ -514,17 +515,22 @@ class Partition:
                     spoken.note(
                         f"on {one.rule.target.external}: as many beats of its own as allowed are there"
                     )
-            said.append(Said(one.held.trigger_id, one.targets.get(name, base), signal, spoken.event_at))
+            target, is_test = one.targets.get(name, base), bool(signal.event) and signal.event not in real
+            said.append(Said(one.held.trigger_id, target, signal, spoken.event_at, is_test=is_test))
             if signal.severity is None:
                 one.targets.pop(name, None)
         return said
 
-    async def _count(self, connection: Connection, folded: _Folded) -> None:
-        """Add what time and recoveries did to the record; what somebody fired by hand is no proof of anything."""
+    async def _real(self, connection: Connection, folded: _Folded) -> set[str]:
+        """Of the events that signals are by, those that nobody fired by hand."""
         by = {spoken.signalled.event for spoken in folded.spoken if spoken.signalled.event}
         real = {event for event in by if folded.is_test.get(event) is False}
         if unknown := by - folded.is_test.keys():
             real |= await events.untested(connection, unknown)
+        return real
+
+    def _count(self, folded: _Folded, real: set[str]) -> None:
+        """Add what time and recoveries did to the record; what somebody fired by hand is no proof of anything."""
         for spoken in folded.spoken:
             one, signal = spoken.trigger, spoken.signalled
             is_real, tally = not signal.event or signal.event in real, one.tally

@@ -18,6 +18,10 @@ class Modes(Struct, frozen=True, array_like=True):
     update: Mode = "auto"
     resolve: Mode = "auto"
 
+    def at_most(self, mode: Mode) -> "Modes":
+        """Each step no bolder than that."""
+        return Modes(least(self.open, mode), least(self.update, mode), least(self.resolve, mode))
+
 
 ALL: Final = Modes()
 """Of votes and of reports: they leave it to the owner's policy."""

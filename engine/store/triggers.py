@@ -74,13 +74,17 @@ class Change(NamedTuple):
 
 
 class Said(NamedTuple):
-    """Something for the target of a trigger. `event_at`: when it happened, as its sender says."""
+    """Something for the target of a trigger. `event_at`: when it happened, as its sender says.
+
+    What somebody fired by hand (`is_test`) is a draft at most, however bold the trigger is.
+    """
 
     trigger_id: UUID
     target_id: UUID
     signalled: Signalled
     event_at: float
     careful: bool = False
+    is_test: bool = False
 
 
 def identity_of(rule: Trigger) -> str:
@@ -292,7 +296,7 @@ def _report(said: Said, rule: Trigger, modes: Modes) -> Report:
         at=said.event_at,
         by=rule.slug,
         evidence={"event": one.event, "trigger": rule.slug, "cause": one.cause},
-        modes=modes,
+        modes=modes.at_most("draft") if said.is_test else modes,
         careful=said.careful,
     )
 

@@ -540,6 +540,9 @@ async def test_auto_counts_once_promoted_and_only_for_the_rule_that_was(world: W
         await post(world, says("y", "down"))
         await becomes(world, ("ext", "x", "critical"), ("ext", "y", "critical"))
         assert await allowed() == ["auto", "off", "draft"]
+        await post(world, says("z", "down"), tested_by="me")
+        await becomes(world, *(("ext", host, "critical") for host in "xyz"))
+        assert await allowed() == ["draft", "off", "draft"]  # what is fired by hand is nobody's outage
         await world.change("t", cooldown="1m")
 
         async def is_draft() -> bool:
