@@ -20,9 +20,10 @@ from evaluators.event import Document, expect_bounded, parse_json
 from evaluators.moment import moment_of
 from evaluators.operators import COMPARE, TESTS, is_empty, is_number, kind_of
 from evaluators.subjects import number_of
-from rules.comparison import compile_pattern, is_kept, parts_of
+from rules.comparison import is_kept, parts_of
 from rules.condition import Condition
 from rules.expectation import compile_condition
+from rules.pattern import compile_pattern
 from rules.reference import Reference, parse_reference, parse_template
 from rules.selection import (
     Budget,

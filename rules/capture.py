@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from rules.assertion import HeaderName
-from rules.comparison import compile_pattern
+from rules.pattern import compile_pattern
 from rules.secret import is_secret_name
 from rules.selection import Select, compile_path, is_definite
 from rules.shape import Rule

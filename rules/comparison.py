@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
-import re2
 from pydantic import (
     Field,
     JsonValue,
@@ -15,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from rules.pattern import compile_pattern
 from rules.shape import Rule
 
 if TYPE_CHECKING:
@@ -185,14 +185,3 @@ def compile_schema(schema: dict[str, JsonValue]) -> "Schema":
     from rules import schema as fitting  # the same for jsonschema-rs
 
     return fitting.compile_schema(schema)
-
-
-def compile_pattern(pattern: str) -> Any:
-    """An RE2 matcher. Raises `ValueError` for what RE2 refuses (look-around, back-references, too large)."""
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as refused:
-        reason = refused.args[0].decode() if isinstance(refused.args[0], bytes) else refused.args[0]
-        raise ValueError(f"{pattern!r} is not an RE2 regular expression: {reason}") from None

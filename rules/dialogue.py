@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from rules.capture import Taking
-from rules.comparison import compile_pattern
+from rules.pattern import compile_pattern
 
 Preset = Literal["postgres", "redis", "memcached", "smtp", "imap", "pop3", "ftp", "ssh", "nats"]
 StartTls = Literal["smtp", "imap", "pop3", "ftp", "xmpp", "ldap", "postgres", "nats"]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rules.assertion import Assertion, Severity, compile_selection
-from rules.comparison import Comparison, compile_pattern, compile_schema
+from rules.comparison import Comparison, compile_schema
 from rules.condition import Condition
+from rules.pattern import compile_pattern
 from rules.secret import is_secret_name
 from rules.selection import is_definite
 

@@ -33,7 +33,7 @@ from jsonpath_rfc9535.selectors import (
     SliceSelector,
 )
 
-from rules.comparison import compile_pattern
+from rules.pattern import compile_pattern
 
 MAX_PATH_LENGTH: Final = 1000
 MAX_DESCENTS: Final = 2

@@ -6,10 +6,10 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from rules.comparison import compile_pattern
 from rules.condition import Condition, Conditions
 from rules.duration import Duration
 from rules.incident import IncidentPolicy, Mode
+from rules.pattern import compile_pattern
 from rules.reference import Template, ValueRef, parse_reference, parse_template
 from rules.selection import compile_path
 from rules.shape import Name, Rule, Slug, Tag, Text, spec_of

@@ -10,11 +10,11 @@ from pydantic import Field, StringConstraints, model_validator
 
 from rules.assertion import BODY, CERTIFICATE, TIMINGS
 from rules.capture import Captures, compile_captures, expect_captured, places
-from rules.comparison import compile_pattern
 from rules.dialogue import Exchange, Preset, StartTls, after_starttls
 from rules.expectation import Expectation, compile_assertions
 from rules.kinds.kind import Host, Ip, ProbedRule, expect_subjects, secrets_of
 from rules.pace import Pace, compile_pace
+from rules.pattern import compile_pattern
 from rules.secret import Sources, expand
 from rules.shape import Rule
 from rules.target import host_of

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from rules.assertion import SUBJECTS, Assertion
 from rules.beat import BEAT
-from rules.comparison import OPERATORS, compile_pattern
+from rules.comparison import OPERATORS
+from rules.pattern import compile_pattern
 from rules.shape import written
 
 
