@@ -212,9 +212,11 @@ class Ingest:
         left, wait_s = self._rates.take(door.id, rule.rate_limit, now_s)
         if left < 0:
             return _too_many(f"{rule.rate_limit} deliveries a minute are allowed", wait_s)
-        name, key = name_of(by_name, verifier.names if verifier else (), rule.delivery_id)
-        if key is None and verifier is not None and (time := verifier.time_of(headers)):
-            key = inboxes.key_of("signed", time, hashlib.sha256(body).hexdigest())
+        name, known_by = name_of(by_name, verifier.names if verifier else (), rule.delivery_id)
+        if not known_by and verifier is not None and (time := verifier.time_of(headers)):
+            known_by = "signed", time
+        # With the body: where a header names something else than the delivery, no event is lost for it.
+        key = inboxes.key_of(*known_by, hashlib.sha256(body).hexdigest()) if known_by else None
         delivery = Delivery(
             new_id(),
             door.id,
@@ -256,12 +258,12 @@ def without_tokens(text: str) -> str:
     return _TOKEN.sub("***", text)
 
 
-def name_of(headers: Mapping[str, str], *more: Iterable[str]) -> tuple[str | None, bytes | None]:
-    """(what the sender calls the delivery, the key it is known by), by headers in lower case; None where it has no name."""
+def name_of(headers: Mapping[str, str], *more: Iterable[str]) -> tuple[str | None, tuple[str, ...]]:
+    """(what the sender calls the delivery, all that makes it known), by headers in lower case; nothing where it has no name."""
     for names in (*((name.lower(),) for some in more for name in some), *DELIVERY_NAMES):
         if (name := headers.get(names[0])) and all(headers.get(also) for also in names[1:]):
-            return name[:200], inboxes.key_of(*names, *(headers[one] for one in names))
-    return None, None
+            return name[:200], (*names, *(headers[one] for one in names))
+    return None, ()
 
 
 async def announce(services: Services, inbox_ids: Iterable[UUID]) -> None:

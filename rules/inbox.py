@@ -37,7 +37,7 @@ class Inbox(Rule):
     delivery_id: list[HeaderName] = Field(
         default=[],
         max_length=5,
-        description="Headers that name a delivery, besides the well-known ones; the same name again is a repeat.",
+        description="Headers that name a delivery, besides the well-known ones; the same name and body again is a repeat.",
     )
     same_body: Duration | None = Field(
         default=None,

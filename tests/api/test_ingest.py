@@ -402,13 +402,16 @@ async def test_a_signed_delivery_that_somebody_sends_again_is_a_repeat(
 async def test_the_same_delivery_again_is_the_same_event(server: Server, headers: dict[str, str]) -> None:
     _, token = await opened(server, delivery_id=["x-MINE"])
     first = await post(server, token, b'{"try": 1}', headers)
-    again = await post(server, token, b'{"try": 2}', headers)
+    again = await post(server, token, b'{"try": 1}', headers)
     assert first.body == {"id": first.body["id"]}
     assert (again.status, again.body) == (202, {"id": first.body["id"], "duplicate": True})
     (event,) = await stored(server)
     assert event["body"] == b'{"try": 1}'
     assert event["delivery"] == next(iter(headers.values()))
     assert len(await arrived(server)) == 1
+    assert "duplicate" not in (await post(server, token, b'{"try": 2}', headers)).body, (
+        "other news is no repeat"
+    )
     _, other = await opened(server, delivery_id=["x-MINE"])
     assert "duplicate" not in (await post(server, other, b"{}", headers)).body, (
         "another inbox, another delivery"
