@@ -105,25 +105,24 @@ async def _closed(installation: Installation, beat: str, count: int) -> bool:
 
 
 async def _episodes(installation: Installation, beat: str) -> list[dict[str, Any]]:
-    rows = await installation.front.items("/episodes?limit=200")
-    return [row for row in rows if row["owner"] == beat]
+    return await installation.front.items(f"/episodes?beat={beat}&limit=200")
 
 
 async def _approve(installation: Installation, ledger: Ledger, beat: str) -> None:
     """Say yes until somebody is heard to have said it; a yes that was lost on the way is said again."""
 
     async def approved() -> bool:
-        pending = await installation.front.items("/actions?status=pending")
+        pending = await installation.front.items(f"/actions?status=pending&beat={beat}")
         for action in pending:
-            if action["owner"] == beat and action["step"] == "open":
+            if action["step"] == "open":
                 status, answer = await installation.front.call(
                     "POST", f"/actions/{action['id']}/approve", {"revision": action["revision"]}
                 )
                 if status == 200:
                     ledger.approved.append(answer["id"])
                     return True
-        done = await installation.front.items("/actions?status=done")
-        mine = [a["id"] for a in done if a["owner"] == beat and a["step"] == "open"]
+        done = await installation.front.items(f"/actions?status=done&beat={beat}&limit=200")
+        mine = [a["id"] for a in done if a["step"] == "open"]
         return len(mine) > sum(1 for a in ledger.approved if a in mine)
 
     await until(approved, f"approval of {beat}", PATIENCE_S)
