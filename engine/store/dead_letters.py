@@ -4,9 +4,13 @@ from engine.store.database import Connection, Row
 
 
 async def put(connection: Connection, source: str, payload: bytes, error: str) -> None:
-    """Keep `payload` from `source` with the traceback that condemned it."""
+    """Keep `payload` from `source` with the traceback that condemned it; one that comes again is kept once."""
     await connection.execute(
-        "INSERT INTO dead_letters (source, payload, error) VALUES ($1, $2, $3)", source, payload, error
+        "INSERT INTO dead_letters (source, payload, error) SELECT $1::text, $2::bytea, $3::text "
+        "WHERE NOT EXISTS (SELECT FROM dead_letters WHERE source = $1 AND payload = $2)",
+        source,
+        payload,
+        error,
     )
 
 

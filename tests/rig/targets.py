@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Literal, Self
 
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
@@ -19,6 +20,16 @@ HEALTHY = (
 )
 FAILING = b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 BABBLE = b"\x00\xff\x13SSH-2.0-none of your business\r\n" * 20
+
+
+async def _hung_up(writers: set[asyncio.StreamWriter]) -> None:
+    """Abort all connections, those as well that were accepted a moment ago and are served only now."""
+    for turn in count():
+        for writer in tuple(writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)
+        if turn >= 5 and not writers:
+            return
 
 
 class StreamTarget:
@@ -54,6 +65,7 @@ class StreamTarget:
             self._server.close()
             await self._server.wait_closed()
             self._server = None
+            await _hung_up(self._writers)
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -156,10 +168,7 @@ class Receiver:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        for writer in tuple(self._writers):
-            writer.transport.abort()
-        while self._writers:
-            await asyncio.sleep(0)
+        await _hung_up(self._writers)
 
     @property
     def url(self) -> str:
