@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -306,6 +306,11 @@ class Bus:
         except (OSError, nats.errors.Error):
             return False
         return True
+
+    async def announce_each(self, subject: str, partitions: Iterable[int]) -> None:
+        """Tell whoever serves each of `partitions` that there is something on `subject` there."""
+        for partition in partitions:
+            await self.announce(f"{subject}.{partition}", str(partition).encode())
 
     async def listen(self, subject: str, handler: Handler) -> "Listening":
         """Call `handler` with every payload told on `subject` (wildcards allowed), one after the other."""

@@ -509,9 +509,7 @@ class Partition:
             with contextlib.suppress(BusError):
                 await self._bus.publish(batch)
         news += self._pushed_news([*(one for one, _ in fold.pinged), *(one for one, _ in fold.signalled)])
-        for number in told:
-            with contextlib.suppress(BusError):
-                await self._bus.announce(f"{pushed.SUBJECT}.{number}", str(number).encode())
+        await self._bus.announce_each(pushed.SUBJECT, told)
         await self._announce(news, [*fresh, *made])
         return len(taken)
 

@@ -551,8 +551,7 @@ class Partition:
                 del self._triggers[one.held.trigger_id]
 
     async def _announce(self, told: Iterable[int], judged: Sequence[Judged]) -> None:
-        for number in told:
-            await self._bus.announce(f"{pushed.SUBJECT}.{number}", str(number).encode())
+        await self._bus.announce_each(pushed.SUBJECT, told)
         news: dict[UUID, triggers.Named] = {}
         for one in judged:
             if (inbox := self._inboxes.get(one.arrival.inbox_id)) is not None:

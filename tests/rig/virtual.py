@@ -8,7 +8,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from uuid import UUID
@@ -79,8 +79,11 @@ class Wire:
         self.orders.append((region, order))
 
     async def announce(self, subject: str, data: bytes) -> None:
-        if subject.startswith(f"{SUBJECT}."):
-            self.told.add(int(data))
+        pass
+
+    async def announce_each(self, subject: str, partitions: Iterable[int]) -> None:
+        if subject == SUBJECT:
+            self.told.update(partitions)
 
 
 class _Errors(logging.Handler):
