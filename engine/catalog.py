@@ -4,7 +4,6 @@ It keeps only what `compile_beat` makes of a row, never the row. Without the dat
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from msgspec.structs import replace
 
 from engine.relations import KINDS as RELATED
 from engine.relations import Relations
-from engine.store.database import DATABASE_AWAY, Connection, Pool, Row, listening
+from engine.store.database import Connection, Pool, Row, follow
 from engine.store.objects import CHANGED
 from evaluators.policy import Bound
 from rules.component import Egress
@@ -109,24 +108,19 @@ class Catalog(Generic[T]):
     async def run(self) -> None:
         """Load everything, then follow what changes, until cancelled."""
         swept_s = float("-inf")
-        while True:
-            try:
-                async with self._pool.acquire() as connection, listening(connection, CHANGED, self._told.set):
-                    while True:
-                        self._told.clear()
-                        async with asyncio.timeout(QUERY_TIMEOUT_S), self._looking:
-                            if _now_s() - swept_s >= SWEEP_S:
-                                await self._sweep(connection)
-                                swept_s = _now_s()
-                            else:
-                                await self._follow(connection)
-                        self.trouble = None
-                        with contextlib.suppress(TimeoutError):
-                            async with asyncio.timeout(self._wait_s()):
-                                await self._told.wait()
-            except DATABASE_AWAY as failure:
-                self._say(str(failure) or type(failure).__name__)
-                await asyncio.sleep(min(1.0, self._poll_s))
+
+        async def look(connection: Connection) -> float:
+            nonlocal swept_s
+            async with asyncio.timeout(QUERY_TIMEOUT_S), self._looking:
+                if _now_s() - swept_s >= SWEEP_S:
+                    await self._sweep(connection)
+                    swept_s = _now_s()
+                else:
+                    await self._follow(connection)
+            self.trouble = None
+            return self._wait_s()
+
+        await follow(self._pool, [CHANGED], look, told=self._told, on_away=self._say)
 
     def _wait_s(self) -> float:
         """Until the next look: `poll_s`, or the end of a pause if that is sooner."""
@@ -143,10 +137,11 @@ class Catalog(Generic[T]):
         async with self._looking, self._pool.acquire() as connection:
             await self._follow(connection)
 
-    def _say(self, failure: str) -> None:
+    def _say(self, failure: Exception) -> None:
+        reason = str(failure) or type(failure).__name__
         if self.trouble is None:
-            _log.warning("beats are not followed, those known are kept: %s", failure)
-        self.trouble = failure
+            _log.warning("beats are not followed, those known are kept: %s", reason)
+        self.trouble = reason
 
     async def _sweep(self, connection: Connection) -> None:
         """Compare everything: the first load, and once in a while what `_follow` may have missed."""

@@ -1,7 +1,6 @@
 """What references stand for in this process: variables, files as they are now, stored secrets as last read. It keeps none."""
 
 import asyncio
-import contextlib
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from engine.store import secrets
-from engine.store.database import DATABASE_AWAY, Connection, Pool, listening
+from engine.store.database import Connection, Pool, follow
 from engine.store.secrets import Keyring, LockedError, Sealed
 from rules.secret import Sources, UnknownHereError, UnsetReferenceError
 from rules.settings import Lending
@@ -43,21 +42,12 @@ class Secrets:
 
     async def run(self, pool: Pool) -> None:
         """Follow what changes until cancelled; while the database is away, with what is known."""
-        told = asyncio.Event()
-        while True:
-            try:
-                async with (
-                    pool.acquire() as connection,
-                    listening(connection, secrets.CHANGED, told.set),
-                ):
-                    while True:
-                        told.clear()
-                        await self.refresh(connection)
-                        with contextlib.suppress(TimeoutError):
-                            async with asyncio.timeout(LOOK_S):
-                                await told.wait()
-            except DATABASE_AWAY:
-                await asyncio.sleep(1.0)
+
+        async def look(connection: Connection) -> float:
+            await self.refresh(connection)
+            return LOOK_S
+
+        await follow(pool, [secrets.CHANGED], look)
 
     async def refresh(self, connection: Connection) -> None:
         """Look now, and tell `on_change` of a change."""

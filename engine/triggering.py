@@ -27,7 +27,7 @@ from engine.bus import LIVE, Bus
 from engine.leases import Leases
 from engine.store import dead_letters, events, inboxes, objects, pings, pushed, triggers
 from engine.store.audit import POLICY
-from engine.store.database import DATABASE_AWAY, Connection, Pool, listening, transaction
+from engine.store.database import DATABASE_AWAY, Connection, Pool, follow, transaction
 from engine.store.events import Arrival, ByTrigger, Deaf, Judged
 from engine.store.ids import PARTITIONS, partition_of
 from engine.store.states import ConflictError
@@ -111,21 +111,13 @@ class Triggering:
     async def _follow(self) -> None:
         """Have all partitions look whenever something declared was changed."""
 
-        def heard() -> None:
+        async def look(connection: Connection) -> float:
+            await connection.execute("SELECT 1")
             for partition, _ in self._working.values():
                 partition.woken.set()
+            return LOOK_S
 
-        while True:
-            try:
-                async with (
-                    self._pool.acquire() as connection,
-                    listening(connection, objects.CHANGED, heard),
-                ):
-                    while True:  # a connection that is lost fails here
-                        await connection.execute("SELECT 1")
-                        await asyncio.sleep(LOOK_S)
-            except DATABASE_AWAY:
-                await asyncio.sleep(1.0)
+        await follow(self._pool, [objects.CHANGED], look)
 
     def _share(self, gained: Mapping[str, float | None], lost: frozenset[str]) -> None:
         for unit in lost:

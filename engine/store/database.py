@@ -1,11 +1,12 @@
 """The pool, its codecs, and migrations: a plain runner over numbered SQL files, up and down."""
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 import asyncpg
 
@@ -67,6 +68,35 @@ async def listening(connection: Connection, channel: str, heard: Callable[[], No
         with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             connection.remove_termination_listener(told)
             await connection.remove_listener(channel, told)
+
+
+async def follow(
+    pool: Pool,
+    channels: Sequence[str],
+    look: Callable[[Connection], Awaitable[float]],
+    *,
+    told: asyncio.Event | None = None,
+    on_away: Callable[[Exception], None] = lambda _: None,
+) -> NoReturn:
+    """Until cancelled: `look`, which returns after how many seconds to look again, or when told so on `channels` or by `told`.
+
+    While the database is away it is tried every second; `on_away` hears why.
+    """
+    told = told or asyncio.Event()
+    while True:
+        try:
+            async with pool.acquire() as connection, AsyncExitStack() as stack:
+                for channel in channels:
+                    await stack.enter_async_context(listening(connection, channel, told.set))
+                while True:  # a connection that was lost fails at the next look
+                    told.clear()
+                    wait_s = await look(connection)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(wait_s):
+                            await told.wait()
+        except DATABASE_AWAY as failure:
+            on_away(failure)
+            await asyncio.sleep(1.0)
 
 
 class MigrationError(Exception):

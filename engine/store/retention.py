@@ -48,59 +48,50 @@ async def drop_days(
 
     Returns the names of what was dropped. Today is never dropped.
     """
-    rows = await _days(connection, _RESULTS[1])
-    total, dropped = sum(rows.values()), list[str]()
-    await connection.execute("SET lock_timeout = '1s'")  # evaluators wait behind us
-    for table, kept in zip(_RESULTS[1], (min(evidence_days, days), days), strict=True):
-        for name in [name for name in rows if name.startswith(table)]:
-            if not _is_over(name, table, today, kept, is_too_much=total > max_bytes):
-                break
-            await connection.execute(f"DROP TABLE {name}")
-            total -= rows[name]
-            dropped.append(name)
-        await _drop_rest(connection, table, _RESULTS[0], today, kept)
-    return dropped
+    column, (evidence, results) = _RESULTS
+    kept = [((evidence,), min(evidence_days, days)), ((results,), days)]
+    return await _drop(connection, today, column, kept, max_bytes)
 
 
 async def drop_events(connection: Connection, today: date, *, days: int, max_bytes: int) -> list[str]:
     """Drop whole days of received events, each with what was made of it, as `drop_days` does."""
     column, (judged, events) = _EVENTS
-    rows = await _days(connection, _EVENTS[1])
-    total, dropped = sum(rows.values()), list[str]()
-    await connection.execute("SET lock_timeout = '1s'")
-    for name in [name for name in rows if name.startswith(events)]:
-        if not _is_over(name, events, today, days, is_too_much=total > max_bytes):
-            break
-        for both in (name, name.replace(events, judged)):
-            if both in rows:
-                await connection.execute(f"DROP TABLE {both}")
-                total -= rows[both]
-                dropped.append(both)
-    for table in _EVENTS[1]:
-        await _drop_rest(connection, table, column, today, days)
-    return dropped
+    return await _drop(connection, today, column, [((events, judged), days)], max_bytes)
 
 
-async def _days(connection: Connection, tables: Sequence[str]) -> dict[str, int]:
-    """The day partitions of these tables, the oldest of each first, with their sizes in bytes."""
+async def _drop(
+    connection: Connection,
+    today: date,
+    column: str,
+    kept: Sequence[tuple[Sequence[str], int]],
+    max_bytes: int,
+) -> list[str]:
+    """Of tables whose days go together what is older than so many days, and while all of them take too much the oldest."""
     rows = await connection.fetch(
         "SELECT c.relname AS name, pg_total_relation_size(c.oid) AS size_bytes FROM pg_inherits i "
         "JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = ANY ($1::text[]::regclass[]) "
         "AND c.relname ~ '_[0-9]{8}$' ORDER BY c.relname",
-        list(tables),
+        [table for tables, _ in kept for table in tables],
     )
-    return {row["name"]: row["size_bytes"] for row in rows}
-
-
-def _is_over(name: str, table: str, today: date, days: int, *, is_too_much: bool) -> bool:
-    is_old = name < f"{table}_{today - timedelta(days=days):%Y%m%d}"
-    return is_old or (is_too_much and name < f"{table}_{today:%Y%m%d}")
-
-
-async def _drop_rest(connection: Connection, table: str, column: str, today: date, days: int) -> None:
-    await connection.execute(
-        f"DELETE FROM {table}_rest WHERE {column} < $1::date - make_interval(days => $2)", today, days
-    )
+    sizes_bytes = {row["name"]: row["size_bytes"] for row in rows}  # of day partitions, the oldest first
+    total, dropped = sum(sizes_bytes.values()), list[str]()
+    await connection.execute("SET lock_timeout = '1s'")  # evaluators wait behind us
+    for tables, days in kept:
+        first = tables[0]
+        oldest, now = (f"{first}_{day:%Y%m%d}" for day in (today - timedelta(days=days), today))
+        for name in [name for name in sizes_bytes if name.startswith(first)]:
+            if name >= (now if total > max_bytes else oldest):
+                break
+            for each in (name.replace(first, table) for table in tables):
+                if each in sizes_bytes:
+                    await connection.execute(f"DROP TABLE {each}")
+                    total -= sizes_bytes[each]
+                    dropped.append(each)
+        for table in tables:
+            await connection.execute(
+                f"DELETE FROM {table}_rest WHERE {column} < $1::date - make_interval(days => $2)", today, days
+            )
+    return dropped
 
 
 # Of what is too old a replay needs the last pause, the last word of each signal, member and parent unless it was the end
@@ -111,6 +102,34 @@ _OLD_FACTS: Final = (
     "WHEN bound IS NOT NULL THEN 'bound' ELSE coalesce(fact->>'signal', fact->>'member', fact->>'parent') END AS about, "
     "fact->>'is_gone' = 'true' OR fact->>'type' = 'SignalChanged' AND fact->>'severity' IS NULL AS is_over "
     "FROM facts WHERE at < extract(epoch FROM now()) - $1::float8 * 86400) f"
+)
+
+
+_SUBJECTS: Final = (
+    "(SELECT id FROM objects WHERE kind IN ('beat', 'group') AND removed_at < now() - interval '30 days')"
+)
+_TRIGGERS: Final = (
+    "(SELECT id FROM objects WHERE kind = 'trigger' AND removed_at < now() - interval '30 days')"
+)
+_SWEPT: Final = (
+    ("outbox", "status <> 'pending' AND finished_at < now() - interval '30 days'"),
+    # All of a boot or nothing: a process may be silent in a partition for days, its beats being paused or another's,
+    # and from a mark that begins anew at 0 it would never learn that what it sends then is committed.
+    (
+        "watermarks",
+        "boot_id IN (SELECT boot_id FROM watermarks GROUP BY boot_id HAVING max(at) < now() - interval '30 days')",
+    ),
+    *((table, f"subject_id IN {_SUBJECTS}") for table in ("transitions", "signals", "facts", "states")),
+    *((table, f"beat_id IN {_SUBJECTS}") for table in ("pings", "ping_keys", "rollups")),
+    *((table, f"trigger_id IN {_TRIGGERS}") for table in ("trigger_states", "trigger_keys", "trigger_beats")),
+    ("versions", f"object_id IN {_TRIGGERS}"),
+    ("deafness", f"ended_at < now() - interval '{HISTORY_DAYS} days'"),
+    ("absences", f"returned_at < now() - interval '{HISTORY_DAYS} days'"),
+    ("audit", f"at < now() - interval '{HISTORY_DAYS} days'"),
+    ("idempotency", "at < now() - interval '1 day'"),
+    ("sessions", "expires_at < now()"),
+    ("login_links", "expires_at < now()"),
+    ("dead_letters", "at < now() - interval '30 days'"),
 )
 
 
@@ -129,34 +148,5 @@ async def sweep(connection: Connection, *, days: int) -> None:
         "(SELECT 1 FROM transitions n WHERE n.subject_id = t.subject_id AND n.at > t.at AND n.at < now() - make_interval(days => $1))",
         HISTORY_DAYS,
     )
-    await connection.execute(
-        "DELETE FROM outbox WHERE status <> 'pending' AND finished_at < now() - interval '30 days'"
-    )
-    # All of a boot or nothing: a process may be silent in a partition for days, its beats being paused or another's,
-    # and from a mark that begins anew at 0 it would never learn that what it sends then is committed.
-    await connection.execute(
-        "DELETE FROM watermarks WHERE boot_id IN "
-        "(SELECT boot_id FROM watermarks GROUP BY boot_id HAVING max(at) < now() - interval '30 days')"
-    )
-    gone = (
-        "(SELECT id FROM objects WHERE kind IN ('beat', 'group') AND removed_at < now() - interval '30 days')"
-    )
-    for table in ("transitions", "signals", "facts", "states"):
-        await connection.execute(f"DELETE FROM {table} WHERE subject_id IN {gone}")
-    for table in ("pings", "ping_keys", "rollups"):
-        await connection.execute(f"DELETE FROM {table} WHERE beat_id IN {gone}")
-    gone = gone.replace("('beat', 'group')", "('trigger')")
-    for table in ("trigger_states", "trigger_keys", "trigger_beats"):
-        await connection.execute(f"DELETE FROM {table} WHERE trigger_id IN {gone}")
-    await connection.execute(f"DELETE FROM versions WHERE object_id IN {gone}")
-    await connection.execute(
-        "DELETE FROM deafness WHERE ended_at < now() - make_interval(days => $1)", HISTORY_DAYS
-    )
-    await connection.execute(
-        "DELETE FROM absences WHERE returned_at < now() - make_interval(days => $1)", HISTORY_DAYS
-    )
-    await connection.execute("DELETE FROM audit WHERE at < now() - make_interval(days => $1)", HISTORY_DAYS)
-    await connection.execute("DELETE FROM idempotency WHERE at < now() - interval '1 day'")
-    await connection.execute("DELETE FROM sessions WHERE expires_at < now()")
-    await connection.execute("DELETE FROM login_links WHERE expires_at < now()")
-    await connection.execute("DELETE FROM dead_letters WHERE at < now() - interval '30 days'")
+    for table, which in _SWEPT:
+        await connection.execute(f"DELETE FROM {table} WHERE {which}")
