@@ -16,7 +16,7 @@ import msgspec
 from evaluators.certificate import tls_failures
 from evaluators.model import Failure, Outcome, Verdict
 from evaluators.observation import Observation
-from evaluators.operators import COMPARE, TESTS, is_empty, kind_of, why_not
+from evaluators.operators import TESTS, hold_together, is_empty, kind_of, why_not
 from evaluators.subjects import Documents, missing, read
 from rules.assertion import in_words
 from rules.check import Check
@@ -32,7 +32,6 @@ NOT_REACHED: Final = "not reached"
 _OVER_BUDGET: Final = "over budget: "  # every other message begins with its subject
 
 _RCODE_TYPES: Final = {"NXDOMAIN": "dns.nxdomain", "REFUSED": "dns.refused"}
-_OK: Final = (Verdict.OK, (), None)
 
 Assessment = tuple[Verdict, tuple[Outcome, ...], Failure | None]
 
@@ -52,9 +51,9 @@ def assess(check: Check, observation: Observation) -> Assessment:
     if isinstance(check, TlsCheck) and observation.tls is not None:
         earned, expiring = tls_failures(check, observation.tls)
         slow = expiring or slow
-    if not check.expectations and slow is None and earned is None and not observation.steps:
-        return _OK
-    outcomes = (*_of_steps(observation), *_judge_all(check.expectations, observation))
+    documents: Documents = {}
+    judged = [_judge(expectation, observation, documents) for expectation in check.expectations]
+    outcomes = (*_of_steps(observation), *judged)
     if earned is not None:
         return Verdict.CRITICAL, outcomes, earned
     for severity, verdict in (("critical", Verdict.CRITICAL), ("warning", Verdict.WARNING)):
@@ -68,8 +67,6 @@ def assess(check: Check, observation: Observation) -> Assessment:
 
 def _of_steps(seen: Observation) -> tuple[Outcome, ...]:
     """What the steps of the run were judged to be, each on its own."""
-    if not seen.steps:
-        return ()
     return tuple(outcome for step in seen.steps for outcome in step.outcomes)
 
 
@@ -103,7 +100,9 @@ def _unearned(check: Check, seen: Observation) -> Failure | None:
         if seen.rcode != "NOERROR":
             kind = _RCODE_TYPES.get(seen.rcode or "", "dns.servfail")
             return Failure(kind, f"{check.host} {check.record}: {seen.rcode} from {seen.address}")
-        absent = any(e.of == "record" and _may_be_absent(e) for e in check.expectations)
+        absent = any(
+            e.of == "record" and e.operator not in TESTS and hold_together([], e) for e in check.expectations
+        )
         if not absent and all(record.type != check.record for record in seen.records):
             return Failure("dns.no_record", f"{check.host} has no {check.record} record")
     return None
@@ -111,11 +110,6 @@ def _unearned(check: Check, seen: Observation) -> Failure | None:
 
 def _asserts(check: Check, subject: str) -> bool:
     return any(expectation.of == subject for expectation in check.expectations)
-
-
-def _judge_all(expectations: tuple[Expectation, ...], seen: Observation) -> tuple[Outcome, ...]:
-    documents: Documents = {}
-    return tuple([_judge(expectation, seen, documents) for expectation in expectations])
 
 
 def _judge(expectation: Expectation, seen: Observation, documents: Documents) -> Outcome:
@@ -143,7 +137,11 @@ def _refutation(e: Expectation, values: list[Any], seen: Observation) -> str:
     if seen.is_truncated and e.of == "size":
         beyond = _holds_beyond(e, seen.size_bytes)
         return "" if beyond else f"size is more than the {seen.size_bytes} bytes that are read"
-    refuted = [value for value in values if test(value, e) is not e.wanted or _is_no_number(value, e)]
+    refuted = [
+        value
+        for value in values
+        if test(value, e) is not e.wanted or (e.is_number and isinstance(value, str))
+    ]
     some = e.of == "record" and e.wanted and e.operator != "ne"
     if not refuted or (some and len(refuted) < len(values)):
         return ""
@@ -154,40 +152,18 @@ def _refutation(e: Expectation, values: list[Any], seen: Observation) -> str:
 
 def _refuted_as_a_whole(e: Expectation, values: list[Any]) -> str:
     """The same for no value, and for what is asked of all values together."""
-    if not values and _may_be_absent(e):
+    if e.operator not in TESTS and hold_together(values, e):
         return ""
     if e.operator == "count" and (values or e.is_plural):
-        return _miscounted(e, values)
+        if not e.is_plural and not isinstance(values[0], list | dict):
+            return f"{_subject(e)} is {_told(e, values[0])}, {kind_of(values[0])} and nothing to count"
+        return f"{_subject(e)} has {len(values if e.is_plural else values[0])}; expected {_wanted(e)}"
     if not values:
         return f"{_subject(e)} {missing(e)}"
     if e.operator == "exists":
-        return "" if e.expected else f"{_subject(e)} exists"
-    wrong = [value for value in values if is_empty(value) is not e.expected]
-    return f"{_subject(e)} is {_told(e, wrong[0])}; expected {_wanted(e)}" if wrong else ""
-
-
-def _is_no_number(value: Any, e: Expectation) -> bool:
-    return e.is_number and isinstance(value, str)
-
-
-def _may_be_absent(e: Expectation) -> bool:
-    """Whether no value at all is what is expected, or one thing that is."""
-    if e.operator == "count":
-        operator, number = e.expected
-        if not e.is_plural:
-            return e.wanted and (operator, number) == ("eq", 0)
-        return COMPARE[operator](0, number) is e.wanted
-    return (e.operator == "exists" and not e.expected) or (e.operator == "empty" and e.expected)
-
-
-def _miscounted(e: Expectation, values: list[Any]) -> str:
-    operator, number = e.expected
-    if not e.is_plural and not isinstance(values[0], list | dict):
-        return f"{_subject(e)} is {_told(e, values[0])}, {kind_of(values[0])} and nothing to count"
-    counted = len(values) if e.is_plural else len(values[0])
-    if COMPARE[operator](counted, number) is e.wanted:
-        return ""
-    return f"{_subject(e)} has {counted}; expected {_wanted(e)}"
+        return f"{_subject(e)} exists"
+    wrong = next(value for value in values if is_empty(value) is not e.expected)
+    return f"{_subject(e)} is {_told(e, wrong)}; expected {_wanted(e)}"
 
 
 def _holds_beyond(expectation: Expectation, read_bytes: int) -> bool:

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from evaluators.event import Document, expect_bounded, parse_json
 from evaluators.moment import moment_of
-from evaluators.operators import COMPARE, TESTS, is_empty, is_number, kind_of
+from evaluators.operators import TESTS, hold_together, is_empty, is_number, kind_of
 from evaluators.subjects import number_of
 from rules.comparison import is_kept, parts_of
 from rules.condition import Condition
@@ -273,29 +273,13 @@ class Matcher:
                 raise
 
 
-class _Always:
-    """A condition that holds always, or never."""
-
-    def __init__(self, part: str, depth: int, *, holds: bool) -> None:
-        self.said = Traced(part, "true" if holds else "false", "", holds, depth=depth)
-
-    def holds(self, look: _Look) -> bool:
-        if look.trace is not None:
-            look.trace.append(self.said)
-        return bool(self.said.holds)
-
-    def pass_over(self, look: _Look) -> None:
-        assert look.trace is not None
-        look.trace.append(Traced(self.said.part, self.said.of, "", None, depth=self.said.depth))
-
-
 class _Group:
-    """All, any or none of further conditions; those after the one that decides are not looked at."""
+    """All, any or none of further conditions; those after the one that decides are not looked at. `true` is all of none."""
 
     def __init__(self, part: str, depth: int, name: str, inner: "list[_Tree]") -> None:
         self.part, self.depth, self.name, self.inner = part, depth, name, inner
         self.decides = name != "all"  # what an inner one says that settles it
-        self.if_decided = name == "any"
+        self.if_decided = name in ("any", "false")
 
     def holds(self, look: _Look) -> bool:
         if look.trace is None:
@@ -418,24 +402,13 @@ class _Leaf:
     def _judge_together(self, values: list[Any], look: _Look) -> bool:
         """What is asked of all values at once."""
         e = self.expected
-        if e.operator == "exists":
-            return bool(values) is e.expected
-        if e.operator == "empty":
-            return (
-                all(map(is_empty, values)) if e.expected else bool(values) and not any(map(is_empty, values))
-            )
         if e.operator == "changed":
             now, then = self.now(look), look.before(self.fingerprint.read(look)).get(self.key)
             return now is not None and then is not None and (now != then) is e.expected
-        operator, number = e.expected
-        if not e.is_plural and not values:
-            return e.wanted and (operator, number) == ("eq", 0)
-        if not e.is_plural and not isinstance(values[0], list | dict):
-            return False
-        return COMPARE[operator](len(values if e.is_plural else values[0]), number) is e.wanted
+        return hold_together(values, e)
 
 
-_Tree = _Always | _Group | _Leaf
+_Tree = _Group | _Leaf
 
 
 def _tree(
@@ -446,7 +419,7 @@ def _tree(
     depth: int = 0,
 ) -> _Tree:
     if condition.always is not None:
-        return _Always(part, depth, holds=condition.always)
+        return _Group(part, depth, "true" if condition.always else "false", [])
     if (group := condition.group) is not None:
         name, inner = group
         return _Group(part, depth, name, [_tree(part, one, named, changing, depth + 1) for one in inner])

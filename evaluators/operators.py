@@ -97,6 +97,21 @@ TESTS: Final[dict[str, Test]] = {
 }
 """Whether a value is as expected: None where its type has no answer. `exists`, `empty` and `count` are asked of all values."""
 
+
+def hold_together(values: list[Any], e: Expectation) -> bool:
+    """Whether all values, or none, are as `exists`, `empty` or `count` has it."""
+    if e.operator == "exists":
+        return bool(values) is e.expected
+    if e.operator == "empty":
+        return all(map(is_empty, values)) if e.expected else bool(values) and not any(map(is_empty, values))
+    operator, number = e.expected
+    if not e.is_plural and not values:
+        return e.wanted and (operator, number) == ("eq", 0)
+    if not e.is_plural and not isinstance(values[0], list | dict):
+        return False
+    return COMPARE[operator](len(values if e.is_plural else values[0]), number) is e.wanted
+
+
 _NUMBERS: Final = frozenset({"lt", "le", "gt", "ge", "between"})
 
 
