@@ -1,6 +1,6 @@
 """Why a beat or group is what it is, for REST and console: `evaluators.explain`, with what ids are called."""
 
-from typing import Any
+from typing import Annotated
 from uuid import UUID
 
 from msgspec.structs import asdict
@@ -10,14 +10,15 @@ from starlette.responses import Response
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import reply
 from api.context import services_of
-from api.objects import PageRef, locate
+from api.named import named
 from api.shapes import ShownWhy, gives
 from api.showing import may_name, page_slugs, policy_of
 from engine.store import objects, states, views
 from engine.store.database import Connection, Row
 from engine.store.objects import Stored
 from engine.store.states import decode_state
-from evaluators.explain import Why, explain, named
+from evaluators.explain import Why, explain
+from evaluators.explain import named as ids_in
 from rules.known import Kind
 from rules.subject import rule_of
 
@@ -27,7 +28,7 @@ router = Router(prefix="/api/v1", tags=["explain"])
 async def why(db: Connection, asking: Principal, stored: Stored, row: Row, now_s: float) -> Why:
     """Why `stored` is what the `row` of its state says."""
     policy, state = policy_of(stored.kind, stored.spec, row["bound"]), decode_state(row["state"])
-    names = await _names(db, asking, stored, named(policy, state))
+    names = await _names(db, asking, stored, ids_in(policy, state))
     together = await views.run_together(db, policy.regions)
     return explain(policy, state, now_s, names, together=together)
 
@@ -50,21 +51,16 @@ def _routes(kind: Kind) -> None:
     @router.get(f"/{kind}s/{{ref}}/explain", name=f"Explain a {kind}'s stage", operation_id=f"explain_{kind}")
     @permits(Permission.READ)
     @gives(ShownWhy)
-    async def read(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    async def read(request: Request, asking: Asking, stored: Annotated[Stored, named(kind)]) -> Response:
         """Votes, what they amount to, what stands beside the stage, and what would change it, in sentences."""
         services = services_of(request)
         async with services.pool.acquire() as db:
-            stored = await locate(db, asking, kind, ref, page_ref)
             row = (await states.summaries(db, [stored.id]))[stored.id]
             told = await why(db, asking, stored, row, services.clock.epoch_s())
-        return reply(_shown(stored, row) | asdict(told))
+        title = rule_of(kind, stored.spec).title
+        about = {"kind": kind, "slug": stored.slug, "title": title}
+        return reply(about | {"stage": row["stage"], "since": row["since"]} | asdict(told))
 
 
 for _kind in ("beat", "group"):
     _routes(_kind)
-
-
-def _shown(stored: Stored, row: Row) -> dict[str, Any]:
-    title = rule_of(stored.kind, stored.spec).title
-    about = {"kind": stored.kind, "slug": stored.slug, "title": title}
-    return about | {"stage": row["stage"], "since": row["since"]}

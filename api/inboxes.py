@@ -10,7 +10,7 @@ from starlette.responses import Response
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_body, reply, takes
 from api.context import Services, services_of
-from api.objects import PageRef, locate
+from api.named import NamedInbox
 from api.problems import missing
 from api.shapes import gives
 from api.showing import ingest_url
@@ -39,13 +39,9 @@ class Rotation(Rule):
 @permits(Permission.WRITE, tells_secret=True)
 @takes(Rotation)
 @gives(ShownIssued)
-async def rotate_inbox_token(
-    request: Request, asking: Asking, ref: str, page_ref: PageRef = None
-) -> Response:
+async def rotate_inbox_token(request: Request, asking: Asking, inbox: NamedInbox) -> Response:
     """Another token, also for an inbox of a file; told this once. Older ones stop at once, the last one after `overlap`."""
     sent = await read_body(request, Rotation)
-    async with services_of(request).pool.acquire() as db:
-        inbox = await locate(db, asking, "inbox", ref, page_ref)
     return reply(await rotate(services_of(request), asking, inbox, sent.overlap), 201)
 
 
@@ -70,14 +66,11 @@ def told(services: Services, made: inboxes.Issued) -> dict[str, Any]:
 
 @router.delete("/tokens/{token}", status_code=204)
 @permits(Permission.WRITE)
-async def revoke_inbox_token(
-    request: Request, asking: Asking, ref: str, token: str, page_ref: PageRef = None
-) -> Response:
+async def revoke_inbox_token(request: Request, asking: Asking, inbox: NamedInbox, token: str) -> Response:
     """Within a second it opens nothing any more."""
+    asking.require(Permission.WRITE, inbox.page_id)
+    token_id = read("token", token)
     async with transaction(services_of(request).pool) as db:
-        inbox = await locate(db, asking, "inbox", ref, page_ref)
-        asking.require(Permission.WRITE, inbox.page_id)
-        token_id = read("token", token)
         if token_id is None or not await inboxes.revoke_token(db, asking.actor, inbox, token_id):
             raise missing(f"inbox {inbox.slug!r} has no token {token!r}")
     return Response(status_code=204)

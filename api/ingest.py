@@ -5,16 +5,15 @@ written or no longer valid is the same 401.
 """
 
 import hashlib
-import json
 import logging
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 
 from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.context import Services
@@ -69,43 +68,36 @@ KEPT_BACK: Final = frozenset(
 _TOKEN: Final = re.compile(rf"{inboxes.PREFIX}[0-9A-Za-z]{{36}}")
 _log = logging.getLogger(__name__)
 
-Answer = tuple[dict[str, Any], bytes]
 
-
-def _answer(status: int, kind: bytes, body: bytes, *more: tuple[bytes, bytes]) -> Answer:
-    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
-    return {"type": "http.response.start", "status": status, "headers": headers}, body
-
-
-def _problem(status: int, name: str, detail: str, *more: tuple[bytes, bytes]) -> Answer:
+def _problem(status: int, name: str, detail: str, **more: str) -> Response:
     title = HTTPStatus(status).phrase
     said = {"type": TYPES + name, "title": title, "status": status, "detail": detail, "instance": PATH}
-    safe = (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")
-    return _answer(status, b"application/problem+json", json.dumps(said).encode(), *safe, *more)
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", **more}
+    return JSONResponse(said, status, headers, media_type="application/problem+json")
 
 
-def _too_many(detail: str, wait_s: float) -> Answer:
+def _too_many(detail: str, wait_s: float) -> Response:
     seconds = math.ceil(wait_s)
     said = f"{detail}; try again in {seconds} s"
-    return _problem(429, "too-many", said, (b"retry-after", str(seconds).encode()))
+    return _problem(429, "too-many", said, **{"retry-after": str(seconds)})
 
 
 _UNKNOWN: Final = _problem(
-    401, "unauthorized", "the token is missing or not valid", (b"www-authenticate", b"Bearer")
+    401, "unauthorized", "the token is missing or not valid", **{"www-authenticate": "Bearer"}
 )
-_FORGED: Final = _problem(401, "unauthorized", "the signature is not valid", (b"www-authenticate", b"Bearer"))
+_FORGED: Final = _problem(401, "unauthorized", "the signature is not valid", **{"www-authenticate": "Bearer"})
 _DISABLED: Final = _problem(403, "forbidden", "the inbox is disabled")
 _FOREIGN: Final = _problem(403, "forbidden", "this inbox takes nothing from your address")
-_METHOD: Final = _problem(405, "method", "events are posted: use POST", (b"allow", b"POST"))
+_METHOD: Final = _problem(405, "method", "events are posted: use POST", allow="POST")
 _ENCODED: Final = _problem(
-    415, "media-type", "send the body without a Content-Encoding", (b"accept-encoding", b"identity")
+    415, "media-type", "send the body without a Content-Encoding", **{"accept-encoding": "identity"}
 )
-_AWAY: Final = _problem(503, "database-away", "not stored, try again", (b"retry-after", b"2"))
+_AWAY: Final = _problem(503, "database-away", "not stored, try again", **{"retry-after": "2"})
 _CROWDED: Final = _problem(
-    503, "busy", "so much comes in that this was not stored, try again", (b"retry-after", b"2")
+    503, "busy", "so much comes in that this was not stored, try again", **{"retry-after": "2"}
 )
 _LOCKED: Final = _problem(
-    503, "busy", "signatures cannot be verified now, try again", (b"retry-after", b"30")
+    503, "busy", "signatures cannot be verified now, try again", **{"retry-after": "30"}
 )
 
 
@@ -127,17 +119,16 @@ class Ingest:
             await self._app(scope, receive, send)
             return
         try:
-            start, body = await self._take(scope, receive, path[len(PATH) + 1 :])
+            answer = await self._take(scope, receive, path[len(PATH) + 1 :])
         except CrowdedError:
-            start, body = _CROWDED
+            answer = _CROWDED
         except DATABASE_AWAY as away:
             if self._said.take("", 1, self._services.clock.monotonic_s())[0] >= 0:
                 _log.warning("deliveries are not stored: %s", str(away) or type(away).__name__)
-            start, body = _AWAY
-        await send(start)
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+            answer = _AWAY
+        await answer(scope, receive, send)
 
-    async def _take(self, scope: Scope, receive: Receive, token: str) -> Answer:
+    async def _take(self, scope: Scope, receive: Receive, token: str) -> Response:
         if scope["method"] != "POST":
             return _METHOD
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
@@ -159,7 +150,7 @@ class Ingest:
         finally:
             self._held_bytes -= sum(map(len, parts))
 
-    def _refusal(self, door: Door, headers: Mapping[str, str], address: str, now_s: float) -> Answer | None:
+    def _refusal(self, door: Door, headers: Mapping[str, str], address: str, now_s: float) -> Response | None:
         """What can be refused before there is a body."""
         rule = door.rule
         if not rule.enabled:
@@ -177,7 +168,7 @@ class Ingest:
                 return _too_many("too many signatures that are not valid", wait_s)
         return None
 
-    async def _read(self, receive: Receive, door: Door, parts: list[bytes]) -> Answer | None:
+    async def _read(self, receive: Receive, door: Door, parts: list[bytes]) -> Response | None:
         """Read the body into `parts`, unless there is too much of it."""
         size = 0
         while True:
@@ -203,7 +194,7 @@ class Ingest:
         by_name: Mapping[str, str],
         query: str,
         body: bytes,
-    ) -> Answer:
+    ) -> Response:
         rule, verifier, clock = door.rule, door.verifier, self._services.clock
         at, now_s = clock.epoch_s(), clock.monotonic_s()
         if verifier is not None and not verifier.is_signed(headers, body, at):
@@ -231,14 +222,15 @@ class Ingest:
             verifier is not None,
         )
         kept = await self._group.add(delivery)
-        more = ', "duplicate": true' if kept.is_repeat else ""
-        return _answer(202, b"application/json", f'{{"id": "{show("event", kept.event_id)}"{more}}}'.encode())
+        more = {"duplicate": True} if kept.is_repeat else {}
+        return JSONResponse({"id": show("event", kept.event_id)} | more, 202)
 
     async def _write(self, deliveries: Sequence[Delivery]) -> Sequence[Kept]:
         """One commit; then whoever judges is told."""
         async with self._services.pool.acquire() as db:
             kept = await inboxes.put(db, deliveries)
-        await announce(self._services, {one.inbox_id for one in deliveries})
+        partitions = inboxes.partitions(one.inbox_id for one in deliveries)
+        await self._services.bus.announce_each(inboxes.SUBJECT, partitions)
         return kept
 
 
@@ -266,13 +258,7 @@ def name_of(headers: Mapping[str, str], *more: Iterable[str]) -> tuple[str | Non
     return None, ()
 
 
-async def announce(services: Services, inbox_ids: Iterable[UUID]) -> None:
-    """After the commit: tell whoever judges that these have something."""
-    for partition in inboxes.partitions(inbox_ids):
-        await services.bus.announce(f"{inboxes.SUBJECT}.{partition}", str(partition).encode())
-
-
-def _too_large(most: int) -> Answer:
+def _too_large(most: int) -> Response:
     return _problem(413, "too-large", f"a delivery to this inbox may have {most} bytes")
 
 

@@ -7,10 +7,11 @@ key is a secret: no line of a log has it, and one that is unknown, badly written
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qs
 
 from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.context import Services
@@ -40,24 +41,18 @@ _RUN: Final = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _log = logging.getLogger(__name__)
 
 
-def _answer(status: int, body: bytes, *more: tuple[bytes, bytes]) -> tuple[dict[str, Any], bytes]:
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"x-content-type-options", b"nosniff"),
-        *more,
-    ]
-    return {"type": "http.response.start", "status": status, "headers": headers}, body
+def _answer(status: int, said: str, **more: str) -> Response:
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", **more}
+    return PlainTextResponse(said + "\n", status, headers)
 
 
-_OK: Final = _answer(200, b"ok\n")
-_BAD_RUN: Final = _answer(400, b"rid has 1 to 64 letters, digits and . _ : -\n")
-_MISSING: Final = _answer(404, b"not found\n")
-_METHOD: Final = _answer(405, b"use HEAD, GET or POST\n", (b"allow", b"HEAD, GET, POST"))
-_TOO_LARGE: Final = _answer(413, b"a ping may have 1 MB\n")
-_TOO_MANY: Final = _answer(429, b"too many unknown keys\n", (b"retry-after", b"60"))
-_AWAY: Final = _answer(503, b"not stored, try again\n", (b"retry-after", b"2"))
+_OK: Final = _answer(200, "ok")
+_BAD_RUN: Final = _answer(400, "rid has 1 to 64 letters, digits and . _ : -")
+_MISSING: Final = _answer(404, "not found")
+_METHOD: Final = _answer(405, "use HEAD, GET or POST", allow="HEAD, GET, POST")
+_TOO_LARGE: Final = _answer(413, "a ping may have 1 MB")
+_TOO_MANY: Final = _answer(429, "too many unknown keys", **{"retry-after": "60"})
+_AWAY: Final = _answer(503, "not stored, try again", **{"retry-after": "2"})
 
 
 class Pings:
@@ -72,12 +67,10 @@ class Pings:
         """ASGI."""
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
             await self._app(scope, receive, send)
-            return
-        start, body = await self._ping(scope, receive)
-        await send(start)
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        else:
+            await (await self._ping(scope, receive))(scope, receive, send)
 
-    async def _ping(self, scope: Scope, receive: Receive) -> tuple[dict[str, Any], bytes]:
+    async def _ping(self, scope: Scope, receive: Receive) -> Response:
         method, match = scope["method"], _PATH.fullmatch(scope["path"])
         if method not in ("GET", "HEAD", "POST"):
             return _METHOD
@@ -101,7 +94,7 @@ class Pings:
             return _AWAY
         return _OK if known else self._unknown(connection)
 
-    def _unknown(self, connection: HTTPConnection) -> tuple[dict[str, Any], bytes]:
+    def _unknown(self, connection: HTTPConnection) -> Response:
         now_s = self._services.clock.monotonic_s()
         left, _ = self._wrong.take(address_of(connection), WRONG_PER_MINUTE, now_s)
         return _MISSING if left >= 0 else _TOO_MANY
@@ -110,8 +103,7 @@ class Pings:
         """One commit; then whoever evaluates is told."""
         async with self._services.pool.acquire() as db:
             partitions = await pings.put(db, arrived)
-        for partition in set(partitions.values()):
-            await self._services.bus.announce(f"{SUBJECT}.{partition}", str(partition).encode())
+        await self._services.bus.announce_each(SUBJECT, set(partitions.values()))
         return [n in partitions for n in range(len(arrived))]
 
 

@@ -17,10 +17,10 @@ from api.context import Services, services_of
 from api.objects import locate
 from api.problems import ProblemError, invalid, missing
 from api.received import traced
-from api.replays import MOST_S, Ref
+from api.replays import MOST_DAYS, Ref
 from api.shapes import gives
 from api.shown_preview import ShownPreview, ShownPreviewTrace
-from api.uptime import read_time
+from api.uptime import read_span, read_time
 from engine.store import jobs, objects, previews, received, states
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import read, show
@@ -149,9 +149,7 @@ async def begin(request: Request, asking: Principal, asked: AskedPreview) -> str
     """Store what was asked and have it run; its id. Raises 403, 404, 409, 422, 429."""
     services = services_of(request)
     now = services.clock.epoch_s()
-    since, until = read_time("since", asked.since, now), min(read_time("until", asked.until, now), now)
-    if not 0 < until - since <= MOST_S:
-        raise invalid([("/since", f"{asked.since} is not before {asked.until}, and at most 400 days")])
+    since, until = read_span(asked.since, asked.until, now, MOST_DAYS)
     if (asked.rule is None) is (asked.trigger is None):
         raise invalid([("/rule", "say which rule to try: either `rule` or `trigger`")])
     if not asked.stored and not asked.samples:

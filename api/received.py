@@ -15,7 +15,7 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_body, reply, takes
 from api.context import Services, services_of
 from api.ingest import KEPT_BACK
-from api.objects import PageRef, locate
+from api.named import NamedInbox
 from api.origin import address_of
 from api.paging import AtAndId, Cursor, page, read_cursor
 from api.problems import ProblemError, invalid, missing
@@ -84,8 +84,7 @@ class Fired(Rule):
 async def list_events(
     request: Request,
     asking: Asking,
-    ref: str,
-    page_ref: PageRef = None,
+    inbox: NamedInbox,
     since: Time = None,
     until: Time = None,
     search: Searched = None,
@@ -98,7 +97,6 @@ async def list_events(
     services = services_of(request)
     now_s = services.clock.epoch_s()
     async with services.pool.acquire() as db:
-        inbox = await locate(db, asking, "inbox", ref, page_ref)
         of = await _trigger_of(db, inbox, trigger) if trigger else None
     asked = received.Asked(
         moment(read_time("since", since, now_s)) if since else None,
@@ -336,12 +334,9 @@ def traced(row: Row, paths: Sequence[str], rule: Trigger) -> dict[str, Any]:
 @permits(Permission.WRITE)
 @takes(Fired)
 @gives(ShownFired)
-async def fire(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def fire(request: Request, asking: Asking, inbox: NamedInbox) -> Response:
     """Put an event into an inbox by hand: it goes the way of all others, but is no proof of its sender. 202 once it is kept."""
-    sent = await read_body(request, Fired)
-    async with services_of(request).pool.acquire() as db:
-        inbox = await locate(db, asking, "inbox", ref, page_ref)
-    return reply({"id": await put(request, asking, inbox, sent)}, 202)
+    return reply({"id": await put(request, asking, inbox, await read_body(request, Fired))}, 202)
 
 
 async def put(request: Request, asking: Principal, inbox: Stored, sent: Fired) -> str:
@@ -365,8 +360,7 @@ async def put(request: Request, asking: Principal, inbox: Stored, sent: Fired) -
         (kept,) = await inboxes.put(db, [delivery])
         name = show("event", kept.event_id)
         await record(db, asking.actor, "inbox.fire", inbox.slug, inbox.page_id, None, {"event": name})
-    partition = partition_of(inbox.id)
-    await services.bus.announce(f"{inboxes.SUBJECT}.{partition}", str(partition).encode())
+    await services.bus.announce_each(inboxes.SUBJECT, [partition_of(inbox.id)])
     return name
 
 

@@ -18,7 +18,7 @@ from api.objects import locate
 from api.problems import ProblemError, invalid, missing
 from api.shapes import ShownReplay, gives
 from api.showing import page_slugs
-from api.uptime import read_time
+from api.uptime import read_span
 from engine.store import jobs, objects, replays
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import read, show
@@ -33,7 +33,7 @@ from rules.shape import Rule, spec_of
 KEYS: Final = ("quorum", "episodes", "incidents", "late_members")
 """What is tried: how a stage and an episode come about, not what is measured."""
 MOST_SUBJECTS: Final = 2000
-MOST_S: Final = 400 * 86400.0
+MOST_DAYS: Final = 400
 MOST_RUN_S: Final = 3600.0
 _FILE: Final = ("beats", "groups")
 Ref = Annotated[str, Field(max_length=100)]
@@ -111,9 +111,7 @@ async def begin(request: Request, asking: Principal, asked: AskedReplay) -> Row:
     """Store what was asked and have it run. Raises 404, 409, 422, 429."""
     services = services_of(request)
     now = services.clock.epoch_s()
-    since, until = read_time("since", asked.since, now), min(read_time("until", asked.until, now), now)
-    if not 0 < until - since <= MOST_S:
-        raise invalid([("/since", f"{asked.since} is not before {asked.until}, and at most 400 days")])
+    since, until = read_span(asked.since, asked.until, now, MOST_DAYS)
     if (asked.policy is None) is not asked.exact:
         raise invalid([("/policy", "say which policy to try, or `exact` to check the past as it was")])
     async with transaction(services.pool) as db:

@@ -529,8 +529,8 @@ class ShownRetraced(Struct):
     results: int
 
 
-class ShownReplay(Struct):
-    """A replay: how far it is (`done`, 0 to 1), and in the end what it found."""
+class ShownJob(Struct):
+    """A replay or preview: how far it is (`done`, 0 to 1)."""
 
     id: str
     status: Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -541,6 +541,11 @@ class ShownReplay(Struct):
     finished_at: datetime | None
     asked: dict[str, Any]
     error: str | None
+
+
+class ShownReplay(ShownJob):
+    """A replay, and in the end what it found."""
+
     replayed: list[ShownReplayed] | None
     retraced: list[ShownRetraced] | None
     digest: str | None

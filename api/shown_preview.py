@@ -1,11 +1,11 @@
 """What the API answers about previews, for its description. Nothing is made of these."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
-from api.shapes import ShownCompared
+from api.shapes import ShownCompared, ShownJob
 from api.shown_triggers import ShownItem
 from evaluators.advice import Advice, Count, Unmapped
 from evaluators.facts import Cause
@@ -102,18 +102,9 @@ class ShownDifference(Struct):
     drafts_only_new: list[ShownPreviewDraft]
 
 
-class ShownPreview(Struct):
-    """A preview: how far it is (`done`, 0 to 1), and what it found by now. `is_cut`: its budget was spent before it was done."""
+class ShownPreview(ShownJob):
+    """A preview, and what it found by now. `is_cut`: its budget was spent before it was done."""
 
-    id: str
-    status: Literal["waiting", "running", "done", "failed", "cancelled"]
-    done: float
-    rows: int
-    by: str
-    at: datetime
-    finished_at: datetime | None
-    asked: dict[str, Any]
-    error: str | None
     is_cut: bool
     findings: ShownFindings | None
     difference: ShownDifference | None

@@ -13,7 +13,8 @@ from starlette.responses import Response
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_body, reply, takes
 from api.context import Services, services_of
-from api.objects import SHAPES, PageRef, answer, locate
+from api.named import named
+from api.objects import SHAPES, answer
 from api.paging import Limit
 from api.problems import ProblemError, invalid
 from api.shapes import ShownReport, ShownTransition, gives
@@ -80,30 +81,22 @@ class Reported(Rule):
         return evidence
 
 
-async def find(request: Request, asking: Principal, kind: Kind, ref: str, page_ref: str | None) -> Stored:
-    """The beat or group that the path names, which they may change."""
-    async with services_of(request).pool.acquire() as db:
-        stored = await locate(db, asking, kind, ref, page_ref)
-    asking.require(Permission.WRITE, stored.page_id)
-    return stored
-
-
-async def pause(request: Request, asking: Principal, kind: Kind, ref: str, page_ref: str | None) -> Response:
+async def pause(request: Request, asking: Principal, stored: Stored) -> Response:
     """Stop it, as the body says."""
     services, asked = services_of(request), await read_body(request, Pause)
     now_s = services.clock.epoch_s()
     until = asked.until or (moment(now_s + asked.for_) if asked.for_ is not None else None)
     if until is not None and until.timestamp() <= now_s:
         raise invalid([("/until", "this is in the past")])
-    stored = await find(request, asking, kind, ref, page_ref)
+    asking.require(Permission.WRITE, stored.page_id)
     async with transaction(services.pool) as db:
         await states.pause(db, asking.actor, stored, until)
     return await answer(request, asking, stored)
 
 
-async def resume(request: Request, asking: Principal, kind: Kind, ref: str, page_ref: str | None) -> Response:
+async def resume(request: Request, asking: Principal, stored: Stored) -> Response:
     """Let it go on."""
-    stored = await find(request, asking, kind, ref, page_ref)
+    asking.require(Permission.WRITE, stored.page_id)
     async with transaction(services_of(request).pool) as db:
         await states.resume(db, asking.actor, stored)
     return await answer(request, asking, stored)
@@ -117,16 +110,18 @@ def routes(kind: Kind) -> APIRouter:
     @permits(Permission.WRITE)
     @takes(Pause)
     @gives(shape)
-    async def pause_one(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    async def pause_one(request: Request, asking: Asking, stored: Annotated[Stored, named(kind)]) -> Response:
         """Stop it; also one of a file, as this is no part of what it declares. The members of a group go on."""
-        return await pause(request, asking, kind, ref, page_ref)
+        return await pause(request, asking, stored)
 
     @router.post("/resume", name=f"Resume a {kind}", operation_id=f"resume_{kind}")
     @permits(Permission.WRITE)
     @gives(shape)
-    async def resume_one(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    async def resume_one(
+        request: Request, asking: Asking, stored: Annotated[Stored, named(kind)]
+    ) -> Response:
         """Let it go on."""
-        return await resume(request, asking, kind, ref, page_ref)
+        return await resume(request, asking, stored)
 
     @router.get("/transitions", name=f"List transitions of a {kind}", operation_id=f"list_{kind}_transitions")
     @permits(Permission.READ)
@@ -134,8 +129,7 @@ def routes(kind: Kind) -> APIRouter:
     async def list_transitions(
         request: Request,
         asking: Asking,
-        ref: str,
-        page_ref: PageRef = None,
+        stored: Annotated[Stored, named(kind)],
         days: Days = 30,
         limit: Limit = 100,
     ) -> Response:
@@ -143,7 +137,6 @@ def routes(kind: Kind) -> APIRouter:
         services = services_of(request)
         since = moment(services.clock.epoch_s()) - timedelta(days=days)
         async with services.pool.acquire() as db:
-            stored = await locate(db, asking, kind, ref, page_ref)
             rows = (await states.transitions(db, [stored.id], since=since))[::-1][:limit]
             called = await reasons(
                 db, asking, (reason for row in rows for reason in row["suppressed_by"] or ())
@@ -159,36 +152,33 @@ def routes(kind: Kind) -> APIRouter:
     @permits(Permission.WRITE)
     @takes(Reported)
     @gives(ShownReport)
-    async def report(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    async def report(request: Request, asking: Asking, stored: Annotated[Stored, named(kind)]) -> Response:
         """Open, change or end a signal, which for a group is one more member.
 
         200 with the stage that follows; 202 where it is not known yet.
         """
-        return await _report(request, asking, kind, ref, page_ref)
+        return await _report(request, asking, stored)
 
     return router
 
 
-async def _report(
-    request: Request, asking: Principal, kind: Kind, ref: str, page_ref: str | None
-) -> Response:
+async def _report(request: Request, asking: Principal, stored: Stored) -> Response:
     services, said = services_of(request), await read_body(request, Reported)
     now_s = services.clock.epoch_s()
     at_s = said.at.timestamp() if said.at else now_s
     if not 0 < at_s <= now_s + _EARLY_S:
         raise invalid([("/at", "this is in the future")])
-    stored = await find(request, asking, kind, ref, page_ref)
+    asking.require(Permission.WRITE, stored.page_id)
     severity = None if said.verdict == "ok" else said.verdict
     fact = pushed.Report(REPORT, said.fingerprint, severity, said.message, at_s, asking.name, said.evidence)
     async with transaction(services.pool) as db:
         is_open = await _open(db, stored)
         if severity and len(is_open) >= MOST_SIGNALS and said.fingerprint not in is_open:
-            raise ProblemError(
-                409, "too-many-signals", f"{MOST_SIGNALS} signals are open on this {kind}; end some first"
-            )
+            full = f"{MOST_SIGNALS} signals are open on this {stored.kind}; end some first"
+            raise ProblemError(409, "too-many-signals", full)
         pushed_id = await pushed.put(db, stored.id, now_s, fact)
         after = {"fingerprint": said.fingerprint, "verdict": said.verdict, "message": said.message}
-        await record(db, asking.actor, f"{kind}.report", stored.slug, stored.page_id, None, after)
+        await record(db, asking.actor, f"{stored.kind}.report", stored.slug, stored.page_id, None, after)
     return await _told(services, stored, pushed_id)
 
 
@@ -198,8 +188,7 @@ async def _open(db: Connection, stored: Stored) -> set[str]:
 
 
 async def _told(services: Services, stored: Stored, pushed_id: int) -> Response:
-    partition = partition_of(stored.id)
-    await services.bus.announce(f"{pushed.SUBJECT}.{partition}", str(partition).encode())
+    await services.bus.announce_each(pushed.SUBJECT, [partition_of(stored.id)])
     until_s, is_waiting, look_s = services.clock.monotonic_s() + FOLDED_WITHIN_S, True, _LOOK_S
     while is_waiting and services.clock.monotonic_s() < until_s:
         await asyncio.sleep(look_s)

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_body, reply, takes
 from api.context import Services, services_of
-from api.objects import PageRef, answer, locate
+from api.named import NamedTrigger
+from api.objects import answer
 from api.paging import Cursor, Limit, NumberOnly, page, read_cursor
 from api.problems import ProblemError, missing
 from api.shapes import gives
@@ -51,17 +52,11 @@ class Promotion(Rule):
 @permits(Permission.READ)
 @gives(ShownVersion, listed=True)
 async def list_versions(
-    request: Request,
-    asking: Asking,
-    ref: str,
-    page_ref: PageRef = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
+    request: Request, trigger: NamedTrigger, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
     """Every version there ever was, newest first."""
     before = read_cursor(cursor, NumberOnly)
     async with services_of(request).pool.acquire() as db:
-        trigger = await locate(db, asking, "trigger", ref, page_ref)
         rows = await received.versions(db, trigger.id, before=before[0] if before else None, limit=limit + 1)
     last = (rows[limit - 1]["revision"],) if len(rows) > limit else None
     return page(request, [_shown_version(row) for row in rows[:limit]], last)
@@ -70,13 +65,10 @@ async def list_versions(
 @router.get("/versions/{revision}")
 @permits(Permission.READ)
 @gives(ShownVersion)
-async def read_version(
-    request: Request, asking: Asking, ref: str, revision: str, page_ref: PageRef = None
-) -> Response:
+async def read_version(request: Request, trigger: NamedTrigger, revision: str) -> Response:
     """One version."""
+    number = int(revision) if revision.isdecimal() and len(revision) < 19 else -1
     async with services_of(request).pool.acquire() as db:
-        trigger = await locate(db, asking, "trigger", ref, page_ref)
-        number = int(revision) if revision.isdecimal() and len(revision) < 19 else -1
         rows = await received.versions(db, trigger.id, revision=number)
     if not rows:
         raise missing(f"trigger {trigger.slug!r} has no revision {revision!r}")
@@ -93,12 +85,9 @@ def _shown_version(row: Row) -> dict[str, Any]:
 @router.get("/signals")
 @permits(Permission.READ)
 @gives(ShownOpen, listed=True)
-async def list_trigger_signals(
-    request: Request, asking: Asking, ref: str, page_ref: PageRef = None
-) -> Response:
+async def list_trigger_signals(request: Request, trigger: NamedTrigger) -> Response:
     """What it has open, the newest first, at most 1000."""
     async with services_of(request).pool.acquire() as db:
-        trigger = await locate(db, asking, "trigger", ref, page_ref)
         found = await records.opened(db, trigger.id)
     return reply({"items": [one._asdict() for one in found], "next": None})
 
@@ -106,11 +95,9 @@ async def list_trigger_signals(
 @router.post("/signals/end", status_code=204)
 @permits(Permission.WRITE)
 @takes(Ended)
-async def end_signal(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def end_signal(request: Request, asking: Asking, trigger: NamedTrigger) -> Response:
     """Say that a signal is over. The next event that fires opens it again."""
     sent = await read_body(request, Ended)
-    async with services_of(request).pool.acquire() as db:
-        trigger = await locate(db, asking, "trigger", ref, page_ref)
     await end(services_of(request), asking, trigger, sent.fingerprint)
     return Response(status_code=204)
 
@@ -128,8 +115,7 @@ async def end(services: Services, asking: Principal, trigger: Stored, fingerprin
             continue
         if not partitions:
             raise missing(f"trigger {trigger.slug!r} has no open signal {fingerprint!r}")
-        for partition in partitions:
-            await services.bus.announce(f"{pushed.SUBJECT}.{partition}", str(partition).encode())
+        await services.bus.announce_each(pushed.SUBJECT, partitions)
         return
     raise ProblemError(
         503,
@@ -145,10 +131,9 @@ async def end(services: Services, asking: Principal, trigger: Stored, fingerprin
 @router.get("/record")
 @permits(Permission.READ)
 @gives(ShownRecord)
-async def read_record(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def read_record(request: Request, trigger: NamedTrigger) -> Response:
     """What it did since it has this rule, and what people made of it: what a promotion rests on."""
     async with services_of(request).pool.acquire() as db:
-        trigger = await locate(db, asking, "trigger", ref, page_ref)
         return reply(await shown_record(db, trigger))
 
 
@@ -173,14 +158,12 @@ async def _record(db: Connection, trigger: Stored) -> tuple[Record, Trigger, dic
 @permits(Permission.WRITE)
 @takes(Promotion)
 @gives(ShownTrigger)
-async def promote_trigger(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def promote_trigger(request: Request, asking: Asking, trigger: NamedTrigger) -> Response:
     """Let steps be taken without review. A file says `auto` itself; any other change of its rule makes this void for good.
 
     409 where the record is another than the one that was read, or has no real firing and recovery.
     """
     sent = await read_body(request, Promotion)
-    async with services_of(request).pool.acquire() as db:
-        trigger = await locate(db, asking, "trigger", ref, page_ref)
     return await answer(request, asking, await promote(services_of(request), asking, trigger, sent))
 
 

@@ -4,6 +4,7 @@ The API, the console and the status page all ask `measure`; what is computed is 
 """
 
 import contextlib
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,10 +16,10 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import Asking, Permission, Router, permits
+from api.auth import Permission, Router, permits
 from api.body import reply, validated
 from api.context import services_of
-from api.objects import PageRef, locate
+from api.named import named
 from api.problems import invalid
 from api.shapes import ShownUptime, gives
 from engine.store import objects, rollups
@@ -166,9 +167,7 @@ def routes(kind: Kind) -> APIRouter:
     @gives(ShownUptime)
     async def read_uptime(
         request: Request,
-        asking: Asking,
-        ref: str,
-        page_ref: PageRef = None,
+        stored: Annotated[Stored, named(kind)],
         since: Time = "30d",
         until: Time = "0s",
         by: Annotated[UptimeBy | None, Query(description="A component's own way unless given.")] = None,
@@ -180,13 +179,10 @@ def routes(kind: Kind) -> APIRouter:
     ) -> Response:
         """The share that was up, of the time (or runs) of which anything is known; and what is not known beside it."""
         now = services_of(request).clock.epoch_s()
-        begin, end = read_time("since", since, now), min(read_time("until", until, now), now)
-        if begin >= end:
-            raise invalid([("/since", f"{since} is not before {'now' if end == now else until}")])
+        begin, end = read_span(since, until, now)
+        how = _how(stored, by, down, exclude_maintenance)
+        cut = edges(begin, end, _step(step, end - begin, how))
         async with services_of(request).pool.acquire() as db:
-            stored = await locate(db, asking, kind, ref, page_ref)
-            how = _how(stored, by, down, exclude_maintenance)
-            cut = edges(begin, end, _step(step, end - begin, how))
             (found,), resolution_s = await measure(db, stored, how, now, cut)
         return reply(
             {
@@ -231,6 +227,15 @@ def read_time(name: str, text: str, now: float) -> float:
         said = f"{text!r} is neither a time since 1970 such as 2026-01-31T18:00Z nor a duration such as 30d"
         raise invalid([(f"/{name}", said)])
     return at
+
+
+def read_span(since: str, until: str, now: float, most_days: float = math.inf) -> tuple[float, float]:
+    """Both times, and never after `now`. Raises 422 where the first is not before the other, or too long before it."""
+    begin, end = read_time("since", since, now), min(read_time("until", until, now), now)
+    if not 0 < end - begin <= most_days * DAY_S:
+        most = "" if most_days == math.inf else f", and at most {most_days:g} days"
+        raise invalid([("/since", f"{since} is not before {'now' if end == now else until}{most}")])
+    return begin, end
 
 
 def _how(stored: Stored, by: UptimeBy | None, down: str | None, exclude: bool | None) -> Uptime:

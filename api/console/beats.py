@@ -1,7 +1,7 @@
 """A beat's page: what it is and why, how fast, what ran, what happened; its runs; run now, pause, resume, delete."""
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -12,12 +12,13 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.console import charts
 from api.console.forms import as_json, fields
 from api.console.overview import failures
-from api.console.page import go, now, render
+from api.console.page import go, go_to, now, render
 from api.console.runs import chain, run_url, shaped, slug_of_page
 from api.console.words import address
 from api.context import services_of
 from api.explaining import why
-from api.objects import PageRef, locate
+from api.named import NamedBeat, named
+from api.objects import PageRef
 from api.pushed import shown_ping
 from api.showing import heartbeat
 from engine.store import pings, results, reviews, signals, states, views
@@ -42,12 +43,11 @@ router = Router(prefix="/console/beats/{ref}", include_in_schema=False)
 
 @router.get("")
 @permits(Permission.READ)
-async def beat_page(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def beat_page(request: Request, asking: Asking, beat: NamedBeat) -> Response:
     """Everything about one beat."""
     asked = request.query_params.get("range", "1h")
     span = asked if asked in RANGES else "1h"
     async with services_of(request).pool.acquire() as db:
-        beat = await locate(db, asking, "beat", ref, page_ref)
         shared, at = await standing(request, asking, db, beat), now(request)
         rule, told = BEAT.validate_python(beat.spec), shared["why"]
         return await render(
@@ -154,17 +154,16 @@ def pausing(router: APIRouter, kind: Kind) -> None:
 
     @router.post("/pause", name=f"pause_{kind}")
     @permits(Permission.WRITE)
-    async def pause(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    async def pause(request: Request, asking: Asking, stored: Annotated[Stored, named(kind)]) -> Response:
         lasting = (await fields(request)).get("for")
-        asked = as_json(request, {"for": lasting} if lasting else {})
-        await subjects.pause(asked, asking, kind, ref, page_ref)
-        return go(address(kind, ref, page_ref), "paused")
+        await subjects.pause(as_json(request, {"for": lasting} if lasting else {}), asking, stored)
+        return go_to(request, stored, "paused")
 
     @router.post("/resume", name=f"resume_{kind}")
     @permits(Permission.WRITE)
-    async def resume(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
-        await subjects.resume(request, asking, kind, ref, page_ref)
-        return go(address(kind, ref, page_ref), "resumed")
+    async def resume(request: Request, asking: Asking, stored: Annotated[Stored, named(kind)]) -> Response:
+        await subjects.resume(request, asking, stored)
+        return go_to(request, stored, "resumed")
 
 
 pausing(router, "beat")

@@ -18,10 +18,11 @@ from api.console.drafting import Draft, Row, Section
 from api.console.forms import as_json, mistakes_of, whole
 from api.console.page import go, render
 from api.console.previewing import RANGES, begun
+from api.console.runs import slug_of_page
 from api.console.tree import leaves, tree
 from api.console.words import address
 from api.context import Services, services_of
-from api.objects import PageRef, locate
+from api.named import NamedTrigger
 from api.problems import ProblemError
 from engine.store import objects
 from engine.store import received as stored_events
@@ -94,29 +95,27 @@ async def save_new(request: Request, asking: Asking) -> Response:
 
 @router.get("/{ref}/build")
 @permits(Permission.READ)
-async def change(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def change(request: Request, asking: Asking, stored: NamedTrigger) -> Response:
     """The form of one that is there."""
-    stored, page = await found(request, asking, ref, page_ref)
-    asked, draft = request.query_params, drafting.draft_of({**stored.spec, "page": page})
+    asked, page = request.query_params, await page_of(request, stored)
+    draft = drafting.draft_of({**stored.spec, "page": page})
     desk = Desk(asked.get("event", ""), asked.get("pick", ""), revision=stored.revision)
     return await _page(request, asking, draft, desk, stored)
 
 
 @router.post("/{ref}/build")
 @permits(Permission.READ)
-async def edit(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def edit(request: Request, asking: Asking, stored: NamedTrigger) -> Response:
     """The form of one that is there after a step of editing; nothing is saved."""
-    stored, page = await found(request, asking, ref, page_ref)
-    draft, desk = await _edited(request, stored, page)
+    draft, desk = await _edited(request, stored)
     return await _page(request, asking, draft, desk, stored, is_edited=True)
 
 
 @router.post("/{ref}/save")
 @permits(Permission.WRITE)
-async def save(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def save(request: Request, asking: Asking, stored: NamedTrigger) -> Response:
     """Save a changed one."""
-    stored, page = await found(request, asking, ref, page_ref)
-    return await _save(request, asking, *await _edited(request, stored, page), stored)
+    return await _save(request, asking, *await _edited(request, stored), stored)
 
 
 async def _save(
@@ -145,18 +144,16 @@ async def _save(
     return await _page(request, asking, draft, desk, stored, mistakes=mistakes, status=status)
 
 
-async def found(request: Request, asking: Principal, ref: str, page_ref: str | None) -> tuple[Stored, str]:
-    """A trigger, and the slug of its page. Raises 404, 409."""
+async def page_of(request: Request, stored: Stored) -> str:
+    """The slug of its page."""
     async with services_of(request).pool.acquire() as db:
-        stored = await locate(db, asking, "trigger", ref, page_ref)
-        home = await objects.get(db, stored.page_id) if stored.page_id else None
-    return stored, home.slug if home else ""
+        return await slug_of_page(db, stored)
 
 
 # ---- what comes back
 
 
-async def _edited(request: Request, stored: Stored | None = None, page: str = "") -> tuple[Draft, Desk]:
+async def _edited(request: Request, stored: Stored | None = None) -> tuple[Draft, Desk]:
     """The form as it came back, after what its button does. Raises 400. What it has no say in is as `stored` now."""
     pairs = [(n, text) for n, text in (await request.form()).multi_items() if isinstance(text, str)]
     if any("\x00" in text for _, text in pairs):
@@ -170,6 +167,7 @@ async def _edited(request: Request, stored: Stored | None = None, page: str = ""
     if stored:
         others = {key: value for key, value in draft.kept.items() if key not in _OTHERS}
         others |= {key: stored.spec[key] for key in _OTHERS if key in stored.spec}
+        page = await page_of(request, stored)
         draft = replace(draft.having(slug=stored.slug, page=page), kept=others)
     do, _, what = sent.get("do", "").partition(".")
     event, pick, span, sample, preview = (sent.get(name, "") for name in _DESK)

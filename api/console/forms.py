@@ -1,5 +1,6 @@
 """What comes back from a page: fields, cursors, mistakes; and a form handed to REST as the JSON it would have been."""
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,11 @@ from starlette.types import Message
 from api.problems import ProblemError
 from engine.store.database import Row
 from engine.store.states import moment
+from rules.node import Node, read
+from rules.problem import ConfigError
 
+Mistakes = list[tuple[str, str]]
+"""(where, what)."""
 PART: Final = 50
 """Rows of a long list that are shown at once."""
 
@@ -40,6 +45,15 @@ def filled(values: Mapping[str, str]) -> dict[str, str]:
 def listed(text: str) -> list[str]:
     """What a field holds with commas between."""
     return [part for one in text.split(",") if (part := one.strip())]
+
+
+async def yaml_of(text: str) -> tuple[Node, Mistakes]:
+    """What YAML from a form says, or what is wrong with it, by line."""
+    try:
+        node, problems = await asyncio.to_thread(read, text, "line")  # a long one takes seconds
+    except ConfigError as wrong:
+        node, problems = Node(1, "", {}), list(wrong.problems)
+    return node, [(f"line {problem.line}", problem.message) for problem in problems]
 
 
 def as_json(request: Request, document: Any) -> Request:

@@ -15,12 +15,11 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import validated
 from api.console.drafting import slug_of
 from api.console.forms import before, cursor, fields, mistakes_of
-from api.console.page import go, render
+from api.console.page import go, go_to, render
 from api.console.runs import slug_of_page
 from api.console.tree import tree
-from api.console.words import address
 from api.context import services_of
-from api.objects import PageRef, locate
+from api.named import NamedInbox
 from api.problems import ProblemError, invalid
 from api.received import Fired
 from api.showing import ingest_url, shown
@@ -96,14 +95,9 @@ async def create(request: Request, asking: Asking) -> Response:
 
 @router.get("/inboxes/{ref}")
 @permits(Permission.READ)
-async def inbox_page(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def inbox_page(request: Request, asking: Asking, stored: NamedInbox) -> Response:
     """One inbox, and what came into it."""
-    return await _page(request, asking, await _inbox(request, asking, ref, page_ref))
-
-
-async def _inbox(request: Request, asking: Principal, ref: str, page_ref: str | None) -> Stored:
-    async with services_of(request).pool.acquire() as db:
-        return await locate(db, asking, "inbox", ref, page_ref)
+    return await _page(request, asking, stored)
 
 
 async def _page(
@@ -175,9 +169,8 @@ async def triggers_of(db: Connection, inbox: Stored) -> list[Stored]:
 
 @router.post("/inboxes/{ref}/token")
 @permits(Permission.WRITE, tells_secret=True)
-async def rotate(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def rotate(request: Request, asking: Asking, stored: NamedInbox) -> Response:
     """Another token, shown this once."""
-    stored = await _inbox(request, asking, ref, page_ref)
     sent = validated(tokens.Rotation, {"overlap": (await fields(request)).get("overlap", "0s")})
     secret = await tokens.rotate(services_of(request), asking, stored, sent.overlap)
     return await _page(request, asking, stored, secret=secret)
@@ -185,19 +178,16 @@ async def rotate(request: Request, asking: Asking, ref: str, page_ref: PageRef =
 
 @router.post("/inboxes/{ref}/tokens/{token}")
 @permits(Permission.WRITE)
-async def revoke(
-    request: Request, asking: Asking, ref: str, token: str, page_ref: PageRef = None
-) -> Response:
+async def revoke(request: Request, asking: Asking, stored: NamedInbox, token: str) -> Response:
     """Take a token away."""
-    await tokens.revoke_inbox_token(request, asking, ref, token, page_ref)
-    return go(address("inbox", ref, page_ref), "revoked")
+    await tokens.revoke_inbox_token(request, asking, stored, token)
+    return go_to(request, stored, "revoked")
 
 
 @router.post("/inboxes/{ref}/fire")
 @permits(Permission.WRITE)
-async def fire(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def fire(request: Request, asking: Asking, stored: NamedInbox) -> Response:
     """Fire an event by hand, and show what becomes of it."""
-    stored = await _inbox(request, asking, ref, page_ref)
     fired = await fire_into(request, asking, stored)
     if isinstance(fired, str):
         return go(f"/console/events/{fired}")

@@ -1,7 +1,7 @@
 """Maintenance windows: those that run, come and are over; one form begins one now or plans it. What they do is `rules.maintenance`'s."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,11 +11,11 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.console.forms import fields, filled, listed, mistakes_of
 from api.console.page import go, render
 from api.context import services_of
-from api.objects import PageRef, locate
+from api.named import named
 from api.problems import ProblemError
 from api.showing import shown
 from engine.store import objects
-from engine.store.objects import TakenError
+from engine.store.objects import Stored, TakenError
 
 _PAST: Final = 50  # windows that are over and still shown
 _LISTS: Final = ("beats", "groups", "components")
@@ -83,9 +83,7 @@ async def create(request: Request, asking: Asking) -> Response:
 
 @router.post("/{ref}/end")
 @permits(Permission.WRITE)
-async def end(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def end(request: Request, asking: Asking, stored: Annotated[Stored, named("maintenance")]) -> Response:
     """End the time of it that runs."""
-    async with services_of(request).pool.acquire() as db:
-        stored = await locate(db, asking, "maintenance", ref, page_ref)
     await maintenance.ended(services_of(request), asking, stored)
     return go("/console/maintenances", "ended")

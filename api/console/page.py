@@ -17,6 +17,7 @@ from api.problems import ProblemError
 from engine.store import views
 from engine.store.database import Connection
 from engine.store.ids import show
+from engine.store.objects import Stored
 from engine.store.states import moment
 from rules.duration import format_duration
 
@@ -129,6 +130,11 @@ def go(url: str, said: str | None = None) -> Response:
     if said:
         url += ("&" if "?" in url else "?") + urlencode({"said": said})
     return RedirectResponse(url, 303)
+
+
+def go_to(request: Request, stored: Stored, said: str) -> Response:
+    """Back to the page of an object that this was about, of the page that the address names."""
+    return go(words.address(stored.kind, stored.slug, request.query_params.get("page")), said)
 
 
 async def html_problem(request: Request, problem: ProblemError) -> Response:

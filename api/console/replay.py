@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from markupsafe import Markup
 from starlette.requests import Request
@@ -11,20 +11,18 @@ from starlette.responses import Response
 from api import replays, saving
 from api.auth import Asking, Permission, Router, permits
 from api.body import validated
-from api.console.forms import fields, mistakes_of
+from api.console.forms import fields, mistakes_of, yaml_of
 from api.console.page import go, render
 from api.console.runs import slug_of_page
 from api.console.words import address, lasting
 from api.context import services_of
-from api.objects import PageRef, locate
+from api.named import named
 from api.problems import ProblemError
 from api.replays import AskedReplay, begin, find, shown_replay
 from api.timeline import timeline
 from engine.store.ids import show
 from engine.store.objects import Stored
 from rules.export import text_of
-from rules.node import read
-from rules.problem import ConfigError
 
 SPANS: Final = (("1d", "1 day"), ("7d", "7 days"), ("14d", "14 days"), ("30d", "30 days"))
 REFRESH_S: Final = 2
@@ -79,27 +77,19 @@ def editor(kind: Literal["beat", "group"]) -> None:
 
     @router.get(path)
     @permits(Permission.READ)
-    async def edit(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    async def edit(request: Request, stored: Annotated[Stored, named(kind)]) -> Response:
         """Its policy, to be changed and tried."""
-        async with services_of(request).pool.acquire() as db:
-            stored = await locate(db, asking, kind, ref, page_ref)
         return await page(request, stored, current(stored), "7d", [])
 
     @router.post(path)
     @permits(Permission.READ)
-    async def start(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+    async def start(request: Request, asking: Asking, stored: Annotated[Stored, named(kind)]) -> Response:
         """Try it, or show every mistake."""
         sent = await fields(request)
         text, span = sent.get("text", "").replace("\r\n", "\n"), sent.get("since", "7d")
-        async with services_of(request).pool.acquire() as db:
-            stored = await locate(db, asking, kind, ref, page_ref)
-        try:
-            node, problems = await asyncio.to_thread(read, text, "line")
-        except ConfigError as wrong:
-            node, problems = None, list(wrong.problems)
-        if node is None or problems:
-            found = [(f"line {problem.line}", problem.message) for problem in problems]
-            return await page(request, stored, text, span, found, 422)
+        node, mistakes = await yaml_of(text)
+        if mistakes:
+            return await page(request, stored, text, span, mistakes, 422)
         body = {"since": span, "policy": node.plain(), f"{kind}s": [show(kind, stored.id)]}
         try:
             row = await begin(request, asking, validated(AskedReplay, body))

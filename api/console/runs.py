@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import beats
-from api.auth import Asking, Permission, Router, permits
+from api.auth import Permission, Router, permits
 from api.console.charts import Part, stacked
 from api.console.page import render
 from api.console.words import address
 from api.context import services_of
-from api.objects import PageRef, locate
+from api.named import NamedBeat
 from api.problems import missing
 from engine.store import objects, states, views
 from engine.store.database import Connection
@@ -29,16 +29,8 @@ _LONGEST_RUN: Final = timedelta(minutes=40)  # six attempts of 300 s with back-o
 _DAY_S: Final = 86_400
 _RANK: Final = {"critical": 0, "warning": 1}
 _PLAIN: Final = (
-    "address",
-    "addresses",
-    "status",
-    "reason",
-    "protocol",
-    "rcode",
-    "flags",
-    "token_s",
-    "body",
-    "packets",
+    *("address", "addresses", "status", "reason", "protocol"),
+    *("rcode", "flags", "token_s", "body", "packets"),
 )
 _RECORD: Final = {"type": "", "text": "", "ttl_s": None}
 _ANSWER: Final = {"server": "", "rcode": None, "flags": (), "error": None}
@@ -81,19 +73,12 @@ async def slug_of_page(db: Connection, stored: Stored) -> str:
 
 @router.get("/runs/{run_ref}")
 @permits(Permission.READ)
-async def run_page(
-    request: Request, asking: Asking, ref: str, run_ref: str, at: EpochS, page_ref: PageRef = None
-) -> Response:
+async def run_page(request: Request, beat: NamedBeat, run_ref: str, at: EpochS) -> Response:
     """One run with its assertions and evidence; `at` is about when it ended, in seconds since the epoch."""
     run_id = read("run", run_ref)
+    first, last = (states.moment(at) + sign * _LONGEST_RUN for sign in (-1, 1))
     async with services_of(request).pool.acquire() as db:
-        beat = await locate(db, asking, "beat", ref, page_ref)
-        ended = states.moment(at)
-        row = (
-            await views.run(db, beat.id, run_id, ended - _LONGEST_RUN, ended + _LONGEST_RUN)
-            if run_id
-            else None
-        )
+        row = await views.run(db, beat.id, run_id, first, last) if run_id else None
         if row is None:
             raise missing("there is no such run; raw results are kept for 30 days")
         run = beats.shown_result(row)
@@ -123,11 +108,8 @@ def failing_first(assertions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, 
 def waterfall(run: Mapping[str, Any]) -> list[Lane]:
     """The attempts of a run below each other, each from its own begin; then the redirects and steps of the last one."""
     evidence = run["evidence"] or {}
-    tried, hops, steps = (
-        run["tried"],
-        _all_of(_HOP, evidence.get("hops")),
-        _all_of(_STEP, evidence.get("steps")),
-    )
+    tried = run["tried"]
+    hops, steps = _all_of(_HOP, evidence.get("hops")), _all_of(_STEP, evidence.get("steps"))
     scale_s = max([run["timings"]["total"] or 0.0, *(one["timings"]["total"] or 0.0 for one in tried)])
     lanes = [
         _lane(
@@ -139,9 +121,8 @@ def waterfall(run: Mapping[str, Any]) -> list[Lane]:
         )
         for n, one in enumerate(tried, 1)
     ]
-    lanes.append(
-        _lane(f"attempt {len(tried) + 1}" if tried else "run", "", run["timings"], scale_s, _said(run))
-    )
+    last = f"attempt {len(tried) + 1}" if tried else "run"
+    lanes.append(_lane(last, "", run["timings"], scale_s, _said(run)))
     return lanes + list(_inner(hops, steps, scale_s))
 
 

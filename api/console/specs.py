@@ -1,14 +1,15 @@
 """A declared object as YAML: read, changed and deleted, with mistakes at their lines. What may be saved is `api.saving`."""
 
-import asyncio
 import json
+from typing import Annotated
 
+from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import saving
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.console.forms import fields, whole
+from api.console.forms import Mistakes, fields, whole, yaml_of
 from api.console.page import go, render
 from api.console.words import address
 from api.context import services_of
@@ -18,21 +19,23 @@ from api.showing import page_slugs
 from engine.store.objects import StaleError, Stored
 from rules.declared import Declared
 from rules.export import dump
-from rules.known import KINDS, Kind, plural
-from rules.node import Node, read
-from rules.problem import ConfigError
+from rules.known import KINDS, plural
+from rules.node import Node
 from rules.settings import Settings
 from rules.validation import place
 
 router = Router(prefix="/console", include_in_schema=False)
-Mistakes = list[tuple[str, str]]
 
 
-def _kind(kinds: str) -> Kind:
-    for kind in KINDS:
-        if kinds == plural(kind):
-            return kind
-    raise missing("there is nothing at this address")
+async def _named(request: Request, asking: Asking, kinds: str, ref: str, page_ref: PageRef = None) -> Stored:
+    kind = next((kind for kind in KINDS if kinds == plural(kind)), None)
+    if kind is None:
+        raise missing("there is nothing at this address")
+    async with services_of(request).pool.acquire() as db:
+        return await locate(db, asking, kind, ref, page_ref)
+
+
+AnyNamed = Annotated[Stored, Depends(_named)]
 
 
 def as_text(stored: Stored, asking: Principal) -> str:
@@ -48,12 +51,8 @@ def as_text(stored: Stored, asking: Principal) -> str:
 
 @router.get("/{kinds}/{ref}/edit")
 @permits(Permission.READ)
-async def edit_page(
-    request: Request, asking: Asking, kinds: str, ref: str, page_ref: PageRef = None
-) -> Response:
+async def edit_page(request: Request, asking: Asking, stored: AnyNamed) -> Response:
     """The object's declaration."""
-    async with services_of(request).pool.acquire() as db:
-        stored = await locate(db, asking, _kind(kinds), ref, page_ref)
     return await _page(request, asking, stored, as_text(stored, asking), [])
 
 
@@ -92,18 +91,12 @@ def _back(stored: Stored, page_slug: str | None) -> str:
 
 @router.post("/{kinds}/{ref}/edit")
 @permits(Permission.WRITE)
-async def edit(request: Request, asking: Asking, kinds: str, ref: str, page_ref: PageRef = None) -> Response:
+async def edit(request: Request, asking: Asking, stored: AnyNamed) -> Response:
     """Save it, or show every mistake at its line."""
     sent = await fields(request)
     text = sent.get("text", "").replace("\r\n", "\n")
-    async with services_of(request).pool.acquire() as db:
-        stored = await locate(db, asking, _kind(kinds), ref, page_ref)
-    try:
-        node, problems = await asyncio.to_thread(read, text, "line")  # a long one takes seconds
-    except ConfigError as wrong:
-        node, problems = Node(1, "", {}), list(wrong.problems)
-    if problems:
-        mistakes = [(f"line {problem.line}", problem.message) for problem in problems]
+    node, mistakes = await yaml_of(text)
+    if mistakes:
         return await _page(request, asking, stored, text, mistakes, status=422)
     try:
         expected = whole(sent.get("revision"), stored.revision)
@@ -115,7 +108,7 @@ async def edit(request: Request, asking: Asking, kinds: str, ref: str, page_ref:
         return await _page(request, asking, stored, text, mistakes, status=422)
     except StaleError:
         return await _page(request, asking, stored, text, [], status=412, changed=True)
-    return go(_back(stored, page_ref), "saved")
+    return go(_back(stored, request.query_params.get("page")), "saved")
 
 
 def _where(root: Node, pointer: str) -> str:
@@ -126,12 +119,7 @@ def _where(root: Node, pointer: str) -> str:
 
 @router.post("/{kinds}/{ref}/delete")
 @permits(Permission.WRITE)
-async def delete(
-    request: Request, asking: Asking, kinds: str, ref: str, page_ref: PageRef = None
-) -> Response:
+async def delete(request: Request, asking: Asking, stored: AnyNamed) -> Response:
     """Take it away."""
-    kind = _kind(kinds)
-    async with services_of(request).pool.acquire() as db:
-        stored = await locate(db, asking, kind, ref, page_ref)
     await saving.remove(services_of(request), asking, stored)
-    return go("/console" if kind == "beat" else f"/console/{kinds}", "removed")
+    return go("/console" if stored.kind == "beat" else f"/console/{plural(stored.kind)}", "removed")

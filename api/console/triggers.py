@@ -10,14 +10,15 @@ from starlette.responses import Response
 from api import received, saving, triggers
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import validated
-from api.console.building import found
+from api.console.building import page_of
 from api.console.forms import fields, ticked, whole
 from api.console.inboxes import FIRED, fire_into
-from api.console.page import go, render
+from api.console.page import go, go_to, render
 from api.console.previewing import RANGES, begun
+from api.console.runs import slug_of_page
 from api.console.words import address
 from api.context import services_of
-from api.objects import PageRef
+from api.named import NamedTrigger
 from api.problems import ProblemError, missing
 from api.showing import shown
 from api.triggers import Ended, Promotion
@@ -46,9 +47,8 @@ async def index(request: Request, asking: Asking) -> Response:
 
 @router.get("/{ref}")
 @permits(Permission.READ)
-async def trigger_page(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def trigger_page(request: Request, asking: Asking, stored: NamedTrigger) -> Response:
     """One trigger."""
-    stored, _ = await found(request, asking, ref, page_ref)
     return await _page(request, asking, stored)
 
 
@@ -90,10 +90,9 @@ async def _inbox(request: Request, trigger: Stored) -> Stored | None:
 def _enabling(verb: str, *, enabled: bool) -> None:
     @router.post(f"/{{ref}}/{verb}", name=f"{verb}_trigger")
     @permits(Permission.WRITE)
-    async def switch(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
-        stored, page = await found(request, asking, ref, page_ref)
+    async def switch(request: Request, asking: Asking, stored: NamedTrigger) -> Response:
         await saving.change(services_of(request), asking, stored, {"enabled": enabled}, patch=True)
-        return go(address("trigger", stored.slug, page), f"{verb}d")
+        return go_to(request, stored, f"{verb}d")
 
 
 _enabling("enable", enabled=True)
@@ -102,22 +101,20 @@ _enabling("disable", enabled=False)
 
 @router.post("/{ref}/end")
 @permits(Permission.WRITE)
-async def end(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def end(request: Request, asking: Asking, stored: NamedTrigger) -> Response:
     """Say that a signal is over."""
-    stored, page = await found(request, asking, ref, page_ref)
     try:  # as JSON: blanks and line breaks are part of it, and forms change them
         ended = validated(Ended, {"fingerprint": json.loads((await fields(request)).get("fingerprint", ""))})
     except ValueError:
         raise ProblemError(400, "malformed", "this names no signal") from None
     await triggers.end(services_of(request), asking, stored, ended.fingerprint)
-    return go(address("trigger", stored.slug, page), "ended_signal")
+    return go_to(request, stored, "ended_signal")
 
 
 @router.post("/{ref}/fire")
 @permits(Permission.WRITE)
-async def fire(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def fire(request: Request, asking: Asking, stored: NamedTrigger) -> Response:
     """Fire an event into its inbox by hand, and show what becomes of it."""
-    stored, _ = await found(request, asking, ref, page_ref)
     inbox = await _inbox(request, stored)
     if inbox is None:
         raise missing("its inbox is gone")
@@ -132,23 +129,20 @@ async def fire(request: Request, asking: Asking, ref: str, page_ref: PageRef = N
 
 @router.get("/{ref}/versions")
 @permits(Permission.READ)
-async def versions(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def versions(request: Request, asking: Asking, stored: NamedTrigger) -> Response:
     """What differs between two versions."""
-    return await _versions(request, asking, ref, page_ref, "")
+    return await _versions(request, asking, stored, "")
 
 
 @router.post("/{ref}/versions")
 @permits(Permission.READ)
-async def compare(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def compare(request: Request, asking: Asking, stored: NamedTrigger) -> Response:
     """What would have differed, over the past."""
-    return await _versions(request, asking, ref, page_ref, (await fields(request)).get("range", "7d"))
+    return await _versions(request, asking, stored, (await fields(request)).get("range", "7d"))
 
 
-async def _versions(
-    request: Request, asking: Principal, ref: str, page_ref: str | None, span: str
-) -> Response:
-    stored, page = await found(request, asking, ref, page_ref)
-    asked = request.query_params
+async def _versions(request: Request, asking: Principal, stored: Stored, span: str) -> Response:
+    asked, page = request.query_params, await page_of(request, stored)
     new = whole(asked.get("new"), stored.revision)
     old = whole(asked.get("old"), max(new - 1, 1))
     texts: list[list[str]] = []
@@ -186,14 +180,13 @@ async def _versions(
 
 @router.get("/{ref}/promote")
 @permits(Permission.READ)
-async def record(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def record(request: Request, asking: Asking, stored: NamedTrigger) -> Response:
     """The record so far, and the form where it is enough."""
-    stored, page = await found(request, asking, ref, page_ref)
-    return await _record(request, asking, stored, page)
+    return await _record(request, asking, stored)
 
 
 async def _record(
-    request: Request, asking: Principal, stored: Stored, page: str, wrong: str = "", status: int = 200
+    request: Request, asking: Principal, stored: Stored, wrong: str = "", status: int = 200
 ) -> Response:
     services = services_of(request)
     async with services.pool.acquire() as db:
@@ -204,7 +197,7 @@ async def _record(
             "promote.html",
             status,
             stored=stored,
-            page_slug=page,
+            page_slug=await slug_of_page(db, stored),
             trigger=trigger,
             record=await triggers.shown_record(db, stored),
             steps=[step for step in get_args(Step) if trigger["effective"][step] != "auto"],
@@ -215,13 +208,12 @@ async def _record(
 
 @router.post("/{ref}/promote")
 @permits(Permission.WRITE)
-async def promote(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def promote(request: Request, asking: Asking, stored: NamedTrigger) -> Response:
     """Let it speak without a review, on the record that was shown."""
-    stored, page = await found(request, asking, ref, page_ref)
     sent = await fields(request)
     if sent.get("sure") != "yes":
         said = "Tick that you have read the record: nothing was changed."
-        return await _record(request, asking, stored, page, said, 422)
+        return await _record(request, asking, stored, said, 422)
     try:
         steps = {"steps": await ticked(request, "steps"), "record": sent.get("record", "")}
         await triggers.promote(services_of(request), asking, stored, validated(Promotion, steps))
@@ -229,5 +221,5 @@ async def promote(request: Request, asking: Asking, ref: str, page_ref: PageRef 
         if refused.status not in (409, 422):
             raise
         said = f"Not promoted: {refused.detail}."
-        return await _record(request, asking, stored, page, said, refused.status)
-    return go(address("trigger", stored.slug, page), "promoted")
+        return await _record(request, asking, stored, said, refused.status)
+    return go_to(request, stored, "promoted")
