@@ -13,18 +13,16 @@ import math
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
-import asyncpg
 import msgspec
 from msgspec.structs import replace
 
-from engine import consequences
+from engine import consequences, partitions
 from engine.bus import EVALUATOR, LIVE, LIVE_RESULTS, Bus, BusError, Delivery, decode, encode
 from engine.clock import SystemClock
 from engine.fold import Fold, Server
-from engine.leases import Leases
 from engine.sickness import RegionCounts
 from engine.store import (
     dead_letters,
@@ -38,8 +36,8 @@ from engine.store import (
     uptime,
     watermarks,
 )
-from engine.store.database import DATABASE_AWAY, Connection, Pool, transaction
-from engine.store.ids import PARTITIONS, new_id, partition_of, uuid_of
+from engine.store.database import Connection, Pool, transaction
+from engine.store.ids import new_id, partition_of, uuid_of
 from engine.store.states import ConflictError, Held
 from engine.subject import Subject, compile_subject
 from evaluators import heartbeat, quorum
@@ -62,29 +60,20 @@ SKEW_S = 5.0
 
 _log = logging.getLogger(__name__)
 
-# What the database says of one batch's contents; anything else it says is the database's own trouble.
-_POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-
 
 @dataclass(slots=True)
-class Health:
-    """What /readyz and /metrics want to know of this process's evaluator."""
+class Health(partitions.Health):
+    """Results too."""
 
     results: int = 0
     duplicates: int = 0
-    conflicts: int = 0
-    dead_letters: int = 0
     skewed_boots: int = 0
-    troubles: dict[int, str] = field(default_factory=dict)  # by partition
-
-    @property
-    def trouble(self) -> str | None:
-        """What keeps a partition from its work, if anything does."""
-        return next(iter(self.troubles.values()), None)
 
 
-class Evaluator:
+class Evaluator(partitions.Partitions["Partition"]):
     """All partitions this process holds. `subjects` is the catalog's live view of the declared beats."""
+
+    health: Health
 
     def __init__(
         self,
@@ -98,29 +87,10 @@ class Evaluator:
         public_url: Callable[[], str],
         children: Callable[[UUID], Sequence[UUID]],
     ) -> None:
+        super().__init__(pool, bus, kind="evaluator", subject=pushed.SUBJECT, holder=holder)
         self.health = Health()
-        self.leases = Leases(
-            pool, "evaluator", [str(p) for p in range(PARTITIONS)], holder, on_change=self._share
-        )
-        self._pool, self._bus, self._clock, self._subjects = pool, bus, clock, subjects
+        self._clock, self._subjects = clock, subjects
         self._refresh, self._public_url, self._children = refresh, public_url, children
-        self._working: dict[int, asyncio.Task[None]] = {}
-        self._partitions: dict[int, Partition] = {}
-        self._group: asyncio.TaskGroup | None = None
-
-    async def run(self) -> None:
-        """Work until cancelled, then give the partitions back."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                listening = await self._bus.listen(f"{pushed.SUBJECT}.*", self._pushed)
-                try:
-                    await self.leases.run()
-                finally:
-                    await listening.stop()
-        finally:
-            self._group = None
-            await self.leases.release()
 
     def changed(self, subject_id: UUID) -> None:
         """The catalog has another view of this beat."""
@@ -131,38 +101,31 @@ class Evaluator:
             self._bus.wake(EVALUATOR, number)
         partition.dirty.add(subject_id)
 
-    async def _pushed(self, number: bytes) -> None:
-        if (partition := self._partitions.get(int(number))) is not None and partition.look_soon():
-            self._bus.wake(EVALUATOR, int(number))
+    def heard(self, number: int, partition: "Partition") -> None:
+        if partition.look_soon():
+            self._bus.wake(EVALUATOR, number)
 
-    def _share(self, gained: Mapping[str, float | None], lost: frozenset[str]) -> None:
-        for unit in lost:
-            if task := self._working.pop(int(unit), None):
-                task.cancel()
-            self._partitions.pop(int(unit), None)
-            self.health.troubles.pop(int(unit), None)
-        if self._group is None:
-            return
-        for unit, gap_s in gained.items():
-            partition = Partition(
-                int(unit),
-                self._pool,
-                self._bus,
-                self._clock,
-                self._subjects,
-                self.health,
-                refresh=self._refresh,
-                public_url=self._public_url,
-                children=self._children,
-            )
-            if gap_s is not None and gap_s > LOOKED_AWAY_S:
-                partition.returned(gap_s)
-            self._partitions[int(unit)] = partition
-            self._working[int(unit)] = self._group.create_task(partition.run())
+    def made(self, number: int, gap_s: float | None) -> "Partition":
+        partition = Partition(
+            number,
+            self._pool,
+            self._bus,
+            self._clock,
+            self._subjects,
+            self.health,
+            refresh=self._refresh,
+            public_url=self._public_url,
+            children=self._children,
+        )
+        if gap_s is not None and gap_s > LOOKED_AWAY_S:
+            partition.returned(gap_s)
+        return partition
 
 
-class Partition:
+class Partition(partitions.Partition):
     """One partition's states, deadlines and work."""
+
+    _health: Health
 
     def __init__(
         self,
@@ -177,13 +140,14 @@ class Partition:
         public_url: Callable[[], str],
         children: Callable[[UUID], Sequence[UUID]],
     ) -> None:
+        super().__init__("beats", number, health)
         self.dirty: set[UUID] = set()
         self.returned_at = 0.0
+        self._is_loaded = False
         self._absences: list[tuple[float, float]] = []  # that nobody has written down yet
         self._look_at_s, self._last_look_s = 0.0, float("-inf")  # for what was pushed; monotonic
         self._boot_id, self._batches, self._results = str(new_id()), itertools.count(1), itertools.count(1)
-        self._number, self._pool, self._bus, self._clock = number, pool, bus, clock
-        self._subjects, self._health = subjects, health
+        self._pool, self._bus, self._clock, self._subjects = pool, bus, clock, subjects
         self._refresh, self._public_url, self._children = refresh, public_url, children
         self._held: dict[UUID, Held] = {}
         self._regions = RegionCounts()
@@ -195,41 +159,16 @@ class Partition:
         self._failures: Counter[str] = Counter()
         self._skewed: set[str] = set()
 
-    async def run(self) -> None:
-        """Work until cancelled. The database's trouble is waited out, anything else is a bug of one message."""
-        pause_s = 0.1
-        loaded = False
-        while True:
-            try:
-                if not loaded:
-                    await self._load()
-                    loaded = True
-                await self._turn()
-            except ConflictError:
-                self._health.conflicts += 1
-                loaded = False
-            except DATABASE_AWAY as away:
-                reason = str(away) or type(away).__name__
-                self._say(f"partition {self._number} waits for the database: {reason}")
-                await asyncio.sleep(pause_s)
-                pause_s, loaded = min(pause_s * 2, 2.0), False
-            except Exception as bug:  # of this look; the other partitions and roles go on
-                _log.exception("partition %d", self._number)
-                self._say(f"partition {self._number} cannot be evaluated: {type(bug).__name__}: {bug}")
-                await asyncio.sleep(2.0)
-                loaded = False
-            else:
-                pause_s = 0.1
-                self._say(None)
+    async def turn(self) -> None:
+        """One look: what came, what is due, what was changed."""
+        if not self._is_loaded:
+            await self._load()
+            self._is_loaded = True
+        await self._turn()
 
-    def _say(self, trouble: str | None) -> None:
-        troubles = self._health.troubles
-        if trouble is None:
-            troubles.pop(self._number, None)
-            return
-        if not troubles:
-            _log.warning("%s", trouble)
-        troubles[self._number] = trouble
+    def forget(self) -> None:
+        """Load all states anew."""
+        self._is_loaded = False
 
     async def _load(self) -> None:
         async with self._pool.acquire() as connection:
@@ -249,7 +188,6 @@ class Partition:
         return is_sooner
 
     async def _turn(self) -> None:
-        """One look: what came, what is due, what was changed."""
         if not self._bus.connected:
             await self._blind()
             return
@@ -304,7 +242,7 @@ class Partition:
                 taken = await self._commit([], set(), silent, most=most)
             except Exception as bug:
                 self._look_at_s = 0.0
-                if isinstance(bug, (ConflictError, *DATABASE_AWAY)) and not isinstance(bug, _POISON):
+                if partitions.is_passing(bug):
                     raise
                 _log.exception("what was pushed to partition %d cannot be folded", self._number)
                 if most == 1:
@@ -368,14 +306,13 @@ class Partition:
         """Commit all of it together, or, when a part of it is poison, each part alone."""
         try:
             await self._commit(batches, dirty, due)
-        except _POISON as poison:
-            await self._isolate(batches, dirty, due, poison)
-        except (ConflictError, *DATABASE_AWAY) as again:  # all beats are loaded, and looked at, anew
-            for delivery, _ in batches:
-                await delivery.nak(0.0 if isinstance(again, ConflictError) else 1.0)
+        except Exception as failure:
+            if not partitions.is_passing(failure):
+                await self._isolate(batches, dirty, due, failure)
+                return
+            for delivery, _ in batches:  # all beats are loaded, and looked at, anew
+                await delivery.nak(0.0 if isinstance(failure, ConflictError) else 1.0)
             raise
-        except Exception as bug:
-            await self._isolate(batches, dirty, due, bug)
 
     async def _isolate(
         self,
@@ -412,7 +349,7 @@ class Partition:
             try:
                 await self._commit([(delivery, alone)], set(), set(), is_whole=False)
             except Exception as failure:
-                if isinstance(failure, (ConflictError, *DATABASE_AWAY)) and not isinstance(failure, _POISON):
+                if partitions.is_passing(failure):
                     raise  # it comes again, and what is committed by then is committed once
                 await self._bury(encode(alone), traceback.format_exc())
         async with transaction(self._pool) as connection:

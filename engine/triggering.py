@@ -18,19 +18,17 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 import msgspec
 from msgspec.structs import replace
 from pydantic import ValidationError
 
+from engine import partitions
 from engine.bus import LIVE, Bus
-from engine.leases import Leases
 from engine.store import dead_letters, events, inboxes, objects, pings, pushed, triggers
 from engine.store.audit import POLICY
-from engine.store.database import DATABASE_AWAY, Connection, Pool, follow, transaction
+from engine.store.database import Connection, Pool, follow, transaction
 from engine.store.events import Arrival, ByTrigger, Deaf, Judged
-from engine.store.ids import PARTITIONS, partition_of
-from engine.store.states import ConflictError
+from engine.store.ids import partition_of
 from engine.store.triggers import Change, Declared, Held, Said, Tally
 from evaluators.event import read
 from evaluators.matching import NOTHING
@@ -56,78 +54,46 @@ SHOWN_MOST: Final = 1000
 
 _log = logging.getLogger(__name__)
 
-# What the database says of a batch's contents; anything else it says is the database's own trouble.
-_POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-
 
 @dataclass(slots=True)
-class Health:
-    """What /readyz and /metrics want to know of this process's part."""
+class Health(partitions.Health):
+    """Arrivals too, by page and inbox."""
 
-    # Of arrivals, by page and inbox.
     verdicts: Counter[tuple[str, str, Verdict]] = field(default_factory=Counter)
     signals: int = 0
-    conflicts: int = 0
-    dead_letters: int = 0
-    troubles: dict[int, str] = field(default_factory=dict)  # by partition
-
-    @property
-    def trouble(self) -> str | None:
-        """What keeps a partition from its work, if anything does."""
-        return next(iter(self.troubles.values()), None)
 
 
-class Triggering:
+class Triggering(partitions.Partitions["Partition"]):
     """All partitions of inboxes that this process holds; `holder` names it."""
 
+    health: Health
+
     def __init__(self, pool: Pool, bus: Bus, *, holder: str) -> None:
+        super().__init__(pool, bus, kind="trigger", subject=inboxes.SUBJECT, holder=holder)
         self.health = Health()
-        self.leases = Leases(
-            pool, "trigger", [str(p) for p in range(PARTITIONS)], holder, on_change=self._share
-        )
-        self._pool, self._bus = pool, bus
-        self._working: dict[int, tuple[Partition, asyncio.Task[None]]] = {}
-        self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
         """Work until cancelled, then give the partitions back."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                group.create_task(self._follow())
-                told = await self._bus.listen(f"{inboxes.SUBJECT}.*", self._arrived)
-                try:
-                    await self.leases.run()
-                finally:
-                    await told.stop()
-        finally:
-            self._group = None
-            await self.leases.release()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow())
+            await super().run()
 
-    async def _arrived(self, number: bytes) -> None:
-        if (found := self._working.get(int(number))) is not None:
-            found[0].woken.set()
+    def made(self, number: int, gap_s: float | None) -> "Partition":
+        return Partition(number, self._pool, self._bus, self.health)
+
+    def heard(self, number: int, partition: "Partition") -> None:
+        partition.woken.set()
 
     async def _follow(self) -> None:
         """Have all partitions look whenever something declared was changed."""
 
         async def look(connection: Connection) -> float:
             await connection.execute("SELECT 1")
-            for partition, _ in self._working.values():
+            for partition in self._partitions.values():
                 partition.woken.set()
             return LOOK_S
 
         await follow(self._pool, [objects.CHANGED], look)
-
-    def _share(self, gained: Mapping[str, float | None], lost: frozenset[str]) -> None:
-        for unit in lost:
-            if found := self._working.pop(int(unit), None):
-                found[1].cancel()
-            self.health.troubles.pop(int(unit), None)
-        if self._group is not None:
-            for unit in gained:
-                partition = Partition(int(unit), self._pool, self._bus, self.health)
-                self._working[int(unit)] = partition, self._group.create_task(partition.run())
 
 
 @dataclass(slots=True)
@@ -200,12 +166,15 @@ class _Folded:
     is_test: dict[str, bool] = field(default_factory=dict)  # by event
 
 
-class Partition:
+class Partition(partitions.Partition):
     """The inboxes of one partition, and their triggers."""
 
+    _health: Health
+
     def __init__(self, number: int, pool: Pool, bus: Bus, health: Health) -> None:
+        super().__init__("inboxes", number, health)
         self.woken = asyncio.Event()
-        self._number, self._pool, self._bus, self._health = number, pool, bus, health
+        self._pool, self._bus = pool, bus
         self._stamp = -1  # of what is declared, as it was loaded
         self._version, self._at = 0, 0.0  # how far it is judged
         self._now = self._heard = 0.0  # by the database, at the last look; and until when others were heard
@@ -215,45 +184,17 @@ class Partition:
         self._failures: Counter[int] = Counter()
         self._condemned: dict[int, str] = {}  # arrivals that nobody can judge, with the reason
 
-    async def run(self) -> None:
-        """Work until cancelled. The database's trouble is waited out; anything else is a bug of one event, or of one look."""
-        pause_s = 0.1
-        while True:
-            self.woken.clear()
-            wait_s = 0.0
-            try:
-                wait_s = await self._look()
-            except ConflictError:
-                self._health.conflicts += 1
-                self._forget()
-            except DATABASE_AWAY as away:
-                self._forget()
-                self._say(f"inboxes of partition {self._number} wait for the database: {away!r}")
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, 2.0)
-            except Exception as bug:  # of this look; the other partitions and roles go on
-                self._forget()
-                _log.exception("inboxes of partition %d", self._number)
-                self._say(
-                    f"inboxes of partition {self._number} cannot be judged: {type(bug).__name__}: {bug}"
-                )
-                await asyncio.sleep(2.0)
-            else:
-                pause_s = 0.1
-                self._say(None)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait_s):
-                        await self.woken.wait()
+    async def turn(self) -> None:
+        """Look, then wait for a deadline, or until something came or was declared."""
+        self.woken.clear()
+        wait_s = await self._look()
+        self._say(None)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self.woken.wait()
 
-    def _say(self, trouble: str | None) -> None:
-        if trouble is None:
-            self._health.troubles.pop(self._number, None)
-            return
-        if not self._health.troubles:
-            _log.warning("%s", trouble)
-        self._health.troubles[self._number] = trouble
-
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Load all triggers anew."""
         self._stamp, self._triggers = -1, {}
 
     async def _look(self) -> float:
@@ -372,7 +313,7 @@ class Partition:
             folded = await asyncio.to_thread(self._fold, arrivals, deaf)
             await self._commit(folded)
         except Exception as bug:
-            if isinstance(bug, (ConflictError, *DATABASE_AWAY)) and not isinstance(bug, _POISON):
+            if partitions.is_passing(bug):
                 raise
             self._isolate(arrivals)
             return False
@@ -380,7 +321,7 @@ class Partition:
 
     def _isolate(self, arrivals: Sequence[Arrival]) -> None:
         """Of several each is tried alone; one that fails alone is a dead letter after TRIES."""
-        self._forget()
+        self.forget()
         if len(arrivals) > 1:
             self._alone_until = arrivals[-1].id
             return

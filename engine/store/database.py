@@ -23,6 +23,8 @@ DATABASE_AWAY: Final = (
     asyncpg.InternalClientError,  # asyncpg's word for a connection that broke in the middle of its protocol
 )
 """What a query raises while the database cannot be worked with."""
+POISON: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""And what it raises for what it is given; anything else is the database's own trouble."""
 
 _MIGRATION_LOCK = 0x75706265  # "upbe": one migrator at a time in a database
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
-import asyncpg
+from engine.store.database import POISON
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -67,7 +67,7 @@ class GroupCommit(Generic[T, R]):
         try:
             async with asyncio.timeout(self._within_s):
                 answers = await self._write([item for item, _ in batch])
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as refused:
+        except POISON as refused:
             if len(batch) > 1:
                 for one in batch:
                     await self._settle([one])

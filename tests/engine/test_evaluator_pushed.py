@@ -142,8 +142,8 @@ async def test_two_evaluators_that_both_believe_in_a_partition_fold_each_ping_on
                 await ping(idle, beat, "success", "fail", "success")
                 await asyncio.sleep(0.1)
             await eventually(lambda: idle.count("pushed"), 0)
-            for task in other._working.values():
-                task.cancel()
+            for partition in other._partitions.values():
+                partition.task.cancel()
     assert await idle.count("pings") == 30
     assert len(await told(idle, beat)) == 30
     episodes = await idle.pool.fetch("SELECT number FROM episodes ORDER BY number")
