@@ -108,10 +108,10 @@ def _turn(policy: Policy, state: State, careful: bool) -> tuple[State, list[Effe
     first = not state.born
     state = replace(state, stage=stage, since=at, born=True, careful=careful)
     if stage is not Stage.UNKNOWN:
-        flap = policy.holds.flap
+        flap = policy.episodes.flapping
         if flap and state.known not in (None, stage):
             lately = (*state.changes, at)[-flap.changes :]
-            state = replace(state, changes=tuple(change for change in lately if change > at - flap.within_s))
+            state = replace(state, changes=tuple(change for change in lately if change > at - flap.within))
         state = replace(state, known=stage)
     return state, [Transitioned(at, was, stage, first)]
 
@@ -222,14 +222,14 @@ def _live(
     if severity:
         state, firmer = _rest(state, careful, rests)
         effects += firmer
-    flap = policy.holds.flap
+    flap = policy.episodes.flapping
     if flap and not state.flapping:
-        lately = sum(at > state.at - flap.within_s for at in state.changes)
+        lately = sum(at > state.at - flap.within for at in state.changes)
         if lately >= flap.changes:
             state = replace(state, flapping=True)
             effects.append(FlappingStarted(state.at, state.episodes, lately))
     if state.flapping:
-        if flap and state.changes and state.at < state.changes[-1] + flap.quiet_s:
+        if flap and state.changes and state.at < state.changes[-1] + flap.quiet:
             return state, effects
         state = replace(state, flapping=False, changes=())
         effects.append(FlappingEnded(state.at, state.episodes, state.stage))
@@ -257,7 +257,7 @@ def _open(
     policy: Policy, state: State, severity: Severity, careful: bool, rests: Modes
 ) -> tuple[State, list[Effect]]:
     at = state.at
-    is_again = 0 < state.recovered_at <= at < state.recovered_at + policy.holds.reopen_s
+    is_again = 0 < state.recovered_at <= at < state.recovered_at + policy.episodes.reopen_window
     number = state.episodes if is_again else state.episodes + 1
     state = replace(
         state,
@@ -313,12 +313,12 @@ def follows_at(policy: Policy, state: State) -> float:
 
 def hold_s(policy: Policy, state: State) -> float:
     """How long the stage must last before the open episode follows it."""
-    holds = policy.holds
+    holds = policy.episodes
     if state.stage is Stage.OK:
-        return 0.0 if state.left else holds.resolve_s
+        return 0.0 if state.left else holds.resolve_delay
     if state.stage is Stage.UNKNOWN:
-        return holds.inactivity_s
-    return holds.worse_s if state.stage is Stage.CRITICAL else holds.better_s
+        return holds.inactivity or math.inf
+    return holds.worse_after if state.stage is Stage.CRITICAL else holds.better_after
 
 
 # ---- groups
@@ -386,9 +386,9 @@ def _wake_at(policy: Policy, state: State) -> float:
     if state.awaits:
         found.append(state.answer_by)
     if state.severity is not None and not state.group:
-        flap = policy.holds.flap
+        flap = policy.episodes.flapping
         if state.flapping and flap and state.changes:
-            found.append(state.changes[-1] + flap.quiet_s)
+            found.append(state.changes[-1] + flap.quiet)
         elif _SEVERITY.get(state.stage) != state.severity:
             found.append(follows_at(policy, state))
     if is_dissent:

@@ -287,17 +287,17 @@ class _Told:
                 yield Note("asking", f"{asked}, or {self._clock(state.asks_until)}.")
 
     def _flapping(self) -> Iterator[Note]:
-        state, flap = self._state, self._policy.holds.flap
+        state, flap = self._state, self._policy.episodes.flapping
         if state.flapping and flap and state.changes:
             changes = f"{len(state.changes)} changes since {self._clock(state.changes[0])}"
-            quiet = f"at {self._clock(state.changes[-1] + flap.quiet_s)} if nothing changes"
+            quiet = f"at {self._clock(state.changes[-1] + flap.quiet)} if nothing changes"
             yield Note("flapping", f"Flapping, {changes}: nothing more is said until it is quiet, {quiet}.")
 
     def _hold(self) -> Iterator[Note]:
         """The open episode, where it lags behind the stage, and the one that may go on."""
-        state, holds = self._state, self._policy.holds
+        state = self._state
         if state.severity is None:
-            until = state.recovered_at + holds.reopen_s
+            until = state.recovered_at + self._policy.episodes.reopen_window
             if state.recovered_at and self._now < until:
                 yield Note("episode", f"Bad again before {self._clock(until)}, the last episode goes on.")
             return
@@ -482,8 +482,8 @@ def _moment(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
 
 
-def _many(count: int, one: str, more: str | None = None) -> str:
-    return one if count == 1 else more or f"{one}s"
+def _many(count: int, one: str) -> str:
+    return one if count == 1 else f"{one}s"
 
 
 def _and(words: Sequence[str], last: str = "and") -> str:

@@ -29,25 +29,6 @@ class Confirmation(Struct, frozen=True):
     last_s: float = 0.0  # from its begin to when the last answer may come
 
 
-class Flap(Struct, frozen=True):
-    """Flap control; seconds."""
-
-    changes: int
-    within_s: float
-    quiet_s: float
-
-
-class Holds(Struct, frozen=True):
-    """How long things must last before an episode says so; seconds. `inactivity_s` may be infinite."""
-
-    worse_s: float = 0.0
-    better_s: float = 0.0
-    resolve_s: float = 0.0
-    reopen_s: float = 0.0
-    inactivity_s: float = math.inf
-    flap: Flap | None = None
-
-
 class Window(Struct, frozen=True, array_like=True, order=True):
     """One time that a maintenance window takes place; seconds since the epoch. `id` is the window's."""
 
@@ -72,20 +53,20 @@ class Policy(Struct, frozen=True):
 
     regions: tuple[str, ...]  # whose votes count
     need: Need
-    open_runs: int
-    close_runs: int
-    max_age_s: float  # infinite for a vote that only another one ends
-    confirm: Confirmation | None
     incidents: IncidentPolicy
+    episodes: Episodes
+    group: str
+    parents: tuple[str, ...]
+    windows: tuple[Window, ...]
+    open_runs: int = 1
+    close_runs: int = 1
+    max_age_s: float = math.inf  # infinite for a vote that only another one ends
+    confirm: Confirmation | None = None
     heartbeat: Plan | None = None
     advisory_s: float = math.inf
-    holds: Holds = Holds()
     sick: tuple[str, ...] = ()  # regions it runs in whose votes do not count now
     members: GroupQuorum | None = None  # of a group, whose members vote, not regions
     tells_late: bool = False  # a member that fails later is an update
-    group: str = ""
-    parents: tuple[str, ...] = ()
-    windows: tuple[Window, ...] = ()
 
     @property
     def window(self) -> int:
@@ -108,56 +89,33 @@ def compile_policy(rule: AnyBeat | Group, bound: Bound) -> Policy:
 
     A beat that no probe runs has the server's vote, which never gets stale, or none at all.
     """
-    holds, incidents = _holds(rule.episodes), rule.incidents
-    shared = (bound.group, bound.parents, bound.windows)
+    shared = (rule.incidents, rule.episodes, bound.group, bound.parents, bound.windows)
     if isinstance(rule, Group):
         need = compile_need(rule.quorum, ())  # of no members yet: each time it is judged, of those that count
         late, advisory_s = rule.late_members == "update", rule.quorum.advisory_after or math.inf
-        return Policy(
-            (), need, 1, 1, math.inf, None, incidents, None, advisory_s, holds, (), rule.quorum, late, *shared
-        )
+        return Policy((), need, *shared, advisory_s=advisory_s, members=rule.quorum, tells_late=late)
     if not isinstance(rule, ProbedRule):
         plan = compile_plan(rule) if isinstance(rule, HeartbeatBeat) else None
         voters = (SERVER,) if plan else ()
         one = Threshold(1, len(voters))
-        need = Need(one, one, len(voters), holds=True)
-        return Policy(
-            voters, need, 1, 1, math.inf, None, incidents, plan, math.inf, holds, (), None, False, *shared
-        )
+        return Policy(voters, Need(one, one, len(voters), holds=True), *shared, heartbeat=plan)
     assigned = tuple(rule.regions if rule.regions is not None else bound.regions)
     regions = tuple(region for region in assigned if region not in bound.sick) or assigned
     quorum = rule.quorum
     deadline_s = run_deadline_s(rule.interval, rule.timeout, rule.retries)
-    confirm = quorum.confirm
     return Policy(
-        regions=regions,
-        need=compile_need(quorum, regions, bound.zones),
+        regions,
+        compile_need(quorum, regions, bound.zones),
+        *shared,
         open_runs=quorum.consecutive.open,
         close_runs=quorum.consecutive.close,
         max_age_s=2 * rule.interval + deadline_s if quorum.max_age == "auto" else quorum.max_age,
-        confirm=_confirmation(confirm, deadline_s) if confirm else None,
-        incidents=incidents,
+        confirm=_confirmation(quorum.confirm, deadline_s) if quorum.confirm else None,
         advisory_s=quorum.advisory_after or math.inf,
-        holds=holds,
         sick=tuple(region for region in assigned if region not in regions),
-        group=bound.group,
-        parents=bound.parents,
-        windows=bound.windows,
     )
 
 
 def _confirmation(confirm: Confirm, deadline_s: float) -> Confirmation:
     last_s = (confirm.runs - 1) * confirm.spacing + deadline_s
     return Confirmation(confirm.runs, confirm.spacing, confirm.wait, last_s)
-
-
-def _holds(episodes: Episodes) -> Holds:
-    flap = episodes.flapping
-    return Holds(
-        episodes.worse_after,
-        episodes.better_after,
-        episodes.resolve_delay,
-        episodes.reopen_window,
-        episodes.inactivity or math.inf,
-        Flap(flap.changes, flap.within, flap.quiet) if flap else None,
-    )
