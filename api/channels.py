@@ -75,7 +75,7 @@ async def list_deliveries(
 
 def _shown(row: Row) -> dict[str, Any]:
     kept = ("id", "status", "attempts", "due_at", "last_error", "created_at", "finished_at")
-    notice = row["notice"]
+    notice = row["item"]
     return {"channel": row["slug"], "told": notice.get("told"), "title": notice.get("title")} | {
         name: row[name] for name in kept
     }

@@ -22,6 +22,8 @@ from engine.store.objects import Stored
 from rules.beat import Beat
 from rules.channel import Channel
 from rules.known import KINDS, PAGELESS, Kind, plural, with_article
+from rules.models import MODELS
+from rules.publisher import Publisher
 
 PageRef = Annotated[str | None, Query(alias="page", max_length=100, description="Slug or id of its page.")]
 IfMatch = Annotated[str | None, Header(description="The ETag that was read; another one now is 412.")]
@@ -35,7 +37,7 @@ SHAPES: Final[dict[Kind, type[Shown]]] = {
     "inbox": ShownInbox,
     "trigger": ShownTrigger,
 }
-_MODELS: Final[dict[Kind, Any]] = {**saving.UNTYPED, "beat": Beat, "channel": Channel}
+_MODELS: Final[dict[Kind, Any]] = {**MODELS, "beat": Beat, "channel": Channel, "publisher": Publisher}
 
 
 async def locate(

@@ -21,7 +21,7 @@ from engine.store import audit, people
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import read, show
 from engine.store.people import RANK, SCOPE_CAP, TOKEN_LIFE, Grants, Role, Scope
-from rules.channel import Mailbox
+from rules.channels.channel import Mailbox
 from rules.duration import Duration
 from rules.shape import Name, Rule
 

@@ -19,7 +19,7 @@ from api.paging import AtAndId, Cursor, Limit, page, read_cursor
 from api.problems import invalid, missing
 from api.shapes import ShownAction, ShownEpisode, ShownIncident, gives
 from engine.bus import LIVE
-from engine.store import reviews
+from engine.store import incidents, reviews
 from engine.store.audit import Actor
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import read, show
@@ -134,7 +134,7 @@ async def list_actions(
 
 async def shown_actions(db: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Actions as JSON, with the names of their components."""
-    names = await reviews.component_names(db, sorted({c for row in rows for c in row["components"]}))
+    names = await incidents.component_names(db, sorted({c for row in rows for c in row["components"]}))
     said = ("revision", "step", "of", "status", "severity", "title", "text", "evidence", "reason")
     kept = (
         *said,
@@ -274,7 +274,7 @@ async def list_incidents(
     cursor: Cursor = None,
 ) -> Response:
     """Newest first; `open` is every one that is not resolved."""
-    query = partial(reviews.incidents, status=status)
+    query = partial(incidents.listing, status=status)
     return await _listed(request, asking, page_ref, limit, cursor, (beat, group), query, shown_incidents)
 
 
@@ -291,7 +291,7 @@ async def read_incident(request: Request, asking: Asking, ref: str) -> Response:
 async def shown_incident(db: Connection, asking: Principal, ref: str) -> dict[str, Any]:
     """The incident that a path names, as JSON. Raises 404."""
     incident_id, pages = read("incident", ref), asking.pages_for(Permission.READ)
-    rows = await reviews.incidents(db, pages=pages, incident=incident_id, limit=1) if incident_id else []
+    rows = await incidents.listing(db, pages=pages, incident=incident_id, limit=1) if incident_id else []
     if not rows:
         raise missing(f"there is no incident {ref!r}")
     (item,) = await shown_incidents(db, rows)
@@ -300,8 +300,8 @@ async def shown_incident(db: Connection, asking: Principal, ref: str) -> dict[st
 
 async def shown_incidents(db: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Incidents as JSON, updates newest first."""
-    names = await reviews.component_names(db, sorted({c for row in rows for c in row["components"]}))
-    updates = await reviews.updates(db, [row["id"] for row in rows])
+    names = await incidents.component_names(db, sorted({c for row in rows for c in row["components"]}))
+    updates = await incidents.updates(db, [row["id"] for row in rows])
     kept = ("title", "status", "page", "owner", "owner_kind", "created_at", "resolved_at", "revision")
     return [
         {"id": show("incident", row["id"])}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 from secrets import token_hex
-from typing import Any, Final, get_args
+from typing import Any, Final
 from uuid import UUID
 
 from api.auth import Permission, Principal
@@ -15,15 +15,12 @@ from engine.store import inboxes, objects, triggers
 from engine.store.database import Connection, transaction
 from engine.store.objects import Stored
 from engine.store.states import moment
-from rules.beat import AnyBeat
-from rules.channel import SECRET_FIELDS, SlackChannel, SmtpChannel, WebhookChannel
+from rules.channels.channel import SECRET_FIELDS
 from rules.check import compile_check
-from rules.component import Component, Page, Region
-from rules.group import Group
-from rules.inbox import Inbox
 from rules.kinds.kind import ProbedRule
 from rules.known import PAGELESS, Kind, check_references
 from rules.maintenance import Maintenance
+from rules.models import MODELS, TYPED
 from rules.owner import OwnerRule
 from rules.problem import nearest, show
 from rules.secret import (
@@ -55,32 +52,12 @@ READ_ONLY: Final = frozenset(
 _LEADS_NOWHERE: Final = frozenset(ProbedRule.model_fields) - {"otlp"} | {"on"}
 """Fields that do not say where an object's secrets go, nor how safely."""
 
-UNTYPED: Final[dict[Kind, type[Rule]]] = {
-    "page": Page,
-    "component": Component,
-    "region": Region,
-    "group": Group,
-    "maintenance": Maintenance,
-    "inbox": Inbox,
-    "trigger": Trigger,
-}
-
-
-def _by_type(*models: type[Rule]) -> dict[str, type[Rule]]:
-    return {get_args(model.model_fields["type"].annotation)[0]: model for model in models}
-
-
-TYPED: Final[dict[Kind, dict[str, type[Rule]]]] = {
-    "beat": _by_type(*get_args(AnyBeat)),
-    "channel": _by_type(WebhookChannel, SlackChannel, SmtpChannel),
-}
-
 
 def rule_of(kind: Kind, document: Any) -> Rule:
     """`document` as the rule it is. Raises 422."""
     if not isinstance(document, dict):
         raise invalid([("", f"{show(document)} is not a mapping")])
-    model = UNTYPED.get(kind)
+    model = MODELS.get(kind)
     if model is None:
         types, written = TYPED[kind], document.get("type")
         model = types.get(written) if isinstance(written, str) else None
@@ -191,7 +168,7 @@ def may_edit(asking: Principal, stored: Stored) -> bool:
 def masked(spec: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     """`spec` for who may not edit it."""
     shown = dict(spec)
-    if kind == "channel":
+    if kind in ("channel", "publisher"):
         return {key: MASK if key in SECRET_FIELDS and value else value for key, value in shown.items()}
     if kind == "inbox" and "signature" in shown:
         shown["signature"] = shown["signature"] | {"secrets": [MASK]}

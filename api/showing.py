@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from api import windows
 from api.auth import Permission, Principal
 from api.context import Services
-from api.saving import TYPED, UNTYPED, masked, may_edit
+from api.saving import masked, may_edit
 from engine.store import inboxes, objects, pings, received, records, regions, signals, states
 from engine.store.database import Connection, Row
 from engine.store.ids import show
@@ -24,6 +24,7 @@ from evaluators.quorum import fresh_votes, need_of
 from evaluators.state import State
 from evaluators.words import region_is_sick
 from rules.known import Kind
+from rules.models import MODELS, TYPED
 from rules.sentence import sentence
 from rules.shape import Rule
 from rules.subject import rule_of
@@ -205,7 +206,7 @@ def _filled(defaults: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, A
 @cache
 def defaults_of(kind: Kind, type_: str | None) -> dict[str, Any]:
     """What a kind's fields are when nobody says otherwise, as JSON."""
-    model = UNTYPED[kind] if kind in UNTYPED else TYPED[kind][type_ or ""]
+    model = MODELS[kind] if kind in MODELS else TYPED[kind][type_ or ""]
     given = {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
     made = model.model_construct(
         **{name: value for name, value in given.items() if not _is_required(model, name)}

@@ -48,9 +48,6 @@ _TITLES = {
     "Otlp": "OTLP",
     "OtlpTls": "OTLP TLS",
     "ComponentImpact": "Impact on a component",
-    "WebhookChannel": "webhook channel",
-    "SlackChannel": "slack channel",
-    "SmtpChannel": "smtp channel",
 }
 _INTRO = """\
 <!-- Written by docs/generate.py from the models in rules/. Do not edit. -->
@@ -232,6 +229,9 @@ def _link(reference: str) -> str:
 def _title(name: str) -> str:
     if name in _BEATS:
         return f"{name.removesuffix('Beat').lower()} beat"
+    for kind in ("Channel", "Publisher"):
+        if name.endswith(kind) and name != kind:
+            return f"{name.removesuffix(kind).lower()} {kind.lower()}"
     return _TITLES.get(name) or re.sub(r"(?<=[a-z])([A-Z])", lambda match: f" {match[1].lower()}", name)
 
 

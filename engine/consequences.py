@@ -19,7 +19,8 @@ from evaluators.model import ConfirmOrder, Notice, Stage
 from evaluators.policy import Policy
 from evaluators.relay import heard
 from evaluators.state import State
-from rules.channel import CHANNEL, Told
+from rules.channel import CHANNEL
+from rules.channels.channel import Told
 
 _BAD = (Stage.WARNING, Stage.CRITICAL)
 _ORDER = (Stage.CRITICAL, Stage.WARNING, Stage.UNKNOWN, Stage.OK)

@@ -1,4 +1,4 @@
-"""The delivery loop: takes what is due from the outbox, hands it to its channel, writes down what came of it.
+"""The delivery loop: takes what is due from the outbox, hands it to its channel or publisher, writes down what came of it.
 
 At least once, in order per (target, line), each with its own schedule: a slow or dead target delays nobody else. What a
 channel is lives in `exporters`; which one serves a target is `upbeat`'s to say.
@@ -17,8 +17,8 @@ import msgspec
 from engine.leases import Leases
 from engine.store import outbox, reviews
 from engine.store.database import DATABASE_AWAY, Connection, Pool, Row
-from evaluators.model import Notice
-from exporters.outcome import Delivered, Outcome, Rejected, Retry
+from evaluators.model import Item
+from exporters.outcome import Delivered, Memory, Outcome, Rejected, Removed, Retry
 
 AT_ONCE = 32
 IDLE_S = 0.5
@@ -28,14 +28,15 @@ NOTE_AGAIN_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A channel as it is declared, and the page whose secrets it may use."""
+    """A channel or publisher as it is declared, and the page whose secrets it may use."""
 
+    kind: str
     spec: Mapping[str, Any]
     page_id: UUID | None
 
 
-Send = Callable[[Target, Notice], Awaitable[Outcome]]
-"""Deliver a notice to this channel; never raises."""
+Send = Callable[[Target, Item, Memory], Awaitable[Outcome]]
+"""Deliver this to that target; never raises."""
 
 _log = logging.getLogger(__name__)
 
@@ -113,11 +114,18 @@ class Delivery:
 
     async def _try(self, row: Row) -> Outcome:
         if row["removed_at"] is not None:
-            return Rejected("the channel was removed")
+            return Rejected(f"the {row['kind']} was removed")
+        if row["gone_at"] is not None:
+            return Removed()
         try:
-            target = Target(row["spec"], row["page_id"])
-            return await self._send(target, msgspec.convert(row["notice"], Notice))
-        except Exception as bug:  # one bad notice must not stop the others
+            target = Target(row["kind"], row["spec"], row["page_id"])
+            memory = Memory(row["remote"] or {}, is_repeat=row["begun_at"] is not None)
+            async with self._pool.acquire() as connection:
+                await outbox.begin(connection, row["id"])
+            return await self._send(target, msgspec.convert(row["item"], Item), memory)
+        except DATABASE_AWAY as away:
+            return Retry(f"the database is away: {type(away).__name__}")
+        except Exception as bug:  # one bad item must not stop the others
             _log.exception("delivery %d to %s", row["id"], row["slug"])
             return Retry(f"a bug in Upbeat: {type(bug).__name__}")
 
@@ -131,8 +139,15 @@ class Delivery:
         return True
 
     async def _write(self, connection: Connection, row: Row, outcome: Outcome) -> None:
-        if isinstance(outcome, Delivered):
-            await outbox.delivered(connection, row["id"])
+        if isinstance(outcome, Delivered | Removed):
+            async with connection.transaction():
+                is_gone = isinstance(outcome, Removed)
+                remote = row["remote"] or {} if isinstance(outcome, Removed) else outcome.remote
+                if remote is not None:
+                    await outbox.remember(connection, row["target_id"], row["line"], remote, is_gone=is_gone)
+                await outbox.delivered(
+                    connection, row["id"], outcome.reason if isinstance(outcome, Removed) else None
+                )
             self.health.delivered += 1
             return
         after_s = None
@@ -141,6 +156,6 @@ class Delivery:
         await outbox.failed(connection, row["id"], outcome.reason, after_s)
         if after_s is None:
             self.health.dead += 1
-            _log.error("%s will not be told of notice %d: %s", row["slug"], row["id"], outcome.reason)
+            _log.error("%s will not get delivery %d: %s", row["slug"], row["id"], outcome.reason)
         else:
             self.health.retried += 1

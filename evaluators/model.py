@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from rules.channel import Told
+from rules.channels.channel import Told
 
 PHASES = ("dns", "connect", "tls", "ttfb", "transfer", "total")
 
@@ -105,6 +105,10 @@ class Result(Struct, frozen=True, omit_defaults=True, gc=False):
     stored: bool = True  # False for a dropped confirm run: an answer, but not a run
 
 
+Impact = Literal["none", "minor", "major", "critical"]
+"""How much customers feel it."""
+
+
 class Batch(Struct, frozen=True, gc=False):
     """Results of one partition from one probe boot; one bus message."""
 
@@ -126,11 +130,14 @@ class ConfirmOrder(Struct, frozen=True):
     at: float = 0.0  # when it was sent: whoever answers it says the same time
 
 
-class Notice(Struct, frozen=True, omit_defaults=True):
-    """What operators are told. Exporters turn it into each channel's own form."""
+class Notice(Struct, frozen=True, omit_defaults=True, tag="notice"):
+    """What operators are told. Exporters turn it into each channel's own form.
+
+    Notices of one `episode` belong together: it is the key under which outside systems pair an alert with its end.
+    """
 
     id: str
-    told: Told | Literal["test"]
+    told: Told | Literal["test", "digest"]
     title: str
     at: float
     beat: str | None = None  # slug
@@ -140,7 +147,41 @@ class Notice(Struct, frozen=True, omit_defaults=True):
     page: str | None = None  # slug
     stage: Stage | None = None
     was: Stage | None = None
-    why: tuple[str, ...] = ()  # one line per region, or the draft's text
+    severity: Severity | None = None  # of the episode, the draft or the incident it is about
+    why: tuple[str, ...] = ()  # one line per region, the draft's text, or the comment
     episode: str | None = None
+    since: float | None = None  # when the episode began
     action: str | None = None
+    revision: int | None = None  # of the action
+    incident: str | None = None
+    by: str | None = None  # the person who did it
+    tags: tuple[str, ...] = ()  # of the beat or group
     link: str | None = None
+
+
+class Post(Struct, frozen=True, omit_defaults=True, tag="post"):
+    """A step of an incident or of announced maintenance, as a publisher is to show it: the whole picture, no difference."""
+
+    id: str  # of this step: the same in every try
+    step: Literal["open", "update", "resolve", "edit", "delete"]
+    incident: str  # inc_...
+    kind: Literal["incident", "maintenance"]
+    page: str  # slug
+    title: str
+    status: str  # investigating, identified, monitoring, resolved; scheduled, in_progress, verifying, completed, cancelled
+    impact: Impact
+    at: float
+    began_at: float
+    components: dict[
+        str, str
+    ] = {}  # page/slug -> status in public once this step is taken; all that it ever named
+    text: str = ""  # of the update; an edit has none
+    is_markdown: bool = False
+    notify: bool = True
+    is_backfilled: bool = False
+    starts_at: float | None = None  # of maintenance
+    ends_at: float | None = None
+
+
+Item = Notice | Post
+"""What leaves for a target: notices for channels, steps of incidents for publishers."""

@@ -27,7 +27,7 @@ from evaluators.relay import heard
 from evaluators.review import mode_of
 from evaluators.state import State
 from rules.beat import AnyBeat
-from rules.channel import Told
+from rules.channels.channel import Told
 from rules.group import Group
 
 MOST: Final = 2000

@@ -63,11 +63,12 @@ def judge(status: int, retry_after: str | None = None, *, now_s: float, code: st
     if 200 <= status < 300:
         return Delivered()
     reason = f"HTTP {status} {code}".rstrip()
-    if status in (408, 425, 429) or status >= 500:
+    if status in (408, 420, 425, 429) or status >= 500:
         return Retry(reason, wait_s(retry_after, now_s))
     if 300 <= status < 400:
         return Rejected(f"{reason}: redirects are not followed")
-    return Rejected(f"{reason}: gone for good" if status == 410 and not code else reason)
+    is_gone = status == 410 and not code
+    return Rejected(f"{reason}: gone for good" if is_gone else reason, for_good=is_gone)
 
 
 def wait_s(retry_after: str | None, now_s: float) -> float | None:

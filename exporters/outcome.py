@@ -1,11 +1,36 @@
-"""What came of one try to deliver: a value, never an exception."""
+"""What came of one try to deliver: a value, never an exception; and what an earlier one left."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is known when a delivery is tried. `remote`: what an earlier one of the same line left to be remembered.
+
+    `is_repeat`: this very delivery was tried before, and may have arrived.
+    """
+
+    remote: Mapping[str, Any] = field(default_factory=dict)
+    is_repeat: bool = False
+
+
+FIRST = Memory()
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The other side has it."""
+    """The other side has it. `remote`: what to remember for the next delivery of its line; None: what was."""
+
+    remote: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What it is about was removed there by hand: that is respected, and nothing of its line goes there again."""
+
+    reason: str = "it was removed there by hand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +43,10 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Never: trying the same again cannot help."""
+    """Never: trying the same again cannot help. `for_good`: nor can anything else there (HTTP 410)."""
 
     reason: str
+    for_good: bool = False
 
 
-Outcome = Delivered | Retry | Rejected
+Outcome = Delivered | Removed | Retry | Rejected

@@ -1,28 +1,19 @@
 """The document `upbeat.yaml`: from text to validated objects, or to everything that is wrong with it. It opens no file."""
 
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
-from rules.beat import AnyBeat
-from rules.channel import SlackChannel, SmtpChannel, WebhookChannel
 from rules.check import compile_check
-from rules.component import Component, Page, Region
+from rules.component import Page, Region
 from rules.declared import Declared, Document
 from rules.export import dump
 from rules.group import Group
-from rules.inbox import Inbox
-from rules.kinds.dns import DnsBeat
-from rules.kinds.external import ExternalBeat
-from rules.kinds.heartbeat import HeartbeatBeat
-from rules.kinds.http import HttpBeat
-from rules.kinds.icmp import IcmpBeat
 from rules.kinds.kind import ProbedRule
 from rules.kinds.tcp import TcpBeat
-from rules.kinds.tls import TlsBeat
 from rules.known import KINDS, PAGELESS, Kind, Known, Ref, check_references, plural
-from rules.maintenance import Maintenance
+from rules.models import MODELS, TYPED
 from rules.node import Node, read
 from rules.owner import ComponentImpact
 from rules.problem import ConfigError, Problem, nearest, show
@@ -40,7 +31,6 @@ from rules.secret import (
 from rules.settings import BEAT_WIDE, Defaults, DocumentShape, Settings
 from rules.shape import Rule
 from rules.tls import EXPANDED, PemError
-from rules.trigger import Trigger
 from rules.validation import check, place, unknown_key
 
 __all__ = [
@@ -60,27 +50,6 @@ IMPLIED_PAGE = Page(slug="status", name="Status")
 IMPLIED_REGION = Region(slug="local", name="Local")
 _LISTS: dict[str, Kind] = {plural(kind): kind for kind in KINDS}
 _MERGED = frozenset({"quorum", "incidents", "episodes"})
-_MODELS: dict[Kind, type[Rule]] = {
-    "page": Page,
-    "region": Region,
-    "component": Component,
-    "group": Group,
-    "maintenance": Maintenance,
-    "inbox": Inbox,
-    "trigger": Trigger,
-}
-_TYPED: dict[Kind, dict[str, type[Rule]]] = {
-    "channel": {"webhook": WebhookChannel, "slack": SlackChannel, "smtp": SmtpChannel},
-    "beat": {
-        "http": HttpBeat,
-        "tcp": TcpBeat,
-        "dns": DnsBeat,
-        "tls": TlsBeat,
-        "icmp": IcmpBeat,
-        "heartbeat": HeartbeatBeat,
-        "external": ExternalBeat,
-    },
-}
 
 
 def parse(text: str, file: str, sources: Sources, known: Known | None = None) -> Document:
@@ -248,9 +217,9 @@ class _Reading:
         if not isinstance(node.value, dict):
             self._wrong(node, f"{show(node.plain())} is not a mapping such as {{slug: shop, ...}}")
             return None
-        model = _MODELS.get(kind)
+        model = MODELS.get(kind)
         if model is None:
-            typed, written = _TYPED[kind], node.child("type")
+            typed, written = TYPED[kind], node.child("type")
             model = typed.get(written.value) if written and isinstance(written.value, str) else None
             if model is None:
                 allowed = ", ".join(typed)
@@ -328,7 +297,7 @@ def _merged(defaults: Node | None, beat: Node) -> Node:
     if defaults is None or not isinstance(defaults.value, dict) or not isinstance(beat.value, dict):
         return beat
     written = beat.child("type")
-    model = _TYPED["beat"].get(written.value) if written and isinstance(written.value, str) else None
+    model = TYPED["beat"].get(written.value) if written and isinstance(written.value, str) else None
     fits = set(BEAT_WIDE) if model is None else model.model_fields.keys() & BEAT_WIDE  # of what it can have
     members = {key: node for key, node in defaults.value.items() if key in fits} | beat.value
     for key in _MERGED & fits & defaults.value.keys() & beat.value.keys():
@@ -336,6 +305,3 @@ def _merged(defaults: Node | None, beat: Node) -> Node:
         if isinstance(default.value, dict) and isinstance(own.value, dict):
             members[key] = replace(own, value=default.value | own.value)
     return replace(beat, value=members)
-
-
-assert set(get_args(AnyBeat)) == set(_TYPED["beat"].values())

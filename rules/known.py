@@ -9,10 +9,13 @@ from rules.kinds.kind import BeatRule, ProbedRule
 from rules.maintenance import Maintenance
 from rules.owner import OwnerRule, ParentPath
 from rules.problem import nearest, show
+from rules.publishers.publisher import PublisherRule
 from rules.shape import Rule
 from rules.trigger import Trigger
 
-Kind = Literal["page", "region", "component", "channel", "group", "beat", "maintenance", "inbox", "trigger"]
+Kind = Literal[
+    "page", "region", "component", "channel", "publisher", "group", "beat", "maintenance", "inbox", "trigger"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """In the order in which they may refer to each other: later ones to earlier ones. Only `depends_on` may look ahead."""
 PAGELESS: Final = frozenset[Kind]({"page", "region"})
@@ -124,6 +127,8 @@ def check_references(kind: Kind, spec: Rule, known: Known) -> list[tuple[str, st
         return [("/page", _unknown("page", page, known.pages))]
     if isinstance(spec, Maintenance):
         return _of_maintenance(spec, page, known)
+    if isinstance(spec, PublisherRule):
+        return _of_components(spec.components, page, known)
     if isinstance(spec, Trigger):
         return _of_trigger(spec, page, known)
     return _of_owner(kind, spec, page, known) if isinstance(spec, OwnerRule) else []
@@ -137,9 +142,7 @@ def _must_say_page(kind: Kind, pages: list[str]) -> str:
 
 def _of_owner(kind: Kind, spec: OwnerRule, page: str, known: Known) -> list[tuple[str, str]]:
     wrong = _missing("channels", spec.channels, "channel", page, known)
-    for path in spec.components:
-        if said := _component(path, page, known):
-            wrong.append((f"/components/{path.replace('~', '~0').replace('/', '~1')}", said))
+    wrong += _of_components(spec.components, page, known)
     me: Ref = (kind, page, spec.slug)
     for index, path in enumerate(spec.depends_on):
         if _PARENT.fullmatch(path) and (said := _of_parent(me, parent(path, page), known)):
@@ -151,6 +154,14 @@ def _of_owner(kind: Kind, spec: OwnerRule, page: str, known: Known) -> list[tupl
         elif said := _circle(me, (mine, False), known):
             wrong.append(("/group", said))
     return wrong + _of_probed(spec, known) if isinstance(spec, ProbedRule) else wrong
+
+
+def _of_components(paths: Iterable[str], page: str, known: Known) -> list[tuple[str, str]]:
+    return [
+        (f"/components/{path.replace('/', '~1')}", said)
+        for path in paths
+        if (said := _component(path, page, known))
+    ]
 
 
 def _of_parent(me: Ref, wanted: Ref, known: Known) -> str | None:

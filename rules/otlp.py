@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from rules.assertion import HeaderName, HeaderValue
-from rules.channel import HttpUrl
+from rules.channels.channel import HttpUrl
 from rules.duration import Duration
 from rules.shape import Rule
 

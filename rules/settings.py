@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, create_model
 
 from rules.beat import Beat
-from rules.channel import Channel, HttpUrl
+from rules.channel import Channel
+from rules.channels.channel import HttpUrl
 from rules.component import Component, Egress, Network, Page, Region
 from rules.duration import Duration
 from rules.group import Group
@@ -13,6 +14,7 @@ from rules.inbox import Inbox
 from rules.kinds.http import HttpBeat
 from rules.maintenance import Maintenance
 from rules.otlp import Otlp
+from rules.publisher import Publisher
 from rules.shape import Rule, Slug
 from rules.size import Size
 from rules.trigger import Trigger
@@ -125,6 +127,9 @@ class DocumentShape(Settings):
         default=Defaults(), description="What every beat has unless it says otherwise."
     )
     channels: list[Channel] = Field(default=[], description="Where operators are told.")
+    publishers: list[Publisher] = Field(
+        default=[], description="Where incidents are posted, besides the page itself."
+    )
     groups: list[Group] = Field(
         default=[], description="Beats that fail together, each of which names its `group`."
     )

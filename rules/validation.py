@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from rules.assertion import HeaderName, HeaderValue
-from rules.channel import SECRET_FIELDS, HttpUrl, Mailbox
+from rules.channels.channel import SECRET_FIELDS, HttpUrl, Mailbox
 from rules.component import Homepage
 from rules.duration import format_duration
 from rules.kinds.http import HttpBeat, Method

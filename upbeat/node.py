@@ -44,12 +44,12 @@ from rules.otlp import Otlp
 from rules.secret import UnsetReferenceError, expand
 from rules.settings import Settings, Watchdog
 from upbeat import __version__
-from upbeat.channels import Channels
 from upbeat.check import check_now
 from upbeat.identity import Identity
 from upbeat.otlp import OtlpExport
 from upbeat.selfmetrics import queue_families, self_families
 from upbeat.settings import ServeSettings
+from upbeat.targets import Targets
 from upbeat.watchdog import watch
 
 REFUSING_S = 3.0
@@ -88,7 +88,7 @@ class Node:
         self.policy = kept.egress.policy()
         self.secrets, self.sources = secrets, secrets.of(None)
         self.secrets.lending = kept.secrets
-        self.channels = Channels(self.policy, secrets)
+        self.targets = Targets(self.policy, secrets, self.public_url)
         self.relations = Relations()
         self.catalog: Catalog[Subject] = Catalog(
             pool, compile_subject, relations=self.relations, on_change=self._changed
@@ -112,7 +112,7 @@ class Node:
         secrets.on_change.append(self.otlp.refresh)
         self._context: Context | None = None
         self._services: Services | None = None
-        self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = [self.channels.close]
+        self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = [self.targets.close]
 
     # ---- roles
 
@@ -142,7 +142,7 @@ class Node:
             yield self.triggering.run()
             yield Sickness(self.pool, self.clock, holder=self.holder, public_url=self.public_url).run()
         if "exporter" in roles:
-            self.delivery = Delivery(self.pool, self.channels.send, holder=self.holder)
+            self.delivery = Delivery(self.pool, self.targets.send, holder=self.holder)
             yield self.delivery.run()
             yield Janitor(self.pool, self.clock, holder=self.holder, keep=lambda: self.kept.retention).run()
             metering = Metering(self.pool, self.bus, observe=self.otlp.observe, stand=self._stand)
@@ -249,7 +249,7 @@ class Node:
             return
         if kept.egress != self.kept.egress:
             self.policy = kept.egress.policy()
-            await self.channels.judge_by(self.policy)
+            await self.targets.judge_by(self.policy)
             self.context().judge_by(self.policy)
             self.otlp.judge_by(self.policy)
         if kept.watchdog != self.kept.watchdog:
@@ -332,8 +332,8 @@ class Node:
             at=self.clock.epoch_s(),
             link=f"{self.public_url()}/console/channels",
         )
-        target = Target(channel.spec, channel.page_id)
-        return await self.channels.send(target, notice)
+        target = Target(channel.kind, channel.spec, channel.page_id)
+        return await self.targets.send(target, notice)
 
     async def _metrics_text(self) -> str:
         return prometheus.render(

@@ -8,18 +8,18 @@ from api.console.forms import PART, before, older
 from api.console.page import render
 from api.context import services_of
 from api.reviews import shown_incident, shown_incidents
-from engine.store import reviews
+from engine.store import incidents, reviews
 
 router = Router(prefix="/console", include_in_schema=False)
 
 
 @router.get("/incidents")
 @permits(Permission.READ)
-async def incidents(request: Request, asking: Asking) -> Response:
+async def incidents_page(request: Request, asking: Asking) -> Response:
     """Newest first."""
     pages = asking.pages_for(Permission.READ)
     async with services_of(request).pool.acquire() as db:
-        rows = await reviews.incidents(db, pages=pages, before=before(request), limit=PART + 1)
+        rows = await incidents.listing(db, pages=pages, before=before(request), limit=PART + 1)
         shown = await shown_incidents(db, rows[:PART])
         return await render(request, db, "incidents.html", rows=shown, cursor=older(rows, "created_at"))
 

@@ -15,7 +15,7 @@ from api.problems import missing
 from api.status.document import document, public
 from api.status.kept import Copy, Kept, Measured
 from api.uptime import first_day
-from engine.store import objects, reviews, uptime, views
+from engine.store import incidents, objects, uptime, views
 from engine.store.states import moment
 
 _TEMPLATES = environment("api.status")
@@ -90,12 +90,12 @@ async def _read(services: Services, measured: Measured, slug: str) -> dict[str, 
             return None
         components = await objects.listing(db, "component", pages=[stored.id])
         since = moment(first_day(now_s)) - timedelta(days=1)
-        incidents = await views.published(db, stored.id, [c.id for c in components], since)
-        updates = await reviews.updates(db, [row["id"] for row in incidents])
+        rows = await views.published(db, stored.id, [c.id for c in components], since)
+        updates = await incidents.updates(db, [row["id"] for row in rows])
         days = await measured.days(db, public(components), now_s)
         windows = await uptime.windows(db, components, now_s, now_s + _NOW_S)
     maintained = {component_id for component_id, spans in windows.items() if spans}
-    return document(stored, components, incidents, updates, days, maintained, now)
+    return document(stored, components, rows, updates, days, maintained, now)
 
 
 def _render(said: dict[str, Any], stale_since: datetime | None) -> str:

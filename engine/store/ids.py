@@ -12,6 +12,7 @@ PREFIXES: Final = {
     "region": "rgn",
     "beat": "beat",
     "channel": "chan",
+    "publisher": "pub",
     "group": "grp",
     "maintenance": "mnt",
     "inbox": "inb",

@@ -1,38 +1,78 @@
-"""What must leave: notices queued in the transaction that caused them, delivered at least once, in order per line."""
+"""What must leave: notices and posts, queued in the transaction that caused them, delivered at least once, in order per line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
-from evaluators.model import Notice
+from evaluators.model import Item
 
 SCHEDULE_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 28800.0)
 """Seconds to wait after each failed try (about a day in all); after the last one the notice is a dead letter."""
 
 
-async def put(connection: Connection, targets: Sequence[UUID], line: str, key: str, notice: Notice) -> None:
-    """Queue `notice` for each target once: the same (target, key) again changes nothing. `line` stays in order."""
+async def put(
+    connection: Connection,
+    targets: Sequence[UUID],
+    line: str,
+    key: str,
+    item: Item,
+    *,
+    incident: UUID | None = None,
+    update: UUID | None = None,
+) -> None:
+    """Queue `item` for each target once: the same (target, key) again changes nothing. `line` stays in order.
+
+    A step of an `incident` waits while an earlier one is dead: replayed, that is first.
+    """
     await connection.execute(
-        "INSERT INTO outbox (target_id, line, key, notice) SELECT t, $2, $3, $4 FROM unnest($1::uuid[]) AS t "
-        "ON CONFLICT (target_id, key) DO NOTHING",
+        "INSERT INTO outbox (target_id, line, key, item, incident_id, update_id) "
+        "SELECT t, $2, $3, $4, $5, $6 FROM unnest($1::uuid[]) AS t ON CONFLICT (target_id, key) DO NOTHING",
         list(targets),
         line,
         key,
-        msgspec.to_builtins(notice),
+        msgspec.to_builtins(item),
+        incident,
+        update,
     )
 
 
 async def due(connection: Connection, limit: int = 100) -> list[Row]:
-    """The due heads of all lines, each with its target's spec; a line whose head waits or is dead gives nothing else."""
+    """The due heads of all lines, each with its target's spec and what is remembered of its line."""
     return await connection.fetch(
-        "SELECT o.id, o.target_id, o.line, o.attempts, o.notice, t.slug, t.spec, t.page_id, t.removed_at FROM outbox o "
-        "JOIN objects t ON t.id = o.target_id WHERE o.status = 'pending' AND o.due_at <= now() "
-        "AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.target_id = o.target_id AND e.line = o.line "
-        " AND e.id < o.id AND e.status = 'pending') ORDER BY o.due_at, o.id LIMIT $1",
+        "SELECT o.id, o.target_id, o.line, o.attempts, o.item, o.begun_at, o.incident_id, o.update_id, "
+        "t.slug, t.kind, t.spec, t.page_id, t.removed_at, r.remote, r.gone_at FROM outbox o "
+        "JOIN objects t ON t.id = o.target_id LEFT JOIN remotes r ON r.target_id = o.target_id AND r.line = o.line "
+        "WHERE o.status = 'pending' AND o.due_at <= now() "
+        "AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.target_id = o.target_id AND e.line = o.line AND e.id < o.id "
+        " AND (e.status = 'pending' OR e.status = 'dead' AND e.incident_id IS NOT NULL)) "
+        "ORDER BY o.due_at, o.id LIMIT $1",
         limit,
+    )
+
+
+async def begin(connection: Connection, outbox_id: int) -> None:
+    """It is tried from now on: if nobody writes down what came of it, it may have arrived all the same."""
+    await connection.execute(
+        "UPDATE outbox SET begun_at = coalesce(begun_at, now()) WHERE id = $1", outbox_id
+    )
+
+
+async def remember(
+    connection: Connection, target_id: UUID, line: str, remote: Mapping[str, Any], *, is_gone: bool = False
+) -> None:
+    """What the next delivery of this line must know. `is_gone`: it was removed there by hand."""
+    await connection.execute(
+        "INSERT INTO remotes (target_id, line, remote, gone_at) VALUES ($1, $2, $3, CASE WHEN $4 THEN now() END) "
+        "ON CONFLICT (target_id, line) DO UPDATE SET remote = $3, updated_at = now(), "
+        "gone_at = CASE WHEN $4 THEN now() END",
+        target_id,
+        line,
+        dict(remote),
+        is_gone,
     )
 
 
@@ -47,12 +87,14 @@ async def waiting(connection: Connection) -> tuple[int, int, float]:
     return row["pending"], row["dead"], row["age_s"]
 
 
-async def delivered(connection: Connection, outbox_id: int) -> None:
-    """The target has it."""
+async def delivered(connection: Connection, outbox_id: int, said: str | None = None) -> None:
+    """It is over: the target has it, or (`said`) never wants it."""
     await connection.execute(
-        "UPDATE outbox SET status = 'done', attempts = attempts + 1, last_error = NULL, finished_at = now() WHERE id = $1",
+        "UPDATE outbox SET status = 'done', attempts = attempts + 1, last_error = $2, finished_at = now() WHERE id = $1",
         outbox_id,
+        said,
     )
+    await _settle(connection, outbox_id)
 
 
 async def failed(connection: Connection, outbox_id: int, reason: str, after_s: float | None) -> None:
@@ -66,6 +108,18 @@ async def failed(connection: Connection, outbox_id: int, reason: str, after_s: f
         reason[:500],
         after_s,
     )
+    await _settle(connection, outbox_id)
+
+
+async def _settle(connection: Connection, outbox_id: int) -> None:
+    """An action is done when every target has it, and failed while one of its deliveries is dead."""
+    await connection.execute(
+        "UPDATE actions a SET status = s.status FROM updates u, (SELECT update_id, CASE WHEN bool_or(status = 'dead') "
+        "THEN 'failed' WHEN bool_or(status = 'pending') THEN 'approved' ELSE 'done' END AS status FROM outbox "
+        "WHERE update_id = (SELECT update_id FROM outbox WHERE id = $1) GROUP BY update_id) s "
+        "WHERE u.id = s.update_id AND a.id = u.action_id AND a.status IN ('approved', 'done', 'failed') AND a.status <> s.status",
+        outbox_id,
+    )
 
 
 async def listing(
@@ -78,7 +132,7 @@ async def listing(
 ) -> list[Row]:
     """Deliveries, newest first, with the slug of their target."""
     return await connection.fetch(
-        "SELECT o.*, t.slug, t.page_id FROM outbox o JOIN objects t ON t.id = o.target_id "
+        "SELECT o.*, t.slug, t.kind, t.page_id FROM outbox o JOIN objects t ON t.id = o.target_id "
         "WHERE ($1::uuid[] IS NULL OR t.page_id = ANY ($1)) AND ($2::text IS NULL OR o.status = $2) "
         "AND ($3::bigint IS NULL OR o.id < $3) ORDER BY o.id DESC LIMIT $4",
         pages,
@@ -98,5 +152,6 @@ async def retry(connection: Connection, actor: Actor, outbox_id: int, pages: Seq
         pages,
     )
     if row is not None:
+        await _settle(connection, outbox_id)
         await record(connection, actor, "delivery.retry", f"{row['slug']} {outbox_id}", row["page_id"])
     return row is not None

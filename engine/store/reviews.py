@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from engine.store import incidents
 from engine.store.audit import POLICY, Actor, record
 from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, new_id, show
@@ -313,50 +314,36 @@ async def _say(
 
 
 async def publish(connection: Connection, action_id: UUID, actor: Actor, at: float) -> UUID:
-    """Approve a pending action and put it on its own page, in this transaction. Returns the incident."""
+    """Approve a pending action and put it on its own page, in this transaction; publishers follow. Returns the incident."""
     action = await connection.fetchrow("SELECT * FROM actions WHERE id = $1 FOR UPDATE", action_id)
     assert action is not None
-    incident: UUID = derived_id("incident", action["episode_id"])
-    status = _status_after(action["step"], action["of"])
-    if action["step"] == "open":
-        await connection.execute(
-            "INSERT INTO incidents (id, page_id, episode_id, title, status, components, created_at) "
-            "VALUES ($1, $2, $3, $4, $5, $6, to_timestamp($7))",
-            incident,
-            action["page_id"],
-            action["episode_id"],
-            action["title"],
-            status,
-            action["components"],
-            at,
-        )
-    else:
-        await connection.execute(
-            "UPDATE incidents SET status = coalesce($2, status), components = $3, revision = revision + 1, "
-            "resolved_at = CASE WHEN $2 = 'resolved' THEN to_timestamp($4) END WHERE id = $1",
-            incident,
-            status,
-            action["components"],
-            at,
-        )
-    await connection.execute(
-        "INSERT INTO updates (id, incident_id, action_id, status, text, components, at, by) "
-        "SELECT $1, $2, $3, status, $4, $5, to_timestamp($6), $7 FROM incidents WHERE id = $2",
-        derived_id("update", action_id),
-        incident,
-        action_id,
+    said = incidents.Said(
+        action["step"],
+        action["public"] or _status_after(action["step"], action["of"]),
+        action["title"],
         action["text"],
         action["components"],
         at,
         actor.name,
+        severity=action["severity"],
+        notify=action["notify"],
+        is_markdown=action["is_markdown"],
+        publishers=action["publishers"],
+        action_id=action_id,
     )
+    incident: UUID = action["incident_id"] or derived_id("incident", action["episode_id"] or action_id)
+    if action["step"] == "open":
+        await incidents.begin(connection, incident, action["page_id"], said, action["episode_id"])
+    else:
+        await incidents.say(connection, incident, said)
     await connection.execute(
-        "UPDATE actions SET status = 'done', decided_at = to_timestamp($2), decided_by = $3, incident_id = $4 "
-        "WHERE id = $1",
+        "UPDATE actions SET status = CASE WHEN EXISTS (SELECT 1 FROM outbox WHERE update_id = $5) THEN 'approved' "
+        "ELSE 'done' END, decided_at = to_timestamp($2), decided_by = $3, incident_id = $4 WHERE id = $1",
         action_id,
         at,
         actor.name,
         incident,
+        incidents.update_id(said),
     )
     await record(connection, actor, f"action.approve.{action['step']}", str(action_id), action["page_id"])
     return incident
@@ -521,54 +508,3 @@ async def episodes(
         before[1] if before else None,
         limit,
     )
-
-
-async def incidents(
-    connection: Connection,
-    *,
-    pages: Sequence[UUID] | None = None,
-    status: str | None = None,
-    incident: UUID | None = None,
-    owner: UUID | None = None,
-    before: tuple[datetime, UUID] | None = None,
-    limit: int = 100,
-) -> list[Row]:
-    """Incidents, newest first; `status` is one of the four, or `open` for every one not resolved."""
-    return await connection.fetch(
-        "SELECT i.*, p.slug AS page, o.slug AS owner, o.kind AS owner_kind FROM incidents i "
-        "JOIN objects p ON p.id = i.page_id "
-        "LEFT JOIN episodes e ON e.id = i.episode_id LEFT JOIN objects o ON o.id = e.owner_id "
-        "WHERE ($1::uuid[] IS NULL OR i.page_id = ANY ($1)) "
-        "AND ($2::text IS NULL OR CASE $2 WHEN 'open' THEN i.status <> 'resolved' ELSE i.status = $2 END) "
-        "AND ($3::uuid IS NULL OR i.id = $3) AND ($7::uuid IS NULL OR e.owner_id = $7) "
-        "AND ($4::timestamptz IS NULL OR (i.created_at, i.id) < ($4, $5)) "
-        "ORDER BY i.created_at DESC, i.id DESC LIMIT $6",
-        pages,
-        status,
-        incident,
-        before[0] if before else None,
-        before[1] if before else None,
-        limit,
-        owner,
-    )
-
-
-async def updates(connection: Connection, incident_ids: Sequence[UUID]) -> dict[UUID, list[Row]]:
-    """Updates of these incidents, newest first."""
-    rows = await connection.fetch(
-        "SELECT * FROM updates WHERE incident_id = ANY ($1) ORDER BY at DESC, id DESC", list(incident_ids)
-    )
-    found: dict[UUID, list[Row]] = {incident: [] for incident in incident_ids}
-    for row in rows:
-        found[row["incident_id"]].append(row)
-    return found
-
-
-async def component_names(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, str, str]]:
-    """(page slug, slug, name) of components by id, removed ones too."""
-    rows = await connection.fetch(
-        "SELECT c.id, p.slug AS page, c.slug, c.spec->>'name' AS name FROM objects c "
-        "JOIN objects p ON p.id = c.page_id WHERE c.id = ANY ($1::uuid[])",
-        list(ids),
-    )
-    return {str(row["id"]): (row["page"], row["slug"], row["name"]) for row in rows}

@@ -156,6 +156,8 @@ async def _populate(running: Server) -> None:
             await objects.create(db, INSTALLER, "component", page.id, {"slug": "site", "name": "Site"})
             hook = {"slug": "ops", "type": "webhook", "url": "http://hook.example/secret-path"}
             await objects.create(db, INSTALLER, "channel", page.id, hook)
+            status = {"slug": "elsewhere", "type": "webhook", "url": "http://hook.example/posts"}
+            await objects.create(db, INSTALLER, "publisher", page.id, status | {"enabled": False})
             beat = {"slug": "home", "type": "http", "url": "https://shop.example/"}
             await objects.create(db, INSTALLER, "beat", page.id, beat)
         await objects.create(db, INSTALLER, "group", shop.id, {"slug": "together"})

@@ -60,7 +60,7 @@ class Told:
         for minute, mark in enumerate(picture):
             await self.hear(60.0 * (minute + 1), STAGES.get(mark))
         rows = await self.pool.fetch(
-            "SELECT n.notice, o.slug FROM outbox n JOIN objects o ON o.id = n.target_id ORDER BY n.id"
+            "SELECT n.item AS notice, o.slug FROM outbox n JOIN objects o ON o.id = n.target_id ORDER BY n.id"
         )
         notices = [(row["slug"], row["notice"]) for row in rows]
         return [f"{n['at'] / 60:g} {slug} {n['told']}: {n['title']}" for slug, n in notices]

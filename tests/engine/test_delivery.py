@@ -13,8 +13,8 @@ from engine.delivery import Delivery, Target
 from engine.store import objects, outbox
 from engine.store.audit import Actor
 from engine.store.database import Connection, Pool, Row, migrate, open_pool, transaction
-from evaluators.model import Notice
-from exporters.outcome import Delivered, Outcome, Rejected, Retry
+from evaluators.model import Item, Notice
+from exporters.outcome import Delivered, Memory, Outcome, Rejected, Retry
 
 ACTOR = Actor("test", "api")
 
@@ -28,7 +28,7 @@ class Desk:
     sent: list[tuple[str, str]] = field(default_factory=list)
     answers: dict[str, list[Outcome]] = field(default_factory=dict)
 
-    async def send(self, target: Target, notice: Notice) -> Outcome:
+    async def send(self, target: Target, notice: Item, _: Memory) -> Outcome:
         slug = target.spec["slug"]
         self.sent.append((slug, notice.id))
         answers = self.answers.get(slug, [])
@@ -161,7 +161,7 @@ async def test_a_delivery_that_ends_while_the_outbox_is_read_is_not_sent_again(
 ) -> None:
     sending, read = asyncio.Event(), outbox.due
 
-    async def slowly(target: Target, notice: Notice) -> Outcome:
+    async def slowly(target: Target, notice: Item, _: Memory) -> Outcome:
         desk.sent.append((target.spec["slug"], notice.id))
         await sending.wait()
         return Delivered()

@@ -104,7 +104,7 @@ class Lab:
         return count
 
     async def told(self) -> list[str]:
-        rows = await self.pool.fetch("SELECT notice->>'told' AS told FROM outbox ORDER BY id")
+        rows = await self.pool.fetch("SELECT item->>'told' AS told FROM outbox ORDER BY id")
         return [row["told"] for row in rows]
 
     def tell(self) -> None:

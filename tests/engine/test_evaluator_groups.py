@@ -151,7 +151,7 @@ class Lab:
     async def told(self) -> list[str]:
         """What was told, to whom: `ops open`."""
         rows = await self.pool.fetch(
-            "SELECT o.slug, n.notice->>'told' AS told FROM outbox n JOIN objects o ON o.id = n.target_id ORDER BY n.id"
+            "SELECT o.slug, n.item->>'told' AS told FROM outbox n JOIN objects o ON o.id = n.target_id ORDER BY n.id"
         )
         return [f"{row['slug']} {row['told']}" for row in rows]
 
@@ -274,7 +274,7 @@ async def test_a_draft_shows_each_member_and_the_newest_failure_of_those_that_ar
     assert (bad["beat"], bad["region"], bad["verdict"]) == ("a", "eu", "critical")
     assert bad["error"] == {"type": "connect.refused", "message": "nobody listens"}
     assert (good["beat"], good["region"], good["verdict"], good["error"]) == ("b", "", "ok", None)
-    notice = await lab.pool.fetchval("SELECT notice FROM outbox ORDER BY id LIMIT 1")
+    notice = await lab.pool.fetchval("SELECT item FROM outbox ORDER BY id LIMIT 1")
     assert (notice["title"], notice["group"], notice["group_title"], notice["page"]) == (
         "Shop is down",
         "shop",
@@ -526,6 +526,6 @@ async def test_a_member_that_falls_silent_is_told_by_its_group(lab: Lab) -> None
     await lab.see(a=".")
     await lab.becomes("a", "unknown")
     await eventually(lab.told, ["ops unknown"])
-    notice = await lab.pool.fetchval("SELECT notice FROM outbox")
+    notice = await lab.pool.fetchval("SELECT item FROM outbox")
     assert (notice["beat"], notice["group"]) == ("a", "shop")
     assert await lab.stage("shop") == "ok"

@@ -89,7 +89,7 @@ async def test_a_region_that_alone_sees_everything_down_is_suspended_told_once_a
         await world.look("a", times=3)
         await recover(world, "eu")
         await world.until(lambda: has_voters(world, "ap", "eu", "us"))
-    titles = await world.pool.fetch("SELECT notice->>'title' AS title FROM outbox ORDER BY id")
+    titles = await world.pool.fetch("SELECT item->>'title' AS title FROM outbox ORDER BY id")
     assert [row["title"] for row in titles] == [
         "The region eu is suspended: 4 of 4 beats are bad there and nowhere else",
         "The region eu is no longer suspended: its beats are ok there",
@@ -193,7 +193,7 @@ async def test_a_minority_that_lasts_is_an_advisory_told_once_and_once_when_it_i
     world.down = set()
     await world.look("a", times=3)
     await world.until(lambda: is_told(2))
-    titles = await world.pool.fetch("SELECT notice->>'title' AS title FROM outbox ORDER BY id")
+    titles = await world.pool.fetch("SELECT item->>'title' AS title FROM outbox ORDER BY id")
     assert [row["title"] for row in titles] == [
         "a is bad in eu, and not elsewhere",
         "a is ok everywhere again",

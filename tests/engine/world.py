@@ -166,7 +166,7 @@ class World:
 
     async def told(self) -> list[tuple[str, str | None]]:
         rows = await self.pool.fetch(
-            "SELECT notice->>'told' AS told, notice->>'beat' AS beat FROM outbox ORDER BY id"
+            "SELECT item->>'told' AS told, item->>'beat' AS beat FROM outbox ORDER BY id"
         )
         return [(row["told"], row["beat"]) for row in rows]
 

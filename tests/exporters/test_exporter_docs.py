@@ -13,12 +13,13 @@ from ruamel.yaml import YAML
 from standardwebhooks import WebhookVerificationError
 
 from evaluators.model import Failure, Notice, Stage, Verdict
+from exporters.channels.webhook import payload, signed
 from exporters.measurement import BOUNDS_S, Named, Standing, Totals
 from exporters.otlp_encoding import METRICS, Encoder, Names
 from exporters.otlp_spans import encoded_run
 from exporters.prometheus import families
-from exporters.webhook import payload, signed
-from rules.channel import CHANNEL, signing_key
+from rules.channel import CHANNEL
+from rules.channels.webhook import signing_key
 from tests.exporters.otlp_rig import result
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference"

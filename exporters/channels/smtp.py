@@ -18,7 +18,7 @@ import aiosmtplib
 
 from evaluators.model import Notice
 from exporters.answer import failed
-from exporters.outcome import Delivered, Outcome, Rejected, Retry
+from exporters.outcome import FIRST, Delivered, Memory, Outcome, Rejected, Retry
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class SmtpExporter:
         # notice id -> who needs no second try, kept while a notice reached some mailboxes and not yet others
         self._settled: OrderedDict[str, set[str]] = OrderedDict()
 
-    async def export(self, notice: Notice) -> Outcome:
+    async def export(self, notice: Notice, _: Memory = FIRST) -> Outcome:
         """Send `notice` once. Every try has the same Message-ID, so that mail programs can drop a second copy."""
         message = compose(notice, self._relay.sender, self._relay.to)
         try:

@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from evaluators.model import Notice, Stage
+from exporters.channels.slack import MAX_BLOCKS, MAX_HEADER, MAX_SECTION, SlackExporter, payload
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
-from exporters.slack import MAX_BLOCKS, MAX_HEADER, MAX_SECTION, SlackExporter, payload
 
 if TYPE_CHECKING:
     from tests.exporters.conftest import Receiver

@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from engine.egress import connect
 from evaluators.model import Notice
+from exporters.channels.smtp import Relay, SmtpExporter, compose
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
-from exporters.smtp import Relay, SmtpExporter, compose
 from rules.address import EgressPolicy
 
 _CONNECT = partial(connect, EgressPolicy(), "relay")

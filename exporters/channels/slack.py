@@ -12,7 +12,7 @@ import aiohttp
 
 from evaluators.model import Notice
 from exporters.answer import post
-from exporters.outcome import Outcome
+from exporters.outcome import FIRST, Memory, Outcome
 
 MAX_BLOCKS = 50
 MAX_HEADER = 150
@@ -44,7 +44,7 @@ class SlackExporter:
     ) -> None:
         self._session, self._url, self._now_s = session, url, now_s
 
-    async def export(self, notice: Notice) -> Outcome:
+    async def export(self, notice: Notice, _: Memory = FIRST) -> Outcome:
         """POST `notice` once. Slack has no idempotency key: a lost answer means a second message."""
         body = json.dumps(payload(notice)).encode()
         headers = {"Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""Which exporter serves which channel: the one map a new channel is added to, and the sender the delivery loop is given."""
+"""Which exporter serves which channel or publisher: the one map a new one is added to, and the sender the delivery loop is given."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,26 +11,32 @@ import aiohttp
 from engine.delivery import Target
 from engine.egress import connect, open_session
 from engine.secrets import Secrets
-from evaluators.model import Notice
-from exporters.outcome import Outcome, Rejected
-from exporters.slack import SlackExporter
-from exporters.smtp import Relay, SmtpExporter
-from exporters.webhook import WebhookExporter
+from evaluators.model import Item
+from exporters.channels.slack import SlackExporter
+from exporters.channels.smtp import Relay, SmtpExporter
+from exporters.channels.webhook import WebhookExporter
+from exporters.outcome import FIRST, Memory, Outcome, Rejected
+from exporters.publishers.webhook import WebhookPublisher
 from rules.address import EgressPolicy
-from rules.channel import CHANNEL, SlackChannel, SmtpChannel, WebhookChannel
+from rules.channel import CHANNEL
+from rules.channels.slack import SlackChannel
+from rules.channels.smtp import SmtpChannel
+from rules.channels.webhook import WebhookChannel
+from rules.publisher import PUBLISHER
+from rules.publishers.webhook import WebhookPublisher as WebhookPublisherRule
 from rules.secret import UnsetReferenceError, expand, references, value_of
 from rules.shape import Rule
 
 TIMEOUT_S = 15.0
 KEPT = 500
-"""Exporters, by the specs of their channels: an edited channel has another one, the old one goes in its time."""
+"""Exporters, by the specs of their targets: an edited one has another exporter, the old one goes in its time."""
 Expand = Callable[[str], str]
 
 
 class Exporter(Protocol):
-    """What every channel's exporter does."""
+    """What every target's exporter does."""
 
-    async def export(self, notice: Notice) -> Outcome:
+    async def export(self, item: Any, memory: Memory) -> Outcome:
         """Deliver once."""
         ...
 
@@ -49,17 +55,18 @@ class _Era:
             await self.session.close()
 
 
-class Channels:
-    """Sends notices to channels by their specs. Exporters are kept: an smtp one remembers who already has a notice."""
+class Targets:
+    """Delivers to channels and publishers by their specs. Exporters are kept: an smtp one remembers who already has a notice."""
 
-    def __init__(self, policy: EgressPolicy, secrets: Secrets) -> None:
-        self._secrets = secrets
+    def __init__(self, policy: EgressPolicy, secrets: Secrets, public_url: Callable[[], str] = str) -> None:
+        self._secrets, self._public_url = secrets, public_url
         self._era = _Era(policy)
         self._retired: set[_Era] = set()
         self._builders: dict[type[Rule], Callable[[Any, Expand], Exporter]] = {
             WebhookChannel: self._webhook,
             SlackChannel: self._slack,
             SmtpChannel: self._smtp,
+            WebhookPublisherRule: self._webhook_publisher,
         }
 
     async def judge_by(self, policy: EgressPolicy) -> None:
@@ -70,8 +77,8 @@ class Channels:
         else:
             await old.close()
 
-    async def send(self, target: Target, notice: Notice) -> Outcome:
-        """Deliver `notice` to this channel, once."""
+    async def send(self, target: Target, item: Item, memory: Memory = FIRST) -> Outcome:
+        """Deliver `item` to this target, once."""
         era = self._era
         try:
             exporter = self._exporter(era, target)
@@ -79,7 +86,7 @@ class Channels:
             return Rejected(str(wrong))
         era.deliveries += 1
         try:
-            return await exporter.export(notice)
+            return await exporter.export(item, memory)
         finally:
             era.deliveries -= 1
             if era in self._retired and not era.deliveries:
@@ -90,10 +97,11 @@ class Channels:
         sources = self._secrets.of(target.page_id)
         # With what its references stand for now: a secret that changed makes another exporter.
         values = [value_of(reference, sources) for reference in references(target.spec)]
-        key = repr((sorted(target.spec.items()), values))
+        key = repr((target.kind, sorted(target.spec.items()), values))
         if key not in era.exporters:
-            channel = CHANNEL.validate_python(dict(target.spec))
-            era.exporters[key] = self._builders[type(channel)](channel, partial(expand, sources=sources))
+            model: Any = CHANNEL if target.kind == "channel" else PUBLISHER
+            rule = model.validate_python(dict(target.spec))
+            era.exporters[key] = self._builders[type(rule)](rule, partial(expand, sources=sources))
         era.exporters.move_to_end(key)
         if len(era.exporters) > KEPT:
             era.exporters.popitem(last=False)
@@ -112,6 +120,11 @@ class Channels:
     def _webhook(self, channel: WebhookChannel, expanded: Expand) -> Exporter:
         secret = expanded(channel.secret) if channel.secret else None
         return WebhookExporter(self._web(), expanded(channel.url), secret)
+
+    def _webhook_publisher(self, publisher: WebhookPublisherRule, expanded: Expand) -> Exporter:
+        secret = expanded(publisher.secret) if publisher.secret else None
+        url = expanded(publisher.url)
+        return WebhookPublisher(self._web(), url, secret, public_url=self._public_url())
 
     def _slack(self, channel: SlackChannel, expanded: Expand) -> Exporter:
         return SlackExporter(self._web(), expanded(channel.url))

@@ -15,8 +15,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from engine.egress import open_session
 from evaluators.model import Notice
 from exporters.answer import LONGEST_WAIT_S, failed, wait_s
+from exporters.channels.webhook import WebhookExporter, payload
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
-from exporters.webhook import WebhookExporter, payload
 from rules.address import EgressPolicy
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ async def test_without_a_secret_nothing_is_signed(
         pytest.param(401, {}, Rejected("HTTP 401"), id="401 is final"),
         pytest.param(404, {}, Rejected("HTTP 404"), id="404 is final"),
         pytest.param(408, {}, Retry("HTTP 408"), id="408 is a time-out"),
-        pytest.param(410, {}, Rejected("HTTP 410: gone for good"), id="410 is final"),
+        pytest.param(410, {}, Rejected("HTTP 410: gone for good", for_good=True), id="410 is final"),
         pytest.param(429, {"Retry-After": "17"}, Retry("HTTP 429", 17.0), id="429 says when"),
         pytest.param(429, {}, Retry("HTTP 429"), id="429 without a time is left to the engine"),
         pytest.param(429, {"Retry-After": "soon"}, Retry("HTTP 429"), id="an unreadable time is none"),

@@ -14,8 +14,8 @@ import msgspec
 
 from evaluators.model import Notice
 from exporters.answer import post
-from exporters.outcome import Outcome
-from rules.channel import signing_key
+from exporters.outcome import FIRST, Memory, Outcome
+from rules.channels.webhook import signing_key
 
 
 class WebhookExporter:
@@ -32,7 +32,7 @@ class WebhookExporter:
         self._session, self._url, self._now_s = session, url, now_s
         self._key = signing_key(secret) if secret else None
 
-    async def export(self, notice: Notice) -> Outcome:
+    async def export(self, notice: Notice, _: Memory = FIRST) -> Outcome:
         """POST `notice` once. The id and body of every try are the same, its timestamp and signature are not."""
         now_s = self._now_s()
         body = json.dumps(payload(notice), separators=(",", ":")).encode()
@@ -42,16 +42,19 @@ class WebhookExporter:
 
 def payload(notice: Notice) -> dict[str, Any]:
     """The JSON of a notice: every field always there, absent ones null, times RFC 3339 in UTC."""
-    at = datetime.fromtimestamp(notice.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    data: dict[str, Any] = msgspec.to_builtins(
-        {name: getattr(notice, name) for name in notice.__struct_fields__}
-    )
+    fields = {name: getattr(notice, name) for name in notice.__struct_fields__}
+    lists = {"why": list(notice.why), "tags": list(notice.tags)}
+    times = {"at": time_of(notice.at), "since": time_of(notice.since)}
+    data: dict[str, Any] = msgspec.to_builtins(fields) | lists | times
     kind = "group" if notice.group and not notice.beat else "beat"
-    return {
-        "type": f"{kind}.{notice.told}",
-        "timestamp": at,
-        "data": {**data, "at": at, "why": list(notice.why)},
-    }
+    return {"type": f"{kind}.{notice.told}", "timestamp": data["at"], "data": data}
+
+
+def time_of(epoch_s: float | None) -> str | None:
+    """RFC 3339 in UTC, to the millisecond."""
+    if epoch_s is None:
+        return None
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def signed(key: bytes | None, message_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:

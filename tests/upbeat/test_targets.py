@@ -11,8 +11,8 @@ from engine.secrets import Secrets
 from evaluators.model import Notice
 from exporters.outcome import Delivered
 from rules.address import EgressPolicy
-from upbeat import channels
-from upbeat.channels import Channels
+from upbeat import targets
+from upbeat.targets import Targets
 
 POLICY = EgressPolicy(("127.0.0.0/8",))
 NOTICE = Notice("1", "test", "a test", 1.0)
@@ -45,13 +45,13 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 def webhook(url: str) -> Target:
-    return Target({"type": "webhook", "slug": "hook", "url": url}, None)
+    return Target("channel", {"type": "webhook", "slug": "hook", "url": url}, None)
 
 
 async def test_a_delivery_under_way_is_ended_under_its_policy_and_its_session_closed(
     receiver: Receiver,
 ) -> None:
-    sender = Channels(POLICY, Secrets({}))
+    sender = Targets(POLICY, Secrets({}))
     sending = asyncio.create_task(sender.send(webhook(receiver.url), NOTICE))
     await receiver.asked.wait()
     session = sender._era.session
@@ -72,9 +72,9 @@ async def test_a_delivery_under_way_is_ended_under_its_policy_and_its_session_cl
 async def test_a_channel_edited_often_leaves_few_exporters(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channels, "KEPT", 3)
+    monkeypatch.setattr(targets, "KEPT", 3)
     receiver.may.set()
-    sender = Channels(POLICY, Secrets({}))
+    sender = Targets(POLICY, Secrets({}))
     for n in range(10):
         assert isinstance(await sender.send(webhook(f"{receiver.url}/{n}"), NOTICE), Delivered)
     assert len(sender._era.exporters) == 3

@@ -1,0 +1,50 @@
+"""The webhook publisher: every step of an incident as JSON by POST, signed by Standard Webhooks. At least once, with a stable id."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from evaluators.model import Post
+from exporters.answer import post as send
+from exporters.channels.webhook import signed, time_of
+from exporters.outcome import FIRST, Memory, Outcome
+from rules.channels.webhook import signing_key
+
+
+class WebhookPublisher:
+    """Tells one URL. `secret` is a `whsec_` one; without it the same headers are sent, unsigned."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        secret: str | None = None,
+        *,
+        public_url: str = "",
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._session, self._url, self._public_url, self._now_s = session, url, public_url, now_s
+        self._key = signing_key(secret) if secret else None
+
+    async def export(self, post: Post, _: Memory = FIRST) -> Outcome:
+        """POST this step once. The id and body of every try are the same, its timestamp and signature are not."""
+        now_s = self._now_s()
+        body = json.dumps(payload(post, self._public_url), separators=(",", ":")).encode()
+        headers = {"Content-Type": "application/json", **signed(self._key, post.id, int(now_s), body)}
+        return await send(self._session, self._url, body, headers, now_s=now_s)
+
+
+def payload(post: Post, public_url: str = "") -> dict[str, Any]:
+    """The JSON of a step: every field always there, absent ones null, times RFC 3339 in UTC."""
+    data: dict[str, Any] = msgspec.to_builtins({name: getattr(post, name) for name in post.__struct_fields__})
+    times = {name: time_of(data[name]) for name in ("at", "began_at", "starts_at", "ends_at")}
+    url = f"{public_url}/p/{post.page}" if public_url else None
+    return {
+        "type": f"{post.kind}.{post.step}",
+        "timestamp": times["at"],
+        "data": data | times | {"url": url},
+    }

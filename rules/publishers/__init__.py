@@ -1,0 +1,1 @@
+"""One module per kind of publisher: what operators write of it. Which there are is `rules.publisher`'s to say."""
