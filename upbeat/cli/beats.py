@@ -1,7 +1,7 @@
 """`upbeat beats`, `run`, `report`, `summary`, `pause` and `resume`: what is special to beats. Declaring is `upbeat.cli.objects`."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, Final
@@ -10,10 +10,10 @@ import click
 
 from rules.duration import parse_duration_s
 from rules.kinds.heartbeat import examples
-from upbeat.cli.client import Client, UnreachableError, remote
-from upbeat.cli.listed import Columns, listing, with_page
-from upbeat.cli.objects import SHOWN_ONLY, at, group_of, standing
-from upbeat.cli.output import Output, milliseconds, paint, print_fields, print_table, when
+from upbeat.cli.client import Client, UnreachableError
+from upbeat.cli.listed import listing, on_one
+from upbeat.cli.objects import group_of, print_written, standing
+from upbeat.cli.output import Columns, Output, milliseconds, paint, print_items, when
 from upbeat.cli.output import until as lasts
 
 WAIT_MOST_S: Final = 60
@@ -31,6 +31,11 @@ SIGNAL: Final[Columns] = {
     "SAYS": lambda s: paint(s["severity"]),
     "SINCE": lambda s: when(s["since"]),
     "MESSAGE": lambda s: s["message"],
+}
+VOTE: Final[Columns] = {
+    "REGION": lambda v: v["region"],
+    "VOTE": lambda v: paint(v["verdict"] or "none yet"),
+    "SEEN": lambda v: when(v["at"]) + ("" if v["fresh"] else ", stale"),
 }
 RANGES: Final = ("1d", "7d", "14d", "30d", "90d", "365d")
 
@@ -54,41 +59,35 @@ def _show(beat: Mapping[str, Any]) -> None:
         click.echo(f"paused {lasts(beat['paused_until'])}")
     click.echo()
     if beat["votes"]:
-        _print_votes(beat["votes"])
+        print_items(VOTE, beat["votes"])
         click.echo()
     if beat["signals"]:
-        print_table(
-            list(SIGNAL), [[column(signal) for column in SIGNAL.values()] for signal in beat["signals"]]
-        )
+        print_items(SIGNAL, beat["signals"])
         click.echo()
     if beat["ping"]:
         _print_heartbeat(beat)
-    written = {key: value for key, value in beat.items() if key not in SHOWN_ONLY}
-    print_fields(written | {"managed by": f"{beat['managed_by']} {beat['source'] or ''}".strip()})
+    print_written(beat)
 
 
 beats = group_of("beat", show=_show)
 
 
 @beats.command()
-@click.argument("slug")
-@with_page
-@remote
-async def votes(api: Client, out: Output, slug: str, page: str | None) -> None:
+@on_one("/beats")
+async def votes(api: Client, out: Output) -> None:
     """Show what each region says of a beat now."""
-    beat = await api.get(at("/beats", slug), page=page)
+    beat = await api.get()
     shown = {key: beat[key] for key in ("slug", "stage", "since", "votes")}
-    out.show(shown, lambda _: _print_votes(beat["votes"]), brief=[beat["stage"]])
+    out.show(shown, lambda _: print_items(VOTE, beat["votes"]), brief=[beat["stage"]])
 
 
 beats.add_command(
     listing(
-        lambda query: f"{at('/beats', query.pop('slug'))}/results",
+        "/results",
         "List a beat's runs, newest first.",
         RESULT,
-        click.argument("slug"),
         click.option("--region", metavar="SLUG", help="Only of this region."),
-        with_page,
+        of="/beats",
         name="results",
         brief="verdict",
         limit=20,
@@ -98,7 +97,7 @@ beats.add_command(
 
 beats.add_command(
     listing(
-        lambda query: f"{at('/beats', query.pop('slug'))}/pings",
+        "/pings",
         "List what pinged a heartbeat, newest first.",
         {
             "AT": lambda p: when(p["at"]),
@@ -108,8 +107,7 @@ beats.add_command(
             "BODY": lambda p: next(iter(p["body"].splitlines()), "")[:60],
             "": lambda p: "" if p["counted"] else "not counted: paused",
         },
-        click.argument("slug"),
-        with_page,
+        of="/beats",
         name="pings",
         brief="signal",
         limit=20,
@@ -118,32 +116,28 @@ beats.add_command(
 
 
 @beats.command("rotate-ping-key")
-@click.argument("slug")
-@with_page
-@remote
-async def rotate_ping_key(api: Client, out: Output, slug: str, page: str | None) -> None:
+@on_one("/beats")
+async def rotate_ping_key(api: Client, out: Output) -> None:
     """Give a heartbeat another URL; the old one stops at once."""
-    beat = await api.post(f"{at('/beats', slug)}/ping-key/rotate", page=page)
+    beat = await api.post("/ping-key/rotate")
     out.show(beat, _print_heartbeat, brief=[beat["ping"]["url"]])
 
 
 @click.command()
-@click.argument("slug")
-@click.option("--critical", "critical", metavar="MESSAGE", help="It is critical.")
-@click.option("--warning", "warning", metavar="MESSAGE", help="It is a warning.")
-@click.option("--ok", "ok", is_flag=True, help="It is over.")
-@click.option("--fingerprint", help="What it is about: each has a signal of its own.")
-@with_page
-@remote
+@on_one(
+    "/beats",
+    click.option("--critical", "critical", metavar="MESSAGE", help="It is critical."),
+    click.option("--warning", "warning", metavar="MESSAGE", help="It is a warning."),
+    click.option("--ok", "ok", is_flag=True, help="It is over."),
+    click.option("--fingerprint", help="What it is about: each has a signal of its own."),
+)
 async def report(
     api: Client,
     out: Output,
-    slug: str,
     critical: str | None,
     warning: str | None,
     ok: bool,
     fingerprint: str | None,
-    page: str | None,
 ) -> None:
     """Say of the beat SLUG, of whatever type, that it is bad, or no longer.
 
@@ -157,24 +151,27 @@ async def report(
         raise click.UsageError("Give one of --critical MESSAGE, --warning MESSAGE and --ok.")
     ((verdict, message),) = said.items()
     body = {"verdict": verdict, "message": message} | ({"fingerprint": fingerprint} if fingerprint else {})
-    told = await api.post(f"{at('/beats', slug)}/report", body, page=page)
-    stands = f"{slug} is {paint(told['stage'])}" if told["decided"] else "kept; nobody evaluates beats now"
+    told = await api.post("/report", body)
+    stands = (
+        f"{api.slug} is {paint(told['stage'])}" if told["decided"] else "kept; nobody evaluates beats now"
+    )
     out.done(told, f"{stands}, open signals: {len(told['signals'])}")
 
 
 @click.command()
-@click.argument("slug")
-@click.option("--wait", is_flag=True, help="Wait for the results; exit with 1 when one of them is not ok.")
-@with_page
-@remote
-async def run(api: Client, out: Output, slug: str, wait: bool, page: str | None) -> None:
+@on_one(
+    "/beats",
+    click.option(
+        "--wait", is_flag=True, help="Wait for the results; exit with 1 when one of them is not ok."
+    ),
+)
+async def run(api: Client, out: Output, wait: bool) -> None:
     """Run the beat SLUG now, once in each of its regions. Such a run is shown as manual and never votes."""
-    asked = await api.post(f"{at('/beats', slug)}/run", wait=WAIT_MOST_S - 5 if wait else None, page=page)
+    asked = await api.post("/run", wait=WAIT_MOST_S - 5 if wait else None)
     if not wait:
-        out.done(asked, f"{slug} runs in {', '.join(asked['regions'])}")
+        out.done(asked, f"{api.slug} runs in {', '.join(asked['regions'])}")
         return
-    rows = [[column(result) for column in RESULT.values()] for result in asked["results"]]
-    out.show(asked, lambda _: print_table(list(RESULT), rows))
+    out.show(asked, lambda _: print_items(RESULT, asked["results"]))
     if missing := set(asked["regions"]) - {result["region"] for result in asked["results"]}:
         raise UnreachableError(f"No answer from {', '.join(sorted(missing))}: is a probe running there?")
     if any(result["verdict"] not in ("ok", "warning") for result in asked["results"]):
@@ -182,48 +179,41 @@ async def run(api: Client, out: Output, slug: str, wait: bool, page: str | None)
 
 
 @click.command()
-@click.argument("slug")
-@click.option(
-    "--range", "span", type=click.Choice(RANGES), default="7d", show_default=True, help="How far back."
+@on_one(
+    "/beats",
+    click.option(
+        "--range", "span", type=click.Choice(RANGES), default="7d", show_default=True, help="How far back."
+    ),
+    click.option("--region", metavar="SLUG", help="Only of this region."),
 )
-@click.option("--region", metavar="SLUG", help="Only of this region.")
-@with_page
-@remote
-async def summary(
-    api: Client, out: Output, slug: str, span: str, region: str | None, page: str | None
-) -> None:
+async def summary(api: Client, out: Output, span: str, region: str | None) -> None:
     """Sum up the scheduled runs of the beat SLUG: verdicts, percentiles of the run time, the last run, per region."""
-    found = await api.get(f"{at('/beats', slug)}/summary", range=span, region=region, page=page)
+    found = await api.get("/summary", range=span, region=region)
     shown = [*found["regions"], found["all"] | {"region": "all"}]
-    rows = [[column(part) for column in SUM.values()] for part in shown]
-    out.show(found, lambda _: print_table(list(SUM), rows))
+    out.show(found, lambda _: print_items(SUM, shown))
 
 
 def pausing(kind: str, stop: str, go: str) -> tuple[click.Command, click.Command]:
     """`pause` and `resume` of beats, or of groups."""
 
     @click.command(help=f"{stop}: for a while, until a time, or until it is resumed.")
-    @click.argument("slug")
-    @click.option("--for", "for_", metavar="DURATION", help="Such as 45m or 2h.")
-    @click.option("--until", metavar="TIME", help="Such as 2026-01-31T18:00Z; without a zone it is UTC.")
-    @with_page
-    @remote
-    async def pause(
-        api: Client, out: Output, slug: str, for_: str | None, until: str | None, page: str | None
-    ) -> None:
+    @on_one(
+        f"/{kind}s",
+        click.option("--for", "for_", metavar="DURATION", help="Such as 45m or 2h."),
+        click.option("--until", metavar="TIME", help="Such as 2026-01-31T18:00Z; without a zone it is UTC."),
+    )
+    async def pause(api: Client, out: Output, for_: str | None, until: str | None) -> None:
         if for_ and until:
             raise click.UsageError("Give either --for or --until.")
         body = {"for": _duration(for_)} if for_ else {"until": _moment(until)} if until else {}
-        paused = await api.post(f"{at(f'/{kind}s', slug)}/pause", body, page=page)
-        out.done(paused, f"{slug} is paused {lasts(paused['paused_until'])}")
+        paused = await api.post("/pause", body)
+        out.done(paused, f"{api.slug} is paused {lasts(paused['paused_until'])}")
 
     @click.command(help=f"{go}.")
-    @click.argument("slug")
-    @with_page
-    @remote
-    async def resume(api: Client, out: Output, slug: str, page: str | None) -> None:
-        resumed = await api.post(f"{at(f'/{kind}s', slug)}/resume", page=page)
-        out.done(resumed, f"{slug} runs again")
+    @on_one(f"/{kind}s")
+    async def resume(api: Client, out: Output) -> None:
+        resumed = await api.post("/resume")
+        out.done(resumed, f"{api.slug} runs again")
 
     return pause, resume
 
@@ -268,17 +258,3 @@ def _moment(text: str) -> str:
     if moment.timestamp() <= time.time():
         raise click.UsageError(f"--until: {text} is in the past")
     return moment.isoformat()
-
-
-def _print_votes(given: Sequence[Mapping[str, Any]]) -> None:
-    print_table(
-        ("REGION", "VOTE", "SEEN"),
-        [
-            (
-                vote["region"],
-                paint(vote["verdict"] or "none yet"),
-                when(vote["at"]) + ("" if vote["fresh"] else ", stale"),
-            )
-            for vote in given
-        ],
-    )

@@ -3,23 +3,21 @@
 import click
 
 from upbeat.cli.client import Client, remote
-from upbeat.cli.listed import Listed, listing, with_page
-from upbeat.cli.objects import at, group_of
+from upbeat.cli.listed import Listed, listing, on_one
+from upbeat.cli.objects import group_of
 from upbeat.cli.output import Output, paint, when
 
 channels = group_of("channel")
 
 
 @channels.command()
-@click.argument("slug")
-@with_page
-@remote
-async def test(api: Client, out: Output, slug: str, page: str | None) -> None:
+@on_one("/channels")
+async def test(api: Client, out: Output) -> None:
     """Send a test notice through a channel now."""
-    outcome = await api.post(f"{at('/channels', slug)}/test", page=page)
+    outcome = await api.post("/test")
     if outcome["outcome"] != "delivered":
-        raise click.ClickException(f"{slug} was not told ({outcome['outcome']}): {outcome['reason']}")
-    out.done(outcome, f"{slug} was told.")
+        raise click.ClickException(f"{api.slug} was not told ({outcome['outcome']}): {outcome['reason']}")
+    out.done(outcome, f"{api.slug} was told.")
 
 
 @click.group(cls=Listed)

@@ -22,17 +22,56 @@ from rules.beat import BEAT, AnyBeat
 from rules.kinds.kind import ProbedRule
 from rules.pasted import ACCEPTED, check_of
 from upbeat.check import check_now
-from upbeat.cli.files import read_document
-from upbeat.cli.output import Output, milliseconds, paint, print_table, with_output
+from upbeat.cli.files import FILE, read_document
+from upbeat.cli.output import Columns, Output, milliseconds, paint, print_items, print_table, with_output
 
 AT_ONCE: Final = 20
 _WIDTH: Final = 60  # characters of what an assertion saw
+_BEAT: Final[Columns] = {
+    "BEAT": lambda r: r["beat"],
+    "VERDICT": lambda r: paint(r["verdict"]),
+    "TOTAL": lambda r: milliseconds(r["timings"]["total"]),
+    "TARGET": lambda r: r["target"],
+    "ERROR": lambda r: r["error"]["message"] if r["error"] else "",
+}
+_STEP: Final[Columns] = {
+    "STEP": lambda s: s["name"],
+    "STATUS": lambda s: s["status"],
+    "TOTAL": lambda s: milliseconds(s["timings"]["total"]),
+    "WHY": lambda s: s["error"],
+}
+_ASSERTION: Final[Columns] = {
+    "ASSERTION": lambda a: " ".join(filter(None, (a["step"], a["of"], a["key"]))),
+    "OUTCOME": lambda a: paint("ok" if a["ok"] else a["severity"]),
+    "SAW": lambda a: _seen(a["of"], a["actual"]),
+    "WHY": lambda a: a["message"],
+}
+_CERTIFICATE: Final[Columns] = {
+    "CERTIFICATE": lambda c: c["subject"],
+    "FOR": lambda c: ", ".join(c["names"][:5]),
+    "ISSUER": lambda c: c["issuer"],
+    "EXPIRES": lambda c: (
+        f"{datetime.fromtimestamp(c['not_after'], UTC):%Y-%m-%d}, "
+        f"{(c['not_after'] - time.time()) // 86_400:.0f} days left"
+    ),
+}
+_RECORD: Final[Columns] = {
+    "SERVER": lambda r: r["server"],
+    "ANSWER": lambda r: r.get("error") or r["rcode"],
+    "TYPE": lambda r: r.get("type"),
+    "RECORD": lambda r: r.get("text"),
+    "TTL": lambda r: f"{r['ttl_s']} s" if r.get("ttl_s") is not None else "",
+}
+_PACKET: Final[Columns] = {
+    "PACKET": lambda p: p[0],
+    "ROUND TRIP": lambda p: "lost" if p[1] is None else milliseconds(p[1]),
+}
 _SLUG = re.compile(r"[a-z0-9-]+")
 
 
 @click.command()
 @click.argument("target", required=False)
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Where beats are declared.")
+@click.option("--config", type=FILE, help="Where beats are declared.")
 @click.option("--all", "everything", is_flag=True, help="Check every enabled beat of the file.")
 @click.option("--timeout", metavar="DURATION", help="Per attempt, instead of the beat's own.")
 @click.option(
@@ -68,7 +107,7 @@ def check(
     beats, egress = _beats(target, config, {key: value for key, value in given.items() if value is not None})
     results = asyncio.run(_run(beats, egress))
     if everything:
-        out.show({"items": results, "next": None}, lambda _: _print_all(results))
+        out.show({"items": results, "next": None}, lambda _: print_items(_BEAT, results))
     else:
         out.show(results[0], _print_one)
     allowed = ("ok",) if strict else ("ok", "warning")
@@ -157,10 +196,10 @@ def _print_one(result: Mapping[str, Any]) -> None:
         (phase, milliseconds(seconds)) for phase, seconds in result["timings"].items() if seconds is not None
     ]
     print_table(("PHASE", "TIME"), taken)
-    for headings, rows in _tables(result["assertions"], evidence):
-        if rows:
+    for columns, items in _tables(result["assertions"], evidence):
+        if items:
             click.echo()
-            print_table(headings, rows)
+            print_items(columns, items)
 
 
 def _status(evidence: Mapping[str, Any]) -> str:
@@ -177,48 +216,16 @@ def _status(evidence: Mapping[str, Any]) -> str:
 
 def _tables(
     assertions: Sequence[Mapping[str, Any]], evidence: Mapping[str, Any]
-) -> Iterator[tuple[Sequence[str], list[Sequence[object]]]]:
+) -> Iterator[tuple[Columns, Sequence[Any]]]:
     """What a run showed, as tables: those it has nothing for are empty."""
-    yield (
-        ("STEP", "STATUS", "TOTAL", "WHY"),
-        [
-            (one["name"], one["status"], milliseconds(one["timings"]["total"]), one["error"])
-            for one in evidence.get("steps") or ()
-        ],
-    )
-    yield (
-        ("ASSERTION", "OUTCOME", "SAW", "WHY"),
-        [
-            (
-                " ".join(filter(None, (a["step"], a["of"], a["key"]))),
-                paint("ok" if a["ok"] else a["severity"]),
-                _seen(a["of"], a["actual"]),
-                a["message"],
-            )
-            for a in sorted(assertions, key=lambda one: bool(one["ok"]))
-        ],
-    )
-    chain = (evidence.get("tls") or {}).get("certificates") or ()
-    yield ("CERTIFICATE", "FOR", "ISSUER", "EXPIRES"), [_certificate(one) for one in chain]
+    yield _STEP, evidence.get("steps") or ()
+    yield _ASSERTION, sorted(assertions, key=lambda one: bool(one["ok"]))
+    yield _CERTIFICATE, (evidence.get("tls") or {}).get("certificates") or ()
     answers = evidence.get("answers") or (
         [{**evidence, "server": evidence.get("address")}] if evidence.get("records") else []
     )
-    yield (
-        ("SERVER", "ANSWER", "TYPE", "RECORD", "TTL"),
-        [
-            (
-                one["server"],
-                one.get("error") or one["rcode"],
-                record.get("type"),
-                record.get("text"),
-                _ttl(record),
-            )
-            for one in answers
-            for record in one.get("records") or [{}]
-        ],
-    )
-    packets = enumerate(evidence.get("packets") or (), 1)
-    yield ("PACKET", "ROUND TRIP"), [(n, "lost" if rtt is None else milliseconds(rtt)) for n, rtt in packets]
+    yield _RECORD, [answer | record for answer in answers for record in answer.get("records") or [{}]]
+    yield _PACKET, [*enumerate(evidence.get("packets") or (), 1)]
 
 
 def _seen(of: str, actual: object) -> str | None:
@@ -227,35 +234,4 @@ def _seen(of: str, actual: object) -> str | None:
         None
         if actual is None
         else in_words(of, actual) or (text if len(text) <= _WIDTH else text[:_WIDTH] + "…")
-    )
-
-
-def _certificate(one: Mapping[str, Any]) -> Sequence[object]:
-    left_d = (one["not_after"] - time.time()) // 86_400
-    until = datetime.fromtimestamp(one["not_after"], UTC)
-    return (
-        one["subject"],
-        ", ".join(one["names"][:5]),
-        one["issuer"],
-        f"{until:%Y-%m-%d}, {left_d:.0f} days left",
-    )
-
-
-def _ttl(record: Mapping[str, Any]) -> str:
-    return f"{record['ttl_s']} s" if record.get("ttl_s") is not None else ""
-
-
-def _print_all(results: Sequence[Mapping[str, Any]]) -> None:
-    print_table(
-        ("BEAT", "VERDICT", "TOTAL", "TARGET", "ERROR"),
-        [
-            (
-                result["beat"],
-                paint(result["verdict"]),
-                milliseconds(result["timings"]["total"]),
-                result["target"],
-                result["error"]["message"] if result["error"] else "",
-            )
-            for result in results
-        ],
     )

@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import click
@@ -44,12 +44,20 @@ class DeniedError(click.ClickException):
 
 
 class Client:
-    """One server's API below `/api/v1`. Every method raises one of the three errors above, and nothing else."""
+    """One server's API below `/api/v1`, or below its object `slug`. Every method raises one of the three errors above, and nothing else."""
 
     def __init__(self, session: aiohttp.ClientSession, server: str, *, has_token: bool) -> None:
         self._session, self.server, self._has_token = session, server, has_token
+        self._root, self.slug = "/api/v1", ""
+        self._page: str | None = None
 
-    async def get(self, path: str, **query: object) -> Any:
+    def one(self, path: str, slug: str, page: str | None) -> "Client":
+        """The same server from the object `slug` on, of the kind at `path`."""
+        of_one = Client(self._session, self.server, has_token=self._has_token)
+        of_one._root, of_one.slug, of_one._page = self._root + at(path, slug), slug, page
+        return of_one
+
+    async def get(self, path: str = "", **query: object) -> Any:
         """The JSON document at `path`; parameters that are None are not sent."""
         return await self._json("GET", path, query)
 
@@ -65,7 +73,7 @@ class Client:
         """Merge `body` into what is at `path` (RFC 7396)."""
         return await self._json("PATCH", path, query, body)
 
-    async def delete(self, path: str, **query: object) -> Any:
+    async def delete(self, path: str = "", **query: object) -> Any:
         """Take away what is at `path`."""
         return await self._json("DELETE", path, query)
 
@@ -96,10 +104,10 @@ class Client:
     async def _ask(
         self, method: str, path: str, query: Mapping[str, object], body: Any = None
     ) -> tuple[aiohttp.ClientResponse, str]:
-        sent = {key: str(value) for key, value in query.items() if value is not None}
+        sent = {key: str(value) for key, value in {"page": self._page, **query}.items() if value is not None}
         try:
             async with self._session.request(
-                method, f"{self.server}/api/v1{path}", params=sent, json=body, allow_redirects=False
+                method, f"{self.server}{self._root}{path}", params=sent, json=body, allow_redirects=False
             ) as answer:
                 text = await answer.text()
                 problem = await answer.json(content_type=None) if _is_problem(answer) else None
@@ -124,6 +132,11 @@ class Client:
             )
             return DeniedError(f"Not allowed: {said}{hint}")
         return UnreachableError(said) if status >= 500 or status == 429 else RefusedError(said)
+
+
+def at(path: str, ref: str) -> str:
+    """The path of one object."""
+    return f"{path}/{quote(ref, safe='')}"
 
 
 def _why(failure: Exception) -> str:

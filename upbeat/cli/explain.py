@@ -5,10 +5,9 @@ from typing import Any, Final
 
 import click
 
-from upbeat.cli.client import Client, remote
-from upbeat.cli.listed import Columns, with_page
-from upbeat.cli.objects import at
-from upbeat.cli.output import Output, harmless, paint, print_table, when
+from upbeat.cli.client import Client, at, remote
+from upbeat.cli.listed import with_page
+from upbeat.cli.output import Columns, Output, harmless, paint, print_items, when
 
 VOTE: Final[Columns] = {
     "WHO": lambda v: v["name"],
@@ -44,7 +43,7 @@ def _show(why: Mapping[str, Any]) -> None:
         click.echo(harmless(sentence))
     if why["votes"]:
         click.echo()
-        print_table(list(VOTE), [[column(vote) for column in VOTE.values()] for vote in why["votes"]])
+        print_items(VOTE, why["votes"])
     for title, sentences in (("What would change it", why["change"]), ("How it is decided", why["rules"])):
         if sentences:
             click.echo(f"\n{title}")

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -13,9 +13,11 @@ from rules.node import Node, read
 from upbeat.cli.client import Client, remote
 from upbeat.cli.output import Output, print_json, with_output
 
+FILE: Final = click.Path(path_type=Path, dir_okay=False)
+
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=FILE)
 @with_output
 def validate(file: Path, out: Output) -> None:
     """Read FILE as `serve` would and say everything that is wrong with it, as file:line. Exits with 1 if anything is."""
@@ -45,9 +47,7 @@ def schema() -> None:
 
 
 @click.command()
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of the screen."
-)
+@click.option("-o", "--output", type=FILE, help="A file instead of the screen.")
 @remote
 async def export(api: Client, out: Output, output: Path | None) -> None:
     """Print what the server holds as an upbeat.yaml that `serve --config` reads. References to secrets stay as they are."""
@@ -55,10 +55,7 @@ async def export(api: Client, out: Output, output: Path | None) -> None:
     if output is None:
         out.show(read(text, "export")[0].plain(), lambda _: click.echo(text, nl=False))
         return
-    try:
-        output.write_text(text, "utf-8")
-    except OSError as failure:
-        raise click.UsageError(f"{output} cannot be written: {failure.strerror}") from None
+    write_text(output, text)
     out.done({"file": str(output)}, f"{output} is written.")
 
 
@@ -95,6 +92,14 @@ def read_text(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else failure
         raise click.UsageError(f"{file} cannot be read: {reason}") from None
+
+
+def write_text(file: Path, text: str) -> None:
+    """Make `text` what is in `file`."""
+    try:
+        file.write_text(text, "utf-8")
+    except OSError as failure:
+        raise click.UsageError(f"{file} cannot be written: {failure.strerror}") from None
 
 
 def _counted(document: Document) -> str:

@@ -6,9 +6,8 @@ from typing import Any, Final
 import click
 
 from upbeat.cli.beats import pausing
-from upbeat.cli.listed import Columns
-from upbeat.cli.objects import SHOWN_ONLY, group_of, standing
-from upbeat.cli.output import paint, print_fields, print_table, when
+from upbeat.cli.objects import group_of, print_written, standing
+from upbeat.cli.output import Columns, paint, print_items, when
 
 MEMBER: Final[Columns] = {
     "MEMBER": lambda m: m["slug"],
@@ -26,10 +25,9 @@ def _show(group: Mapping[str, Any]) -> None:
         f"critical takes {need['critical']}, warning {need['warning']}\n"
     )
     if group["members"]:
-        print_table(list(MEMBER), [[column(one) for column in MEMBER.values()] for one in group["members"]])
+        print_items(MEMBER, group["members"])
         click.echo()
-    written = {key: value for key, value in group.items() if key not in SHOWN_ONLY}
-    print_fields(written | {"managed by": f"{group['managed_by']} {group['source'] or ''}".strip()})
+    print_written(group)
 
 
 groups = group_of("group", show=_show)

@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from rules.config import ConfigError, Document
+from upbeat.cli.files import FILE, write_text
 from upbeat.cli.output import harmless, print_json
 from upbeat.imports.blackbox import take_blackbox
 from upbeat.imports.draft import Draft
@@ -16,7 +17,6 @@ from upbeat.imports.openstatus import take_openstatus
 from upbeat.imports.source import Read, SourceError, read_json, read_yaml
 
 MOST_BYTES: Final = 50_000_000
-FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group("import")
@@ -50,7 +50,7 @@ def _command(name: str, said: str) -> Callable[[Callable[..., Draft]], click.Com
                     f"what was made of {file} is not valid, which is a fault of Upbeat:\n{bug}"
                 ) from None
             if output is not None:
-                _write(output, text)
+                write_text(output, text)
             _say(file, output, draft, document, text, as_json=as_json)
             raise click.exceptions.Exit(1 if strict and draft.notes else 0)
 
@@ -77,13 +77,6 @@ def _say(
     found = draft.counts | {"notes": len(draft.notes)}
     counted = ", ".join(f"{n} {kind if n != 1 else kind.removesuffix('s')}" for kind, n in found.items())
     click.echo(f"{file}: {counted}", err=True)
-
-
-def _write(output: Path, text: str) -> None:
-    try:
-        output.write_text(text, "utf-8")
-    except OSError as failure:
-        raise click.UsageError(f"{output} cannot be written: {failure.strerror}") from None
 
 
 def _read(file: Path, read: Callable[[str], Read]) -> Read:

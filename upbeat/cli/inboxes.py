@@ -8,17 +8,16 @@ from typing import Any, Final
 
 import click
 
-from upbeat.cli.client import Client, remote
+from upbeat.cli.client import Client, at, remote
 from upbeat.cli.files import read_text
-from upbeat.cli.listed import with_page
-from upbeat.cli.objects import SHOWN_ONLY, at, group_of
-from upbeat.cli.output import Output, harmless, paint, print_fields, print_table, when
+from upbeat.cli.listed import on_one
+from upbeat.cli.objects import group_of, print_written
+from upbeat.cli.output import Columns, Output, harmless, paint, print_fields, print_items, when
 
 _FOLLOW_S: Final = 1.0
 _LATELY: Final = "1m"
 _MOST: Final = 100_000
 _WIDE: Final = 60
-_HEADINGS: Final = ("RECEIVED", "EVENT", "VERDICT", "WHAT", "FROM", "EXCERPT")
 _HELD: Final = {True: "yes", False: "no", None: "-"}
 
 
@@ -32,7 +31,7 @@ def _show(inbox: Mapping[str, Any]) -> None:
         click.echo(
             f"token ...{token['hint']} ({token['id']}) of {token['created_by']}, {when(token['created_at'])}{until}"
         )
-    print_fields({key: value for key, value in inbox.items() if key not in SHOWN_ONLY})
+    print_written(inbox)
 
 
 inboxes = group_of("inbox", show=_show)
@@ -58,81 +57,88 @@ with_query = click.option("--query", default="", help="A query to go with it, su
 
 
 @inboxes.command()
-@click.argument("slug")
-@click.option(
-    "--overlap",
-    metavar="DURATION",
-    default="0s",
-    show_default=True,
-    help="How long the old one still opens it.",
+@on_one(
+    "/inboxes",
+    click.option(
+        "--overlap",
+        metavar="DURATION",
+        default="0s",
+        show_default=True,
+        help="How long the old one still opens it.",
+    ),
 )
-@with_page
-@remote
-async def rotate(api: Client, out: Output, slug: str, overlap: str, page: str | None) -> None:
+async def rotate(api: Client, out: Output, overlap: str) -> None:
     """Issue another token for an inbox; it is told this once."""
-    made = await api.post(f"{at('/inboxes', slug)}/token", {"overlap": overlap}, page=page)
+    made = await api.post("/token", {"overlap": overlap})
     old = f"\nthe one before ends {when(made['expires_at'])}" if made["expires_at"] else ""
     place = made["ingest_url"] if "://" in made["ingest_url"] else api.server + made["ingest_url"]
     said = f"token {made['token']}\nor post to {place}{old}"
-    out.show(made, lambda _: click.echo(said), brief=[made["token"]])
+    out.done(made, said, brief=[made["token"]])
 
 
 @inboxes.command()
-@click.argument("slug")
-@click.argument("which", metavar="TOKEN")
-@with_page
-@remote
-async def revoke(api: Client, out: Output, slug: str, which: str, page: str | None) -> None:
+@on_one("/inboxes", click.argument("which", metavar="TOKEN"))
+async def revoke(api: Client, out: Output, which: str) -> None:
     """End a TOKEN of an inbox, by its id."""
-    await api.delete(f"{at('/inboxes', slug)}/tokens/{which}", page=page)
-    out.done({}, f"{which} opens {slug} no more")
+    await api.delete(f"/tokens/{which}")
+    out.done({}, f"{which} opens {api.slug} no more")
 
 
-def _row(event: Mapping[str, Any]) -> list[object]:
-    what = dict.fromkeys(
+def _what(event: Mapping[str, Any]) -> str:
+    said = (
         " ".join(filter(None, (o["slug"], o["kind"], o["reason"], o["fingerprint"])))
         for o in event["outcomes"]
     )
-    excerpt = " ".join(event["excerpt"].split())
-    return [
-        when(event["received_at"]),
-        event["id"],
-        paint(event["verdict"]) + (" test" if event["tested_by"] else ""),
-        ", ".join(what)[:_WIDE],
-        event["address"],
-        excerpt[:_WIDE],
-    ]
+    return ", ".join(dict.fromkeys(said))[:_WIDE]
+
+
+_EVENT: Final[Columns] = {
+    "RECEIVED": lambda e: when(e["received_at"]),
+    "EVENT": lambda e: e["id"],
+    "VERDICT": lambda e: paint(e["verdict"]) + (" test" if e["tested_by"] else ""),
+    "WHAT": _what,
+    "FROM": lambda e: e["address"],
+    "EXCERPT": lambda e: " ".join(e["excerpt"].split())[:_WIDE],
+}
+_STEP: Final[Columns] = {
+    "PART": lambda s: s["part"],
+    "VALUE": lambda s: "  " * s["depth"] + s["of"],
+    "WANTED": lambda s: s["wanted"],
+    "HOLDS": lambda s: _HELD[s["holds"]],
+    "WAS": lambda s: json.dumps(s["actual"], ensure_ascii=False) if s["holds"] is not None else "",
+    "NOTE": lambda s: s["note"],
+}
 
 
 def _line(event: Mapping[str, Any]) -> str:
-    return "  ".join(harmless(str(cell)) for cell in _row(event) if cell)
+    cells = (column(event) for column in _EVENT.values())
+    return "  ".join(harmless(str(cell)) for cell in cells if cell)
 
 
 @inboxes.command()
-@click.argument("slug")
-@click.option("--since", metavar="TIME", help="From when: a time, or so long ago, such as 2h.")
-@click.option("--until", metavar="TIME", help="Until when, likewise.")
-@click.option(
-    "--search", metavar="TEXT", help="In what came, a delivery's name, an event's id, or a fingerprint."
+@on_one(
+    "/inboxes",
+    click.option("--since", metavar="TIME", help="From when: a time, or so long ago, such as 2h."),
+    click.option("--until", metavar="TIME", help="Until when, likewise."),
+    click.option(
+        "--search", metavar="TEXT", help="In what came, a delivery's name, an event's id, or a fingerprint."
+    ),
+    click.option("--verdict", type=click.Choice(["matched", "ignored", "unmatched", "error", "waiting"])),
+    click.option("--trigger", metavar="SLUG", help="Only what this trigger made something of."),
+    click.option("--limit", type=click.IntRange(1, _MOST), default=20, show_default=True),
+    click.option("--follow", "-f", is_flag=True, help="Then print what comes, until interrupted."),
 )
-@click.option("--verdict", type=click.Choice(["matched", "ignored", "unmatched", "error", "waiting"]))
-@click.option("--trigger", metavar="SLUG", help="Only what this trigger made something of.")
-@click.option("--limit", type=click.IntRange(1, _MOST), default=20, show_default=True)
-@click.option("--follow", "-f", is_flag=True, help="Then print what comes, until interrupted.")
-@with_page
-@remote
-async def events(api: Client, out: Output, slug: str, limit: int, follow: bool, **query: str | None) -> None:
+async def events(api: Client, out: Output, limit: int, follow: bool, **query: str | None) -> None:
     """List what an inbox received, newest first; with --follow the newest last.
 
     \b
       upbeat inbox alerts --since 1h --verdict error
       upbeat inbox alerts --search web-1 --follow
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
-    place = f"{at('/inboxes', slug)}/events"
-    found = await api.items(place, limit=limit, **query)
+    found = await api.items("/events", limit=limit, **query)
     if not follow:
         ids = [event["id"] for event in found["items"]]
-        out.show(found, lambda _: print_table(_HEADINGS, map(_row, found["items"])), brief=ids)
+        out.show(found, lambda _: print_items(_EVENT, found["items"]), brief=ids)
         return
     seen: set[str] = set()
     while True:
@@ -144,7 +150,7 @@ async def events(api: Client, out: Output, slug: str, limit: int, follow: bool, 
         # What is as new as the last few, however many that are, and none of all that was before.
         query["since"] = items[:limit][-1]["received_at"] if items else _LATELY
         await asyncio.sleep(_FOLLOW_S)
-        found = await api.items(place, limit=_MOST, **query)
+        found = await api.items("/events", limit=_MOST, **query)
 
 
 inbox = click.Command("inbox", **{name: getattr(events, name) for name in ("callback", "params", "help")})
@@ -189,41 +195,24 @@ def _show_trace(trace: Mapping[str, Any]) -> None:
         click.echo(
             harmless(f"\nitem {item['index']}: {said} {item['fingerprint']} {item['message']}".rstrip())
         )
-        rows = [
-            [
-                step["part"],
-                "  " * step["depth"] + step["of"],
-                step["wanted"],
-                _HELD[step["holds"]],
-                json.dumps(step["actual"], ensure_ascii=False) if step["holds"] is not None else "",
-                step["note"],
-            ]
-            for step in item["trace"]
-        ]
-        print_table(("PART", "VALUE", "WANTED", "HOLDS", "WAS", "NOTE"), rows)
+        print_items(_STEP, item["trace"])
 
 
 @inboxes.command()
-@click.argument("slug")
-@click.option(
-    "-f", "--file", "file", default="-", show_default=True, help="What is posted, as it is; - is stdin."
+@on_one(
+    "/inboxes",
+    click.option(
+        "-f", "--file", "file", default="-", show_default=True, help="What is posted, as it is; - is stdin."
+    ),
+    with_headers,
+    with_query,
 )
-@with_headers
-@with_query
-@with_page
-@remote
-async def fire(
-    api: Client, out: Output, slug: str, file: str, headers: Mapping[str, str], query: str, page: str | None
-) -> None:
+async def fire(api: Client, out: Output, file: str, headers: Mapping[str, str], query: str) -> None:
     """Put an event into an inbox by hand. It goes the way of all others, and is marked as a test.
 
     \b
       upbeat inboxes fire alerts -f sample.json -H X-Kind:alert
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
     body = {"body": read_text(Path(file)), "headers": headers, "query": query}
-    fired = await api.post(f"{at('/inboxes', slug)}/fire", body, page=page)
-    out.show(
-        fired,
-        lambda _: click.echo(f"{fired['id']} is kept; see upbeat inboxes event {fired['id']}"),
-        brief=[fired["id"]],
-    )
+    fired = await api.post("/fire", body)
+    out.done(fired, f"{fired['id']} is kept; see upbeat inboxes event {fired['id']}", brief=[fired["id"]])

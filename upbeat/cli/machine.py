@@ -69,7 +69,7 @@ def login(email: str | None, data: Path | None, url: str | None, out: Output) ->
 
     settings = settings_of(data=data)
     link = local.run_loop(local.login_link(settings, email, url))
-    out.show({"login_link": link}, lambda _: click.echo(link), brief=[link])
+    out.done({"login_link": link}, link, brief=[link])
 
 
 @click.command()

@@ -6,16 +6,15 @@ from typing import Any
 import click
 
 from upbeat.cli.client import Client, remote
-from upbeat.cli.listed import with_page
-from upbeat.cli.objects import SHOWN_ONLY, at, group_of, runs_when
-from upbeat.cli.output import Output, print_fields
+from upbeat.cli.listed import on_one
+from upbeat.cli.objects import group_of, print_written, runs_when
+from upbeat.cli.output import Output
 
 
 def _show(window: Mapping[str, Any]) -> None:
     click.echo(f"{window['name'] or window['slug']}: {runs_when(window)}")
     click.echo(f"covers {', '.join(window['covers']) or 'nothing that is there'}\n")
-    written = {key: value for key, value in window.items() if key not in SHOWN_ONLY}
-    print_fields(written | {"managed by": f"{window['managed_by']} {window['source'] or ''}".strip()})
+    print_written(window)
 
 
 maintenance = group_of("maintenance", show=_show)
@@ -61,14 +60,12 @@ async def start(
     body = lasting | covers | {key: value for key, value in named.items() if value}
     made = await api.post("/maintenances", body, page=page)
     said = f"{made['slug']} covers {', '.join(made['covers']) or 'nothing'}: {runs_when(made)}"
-    out.show(made, lambda _: click.echo(said), brief=[made["slug"]])
+    out.done(made, said, brief=[made["slug"]])
 
 
 @maintenance.command()
-@click.argument("slug")
-@with_page
-@remote
-async def end(api: Client, out: Output, slug: str, page: str | None) -> None:
+@on_one("/maintenances")
+async def end(api: Client, out: Output) -> None:
     """End the window SLUG now; one that comes again is over only for this time."""
-    ended = await api.post(f"{at('/maintenances', slug)}/end", page=page)
-    out.done(ended, f"{slug} is over; {runs_when(ended)}" if ended["next"] else f"{slug} is over")
+    ended = await api.post("/end")
+    out.done(ended, f"{api.slug} is over; {runs_when(ended)}" if ended["next"] else f"{api.slug} is over")

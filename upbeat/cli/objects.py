@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import click
 
@@ -13,8 +12,8 @@ from rules.node import read
 from rules.problem import ConfigError
 from upbeat.cli.client import Client, RefusedError, remote
 from upbeat.cli.files import read_yaml
-from upbeat.cli.listed import Columns, Listed, listing, of_page, with_page
-from upbeat.cli.output import Output, paint, print_fields, until, when
+from upbeat.cli.listed import Listed, listing, of_page, on_one
+from upbeat.cli.output import Columns, Output, paint, print_fields, until, when
 
 SHOWN_ONLY: Final = frozenset(
     {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
@@ -35,6 +34,13 @@ def standing(subject: Mapping[str, Any]) -> str:
     words = [word for word, is_so in beside.items() if is_so]
     words += [f"{why['kind']} {why['slug'] or ''}".strip() for why in subject["suppressed_by"]]
     return " ".join([paint(subject["stage"]), *words])
+
+
+def print_written(item: Mapping[str, Any], beside: Mapping[str, object] | None = None) -> None:
+    """What was written of an object, after what stands beside it, and who manages it."""
+    written = {key: value for key, value in item.items() if key not in SHOWN_ONLY}
+    managed = f"{item['managed_by']} {item['source'] or ''}".strip()
+    print_fields({**(beside or {}), **written, "managed by": managed})
 
 
 def runs_when(window: Mapping[str, Any]) -> str:
@@ -64,6 +70,13 @@ _COLUMNS: Final[dict[str, Columns]] = {
         "TYPE": lambda o: o["type"],
         "PAGE": lambda o: o["page"],
         "TOLD": lambda o: ", ".join(o["on"]) if o["enabled"] else "nothing: disabled",
+    },
+    "publisher": {
+        "PUBLISHER": lambda o: o["slug"],
+        "TYPE": lambda o: o["type"],
+        "PAGE": lambda o: o["page"],
+        "COMPONENTS": lambda o: len(o["components"]),
+        "ENABLED": lambda o: "yes" if o["enabled"] else "no",
     },
     "beat": {
         "BEAT": lambda o: o["slug"],
@@ -125,12 +138,10 @@ def group_of(kind: str, *, show: Callable[[Mapping[str, Any]], None] | None = No
     group.add_command(listing(path, f"List {kinds}.", columns, search, of_page, brief="slug", limit=None))
 
     @group.command("show")
-    @click.argument("slug")
-    @with_page
-    @remote
-    async def show_one(api: Client, out: Output, slug: str, page: str | None) -> None:
-        item = await api.get(at(path, slug), page=page)
-        out.show(item, show or _show, brief=[item["slug"]])
+    @on_one(path)
+    async def show_one(api: Client, out: Output) -> None:
+        item = await api.get()
+        out.show(item, show or print_fields, brief=[item["slug"]])
 
     @group.command("create")
     @click.option(
@@ -150,44 +161,39 @@ def group_of(kind: str, *, show: Callable[[Mapping[str, Any]], None] | None = No
         said = f"{kind} {', '.join(item['slug'] for item in made)} created"
         said += "".join(f"\nits token, told this once: {item['token']}" for item in made if "token" in item)
         document = {"items": made, "next": None} if isinstance(documents, list) else made[0]
-        out.show(document, lambda _: click.echo(said), brief=[item["slug"] for item in made])
+        out.done(document, said, brief=[item["slug"] for item in made])
 
     @group.command("edit")
-    @click.argument("slug")
-    @click.option("-f", "--file", "file", help="Replace it by this YAML or JSON; - is stdin.")
-    @click.option(
-        "--set",
-        "changes",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Change one key; the value is YAML, null its default.",
+    @on_one(
+        path,
+        click.option("-f", "--file", "file", help="Replace it by this YAML or JSON; - is stdin."),
+        click.option(
+            "--set",
+            "changes",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Change one key; the value is YAML, null its default.",
+        ),
     )
-    @with_page
-    @remote
-    async def edit(
-        api: Client, out: Output, slug: str, file: str | None, changes: Sequence[str], page: str | None
-    ) -> None:
-        place = at(path, slug)
+    async def edit(api: Client, out: Output, file: str | None, changes: Sequence[str]) -> None:
         if file is not None and changes:
             raise click.UsageError("Give either --file or --set.")
         if changes:
-            item = await api.patch(place, _changes(changes), page=page)
+            item = await api.patch("", _changes(changes))
         else:
-            before = await api.get(place, page=page)
+            before = await api.get()
             document = read_yaml(Path(file)).plain() if file is not None else _edited(before)
             if document is None:
                 out.done(before, "nothing changed")
                 return
-            item = await api.put(place, document, page=page)
-        out.show(item, lambda _: click.echo(f"{kind} {item['slug']} is at revision {item['revision']}"))
+            item = await api.put("", document)
+        out.done(item, f"{kind} {item['slug']} is at revision {item['revision']}")
 
     @group.command("delete")
-    @click.argument("slug")
-    @with_page
-    @remote
-    async def delete(api: Client, out: Output, slug: str, page: str | None) -> None:
-        await api.delete(at(path, slug), page=page)
-        out.done({}, f"{kind} {slug} deleted")
+    @on_one(path)
+    async def delete(api: Client, out: Output) -> None:
+        await api.delete()
+        out.done({}, f"{kind} {api.slug} deleted")
 
     for name, said in (
         ("show", f"Show one {kind} with everything that is set."),
@@ -197,15 +203,6 @@ def group_of(kind: str, *, show: Callable[[Mapping[str, Any]], None] | None = No
     ):
         group.commands[name].help = said
     return group
-
-
-def at(path: str, ref: str) -> str:
-    """The path of one object."""
-    return f"{path}/{quote(ref, safe='')}"
-
-
-def _show(item: Mapping[str, Any]) -> None:
-    print_fields(item)
 
 
 def _changes(given: Sequence[str]) -> dict[str, Any]:

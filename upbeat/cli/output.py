@@ -11,6 +11,9 @@ from typing import Any, Final
 
 import click
 
+Columns = Mapping[str, Callable[[Any], object]]
+"""A heading and what stands under it, of one item."""
+
 _COLOURS: Final = {
     "ok": "green",
     "warning": "yellow",
@@ -50,9 +53,9 @@ class Output:
         else:
             render(document)
 
-    def done(self, document: Any, said: str) -> None:
+    def done(self, document: Any, said: str, *, brief: Iterable[str] = ()) -> None:
         """A change was made."""
-        self.show(document, lambda _: click.echo(said))
+        self.show(document, lambda _: click.echo(said), brief=brief)
 
 
 def with_output(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,6 +97,11 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
     click.echo(click.style(_line(headings, widths), dim=True))
     for row in texts:
         click.echo(_line(row, widths))
+
+
+def print_items(columns: Columns, items: Iterable[Any]) -> None:
+    """Items as the rows of a table."""
+    print_table(list(columns), [[column(item) for column in columns.values()] for item in items])
 
 
 def print_fields(fields: Mapping[str, object]) -> None:

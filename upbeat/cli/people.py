@@ -6,10 +6,9 @@ from typing import Any
 
 import click
 
-from upbeat.cli.client import Client, remote
+from upbeat.cli.client import Client, at, remote
 from upbeat.cli.listed import Listed, listing
 from upbeat.cli.machine import password
-from upbeat.cli.objects import at
 from upbeat.cli.output import Output, when
 
 ROLES = click.Choice(("viewer", "reviewer", "editor", "admin"))
@@ -63,7 +62,7 @@ async def create_user(
     body = {"email": email, "name": name or email.partition("@")[0], "roles": roles}
     made = await api.post("/users", body)
     said = f"{email} was added. They sign in once, within an hour, with\n{made['login_link']}"
-    out.show(made, lambda _: click.echo(said), brief=[made["login_link"]])
+    out.done(made, said, brief=[made["login_link"]])
 
 
 @users.command()
@@ -106,7 +105,7 @@ async def delete_user(api: Client, out: Output, email: str) -> None:
 async def link(api: Client, out: Output, email: str) -> None:
     """Print a new link that signs a person in once, within an hour."""
     made = await api.post(f"{at('/users', email)}/login-link")
-    out.show(made, lambda _: click.echo(made["login_link"]), brief=[made["login_link"]])
+    out.done(made, made["login_link"], brief=[made["login_link"]])
 
 
 @click.group(cls=Listed)
@@ -147,7 +146,7 @@ async def create_token(
     if expires is not None:
         body["expires"] = None if expires == "never" else expires
     made = await api.post("/tokens", body)
-    out.show(made, lambda _: click.echo(made["token"]), brief=[made["token"]])
+    out.done(made, made["token"], brief=[made["token"]])
 
 
 @tokens.command()

@@ -1,14 +1,20 @@
 """`upbeat incidents`, `episodes` and `actions`: what was wrong, what customers are told, and who decides about it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from upbeat.cli.client import Client, remote
+from upbeat.cli.client import Client, at, remote
 from upbeat.cli.listed import Decorator, Listed, listing, of_page
-from upbeat.cli.objects import at
-from upbeat.cli.output import Output, harmless, paint, print_fields, print_table, when
+from upbeat.cli.output import Columns, Output, harmless, paint, print_fields, print_items, when
+
+_EVIDENCE: Final[Columns] = {
+    "REGION": lambda e: e["region"],
+    "VERDICT": lambda e: paint(e["verdict"]),
+    "SEEN": lambda e: when(e["at"]),
+    "WHY": lambda e: (e["error"] or {}).get("message"),
+}
 
 
 def _status(allowed: str) -> Decorator:
@@ -175,16 +181,6 @@ def _print_action(item: Mapping[str, Any]) -> None:
     )
     if item["evidence"]:
         click.echo()
-        rows = [
-            (
-                e.get("beat"),
-                e["region"],
-                paint(e["verdict"]),
-                when(e["at"]),
-                (e["error"] or {}).get("message"),
-            )
-            for e in item["evidence"]
-        ]
-        of_group = int(not any(row[0] for row in rows))  # else each is of a member
-        headings = ("MEMBER", "REGION", "VERDICT", "SEEN", "WHY")
-        print_table(headings[of_group:], [row[of_group:] for row in rows])
+        of_group = any(e.get("beat") for e in item["evidence"])  # then each is of a member
+        member: Columns = {"MEMBER": lambda e: e.get("beat")} if of_group else {}
+        print_items({**member, **_EVIDENCE}, item["evidence"])

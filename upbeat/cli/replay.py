@@ -11,10 +11,19 @@ import click
 
 from api.timeline import timeline
 from upbeat.cli.client import Client, RefusedError, remote
-from upbeat.cli.files import read_yaml
-from upbeat.cli.output import Output, print_table, span, when
+from upbeat.cli.files import FILE, read_yaml, write_text
+from upbeat.cli.output import Columns, Output, print_items, print_table, span, when
 
 _SOON_S, _POLL_S = 0.05, 0.5
+_RETRACED: Final[Columns] = {
+    "": lambda one: f"{one['kind']} {one['slug']}",
+    "REPLAYED": lambda one: (
+        "same" if one["is_same"] else f"cannot be: {one['reason']}" if one["reason"] else "differs"
+    ),
+    "RESULTS": lambda one: one["results"],
+    "FACTS": lambda one: one["facts"],
+    "STATE": lambda one: one["replayed"][:16],
+}
 _HEADINGS: Final = ("", "POLICY", "EPISODES", "CRITICAL", "WARNING", "UNKNOWN", "TOLD")
 
 
@@ -28,18 +37,12 @@ _HEADINGS: Final = ("", "POLICY", "EPISODES", "CRITICAL", "WARNING", "UNKNOWN", 
     "--since", metavar="TIME", default="30d", show_default=True, help="From when: a time, or so long ago."
 )
 @click.option("--until", metavar="TIME", default="0s", help="Until when; now when not given.")
-@click.option(
-    "--policy",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="YAML: quorum, episodes, incidents; or a whole upbeat.yaml.",
-)
+@click.option("--policy", type=FILE, help="YAML: quorum, episodes, incidents; or a whole upbeat.yaml.")
 @click.option("--exact", is_flag=True, help="Check that the log leads to what is stored; no policy.")
 @click.option(
     "--workers", type=click.IntRange(1, 8), default=1, show_default=True, help="Processes on the server."
 )
-@click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="An SVG file: both policies over time."
-)
+@click.option("--plot", type=FILE, help="An SVG file: both policies over time.")
 @remote
 async def replay(api: Client, out: Output, policy: Path | None, plot: Path | None, **asked: Any) -> None:
     """Say what another policy would have made of the past: what it would have opened, missed, merged, and told.
@@ -98,17 +101,7 @@ async def done(api: Client, kind: str, body: Any, out: Output, counted: str) -> 
 
 def _print(found: Mapping[str, Any]) -> None:
     if found["asked"]["exact"]:
-        rows = [
-            (
-                f"{one['kind']} {one['slug']}",
-                _verdict(one),
-                one["results"],
-                one["facts"],
-                one["replayed"][:16],
-            )
-            for one in found["retraced"]
-        ]
-        print_table(("", "REPLAYED", "RESULTS", "FACTS", "STATE"), rows)
+        print_items(_RETRACED, found["retraced"])
         for one in found["retraced"]:
             for line in one["differs"]:
                 click.echo(f"{one['slug']}: {line}")
@@ -118,10 +111,6 @@ def _print(found: Mapping[str, Any]) -> None:
             for line in changes(one):
                 click.echo(f"{one['slug']}: {line}")
     click.echo(f"{found['rows']} results, state {found['digest'][:16]}")
-
-
-def _verdict(one: Mapping[str, Any]) -> str:
-    return "same" if one["is_same"] else f"cannot be: {one['reason']}" if one["reason"] else "differs"
 
 
 def _rows(one: Mapping[str, Any]) -> list[tuple[object, ...]]:
@@ -177,7 +166,4 @@ def _write(file: Path, found: Mapping[str, Any]) -> None:
         for place, (one, plot) in enumerate(zip(found["replayed"], plots, strict=True))
     ]
     whole = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 {height * len(plots)}">{"".join(nested)}</svg>\n'
-    try:
-        file.write_text(whole, "utf-8")
-    except OSError as failure:
-        raise click.UsageError(f"{file} cannot be written: {failure.strerror}") from None
+    write_text(file, whole)

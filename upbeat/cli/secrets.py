@@ -4,9 +4,8 @@ import sys
 
 import click
 
-from upbeat.cli.client import Client, remote
+from upbeat.cli.client import Client, at, remote
 from upbeat.cli.listed import Listed, listing
-from upbeat.cli.objects import at
 from upbeat.cli.output import Output, when
 
 whose = click.option("--page", metavar="SLUG", help="Whose it is; the only page when not given.")

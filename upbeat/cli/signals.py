@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import click
 
-from upbeat.cli.client import Client, RefusedError, remote
-from upbeat.cli.listed import listing, with_page
-from upbeat.cli.objects import SHOWN_ONLY, at
+from upbeat.cli.client import Client, RefusedError
+from upbeat.cli.listed import listing, on_one
+from upbeat.cli.objects import print_written
 from upbeat.cli.output import Output, paint, print_fields, when
 
 _COUNTED: Final = ("matches", "opened", "resolved", "errors", "real_firings", "real_recoveries")
@@ -24,11 +24,11 @@ def show(trigger: Mapping[str, Any]) -> None:
         beside["promoted"] = (
             f"{', '.join(promoted['steps'])} by {promoted['by']}, {when(promoted['at'])}{void}"
         )
-    print_fields(beside | {key: value for key, value in trigger.items() if key not in SHOWN_ONLY})
+    print_written(trigger, beside)
 
 
 signals = listing(
-    lambda query: f"{at('/triggers', query.pop('slug'))}/signals",
+    "/signals",
     "List what a trigger has open.",
     {
         "FINGERPRINT": lambda s: s["fingerprint"] or "(absence)",
@@ -38,14 +38,13 @@ signals = listing(
         "EVENT": lambda s: s["event"],
         "MESSAGE": lambda s: s["message"],
     },
-    click.argument("slug"),
-    with_page,
+    of="/triggers",
     name="signals",
     brief="fingerprint",
     limit=None,
 )
 versions = listing(
-    lambda query: f"{at('/triggers', query.pop('slug'))}/versions",
+    "/versions",
     "List every version of a trigger, newest first.",
     {
         "REVISION": lambda v: v["revision"],
@@ -53,31 +52,25 @@ versions = listing(
         "BY": lambda v: v["by"],
         "RULE": lambda v: v["sentence"],
     },
-    click.argument("slug"),
-    with_page,
+    of="/triggers",
     name="versions",
     brief="revision",
 )
 
 
 @click.command()
-@click.argument("slug")
-@click.argument("fingerprint")
-@with_page
-@remote
-async def end(api: Client, out: Output, slug: str, fingerprint: str, page: str | None) -> None:
+@on_one("/triggers", click.argument("fingerprint"))
+async def end(api: Client, out: Output, fingerprint: str) -> None:
     """Say that the signal FINGERPRINT is over. The next event that fires opens it again."""
-    await api.post(f"{at('/triggers', slug)}/signals/end", {"fingerprint": fingerprint}, page=page)
-    out.done({}, f"{fingerprint} of {slug} is over")
+    await api.post("/signals/end", {"fingerprint": fingerprint})
+    out.done({}, f"{fingerprint} of {api.slug} is over")
 
 
 @click.command()
-@click.argument("slug")
-@with_page
-@remote
-async def record(api: Client, out: Output, slug: str, page: str | None) -> None:
+@on_one("/triggers")
+async def record(api: Client, out: Output) -> None:
     """Show what a trigger did since it has its rule, and what people made of what it proposed."""
-    found = await api.get(f"{at('/triggers', slug)}/record", page=page)
+    found = await api.get("/record")
     out.show(found, _show_record, brief=[found["record"]])
 
 
@@ -87,35 +80,32 @@ def _show_record(found: Mapping[str, Any]) -> None:
 
 
 @click.command()
-@click.argument("slug")
-@click.option(
-    "--step", "steps", multiple=True, required=True, type=click.Choice(["open", "update", "resolve"])
+@on_one(
+    "/triggers",
+    click.option(
+        "--step", "steps", multiple=True, required=True, type=click.Choice(["open", "update", "resolve"])
+    ),
+    click.option("--yes", is_flag=True, help="Do not ask, having seen its record."),
 )
-@click.option("--yes", is_flag=True, help="Do not ask, having seen its record.")
-@with_page
-@remote
-async def promote(
-    api: Client, out: Output, slug: str, steps: Sequence[str], yes: bool, page: str | None
-) -> None:
+async def promote(api: Client, out: Output, steps: Sequence[str], yes: bool) -> None:
     """Let steps be taken without review: shows the record, and asks.
 
     \b
       upbeat triggers promote shop-down --step open --step resolve
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
-    place = at("/triggers", slug)
-    found = await api.get(f"{place}/record", page=page)
+    found = await api.get("/record")
     if not found["may_promote"]:
-        raise RefusedError(f"{slug} cannot be promoted: {found['why_not']}")
+        raise RefusedError(f"{api.slug} cannot be promoted: {found['why_not']}")
     if not yes:
         _show_record(found)
-        click.confirm(f"Let {slug} {', '.join(steps)} incidents without review?", abort=True)
+        click.confirm(f"Let {api.slug} {', '.join(steps)} incidents without review?", abort=True)
     body = {"steps": list(dict.fromkeys(steps)), "record": found["record"]}
-    made = await api.post(f"{place}/promote", body, page=page)
+    made = await api.post("/promote", body)
     may = [step for step, mode in made["effective"].items() if mode == "auto"]
-    said = f"{slug} may {', '.join(may) or 'do nothing'} without review"
+    said = f"{api.slug} may {', '.join(may) or 'do nothing'} without review"
     if lacks := [step for step in steps if step not in may]:
         said += f"; {', '.join(lacks)} once {made['source']} says auto"
-    out.show(made, lambda _: click.echo(said), brief=[slug])
+    out.done(made, said, brief=[api.slug])
 
 
 COMMANDS: Final = (signals, versions, end, record, promote)

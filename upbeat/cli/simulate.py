@@ -21,10 +21,9 @@ from rules.node import read
 from rules.settings import Defaults
 from rules.validation import check
 from rules.world import World
-from upbeat.cli.files import read_document, read_yaml
+from upbeat.cli.files import FILE, read_document, read_yaml, write_text
 from upbeat.cli.output import Output, print_fields, print_table, with_output
 
-_FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _INKS: Final = ("#0b6bcb", "#c2410c", "#15803d", "#7e22ce", "#a16207", "#be123c")
 _COUNTED: Final = {
     "outages": "OUTAGES",
@@ -42,14 +41,14 @@ _COUNTED: Final = {
     "--policy",
     "policies",
     multiple=True,
-    type=_FILE,
+    type=FILE,
     help="Keys of beats (quorum, interval, ... as under `defaults:`), or an upbeat.yaml. Several are compared.",
 )
-@click.option("--world", type=_FILE, help="What goes wrong, as YAML.")
+@click.option("--world", type=FILE, help="What goes wrong, as YAML.")
 @click.option(
     "--set", "given", multiple=True, metavar="KEY=VALUE", help="One key of the world: --set time=30d."
 )
-@click.option("--plot", type=_FILE, help="Write the delays as an SVG file.")
+@click.option("--plot", type=FILE, help="Write the delays as an SVG file.")
 @with_output
 def simulate(
     policies: Sequence[Path], world: Path | None, given: Sequence[str], plot: Path | None, out: Output
@@ -71,10 +70,7 @@ def simulate(
         except TooManyError as refused:
             raise click.UsageError(f"{name}: {refused}.") from None
     if plot is not None:
-        try:
-            plot.write_text(drawing({name: report.delays_s for name, report in reports.items()}), "utf-8")
-        except OSError as failure:
-            raise click.UsageError(f"{plot} cannot be written: {failure.strerror}") from None
+        write_text(plot, drawing({name: report.delays_s for name, report in reports.items()}))
     listed = [{"policy": name, **report.figures} for name, report in reports.items()]
     out.show({"world": made_up.model_dump(mode="json"), "policies": listed}, lambda _: _print(reports))
 

@@ -8,16 +8,15 @@ from typing import Any, Final
 
 import click
 
-from upbeat.cli.client import Client, remote
-from upbeat.cli.files import read_yaml
+from upbeat.cli.client import Client, at, remote
+from upbeat.cli.files import FILE, read_text, read_yaml
 from upbeat.cli.inboxes import with_headers, with_query
 from upbeat.cli.listed import with_page
-from upbeat.cli.objects import SHOWN_ONLY, at, group_of
+from upbeat.cli.objects import SHOWN_ONLY, group_of
 from upbeat.cli.output import Output, harmless, paint, print_table, span, until
 from upbeat.cli.replay import done
 from upbeat.cli.signals import COMMANDS, show
 
-_FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _WIDTH: Final = 40
 _EPISODES: Final = 20
 _DRAFTS: Final = 10
@@ -46,7 +45,7 @@ _budget = click.option(
 
 
 @triggers.command()
-@click.argument("file", metavar="RULE.yaml", type=_FILE)
+@click.argument("file", metavar="RULE.yaml", type=FILE)
 @_since
 @_until
 @_inbox
@@ -54,7 +53,7 @@ _budget = click.option(
     "--sample",
     "samples",
     metavar="FILE",
-    type=_FILE,
+    type=FILE,
     multiple=True,
     help="A body that comes after the stored events.",
 )
@@ -104,7 +103,7 @@ async def preview(
 
 @triggers.command()
 @click.argument("old", metavar="A.yaml|SLUG")
-@click.argument("new", metavar="B.yaml", type=_FILE, required=False)
+@click.argument("new", metavar="B.yaml", type=FILE, required=False)
 @click.option(
     "--revision", type=click.IntRange(1), help="Of the trigger SLUG: the version that it is compared with."
 )
@@ -143,7 +142,7 @@ async def diff(
 
 
 @triggers.command()
-@click.argument("file", metavar="RULE.yaml", type=_FILE)
+@click.argument("file", metavar="RULE.yaml", type=FILE)
 @with_page
 @remote
 async def apply(api: Client, out: Output, file: Path, page: str | None) -> None:
@@ -167,7 +166,7 @@ async def apply(api: Client, out: Output, file: Path, page: str | None) -> None:
         lines += (f"  {key}: {_short(before.get(key))} becomes {_short(made[-1][key])}" for key in changed)
     document = made[0] if len(made) == 1 else {"items": made, "next": None}
     said = "\n".join(map(harmless, lines))  # they steer no terminal
-    out.show(document, lambda _: click.echo(said), brief=[one["slug"] for one in made])
+    out.done(document, said, brief=[one["slug"] for one in made])
 
 
 # ---- what is asked
@@ -192,10 +191,7 @@ def _rule(file: Path) -> Any:
 
 
 def _sample(file: Path) -> Any:
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as failure:
-        raise click.UsageError(f"{file} cannot be read: {failure}") from None
+    text = read_text(file)
     try:
         return json.loads(text)
     except ValueError:

@@ -7,10 +7,9 @@ from typing import Any, Final
 import click
 
 from upbeat.cli.beats import share
-from upbeat.cli.client import Client, remote
-from upbeat.cli.listed import Columns, with_page
-from upbeat.cli.objects import at
-from upbeat.cli.output import Output, paint, print_fields, print_table, when
+from upbeat.cli.client import Client, at, remote
+from upbeat.cli.listed import with_page
+from upbeat.cli.output import Columns, Output, paint, print_fields, print_items, when
 
 _PARTS: Final = ("up", "down", "unknown", "maintenance")
 
@@ -85,4 +84,4 @@ def _show(found: Mapping[str, Any]) -> None:
         )
     if found["bars"]:
         click.echo()
-        print_table(list(BAR), [[column(bar) for column in BAR.values()] for bar in found["bars"]])
+        print_items(BAR, found["bars"])
