@@ -128,8 +128,7 @@ def _family(options: Fields, spec: dict[str, Any]) -> None:
     elif preferred == "ip6":
         said = "IPv6 first, then IPv4, is the other way round here; write `ip: 6` for IPv6 alone"
         options.note("preferred_ip_protocol", said)
-    if options.has("source_ip_address"):
-        options.note("source_ip_address", "has no counterpart; the system chooses")
+    options.note_given("has no counterpart; the system chooses", "source_ip_address")
 
 
 def _trust(options: Fields, spec: dict[str, Any], draft: Draft) -> None:
@@ -274,8 +273,7 @@ def _tcp(spec: dict[str, Any], options: Fields, target: str, draft: Draft) -> No
     for given in options.each("query_response"):
         expect, send = given.text("expect"), given.text("send")
         literal = given.text("expect_bytes")
-        if given.has("labels"):
-            given.note("labels", "are not recorded")
+        given.note_given("are not recorded", "labels")
         if expect and steps and steps[-1].keys() == {"matches"}:  # both may come at once: one step hears them
             steps[-1]["matches"] += f"(?s:.*\\n.*?){_of_a_line(expect)}"
         elif expect or literal:

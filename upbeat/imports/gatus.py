@@ -36,13 +36,9 @@ def take_gatus(source: Any, draft: Draft) -> None:
         _external(endpoint, draft, providers)
     for suite in root.each("suites"):
         _suite(suite, draft, providers)
-    for key in _OF_THE_SERVER:
-        if root.has(key):
-            root.note(key, "is of Gatus' own server; left out")
-    if root.has("maintenance"):
-        root.note(
-            "maintenance", "is not imported: write it under maintenances:, with rrule: FREQ=DAILY or WEEKLY"
-        )
+    root.note_given("is of Gatus' own server; left out", *_OF_THE_SERVER)
+    said = "is not imported: write it under maintenances:, with rrule: FREQ=DAILY or WEEKLY"
+    root.note_given(said, "maintenance")
     root.leave(*(key for key in root if key.startswith(("x-", "_"))))
     root.rest()
 
@@ -200,8 +196,8 @@ def _target(endpoint: Fields, client: Fields, spec: dict[str, Any], draft: Draft
         spec |= {"type": "tcp", "host": host, "port": port or (22 if scheme == "ssh" else 0)}
         if scheme == "ssh":
             spec["preset"] = "ssh"
-            if endpoint.has("ssh"):
-                endpoint.note("ssh", "nobody is logged in and no command is run; that SSH answers is checked")
+            said = "nobody is logged in and no command is run; that SSH answers is checked"
+            endpoint.note_given(said, "ssh")
         elif body := endpoint.text("body"):
             spec["steps"] = [{"send": body, "matches": "(?s)."}]
     else:
@@ -243,8 +239,8 @@ def _http(endpoint: Fields, client: Fields, spec: dict[str, Any], draft: Draft) 
         oauth2 = client.fields("oauth2")
         spec["auth"] = draft.oauth2(oauth2, "client-secret", "token-url", "client-id", slug)
         oauth2.rest()
-    if client.has("dns-resolver"):
-        client.note("dns-resolver", "names are asked of the system's resolver; a dns beat asks another")
+    said = "names are asked of the system's resolver; a dns beat asks another"
+    client.note_given(said, "dns-resolver")
 
 
 def _trust(client: Fields, draft: Draft, slug: str) -> dict[str, Any]:

@@ -66,11 +66,9 @@ def take_kuma(source: Any, draft: Draft) -> None:
     for monitor in monitors:
         _monitor(monitor, draft, channels, proxies, groups)
     root.leave("version")
-    if root.has("maintenanceList"):
-        root.note("maintenanceList", "is not imported: write it under maintenances:")
-    for key in ("statusPageList", "settings", "tags", "dockerHostList", "apiKeyList"):
-        if root.has(key):
-            root.note(key, "has no counterpart here; left out")
+    root.note_given("is not imported: write it under maintenances:", "maintenanceList")
+    without = ("statusPageList", "settings", "tags", "dockerHostList", "apiKeyList")
+    root.note_given("has no counterpart here; left out", *without)
     root.rest()
 
 

@@ -140,6 +140,11 @@ class Fields:
         self._taken.add(key)
         self._note(self.at(key), message)
 
+    def note_given(self, message: str, *keys: str) -> None:
+        """Say something of those keys that are there."""
+        for key in filter(self.has, keys):
+            self.note(key, message)
+
     def has(self, key: str) -> bool:
         """Whether a key is there and not null."""
         return self._given.get(key) is not None
