@@ -13,13 +13,13 @@ from engine.store.database import Connection
 from engine.store.ids import derived_id, show
 from engine.store.objects import Stored
 from engine.store.pushed import Relayed
+from engine.store.telling import routed
 from engine.subject import Subject
 from evaluators import facts, quorum, words
 from evaluators.model import ConfirmOrder, Notice, Stage
 from evaluators.policy import Policy
 from evaluators.relay import heard
 from evaluators.state import State
-from rules.channel import CHANNEL
 from rules.channels.channel import Told
 
 _BAD = (Stage.WARNING, Stage.CRITICAL)
@@ -49,8 +49,7 @@ class _Case:
     page: str
     public_url: str
     evidence: list[dict[str, Any]]
-    channels: list[Stored]
-    group_channels: list[Stored]
+    channels: list[Stored]  # of its page
     told: int = 0  # notices so far: what happens again and again in one transaction is told each time
 
     @property
@@ -161,16 +160,9 @@ async def _cases(
             continue
         speaker = speakers[subject_id]
         group = stored.get(speaker) if speaker else None
-        mine, its = (
-            [
-                c
-                for c in channels
-                if one and c.page_id == me.page_id and c.slug in one.spec.get("channels", ())
-            ]
-            for one in (me, group)
-        )
+        of_page = [channel for channel in channels if channel.page_id == me.page_id]
         page = stored[subject.page_id].slug
-        cases.append(_Case(connection, me, subject, group, page, public_url, seen[subject_id], mine, its))
+        cases.append(_Case(connection, me, subject, group, page, public_url, seen[subject_id], of_page))
     return cases
 
 
@@ -393,12 +385,9 @@ def _line(item: Mapping[str, Any]) -> str:
 
 
 async def _queue(case: _Case, notice: Notice, also: Told | None = None) -> None:
-    targets = []
-    for stored in case.group_channels if notice.group else case.channels:
-        channel = CHANNEL.validate_python(stored.spec)
-        if channel.enabled and not {notice.told, also}.isdisjoint(channel.on):
-            targets.append(stored.id)
-    if targets:
+    who = case.group if notice.group else case.stored
+    listed = who.spec.get("channels", ()) if who else ()
+    if targets := routed(case.channels, listed, notice, also):
         await outbox.put(case.connection, targets, str(case.stored.id), notice.id, notice)
 
 

@@ -15,14 +15,13 @@ from uuid import UUID
 import msgspec
 
 from engine.leases import Leases
-from engine.store import outbox, reviews
+from engine.store import outbox
 from engine.store.database import DATABASE_AWAY, Connection, Pool, Row
 from evaluators.model import Item
 from exporters.outcome import Delivered, Memory, Outcome, Rejected, Removed, Retry
 
 AT_ONCE = 32
 IDLE_S = 0.5
-EXPIRE_EVERY_S = 60.0
 NOTE_AGAIN_S = 2.0
 
 
@@ -70,7 +69,6 @@ class Delivery:
             await self.lease.release()
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
-        loop, expire_at_s = asyncio.get_running_loop(), 0.0
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._freed.wait(), IDLE_S)
@@ -79,10 +77,6 @@ class Delivery:
                 continue
             try:
                 await self._start_due(group)
-                if loop.time() >= expire_at_s:
-                    expire_at_s = loop.time() + EXPIRE_EVERY_S
-                    async with self._pool.acquire() as connection:
-                        await reviews.expire(connection)
             except DATABASE_AWAY as away:
                 _log.warning("deliveries wait for the database: %s", away)
                 await asyncio.sleep(2.0)

@@ -19,6 +19,7 @@ from engine.clock import SystemClock
 from engine.delivery import Delivery, Target
 from engine.embedded.supervisor import Embedded
 from engine.evaluator import Evaluator
+from engine.followups import Followups
 from engine.janitor import Janitor
 from engine.jobs import Jobs
 from engine.metering import Metering
@@ -144,6 +145,7 @@ class Node:
         if "exporter" in roles:
             self.delivery = Delivery(self.pool, self.targets.send, holder=self.holder)
             yield self.delivery.run()
+            yield Followups(self.pool, self.clock, holder=self.holder, public_url=self.public_url).run()
             yield Janitor(self.pool, self.clock, holder=self.holder, keep=lambda: self.kept.retention).run()
             metering = Metering(self.pool, self.bus, observe=self.otlp.observe, stand=self._stand)
             yield self._after_pages(metering.run)

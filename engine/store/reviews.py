@@ -13,7 +13,8 @@ from engine.store.audit import POLICY, Actor, record
 from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, new_id, show
 from engine.store.objects import Stored
-from evaluators import review, words
+from engine.store.wording import wording
+from evaluators import review
 from evaluators.facts import EpisodeClosed, EpisodeOpened, Of, StepProposed
 from evaluators.model import Severity
 from rules.owner import OwnerRule
@@ -240,11 +241,12 @@ async def _obey(
         return None
     if isinstance(command, review.Revise):
         return await _revise(connection, episode, UUID(command.action), command.severity, subjects)
-    title, text, components = await _say(connection, episode, command.step, command.severity, command.of)
+    said = await wording(connection, episode, _rule(episode), command.step, command.severity, command.of)
     action: UUID = await connection.fetchval(
         "INSERT INTO actions (id, episode_id, owner_id, page_id, step, status, severity, title, text, components, "
-        "evidence, created_at, expires_at, of, reopened, triggers) VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, "
-        "$10, to_timestamp($11), CASE WHEN $5 = 'resolve' THEN now() + make_interval(secs => $12) END, $13, $14, "
+        "evidence, created_at, expires_at, of, reopened, is_markdown, warnings, triggers) VALUES ($1, $2, $3, $4, $5, 'pending', "
+        "$6, $7, $8, $9, $10, to_timestamp($11), CASE WHEN $5 = 'resolve' THEN now() + make_interval(secs => $12) END, $13, "
+        "$14, $16, $17, "
         f"ARRAY({_SPEAKERS.format('$15')} UNION SELECT unnest(triggers) FROM actions WHERE episode_id = $2)) "
         "RETURNING id",
         new_id(),
@@ -253,15 +255,17 @@ async def _obey(
         episode["page_id"],
         command.step,
         command.severity,
-        title,
-        text,
-        components,
+        said.title,
+        said.text,
+        said.components,
         [dict(item) for item in evidence],
         at,
         RESOLVE_DRAFT_LIFE_S,
         command.of,
         episode["reopened"],
         subjects,
+        said.is_markdown,
+        said.warnings,
     )
     if command.mode == "draft":
         return action
@@ -274,43 +278,21 @@ async def _revise(
 ) -> UUID:
     row = await connection.fetchrow("SELECT step, of FROM actions WHERE id = $1", action)
     assert row is not None
-    title, text, components = await _say(connection, episode, row["step"], severity, row["of"])
+    said = await wording(connection, episode, _rule(episode), row["step"], severity, row["of"])
     await connection.execute(
         "UPDATE actions SET revision = revision + 1, severity = $2, title = $3, text = $4, components = $5, "
+        "is_markdown = $7, warnings = $8, "
         f"triggers = ARRAY(SELECT unnest(triggers) UNION {_SPEAKERS.format('$6')}) WHERE id = $1",
         action,
         severity,
-        title,
-        text,
-        components,
+        said.title,
+        said.text,
+        said.components,
         subjects,
+        said.is_markdown,
+        said.warnings,
     )
     return action
-
-
-async def _say(
-    connection: Connection, episode: Row, step: Any, severity: Severity, of: Of
-) -> tuple[str, str, dict[str, str]]:
-    """Title, text and component impact (component id -> public status) of a step."""
-    rule = _rule(episode)
-    rows = await connection.fetch(
-        "SELECT c.id, c.slug, c.spec->>'name' AS name, p.slug AS page, c.page_id FROM objects c "
-        "JOIN objects p ON p.id = c.page_id WHERE c.kind = 'component' AND c.removed_at IS NULL "
-        "AND (c.page_id = $1 AND c.slug = ANY ($2) OR p.slug || '/' || c.slug = ANY ($2)) ORDER BY c.slug",
-        episode["page_id"],
-        list(rule.components),
-    )
-    components: dict[str, str] = {}
-    for row in rows:
-        impact = rule.components.get(row["slug"]) if row["page_id"] == episode["page_id"] else None
-        impact = impact or rule.components[f"{row['page']}/{row['slug']}"]
-        components[str(row["id"])] = impact.critical if severity == "critical" else impact.warning
-    names = [row["name"] for row in rows]
-    return (
-        words.public_title(severity, rule.title, names),
-        words.public_text(step, severity, rule.title, names, of),
-        components,
-    )
 
 
 async def publish(connection: Connection, action_id: UUID, actor: Actor, at: float) -> UUID:
@@ -437,7 +419,7 @@ async def _held(connection: Connection, action_id: UUID) -> Row:
     return await one(connection, action_id)
 
 
-async def expire(connection: Connection) -> int:
+async def expire(connection: Connection, *_: object) -> int:
     """Expire drafts whose time is over, those of a paused beat's open episode never; returns how many."""
     rows = await connection.fetch(
         "WITH due AS (SELECT a.id FROM actions a JOIN episodes e ON e.id = a.episode_id WHERE a.status = 'pending' "
