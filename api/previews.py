@@ -36,7 +36,6 @@ from rules.trigger import Trigger
 OfEvent = Annotated[str, Query(max_length=100, description="The id of a line.")]
 APART_S: Final = 60.0
 """Between samples that do not say when they came."""
-_TIMES: Final = frozenset({"at", "opened", "closed", "since", "until", "ended_at"})
 
 router = Router(prefix="/api/v1/previews", tags=["previews"])
 
@@ -101,7 +100,7 @@ async def create_preview(request: Request, asking: Asking) -> Response:
     made = await begin(request, asking, await read_body(request, AskedPreview))
     async with services_of(request).pool.acquire() as db:
         row = await find(db, asking, made)
-    return reply(_timed(shown_preview(row)), 202, {"Location": f"/api/v1/previews/{made}"})
+    return reply(replays.timed(shown_preview(row)), 202, {"Location": f"/api/v1/previews/{made}"})
 
 
 @router.get("/{preview}")
@@ -111,7 +110,7 @@ async def read_preview(request: Request, asking: Asking, preview: str) -> Respon
     """How far it is, and what it found so far: of one rule `findings`, of two the `difference`."""
     async with services_of(request).pool.acquire() as db:
         row = await find(db, asking, preview)
-    return await asyncio.to_thread(lambda: reply(_timed(shown_preview(row))))
+    return await asyncio.to_thread(lambda: reply(replays.timed(shown_preview(row))))
 
 
 @router.get("/{preview}/trace")
@@ -283,12 +282,3 @@ def shown_preview(row: Row) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.json.decode(row["found"]) if row["found"] else {}
     shown = replays.shown_job("preview", row) | {"is_cut": row["is_cut"]}
     return shown | {name: found.get(name) for name in ("findings", "difference")}
-
-
-def _timed(value: Any, key: str = "") -> Any:
-    """What was found, with times as the API shows them."""
-    if isinstance(value, dict):
-        return {name: _timed(inner, name) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_timed(inner) for inner in value]
-    return moment(value) if key in _TIMES and isinstance(value, float) else value

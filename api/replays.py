@@ -26,7 +26,7 @@ from engine.store.jobs import JobKind
 from engine.store.objects import Stored
 from engine.store.replays import Plan, Played, Replayed
 from engine.store.states import moment
-from evaluators.replay import Episode, Outcome
+from evaluators.replay import Outcome
 from rules.kinds.kind import ProbedRule
 from rules.shape import Rule, spec_of
 
@@ -35,6 +35,7 @@ KEYS: Final = ("quorum", "episodes", "incidents", "late_members")
 MOST_SUBJECTS: Final = 2000
 MOST_DAYS: Final = 400
 MOST_RUN_S: Final = 3600.0
+_TIMES: Final = frozenset({"at", "opened", "could_open", "closed", "since", "until", "ended_at"})
 _FILE: Final = ("beats", "groups")
 Ref = Annotated[str, Field(max_length=100)]
 
@@ -311,17 +312,17 @@ def _shown_owner(one: Replayed) -> dict[str, Any]:
 
 
 def _shown_outcome(outcome: Outcome) -> dict[str, Any]:
-    shown: dict[str, Any] = msgspec.to_builtins(outcome)
+    shown: dict[str, Any] = timed(msgspec.to_builtins(outcome))
     return shown | {
-        "episodes": [_shown_episode(episode) for episode in outcome.episodes],
+        "episodes": [{"could_open": None, "closed": None} | episode for episode in shown["episodes"]],
         "turns": [{"at": moment(at), "stage": stage} for at, stage in outcome.turns],
     }
 
 
-def _shown_episode(episode: Episode) -> dict[str, Any]:
-    return {
-        "opened": moment(episode.opened),
-        "could_open": moment(episode.could_open) if episode.could_open is not None else None,
-        "closed": moment(episode.closed) if episode.closed is not None else None,
-        "severity": episode.severity,
-    }
+def timed(value: Any, key: str = "") -> Any:
+    """What was found, with times as the API shows them."""
+    if isinstance(value, dict):
+        return {name: timed(inner, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [timed(inner) for inner in value]
+    return moment(value) if key in _TIMES and isinstance(value, float) else value

@@ -15,7 +15,7 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_json
 from api.console import drafting
 from api.console.drafting import Draft, Row, Section
-from api.console.forms import as_json, mistakes_of, whole
+from api.console.forms import Mistakes, as_json, mistakes_of, refusal, whole
 from api.console.page import go, render
 from api.console.previewing import RANGES, begun
 from api.console.runs import slug_of_page
@@ -46,8 +46,6 @@ _LONGEST: Final = 1000  # of a value that is compared with
 _DESK: Final = ("event", "pick", "range", "sample", "preview")
 _OTHERS: Final = ("enabled", "incidents")  # that have pages of their own
 _KEPT_BY_PRESET: Final = ("name", "slug", "page", "inbox", "target", "target_slug")
-
-Mistakes = Sequence[tuple[str, str]]
 
 router = Router(prefix="/console/triggers", include_in_schema=False)
 
@@ -130,12 +128,8 @@ async def _save(
             made = await saving.create(services, asking, "trigger", spec)
         else:
             made = await saving.change(services, asking, stored, spec, expected=desk.revision)
-    except ProblemError as refused:
-        if refused.status != 422:
-            raise
-        mistakes, status = mistakes_of(refused), 422
-    except TakenError as taken:
-        mistakes, status = [("/slug", str(taken))], 409
+    except (ProblemError, TakenError) as refused:
+        mistakes, status = refusal(refused)
     except StaleError:
         mistakes, status = [], 412
     else:
@@ -311,7 +305,7 @@ async def _page(
     desk: Desk,
     stored: Stored | None = None,
     *,
-    mistakes: Mistakes = (),
+    mistakes: Mistakes | None = None,
     status: int = 200,
     is_edited: bool = False,
 ) -> Response:
@@ -369,8 +363,8 @@ async def _page(
             here=address("trigger", stored.slug, page, "build") if stored else "/console/triggers/new",
             saves=address("trigger", stored.slug, page, "save") if stored else "/console/triggers",
             can_save=may_save and (stored is None or stored.managed_by == "api"),
-            errors=_beside(mistakes),
-            mistakes=mistakes,
+            errors=_beside(mistakes or []),
+            mistakes=mistakes or [],
             changed=desk.revision if stored and stored.revision != desk.revision else 0,
             # who was told, and saves again, means it
             revision=stored.revision if stored and status == 412 else desk.revision,

@@ -11,8 +11,10 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.types import Message
 
-from api.problems import ProblemError
-from engine.store.database import Row
+from api.auth import Permission, Principal
+from api.problems import ProblemError, of_exception
+from engine.store import objects
+from engine.store.database import Connection, Row
 from engine.store.states import moment
 from rules.node import Node, read
 from rules.problem import ConfigError
@@ -87,9 +89,28 @@ def before(request: Request) -> tuple[datetime, UUID] | None:
     return (moment(float(match[1])), UUID(match[2])) if match else None
 
 
-def mistakes_of(problem: ProblemError) -> list[tuple[str, str]]:
-    """(where, what) of a refused form."""
-    return list(problem.errors) or [("", problem.detail)]
+def mistakes_of(refused: Exception) -> Mistakes:
+    """What is wrong with a form that was refused."""
+    problem = of_exception(refused)
+    return list(problem.errors) or [("/slug" if problem.name == "taken" else "", problem.detail)]
+
+
+def refusal(refused: Exception | None) -> tuple[Mistakes, int]:
+    """What is wrong with a form, and the status of the page that says so."""
+    return (mistakes_of(refused), of_exception(refused).status) if refused else ([], 200)
+
+
+def in_a_line(refused: Exception) -> str:
+    """What is wrong with a form, as one sentence."""
+    return "; ".join(f"{where.strip('/')} {said}".strip() for where, said in mistakes_of(refused))
+
+
+async def page_choices(
+    db: Connection, asking: Principal, permission: Permission = Permission.WRITE
+) -> list[tuple[str, str]]:
+    """The pages on which they may, for a form to choose from."""
+    found = await objects.listing(db, "page", pages=asking.pages_for(permission))
+    return [(stored.slug, stored.spec["name"]) for stored in found]
 
 
 def whole(text: str | None, default: int) -> int:

@@ -14,7 +14,7 @@ from api import received, saving
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import validated
 from api.console.drafting import slug_of
-from api.console.forms import before, cursor, fields, mistakes_of
+from api.console.forms import before, cursor, fields, in_a_line, page_choices, refusal
 from api.console.page import go, go_to, render
 from api.console.runs import slug_of_page
 from api.console.tree import tree
@@ -55,23 +55,22 @@ async def _index(
     request: Request,
     asking: Principal,
     given: Mapping[str, str] | None = None,
-    mistakes: list[tuple[str, str]] | None = None,
-    status: int = 200,
+    refused: Exception | None = None,
 ) -> Response:
-    services = services_of(request)
+    services, (mistakes, status) = services_of(request), refusal(refused)
     async with services.pool.acquire() as db:
+        pages = await page_choices(db, asking)
         found = await objects.listing(db, "inbox", pages=asking.pages_for(Permission.READ))
-        offered = await objects.listing(db, "page", pages=asking.pages_for(Permission.WRITE))
         return await render(
             request,
             db,
             "inboxes.html",
             status,
             rows=await shown(services, db, asking, "inbox", found),
-            pages=[(stored.slug, stored.spec["name"]) for stored in offered],
-            can_write=bool(offered),
+            pages=pages,
+            can_write=bool(pages),
             given=dict.fromkeys(("name", "slug", "page"), "") | dict(given or {}),
-            mistakes=mistakes or [],
+            mistakes=mistakes,
         )
 
 
@@ -84,12 +83,8 @@ async def create(request: Request, asking: Asking) -> Response:
     document["slug"] = sent.get("slug") or slug_of(sent.get("name", ""))
     try:
         stored, issued = await saving.create_inbox(services_of(request), asking, document)
-    except ProblemError as refused:
-        if refused.status != 422:
-            raise
-        return await _index(request, asking, sent, mistakes_of(refused), 422)
-    except TakenError as taken:
-        return await _index(request, asking, sent, [("slug", str(taken))], 409)
+    except (ProblemError, TakenError) as refused:
+        return await _index(request, asking, sent, refused)
     return await _page(request, asking, stored, secret=tokens.told(services_of(request), issued))
 
 
@@ -211,8 +206,7 @@ async def fire_into(request: Request, asking: Principal, inbox: Stored) -> str |
     except ProblemError as refused:
         if refused.status not in (409, 422):
             raise
-        said = "; ".join(f"{where.strip('/')} {what}".strip() for where, what in mistakes_of(refused))
-        return typed | {"wrong": f"Not fired: {said}."}
+        return typed | {"wrong": f"Not fired: {in_a_line(refused)}."}
 
 
 # ---- one event

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api import maintenance, saving
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.console.forms import fields, filled, listed, mistakes_of
+from api.console.forms import fields, filled, listed, page_choices, refusal
 from api.console.page import go, render
 from api.context import services_of
 from api.named import named
@@ -29,12 +29,10 @@ async def _page(
     asking: Principal,
     *,
     given: Mapping[str, str] | None = None,
-    mistakes: list[tuple[str, str]] | None = None,
-    status: int = 200,
+    refused: Exception | None = None,
 ) -> Response:
-    services = services_of(request)
+    services, (mistakes, status) = services_of(request), refusal(refused)
     async with services.pool.acquire() as db:
-        offered = await objects.listing(db, "page", pages=asking.pages_for(Permission.WRITE))
         found = await objects.listing(db, "maintenance", pages=asking.pages_for(Permission.READ))
         items = await shown(services, db, asking, "maintenance", found)
         windows = [*zip(found, items, strict=True)]
@@ -50,9 +48,9 @@ async def _page(
             running=[window for window in begins if window[1]["active"]],
             coming=[window for window in begins if not window[1]["active"]],
             over=over[:_PAST],
-            pages=[(stored.slug, stored.spec["name"]) for stored in offered],
+            pages=await page_choices(db, asking),
             given=_BLANK | {"duration": "1h", "timezone": "UTC"} | dict(given or {}),
-            mistakes=mistakes or [],
+            mistakes=mistakes,
         )
 
 
@@ -72,12 +70,8 @@ async def create(request: Request, asking: Asking) -> Response:
     document |= {key: listed(document[key]) for key in _LISTS if key in document}
     try:
         await saving.create(services_of(request), asking, "maintenance", document)
-    except ProblemError as refused:
-        if refused.status != 422:
-            raise
-        return await _page(request, asking, given=sent, mistakes=mistakes_of(refused), status=422)
-    except TakenError as taken:
-        return await _page(request, asking, given=sent, mistakes=[("", str(taken))], status=409)
+    except (ProblemError, TakenError) as refused:
+        return await _page(request, asking, given=sent, refused=refused)
     return go("/console/maintenances", "saved" if "start" in document else "maintained")
 
 

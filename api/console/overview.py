@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -29,25 +28,6 @@ STAGES: Final = ("critical", "warning", "unknown", "ok", "paused")
 _SHOWN_EPISODES: Final = 20
 
 router = Router(prefix="/console", include_in_schema=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One row of the table of beats and groups."""
-
-    kind: str
-    slug: str
-    page: str
-    title: str
-    type: str
-    tags: list[str]
-    stage: str
-    paused: bool
-    since: Any
-    why: Why
-    totals: list[float]
-    members: "list[Line]"
-    counts: Row | None  # of a group
 
 
 @router.get("")
@@ -100,25 +80,25 @@ async def overview(request: Request, asking: Asking) -> Response:
         )
 
 
-async def _lines(request: Request, db: Connection, rows: Sequence[Row]) -> list[Line]:
+async def _lines(request: Request, db: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
     at = now(request)
     groups = [row["id"] for row in rows if row["kind"] == "group"]
     members, counts = await members_of(db, groups), await views.member_counts(db, groups)
     every = [*rows, *(member for found in members.values() for member in found)]
     totals = await views.newest_totals(db, [row["id"] for row in every], at - timedelta(days=1), SPARKS)
 
-    def line(row: Row, names: Mapping[str, str], inner: list[Line]) -> Line:
+    def line(row: Row, names: Mapping[str, str], inner: list[dict[str, Any]]) -> dict[str, Any]:
         rule = rule_of(row["kind"], row["spec"])
-        place = (
-            row["kind"],
-            row["slug"],
-            row["page"],
-            rule.title,
-            row["spec"].get("type", "group"),
-            rule.tags,
-        )
-        stands = (row["stage"], row["paused"], row["since"], why_of(row, at, names))
-        return Line(*place, *stands, totals[row["id"]], inner, counts.get(row["id"]))
+        return {
+            **row,
+            "title": rule.title,
+            "type": row["spec"].get("type", "group"),
+            "tags": rule.tags,
+            "why": why_of(row, at, names),
+            "totals": totals[row["id"]],
+            "members": inner,
+            "counts": counts.get(row["id"]),  # of a group
+        }
 
     return [
         line(row, _names(inner), [line(member, {}, []) for member in inner])

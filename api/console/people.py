@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from api import people as rest
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.console.forms import PART, as_json, fields, filled, mistakes_of, whole
+from api.console.forms import PART, as_json, fields, filled, page_choices, refusal, whole
 from api.console.page import go, render
 from api.context import services_of
-from api.problems import ProblemError
-from engine.store import audit, objects
+from api.problems import ProblemError, invalid
+from engine.store import audit
 from engine.store.objects import TakenError
 from engine.store.people import RANK, SCOPE_CAP
 
@@ -23,7 +23,6 @@ _USER: Final = {"email": "", "name": "", "role": "viewer", "page": ""}
 _DAY_S: Final = 86400
 
 router = Router(prefix="/console", include_in_schema=False)
-Mistakes = list[tuple[str, str]]
 
 
 @router.get("/tokens")
@@ -38,14 +37,12 @@ async def _tokens(
     asking: Principal,
     *,
     given: Mapping[str, str] | None = None,
-    mistakes: Mistakes | None = None,
+    refused: Exception | None = None,
     secret: str | None = None,
-    status: int = 200,
 ) -> Response:
     listed = json.loads(bytes((await rest.list_tokens(request, asking, 1000)).body))["items"]
+    mistakes, status = refusal(refused)
     async with services_of(request).pool.acquire() as db:
-        readable = await objects.listing(db, "page", pages=asking.pages_for(Permission.READ))
-        pages = [(stored.slug, stored.spec["name"]) for stored in readable]
         everywhere = [("", "every page")] if asking.may(Permission.READ, None) else []
         return await render(
             request,
@@ -55,9 +52,9 @@ async def _tokens(
             rows=listed[::-1],
             scopes=[(scope, scope) for scope in SCOPE_CAP],
             roles=[("", "as the scope allows"), *_ROLES],
-            pages=everywhere + pages,
+            pages=everywhere + await page_choices(db, asking, Permission.READ),
             given=_TOKEN | dict(given or {}),
-            mistakes=mistakes or [],
+            mistakes=mistakes,
             secret=secret,
         )
 
@@ -72,9 +69,7 @@ async def create_token(request: Request, asking: Asking) -> Response:
     try:
         made = await rest.create_token(as_json(request, document | {"expires": days * _DAY_S}), asking)
     except ProblemError as refused:
-        return await _tokens(
-            request, asking, given=sent, mistakes=mistakes_of(refused), status=refused.status
-        )
+        return await _tokens(request, asking, given=sent, refused=refused)
     return await _tokens(request, asking, secret=json.loads(bytes(made.body))["token"])
 
 
@@ -98,14 +93,13 @@ async def _users(
     asking: Principal,
     *,
     given: Mapping[str, str] | None = None,
-    mistakes: Mistakes | None = None,
+    refused: Exception | None = None,
     link: str | None = None,
     link_for: str = "",
-    status: int = 200,
 ) -> Response:
     listed = json.loads(bytes((await rest.list_users(request, 1000)).body))["items"]
+    mistakes, status = refusal(refused)
     async with services_of(request).pool.acquire() as db:
-        pages = [(stored.slug, stored.spec["name"]) for stored in await objects.listing(db, "page")]
         return await render(
             request,
             db,
@@ -113,9 +107,9 @@ async def _users(
             status,
             rows=listed,
             roles=_ROLES,
-            pages=[("", "everything"), *pages],
+            pages=[("", "everything"), *await page_choices(db, asking)],
             given=_USER | dict(given or {}),
-            mistakes=mistakes or [],
+            mistakes=mistakes,
             link=link,
             link_for=link_for,
         )
@@ -132,8 +126,9 @@ async def create_user(request: Request, asking: Asking) -> Response:
     try:
         made = json.loads(bytes((await rest.create_user(as_json(request, document), asking)).body))
     except (ProblemError, TakenError) as refused:
-        mistakes = mistakes_of(refused) if isinstance(refused, ProblemError) else [("email", str(refused))]
-        return await _users(request, asking, given=sent, mistakes=mistakes, status=422)
+        is_taken = isinstance(refused, TakenError)
+        wrong = invalid([("/email", str(refused))]) if is_taken else refused
+        return await _users(request, asking, given=sent, refused=wrong)
     return await _users(request, asking, link=made["login_link"], link_for=made["email"])
 
 
@@ -145,20 +140,16 @@ async def login_link(request: Request, asking: Asking, ref: str) -> Response:
     return await _users(request, asking, link=made["login_link"], link_for=ref)
 
 
-@router.post("/users/{ref}/disable")
-@permits(Permission.ADMIN, installation=True)
-async def disable(request: Request, asking: Asking, ref: str) -> Response:
-    """Keep a user out; sessions end."""
-    await rest.change_user(as_json(request, {"disabled": True}), asking, ref)
-    return go("/console/users", "saved")
+def _switching(verb: str, *, disabled: bool) -> None:
+    @router.post(f"/users/{{ref}}/{verb}", name=f"{verb}_user")
+    @permits(Permission.ADMIN, installation=True)
+    async def switch(request: Request, asking: Asking, ref: str) -> Response:
+        await rest.change_user(as_json(request, {"disabled": disabled}), asking, ref)
+        return go("/console/users", "saved")
 
 
-@router.post("/users/{ref}/enable")
-@permits(Permission.ADMIN, installation=True)
-async def enable(request: Request, asking: Asking, ref: str) -> Response:
-    """Let a user in again."""
-    await rest.change_user(as_json(request, {"disabled": False}), asking, ref)
-    return go("/console/users", "saved")
+_switching("disable", disabled=True)  # sessions end
+_switching("enable", disabled=False)
 
 
 @router.post("/users/{ref}/delete")

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api import previews
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import validated
-from api.console.forms import mistakes_of
+from api.console.forms import in_a_line
 from api.console.page import bare
 from api.console.words import lasting
 from api.context import services_of
@@ -74,8 +74,7 @@ async def begun(
     try:
         made = await previews.begin(request, asking, validated(AskedPreview, body))
     except ProblemError as refused:
-        said = "; ".join(f"{where.strip('/')} {what}".strip() for where, what in mistakes_of(refused))
-        return _NOTHING | {"wrong": said}
+        return _NOTHING | {"wrong": in_a_line(refused)}
     shown = await _shown(request, asking, made)
     for _ in range(_WAITS if waits else 0):
         await asyncio.sleep(_WAIT_S)

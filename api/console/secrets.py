@@ -9,11 +9,10 @@ from starlette.responses import Response
 
 from api import secrets as rest
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.console.forms import as_json, fields, mistakes_of
+from api.console.forms import as_json, fields, page_choices, refusal
 from api.console.page import go, render
 from api.context import services_of
-from api.problems import ProblemError, of_exception
-from engine.store import objects
+from api.problems import ProblemError
 from engine.store.objects import InUseError
 from engine.store.secrets import LockedError
 from rules.secret import SECRET_NAME
@@ -38,22 +37,21 @@ async def _secrets(
     refused: Exception | None = None,
 ) -> Response:
     listed = json.loads(bytes((await rest.list_secrets(request, asking)).body))["items"]
-    problem = of_exception(refused) if refused else None
+    mistakes, status = refusal(refused)
     async with services_of(request).pool.acquire() as db:
-        editable = await objects.listing(db, "page", pages=asking.pages_for(Permission.WRITE))
-        pages = [(stored.slug, stored.spec["name"]) for stored in editable]
+        pages = await page_choices(db, asking)
         if asking.may(Permission.ADMIN, None):
             pages.append((_INSTALLATION, "the installation"))
         return await render(
             request,
             db,
             "secrets.html",
-            problem.status if problem else 200,
+            status,
             rows=listed,
             pages=pages,
             pattern=SECRET_NAME,
             given={"name": "", "page": ""} | dict(given or {}),
-            mistakes=mistakes_of(problem) if problem else [],
+            mistakes=mistakes,
         )
 
 
@@ -71,9 +69,8 @@ async def store(request: Request, asking: Asking) -> Response:
             *_place(sent.get("page", "")),
         )
     except (ProblemError, LockedError) as refused:
-        return await _secrets(
-            request, asking, given={k: sent.get(k, "") for k in ("name", "page")}, refused=refused
-        )
+        given = {key: sent.get(key, "") for key in ("name", "page")}
+        return await _secrets(request, asking, given=given, refused=refused)
     return go("/console/secrets", "stored")
 
 
