@@ -15,6 +15,7 @@ from engine.replay import join
 from engine.store import jobs
 from engine.store.database import DATABASE_AWAY, Pool
 from engine.store.jobs import MOST_AT_ONCE, JobKind
+from engine.tasks import end
 from engine.worker import Line, Order
 
 LOOK_S: Final = 0.4
@@ -118,9 +119,7 @@ class Jobs:
     async def close(self) -> None:
         """End all of them."""
         while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await end(self._tasks)
         for module in list(self._spares):
             await self._dismiss(module)
 
@@ -140,8 +139,7 @@ class Jobs:
                         (following, working), return_when=asyncio.FIRST_COMPLETED, timeout=budget_s
                     )
                 finally:  # cancelled, or too long: its processes are killed
-                    working.cancel()
-                    await asyncio.gather(working, return_exceptions=True)
+                    await end([working])
             found: bytes | None = None
             error, is_cut = None, working.cancelled() and KINDS[kind].join is None
             try:

@@ -24,6 +24,7 @@ from engine.secrets import Secrets
 from engine.spool import Spool
 from engine.store.database import Pool
 from engine.store.ids import PARTITIONS, derived_id, new_run_id, partition_of
+from engine.tasks import end
 from evaluators.model import ConfirmOrder, Kind, Result
 from rules.component import Egress
 
@@ -104,10 +105,7 @@ class Prober:
             await self.spool.drain()
 
     async def _leave(self) -> None:
-        ordered = tuple(self._ordered)
-        for task in ordered:
-            task.cancel()
-        await asyncio.gather(*ordered, return_exceptions=True)
+        await end(self._ordered)
         for listening in self._listening.values():
             await listening.stop()
         await asyncio.gather(*(leases.release() for leases in self.leases))
@@ -170,8 +168,7 @@ class Prober:
             self._leases[region] = leases, group.create_task(leases.run())
         for region in self._leases.keys() - wanted:
             leases, task = self._leases.pop(region)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
             await leases.release()
             for key in [key for key in self.scheduler.entries if key[1] == region]:
                 self._drop(key)

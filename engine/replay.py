@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import asdict, replace
 
-from engine.store import facts, jobs, replays, states
+from engine.store import facts, jobs, replays, results, states
 from engine.store.database import Connection, Row
 from engine.store.ids import show
 from engine.store.replays import Found, Plan, Played, Replayed, Retraced
@@ -69,10 +69,6 @@ _STORED: Final = (
 _LOGGED: Final = (
     "SELECT position, fact::text AS fact, bound::text AS bound, revision, spec::text AS spec FROM facts "
     "WHERE subject_id = $1 ORDER BY position"
-)
-_OLDEST: Final = (
-    "SELECT date_part('epoch', min(to_date(substring(c.relname FROM 9), 'YYYYMMDD'))) FROM pg_inherits i JOIN pg_class c "
-    "ON c.oid = i.inhrelid WHERE i.inhparent = 'results'::regclass AND c.relname ~ '^results_[0-9]{8}$'"
 )
 
 Told = Callable[[float, int], None]
@@ -164,7 +160,7 @@ class What:
             row["subject_id"]: states.decode_bound(row["bound"])
             for row in await self._connection.fetch(_BOUNDS, self._ids, self._start)
         }
-        oldest = await self._connection.fetchval(_OLDEST)  # before it was kept, nobody knows
+        oldest = await results.oldest(self._connection)  # before it was kept, nobody knows
         start = max(self._start, oldest or 0.0)
         most = min(MOST, max(1, LISTED // sum(map(len, self._plan.components))))
         for component in self._components:
@@ -283,7 +279,7 @@ async def retrace(connection: Connection, one: Played) -> Retraced:
             await connection.fetchval("SELECT state::text FROM states WHERE subject_id = $1", one.id)
         )
         found = Retraced(show(one.kind, one.id), one.slug, one.kind, stored=digest(stored))
-        oldest = await connection.fetchval(_OLDEST)
+        oldest = await results.oldest(connection)
         if oldest is not None and one.born < oldest:
             found.reason = (
                 f"it is older than the results that are kept, which begin on {states.moment(oldest):%Y-%m-%d}"

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from engine.clock import Clock
 from engine.schedule import Schedule
+from engine.tasks import end
 
 SLOTS: Final = 1000
 EXTRA_SHARE: Final = 5  # one slot in so many
@@ -102,10 +103,7 @@ class Scheduler(Generic[K]):
                 self._fire()
                 await self._sleep()
         finally:
-            running = (*self._regular, *self._extra)
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await end((*self._regular, *self._extra))
 
     def _fire(self) -> None:
         """Start a few of those that are due; `_sleep` comes back at once while there are more."""

@@ -27,6 +27,7 @@ from engine.bus import Bus, BusError, Sealed
 from engine.clock import Clock
 from engine.store.database import DATABASE_AWAY, Pool
 from engine.store.watermarks import committed, pass_over
+from engine.tasks import end
 from evaluators.model import Kind, Result, Verdict
 
 MOST: Final = 100_000  # results
@@ -155,10 +156,7 @@ class Spool:
                     self._pump()
                     await asyncio.sleep(FLUSH_S)
                     await self._tend()
-        sending = tuple(self._sending)
-        for task in sending:
-            task.cancel()
-        await asyncio.gather(*sending, return_exceptions=True)
+        await end(self._sending)
         if self.held:
             _log.warning("%d results were not committed in time", self.held)
         return not self.held

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.embedded.folder import Folder
+from engine.tasks import end
 
 _LOOK_S = 0.2  # how soon a death is noticed
 _ADOPT_S = 30.0  # how long a living server of ours may stay silent before it is replaced
@@ -110,8 +111,7 @@ class Process:
     async def stop(self) -> None:
         """End the server and wait until nothing of it lives. Raises ``ServerError`` if it survives every signal."""
         if self._watching:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+            await end([self._watching])
             self._watching = None
         await self._end()
         self.server.tidy()

@@ -14,6 +14,7 @@ from engine.probes.connect import connect
 from engine.probes.context import Context
 from engine.probes.evidence import course, evidence, standing
 from engine.probes.trouble import TroubleError
+from engine.tasks import end
 from evaluators.assess import Assessment, assess
 from evaluators.model import Failure, Outcome, Timings, Tried, Verdict
 from evaluators.observation import Observation
@@ -170,9 +171,7 @@ async def _all_fail(context: Context, reference: Sequence[tuple[str, int]], with
                 return False
         return True
     finally:
-        for one in tries:
-            one.cancel()
-        await asyncio.gather(*tries, return_exceptions=True)
+        await end(tries)
 
 
 async def _fails(context: Context, host: str, port: int, within_s: float) -> bool:

@@ -10,7 +10,8 @@ from engine.store.database import Connection
 from evaluators.facts import Fact
 from evaluators.policy import Bound
 
-_FACT: Final = msgspec.json.Decoder(Fact)
+decode: Final = msgspec.json.Decoder[Fact](Fact).decode
+"""A `fact` column read as text."""
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -37,9 +38,3 @@ async def keep(connection: Connection, facts: Sequence[Logged]) -> None:
             [msgspec.json.encode(one.bound).decode() if one.bound is not None else None for one in facts],
             [one.revision for one in facts],
         )
-
-
-def decode(text: str) -> Fact:
-    """A `fact` column read as text."""
-    fact: Fact = _FACT.decode(text)
-    return fact

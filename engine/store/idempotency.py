@@ -22,10 +22,9 @@ async def begin(connection: Connection, actor: str, key: str, digest: bytes) -> 
     )
     if taken:
         return None
-    row: Row | None = await connection.fetchrow(
+    return await connection.fetchrow(
         "SELECT digest, status, headers, body FROM idempotency WHERE actor = $1 AND key = $2", actor, key
     )
-    return row
 
 
 async def finish(

@@ -91,8 +91,7 @@ async def users(
     return await connection.fetch(
         _PERSON
         + "WHERE ($1::text IS NULL OR (lower(u.email), u.id) > ($1, $2)) ORDER BY lower(u.email), u.id LIMIT $3",
-        after[0] if after else None,
-        after[1] if after else None,
+        *(after or (None, None)),
         limit,
     )
 
@@ -107,8 +106,7 @@ async def user(connection: Connection, user_id: UUID) -> Row:
 
 async def user_by_email(connection: Connection, email: str) -> Row | None:
     """The user with this address, whatever its case."""
-    row: Row | None = await connection.fetchrow(_PERSON + "WHERE lower(u.email) = lower($1)", email)
-    return row
+    return await connection.fetchrow(_PERSON + "WHERE lower(u.email) = lower($1)", email)
 
 
 async def create_user(connection: Connection, actor: Actor, email: str, name: str, grants: Grants) -> UUID:
@@ -270,11 +268,10 @@ async def make_login_link(
 
 
 async def _first_admin(connection: Connection) -> Row | None:
-    row: Row | None = await connection.fetchrow(
+    return await connection.fetchrow(
         _PERSON + "JOIN roles a ON a.user_id = u.id AND a.page_id IS NULL AND a.role = 'admin' "
         "WHERE NOT u.disabled ORDER BY u.created_at, u.id LIMIT 1"
     )
-    return row
 
 
 async def use_login_link(connection: Connection, secret: str) -> Person | None:

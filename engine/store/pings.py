@@ -124,8 +124,7 @@ async def listing(
         "SELECT * FROM pings WHERE beat_id = $1 AND ($2::timestamptz IS NULL OR (at, id) < ($2, $3)) "
         "ORDER BY at DESC, id DESC LIMIT $4",
         beat_id,
-        before[0] if before else None,
-        before[1] if before else None,
+        *(before or (None, None)),
         limit,
     )
 

@@ -43,12 +43,8 @@ class Plan(Struct):
     samples: list[Sample]
 
 
-_PLAN: Final = msgspec.json.Decoder(Plan)
-
-
-def decode_plan(text: str) -> Plan:
-    """A `plan` column read as text."""
-    return _PLAN.decode(text)
+decode_plan: Final = msgspec.json.Decoder(Plan).decode
+"""A `plan` column read as text."""
 
 
 async def component_names(connection: Connection, page_id: UUID | None, paths: Collection[str]) -> list[str]:

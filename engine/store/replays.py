@@ -68,8 +68,10 @@ class Found(Struct):
     digest: str = ""
 
 
-_PLAN: Final = msgspec.json.Decoder(Plan)
-_FOUND: Final = msgspec.json.Decoder(Found)
+decode_plan: Final = msgspec.json.Decoder(Plan).decode
+"""A `plan` column read as text."""
+decode: Final = msgspec.json.Decoder(Found).decode
+"""A `found` column read as text."""
 
 
 async def components(connection: Connection, ids: Sequence[UUID]) -> list[list[Played]]:
@@ -95,13 +97,3 @@ async def components(connection: Connection, ids: Sequence[UUID]) -> list[list[P
                 together |= dict.fromkeys(together[other], together[name])
     once = {id(names): names for names in together.values()}
     return [[played[name] for name in sorted(names)] for names in once.values()]
-
-
-def decode_plan(text: str) -> Plan:
-    """A `plan` column read as text."""
-    return _PLAN.decode(text)
-
-
-def decode(text: str | bytes) -> Found:
-    """A `found` column read as text."""
-    return _FOUND.decode(text)

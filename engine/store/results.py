@@ -99,6 +99,15 @@ def _row(boot_id: str, at: float, result: Result, seen_at: float) -> tuple[Any, 
     )
 
 
+async def oldest(connection: Connection) -> float | None:
+    """When the oldest day begins whose results are kept, in seconds since the epoch."""
+    begins: float | None = await connection.fetchval(
+        "SELECT date_part('epoch', min(to_date(right(c.relname, 8), 'YYYYMMDD'))) FROM pg_inherits i JOIN pg_class c "
+        "ON c.oid = i.inhrelid WHERE i.inhparent = 'results'::regclass AND c.relname ~ '^results_[0-9]{8}$'"
+    )
+    return begins
+
+
 async def listing(
     connection: Connection,
     beat_id: UUID,
@@ -123,8 +132,7 @@ async def listing(
         region,
         kind,
         request,
-        before[0] if before else None,
-        before[1] if before else None,
+        *(before or (None, None)),
         since,
         limit,
     )

@@ -11,10 +11,11 @@ Confirm runs come in bursts when something is wrong, and manual ones as somebody
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from engine.store import results
 from engine.store.database import Connection, Pool, Row, transaction
 from engine.store.states import moment
 from evaluators.model import PHASES, Verdict
@@ -242,11 +243,8 @@ async def count(
     connection: Connection, beats: Sequence[UUID], stretches: Sequence[tuple[float, float]], now: float
 ) -> tuple[list[Parts], int]:
     """Scheduled runs of all these beats in each stretch of time, and the `resolution_s` of `pieces`."""
-    oldest: date | None = await connection.fetchval(
-        "SELECT min(to_date(right(c.relname, 8), 'YYYYMMDD')) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
-        "WHERE i.inhparent = 'results'::regclass AND c.relname ~ '^results_[0-9]{8}$'"
-    )
-    raw_since = datetime.combine(oldest, time(), UTC).timestamp() if oldest else math.inf
+    oldest = await results.oldest(connection)
+    raw_since = math.inf if oldest is None else oldest
     hours_since = math.ceil(now / _DAY_S - HOURS_KEPT_DAYS) * _DAY_S
     asked = [pieces(since, until, raw_since, hours_since) for since, until in stretches]
     flat = [(n, *piece) for n, (found, _) in enumerate(asked) for piece in found]

@@ -32,8 +32,10 @@ class ConflictError(Exception):
     """Somebody else saved one of the states first: roll back, load again, fold again."""
 
 
-_STATE = msgspec.json.Decoder(State)
-_BOUND = msgspec.json.Decoder(Bound)
+decode_state: Final = msgspec.json.Decoder(State).decode
+"""A `state` column read as text."""
+decode_bound: Final = msgspec.json.Decoder(Bound).decode
+"""A `bound` column read as text."""
 
 
 async def load(
@@ -57,8 +59,8 @@ async def load(
             row["revision"],
             row["measures"],
             row["measured_from"],
-            _STATE.decode(row["state"]),
-            _BOUND.decode(row["bound"]),
+            decode_state(row["state"]),
+            decode_bound(row["bound"]),
         )
         for row in rows
     ]
@@ -131,16 +133,6 @@ async def members(connection: Connection, groups: Sequence[UUID]) -> dict[UUID, 
     for row in rows:
         found[UUID(row["group_id"])].append(row)
     return found
-
-
-def decode_state(text: str) -> State:
-    """A `state` column read as text."""
-    return _STATE.decode(text)
-
-
-def decode_bound(text: str) -> Bound:
-    """A `bound` column read as text."""
-    return _BOUND.decode(text)
 
 
 async def pause(connection: Connection, actor: Actor, subject: Stored, until: datetime | None) -> None:
