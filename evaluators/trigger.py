@@ -56,40 +56,6 @@ Cause = Literal[
 ]
 
 
-class Limits(Struct, frozen=True):
-    """The clocks and counts of a rule; seconds, infinite where there is none."""
-
-    count: int = 1
-    within_s: float = math.inf
-    for_s: float = 0.0
-    silence_s: float = math.inf
-    expires_s: float = math.inf
-    cooldown_s: float = 0.0
-    absence_s: float = math.inf
-    absence: Severity = "critical"
-
-    @property
-    def kept_s(self) -> float:
-        """How long a fingerprint of which nothing is open is remembered."""
-        within_s = self.within_s if self.count > 1 else 0.0
-        return max(KEPT_S, within_s, self.for_s, self.cooldown_s)
-
-
-def limits_of(rule: Trigger) -> Limits:
-    """The limits that `rule` sets."""
-    repeats, absence = rule.repeats, rule.absence
-    return Limits(
-        count=repeats.count if repeats else 1,
-        within_s=repeats.within if repeats else math.inf,
-        for_s=rule.for_,
-        silence_s=rule.silence or math.inf,
-        expires_s=rule.expires or math.inf,
-        cooldown_s=rule.cooldown,
-        absence_s=absence.after if absence else math.inf,
-        absence=absence.severity if absence else "critical",
-    )
-
-
 class Key(Struct, frozen=True, array_like=True):
     """What is remembered of one fingerprint."""
 
@@ -197,8 +163,13 @@ class Course:
     def __init__(self, rule: Trigger, head: Head, keys: Mapping[str, Key]) -> None:
         self._head, self._at = head, head.at
         self.keys, self.changed = dict(keys), set[str]()
-        self.limits = limits_of(rule)
-        self._rule, self._kept_s = rule, self.limits.kept_s
+        self._rule, self._count, self._within_s = rule, 1, math.inf
+        if rule.repeats:
+            self._count, self._within_s = rule.repeats.count, rule.repeats.within
+        self._silence_s, self._expires_s = rule.silence or math.inf, rule.expires or math.inf
+        self._absence = rule.absence
+        kept_s = max(KEPT_S, rule.for_, rule.cooldown)  # of which nothing is open
+        self._kept_s = max(kept_s, self._within_s) if rule.repeats else kept_s
         self._ending = _Soonest(self._ends_at, self.keys)
         self._fading = _Soonest(self._fades_at, self.keys)
         self._calm_until = -math.inf  # nothing is due before
@@ -318,7 +289,8 @@ class Course:
     def open(self) -> dict[str, Severity]:
         """The open signals by fingerprint, that of absence among them."""
         found = {name: key.severity for name, key in self.keys.items() if key.severity is not None}
-        return {ABSENCE: self.limits.absence, **found} if self.head.is_absent else found
+        absent: Severity = self._absence.severity if self._absence else "critical"
+        return {ABSENCE: absent, **found} if self.head.is_absent else found
 
     @property
     def next_deadline(self) -> float | None:
@@ -334,17 +306,18 @@ class Course:
         due = (ends_at, _ENDS, ending)
         if fades_at < math.inf:
             due = min(due, ((fades_at // FORGETTING_S + 1) * FORGETTING_S, _FADES, ""))
-        if self.limits.absence_s < math.inf and head.enabled_at and not head.is_absent:
+        if self._absence and head.enabled_at and not head.is_absent:
             last_at = max(head.enabled_at, head.seen_at, head.heard_from)
-            due = min(due, (last_at + self.limits.absence_s, _ABSENT, ABSENCE))
+            due = min(due, (last_at + self._absence.after, _ABSENT, ABSENCE))
         return due
 
     def _tick(self, due: float, what: int, fingerprint: str, said: list[Signalled]) -> None:
         at = max(due, self.head.at)
         self.head = replace(self.head, at=at, is_absent=self.head.is_absent or what == _ABSENT)
         if what == _ABSENT:
-            message = f"no event for {format_duration(self.limits.absence_s)}"
-            said.append(Signalled(at, ABSENCE, self.limits.absence, "absence", "", message))
+            assert self._absence is not None
+            message = f"no event for {format_duration(self._absence.after)}"
+            said.append(Signalled(at, ABSENCE, self._absence.severity, "absence", "", message))
         elif what == _FADES:
             while (fading := self._fading.first())[0] <= at:
                 self._forget(fading[1])
@@ -365,11 +338,11 @@ class Course:
             return math.inf
         ends_at = self._silent_at(key)
         if key.severity is not None:
-            return min(ends_at, key.since + self.limits.expires_s)
+            return min(ends_at, key.since + self._expires_s)
         return min(ends_at, key.opens_at) if key.opens_at else ends_at
 
     def _silent_at(self, key: Key) -> float:
-        return max(key.seen_at, self.head.heard_from) + self.limits.silence_s
+        return max(key.seen_at, self.head.heard_from) + self._silence_s
 
     def _fades_at(self, fingerprint: str) -> float:
         """When the key may be forgotten: nothing of it is open or about to be. Those that are next make room as well."""
@@ -403,7 +376,7 @@ class Course:
         return Outcome("ignored", item.index, reason, item.fingerprint, severity)
 
     def _fire(self, at: float, event: str, item: Item, says: Severity, said: list[Signalled]) -> Outcome:
-        index, fingerprint, limits = item.index, item.fingerprint, self.limits
+        index, fingerprint = item.index, item.fingerprint
         if (key := self._key(fingerprint)) is None:
             return Outcome("error", index, TOO_MANY, fingerprint, says)
         was, counted = key, key.counted
@@ -429,11 +402,11 @@ class Course:
             kind: Kind = "escalated" if says == "critical" else "deescalated"
             return Outcome(kind, index, "", fingerprint, says)
         if not key.opens_at:
-            if limits.count > 1 and len(counted := self._counted(was, key, event, item.at)) < limits.count:
+            if self._count > 1 and len(counted := self._counted(was, key, event, item.at)) < self._count:
                 self._put(fingerprint, replace(key, counted=counted))
-                return Outcome("counted", index, f"{len(counted)} of {limits.count}", fingerprint, says)
-            cooled_at = key.closed_at + limits.cooldown_s if key.closed_at else 0.0
-            key = replace(key, counted=(), opens_at=max(at + limits.for_s, cooled_at))
+                return Outcome("counted", index, f"{len(counted)} of {self._count}", fingerprint, says)
+            cooled_at = key.closed_at + self._rule.cooldown if key.closed_at else 0.0
+            key = replace(key, counted=(), opens_at=max(at + self._rule.for_, cooled_at))
         if key.opens_at > at:
             self._put(fingerprint, key)
             kind = "cooling" if self._is_cooling(key) else "held"
@@ -446,11 +419,11 @@ class Course:
         times = list(was.counted)
         if not times or was.event != event:
             insort(times, at)
-        return tuple(time for time in times if time >= key.event_at - self.limits.within_s)
+        return tuple(time for time in times if time >= key.event_at - self._within_s)
 
     def _is_cooling(self, key: Key) -> bool:
         """Whether what keeps the key from opening is the cooldown, and not `for`."""
-        return key.closed_at > 0 and key.opens_at == key.closed_at + self.limits.cooldown_s
+        return key.closed_at > 0 and key.opens_at == key.closed_at + self._rule.cooldown
 
     def _recover(self, at: float, event: str, item: Item, said: list[Signalled]) -> Outcome:
         """Remembered also where nothing is open: what fired before it may come after it."""

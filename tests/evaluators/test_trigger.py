@@ -5,7 +5,6 @@ unmapped, `s` suppressed, `e` an error, `n` not taken by `when`; behind `@`, whe
 behind it all: the same body again. `on`, `off`, `deaf`, `end` and `all` are what else happens.
 """
 
-import math
 import re
 from typing import Any
 
@@ -413,4 +412,3 @@ def test_an_event_has_one_verdict(outcomes: list[Outcome], verdict: str) -> None
 
 def test_a_rule_without_clocks_is_never_due() -> None:
     assert tell(rule(), "0x").course.next_deadline is None
-    assert math.isinf(Course(rule(), Head(), {}).limits.silence_s)
