@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -52,7 +53,9 @@ DISK_WARN_BYTES: Final = 2 << 30
 SKEW_WARN_S: Final = 1.0
 SKEW_FAIL_S: Final = 5.0
 BACKLOG_WARN: Final = 1000
+MORE: Final = "Start more evaluators: upbeat serve --roles evaluator"
 EVENTS_WARN_S: Final = 15.0
+BROWSERS: Final = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 ANSWER_S: Final = 5.0
 
 
@@ -64,6 +67,12 @@ class Finding:
     level: Level
     said: str
     todo: str = ""
+
+
+def _judged(about: str, said: str, todo: str, *, warn: bool = False, fail: bool = False) -> Finding:
+    """What is well unless it is said to be worth a warning, or to fail: then `todo` helps."""
+    level: Level = "fail" if fail else "warn" if warn else "ok"
+    return Finding(about, level, said, "" if level == "ok" else todo)
 
 
 async def examine(
@@ -84,27 +93,14 @@ def _program() -> Iterator[Finding]:
     yield Finding("upbeat", "ok", f"version {__version__}")
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     is_enough = soft == resource.RLIM_INFINITY or soft >= FILES_LEAST
-    yield Finding(
-        "open files",
-        "ok" if is_enough else "warn",
-        f"{soft} allowed",
-        ""
-        if is_enough
-        else f"Allow {FILES_LEAST} or more: `ulimit -n`, or LimitNOFILE= of the systemd unit.",
-    )
+    todo = f"Allow {FILES_LEAST} or more: `ulimit -n`, or LimitNOFILE= of the systemd unit."
+    yield _judged("open files", f"{soft} allowed", todo, warn=not is_enough)
     has_uvloop = importlib.util.find_spec("uvloop") is not None
-    todo = "" if has_uvloop else "Install uvloop: runs start later without it."
-    yield Finding("uvloop", "ok" if has_uvloop else "warn", "present" if has_uvloop else "missing", todo)
+    todo, said = "Install uvloop: runs start later without it.", "present" if has_uvloop else "missing"
+    yield _judged("uvloop", said, todo, warn=not has_uvloop)
     yield _icmp()
-    browser = next(
-        (
-            path
-            for name in ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-            if (path := shutil.which(name))
-        ),
-        None,
-    )
-    yield Finding("browser", "ok", browser or "no Chromium on PATH; only browser beats need one")
+    found = filter(None, map(shutil.which, BROWSERS))
+    yield Finding("browser", "ok", next(found, "no Chromium on PATH; only browser beats need one"))
 
 
 def _icmp() -> Finding:
@@ -142,9 +138,9 @@ def _folder(settings: ServeSettings) -> Iterator[Finding]:
     used = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in sizes.items())
     yield Finding("data folder", "ok", f"{data}, for PostgreSQL {known.get('postgres')}: {used}")
     free = shutil.disk_usage(data).free
-    level: Level = "fail" if free < DISK_FAIL_BYTES else "warn" if free < DISK_WARN_BYTES else "ok"
-    todo = "" if level == "ok" else "Free some space, or shorten `retention`: a full disk stops everything."
-    yield Finding("disk", level, f"{free / 1e9:.1f} GB free", todo)
+    todo = "Free some space, or shorten `retention`: a full disk stops everything."
+    said = f"{free / 1e9:.1f} GB free"
+    yield _judged("disk", said, todo, warn=free < DISK_WARN_BYTES, fail=free < DISK_FAIL_BYTES)
 
 
 def _size_bytes(folder: Path) -> int:
@@ -186,17 +182,11 @@ def _address(settings: ServeSettings, base_url: str | None) -> Iterator[Finding]
     is_near = settings.host == "localhost"
     with contextlib.suppress(ValueError):
         is_near = ipaddress.ip_address(settings.host).is_loopback
-    if is_near or (settings.public_url or "").startswith("https://"):
-        yield Finding(
-            "address", "ok", f"{settings.host}:{port}, {settings.public_url or 'this machine only'}"
-        )
-        return
-    yield Finding(
-        "address",
-        "warn",
-        f"{settings.host}:{port} is reachable from elsewhere without TLS",
-        "Put a reverse proxy with TLS before it and set public_url to its https address.",
-    )
+    is_well = is_near or (settings.public_url or "").startswith("https://")
+    reach = f", {settings.public_url or 'this machine only'}"
+    said = reach if is_well else " is reachable from elsewhere without TLS"
+    todo = "Put a reverse proxy with TLS before it and set public_url to its https address."
+    yield _judged("address", f"{settings.host}:{port}{said}", todo, warn=not is_well)
 
 
 def _stopped(settings: ServeSettings) -> Iterator[Finding]:
@@ -258,10 +248,10 @@ def _durability(row: Row) -> Finding:
 async def _skew(connection: Connection) -> Finding:
     before = time.time()
     there = float(await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8"))
-    skew_s = there - (before + time.time()) / 2
-    level: Level = "fail" if abs(skew_s) > SKEW_FAIL_S else "warn" if abs(skew_s) > SKEW_WARN_S else "ok"
-    todo = "" if level == "ok" else "Let NTP set both clocks: votes age and leases end by the database's."
-    return Finding("clock", level, f"{abs(skew_s) * 1000:.0f} ms between this machine and the database", todo)
+    skew_s = abs(there - (before + time.time()) / 2)
+    todo = "Let NTP set both clocks: votes age and leases end by the database's."
+    said = f"{skew_s * 1000:.0f} ms between this machine and the database"
+    return _judged("clock", said, todo, warn=skew_s > SKEW_WARN_S, fail=skew_s > SKEW_FAIL_S)
 
 
 async def _migrations(connection: Connection) -> Finding:
@@ -286,26 +276,16 @@ async def _installation(settings: ServeSettings, connection: Connection) -> Asyn
     members = await connection.fetch("SELECT kind, holder FROM members WHERE until > now() ORDER BY kind")
     kinds = {row["kind"].partition(":")[0] for row in members}
     holders = {row["holder"] for row in members}
-    if not members:
-        yield Finding("members", "warn", "no server works on this database now", "Start it: upbeat serve")
-    else:
-        yield Finding("members", "ok", f"{len(holders)} process(es): {', '.join(sorted(kinds))}")
+    said = f"{len(holders)} process(es): {', '.join(sorted(kinds))}"
+    said = said if members else "no server works on this database now"
+    yield _judged("members", said, "Start it: upbeat serve", warn=not members)
     free = await connection.fetchval("SELECT count(*) FROM leases WHERE kind = 'evaluator' AND until < now()")
     if members and free:
-        yield Finding(
-            "leases",
-            "warn",
-            f"{free} partitions have no evaluator",
-            "Start one: upbeat serve --roles evaluator",
-        )
-    async for one in _regions(connection):
-        yield one
-    async for one in _backlog(connection):
-        yield one
-    async for one in _webhooks(connection):
-        yield one
-    async for one in _secrets(settings, connection):
-        yield one
+        said = f"{free} partitions have no evaluator"
+        yield Finding("leases", "warn", said, "Start one: upbeat serve --roles evaluator")
+    for part in (_regions, _backlog, _webhooks, partial(_secrets, settings)):
+        async for one in part(connection):
+            yield one
 
 
 async def _secrets(settings: ServeSettings, connection: Connection) -> AsyncIterator[Finding]:
@@ -370,10 +350,9 @@ async def _backlog(connection: Connection) -> AsyncIterator[Finding]:
         "(SELECT count(*) FROM dead_letters) AS letters"
     )
     assert row is not None
-    level: Level = "warn" if row["dead"] or row["pending"] > BACKLOG_WARN else "ok"
     todo = "See `upbeat deliveries --status dead`, mend the channel, then `upbeat deliveries retry`."
     said = f"{row['pending']} notices wait, {row['dead']} were given up"
-    yield Finding("deliveries", level, said, todo if level == "warn" else "")
+    yield _judged("deliveries", said, todo, warn=row["dead"] or row["pending"] > BACKLOG_WARN)
     if row["letters"]:
         said = f"{row['letters']} messages could not be used"
         yield Finding(
@@ -413,14 +392,8 @@ async def _webhooks(connection: Connection) -> AsyncIterator[Finding]:
         said = f"{', '.join(timid)} ask for auto and are not promoted: they make drafts"
         yield Finding("triggers", "warn", said, "See their record: upbeat triggers record TRIGGER")
     waiting, oldest_s = await events.waiting(connection)
-    level: Level = "warn" if oldest_s > EVENTS_WARN_S else "ok"
-    todo = "Start more evaluators: upbeat serve --roles evaluator" if level == "warn" else ""
-    yield Finding(
-        "inboxes",
-        level,
-        f"{len(rows)} with {len(triggers)} triggers; {waiting} events wait to be judged",
-        todo,
-    )
+    said = f"{len(rows)} with {len(triggers)} triggers; {waiting} events wait to be judged"
+    yield _judged("inboxes", said, MORE, warn=oldest_s > EVENTS_WARN_S)
 
 
 def _allowed(modes: IncidentPolicy | Modes) -> tuple[str, ...]:
@@ -463,9 +436,8 @@ async def _bus(settings: ServeSettings, url: str) -> AsyncIterator[Finding]:
             with contextlib.suppress(NotFoundError):
                 held = await stream.consumer_info(STREAM, consumer(EVALUATOR, partition))
                 waiting += (held.num_pending or 0) + (held.num_ack_pending or 0)
-        level: Level = "warn" if waiting > BACKLOG_WARN else "ok"
-        todo = "Start more evaluators: upbeat serve --roles evaluator" if level == "warn" else ""
-        yield Finding("backlog", level, f"{waiting} batches of results are not committed yet", todo)
+        said = f"{waiting} batches of results are not committed yet"
+        yield _judged("backlog", said, MORE, warn=waiting > BACKLOG_WARN)
     except (nats.errors.Error, TimeoutError) as failure:
         yield Finding(
             "bus", "fail", f"JetStream does not answer: {failure}", "Turn JetStream on in nats-server."
@@ -476,14 +448,11 @@ async def _bus(settings: ServeSettings, url: str) -> AsyncIterator[Finding]:
 
 def _bus_durability(settings: ServeSettings, replicas: int) -> Finding:
     if settings.nats_url:
-        level: Level = "ok" if replicas > 1 else "warn"
         said = f"bus: R{replicas}, fsync as its servers are set (sync_interval: always is safest)"
         todo = (
-            ""
-            if level == "ok"
-            else "Set UPBEAT_NATS_REPLICAS=3 with three servers. Results are not lost meanwhile: probes keep them."
+            "Set UPBEAT_NATS_REPLICAS=3 with three servers. Results are not lost meanwhile: probes keep them."
         )
-        return Finding("durability", level, said, todo)
+        return _judged("durability", said, todo, warn=replicas < 2)
     conf = settings.data / "nats" / "nats.conf"
     written = re.search(r"sync_interval:\s*\"?(\w+)", conf.read_text("utf-8")) if conf.exists() else None
     return Finding("durability", "ok", f"bus: R{replicas}, fsync {written[1] if written else 'unknown'}")

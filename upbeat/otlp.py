@@ -21,10 +21,11 @@ from exporters.otlp import (
 )
 from exporters.otlp_encoding import Temporality
 from exporters.otlp_spans import HELD_BYTES, SpanQueue, encoded_run
-from exporters.prometheus import Family, Sample
+from exporters.prometheus import Family
 from rules.address import EgressPolicy
 from rules.otlp import Otlp
 from rules.secret import UnsetReferenceError
+from upbeat.selfmetrics import counter, gauge
 
 _LEAST_BYTES = 64 * 1024
 
@@ -189,33 +190,22 @@ class OtlpExport:
     def families(self) -> Iterable[Family]:
         """What there is to say of the exports themselves."""
         tally, destinations = self.tally, self.exports.destinations
-        outcomes = (("delivered", tally.delivered), ("failed", tally.failed))
-        refused = (("data points", tally.refused_points), ("spans", tally.refused_spans))
-        yield Family(
+        yield counter(
             "upbeat_otlp_requests_total",
-            "counter",
             "Export requests, by what came of them.",
-            [Sample(count, (("outcome", outcome),)) for outcome, count in outcomes],
+            (tally.delivered, (("outcome", "delivered"),)),
+            (tally.failed, (("outcome", "failed"),)),
         )
-        yield Family(
+        yield counter(
             "upbeat_otlp_refused_total",
-            "counter",
             "What destinations refused for good, in part or whole.",
-            [Sample(count, (("what", what),)) for what, count in refused],
+            (tally.refused_points, (("what", "data points"),)),
+            (tally.refused_spans, (("what", "spans"),)),
         )
-        yield Family(
-            "upbeat_otlp_runs_dropped_total",
-            "counter",
-            "Runs without a trace, their destination being away.",
-            [Sample(tally.dropped_spans)],
-        )
-        yield Family("upbeat_otlp_destinations", "gauge", "Destinations.", [Sample(len(destinations))])
-        yield Family(
-            "upbeat_otlp_destinations_failing",
-            "gauge",
-            "Destinations that did not take their last export.",
-            [Sample(sum(each.is_failing for each in destinations))],
-        )
-        yield Family(
-            "upbeat_series", "gauge", "Beats times their regions.", [Sample(self._totals.series_count())]
-        )
+        said = "Runs without a trace, their destination being away."
+        yield counter("upbeat_otlp_runs_dropped_total", said, tally.dropped_spans)
+        yield gauge("upbeat_otlp_destinations", "Destinations.", len(destinations))
+        failing = sum(each.is_failing for each in destinations)
+        said = "Destinations that did not take their last export."
+        yield gauge("upbeat_otlp_destinations_failing", said, failing)
+        yield gauge("upbeat_series", "Beats times their regions.", self._totals.series_count())

@@ -16,7 +16,7 @@ from engine.prober import Prober
 from engine.store import events, objects, outbox, pushed, regions
 from engine.store.database import DATABASE_AWAY, Pool
 from engine.triggering import Triggering
-from exporters.prometheus import Family, Sample
+from exporters.prometheus import Family, LabelPairs, Sample
 from upbeat import __version__
 
 ANSWER_S = 2.0
@@ -31,60 +31,55 @@ def self_families(
     prober: Prober | None,
 ) -> Iterator[Family]:
     """The families of the roles this process has; None: it has not."""
-    yield _gauge("upbeat_build_info", "Always 1.", 1, (("version", __version__),))
-    yield _gauge("upbeat_bus_connected", "Whether the bus is there.", bus.connected)
+    yield gauge("upbeat_build_info", "Always 1.", (1, (("version", __version__),)))
+    yield gauge("upbeat_bus_connected", "Whether the bus is there.", bus.connected)
     yield from _process()
     leases: list[Leases] = []
     if evaluator is not None:
         seen = evaluator.health
         leases.append(evaluator.leases)
-        yield _counter("upbeat_results_committed_total", "Results committed.", seen.results)
-        yield _counter(
+        yield counter("upbeat_results_committed_total", "Results committed.", seen.results)
+        yield counter(
             "upbeat_results_duplicate_total", "Results that had been committed before.", seen.duplicates
         )
-        yield _counter(
+        yield counter(
             "upbeat_state_conflicts_total", "Folds rolled back since another was first.", seen.conflicts
         )
         buried = seen.dead_letters + (triggering.health.dead_letters if triggering else 0)
-        yield _counter("upbeat_dead_letters_total", "Messages and events nobody could use.", buried)
-        yield _counter(
-            "upbeat_skewed_probe_boots_total", "Probe boots with a wrong clock.", seen.skewed_boots
-        )
-        yield _gauge("upbeat_partitions_held", "Partitions evaluated here.", len(evaluator.leases.held))
+        yield counter("upbeat_dead_letters_total", "Messages and events nobody could use.", buried)
+        yield counter("upbeat_skewed_probe_boots_total", "Probe boots with a wrong clock.", seen.skewed_boots)
+        yield gauge("upbeat_partitions_held", "Partitions evaluated here.", len(evaluator.leases.held))
     if triggering is not None:
         judged = triggering.health
         leases.append(triggering.leases)
         if judged.verdicts:
-            yield Family(
-                "upbeat_events_total",
-                "counter",
-                "Received events that were judged, by the worst that became of them.",
-                [
-                    Sample(float(count), (("page", page), ("inbox", inbox), ("verdict", verdict)))
-                    for (page, inbox, verdict), count in judged.verdicts.items()
-                ],
-            )
-        yield _counter("upbeat_signals_total", "Signals told to beats and groups.", judged.signals)
-        yield _counter(
+            said = "Received events that were judged, by the worst that became of them."
+            named = [
+                (count, (("page", page), ("inbox", inbox), ("verdict", verdict)))
+                for (page, inbox, verdict), count in judged.verdicts.items()
+            ]
+            yield counter("upbeat_events_total", said, *named)
+        yield counter("upbeat_signals_total", "Signals told to beats and groups.", judged.signals)
+        yield counter(
             "upbeat_judging_conflicts_total", "Batches rolled back since another was first.", judged.conflicts
         )
     if delivery is not None:
         sent = delivery.health
         leases.append(delivery.lease)
-        yield _counter("upbeat_notices_delivered_total", "Notices delivered.", sent.delivered)
-        yield _counter("upbeat_notices_retried_total", "Deliveries that will be tried again.", sent.retried)
-        yield _counter("upbeat_notices_dead_total", "Notices given up.", sent.dead)
+        yield counter("upbeat_notices_delivered_total", "Notices delivered.", sent.delivered)
+        yield counter("upbeat_notices_retried_total", "Deliveries that will be tried again.", sent.retried)
+        yield counter("upbeat_notices_dead_total", "Notices given up.", sent.dead)
     if prober is not None:
         spool = prober.spool
         leases += prober.leases
-        yield _gauge("upbeat_results_uncommitted", "Results waiting to be committed.", spool.held)
-        yield _gauge("upbeat_oldest_uncommitted_seconds", "Age of the oldest.", spool.oldest_uncommitted_s)
-        yield _counter("upbeat_results_dropped_total", "Results lost for want of memory.", spool.dropped)
-        yield _counter("upbeat_batches_repeated_total", "Batches published again.", spool.repeated)
+        yield gauge("upbeat_results_uncommitted", "Results waiting to be committed.", spool.held)
+        yield gauge("upbeat_oldest_uncommitted_seconds", "Age of the oldest.", spool.oldest_uncommitted_s)
+        yield counter("upbeat_results_dropped_total", "Results lost for want of memory.", spool.dropped)
+        yield counter("upbeat_batches_repeated_total", "Batches published again.", spool.repeated)
         yield from _schedule(prober)
     if leases:
         changes = sum(each.changes for each in leases)
-        yield _counter("upbeat_lease_changes_total", "Units of work gained or lost.", changes)
+        yield counter("upbeat_lease_changes_total", "Units of work gained or lost.", changes)
 
 
 async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
@@ -101,37 +96,34 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
         pass
     else:
         found += (
-            _gauge("upbeat_outbox_pending", "Notices that wait for their delivery.", pending),
-            _gauge("upbeat_outbox_dead", "Notices that were given up.", dead),
-            _gauge("upbeat_outbox_oldest_seconds", "Age of the oldest pending notice.", age_s),
-            _gauge(
+            gauge("upbeat_outbox_pending", "Notices that wait for their delivery.", pending),
+            gauge("upbeat_outbox_dead", "Notices that were given up.", dead),
+            gauge("upbeat_outbox_oldest_seconds", "Age of the oldest pending notice.", age_s),
+            gauge(
                 "upbeat_pushed_pending", "Pings, reports and what members say, not yet evaluated.", unfolded
             ),
-            _gauge("upbeat_pushed_oldest_seconds", "Age of the oldest of them.", oldest_s),
-            _gauge("upbeat_events_pending", "Received events, not yet judged.", unjudged),
-            _gauge("upbeat_events_oldest_seconds", "Age of the oldest of them.", unjudged_s),
-            Family(
+            gauge("upbeat_pushed_oldest_seconds", "Age of the oldest of them.", oldest_s),
+            gauge("upbeat_events_pending", "Received events, not yet judged.", unjudged),
+            gauge("upbeat_events_oldest_seconds", "Age of the oldest of them.", unjudged_s),
+            gauge(
                 "upbeat_region_suspended",
-                "gauge",
                 "Whether the votes of a region do not count, since it is sick.",
-                [Sample(float(slug in sick), (("region", slug),)) for slug in declared],
+                *((slug in sick, (("region", slug),)) for slug in declared),
             ),
         )
     with contextlib.suppress(BusError):
-        found.append(_gauge("upbeat_bus_pending", "Batches not yet evaluated.", await bus.pending()))
+        found.append(gauge("upbeat_bus_pending", "Batches not yet evaluated.", await bus.pending()))
     return found
 
 
 def _process() -> Iterator[Family]:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    modes = (("user", used.ru_utime), ("system", used.ru_stime))
-    yield Family(
-        "process_cpu_time_seconds_total",
-        "counter",
-        "CPU time of this process.",
-        [Sample(spent_s, (("cpu_mode", mode),)) for mode, spent_s in modes],
+    modes = (
+        (used.ru_utime, (("cpu_mode", "user"),)),
+        (used.ru_stime, (("cpu_mode", "system"),)),
     )
-    yield _gauge(
+    yield counter("process_cpu_time_seconds_total", "CPU time of this process.", *modes)
+    yield gauge(
         "process_memory_usage_bytes", "Resident memory of this process.", _resident_bytes(used.ru_maxrss)
     )
 
@@ -146,26 +138,28 @@ def _resident_bytes(most: int) -> int:
 
 def _schedule(prober: Prober) -> Iterator[Family]:
     scheduler = prober.scheduler
-    yield _gauge("upbeat_runs_in_flight", "Runs now.", scheduler.in_progress)
-    yield _counter("upbeat_runs_started_total", "Scheduled runs started.", scheduler.started)
-    yield _counter("upbeat_runs_delayed_total", "Runs that waited for a slot.", scheduler.delayed)
-    yield _counter("upbeat_runs_skipped_total", "Turns skipped, the run before not over.", prober.skipped)
-    yield _counter(
-        "upbeat_runs_missed_total", "Turns that came and went unstarted.", scheduler.entries.missed
-    )
-    yield _counter("upbeat_extra_runs_dropped_total", "Confirm and manual runs dropped.", scheduler.refused)
-    lateness = scheduler.lateness
-    yield Family(
-        "upbeat_start_lateness_seconds",
-        "gauge",
-        "How late runs start, by quantile.",
-        [Sample(lateness.quantile_s(q), (("quantile", str(q)),)) for q in (0.5, 0.99, 1.0)],
-    )
+    yield gauge("upbeat_runs_in_flight", "Runs now.", scheduler.in_progress)
+    yield counter("upbeat_runs_started_total", "Scheduled runs started.", scheduler.started)
+    yield counter("upbeat_runs_delayed_total", "Runs that waited for a slot.", scheduler.delayed)
+    yield counter("upbeat_runs_skipped_total", "Turns skipped, the run before not over.", prober.skipped)
+    yield counter("upbeat_runs_missed_total", "Turns that came and went unstarted.", scheduler.entries.missed)
+    yield counter("upbeat_extra_runs_dropped_total", "Confirm and manual runs dropped.", scheduler.refused)
+    late = ((scheduler.lateness.quantile_s(q), (("quantile", str(q)),)) for q in (0.5, 0.99, 1.0))
+    yield gauge("upbeat_start_lateness_seconds", "How late runs start, by quantile.", *late)
 
 
-def _gauge(name: str, text: str, value: float, labels: tuple[tuple[str, str], ...] = ()) -> Family:
-    return Family(name, "gauge", text, [Sample(float(value), labels)])
+def gauge(name: str, text: str, *values: float | tuple[float, LabelPairs]) -> Family:
+    """What is so now: one value, or several with their labels."""
+    samples = (
+        _sample(value) for value in values
+    )  # as fractions, also while they have none: OTLP tells them apart
+    return Family(name, "gauge", text, [Sample(float(one.value), one.labels) for one in samples])
 
 
-def _counter(name: str, text: str, value: float) -> Family:
-    return Family(name, "counter", text, [Sample(float(value))])
+def counter(name: str, text: str, *values: float | tuple[float, LabelPairs]) -> Family:
+    """What happened since the start, in the same way."""
+    return Family(name, "counter", text, [*map(_sample, values)])
+
+
+def _sample(value: float | tuple[float, LabelPairs]) -> Sample:
+    return Sample(*value) if isinstance(value, tuple) else Sample(value)

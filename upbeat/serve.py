@@ -9,11 +9,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from secrets import token_urlsafe
+from typing import Any
 
 import asyncpg
 
@@ -73,7 +74,7 @@ async def serve(
     settings: ServeSettings,
     *,
     guide: Callable[[], Guide | None] = lambda: None,
-    on_ready: Callable[[Running], Awaitable[None]] | None = None,
+    on_ready: Callable[[Running], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Run until SIGTERM, SIGINT or `Running.stop`. Raises `ServeError` when it cannot start or a part of it fails."""
     set_up(settings.log_format)
@@ -190,7 +191,7 @@ async def _run(
     node: Node,
     listener: socket.socket | None,
     stopped: asyncio.Event,
-    on_ready: Callable[[Running], Awaitable[None]] | None,
+    on_ready: Callable[[Running], Coroutine[Any, Any, None]] | None,
 ) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -221,7 +222,7 @@ async def _work(
     node: Node,
     listener: socket.socket | None,
     reload: asyncio.Event,
-    on_ready: Callable[[Running], Awaitable[None]] | None,
+    on_ready: Callable[[Running], Coroutine[Any, Any, None]] | None,
     stopped: asyncio.Event,
     feeding: list[asyncio.Task[None]],
 ) -> None:
@@ -249,11 +250,7 @@ async def _work(
             group.create_task(keep_listening(node.pool))
             _say_where(settings, node, host, port)
         if on_ready is not None:
-            group.create_task(_told(on_ready, Running(base_url, node, stopped.set)))
-
-
-async def _told(on_ready: Callable[[Running], Awaitable[None]], running: Running) -> None:
-    await on_ready(running)
+            group.create_task(on_ready(Running(base_url, node, stopped.set)))
 
 
 def _url(host: str, port: int) -> str:
