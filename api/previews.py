@@ -16,10 +16,11 @@ from api.body import read_body, reply, takes
 from api.context import Services, services_of
 from api.objects import locate
 from api.problems import ProblemError, invalid, missing
-from api.received import traced
+from api.received import Fired, traced
 from api.replays import MOST_DAYS, Ref
 from api.shapes import gives
-from api.shown_preview import ShownPreview, ShownPreviewTrace
+from api.shown_preview import ShownPreview
+from api.shown_triggers import ShownSeen
 from api.uptime import read_span, read_time
 from engine.store import jobs, objects, previews, received, states
 from engine.store.database import Connection, Row, transaction
@@ -27,7 +28,6 @@ from engine.store.ids import read, show
 from engine.store.objects import Stored
 from engine.store.previews import SAMPLE, Plan, Sample, Side
 from engine.store.states import moment
-from rules.assertion import HeaderName, HeaderValue
 from rules.duration import Duration
 from rules.shape import Rule, spec_of
 from rules.subject import rule_of
@@ -40,12 +40,9 @@ APART_S: Final = 60.0
 router = Router(prefix="/api/v1/previews", tags=["previews"])
 
 
-class Pasted(Rule):
+class Pasted(Fired):
     """A delivery that was not received: text as it is, anything else as JSON."""
 
-    body: Any = Field(default="", description="What is posted.")
-    headers: dict[HeaderName, HeaderValue] = Field(default={}, max_length=50)
-    query: str = Field(default="", max_length=4000)
     at: str | None = Field(
         default=None,
         max_length=60,
@@ -115,7 +112,7 @@ async def read_preview(request: Request, asking: Asking, preview: str) -> Respon
 
 @router.get("/{preview}/trace")
 @permits(Permission.READ)
-@gives(ShownPreviewTrace)
+@gives(ShownSeen)
 async def trace_preview(
     request: Request, asking: Asking, preview: str, event: OfEvent, of: Literal["old", "new"] = "new"
 ) -> Response:
@@ -251,11 +248,7 @@ def _samples(asked: AskedPreview, until: float, now: float) -> list[Sample]:
     found, at = list[Sample](), until - APART_S if asked.stored else now - APART_S * (len(asked.samples) + 1)
     for number, pasted in enumerate(asked.samples):
         at = read_time(f"samples/{number}/at", pasted.at, now) if pasted.at is not None else at + APART_S
-        is_text = isinstance(pasted.body, str)
-        body = pasted.body.encode() if is_text else msgspec.json.encode(pasted.body)
-        headers = list(pasted.headers.items()) or [
-            ("Content-Type", "text/plain" if is_text else "application/json")
-        ]
+        headers, body = pasted.sent()
         found.append(Sample(at, headers, pasted.query, body))
     return sorted(found, key=lambda one: one.at)
 

@@ -74,6 +74,13 @@ class Fired(Rule):
     headers: dict[HeaderName, HeaderValue] = Field(default={}, max_length=50)
     query: Annotated[str, Field(max_length=4000, pattern=r"^[^\x00-\x20]*$")] = ""
 
+    def sent(self) -> tuple[list[tuple[str, str]], bytes]:
+        """Headers, with a Content-Type where they name none, and body."""
+        is_text, headers = isinstance(self.body, str), list(self.headers.items())
+        if all(name.lower() != "content-type" for name, _ in headers):
+            headers.append(("Content-Type", "text/plain; charset=utf-8" if is_text else "application/json"))
+        return headers, self.body.encode() if is_text else msgspec.json.encode(self.body)
+
 
 # ---- looked for
 
@@ -345,20 +352,17 @@ async def put(request: Request, asking: Principal, inbox: Stored, sent: Fired) -
     asking.require(Permission.WRITE, inbox.page_id)
     if not inbox.spec.get("enabled", True):
         raise ProblemError(409, "disabled", f"inbox {inbox.slug!r} is disabled: it takes nothing")
-    is_text = isinstance(sent.body, str)
-    body = sent.body.encode() if is_text else msgspec.json.encode(sent.body)
+    headers, body = sent.sent()
     if len(body) > (most := Inbox.model_validate(inbox.spec).max_size):
         raise invalid([("/body", f"it has {len(body)} bytes; this inbox takes {most}")])
-    headers = [(name, value) for name, value in sent.headers.items() if name.lower() not in KEPT_BACK]
-    if all(name.lower() != "content-type" for name, _ in headers):
-        headers.append(("Content-Type", "text/plain; charset=utf-8" if is_text else "application/json"))
-    now_s = services.clock.epoch_s()
+    kept = [(name, value) for name, value in headers if name.lower() not in KEPT_BACK]
+    now_s, address = services.clock.epoch_s(), address_of(request)
     delivery = inboxes.Delivery(
-        new_id(), inbox.id, now_s, address_of(request), headers, sent.query, body, tested_by=asking.name
+        new_id(), inbox.id, now_s, address, kept, sent.query, body, tested_by=asking.name
     )
     async with transaction(services.pool) as db:
-        (kept,) = await inboxes.put(db, [delivery])
-        name = show("event", kept.event_id)
+        (stored,) = await inboxes.put(db, [delivery])
+        name = show("event", stored.event_id)
         await record(db, asking.actor, "inbox.fire", inbox.slug, inbox.page_id, None, {"event": name})
     await services.bus.announce_each(inboxes.SUBJECT, [partition_of(inbox.id)])
     return name

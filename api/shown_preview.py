@@ -6,7 +6,6 @@ from typing import Literal
 from msgspec import Struct
 
 from api.shapes import ShownCompared, ShownJob
-from api.shown_triggers import ShownItem
 from evaluators.advice import Advice, Count, Unmapped
 from evaluators.facts import Cause
 from evaluators.review import Status
@@ -108,11 +107,3 @@ class ShownPreview(ShownJob):
     is_cut: bool
     findings: ShownFindings | None
     difference: ShownDifference | None
-
-
-class ShownPreviewTrace(Struct):
-    """What a rule sees in an event, and why."""
-
-    error: str
-    is_truncated: bool
-    items: list[ShownItem]

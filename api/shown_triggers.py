@@ -104,15 +104,20 @@ class ShownItem(Struct):
     trace: list[Traced]
 
 
-class ShownTrace(Struct):
-    """Why a trigger made of an event what it did, at the revision that judged it; `error` is of the event as a whole."""
+class ShownSeen(Struct):
+    """What a rule sees in an event, and why; `error` is of the event as a whole."""
+
+    error: str
+    is_truncated: bool
+    items: list[ShownItem]
+
+
+class ShownTrace(ShownSeen):
+    """Why a trigger made of an event what it did, at the revision that judged it."""
 
     trigger: str
     slug: str
     revision: int
-    error: str
-    is_truncated: bool
-    items: list[ShownItem]
 
 
 class ShownSender(Struct):

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -67,7 +68,8 @@ async def begun(
 ) -> dict[str, Any]:
     """Begin a preview in place of the one `before`, and show what there is of it; `waits`: after a moment."""
     if before:
-        await _cancelled(request, asking, before)
+        with suppress(ProblemError):  # it is gone, or somebody else's
+            await previews.cancel_preview(request, asking, before)
     body = {**asked, "since": span if span in dict(RANGES) else "7d", "budget": _BUDGET}
     if sample:
         body["samples"] = [{"body": sample}]
@@ -84,13 +86,6 @@ async def begun(
     return shown
 
 
-async def _cancelled(request: Request, asking: Principal, preview: str) -> None:
-    try:
-        await previews.cancel_preview(request, asking, preview)
-    except ProblemError:
-        return  # it is gone, or somebody else's
-
-
 async def _shown(request: Request, asking: Principal, preview: str) -> dict[str, Any]:
     async with services_of(request).pool.acquire() as db:
         row = await previews.find(db, asking, preview)
@@ -100,22 +95,16 @@ async def _shown(request: Request, asking: Principal, preview: str) -> dict[str,
 def _view(shown: Mapping[str, Any]) -> dict[str, Any]:
     """A preview of the API as its pane shows it."""
     found, compared = shown["findings"], shown["difference"]
-    view = _NOTHING | {
+    return _NOTHING | {
         "id": shown["id"],
         "runs": shown["status"] in _RUNS,
         "done": shown["done"],
         "wrong": shown["error"] or "",
         "is_cut": shown["is_cut"],
+        "found": _found(found) if found else None,
+        "compared": _compared(compared) if compared else None,
+        **({name: _found(compared[name]) for name in ("old", "new")} if compared else {}),
     }
-    if found:
-        view["found"] = _found(found)
-    if compared:
-        view |= {
-            "old": _found(compared["old"]),
-            "new": _found(compared["new"]),
-            "compared": _compared(compared),
-        }
-    return view
 
 
 def _found(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,11 +142,14 @@ def _line(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compared(compared: Mapping[str, Any]) -> list[tuple[str, int, list[dict[str, Any]]]]:
-    names = (("only_old", "Only the old one does something"), ("only_new", "Only the new one does something"))
-    lists = (*names, ("changed", "Both do something else"))
+    lists = {
+        "only_old": "Only the old one does something",
+        "only_new": "Only the new one does something",
+        "changed": "Both do something else",
+    }
     return [
         (said, compared["counts"].get(name, 0), [_line(one) for one in compared[name][:DRAFTS]])
-        for name, said in lists
+        for name, said in lists.items()
     ]
 
 
