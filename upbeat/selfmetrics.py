@@ -150,9 +150,7 @@ def _schedule(prober: Prober) -> Iterator[Family]:
 
 def gauge(name: str, text: str, *values: float | tuple[float, LabelPairs]) -> Family:
     """What is so now: one value, or several with their labels."""
-    samples = (
-        _sample(value) for value in values
-    )  # as fractions, also while they have none: OTLP tells them apart
+    samples = map(_sample, values)  # as fractions, also where there is none: OTLP tells them apart
     return Family(name, "gauge", text, [Sample(float(one.value), one.labels) for one in samples])
 
 

@@ -110,7 +110,8 @@ class Client:
                 method, f"{self.server}{self._root}{path}", params=sent, json=body, allow_redirects=False
             ) as answer:
                 text = await answer.text()
-                problem = await answer.json(content_type=None) if _is_problem(answer) else None
+                is_problem = answer.content_type == "application/problem+json"
+                problem = await answer.json(content_type=None) if is_problem else None
         except aiohttp.InvalidURL:
             raise click.UsageError(f"{self.server!r} is no server; write http://host:port") from None
         except (aiohttp.ClientError, TimeoutError, ValueError) as failure:
@@ -142,10 +143,6 @@ def at(path: str, ref: str) -> str:
 def _why(failure: Exception) -> str:
     number = failure.errno if isinstance(failure, OSError) else None
     return os.strerror(number) if number else str(failure) or "it took too long"
-
-
-def _is_problem(answer: aiohttp.ClientResponse) -> bool:
-    return answer.content_type == "application/problem+json"
 
 
 def _no_upbeat(server: str, answer: aiohttp.ClientResponse) -> UnreachableError:

@@ -1,5 +1,6 @@
 """The `upbeat.yaml` to be: what was understood of a peer's file, each beat held against the real rules before it is kept."""
 
+import contextlib
 import math
 import re
 import unicodedata
@@ -222,7 +223,8 @@ class Draft:
                 rule = model.validate_python(spec)
                 _expect_spelt(rule.model_dump(mode="json"))
                 if isinstance(rule, ProbedRule):
-                    _expect_compilable(rule)
+                    with contextlib.suppress(UnsetReferenceError):
+                        compile_check(rule, Unjudged())
             except ValidationError as refused:
                 error = refused.errors(include_url=False)[0]
                 said = str(error["msg"]).removeprefix("Value error, ")
@@ -289,13 +291,6 @@ def _free(base: str, joint: str, taken: dict[str, int]) -> str:
         name = f"{base}{joint}{taken[base]}"
     taken[name] = 1
     return name
-
-
-def _expect_compilable(rule: Any) -> None:
-    try:
-        compile_check(rule, Unjudged())
-    except UnsetReferenceError:
-        return
 
 
 def _expect_spelt(value: Any) -> None:

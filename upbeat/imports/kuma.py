@@ -109,9 +109,9 @@ def _monitor(
     spec["enabled"] = all(one.flag("active", default=True) for one in (monitor, *above))
     if monitor.flag("forceInactive", default=False):
         spec["enabled"] = False
-    spec["tags"] = draft.tags(
-        monitor.path, *(group.text("name") for group in reversed(above)), *_tags(monitor)
-    )
+    names = [group.text("name") for group in reversed(above)]
+    names += (":".join(filter(None, (tag.text("name"), tag.text("value")))) for tag in monitor.each("tags"))
+    spec["tags"] = draft.tags(monitor.path, *names)
     told = monitor.take("notificationIDList")
     ids = [key for key, is_told in told.items() if is_told] if isinstance(told, dict) else told
     spec["channels"] = [
@@ -157,14 +157,6 @@ def _above(monitor: Fields, groups: dict[str, Fields]) -> Iterator[Fields]:
         seen.add(key)
         monitor = group
         yield group
-
-
-def _tags(monitor: Fields) -> list[str]:
-    made = []
-    for tag in monitor.each("tags"):
-        value = tag.text("value")
-        made.append(tag.text("name") + (f":{value}" if value else ""))
-    return made
 
 
 # ---- kinds
