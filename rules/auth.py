@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from rules.secret import Sources, expand
-from rules.shape import Rule
+from rules.shape import Rule, expect_one
 from rules.target import RequestUrl, Target, target_of
 
 Credential = Annotated[str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\r\n\x00]*$")]
@@ -48,22 +48,9 @@ class Auth(Rule):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        given = [name for name in ("basic", "bearer", "oauth2") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"auth has one of basic, bearer, oauth2; this one has {', '.join(given) or 'none'}"
-            )
+        names = ("basic", "bearer", "oauth2")
+        expect_one("auth", names, [name for name in names if getattr(self, name) is not None])
         return self
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """Everything in it that may hold a reference."""
-        if self.basic is not None:
-            return self.basic.username, self.basic.password
-        if self.oauth2 is not None:
-            one = self.oauth2
-            return one.token_url, one.client_id, one.client_secret, one.scope or "", one.audience or ""
-        return (self.bearer or "",)
 
 
 @dataclass(frozen=True, slots=True)

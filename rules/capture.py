@@ -14,7 +14,7 @@ from rules.assertion import HeaderName
 from rules.pattern import compile_pattern
 from rules.secret import is_secret_name
 from rules.selection import Select, compile_path, is_definite
-from rules.shape import Rule
+from rules.shape import Rule, expect_one
 
 CAPTURED_MAX_BYTES: Final = 8192
 _PLACE: Final = re.compile(r"\$\{capture:([A-Za-z_][A-Za-z0-9_]{0,62})\}")
@@ -42,19 +42,13 @@ class Capture(Rule):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        given = [name for name in _SOURCES if self._source(name) is not None]
-        if len(given) != 1:
-            said = ", ".join(given) or "none"
-            raise ValueError(f"a capture has exactly one of {', '.join(_SOURCES)}; this one has {said}")
+        given = [name for name in _SOURCES if getattr(self, "json_" if name == "json" else name) is not None]
+        expect_one("a capture", _SOURCES, given)
         if self.json_ is not None:
             compile_path(self.json_)
         if self.matches is not None and compile_pattern(self.matches).groups != 1:
             raise ValueError(f"{self.matches!r} needs exactly one group: the part that is taken")
         return self
-
-    def _source(self, name: str) -> str | None:
-        value: str | None = getattr(self, "json_" if name == "json" else name)
-        return value
 
 
 Captures = dict[CaptureName, Capture]

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from rules.pattern import compile_pattern
-from rules.shape import Rule
+from rules.shape import Rule, expect_one
 
 if TYPE_CHECKING:
     from rules.schema import Schema
@@ -103,13 +103,7 @@ class Comparison(Rule):
 
     def _expect_one(self) -> str:
         """The one operator that was given. Raises `ValueError` for none and for several."""
-        given = self._given()
-        if len(given) != 1:
-            said = ", ".join(given) or "none"
-            raise ValueError(
-                f"{self.called} has exactly one of {', '.join(self.operators)}; this one has {said}"
-            )
-        return given[0]
+        return expect_one(self.called, self.operators, self._given())
 
     def _expect_comparable(self, *, may_be_null: bool) -> None:
         """Raises `ValueError` where what it is compared with can never be, or cannot be kept."""

@@ -1,5 +1,6 @@
 """The one shape of everything an operator writes: frozen, unknown keys refused."""
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
@@ -17,6 +18,14 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Text = Annotated[str, StringConstraints(max_length=4000)]
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,62}$")]
+
+
+def expect_one(called: str, of: Iterable[str], given: Sequence[str]) -> str:
+    """The one key that is `given`. Raises `ValueError` for none and for several."""
+    if len(given) != 1:
+        said = f"{called} has exactly one of {', '.join(of)}"
+        raise ValueError(f"{said}; this one has {', '.join(given) or 'none'}")
+    return given[0]
 
 
 def written(rule: BaseModel) -> dict[str, Any]:

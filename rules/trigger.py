@@ -12,7 +12,7 @@ from rules.incident import IncidentPolicy, Mode
 from rules.pattern import compile_pattern
 from rules.reference import Template, ValueRef, parse_reference, parse_template
 from rules.selection import compile_path
-from rules.shape import Name, Rule, Slug, Tag, Text, spec_of
+from rules.shape import Name, Rule, Slug, Tag, Text, expect_one, spec_of
 from rules.zone import zone_name
 
 MAX_ITEMS: Final = 1000
@@ -148,11 +148,8 @@ class Target(Rule):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        given = [key for key in ("beat", "group", "external") if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"target has exactly one of beat, group and external; this one has {', '.join(given) or 'none'}"
-            )
+        keys = ("beat", "group", "external")
+        expect_one("target", keys, [key for key in keys if getattr(self, key) is not None])
         if self.per_fingerprint is not None and self.external is None:
             raise ValueError("per_fingerprint makes external beats; it needs external")
         return self
