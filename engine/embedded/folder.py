@@ -56,10 +56,22 @@ class Account:
         """Whether this user may enter ``path``: asked of the kernel, since mode bits do not show ACLs."""
         if self.uid is None:
             return os.access(path, os.X_OK)
-        command = ["/bin/sh", "-c", 'cd "$0"', str(path)]
-        answer = subprocess.run(
-            command, cwd="/", user=self.uid, group=self.gid, extra_groups=(), capture_output=True, check=False
-        )
+        return self.runs("/bin/sh", "-c", 'cd "$0"', str(path))
+
+    def runs(self, *command: str) -> bool:
+        """Whether ``command`` succeeds as this user."""
+        try:
+            answer = subprocess.run(
+                command,
+                cwd="/",
+                user=self.uid,
+                group=self.gid,
+                extra_groups=self.extra_groups,
+                capture_output=True,
+                check=False,
+            )
+        except PermissionError:
+            return False
         return answer.returncode == 0
 
 
@@ -145,7 +157,7 @@ class Folder:
         A virtualenv in a closed home is the usual reason. ``parts`` are what must be copied, each keeping its place
         below ``root``: libraries are found by relative paths.
         """
-        if self.account.uid is None or _runs(program, self.account):
+        if self.account.uid is None or self.account.runs(str(program), "--version"):
             return program
         kept = self.path / "bin" / version
         with _explained(kept):
@@ -283,20 +295,3 @@ def _replace(path: Path, text: str, owner: Account | None) -> None:
     if owner:
         owner.own(fresh)
     fresh.rename(path)
-
-
-def _runs(program: Path, account: Account) -> bool:
-    command = [str(program), "--version"]
-    try:
-        answer = subprocess.run(
-            command,
-            cwd="/",
-            user=account.uid,
-            group=account.gid,
-            extra_groups=account.extra_groups,
-            capture_output=True,
-            check=False,
-        )
-    except PermissionError:
-        return False
-    return answer.returncode == 0
