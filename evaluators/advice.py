@@ -125,15 +125,11 @@ class Tally:
         self._rule, self._hidden = rule, hidden
         self.outcomes, self._values = Examples(MOST_REASONS), Examples(MOST_VALUES)
         self._keys: dict[str, _Key] = {}
-        self._orphans: dict[
-            str, tuple[str, str]
-        ] = {}  # recovered and not open: the event, and what is open like it
+        # recovered and not open: the event, and what is open like it
+        self._orphans: dict[str, tuple[str, str]] = {}
         self._causes, self._truncated = Counter[str](), list[str]()
         self._events = self._truncations = self._empty = 0
-        self._times, self._untimed = (
-            Examples(MOST_REASONS),
-            dict[str, str](),
-        )  # by reference; the first such value
+        self._times, self._untimed = Examples(MOST_REASONS), dict[str, str]()  # the first, by reference
 
     def see(
         self,

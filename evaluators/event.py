@@ -6,7 +6,6 @@ same name. A number that no double and no 4,300 digits hold is kept as the text 
 
 import json
 import math
-import re
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
 
@@ -14,6 +13,7 @@ import msgspec
 from msgspec import Struct
 from python_multipart.multipart import parse_options_header
 
+from evaluators.observation import decoded
 from rules.selection import MAX_CONTAINERS, MAX_SEARCHED, BudgetError, UnreadableError
 
 Form = Literal["json", "form", "multipart", "text"]
@@ -22,11 +22,6 @@ MAX_DEPTH: Final = 64
 MAX_VALUES: Final = MAX_SEARCHED
 MAX_FIELDS: Final = 1000  # of a form or a query
 _MAX_DIGITS: Final = 4300  # what Python reads of a whole number
-_CHARSET: Final = re.compile(
-    r"charset=[\"']?((?:utf|iso-?8859|windows-|cp|latin|koi8|us-ascii|shift|euc|gb|big5)[\w-]*)",
-    re.IGNORECASE,
-)
-"""Encodings of text; others that Python knows are slow, or none."""
 
 
 class Event(Struct, frozen=True):
@@ -118,11 +113,7 @@ def _text(body: bytes, content_type: str) -> str:
     try:
         return body.decode(json.detect_encoding(body))
     except UnicodeDecodeError:
-        declared = _CHARSET.search(content_type)
-    try:
-        return body.decode(declared[1] if declared else "utf-8", "replace")
-    except LookupError:
-        return body.decode("utf-8", "replace")
+        return decoded(body, content_type)
 
 
 def _query(query: str) -> dict[str, str]:

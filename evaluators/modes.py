@@ -45,15 +45,10 @@ def carried_by(voters: Iterable[tuple[str, Modes]], suffice: Callable[[list[str]
     given = list(voters)
 
     def mode(step: Step) -> Mode:
-        of = {voter: _of(modes, step) for voter, modes in given}
+        of: dict[str, Mode] = {voter: getattr(modes, step) for voter, modes in given}
         for bold in BY_BOLDNESS:
             if suffice([voter for voter, mine in of.items() if not is_bolder(bold, mine)]):
                 return bold
         return least("auto", *of.values())
 
     return Modes(mode("open"), mode("update"), mode("resolve"))
-
-
-def _of(modes: Modes, step: Step) -> Mode:
-    found: Mode = getattr(modes, step)
-    return found

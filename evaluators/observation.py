@@ -9,10 +9,19 @@ from evaluators.model import Failure, Outcome, Timings
 
 # Python has codecs that are quadratic or no text at all, so only known names are taken from a stranger.
 _CHARSET = re.compile(
-    r"charset\s*=\s*[\"']?((?:utf-?(?:8|16|32)(?:[lb]e)?|us-ascii|ascii|latin-?1|iso-8859-\d+|windows-125\d|cp\d+"
-    r"|koi8-[ru]|shift_?jis|euc-(?:jp|kr)|gb2312|gbk|gb18030|big5))(?![\w-])",
+    r"charset\s*=\s*[\"']?((?:utf-?(?:8|16|32)(?:-?[lb]e)?|us-ascii|ascii|latin-?\d+|iso-?8859-\d+|windows-\d+|cp\d+"
+    r"|koi8-?[rtu]|shift[_-]?jis|euc[_-]?(?:jp|kr)|gb2312|gbk|gb18030|big5(?:-?hkscs)?))(?![\w-])",
     re.IGNORECASE,
 )
+
+
+def decoded(body: bytes, content_type: str) -> str:
+    """The text that `body` is by its declared charset, UTF-8 otherwise; what cannot be decoded is U+FFFD."""
+    declared = _CHARSET.search(content_type)
+    try:
+        return body.decode(declared[1] if declared else "utf-8", "replace")
+    except LookupError:  # e.g. cp99999
+        return body.decode("utf-8", "replace")
 
 
 class Record(Struct, frozen=True):
@@ -128,9 +137,5 @@ class Observation:
     def text(self) -> str:
         """The body decoded by its declared charset, UTF-8 otherwise; what cannot be decoded is U+FFFD."""
         if self._text is None:
-            declared = _CHARSET.search(self.header("content-type") or "")
-            try:
-                self._text = self.body.decode(declared.group(1) if declared else "utf-8", "replace")
-            except LookupError:  # e.g. cp99999
-                self._text = self.body.decode("utf-8", "replace")
+            self._text = decoded(self.body, self.header("content-type") or "")
         return self._text

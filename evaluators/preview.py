@@ -397,10 +397,8 @@ class Preview:
         """What was found so far."""
         lines = dict([*self._first, *self._told, *self._telling, *self._last])
         advice = self._tally.advice()
-        mode, busiest = (
-            least(self._modes.open, self._target.incidents.open),
-            max(self._opened_on.values(), default=0),
-        )
+        mode = least(self._modes.open, self._target.incidents.open)
+        busiest = max(self._opened_on.values(), default=0)
         if mode == "auto" and (risks := self._tally.risks(self._opened, self._brief, busiest)):
             text = f"It may open incidents without review, and {'; '.join(risks)}."
             advice.insert(0, Advice("auto_post_risk", "warning", text))

@@ -366,8 +366,8 @@ def _count(
         still_bad=still_bad,
     )
     own, told = None, bad
-    if any(map(episode.is_excused, state.members.values())):
-        told = [voter for voter in bad if not _is_excused(state, voter)]
+    if excused := {name for name, said in state.members.items() if episode.is_excused(said)}:
+        told = [voter for voter in bad if voter not in excused]
         own = _opened(need, told, [voter for voter in critical if voter in told])
     if not told and not state.dissent_since:
         return state, own, ()
@@ -403,11 +403,6 @@ def _is_bad_now(region: votes.Region) -> bool:
         if seen.verdict in BAD or seen.kind is not Kind.CONFIRM:
             return seen.verdict in BAD
     return False
-
-
-def _is_excused(state: State, voter: str) -> bool:
-    member = state.members.get(voter)
-    return member is not None and episode.is_excused(member)
 
 
 def _signalled(policy: Policy, state: State, fact: SignalChanged) -> Step:

@@ -15,11 +15,10 @@ from typing import Any, Final
 import msgspec
 
 from evaluators.model import PHASES
-from evaluators.observation import Observation
+from evaluators.observation import Certificate, Observation, TlsSeen
 from rules.expectation import Expectation
 from rules.selection import BudgetError, UnreadableError, expect_within_budget
 
-_DAY_S: Final = 86_400.0
 _NUMBER: Final = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})([eE][+-]?\d{1,3})?", re.ASCII)
 
 
@@ -93,34 +92,12 @@ def number_of(value: Any) -> Any:
     return number if math.isfinite(number) else value
 
 
-def _header(seen: Observation, name: str) -> list[Any]:
-    value = seen.header(name)
-    return [] if value is None else [value]
+def _tls(read_tls: Callable[[TlsSeen], Any]) -> Callable[[Observation], Any]:
+    return lambda seen: seen.tls and read_tls(seen.tls)
 
 
-def _step(seen: Observation, name: str) -> list[Any]:
-    return [one.timings.total for one in seen.steps if one.name == name and one.timings.total is not None]
-
-
-def _ttl(seen: Observation, type_: str) -> list[Any]:
-    return [one.ttl_s for one in seen.records if one.type == type_ and one.ttl_s is not None]
-
-
-def _leaf(field: str) -> Callable[[Observation], Any]:
-    def read_leaf(seen: Observation) -> Any:
-        return getattr(seen.tls.certificates[0], field) if seen.tls and seen.tls.certificates else None
-
-    return read_leaf
-
-
-def _leaf_days(seen: Observation) -> float | None:
-    if seen.tls is None or not seen.tls.certificates:
-        return None
-    return (seen.tls.certificates[0].not_after - seen.tls.at) / _DAY_S
-
-
-def _names(seen: Observation) -> list[str] | None:
-    return list(seen.tls.certificates[0].names) if seen.tls and seen.tls.certificates else None
+def _leaf(read_leaf: Callable[[Certificate], Any]) -> Callable[[Observation], Any]:
+    return _tls(lambda tls: read_leaf(tls.certificates[0]) if tls.certificates else None)
 
 
 def _round_trip(summary: Callable[[list[float]], float], least: int = 1) -> Callable[[Observation], Any]:
@@ -143,13 +120,15 @@ _PLAIN: Final[dict[str, Callable[[Observation], Any]]] = {
     "redirects": lambda seen: len(seen.hops),
     "protocol": lambda seen: seen.protocol or (seen.tls and seen.tls.version),
     **{f"timing.{phase}": attrgetter(f"timings.{phase}") for phase in PHASES},
-    "certificate.days_left": lambda seen: seen.tls and seen.tls.days_left,
-    "certificate.leaf_days_left": _leaf_days,
-    "certificate.names": _names,
-    **{f"certificate.{field}": _leaf(field) for field in ("subject", "issuer", "sha256", "key", "signature")},
-    "certificate.cipher": lambda seen: seen.tls and seen.tls.cipher,
-    "certificate.version": lambda seen: seen.tls and seen.tls.version,
-    "certificate.ocsp": lambda seen: seen.tls and seen.tls.ocsp,
+    "certificate.leaf_days_left": _tls(
+        lambda tls: (tls.certificates[0].not_after - tls.at) / 86_400 if tls.certificates else None
+    ),
+    "certificate.names": _leaf(lambda leaf: list(leaf.names)),
+    **{
+        f"certificate.{of}": _leaf(attrgetter(of))
+        for of in ("subject", "issuer", "sha256", "key", "signature")
+    },
+    **{f"certificate.{of}": _tls(attrgetter(of)) for of in ("days_left", "cipher", "version", "ocsp")},
     "rcode": attrgetter("rcode"),
     "flags": lambda seen: None if seen.rcode is None else list(seen.flags),
     "rtt": _round_trip(fmean),
@@ -161,10 +140,14 @@ _PLAIN: Final[dict[str, Callable[[Observation], Any]]] = {
 """Subjects of one value: None where it is missing."""
 
 _NAMED: Final[dict[str, Callable[[Observation, str], list[Any]]]] = {
-    "header": _header,
+    "header": lambda seen, name: [] if (value := seen.header(name)) is None else [value],
     "cookie": lambda seen, name: [seen.cookies[name]] if name in seen.cookies else [],
-    "step": _step,
+    "step": lambda seen, name: [
+        one.timings.total for one in seen.steps if one.name == name and one.timings.total is not None
+    ],
     "record": lambda seen, type_: [one.text for one in seen.records if one.type == type_],
-    "ttl": _ttl,
+    "ttl": lambda seen, type_: [
+        one.ttl_s for one in seen.records if one.type == type_ and one.ttl_s is not None
+    ],
 }
 """Subjects that are looked up."""

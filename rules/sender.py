@@ -55,12 +55,10 @@ def trigger_of(sender: Sender, *, slug: str, inbox: str, target: Target) -> Trig
 def senders() -> tuple[Sender, ...]:
     """Every preset, by title. The first call reads the files, for about 0.2 s: not on the event loop."""
     found = [
-        Sender.model_validate({"slug": name.removesuffix(".yaml"), **read(text, name)[0].plain()})
-        for name, text in _files()
+        Sender.model_validate(
+            {"slug": name.removesuffix(".yaml"), **read(file.read_text("utf-8"), name)[0].plain()}
+        )
+        for file in files("rules").joinpath("senders").iterdir()
+        if (name := file.name).endswith(".yaml")
     ]
     return tuple(sorted(found, key=lambda sender: sender.title.lower()))
-
-
-def _files() -> list[tuple[str, str]]:
-    folder = files("rules").joinpath("senders")
-    return [(file.name, file.read_text("utf-8")) for file in folder.iterdir() if file.name.endswith(".yaml")]
