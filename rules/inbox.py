@@ -5,21 +5,15 @@ from pydantic import Field
 from rules.assertion import HeaderName
 from rules.component import Network
 from rules.duration import Duration
-from rules.shape import Name, Rule, Slug, Tag, Text
+from rules.shape import Named, Tag
 from rules.signature import Signature
 from rules.size import Size
 from rules.trigger import Path
 
 
-class Inbox(Rule):
+class Inbox(Named):
     """An ingest endpoint: everything that is posted with its token is kept, whatever it is."""
 
-    slug: Slug = Field(description="Its name in URLs, metrics and references; unique per page.")
-    name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")
-    page: Slug | None = Field(
-        default=None, description="Slug of its home page; optional while there is one page."
-    )
-    description: Text = Field(default="", description="For operators.")
     enabled: bool = Field(default=True, description="Whether it takes anything; false answers 403.")
     tags: list[Tag] = Field(default=[], max_length=50, description="For filters.")
     signature: Signature | None = Field(
@@ -50,8 +44,3 @@ class Inbox(Rule):
         max_length=50,
         description="JSONPaths of the body that people are never shown, besides what looks secret.",
     )
-
-    @property
-    def title(self) -> str:
-        """What people call it."""
-        return self.name or self.slug

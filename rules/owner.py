@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from rules.component import Impact
 from rules.episode import Episodes
 from rules.incident import IncidentPolicy
-from rules.shape import Name, Rule, Slug, Tag, Text
+from rules.shape import Named, Rule, Slug, Tag
 
 _SLUG: Final = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 ComponentPath = Annotated[str, StringConstraints(pattern=rf"^({_SLUG}/)?{_SLUG}$")]
@@ -40,15 +40,10 @@ def _once(paths: list[str]) -> list[str]:
     return paths
 
 
-class OwnerRule(Rule):
+class OwnerRule(Named):
     """What may own episodes: a beat or a group."""
 
     slug: Slug = Field(description="Its name in URLs, metrics and references; unique per page and kind.")
-    name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")
-    page: Slug | None = Field(
-        default=None, description="Slug of its home page; optional while there is one page."
-    )
-    description: Text = Field(default="", description="For operators.")
     enabled: bool = Field(default=True, description="Whether it runs; false pauses it.")
     tags: list[Tag] = Field(default=[], max_length=50, description="For filters and metrics.")
     incidents: IncidentPolicy = Field(
@@ -73,8 +68,3 @@ class OwnerRule(Rule):
         max_length=20,
         description="Beats, and groups as group:slug, without which it cannot work: while one is critical, nothing opens here.",
     )
-
-    @property
-    def title(self) -> str:
-        """What people call it."""
-        return self.name or self.slug

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 
 class Rule(BaseModel):
@@ -18,6 +18,22 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Text = Annotated[str, StringConstraints(max_length=4000)]
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,62}$")]
+
+
+class Named(Rule):
+    """What has a name in references, another for people, and a page that it is at home on."""
+
+    slug: Slug = Field(description="Its name in URLs, metrics and references; unique per page.")
+    name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")
+    page: Slug | None = Field(
+        default=None, description="Slug of its home page; optional while there is one page."
+    )
+    description: Text = Field(default="", description="For operators.")
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.name or self.slug
 
 
 def expect_one(called: str, of: Iterable[str], given: Sequence[str]) -> str:

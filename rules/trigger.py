@@ -12,7 +12,7 @@ from rules.incident import IncidentPolicy, Mode
 from rules.pattern import compile_pattern
 from rules.reference import Template, ValueRef, parse_reference, parse_template
 from rules.selection import compile_path
-from rules.shape import Name, Rule, Slug, Tag, Text, expect_one, spec_of
+from rules.shape import Named, Rule, Slug, Tag, expect_one, spec_of
 from rules.zone import zone_name
 
 MAX_ITEMS: Final = 1000
@@ -164,15 +164,9 @@ class TriggerPolicy(IncidentPolicy):
     resolve: Mode = Field(default="draft", description="The end, after recovery.")
 
 
-class Trigger(Rule):
+class Trigger(Named):
     """A rule over the events of an inbox. New ones are not enabled, and all they propose is drafts."""
 
-    slug: Slug = Field(description="Its name in URLs, metrics and references; unique per page.")
-    name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")
-    page: Slug | None = Field(
-        default=None, description="Slug of its home page; optional while there is one page."
-    )
-    description: Text = Field(default="", description="For operators.")
     enabled: bool = Field(
         default=False, description="Whether it opens signals; false lets recoveries of open ones pass."
     )
@@ -245,11 +239,6 @@ class Trigger(Rule):
     incidents: TriggerPolicy = Field(
         default=TriggerPolicy(), description="What may be said in public on its word."
     )
-
-    @property
-    def title(self) -> str:
-        """What people call it."""
-        return self.name or self.slug
 
     @property
     def digest(self) -> str:
