@@ -1,8 +1,8 @@
-"""Episodes, actions and incidents: read, and decided by people. What may be said is decided in `evaluators.review`."""
+"""Episodes and actions: read, and decided by people. What may be said is decided in `evaluators.review`."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -14,17 +14,17 @@ from starlette.responses import Response
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_body, reply, takes
 from api.context import Services, services_of
-from api.objects import PageRef, locate
-from api.paging import AtAndId, Cursor, Limit, page, read_cursor
-from api.problems import invalid, missing
-from api.shapes import ShownAction, ShownEpisode, ShownIncident, gives
+from api.objects import PageRef
+from api.owned import OfBeat, OfGroup, components, listed
+from api.paging import Cursor, Limit
+from api.problems import missing
+from api.shapes import ShownAction, ShownEpisode, gives
 from engine.bus import LIVE
 from engine.store import incidents, reviews
 from engine.store.audit import Actor
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import read, show
 from evaluators.review import Status
-from rules.known import Kind
 from rules.shape import Name, Rule, Text
 
 router = Router(prefix="/api/v1", tags=["incidents"])
@@ -50,43 +50,7 @@ class Wording(Rule):
     text: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
 
 
-IncidentStatus = Literal["open", "investigating", "identified", "monitoring", "resolved"]
 Open = Annotated[bool | None, Query(alias="open")]
-OfBeat = Annotated[str | None, Query(max_length=100, description="Slug or id of the beat that owns it.")]
-OfGroup = Annotated[str | None, Query(max_length=100, description="Slug or id of the group that owns it.")]
-_OWNERS: Final[tuple[Kind, ...]] = ("beat", "group")
-
-
-async def _listed(
-    request: Request,
-    asking: Principal,
-    page_ref: str | None,
-    limit: int,
-    cursor: str | None,
-    owner: tuple[str | None, str | None],
-    query: Callable[..., Awaitable[list[Row]]],
-    show_all: Callable[[Connection, Sequence[Row]], Awaitable[list[dict[str, Any]]]],
-    at: str = "created_at",
-) -> Response:
-    """Of what `query` finds on the pages they may read, of this beat or group, one part, newest `at` first."""
-    async with services_of(request).pool.acquire() as db:
-        pages: Sequence[UUID] | None = asking.pages_for(Permission.READ)
-        if page_ref is not None:
-            pages = [(await locate(db, asking, "page", page_ref)).id]
-        named = [(kind, ref) for kind, ref in zip(_OWNERS, owner, strict=True) if ref is not None]
-        if len(named) > 1:
-            raise invalid([("/group", "name a beat or a group, not both")])
-        owners = [(await locate(db, asking, kind, ref, page_ref)).id for kind, ref in named]
-        rows = await query(
-            db,
-            pages=pages,
-            owner=next(iter(owners), None),
-            before=read_cursor(cursor, AtAndId),
-            limit=limit + 1,
-        )
-        items = await show_all(db, rows[:limit])
-    last = (rows[limit - 1][at], rows[limit - 1]["id"]) if len(rows) > limit else None
-    return page(request, items, last)
 
 
 @router.get("/episodes")
@@ -105,7 +69,7 @@ async def list_episodes(
     """Newest first."""
     query = partial(reviews.episodes, is_open=is_open)
     owner = (beat, group)
-    return await _listed(request, asking, page_ref, limit, cursor, owner, query, _shown_episodes, "opened_at")
+    return await listed(request, asking, page_ref, limit, cursor, owner, query, _shown_episodes, "opened_at")
 
 
 async def _shown_episodes(_: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -129,7 +93,7 @@ async def list_actions(
 ) -> Response:
     """Newest first."""
     query = partial(reviews.actions, status=status)
-    return await _listed(request, asking, page_ref, limit, cursor, (beat, group), query, shown_actions)
+    return await listed(request, asking, page_ref, limit, cursor, (beat, group), query, shown_actions)
 
 
 async def shown_actions(db: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -151,19 +115,11 @@ async def shown_actions(db: Connection, rows: Sequence[Row]) -> list[dict[str, A
         {"id": show("action", row["id"]), "episode": show("episode", row["episode_id"])}
         | {name: row[name] for name in kept}
         | {
-            "components": _components(row["components"], names),
+            "components": components(row["components"], names),
             "incident": show("incident", row["incident_id"]) if row["incident_id"] else None,
             "deliveries": [{"target": f"page {row['page']}", "status": "done"}] if row["incident_id"] else [],
         }
         for row in rows
-    ]
-
-
-def _components(impacts: dict[str, str], names: dict[str, tuple[str, str, str]]) -> list[dict[str, str]]:
-    return [
-        {"page": names[c][0], "slug": names[c][1], "name": names[c][2], "status": status}
-        for c, status in impacts.items()
-        if c in names
     ]
 
 
@@ -258,61 +214,3 @@ async def edit(request: Request, asking: Asking, ref: str) -> Response:
             ),
         )
     )
-
-
-@router.get("/incidents")
-@permits(Permission.READ)
-@gives(ShownIncident, listed=True)
-async def list_incidents(
-    request: Request,
-    asking: Asking,
-    page_ref: PageRef = None,
-    status: IncidentStatus | None = None,
-    beat: OfBeat = None,
-    group: OfGroup = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-) -> Response:
-    """Newest first; `open` is every one that is not resolved."""
-    query = partial(incidents.listing, status=status)
-    return await _listed(request, asking, page_ref, limit, cursor, (beat, group), query, shown_incidents)
-
-
-@router.get("/incidents/{ref}")
-@permits(Permission.READ)
-@gives(ShownIncident)
-async def read_incident(request: Request, asking: Asking, ref: str) -> Response:
-    """One incident."""
-    async with services_of(request).pool.acquire() as db:
-        item = await shown_incident(db, asking, ref)
-    return reply(item, headers={"ETag": f'"{item["revision"]}"'})
-
-
-async def shown_incident(db: Connection, asking: Principal, ref: str) -> dict[str, Any]:
-    """The incident that a path names, as JSON. Raises 404."""
-    incident_id, pages = read("incident", ref), asking.pages_for(Permission.READ)
-    rows = await incidents.listing(db, pages=pages, incident=incident_id, limit=1) if incident_id else []
-    if not rows:
-        raise missing(f"there is no incident {ref!r}")
-    (item,) = await shown_incidents(db, rows)
-    return item
-
-
-async def shown_incidents(db: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Incidents as JSON, updates newest first."""
-    names = await incidents.component_names(db, sorted({c for row in rows for c in row["components"]}))
-    updates = await incidents.updates(db, [row["id"] for row in rows])
-    kept = ("title", "status", "page", "owner", "owner_kind", "created_at", "resolved_at", "revision")
-    return [
-        {"id": show("incident", row["id"])}
-        | {name: row[name] for name in kept}
-        | {
-            "episode": show("episode", row["episode_id"]) if row["episode_id"] else None,
-            "components": _components(row["components"], names),
-            "updates": [
-                {"id": show("update", u["id"])} | {name: u[name] for name in ("status", "text", "at", "by")}
-                for u in updates[row["id"]]
-            ],
-        }
-        for row in rows
-    ]

@@ -7,7 +7,7 @@ from api.auth import Asking, Permission, Router, permits
 from api.console.forms import PART, before, older
 from api.console.page import render
 from api.context import services_of
-from api.reviews import shown_incident, shown_incidents
+from api.incidents import shown_incident, shown_incidents
 from engine.store import incidents, reviews
 
 router = Router(prefix="/console", include_in_schema=False)

@@ -42,7 +42,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "inbox": ("inboxes", "What an inbox received."),
         "triggers": ("triggers", "Triggers: rules that turn received events into signals; previews of them."),
         "maintenance": ("maintenance", "Maintenance: when what is worked on opens nothing."),
-        "incidents": ("public", "Incidents: what customers are told."),
+        "incidents": ("incidents", "Incidents: what customers are told."),
         "episodes": ("public", "Episodes: what was wrong, and for how long."),
         "actions": ("public", "Drafts and decisions about what customers are told."),
         "pages": ("objects", "Status pages."),

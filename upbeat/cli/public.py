@@ -1,4 +1,4 @@
-"""`upbeat incidents`, `episodes` and `actions`: what was wrong, what customers are told, and who decides about it."""
+"""`upbeat episodes` and `actions`: what was wrong, and who decides what customers are told of it."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,37 +19,6 @@ _EVIDENCE: Final[Columns] = {
 
 def _status(allowed: str) -> Decorator:
     return click.option("--status", help=f"Only those: {allowed}.")
-
-
-@click.group(cls=Listed)
-def incidents() -> None:
-    """Incidents: what customers are told."""
-
-
-incidents.add_command(
-    listing(
-        "/incidents",
-        "List incidents, newest first.",
-        {
-            "INCIDENT": lambda i: i["id"],
-            "STATUS": lambda i: paint(i["status"]),
-            "PAGE": lambda i: i["page"],
-            "BEGAN": lambda i: when(i["created_at"]),
-            "TITLE": lambda i: i["title"],
-        },
-        _status("open, investigating, identified, monitoring or resolved"),
-        of_page,
-    )
-)
-
-
-@incidents.command("show")
-@click.argument("incident")
-@remote
-async def show_incident(api: Client, out: Output, incident: str) -> None:
-    """Show an incident and everything customers were told of it."""
-    item = await api.get(at("/incidents", incident))
-    out.show(item, _print_incident, brief=[item["status"]])
 
 
 @click.group(cls=Listed)
@@ -154,16 +123,6 @@ async def edit(api: Client, out: Output, action: str, title: str | None, text: s
     }
     item = await api.patch(at("/actions", action), body)
     out.done(item, f"{item['id']} is at revision {item['revision']}")
-
-
-def _print_incident(item: Mapping[str, Any]) -> None:
-    click.echo(f"{paint(item['status'])}  {harmless(item['title'])}")
-    touched = ", ".join(f"{c['name']}: {c['status']}" for c in item["components"])
-    print_fields({"page": item["page"], "components": touched, "began": when(item["created_at"])})
-    for update in item["updates"]:
-        click.echo(
-            f"\n{when(update['at'])}  {paint(update['status'])}, by {update['by']}\n  {harmless(update['text'])}"
-        )
 
 
 def _print_action(item: Mapping[str, Any]) -> None:
