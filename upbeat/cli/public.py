@@ -7,7 +7,7 @@ import click
 
 from upbeat.cli.client import Client, at, remote
 from upbeat.cli.listed import Decorator, Listed, listing, of_page
-from upbeat.cli.output import Columns, Output, harmless, paint, print_fields, print_items, when
+from upbeat.cli.output import Columns, Output, paint, print_fields, print_items, when
 
 _EVIDENCE: Final[Columns] = {
     "REGION": lambda e: e["region"],
