@@ -1,6 +1,6 @@
 """What every publisher has: a name, a page, and what its components are called elsewhere. Where incidents are posted is each kind's."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
@@ -21,6 +21,12 @@ def _listed(value: object) -> object:
 
 class PublisherRule(Rule):
     """Where the incidents of its page are posted, besides the page itself."""
+
+    title_limit: ClassVar[int] = 200
+    text_limit: ClassVar[int] = 25_000
+    """Characters that it takes; more are cut."""
+    shows_markdown: ClassVar[bool] = False
+    """Else it is sent plain text."""
 
     slug: Slug = Field(description="Its name in references; unique per page.")
     name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")
