@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from starlette.requests import HTTPConnection
@@ -13,7 +13,8 @@ from engine.secrets import Secrets
 from engine.store.database import Pool
 from engine.store.jobs import JobKind
 from engine.store.objects import Stored
-from exporters.outcome import Outcome
+from evaluators.model import Post
+from exporters.outcome import FIRST, Memory, Outcome, Report
 from rules.beat import AnyBeat
 
 
@@ -49,6 +50,22 @@ class Guide:
     link_label: str | None = None
 
 
+class Publishers(Protocol):
+    """What may be asked of a publisher; nothing there is changed. `upbeat.targets` answers."""
+
+    async def rehearse(self, target: Stored, post: Post, memory: Memory = FIRST) -> Report:
+        """The requests that this step would become, and what it would lose."""
+        ...
+
+    async def check(self, target: Stored) -> Report:
+        """Whether it can be used."""
+        ...
+
+    async def differences(self, target: Stored, post: Post, memory: Memory) -> Report:
+        """What is otherwise there than this newest step says."""
+        ...
+
+
 @dataclass(slots=True)
 class Services:
     """Everything a route may use. `settings` may be replaced while serving (SIGHUP)."""
@@ -63,6 +80,7 @@ class Services:
     metrics_text: Callable[[], Awaitable[str]]
     secrets: Secrets
     start_job: Callable[[JobKind, UUID, int, float], None]  # in so many workers, for so many seconds
+    publishers: Publishers
     guide: Callable[[], Guide | None] = lambda: None
 
 

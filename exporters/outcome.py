@@ -50,3 +50,23 @@ class Rejected:
 
 
 Outcome = Delivered | Removed | Retry | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to a system. `path` may hold a query, never a key."""
+
+    method: str
+    path: str
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of asking about a target: whether it could be, lines for operators, and of a dry run what it would say and send."""
+
+    outcome: Outcome
+    lines: tuple[str, ...] = ()
+    title: str = ""
+    text: str = ""
+    calls: tuple[Call, ...] = ()

@@ -3,21 +3,33 @@
 What is special to a system is its `Site`, one module in `exporters.publishers`. Retrying, order and memory are the engine's.
 """
 
+import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from dataclasses import replace as with_
+from typing import Any, Final, Generic, Protocol, TypeVar
+from urllib.parse import urlencode
 
 import aiohttp
 from msgspec.structs import replace
 
+from evaluators.lifecycle import ENDED
 from evaluators.model import Post
 from exporters.answer import failed, judge
-from exporters.outcome import Delivered, Memory, Outcome, Rejected, Removed, Retry
+from exporters.outcome import FIRST, Call, Delivered, Memory, Outcome, Rejected, Removed, Report, Retry
+from rules.publishers.publisher import PublisherRule
 
-MOST_READ: Final = 1 << 20
+MOST_READ: Final = 4 << 20
 """Bytes of an answer that are read; nobody's list of incidents needs more."""
+LONG_READ: Final = 1 << 17
+"""Bytes from which an answer is decoded beside the loop."""
+LONGEST_TURN_S: Final = 10.0
+"""A delivery waits so long for its turn; after that it is tried again later."""
+WORST: Final = ("operational", "under_maintenance", "degraded_performance", "partial_outage", "major_outage")
+"""Statuses of a component, the worst last."""
+R = TypeVar("R", bound=PublisherRule)
 
 
 class TroubleError(Exception):
@@ -32,13 +44,27 @@ class GoneError(Exception):
     """What was asked for is not there (404)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request that would have been sent. `path` may hold a query, never a key."""
+@dataclass(slots=True, weakref_slot=True)
+class Pace:
+    """The turns of all who share a key: one every `every_s` seconds, none while the other side asked to wait."""
 
-    method: str
-    path: str
-    body: Any
+    every_s: float = 0.0
+    now_s: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    next_s: float = 0.0
+
+    async def turn(self) -> None:
+        """Wait for it. Raises `TroubleError` where that would take long: others are to be delivered meanwhile."""
+        now_s = self.now_s()
+        if (wait_s := max(self.next_s - now_s, 0.0)) > LONGEST_TURN_S:
+            raise TroubleError(Retry("it takes no more requests for now", wait_s))
+        self.next_s = now_s + wait_s + self.every_s
+        if wait_s:
+            await self.sleep(wait_s)
+
+    def hold(self, wait_s: float) -> None:
+        """Nobody asks for so many seconds."""
+        self.next_s = max(self.next_s, self.now_s() + wait_s)
 
 
 @dataclass(slots=True)
@@ -48,6 +74,7 @@ class Api:
     session: aiohttp.ClientSession
     base: str
     headers: Mapping[str, str]
+    pace: Pace = field(default_factory=Pace)
     is_dry: bool = False
     now_s: Callable[[], float] = time.time
     calls: list[Call] = field(default_factory=list)
@@ -59,7 +86,8 @@ class Api:
     async def send(self, method: str, path: str, body: Any = None, **query: str) -> Any:
         """The JSON that is answered; dry an empty mapping. Raises `TroubleError`, `GoneError`."""
         if self.is_dry:
-            self.calls.append(Call(method, path, body))
+            asked = "?" + urlencode(query) if query else ""
+            self.calls.append(Call(method, path + asked, body))
             return {}
         return await self._call(method, path, body, query)
 
@@ -67,6 +95,7 @@ class Api:
         headers = dict(self.headers) | ({"Content-Type": "application/json"} if body is not None else {})
         data = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
         url = self.base.rstrip("/") + path
+        await self.pace.turn()
         try:
             async with self.session.request(
                 method, url, params=query, data=data, headers=headers, allow_redirects=False
@@ -74,6 +103,8 @@ class Api:
                 outcome = judge(answer.status, answer.headers.get("Retry-After"), now_s=self.now_s())
                 if answer.status == 404:
                     raise GoneError(path)
+                if isinstance(outcome, Retry) and outcome.after_s:
+                    self.pace.hold(outcome.after_s)
                 if not isinstance(outcome, Delivered):
                     raise TroubleError(outcome)  # type: ignore[arg-type]  # a judgement is never Removed
                 read = await answer.content.read(MOST_READ + 1)
@@ -88,8 +119,10 @@ class Api:
         except (aiohttp.ClientError, OSError) as failure:
             raise TroubleError(failed(failure)) from None  # type: ignore[arg-type]
         if len(read) > MOST_READ:
-            raise TroubleError(Retry("the answer is larger than 1 MiB"))
+            raise TroubleError(Retry("the answer is larger than 4 MiB"))
         try:
+            if len(read) > LONG_READ:
+                return await asyncio.to_thread(json.loads, read)
             return json.loads(read) if read.strip() else {}
         except ValueError:
             raise TroubleError(Retry("the answer is no JSON")) from None
@@ -101,10 +134,14 @@ class Limits:
 
     title: int = 200
     text: int = 25_000
+    is_markdown: bool = False  # whether it shows Markdown; else it is sent plain text
 
 
 class Site(Protocol):
-    """One system that shows incidents. Methods raise `TroubleError` and `GoneError`; ids are the other side's."""
+    """One system that shows incidents. Methods raise `TroubleError` and `GoneError`; ids are the other side's.
+
+    A post that it is handed is `fitted` to it: components by the ids it gave them, words that it takes, `notify` as it is to do.
+    """
 
     limits: Limits
 
@@ -128,30 +165,101 @@ class Site(Protocol):
         """Take it away."""
         ...
 
-    async def check(self) -> str:
-        """What the system says of the page that it would be shown on, such as its name: the key is good."""
+    async def check(self) -> tuple[str, Collection[str] | None]:
+        """What the page that it would be shown on is called there, and the ids of its components; None: nobody can tell."""
         ...
 
     async def differences(self, remote: str, post: Post) -> Sequence[str]:
-        """What there is otherwise than this newest step says, each as a line for operators."""
+        """What there is otherwise than this newest step says, each as a line for operators: `differing` writes them."""
         ...
 
 
+class Publisher(Protocol):
+    """What every publisher's exporter does, a site's or not. Nothing but `export` changes anything."""
+
+    async def export(self, item: Post, memory: Memory) -> Outcome:
+        """Take this step there."""
+        ...
+
+    async def rehearse(self, post: Post, memory: Memory) -> Report:
+        """The requests that would be sent, and what is lost on the way."""
+        ...
+
+    async def check(self) -> Report:
+        """Whether its key is good, and what the other side says of itself."""
+        ...
+
+    async def differences(self, post: Post, memory: Memory) -> Report:
+        """What is otherwise there than the newest step says."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SitePublisher(Generic[R]):
+    """Posts to one system: `site` is its class, `rule` what operators wrote of it."""
+
+    site: Callable[[Api, R], Site]
+    api: Api
+    rule: R
+
+    async def export(self, post: Post, memory: Memory = FIRST) -> Outcome:
+        """Take this step there, once however often it is tried."""
+        site = self.site(self.api, self.rule)
+        return await publish(site, fitted(post, site.limits, self.rule), memory)
+
+    async def rehearse(self, post: Post, memory: Memory = FIRST) -> Report:
+        """Everything but what would change something."""
+        api = with_(self.api, is_dry=True, calls=[])
+        site = self.site(api, self.rule)
+        ours = fitted(post, site.limits, self.rule)
+        outcome = await publish(site, ours, memory)
+        lines = tuple(lost(post, ours, site.limits, self.rule))
+        return Report(outcome, lines, ours.title, ours.text, tuple(api.calls))
+
+    async def check(self) -> Report:
+        """Its key is good for the page it names."""
+        try:
+            called, components = await self.site(self.api, self.rule).check()
+            lines = [
+                f"{path}: there is no component {one}"
+                for path, ids in self.rule.components.items()
+                for one in ids
+                if components is not None and one not in components
+            ]
+            return Report(Rejected(lines[0]) if lines else Delivered(), (called, *lines))
+        except GoneError:
+            return Report(Rejected("there is no such page, or the key is not for it"))
+        except TroubleError as trouble:
+            return Report(trouble.outcome)
+
+    async def differences(self, post: Post, memory: Memory) -> Report:
+        """Line by line, as far as the system tells."""
+        site = self.site(self.api, self.rule)
+        if (remote := memory.remote.get("id")) is None:
+            return Report(Delivered(), ("it is not there",))
+        try:
+            lines = await site.differences(remote, fitted(post, site.limits, self.rule))
+            return Report(Delivered(), tuple(lines))
+        except GoneError:
+            return Report(Delivered(), (Removed().reason,))
+        except TroubleError as trouble:
+            return Report(trouble.outcome)
+
+
 async def publish(site: Site, post: Post, memory: Memory) -> Outcome:
-    """Take this step there, once however often it is tried."""
+    """Take this step there, once however often it is tried. `post` is fitted to the site."""
     remote = memory.remote.get("id")
-    fitted = fit(post, site.limits)
     try:
         if remote is None:
-            if post.step == "delete":
-                return Delivered()  # it never got there
+            if post.step != "open" and (post.step != "update" or post.status in ENDED):
+                return Delivered()  # it never got there: nobody is to read of its end
             if memory.is_repeat:
-                remote = await site.find(fitted)
-            return Delivered({"id": remote or await site.create(fitted)})
+                remote = await site.find(post)
+            return Delivered({"id": remote or await site.create(post)})
         if post.step == "delete":
             await site.delete(remote)
-        elif not (memory.is_repeat and await site.has(remote, fitted)):
-            await site.update(remote, fitted)
+        elif not (memory.is_repeat and await site.has(remote, post)):
+            await site.update(remote, post)
     except GoneError:
         return Delivered() if post.step == "delete" else Removed()
     except TroubleError as trouble:
@@ -159,9 +267,42 @@ async def publish(site: Site, post: Post, memory: Memory) -> Outcome:
     return Delivered()
 
 
-def fit(post: Post, limits: Limits) -> Post:
-    """`post` in words that the system takes."""
-    return replace(post, title=cut(post.title, limits.title), text=cut(post.text, limits.text))
+def fitted(post: Post, limits: Limits, rule: PublisherRule) -> Post:
+    """`post` as the system is to be told: its ids of components, the worst where several of ours are one there, and its words."""
+    components: dict[str, str] = {}
+    for path, status in post.components.items():
+        for there in _mapped(rule, post.page, path):
+            components[there] = max(status, components.get(there, status), key=WORST.index)
+    return replace(
+        post,
+        title=cut(post.title, limits.title),
+        text=cut(post.text, limits.text),
+        components=components,
+        notify=post.notify and rule.notify and not post.is_backfilled,
+    )
+
+
+def lost(post: Post, ours: Post, limits: Limits, rule: PublisherRule) -> Iterator[str]:
+    """What of `post` the system is not told, or otherwise."""
+    if ours.title != post.title:
+        yield f"the title is cut to {limits.title} characters"
+    if len(ours.text) < len(post.text) and ours.text.endswith("…"):
+        yield f"the text is cut to {limits.text} characters"
+    if post.is_markdown and not limits.is_markdown:
+        yield "it shows no Markdown: the text is sent plain"
+    for path in post.components:
+        if not _mapped(rule, post.page, path):
+            yield f"{path} has no counterpart there"
+
+
+def differing(*asked: tuple[str, object, object]) -> list[str]:
+    """Lines for operators of whatever (name, there, wanted) is not the same."""
+    return [f"{name}: {there} there, not {wanted}" for name, there, wanted in asked if there != wanted]
+
+
+def _mapped(rule: PublisherRule, page: str, path: str) -> Sequence[str]:
+    """What a component is called there; one of the publisher's own page may be written without it."""
+    return rule.components.get(path) or rule.components.get(path.removeprefix(f"{page}/")) or ()
 
 
 def cut(text: str, most: int) -> str:

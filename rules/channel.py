@@ -1,4 +1,4 @@
-"""Channels as operators write them: the kinds there are. A new kind is a module in `rules.channels` and a line here and in `upbeat.targets`."""
+"""Channels as operators write them: the kinds there are. A new kind is a module in `rules.channels` and a line here and in `upbeat.channels`."""
 
 from typing import Annotated
 

@@ -1,9 +1,15 @@
-"""Publishers as operators write them: the kinds there are. A new kind is a module in `rules.publishers` and a line here and in `upbeat.targets`."""
+"""Publishers as operators write them: the kinds there are. A new kind is a module in `rules.publishers` and a line here and in `upbeat.publishers`."""
 
-from pydantic import TypeAdapter
+from typing import Annotated
 
+from pydantic import Field, TypeAdapter
+
+from rules.publishers.statuspage import StatuspagePublisher
 from rules.publishers.webhook import WebhookPublisher
 
-AnyPublisher = WebhookPublisher
-Publisher = AnyPublisher
+AnyPublisher = (
+    StatuspagePublisher  # one a line, by the alphabet
+    | WebhookPublisher
+)
+Publisher = Annotated[AnyPublisher, Field(discriminator="type")]
 PUBLISHER: TypeAdapter[AnyPublisher] = TypeAdapter(Publisher)

@@ -314,6 +314,7 @@ class Node:
             self._metrics_text,
             self.secrets,
             jobs.start,
+            self.targets,
             self.guide,
         )
         return self._services

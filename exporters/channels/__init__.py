@@ -1,1 +1,1 @@
-"""Ways to operators, one outside system per module. Which channel has which is `upbeat.targets`' to say."""
+"""Ways to operators, one outside system per module. Which channel has which is `upbeat.channels`' to say."""

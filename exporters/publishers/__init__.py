@@ -1,1 +1,1 @@
-"""Ways to the public, one outside system per module. Which publisher has which is `upbeat.targets`' to say."""
+"""Ways to the public, one outside system per module. Which publisher has which is `upbeat.publishers`' to say."""

@@ -11,7 +11,7 @@ import msgspec
 from evaluators.model import Post
 from exporters.answer import post as send
 from exporters.channels.webhook import signed, time_of
-from exporters.outcome import FIRST, Memory, Outcome
+from exporters.outcome import FIRST, Call, Delivered, Memory, Outcome, Report
 from rules.channels.webhook import signing_key
 
 
@@ -36,6 +36,20 @@ class WebhookPublisher:
         body = json.dumps(payload(post, self._public_url), separators=(",", ":")).encode()
         headers = {"Content-Type": "application/json", **signed(self._key, post.id, int(now_s), body)}
         return await send(self._session, self._url, body, headers, now_s=now_s)
+
+    async def rehearse(self, post: Post, _: Memory = FIRST) -> Report:
+        """The one request of this step."""
+        return Report(
+            Delivered(), (), post.title, post.text, (Call("POST", "", payload(post, self._public_url)),)
+        )
+
+    async def check(self) -> Report:
+        """Nothing can be asked there."""
+        return Report(Delivered(), ("a webhook can only be told; nothing was sent",))
+
+    async def differences(self, _: Post, __: Memory) -> Report:
+        """Nothing can be asked there."""
+        return await self.check()
 
 
 def payload(post: Post, public_url: str = "") -> dict[str, Any]:

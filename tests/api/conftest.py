@@ -27,7 +27,9 @@ from engine.store.database import migrate, open_pool, transaction
 from engine.store.objects import Stored
 from engine.store.secrets import Keyring
 from exporters.outcome import Outcome, Rejected
+from rules.address import EgressPolicy
 from rules.beat import AnyBeat
+from upbeat.targets import Targets
 
 ADMIN_TOKEN = "an admin token of some length"
 INSTALLER = Actor("UPBEAT_ADMIN_TOKEN", "cli")
@@ -125,6 +127,7 @@ def _services(pool: Any, bus: Bus) -> Services:
         metrics_text,
         Secrets({}, Keyring([bytes(32)])),
         lambda *_: None,
+        Targets(EgressPolicy(["127.0.0.0/8"]), Secrets({})),
     )
 
 
