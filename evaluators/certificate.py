@@ -62,9 +62,8 @@ def strength_fault(certificates: tuple[Certificate, ...]) -> Failure | None:
     """The first key or signature that can be forged. What signs itself is trusted or not, but not for its signature."""
     for one in certificates:
         kind, _, bits = one.key.partition(" ")
-        if bits.isdecimal() and int(bits) < _LEAST_BITS.get(kind, 0):
-            return Failure("tls.weak_key", f"{one.subject} has a key of {one.key}")
-        if kind == "EC" and _ec_bits(bits) < _LEAST_EC_BITS:
+        is_short = bits.isdecimal() and int(bits) < _LEAST_BITS.get(kind, 0)
+        if is_short or (kind == "EC" and _ec_bits(bits) < _LEAST_EC_BITS):
             return Failure("tls.weak_key", f"{one.subject} has a key of {one.key}")
         signature = one.signature.lower().replace("-", "")
         if one.subject != one.issuer and any(weak in signature for weak in _WEAK_HASHES):

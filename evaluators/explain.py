@@ -19,12 +19,6 @@ from rules.duration import format_duration
 SOON_S: Final = 86400.0
 """Maintenance that begins so soon is told."""
 _LISTED: Final = 6
-_PAUSED: Final = {  # by whether it is a beat, and whether an episode is open
-    (True, False): "nothing is measured.",
-    (True, True): "nothing is measured. Its episode is frozen until it runs again.",
-    (False, False): "its members go on, and it says nothing.",
-    (False, True): "its members go on, and it says nothing. Its episode is frozen until it runs again.",
-}
 
 About = Literal[
     "paused",
@@ -226,7 +220,11 @@ class _Told:
     def beside(self) -> Iterator[Note]:
         policy, state = self._policy, self._state
         if state.suspended:
-            yield Note("paused", "It is paused: " + _PAUSED[policy.members is None, state.frozen])
+            now = (
+                "nothing is measured" if policy.members is None else "its members go on, and it says nothing"
+            )
+            frozen = " Its episode is frozen until it runs again." if state.frozen else ""
+            yield Note("paused", f"It is paused: {now}.{frozen}")
             return
         if state.round is not None:
             answers = f"{len(state.round.answers)} of {state.round.wanted} answers are in"

@@ -6,7 +6,6 @@ so is 5.0, as they are equal.
 """
 
 import json
-import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
@@ -20,7 +19,7 @@ from evaluators.event import Document, expect_bounded, parse_json
 from evaluators.moment import moment_of
 from evaluators.operators import TESTS, hold_together, is_empty, is_number, kind_of
 from evaluators.subjects import number_of
-from rules.comparison import is_kept, parts_of
+from rules.comparison import NEVER_KEPT, is_kept, parts_of
 from rules.condition import Condition
 from rules.expectation import compile_condition
 from rules.pattern import compile_pattern
@@ -52,7 +51,6 @@ _AHEAD_S: Final = 300.0  # clocks differ; what is later than that is worth a wor
 _NO_TIME: Final = "none of them holds a time: it is when the event was received"
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _SHORT: Final = json.JSONDecoder(parse_int=lambda text: int(text) if len(text) < 19 else text)
-_NEVER_KEPT: Final = re.compile("[\x00\ud800-\udfff]")
 
 Says = Literal["critical", "warning", "recovery"]
 Ignored = Literal["unmatched", "unmapped", "suppressed"]
@@ -319,7 +317,8 @@ class _Leaf:
         self.expected = compile_condition(condition, is_plural=is_plural)
         self.key = f"{self.of} as {self.as_}" if self.as_ else self.of
         self.test = TESTS.get(self.expected.operator)
-        nested = (part for part in self._compared() if isinstance(part, dict | list))
+        wanted = self.expected.expected if self.expected.operator == "in" else [self.expected.expected]
+        nested = (part for part in wanted if isinstance(part, dict | list))
         self.weight = 1 + sum(1 for part in nested for _ in parts_of(part))
         self.cost = {"contains": 1 / _A_STEP}.get(self.expected.operator, 0.0)  # steps a character
         if self.expected.pattern is not None:
@@ -357,10 +356,6 @@ class _Leaf:
     def pass_over(self, look: _Look) -> None:
         assert look.trace is not None
         look.trace.append(Traced(self.part, self.of, self.wanted, None, depth=self.depth))
-
-    def _compared(self) -> list[Any]:
-        wanted: list[Any] = [self.expected.expected]
-        return wanted[0] if self.expected.operator == "in" else wanted
 
     def now(self, look: _Look) -> str | None:
         """What `changed` remembers of its values; None where there is none."""
@@ -554,7 +549,7 @@ def _written(value: Any, budget: Budget | None, most: float = float("inf")) -> s
 
 def _cut(text: str, most: int) -> str:
     text = text if len(text) <= most else text[: most - 1] + "…"
-    return _NEVER_KEPT.sub("\ufffd", text)
+    return NEVER_KEPT.sub("\ufffd", text)
 
 
 def _shown(value: Any) -> Any:
@@ -564,7 +559,7 @@ def _shown(value: Any) -> Any:
     if is_number(value) and abs(value) < 2**63:
         return value
     text = _written(value, None, _SHOWN)
-    if not isinstance(value, list | dict) or len(text) > _SHOWN or _NEVER_KEPT.search(text):
+    if not isinstance(value, list | dict) or len(text) > _SHOWN or NEVER_KEPT.search(text):
         return _cut(text, _SHOWN)
     return _SHORT.decode(text)
 

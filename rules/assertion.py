@@ -12,14 +12,14 @@ from rules.duration import parse_duration_s
 from rules.problem import nearest
 from rules.selection import compile_path
 
-TIMINGS: Final = frozenset(
-    f"timing.{phase}" for phase in ("dns", "connect", "tls", "ttfb", "transfer", "total")
-)
+_TIMINGS: Final = tuple(f"timing.{phase}" for phase in ("dns", "connect", "tls", "ttfb", "transfer", "total"))
+TIMINGS: Final = frozenset(_TIMINGS)
 _CERTIFICATE_TEXTS: Final = ("subject", "issuer", "sha256", "cipher", "version", "key", "signature", "ocsp")
 CERTIFICATE: Final = frozenset(
     f"certificate.{field}" for field in ("days_left", "leaf_days_left", "names", *_CERTIFICATE_TEXTS)
 )
-RTT: Final = frozenset({"rtt", "rtt.min", "rtt.max", "rtt.jitter"})
+_RTT: Final = ("rtt", "rtt.min", "rtt.max", "rtt.jitter")
+RTT: Final = frozenset(_RTT)
 BODY: Final = frozenset({"body", "json", "xml", "html"})
 """Subjects that need the body read and decoded."""
 
@@ -71,9 +71,7 @@ SUBJECTS: Final[dict[str, Subject]] = {
     "size": Subject("whole"),
     "redirects": Subject("whole"),
     "protocol": Subject("text"),
-    **{
-        f"timing.{phase}": Subject("took") for phase in ("dns", "connect", "tls", "ttfb", "transfer", "total")
-    },
+    **dict.fromkeys(_TIMINGS, Subject("took")),
     "step": Subject("took", "name"),
     "certificate.days_left": Subject("number"),
     "certificate.leaf_days_left": Subject("number"),
@@ -83,10 +81,7 @@ SUBJECTS: Final[dict[str, Subject]] = {
     "ttl": Subject("seconds", "type"),
     "rcode": Subject("text"),
     "flags": Subject("texts"),
-    "rtt": Subject("took"),
-    "rtt.min": Subject("took"),
-    "rtt.max": Subject("took"),
-    "rtt.jitter": Subject("took"),
+    **dict.fromkeys(_RTT, Subject("took")),
     "loss": Subject("number"),
 }
 """Every subject there is; a kind of beat asserts those it measures."""

@@ -20,7 +20,6 @@ from rules.shape import Rule
 BODY_MAX: Final = 262_144  # characters
 _DATA_URI: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,\s]*)*)(;base64)?,(.*)", re.DOTALL)
 _KINDS: Final = ("body", "json", "form", "body_base64", "jsonrpc")
-_STRUCTURED: Final = ("application/json", "application/x-www-form-urlencoded")
 
 Carried = Annotated[str, StringConstraints(max_length=BODY_MAX)]
 ContentType = Annotated[str, StringConstraints(max_length=200, pattern=r"^[\w.+-]+/[^\r\n\x00]+$")]
@@ -143,11 +142,11 @@ def encoded(content: Mapping[str, Any]) -> tuple[bytes, str | None]:
         case {"body": text}:
             return _text(text)
         case {"json": value}:
-            return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), _STRUCTURED[0]
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), "application/json"
         case {"files": files, "form": form}:
             return _multipart(form, files)
         case {"form": form}:
-            return urlencode(form).encode(), _STRUCTURED[1]
+            return urlencode(form).encode(), "application/x-www-form-urlencoded"
         case {"base64": text}:
             return _unbase64("body_base64", text), "application/octet-stream"
     return b"", None

@@ -24,7 +24,7 @@ ORDERING: Final = ("lt", "le", "gt", "ge")
 COMPARING: Final = ("eq", "ne", *ORDERING)
 TEXTUAL: Final = ("contains", "starts", "ends", "matches")
 OPERATORS: Final = (*COMPARING, "in", *TEXTUAL, "exists", "empty", "count", "between", "schema")
-_NEVER_KEPT: Final = re.compile("[\x00\ud800-\udfff]")
+NEVER_KEPT: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 class Comparison(Rule):
@@ -170,7 +170,7 @@ def parts_of(value: Any) -> Iterator[Any]:
 def is_kept(part: Any) -> bool:
     """Whether PostgreSQL and JSON keep `part` as it is."""
     if isinstance(part, str):
-        return _NEVER_KEPT.search(part) is None
+        return NEVER_KEPT.search(part) is None
     return not isinstance(part, float) or math.isfinite(part)
 
 

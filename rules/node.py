@@ -153,18 +153,16 @@ class _Reader:
         anchor = getattr(event, "anchor", None)
         if anchor is not None:
             self._anchors[anchor] = None
-        made = self._made(event, line, path, depth)
+        if isinstance(event, MappingStartEvent):
+            made = self._mapping(line, path, depth)
+        elif isinstance(event, SequenceStartEvent):
+            made = self._sequence(line, path, depth)
+        else:
+            assert isinstance(event, ScalarEvent)
+            made = Node(line, path, _scalar(event))
         if anchor is not None:
             self._anchors[anchor] = made
         return made
-
-    def _made(self, event: Event, line: int, path: str, depth: int) -> Node:
-        if isinstance(event, MappingStartEvent):
-            return self._mapping(line, path, depth)
-        if isinstance(event, SequenceStartEvent):
-            return self._sequence(line, path, depth)
-        assert isinstance(event, ScalarEvent)
-        return Node(line, path, _scalar(event))
 
     def _alias(self, event: AliasEvent, path: str, depth: int) -> Node:
         name = event.anchor

@@ -5,6 +5,7 @@ A reference is a JSONPath of the item (`$.labels.severity`), or of the whole bod
 `text`: the body as it came. Without `each` the item is the body.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -94,23 +95,17 @@ def _end(text: str, place: int) -> int:
     raise ValueError(f"{show(text)} has a {{ that is not closed; write {{{{ for a brace")
 
 
-def _checked(text: str) -> str:
-    parse_reference(text)
-    return _kept(text)
+def _read_by(parse: Callable[[str], object]) -> AfterValidator:
+    def check(text: str) -> str:
+        parse(text)
+        if not is_kept(text):
+            raise ValueError("NUL and half a surrogate pair are not allowed")
+        return text
+
+    return AfterValidator(check)
 
 
-def _template(text: str) -> str:
-    parse_template(text)
-    return _kept(text)
-
-
-def _kept(text: str) -> str:
-    if not is_kept(text):
-        raise ValueError("NUL and half a surrogate pair are not allowed")
-    return text
-
-
-ValueRef = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_checked)]
+ValueRef = Annotated[str, StringConstraints(min_length=1, max_length=1000), _read_by(parse_reference)]
 """A reference as operators write it."""
-Template = Annotated[str, StringConstraints(max_length=MAX_TEMPLATE), AfterValidator(_template)]
+Template = Annotated[str, StringConstraints(max_length=MAX_TEMPLATE), _read_by(parse_template)]
 """A text with references in braces."""
