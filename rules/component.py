@@ -14,8 +14,9 @@ from pydantic import (
 )
 
 from rules.address import EgressPolicy
+from rules.duration import Duration
 from rules.otlp import Otlp
-from rules.quorum import ZONE
+from rules.quorum import ZONE, DurationOrOff
 from rules.shape import Name, Rule, Slug, Text
 
 ComponentStatus = Literal[
@@ -37,6 +38,16 @@ class Page(Rule):
     otlp: Otlp | None = Field(
         default=None,
         description="Where measurements of its beats are exported to, instead of the installation's.",
+    )
+    reopen_within: Duration = Field(
+        default=7 * 86400.0,
+        le=366 * 86400.0,
+        description="So long after its end people may open an incident again; later a new one is begun.",
+    )
+    speak_every: DurationOrOff = Field(
+        default=3600.0,
+        ge=60,
+        description="Once customers heard nothing of an open incident for so long, operators are told; `off` never.",
     )
 
 

@@ -12,14 +12,15 @@ ALTER TABLE actions DROP COLUMN asked_by, DROP COLUMN public, DROP COLUMN impact
     DROP COLUMN warnings, DROP COLUMN publishers, DROP COLUMN original, DROP COLUMN escalated_at, DROP COLUMN escalations;
 ALTER TABLE actions ALTER COLUMN episode_id SET NOT NULL, ALTER COLUMN owner_id SET NOT NULL;
 ALTER TABLE updates DROP COLUMN is_markdown, DROP COLUMN notify, DROP COLUMN edited_at, DROP COLUMN edited_by;
-DROP INDEX incidents_window, incidents_open;
+DROP INDEX incidents_window, incidents_open, incidents_posted;
 UPDATE incidents SET merged_into = NULL;
 DELETE FROM incidents WHERE kind = 'maintenance' OR removed_at IS NOT NULL AND episode_id IS NULL;
 ALTER TABLE incidents DROP CONSTRAINT incidents_status_check,
     ADD CONSTRAINT incidents_status_check CHECK (status IN ('investigating', 'identified', 'monitoring', 'resolved'));
 ALTER TABLE incidents DROP COLUMN kind, DROP COLUMN severity, DROP COLUMN impact, DROP COLUMN by, DROP COLUMN entered_at,
     DROP COLUMN acknowledged_at, DROP COLUMN is_backfilled, DROP COLUMN taken_over_by, DROP COLUMN publishers,
-    DROP COLUMN window_id, DROP COLUMN starts_at, DROP COLUMN ends_at, DROP COLUMN merged_into, DROP COLUMN removed_at,
+    DROP COLUMN window_id, DROP COLUMN starts_at, DROP COLUMN ends_at, DROP COLUMN merged_into, DROP COLUMN named, DROP COLUMN posted, DROP COLUMN removed_at,
+   
     DROP COLUMN silence_told_at, DROP COLUMN report, DROP COLUMN report_status, DROP COLUMN report_at, DROP COLUMN report_by;
 CREATE INDEX incidents_open ON incidents (page_id) WHERE status <> 'resolved';
 ALTER TABLE episodes DROP COLUMN acknowledged_at, DROP COLUMN acknowledged_by, DROP COLUMN assignee,

@@ -38,12 +38,17 @@ ALTER TABLE incidents
     ADD COLUMN starts_at       timestamptz,
     ADD COLUMN ends_at         timestamptz,
     ADD COLUMN merged_into     uuid REFERENCES incidents (id),
+    ADD COLUMN named           uuid[] NOT NULL DEFAULT '{}',  -- every component that it ever said anything of
+    ADD COLUMN posted          jsonb,                  -- what its newest step tells publishers of components, until that is looked at again
     ADD COLUMN removed_at      timestamptz,
     ADD COLUMN silence_told_at timestamptz,            -- when operators were last told that customers hear nothing
     ADD COLUMN report          text,                   -- written after it was resolved
     ADD COLUMN report_status   text CHECK (report_status IN ('draft', 'published')),
     ADD COLUMN report_at       timestamptz,            -- when it was published
     ADD COLUMN report_by       text;
+UPDATE incidents i SET named = ARRAY(SELECT DISTINCT k::uuid FROM updates u, jsonb_object_keys(u.components) AS k
+    WHERE u.incident_id = i.id);
+CREATE INDEX incidents_posted ON incidents (id) WHERE posted IS NOT NULL;
 CREATE UNIQUE INDEX incidents_window ON incidents (window_id, starts_at) WHERE window_id IS NOT NULL;
 DROP INDEX incidents_open;
 CREATE INDEX incidents_open ON incidents (page_id) WHERE status NOT IN ('resolved', 'completed', 'cancelled') AND removed_at IS NULL;
