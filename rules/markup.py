@@ -37,18 +37,8 @@ _TOKENS: Final = re.compile(
 )
 _FUNCTIONS: Final = (
     *("boolean", "ceiling", "concat", "contains", "count", "false", "floor", "last", "local-name", "name"),
-    *(
-        "namespace-uri",
-        "node",
-        "normalize-space",
-        "not",
-        "number",
-        "position",
-        "round",
-        "starts-with",
-        "string",
-    ),
-    *("string-length", "substring", "substring-after", "substring-before", "sum", "text", "true"),
+    *("namespace-uri", "node", "normalize-space", "not", "number", "position", "round", "starts-with"),
+    *("string", "string-length", "substring", "substring-after", "substring-before", "sum", "text", "true"),
 )
 _COMPARED: Final = frozenset({"=", "!=", "<", "<=", ">", ">="})
 _OPENS: Final = frozenset({"", "(", ",", "and", "or", "div", "mod", "+", "-", *_COMPARED})
@@ -263,15 +253,12 @@ def _compound(tree: Any) -> Test:
         tests.append(_simple(tree))
         tree = tree.selector
     if tree.element is not None:
-        tests.append(_tag(tree.element.lower()))
+        name = tree.element.lower()
+        tests.append(lambda element: element.tag == name)
     if len(tests) == 1:
         return tests[0]
     tests.reverse()
     return lambda element: all(test(element) for test in tests)
-
-
-def _tag(name: str) -> Test:
-    return lambda element: element.tag == name
 
 
 def _simple(tree: Any) -> Test:

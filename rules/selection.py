@@ -370,26 +370,16 @@ def _selector(selector: JSONPathSelector) -> _Pick:
         along = _along((selector.name if isinstance(selector, NameSelector) else selector.index,))
         return lambda value, root, budget: [(place[1], one) for one, place in along(value, root, budget)]
     if isinstance(selector, SliceSelector):
-        return _sliced(selector.slice)
+        part = selector.slice
+        return lambda value, _, __: (
+            [(index, value[index]) for index in range(*part.indices(len(value)))]
+            if isinstance(value, list) and part.step != 0
+            else ()
+        )
     if isinstance(selector, FilterSelector):
-        return _filtered(_claim(selector.expression))
+        holds = _claim(selector.expression)
+        return lambda value, root, budget: [one for one in _children(value) if holds(one[1], root, budget)]
     return lambda value, _, __: _children(value)
-
-
-def _sliced(part: slice) -> _Pick:
-    def pick(value: Any, _: Any, __: Budget) -> list[tuple[str | int, Any]]:
-        if not isinstance(value, list) or part.step == 0:
-            return []
-        return [(index, value[index]) for index in range(*part.indices(len(value)))]
-
-    return pick
-
-
-def _filtered(holds: _Value) -> _Pick:
-    def pick(value: Any, root: Any, budget: Budget) -> list[tuple[str | int, Any]]:
-        return [pair for pair in _children(value) if holds(pair[1], root, budget)]
-
-    return pick
 
 
 def _claim(e: Expression) -> _Value:

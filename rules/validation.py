@@ -132,22 +132,16 @@ def _said(kind: str, error: ErrorDetails, given: object) -> str:
     if kind == "string_pattern_mismatch":
         return _PATTERNS.get(context["pattern"], f"does not fit {context['pattern']}")
     if kind in ("string_too_long", "too_long", "string_too_short", "too_short"):
-        return _sized(kind, context)
+        unit = "character(s)" if kind.startswith("string") else "item(s)"
+        if kind.endswith("long"):
+            return f"is too long; at most {context['max_length']} {unit} are allowed"
+        return f"is too short; at least {context['min_length']} {unit} are needed"
     for name, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than")):
         if name in context:
-            return f"is out of range; {words} {_limit(context[name], given)} is allowed"
+            limit = context[name]
+            shown = format_duration(float(limit)) if isinstance(given, str) else f"{limit:g}"
+            return f"is out of range; {words} {shown} is allowed"
     return f"is not allowed: {error['msg']}"
-
-
-def _sized(kind: str, context: Mapping[str, Any]) -> str:
-    unit = "character(s)" if kind.startswith("string") else "item(s)"
-    if kind.endswith("long"):
-        return f"is too long; at most {context['max_length']} {unit} are allowed"
-    return f"is too short; at least {context['min_length']} {unit} are needed"
-
-
-def _limit(limit: float, given: object) -> str:
-    return format_duration(float(limit)) if isinstance(given, str) else f"{limit:g}"
 
 
 def _is_secret(model: type[Rule], steps: Sequence[str | int]) -> bool:
