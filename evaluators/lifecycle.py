@@ -1,6 +1,7 @@
 """The life of an incident and of announced maintenance: which status follows which, what is affected, and how much customers feel it. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 from msgspec import Struct
@@ -96,7 +97,7 @@ def backfill_mistakes(
     mistakes = [(where, "is in the future; it is about what was") for where, at in times if at > now]
     mistakes += [
         (later, f"is before {earlier.strip('/')}")
-        for (earlier, first), (later, second) in zip(times, times[1:], strict=False)
+        for (earlier, first), (later, second) in pairwise(times)
         if second < first
     ]
     before = began

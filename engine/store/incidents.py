@@ -6,14 +6,20 @@ Whatever changes what customers see goes to the publishers of the page in the sa
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final, Literal
 from uuid import UUID
 
-from engine.store import posts
+from engine.store import posts, telling
 from engine.store.database import Connection, Row
-from engine.store.ids import derived_id, new_id
-from evaluators.lifecycle import ENDED
-from evaluators.model import Impact, Severity
+from engine.store.ids import derived_id, new_id, show
+from evaluators.lifecycle import ENDED, impact_of
+from evaluators.model import Impact, Notice, Severity, Stage
+from rules.component import Page
+from rules.duration import format_duration
 from rules.incident import Step
+
+_NAMED: Final = "ARRAY(SELECT DISTINCT unnest(named || {}::uuid[]))"
+_OVER: Final = f"ARRAY[{', '.join(map(repr, ENDED))}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=False)
@@ -33,8 +39,19 @@ class Said:
     is_markdown: bool = False
     is_backfilled: bool = False
     publishers: Sequence[UUID] | None = None  # of a new one: where it goes; None: to all of its page
+    is_by_hand: bool = False  # no beat or group said it: operators are told
+    public_url: str = ""  # of this installation, for who is told
     action_id: UUID | None = None
     update_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something is told without being said in public, and by whom."""
+
+    at: float
+    public_url: str
+    by: str | None = None
 
 
 def update_id(said: Said) -> UUID:
@@ -46,11 +63,11 @@ def update_id(said: Said) -> UUID:
 
 async def begin(
     connection: Connection, incident: UUID, page_id: UUID, said: Said, episode_id: UUID | None = None
-) -> None:
-    """A new incident with its first update."""
+) -> list[str]:
+    """A new incident with its first update. Returns the publishers that tell their subscribers, as `say` does."""
     await connection.execute(
         "INSERT INTO incidents (id, page_id, episode_id, title, status, components, created_at, severity, impact, by, "
-        "is_backfilled, publishers) VALUES ($1, $2, $3, $4, $5, $6, to_timestamp($7), $8, $9, $10, $11, $12)",
+        "is_backfilled, publishers, named) VALUES ($1, $2, $3, $4, $5, $6, to_timestamp($7), $8, $9, $10, $11, $12, $13)",
         incident,
         page_id,
         episode_id,
@@ -63,15 +80,17 @@ async def begin(
         said.by,
         said.is_backfilled,
         said.publishers,
+        [*map(UUID, said.components)],
     )
-    await _write(connection, incident, said)
+    return await _write(connection, incident, said)
 
 
-async def say(connection: Connection, incident: UUID, said: Said) -> None:
-    """An update of an incident."""
+async def say(connection: Connection, incident: UUID, said: Said) -> list[str]:
+    """An update of an incident. Resolved by hand, its episode says nothing more of it."""
     await connection.execute(
         "UPDATE incidents SET status = coalesce($2, status), components = $3, severity = coalesce($5, severity), "
         "impact = coalesce($6, impact), revision = revision + 1, silence_told_at = NULL, "
+        f"named = {_NAMED.format('$8')}, "
         "resolved_at = CASE WHEN $2 = ANY ($7) THEN to_timestamp($4) "
         "WHEN $2 IS NULL THEN resolved_at END WHERE id = $1",
         incident,
@@ -81,11 +100,14 @@ async def say(connection: Connection, incident: UUID, said: Said) -> None:
         said.severity,
         said.impact,
         ENDED,
+        [*map(UUID, said.components)],
     )
-    await _write(connection, incident, said)
+    if said.is_by_hand and said.status in ENDED:
+        await take_over(connection, incident, said.by, said.at)
+    return await _write(connection, incident, said)
 
 
-async def _write(connection: Connection, incident: UUID, said: Said) -> None:
+async def _write(connection: Connection, incident: UUID, said: Said) -> list[str]:
     update = update_id(said)
     await connection.execute(
         "INSERT INTO updates (id, incident_id, action_id, status, text, components, at, by, notify, is_markdown) "
@@ -100,7 +122,126 @@ async def _write(connection: Connection, incident: UUID, said: Said) -> None:
         said.notify,
         said.is_markdown,
     )
-    await posts.queue(connection, incident, said.step, said.at, update)
+    told = await posts.queue(connection, incident, said.step, said.at, update)
+    if said.is_by_hand:
+        verb = {"open": "opened", "update": "updated", "resolve": "resolved"}[said.step]
+        await tell(connection, incident, "incident", f"Incident {verb}", said.text, said, str(update))
+    return told
+
+
+async def tell(
+    connection: Connection,
+    incident: UUID,
+    told: Literal["incident", "silence"],
+    headline: str,
+    text: str,
+    said: Said | Moment,
+    key: str,
+) -> None:
+    """Tell operators of what customers were told, or of their silence: every channel of the page that wants such news."""
+    row = await connection.fetchrow(
+        "SELECT i.*, p.slug AS page FROM incidents i JOIN objects p ON p.id = i.page_id WHERE i.id = $1",
+        incident,
+    )
+    assert row is not None
+    shown = show("incident", incident)
+    impact = impact_of(row["severity"], row["components"].values(), row["impact"])
+    severity: Severity = "critical" if impact in ("major", "critical") else "warning"
+    is_over = row["status"] in ENDED or row["removed_at"] is not None
+    notice = Notice(
+        id=str(derived_id("notice", told, incident, key)),
+        told=told,
+        title=f"{headline}: {row['title']}",
+        at=said.at,
+        page=row["page"],
+        stage=Stage.OK if is_over else Stage(severity),
+        severity=severity,
+        why=(text,) if text else (),
+        episode=show("episode", row["episode_id"]) if row["episode_id"] else None,
+        since=row["created_at"].timestamp(),
+        incident=shown,
+        by=said.by,
+        link=f"{said.public_url}/console/incidents/{shown}",
+    )
+    await telling.tell(connection, row["page_id"], None, shown, notice)
+
+
+async def take_over(connection: Connection, incident: UUID, by: str, at: float) -> None:
+    """From now on only people speak of it: its episode says nothing more by itself, and what waits of that is withdrawn."""
+    episode = await connection.fetchval(
+        "UPDATE incidents SET taken_over_by = $2, revision = revision + 1 WHERE id = $1 AND episode_id IS NOT NULL "
+        "RETURNING episode_id",
+        incident,
+        by,
+    )
+    await connection.execute(
+        "UPDATE actions SET status = 'withdrawn', reason = 'a person took the incident over', "
+        "decided_at = to_timestamp($2), decided_by = $3 WHERE episode_id = $1 AND status = 'pending'",
+        episode,
+        at,
+        by,
+    )
+
+
+async def is_taken_over(connection: Connection, episode_id: UUID) -> bool:
+    """Whether a person speaks for this episode in public, or took its incident away."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT 1 FROM incidents WHERE episode_id = $1 AND taken_over_by IS NOT NULL)",
+        episode_id,
+    )
+    return found
+
+
+async def draft(connection: Connection, page_id: UUID, said: Said, incident: UUID | None = None) -> UUID:
+    """What a person wants to say, to be reviewed: an action without an episode. Returns its id; `reviews.publish` says it."""
+    impact = impact_of(said.severity, said.components.values(), said.impact)
+    action: UUID = await connection.fetchval(
+        "INSERT INTO actions (id, page_id, incident_id, step, status, severity, title, text, components, created_at, "
+        "asked_by, public, impact, notify, is_markdown, publishers) VALUES ($1, $2, $3, $4, 'pending', $5, $6, $7, $8, "
+        "to_timestamp($9), $10, $11, $12, $13, $14, $15) RETURNING id",
+        new_id(),
+        page_id,
+        incident,
+        said.step,
+        "critical" if impact in ("major", "critical") else "warning",
+        said.title,
+        said.text,
+        said.components,
+        said.at,
+        said.by,
+        said.status,
+        said.impact,
+        said.notify,
+        said.is_markdown,
+        said.publishers,
+    )
+    return action
+
+
+async def break_silence(connection: Connection, now_s: float, public_url: str) -> int:
+    """Tell operators, once each, of open incidents of which customers heard nothing for too long; returns how many."""
+    lasting = f"i.kind = 'incident' AND i.removed_at IS NULL AND i.silence_told_at IS NULL AND i.status <> ALL ({_OVER})"
+    pages = await connection.fetch(
+        f"SELECT DISTINCT p.id, p.spec FROM incidents i JOIN objects p ON p.id = i.page_id WHERE {lasting}"
+    )
+    most = {row["id"]: limit for row in pages if (limit := Page.model_validate(row["spec"]).speak_every)}
+    rows = await connection.fetch(
+        "SELECT i.id, s.at, m.limit_s FROM incidents i JOIN unnest($1::uuid[], $2::float8[]) AS m (page_id, limit_s) "
+        "ON m.page_id = i.page_id, LATERAL (SELECT max(u.at) AS at FROM updates u WHERE u.incident_id = i.id) s "
+        f"WHERE {lasting} AND CASE WHEN i.is_backfilled THEN greatest(s.at, i.entered_at) ELSE s.at END "
+        "<= to_timestamp($3) - make_interval(secs => m.limit_s) LIMIT 200 FOR UPDATE OF i SKIP LOCKED",
+        list(most),
+        list(most.values()),
+        now_s,
+    )
+    for row in rows:
+        headline = f"Customers heard nothing for {format_duration(row['limit_s'])}"
+        key = f"{row['at'].timestamp():.6f}"
+        await tell(connection, row["id"], "silence", headline, "", Moment(now_s, public_url), key)
+        await connection.execute(
+            "UPDATE incidents SET silence_told_at = to_timestamp($2) WHERE id = $1", row["id"], now_s
+        )
+    return len(rows)
 
 
 async def listing(

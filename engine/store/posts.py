@@ -1,14 +1,17 @@
 """Steps of incidents for the publishers of their pages: put together, and queued in the transaction that takes them."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Final, Literal
 from uuid import UUID
 
 from engine.store import outbox
-from engine.store.database import Connection, Row
+from engine.store.database import Connection
 from engine.store.ids import derived_id, show
 from evaluators.lifecycle import ENDED, impact_of
 from evaluators.model import Post
 from evaluators.public import component_status
+
+MOST_SETTLED: Final = 500
 
 
 async def queue(
@@ -18,31 +21,39 @@ async def queue(
     at: float,
     update: UUID | None = None,
     *,
-    only: UUID | None = None,
-) -> None:
-    """Queue this step for every publisher that the incident goes to, or for `only` one. `update`: what is said with it."""
+    only: Sequence[UUID] | None = None,
+) -> list[str]:
+    """Queue this step for every publisher that the incident goes to, or for `only` some. `update`: what is said with it.
+
+    Returns the slugs of those that tell their subscribers.
+    """
     row = await connection.fetchrow(
-        "SELECT i.*, p.slug AS page, u.text, u.is_markdown, u.notify, u.revision AS said FROM incidents i "
-        "JOIN objects p ON p.id = i.page_id LEFT JOIN (SELECT *, coalesce(extract(epoch FROM edited_at)::text, '') AS revision "
-        "FROM updates) u ON u.id = $2 WHERE i.id = $1",
+        "SELECT i.*, p.slug AS page, u.text, u.is_markdown, u.notify FROM incidents i "
+        "JOIN objects p ON p.id = i.page_id LEFT JOIN updates u ON u.id = $2 WHERE i.id = $1",
         incident,
         update,
     )
     assert row is not None
     publishers = await connection.fetch(
-        "SELECT id, spec FROM objects WHERE kind = 'publisher' AND removed_at IS NULL AND page_id = $1 "
+        "SELECT id, slug, spec FROM objects WHERE kind = 'publisher' AND removed_at IS NULL AND page_id = $1 "
         "AND coalesce((spec->>'enabled')::bool, true) AND ($2::uuid[] IS NULL OR id = ANY ($2)) "
-        "AND ($3::uuid IS NULL OR id = $3) AND ($4 = 'incident' OR coalesce((spec->>'maintenance')::bool, true))",
+        "AND ($3::uuid[] IS NULL OR id = ANY ($3)) AND ($4 = 'incident' OR coalesce((spec->>'maintenance')::bool, true)) "
+        "ORDER BY slug",
         row["page_id"],
         row["publishers"],
         only,
         row["kind"],
     )
     if not publishers:
-        return
-    components = await _components(connection, row)
+        return []
+    components = (await _components(connection, [incident]))[incident]
+    text = row["text"] or ""
+    if row["is_backfilled"] and step == "open":  # one post tells all of it
+        text = await connection.fetchval(
+            "SELECT string_agg(text, E'\n\n' ORDER BY at, id) FROM updates WHERE incident_id = $1", incident
+        )
     post = Post(
-        id=str(derived_id("post", incident, step, update or row["revision"], row["said"] or "")),
+        id=str(derived_id("post", incident, step, update or row["revision"])),
         step=step,
         incident=show("incident", incident),
         kind=row["kind"],
@@ -53,9 +64,9 @@ async def queue(
         at=at,
         began_at=row["created_at"].timestamp(),
         components=components,
-        text=row["text"] or "",
+        text=text,
         is_markdown=row["is_markdown"] or False,
-        notify=row["notify"] if row["notify"] is not None else False,
+        notify=row["notify"] or False,
         is_backfilled=row["is_backfilled"],
         starts_at=row["starts_at"].timestamp() if row["starts_at"] else None,
         ends_at=row["ends_at"].timestamp() if row["ends_at"] else None,
@@ -64,27 +75,48 @@ async def queue(
     await outbox.put(
         connection, ids, show("incident", incident), post.id, post, incident=incident, update=update
     )
+    await connection.execute("UPDATE incidents SET posted = $2 WHERE id = $1", incident, components)
+    return [one["slug"] for one in publishers if post.notify and one["spec"].get("notify", True)]
 
 
-async def _components(connection: Connection, incident: Row) -> dict[str, str]:
-    """What each component that the incident ever named is shown as now: other open incidents have their say."""
-    named = await connection.fetch(
-        "SELECT c.id, p.slug || '/' || c.slug AS path, c.spec->>'status' AS manual FROM objects c "
-        "JOIN objects p ON p.id = c.page_id WHERE c.removed_at IS NULL AND c.id IN "
-        "(SELECT jsonb_object_keys(components)::uuid FROM updates WHERE incident_id = $1 "
-        " UNION SELECT jsonb_object_keys(components)::uuid FROM incidents WHERE id = $1)",
-        incident["id"],
+async def settle(connection: Connection, now_s: float, _: str) -> int:
+    """Tell publishers of components that a step said something else of than what came of it: two that overlap went on at once.
+
+    Every step is looked at once more after it was committed, so that the last of several sees them all. Returns how many
+    incidents were told anew.
+    """
+    rows = await connection.fetch(
+        "SELECT id, posted, removed_at FROM incidents WHERE posted IS NOT NULL ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
+        MOST_SETTLED,
     )
-    shown = await connection.fetch(
-        "SELECT key AS id, CASE WHEN kind = 'incident' THEN value ELSE 'under_maintenance' END AS status "
+    await connection.execute(
+        "UPDATE incidents SET posted = NULL WHERE id = ANY ($1)", ids := [row["id"] for row in rows]
+    )
+    shown = await _components(connection, ids)
+    others = [row["id"] for row in rows if row["removed_at"] is None and row["posted"] != shown[row["id"]]]
+    for incident in others:
+        await connection.execute("UPDATE incidents SET revision = revision + 1 WHERE id = $1", incident)
+        await queue(connection, incident, "edit", now_s)
+    return len(others)
+
+
+async def _components(connection: Connection, incidents: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
+    """What each component that these incidents ever named is shown as now: other open incidents have their say."""
+    named = await connection.fetch(
+        "SELECT i.id AS incident, c.id::text AS id, p.slug || '/' || c.slug AS path, c.spec->>'status' AS manual "
+        "FROM incidents i JOIN objects c ON c.id = ANY (i.named) JOIN objects p ON p.id = c.page_id "
+        "WHERE i.id = ANY ($1) AND c.removed_at IS NULL",
+        list(incidents),
+    )
+    said = await connection.fetch(
+        "SELECT key AS id, array_agg(DISTINCT CASE WHEN kind = 'incident' THEN value ELSE 'under_maintenance' END) AS statuses "
         "FROM incidents, jsonb_each_text(components) WHERE components ?| $1 AND removed_at IS NULL "
-        "AND status <> ALL ($2) AND (kind = 'incident' OR status <> 'scheduled')",
-        [str(row["id"]) for row in named],
+        "AND status <> ALL ($2) AND (kind = 'incident' OR status <> 'scheduled') GROUP BY key",
+        list({row["id"] for row in named}),
         ENDED,
     )
-    return {
-        row["path"]: component_status(
-            row["manual"], [one["status"] for one in shown if one["id"] == str(row["id"])]
-        )
-        for row in named
-    }
+    statuses = {row["id"]: row["statuses"] for row in said}
+    shown: dict[UUID, dict[str, str]] = {incident: {} for incident in incidents}
+    for row in named:
+        shown[row["incident"]][row["path"]] = component_status(row["manual"], statuses.get(row["id"], ()))
+    return shown

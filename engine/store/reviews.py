@@ -150,6 +150,8 @@ async def renew_evidence(
 async def stop_speaking(connection: Connection, episode: UUID, at: float, why: str) -> list[UUID]:
     """Withdraw what waits; where customers were told of an opening, leave a draft of its end: returned."""
     held = await _locked(connection, episode)
+    if await incidents.is_taken_over(connection, episode):
+        return []
     actions = await _actions(connection, episode)
     commands: list[review.Command] = list(review.withdraw_pending(actions, why))
     if review.is_owed_resolve(actions):
@@ -179,6 +181,8 @@ async def propose(
         episode,
         effect.severity,
     )
+    if await incidents.is_taken_over(connection, episode):
+        return []
     policy = _rule(held).incidents
     actions = await _actions(connection, episode)
     waiting = []
@@ -307,10 +311,12 @@ async def publish(connection: Connection, action_id: UUID, actor: Actor, at: flo
         action["components"],
         at,
         actor.name,
-        severity=action["severity"],
+        severity=action["severity"] if action["episode_id"] else None,
+        impact=action["impact"],
         notify=action["notify"],
         is_markdown=action["is_markdown"],
         publishers=action["publishers"],
+        is_by_hand=action["episode_id"] is None,
         action_id=action_id,
     )
     incident: UUID = action["incident_id"] or derived_id("incident", action["episode_id"] or action_id)

@@ -13,23 +13,28 @@ from rules.channels.channel import Told
 
 
 def routed(
-    channels: Sequence[Stored], listed: Collection[str], notice: Notice, also: Told | None = None
+    channels: Sequence[Stored], listed: Collection[str] | None, notice: Notice, also: Told | None = None
 ) -> list[UUID]:
-    """Those of a page's `channels` that want this notice; `listed` are the slugs that its beat or group names.
+    """Those of a page's `channels` that want this notice; `listed` are the slugs that its beat or group names; None: it is about neither.
 
     `also`: what else it tells, for who wants either.
     """
     return [
         stored.id
         for stored in channels
-        if wants(CHANNEL.validate_python(stored.spec), notice, is_listed=stored.slug in listed, also=also)
+        if wants(
+            CHANNEL.validate_python(stored.spec),
+            notice,
+            is_listed=listed is None or stored.slug in listed,
+            also=also,
+        )
     ]
 
 
 async def tell(
     connection: Connection,
     page_id: UUID,
-    listed: Collection[str],
+    listed: Collection[str] | None,
     line: str,
     notice: Notice,
     also: Told | None = None,

@@ -86,9 +86,15 @@ ALTER TABLE outbox
     ADD COLUMN incident_id uuid REFERENCES incidents (id),
     ADD COLUMN update_id   uuid,
     ADD COLUMN begun_at    timestamptz,                -- of the first try: one that was cut short may have arrived
-    ADD COLUMN digest_id   bigint;                     -- the notice that says it together with others
-DROP INDEX outbox_line;
+    ADD COLUMN waits       text CHECK (waits IN ('after', 'hours')), -- until then it may be taken back
+    ADD COLUMN digest_id   bigint,                     -- the notice that says it together with others
+    DROP CONSTRAINT outbox_status_check,
+    ADD CONSTRAINT outbox_status_check CHECK (status IN ('pending', 'done', 'dead', 'dropped'));
+DROP INDEX outbox_line, outbox_due;
+CREATE INDEX outbox_due ON outbox (target_id, due_at, id) WHERE status = 'pending';
 CREATE INDEX outbox_line ON outbox (target_id, line, id) WHERE status IN ('pending', 'dead');
+CREATE INDEX outbox_said ON outbox (line, id);
+CREATE INDEX outbox_digest ON outbox (digest_id) WHERE digest_id IS NOT NULL;
 CREATE INDEX outbox_incident ON outbox (incident_id, id) WHERE incident_id IS NOT NULL;
 -- What is known of a line's counterpart elsewhere: the thread of an episode, the incident on another status page.
 CREATE TABLE remotes (
