@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
+from datetime import UTC, datetime
 from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
@@ -19,6 +20,7 @@ from evaluators.lifecycle import ENDED
 from evaluators.model import Post
 from exporters.answer import failed, judge
 from exporters.outcome import FIRST, Call, Delivered, Memory, Outcome, Rejected, Removed, Report, Retry
+from rules.markdown import plain
 from rules.publishers.publisher import PublisherRule
 
 MOST_READ: Final = 4 << 20
@@ -29,6 +31,8 @@ LONGEST_TURN_S: Final = 10.0
 """A delivery waits so long for its turn; after that it is tried again later."""
 WORST: Final = ("operational", "under_maintenance", "degraded_performance", "partial_outage", "major_outage")
 """Statuses of a component, the worst last."""
+SKEW_S: Final = 120.0
+"""Seconds that the other side's clock may be behind ours."""
 R = TypeVar("R", bound=PublisherRule)
 
 
@@ -91,6 +95,13 @@ class Api:
             return {}
         return await self._call(method, path, body, query)
 
+    async def set(self, method: str, path: str, body: Any, what: str, **query: str) -> None:
+        """`send`, where 404 is no incident removed by hand but a mistake of ours: `what` is not there."""
+        try:
+            await self.send(method, path, body, **query)
+        except GoneError:
+            raise TroubleError(Rejected(f"there is no {what}")) from None
+
     async def _call(self, method: str, path: str, body: Any, query: Mapping[str, str]) -> Any:
         headers = dict(self.headers) | ({"Content-Type": "application/json"} if body is not None else {})
         data = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
@@ -128,22 +139,12 @@ class Api:
             raise TroubleError(Retry("the answer is no JSON")) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Characters that a system takes; more are cut, with an ellipsis."""
-
-    title: int = 200
-    text: int = 25_000
-    is_markdown: bool = False  # whether it shows Markdown; else it is sent plain text
-
-
 class Site(Protocol):
     """One system that shows incidents. Methods raise `TroubleError` and `GoneError`; ids are the other side's.
 
     A post that it is handed is `fitted` to it: components by the ids it gave them, words that it takes, `notify` as it is to do.
+    What is the same in every try is sent first, what adds something last: a try that was cut short is begun anew.
     """
-
-    limits: Limits
 
     async def find(self, post: Post) -> str | None:
         """The incident that an earlier try of this post may have made, by what only ours has."""
@@ -204,16 +205,16 @@ class SitePublisher(Generic[R]):
 
     async def export(self, post: Post, memory: Memory = FIRST) -> Outcome:
         """Take this step there, once however often it is tried."""
-        site = self.site(self.api, self.rule)
-        return await publish(site, fitted(post, site.limits, self.rule), memory)
+        if post.is_backfilled and self.rule.is_always_told:
+            return Delivered()  # history is nobody's news
+        return await publish(self.site(self.api, self.rule), fitted(post, self.rule), memory)
 
     async def rehearse(self, post: Post, memory: Memory = FIRST) -> Report:
         """Everything but what would change something."""
         api = with_(self.api, is_dry=True, calls=[])
-        site = self.site(api, self.rule)
-        ours = fitted(post, site.limits, self.rule)
-        outcome = await publish(site, ours, memory)
-        lines = tuple(lost(post, ours, site.limits, self.rule))
+        ours = fitted(post, self.rule)
+        outcome = await SitePublisher(self.site, api, self.rule).export(post, memory)
+        lines = tuple(lost(post, ours, self.rule))
         return Report(outcome, lines, ours.title, ours.text, tuple(api.calls))
 
     async def check(self) -> Report:
@@ -238,7 +239,7 @@ class SitePublisher(Generic[R]):
         if (remote := memory.remote.get("id")) is None:
             return Report(Delivered(), ("it is not there",))
         try:
-            lines = await site.differences(remote, fitted(post, site.limits, self.rule))
+            lines = await site.differences(remote, fitted(post, self.rule))
             return Report(Delivered(), tuple(lines))
         except GoneError:
             return Report(Delivered(), (Removed().reason,))
@@ -267,32 +268,41 @@ async def publish(site: Site, post: Post, memory: Memory) -> Outcome:
     return Delivered()
 
 
-def fitted(post: Post, limits: Limits, rule: PublisherRule) -> Post:
+def fitted(post: Post, rule: PublisherRule) -> Post:
     """`post` as the system is to be told: its ids of components, the worst where several of ours are one there, and its words."""
     components: dict[str, str] = {}
     for path, status in post.components.items():
         for there in _mapped(rule, post.page, path):
             components[there] = max(status, components.get(there, status), key=WORST.index)
+    text = plain(post.text) if post.is_markdown and not rule.shows_markdown else post.text
     return replace(
         post,
-        title=cut(post.title, limits.title),
-        text=cut(post.text, limits.text),
+        title=cut(post.title, rule.title_limit),
+        text=cut(text, rule.text_limit),
         components=components,
         notify=post.notify and rule.notify and not post.is_backfilled,
     )
 
 
-def lost(post: Post, ours: Post, limits: Limits, rule: PublisherRule) -> Iterator[str]:
+def lost(post: Post, ours: Post, rule: PublisherRule) -> Iterator[str]:
     """What of `post` the system is not told, or otherwise."""
     if ours.title != post.title:
-        yield f"the title is cut to {limits.title} characters"
-    if len(ours.text) < len(post.text) and ours.text.endswith("…"):
-        yield f"the text is cut to {limits.text} characters"
-    if post.is_markdown and not limits.is_markdown:
+        yield f"the title is cut to {rule.title_limit} characters"
+    if len(ours.text) == rule.text_limit < len(post.text):
+        yield f"the text is cut to {rule.text_limit} characters"
+    if post.is_markdown and not rule.shows_markdown:
         yield "it shows no Markdown: the text is sent plain"
+    if rule.is_always_told and not ours.notify:
+        said = "nothing is entered" if post.is_backfilled else "they are told"
+        yield f"its subscribers cannot be left out: {said}"
     for path in post.components:
         if not _mapped(rule, post.page, path):
             yield f"{path} has no counterpart there"
+
+
+def is_since(made_s: float, post: Post) -> bool:
+    """Whether something was made there after this step was taken here, by clocks that may differ."""
+    return made_s >= post.at - SKEW_S
 
 
 def differing(*asked: tuple[str, object, object]) -> list[str]:
@@ -303,6 +313,11 @@ def differing(*asked: tuple[str, object, object]) -> list[str]:
 def _mapped(rule: PublisherRule, page: str, path: str) -> Sequence[str]:
     """What a component is called there; one of the publisher's own page may be written without it."""
     return rule.components.get(path) or rule.components.get(path.removeprefix(f"{page}/")) or ()
+
+
+def rfc3339(epoch_s: float) -> str:
+    """A moment in UTC."""
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds")
 
 
 def cut(text: str, most: int) -> str:

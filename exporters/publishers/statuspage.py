@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from evaluators.model import Post
-from exporters.publishing import Api, Limits, differing
+from exporters.publishing import Api, differing, rfc3339
 from rules.publishers.statuspage import StatuspagePublisher
 
 RECENT: Final = "30"
@@ -14,8 +14,6 @@ RECENT: Final = "30"
 
 class Statuspage:
     """One page there. Its incidents say in `metadata.upbeat` which of ours they are, and which step they were last told."""
-
-    limits = Limits(title=255, text=25_000)
 
     def __init__(self, api: Api, rule: StatuspagePublisher) -> None:
         self._api, self._page = api, f"/pages/{rule.page_id}"
@@ -34,7 +32,7 @@ class Statuspage:
         return str(there.get("id", ""))
 
     async def has(self, remote: str, post: Post) -> bool:
-        """Whether the step it was last told is this one, or one of its updates says the same since."""
+        """Whether the step it was last told is this one."""
         there = await self._api.get(f"{self._page}/incidents/{remote}")
         return _marker(there).get("step") == post.id
 
@@ -84,8 +82,8 @@ class Statuspage:
             incident["impact_override"] = post.impact
         elif post.starts_at is not None and post.ends_at is not None:
             incident |= {
-                "scheduled_for": _time(post.starts_at),
-                "scheduled_until": _time(post.ends_at),
+                "scheduled_for": rfc3339(post.starts_at),
+                "scheduled_until": rfc3339(post.ends_at),
                 "scheduled_auto_in_progress": False,  # Upbeat says when it begins and ends
                 "scheduled_auto_completed": False,
                 "scheduled_remind_prior": False,
@@ -99,7 +97,3 @@ def _status(post: Post) -> str:
 
 def _marker(there: dict[str, Any]) -> dict[str, Any]:
     return (there.get("metadata") or {}).get("upbeat") or {}
-
-
-def _time(epoch_s: float) -> str:
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds")

@@ -27,6 +27,8 @@ class PublisherRule(Rule):
     """Characters that it takes; more are cut."""
     shows_markdown: ClassVar[bool] = False
     """Else it is sent plain text."""
+    is_always_told: ClassVar[bool] = False
+    """Whether its subscribers are told of everything: nobody can be left out, so what is entered afterwards is not posted."""
 
     slug: Slug = Field(description="Its name in references; unique per page.")
     name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")

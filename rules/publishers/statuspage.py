@@ -1,6 +1,6 @@
 """The statuspage publisher as operators write it."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,8 @@ from rules.publishers.publisher import PublisherRule, RemoteId
 
 class StatuspagePublisher(PublisherRule):
     """A page of Atlassian Statuspage."""
+
+    title_limit: ClassVar[int] = 255
 
     type: Literal["statuspage"] = Field(description="The kind of publisher.")
     key: Secret = Field(description="An API key of the organisation; best `${env:NAME}`.")
