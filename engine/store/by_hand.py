@@ -1,0 +1,361 @@
+"""What people do with incidents: begin, say, edit, merge, take over, remove, report. Each in the caller's transaction, and audited.
+
+What may be done is `evaluators.lifecycle`'s. An episode is held before its incident, as `engine.store.reviews` does.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from engine.store import incidents, posts, reviews
+from engine.store.audit import Actor, record
+from engine.store.database import Connection, Row
+from engine.store.ids import new_id, show
+from engine.store.incidents import Moment, Said
+from engine.store.objects import MissingError
+from evaluators import lifecycle
+from evaluators.lifecycle import ENDED, Dated, Life
+from evaluators.model import Impact, Severity
+from rules.component import Page
+
+
+class NotNowError(ValueError):
+    """It cannot be done as things are."""
+
+
+async def held(connection: Connection, *ids: UUID) -> list[Row]:
+    """These incidents, and nobody else changes them until the transaction ends. Raises `MissingError`."""
+    await connection.fetch(
+        "SELECT 1 FROM episodes WHERE id IN (SELECT episode_id FROM incidents WHERE id = ANY ($1)) ORDER BY id FOR UPDATE",
+        ids,
+    )
+    rows = await connection.fetch(
+        "SELECT i.*, p.slug AS page, p.spec AS page_spec FROM incidents i JOIN objects p ON p.id = i.page_id "
+        "WHERE i.id = ANY ($1) AND i.kind = 'incident' AND i.removed_at IS NULL ORDER BY i.id FOR UPDATE OF i",
+        ids,
+    )
+    found = {row["id"]: row for row in rows}
+    if len(found) < len(set(ids)):
+        raise MissingError("there is no such incident")
+    return [found[one] for one in ids]
+
+
+async def begin(connection: Connection, actor: Actor, page_id: UUID, said: Said) -> tuple[UUID, list[str]]:
+    """A new incident, and the publishers that tell their subscribers of it."""
+    incident = new_id()
+    told = await incidents.begin(connection, incident, page_id, said)
+    await _record(connection, actor, "create", incident, page_id, None, {"title": said.title})
+    return incident, told
+
+
+async def backfill(
+    connection: Connection,
+    actor: Actor,
+    page_id: UUID,
+    said: Said,
+    updates: Sequence[Dated],
+    acknowledged: float | None,
+    resolved: float | None,
+) -> UUID:
+    """An incident that is entered after it began, `said.at`: nobody is notified, and publishers get all of it as one step."""
+    incident = new_id()
+    await connection.execute(
+        "INSERT INTO incidents (id, page_id, title, status, components, created_at, acknowledged_at, resolved_at, impact, "
+        "by, is_backfilled, publishers, named) VALUES ($1, $2, $3, $4, $5, to_timestamp($6), to_timestamp($7), "
+        "to_timestamp($8), $9, $10, true, $11, $12)",
+        incident,
+        page_id,
+        said.title,
+        updates[-1].status,
+        said.components,
+        said.at,
+        acknowledged,
+        resolved,
+        said.impact,
+        said.by,
+        said.publishers,
+        [*map(UUID, said.components)],
+    )
+    ids = [new_id() for _ in updates]
+    await connection.executemany(
+        "INSERT INTO updates (id, incident_id, status, text, components, at, by, notify, is_markdown) "
+        "VALUES ($1, $2, $3, $4, $5, to_timestamp($6), $7, false, $8)",
+        [
+            (one, incident, update.status, update.text, said.components, update.at, said.by, said.is_markdown)
+            for one, update in zip(ids, updates, strict=True)
+        ],
+    )
+    await posts.queue(connection, incident, "open", updates[-1].at, ids[-1])
+    await _record(connection, actor, "backfill", incident, page_id, None, {"title": said.title})
+    return incident
+
+
+async def update_of(
+    connection: Connection,
+    actor: Actor,
+    incident: UUID,
+    moment: Moment,
+    *,
+    status: str | None,
+    text: str,
+    components: Mapping[str, str] | None,
+    impact: Impact | None,
+    notify: bool,
+    is_markdown: bool,
+) -> tuple[Row, Said]:
+    """What it would be to say this of an incident now: status None stays, components None too. Raises `NotNowError`."""
+    (row,) = await held(connection, incident)
+    life = _life(row)
+    within_s = Page.model_validate(row["page_spec"]).reopen_within
+    if refused := lifecycle.refusal(life, status, moment.at, within_s):
+        raise NotNowError(refused)
+    said = Said(
+        lifecycle.step_of(life, status),
+        None if status == row["status"] else status,
+        row["title"],
+        text,
+        row["components"] if components is None else components,
+        moment.at,
+        actor.name,
+        impact=impact,
+        notify=notify,
+        is_markdown=is_markdown,
+        is_by_hand=True,
+        public_url=moment.public_url,
+    )
+    return row, said
+
+
+async def say(connection: Connection, actor: Actor, row: Row, said: Said) -> list[str]:
+    """Say what `update_of` made; returns the publishers that tell their subscribers."""
+    told = await incidents.say(connection, row["id"], said)
+    verb = "reopen" if row["status"] in ENDED and said.status not in (None, *ENDED) else said.step
+    after = {"status": said.status or row["status"], "text": said.text}
+    await _record(connection, actor, verb, row["id"], row["page_id"], {"status": row["status"]}, after)
+    return told
+
+
+async def edit(
+    connection: Connection, actor: Actor, incident: UUID, at: float, changes: Mapping[str, Any]
+) -> None:
+    """Change title, components (all of them) or impact without a word: what was last said of components is corrected with it."""
+    (row,) = await held(connection, incident)
+    before = {key: row[key] for key in changes}
+    if before == changes:
+        return
+    after = {key: changes.get(key, row[key]) for key in ("title", "components", "impact")}
+    await connection.execute(
+        "UPDATE incidents SET title = $2, components = $3, impact = $4, revision = revision + 1, "
+        "named = ARRAY(SELECT DISTINCT unnest(named || $5::uuid[])) WHERE id = $1",
+        incident,
+        *after.values(),
+        [*map(UUID, after["components"])],
+    )
+    if "components" in changes:
+        await connection.execute(
+            "UPDATE updates SET components = $2 WHERE incident_id = $1 AND at >= "
+            "(SELECT max(at) FROM updates WHERE incident_id = $1 AND status <> ALL ($3))",
+            incident,
+            changes["components"],
+            ENDED,
+        )
+    await posts.queue(connection, incident, "edit", at)
+    await _record(connection, actor, "edit", incident, row["page_id"], before, dict(changes))
+
+
+async def reword(
+    connection: Connection, actor: Actor, incident: UUID, update: UUID, text: str, at: float
+) -> None:
+    """Correct an update's text here, and where it has not left yet. Raises `MissingError`."""
+    (row,) = await held(connection, incident)
+    before = await connection.fetchval(
+        "SELECT text FROM updates WHERE id = $1 AND incident_id = $2", update, incident
+    )
+    if before is None:
+        raise MissingError("it has no such update")
+    await connection.execute(
+        "UPDATE updates SET text = $2, edited_at = to_timestamp($3), edited_by = $4 WHERE id = $1",
+        update,
+        text,
+        at,
+        actor.name,
+    )
+    await connection.execute("UPDATE incidents SET revision = revision + 1 WHERE id = $1", incident)
+    await connection.execute(
+        "UPDATE outbox SET item = jsonb_set(item, '{text}', to_jsonb($2::text)) "
+        "WHERE update_id = $1 AND status = 'pending' AND begun_at IS NULL",
+        update,
+        text,
+    )
+    await _record(connection, actor, "reword", incident, row["page_id"], {"text": before}, {"text": text})
+
+
+async def remove(connection: Connection, actor: Actor, incident: UUID, moment: Moment) -> None:
+    """Take it away from everybody's sight; it is kept, and its episode says nothing more."""
+    (row,) = await held(connection, incident)
+    await connection.execute(
+        "UPDATE incidents SET removed_at = to_timestamp($2), revision = revision + 1 WHERE id = $1",
+        incident,
+        moment.at,
+    )
+    await _stop_drafts(connection, row, actor, moment.at, "the incident was deleted")
+    await posts.queue(connection, incident, "delete", moment.at)
+    if row["status"] not in ENDED:
+        await incidents.tell(
+            connection, incident, "incident", "Incident deleted", "", moment, str(row["revision"])
+        )
+    await _record(connection, actor, "delete", incident, row["page_id"], {"title": row["title"]})
+
+
+async def merge(connection: Connection, actor: Actor, incident: UUID, into: UUID, moment: Moment) -> None:
+    """End `incident`; what it said of components, and how bad it was, `into` says from now on. Raises `NotNowError`.
+
+    Where nothing of it was posted yet it is taken away, elsewhere it ends with a pointer. Nobody is notified.
+    """
+    rows = await held(connection, incident, into)
+    row, other = rows
+    is_same_page = row["page_id"] == other["page_id"]
+    if refused := lifecycle.merge_refusal(
+        _life(row), _life(other), is_same=incident == into, is_same_page=is_same_page
+    ):
+        raise NotNowError(refused)
+    worst: list[Severity] = [one["severity"] for one in rows if one["severity"]]
+    joined = Said(
+        "update",
+        None,
+        other["title"],
+        f"This now includes “{row['title']}”.",
+        lifecycle.merged(other["components"], row["components"]),
+        moment.at,
+        actor.name,
+        severity="critical" if "critical" in worst else "warning" if worst else None,
+        notify=False,
+        is_by_hand=True,
+        public_url=moment.public_url,
+    )
+    await connection.execute(
+        "UPDATE incidents SET status = 'resolved', resolved_at = to_timestamp($2), merged_into = $3, "
+        "revision = revision + 1 WHERE id = $1",
+        incident,
+        moment.at,
+        into,
+    )
+    pointer: UUID = await connection.fetchval(
+        "INSERT INTO updates (id, incident_id, status, text, components, at, by, notify) "
+        "VALUES ($1, $2, 'resolved', $3, $4, to_timestamp($5), $6, false) RETURNING id",
+        new_id(),
+        incident,
+        f"This goes on as “{other['title']}”.",
+        row["components"],
+        moment.at,
+        actor.name,
+    )
+    await _stop_drafts(connection, row, actor, moment.at, "the incident was merged")
+    await incidents.say(connection, into, joined)
+    targets = await connection.fetch(
+        "SELECT target_id, bool_or(status = 'done') AS has FROM outbox WHERE incident_id = $1 GROUP BY target_id",
+        incident,
+    )
+    only = [target["target_id"] for target in targets if target["has"]]
+    await posts.queue(connection, incident, "resolve", moment.at, pointer, only=only)
+    never = [target["target_id"] for target in targets if not target["has"]]
+    await posts.queue(connection, incident, "delete", moment.at, only=never)
+    after = {"into": show("incident", into)}
+    await _record(connection, actor, "merge", incident, row["page_id"], {"status": row["status"]}, after)
+
+
+async def take_over(connection: Connection, actor: Actor, incident: UUID, at: float) -> None:
+    """Only people speak of it from now on. Raises `NotNowError` where no beat or group would."""
+    (row,) = await held(connection, incident)
+    if row["episode_id"] is None:
+        raise NotNowError("no beat or group speaks of it: it is in people's hands")
+    await incidents.take_over(connection, incident, actor.name, at)
+    await _record(connection, actor, "take_over", incident, row["page_id"])
+
+
+async def hand_back(connection: Connection, actor: Actor, incident: UUID, at: float) -> list[UUID]:
+    """Its episode speaks of it again; where that is over, its end is a draft: returned. Raises `NotNowError`."""
+    (row,) = await held(connection, incident)
+    if row["taken_over_by"] is None:
+        raise NotNowError("nobody took it over")
+    if row["status"] in ENDED:
+        raise NotNowError("it is over; open it again first")
+    await connection.execute(
+        "UPDATE incidents SET taken_over_by = NULL, revision = revision + 1 WHERE id = $1", incident
+    )
+    await _record(connection, actor, "hand_back", incident, row["page_id"])
+    is_over = await connection.fetchval(
+        "SELECT closed_at IS NOT NULL FROM episodes WHERE id = $1", row["episode_id"]
+    )
+    if not is_over:
+        return []
+    return await reviews.stop_speaking(connection, row["episode_id"], at, "the incident was handed back")
+
+
+async def report(
+    connection: Connection,
+    actor: Actor,
+    incident: UUID,
+    at: float,
+    *,
+    text: str | None = None,
+    is_public: bool | None = None,
+) -> None:
+    """Write what was learnt of it (`text`), publish or hide that (`is_public`), or take it away (neither).
+
+    Raises `NotNowError`: what is not written, and what is not over, is not published.
+    """
+    (row,) = await held(connection, incident)
+    was_public = row["report_status"] == "published"
+    if is_public is not None:
+        text = row["report"]
+        if text is None:
+            raise NotNowError("it has no report; write one first")
+        if is_public and row["status"] not in ENDED:
+            raise NotNowError("it is not over: its report is published once it is resolved")
+    status = (
+        None if text is None else "published" if (was_public if is_public is None else is_public) else "draft"
+    )
+    await connection.execute(
+        "UPDATE incidents SET report = $2, report_status = $3, report_by = $5, revision = revision + 1, "
+        "report_at = CASE WHEN $3 = 'published' THEN coalesce(report_at, to_timestamp($4)) END WHERE id = $1",
+        incident,
+        text,
+        status,
+        at,
+        actor.name,
+    )
+    before = {"report": row["report"], "status": row["report_status"]}
+    await _record(
+        connection, actor, "report", incident, row["page_id"], before, {"report": text, "status": status}
+    )
+
+
+def _life(row: Row) -> Life:
+    ended_at = row["resolved_at"].timestamp() if row["resolved_at"] else None
+    return Life(row["status"], ended_at, row["merged_into"] is not None, row["is_backfilled"])
+
+
+async def _stop_drafts(connection: Connection, row: Row, actor: Actor, at: float, why: str) -> None:
+    """Nothing more is said of it: neither by its episode nor by what people drafted."""
+    await incidents.take_over(connection, row["id"], actor.name, at)
+    await connection.execute(
+        "UPDATE actions SET status = 'withdrawn', reason = $2, decided_at = to_timestamp($3), decided_by = $4 "
+        "WHERE incident_id = $1 AND status = 'pending'",
+        row["id"],
+        why,
+        at,
+        actor.name,
+    )
+
+
+async def _record(
+    connection: Connection,
+    actor: Actor,
+    verb: str,
+    incident: UUID,
+    page_id: UUID,
+    before: object = None,
+    after: object = None,
+) -> None:
+    await record(connection, actor, f"incident.{verb}", show("incident", incident), page_id, before, after)
