@@ -6,7 +6,7 @@ What is special to a system is its `Site`, one module in `exporters.publishers`.
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
 from datetime import UTC, datetime
@@ -14,13 +14,12 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
-from msgspec.structs import replace
 
+from evaluators.fitting import fitted, lost
 from evaluators.lifecycle import ENDED
 from evaluators.model import Post
 from exporters.answer import failed, judge
 from exporters.outcome import FIRST, Call, Delivered, Memory, Outcome, Rejected, Removed, Report, Retry
-from rules.markdown import plain
 from rules.publishers.publisher import PublisherRule
 
 MOST_READ: Final = 4 << 20
@@ -29,8 +28,6 @@ LONG_READ: Final = 1 << 17
 """Bytes from which an answer is decoded beside the loop."""
 LONGEST_TURN_S: Final = 10.0
 """A delivery waits so long for its turn; after that it is tried again later."""
-WORST: Final = ("operational", "under_maintenance", "degraded_performance", "partial_outage", "major_outage")
-"""Statuses of a component, the worst last."""
 SKEW_S: Final = 120.0
 """Seconds that the other side's clock may be behind ours."""
 R = TypeVar("R", bound=PublisherRule)
@@ -268,38 +265,6 @@ async def publish(site: Site, post: Post, memory: Memory) -> Outcome:
     return Delivered()
 
 
-def fitted(post: Post, rule: PublisherRule) -> Post:
-    """`post` as the system is to be told: its ids of components, the worst where several of ours are one there, and its words."""
-    components: dict[str, str] = {}
-    for path, status in post.components.items():
-        for there in _mapped(rule, post.page, path):
-            components[there] = max(status, components.get(there, status), key=WORST.index)
-    text = plain(post.text) if post.is_markdown and not rule.shows_markdown else post.text
-    return replace(
-        post,
-        title=cut(post.title, rule.title_limit),
-        text=cut(text, rule.text_limit),
-        components=components,
-        notify=post.notify and rule.notify and not post.is_backfilled,
-    )
-
-
-def lost(post: Post, ours: Post, rule: PublisherRule) -> Iterator[str]:
-    """What of `post` the system is not told, or otherwise."""
-    if ours.title != post.title:
-        yield f"the title is cut to {rule.title_limit} characters"
-    if len(ours.text) == rule.text_limit < len(post.text):
-        yield f"the text is cut to {rule.text_limit} characters"
-    if post.is_markdown and not rule.shows_markdown:
-        yield "it shows no Markdown: the text is sent plain"
-    if rule.is_always_told and not ours.notify:
-        said = "nothing is entered" if post.is_backfilled else "they are told"
-        yield f"its subscribers cannot be left out: {said}"
-    for path in post.components:
-        if not _mapped(rule, post.page, path):
-            yield f"{path} has no counterpart there"
-
-
 def is_since(made_s: float, post: Post) -> bool:
     """Whether something was made there after this step was taken here, by clocks that may differ."""
     return made_s >= post.at - SKEW_S
@@ -310,16 +275,6 @@ def differing(*asked: tuple[str, object, object]) -> list[str]:
     return [f"{name}: {there} there, not {wanted}" for name, there, wanted in asked if there != wanted]
 
 
-def _mapped(rule: PublisherRule, page: str, path: str) -> Sequence[str]:
-    """What a component is called there; one of the publisher's own page may be written without it."""
-    return rule.components.get(path) or rule.components.get(path.removeprefix(f"{page}/")) or ()
-
-
 def rfc3339(epoch_s: float) -> str:
     """A moment in UTC."""
     return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds")
-
-
-def cut(text: str, most: int) -> str:
-    """At most so many characters of `text`."""
-    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
