@@ -4,11 +4,15 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
+from rules.publishers.cachet import CachetPublisher
+from rules.publishers.statusapi import StatusApiPublisher
 from rules.publishers.statuspage import StatuspagePublisher
 from rules.publishers.webhook import WebhookPublisher
 
 AnyPublisher = (
-    StatuspagePublisher  # one a line, by the alphabet
+    CachetPublisher  # one a line, by the alphabet
+    | StatusApiPublisher
+    | StatuspagePublisher
     | WebhookPublisher
 )
 Publisher = Annotated[AnyPublisher, Field(discriminator="type")]

@@ -5,13 +5,31 @@ A `Site` is `wired.site(TheSite, rule, "https://its.api/v1", {"Authorization": f
 
 from typing import Final
 
+from exporters.publishers.cachet import Cachet2, Cachet3
+from exporters.publishers.statusapi import StatusApi
 from exporters.publishers.statuspage import Statuspage
 from exporters.publishers.webhook import WebhookPublisher
+from rules.publishers.cachet import CachetPublisher
+from rules.publishers.statusapi import StatusApiPublisher
 from rules.publishers.statuspage import StatuspagePublisher
 from rules.publishers.webhook import WebhookPublisher as WebhookRule
-from upbeat.wiring import Builders
+from upbeat.wiring import Builders, Exporter, Wiring
+
+
+def _cachet(rule: CachetPublisher, wired: Wiring) -> Exporter:
+    key = wired.expanded(rule.key)
+    if rule.version == 2:
+        return wired.site(Cachet2, rule, rule.url, {"X-Cachet-Token": key})
+    return wired.site(
+        Cachet3, rule, rule.url, {"Authorization": f"Bearer {key}", "Accept": "application/json"}
+    )
+
 
 PUBLISHERS: Final[Builders] = {
+    CachetPublisher: _cachet,
+    StatusApiPublisher: lambda rule, wired: wired.site(
+        StatusApi, rule, rule.url, {"Authorization": f"Bearer {wired.expanded(rule.key)}"}
+    ),
     StatuspagePublisher: lambda rule, wired: wired.site(
         Statuspage, rule, rule.url, {"Authorization": f"OAuth {wired.expanded(rule.key)}"}, every_s=1.0
     ),
