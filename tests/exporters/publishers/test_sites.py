@@ -1,0 +1,317 @@
+"""Every site the same way: its exporter over the guarded session against a local server that enforces the real one's rules."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+from msgspec.structs import replace
+
+from engine.egress import open_session
+from evaluators.model import Post
+from exporters.outcome import Delivered, Memory, Outcome, Rejected, Removed, Retry
+from exporters.publishers.cachet import Cachet2, Cachet3
+from exporters.publishers.statusapi import StatusApi
+from exporters.publishers.statuspage import Statuspage
+from exporters.publishing import Api, SitePublisher
+from rules.address import EgressPolicy
+from rules.publisher import PUBLISHER
+from tests.exporters.publishers.cachet_server import Cachet2Server, Cachet3Server
+from tests.exporters.publishers.site_server import KEY, SiteServer, now_s
+from tests.exporters.publishers.statusapi_server import StatusApiServer
+from tests.exporters.publishers.statuspage_server import PAGE, StatuspageServer
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of site, and what is special about it."""
+
+    server: type[SiteServer]
+    site: Callable[[Api, Any], Any]
+    spec: Mapping[str, Any]
+    headers: Callable[[str], dict[str, str]]
+    base: str = ""
+    creates: str = "POST"  # what the request that makes an incident begins with
+    says: str = "POST"  # ... that says something of it
+    edits: bool = True
+    deletes: bool = True
+    schedules: bool = True
+    shows_maintenance: bool = True
+    notified: int = 1  # by one open with notify, one update without
+
+
+KINDS = {
+    "statuspage": Kind(
+        StatuspageServer,
+        Statuspage,
+        {"type": "statuspage", "page_id": PAGE},
+        lambda key: {"Authorization": f"OAuth {key}"},
+        base="/v1",
+        says="PATCH",
+    ),
+    "cachet 2": Kind(
+        Cachet2Server,
+        Cachet2,
+        {"type": "cachet", "version": 2},
+        lambda key: {"X-Cachet-Token": key},
+        shows_maintenance=False,
+    ),
+    "cachet 3": Kind(
+        Cachet3Server, Cachet3, {"type": "cachet"}, lambda key: {"Authorization": f"Bearer {key}"}
+    ),
+    "statusapi": Kind(
+        StatusApiServer,
+        StatusApi,
+        {"type": "statusapi"},
+        lambda key: {"Authorization": f"Bearer {key}"},
+        creates="POST /api/v1/incidents",
+        edits=False,
+        deletes=False,
+        schedules=False,
+        notified=2,
+    ),
+}
+OPEN = Post(
+    id="post-1",
+    step="open",
+    incident="inc_0190b6e0",
+    kind="incident",
+    page="shop",
+    title="Outage: Site",
+    status="investigating",
+    impact="major",
+    at=0.0,
+    began_at=0.0,
+    components={"shop/site": "major_outage"},
+    text="We look into it.",
+)
+UPDATE = replace(
+    OPEN,
+    id="post-2",
+    step="update",
+    status="identified",
+    text="We found it.",
+    notify=False,
+    components={"shop/site": "partial_outage"},
+)
+RESOLVE = replace(
+    OPEN,
+    id="post-3",
+    step="resolve",
+    status="resolved",
+    text="It is over.",
+    components={"shop/site": "operational"},
+)
+WINDOW = replace(
+    OPEN,
+    kind="maintenance",
+    title="Maintenance: Site",
+    status="scheduled",
+    impact="none",
+    text="We move house.",
+)
+
+
+@dataclass
+class Place:
+    """A publisher of one kind at its local server. It remembers as the outbox does."""
+
+    kind: Kind
+    server: SiteServer
+    publisher: SitePublisher[Any]
+    memory: Memory = Memory()  # noqa: RUF009  # frozen
+
+    def later(self, post: Post, **changed: Any) -> Post:
+        return replace(post, at=now_s(), began_at=now_s() - 60, **changed)
+
+    async def tell(self, post: Post, **changed: Any) -> Outcome:
+        """One try of a step."""
+        outcome = await self.publisher.export(self.later(post, **changed), self.memory)
+        remote = outcome.remote if isinstance(outcome, Delivered) and outcome.remote else self.memory.remote
+        self.memory = Memory(remote, is_repeat=not isinstance(outcome, Delivered))
+        return outcome
+
+
+@pytest.fixture(params=KINDS)
+async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
+    kind = KINDS[request.param]
+    async with (
+        kind.server.running() as server,
+        open_session(EgressPolicy(["127.0.0.0/8"]), "channel", timeout_s=30) as session,
+    ):
+        yield Place(kind, server, publisher(kind, server, session))
+
+
+def publisher(
+    kind: Kind, server: SiteServer, session: aiohttp.ClientSession, key: str = KEY
+) -> SitePublisher[Any]:
+    base = server.url + kind.base
+    spec = {"slug": "there", "url": base, "key": key, "components": {"site": server.component}}
+    rule = PUBLISHER.validate_python(spec | kind.spec)
+    return SitePublisher(kind.site, Api(session, base, kind.headers(key)), rule)
+
+
+async def test_an_incident_lives_there_as_it_lives_here(place: Place) -> None:
+    assert isinstance(await place.tell(OPEN), Delivered)
+    assert place.server.seen() == [("Outage: Site", "investigating", ["We look into it."])]
+    assert place.server.shown() == "major_outage"
+    assert await place.tell(UPDATE) == Delivered()
+    assert place.server.seen() == [("Outage: Site", "identified", ["We look into it.", "We found it."])]
+    assert place.server.shown() == "partial_outage"
+    assert await place.tell(RESOLVE) == Delivered()
+    said = ["We look into it.", "We found it.", "It is over."]
+    assert place.server.seen() == [("Outage: Site", "resolved", said)]
+    assert place.server.shown() == "operational"
+
+
+async def test_whoever_is_not_to_be_notified_is_not(place: Place) -> None:
+    await place.tell(OPEN)
+    await place.tell(UPDATE)
+    assert place.server.notified == place.kind.notified
+
+
+async def test_an_edit_changes_what_it_is_called_and_says_nothing(place: Place) -> None:
+    await place.tell(OPEN)
+    edited = {"title": "Outage: all of it", "components": {"shop/site": "degraded_performance"}, "text": ""}
+    assert await place.tell(OPEN, step="edit", id="post-e", **edited) == Delivered()
+    title = "Outage: all of it" if place.kind.edits else "Outage: Site"
+    assert place.server.seen() == [(title, "investigating", ["We look into it."])]
+    assert place.server.shown() == "degraded_performance"
+
+
+async def test_what_is_deleted_here_is_taken_away_there(place: Place) -> None:
+    await place.tell(OPEN)
+    assert await place.tell(OPEN, step="delete", id="post-d") == Delivered()
+    if place.kind.deletes:
+        assert place.server.seen() == []
+        assert (
+            await place.tell(OPEN, step="delete", id="post-d") == Delivered()
+        )  # nor is a second time trouble
+    else:
+        assert place.server.seen()[0][1] == "resolved"
+
+
+async def test_maintenance_is_announced_begins_and_ends(place: Place) -> None:
+    window = {"starts_at": now_s() + 3600, "ends_at": now_s() + 7200}
+    quiet = {"components": {"shop/site": "operational"}}
+    assert isinstance(await place.tell(WINDOW, **window, **quiet), Delivered)
+    titles = [("Maintenance: Site", "scheduled", ["We move house."])] if place.kind.schedules else []
+    assert place.server.seen() == titles
+    begun = {"starts_at": now_s() - 60, "ends_at": now_s() + 60}
+    busy = {"status": "in_progress", "components": {"shop/site": "under_maintenance"}}
+    await place.tell(WINDOW, step="update", id="post-m2", text="It begins.", **begun, **busy)
+    assert [seen[1] for seen in place.server.seen()] == ["in_progress"] * len(titles)
+    assert (place.server.shown() == "under_maintenance") == place.kind.shows_maintenance
+    await place.tell(WINDOW, step="resolve", id="post-m3", status="completed", text="Done.", **begun, **quiet)
+    assert [seen[1] for seen in place.server.seen()] == ["completed"] * len(titles)
+    assert place.server.shown() == "operational"
+
+
+async def test_a_create_whose_answer_was_lost_leaves_exactly_one_incident(place: Place) -> None:
+    place.server.lose = place.kind.creates
+    assert isinstance(await place.tell(OPEN), Retry)
+    outcome = await place.tell(OPEN)
+    assert isinstance(outcome, Delivered)
+    assert len(place.server.seen()) == 1
+    await place.tell(RESOLVE)
+    assert [seen[1] for seen in place.server.seen()] == ["resolved"]
+
+
+async def test_one_of_yesterday_that_is_called_the_same_is_not_taken_for_it(place: Place) -> None:
+    await place.tell(OPEN)
+    place.memory = Memory(is_repeat=True)  # of another incident, whose create never arrived
+    later = replace(OPEN, incident="inc_0190b6ff", at=now_s() + 600, began_at=now_s() + 600)
+    await place.publisher.export(later, place.memory)
+    assert len(place.server.seen()) == 2
+
+
+async def test_an_update_whose_answer_was_lost_is_said_once(place: Place) -> None:
+    await place.tell(OPEN)
+    place.server.lose = place.kind.says
+    assert isinstance(await place.tell(UPDATE), Retry)
+    assert await place.tell(UPDATE) == Delivered()
+    assert place.server.seen()[0][2] == ["We look into it.", "We found it."]
+
+
+async def test_an_update_that_never_arrived_is_said_at_the_next_try(place: Place) -> None:
+    await place.tell(OPEN)
+    place.server.waits = ["0"]
+    assert isinstance(await place.tell(UPDATE), Retry)
+    assert await place.tell(UPDATE) == Delivered()
+    assert place.server.seen()[0][2] == ["We look into it.", "We found it."]
+
+
+async def test_what_was_removed_there_by_hand_is_respected(place: Place) -> None:
+    await place.tell(OPEN)
+    place.server.remove()
+    assert await place.tell(UPDATE) == Removed()
+    assert place.server.seen() == []
+
+
+async def test_too_many_requests_wait_as_long_as_is_asked_and_so_do_all_with_the_key(place: Place) -> None:
+    place.server.waits = ["30"]
+    outcome = await place.tell(OPEN)
+    assert isinstance(outcome, Retry)
+    assert outcome.after_s == 30.0
+    asked = len(place.server.asked)
+    again = await place.tell(OPEN)
+    assert isinstance(again, Retry)
+    assert again.reason == "it takes no more requests for now"
+    assert len(place.server.asked) == asked
+
+
+async def test_a_key_that_is_refused_is_said_and_never_shown(place: Place) -> None:
+    place.publisher = publisher(place.kind, place.server, place.publisher.api.session, key="wrong-key")
+    outcome = await place.tell(OPEN)
+    assert outcome == Rejected("HTTP 401")
+    assert place.server.seen() == []
+
+
+async def test_words_are_cut_to_what_it_takes(place: Place) -> None:
+    assert isinstance(await place.tell(OPEN, title="t" * 400, text="x" * 30_000), Delivered)
+    ((title, _, said),) = place.server.seen()
+    rule = place.publisher.rule
+    assert (len(title), title[-1]) == (rule.title_limit, "…")
+    assert (len(said[0]), said[0][-1]) == (rule.text_limit, "…")
+
+
+async def test_a_dry_run_says_what_would_be_sent_and_changes_nothing(place: Place) -> None:
+    post = place.later(
+        OPEN, title="t" * 400, components={"shop/site": "major_outage", "shop/cart": "major_outage"}
+    )
+    report = await place.publisher.rehearse(post)
+    assert isinstance(report.outcome, Delivered)
+    assert report.calls[-1].method == "POST"
+    assert report.lines == (
+        f"the title is cut to {place.publisher.rule.title_limit} characters",
+        "shop/cart has no counterpart there",
+    )
+    assert (place.server.seen(), place.server.shown(), place.server.asked) == ([], "operational", [])
+
+
+async def test_a_check_names_the_page_and_a_component_that_is_not_there(place: Place) -> None:
+    report = await place.publisher.check()
+    assert isinstance(report.outcome, Delivered)
+    assert len(report.lines) == 1
+    rule = place.publisher.rule.model_copy(update={"components": {"cart": ["404"]}})
+    wrong = await SitePublisher(place.publisher.site, place.publisher.api, rule).check()
+    assert wrong.outcome == Rejected("cart: there is no component 404")
+
+
+async def test_what_was_changed_there_is_shown_as_drift(place: Place) -> None:
+    await place.tell(OPEN)
+    newest = place.later(OPEN)
+    assert (await place.publisher.differences(newest, place.memory)).lines == ()
+    drifted = replace(newest, status="monitoring", components={"shop/site": "operational"})
+    lines = (await place.publisher.differences(drifted, place.memory)).lines
+    assert len(lines) == 2
+    assert lines[0].startswith("status: ")
+    place.server.remove()
+    gone = await place.publisher.differences(newest, place.memory)
+    assert gone.lines == ("it was removed there by hand",)
+
+
+async def test_what_never_was_there_is_not_ended_there(place: Place) -> None:
+    assert await place.tell(RESOLVE) == Delivered()
+    assert place.server.seen() == []
