@@ -249,8 +249,11 @@ def _rest(state: State, careful: bool, rests: Modes) -> tuple[State, list[Effect
     if not is_bolder(rests.open, state.open_rests):
         return state, []
     assert state.severity is not None
-    step = StepProposed(state.at, "open", state.severity, _most(rests.open, careful))
-    return replace(state, open_rests=rests.open), [step]
+    steps: list[Effect] = [StepProposed(state.at, "open", state.severity, _most(rests.open, careful))]
+    if state.reopened:
+        most = _most(rests.update, careful)
+        steps.append(StepProposed(state.at, "update", state.severity, most, "reopened"))
+    return replace(state, open_rests=rests.open), steps
 
 
 def _open(
@@ -267,6 +270,7 @@ def _open(
         frozen=False,
         open_rests=rests.open,
         resolve_rests=rests.resolve,
+        reopened=is_again,
     )
     step = (
         StepProposed(at, "update", severity, _most(rests.update, careful), "reopened")

@@ -151,7 +151,11 @@ def _update(
         if pending is None and (of == "reopened" or 0 < refused < BADNESS[severity]):
             is_asked = BADNESS[severity] > refused
             return _new(policy, "update", severity, most, "reopened") if is_asked else ()
-        return (Revise(pending.id, severity),) if pending and pending.severity != severity else ()
+        if pending is None:
+            return ()
+        revised = (Revise(pending.id, severity),) if pending.severity != severity else ()
+        is_firmer = of == "reopened" and mode_of(policy, "update", most) == "auto"
+        return (*revised, Approve(pending.id)) if is_firmer else revised
     said = [action for action in actions if action.status in PUBLISHED][-1]
     if pending is not None:
         if said.severity == severity and pending.of == "severity" and of != "member":

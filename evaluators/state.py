@@ -78,6 +78,7 @@ class State(Struct, frozen=True, omit_defaults=True):
     left: bool = False  # it is not bad any more because members left, or signals were taken away
     open_rests: Mode = "auto"  # how bold what the open episode rests on lets its opening be,
     resolve_rests: Mode = "auto"  # and its end
+    reopened: bool = False  # it went on after its end
     recovered_at: float = 0.0  # when the last one ended
     suppressed_by: tuple[str, ...] = ()  # why a bad stage opens none: see `evaluators.episode`
     known: Stage | None = None  # the last stage that was not unknown

@@ -164,6 +164,14 @@ def test_a_careful_resolve_is_a_draft_and_stays_one() -> None:
     assert propose(actions("oax epx"), DEFAULT, "resolve", "critical", most="draft") == ()
 
 
+def test_a_reopening_that_is_confirmed_is_approved_by_policy() -> None:
+    had, bold = actions("oax edx bpx"), IncidentPolicy(update="auto")
+    assert propose(had, bold, "update", "critical", most="auto", of="reopened") == (Approve("2"),)
+    assert propose(had, bold, "update", "critical", most="draft", of="reopened") == ()
+    assert propose(had, DEFAULT, "update", "critical", most="auto", of="reopened") == ()
+    assert propose(had, bold, "update", "critical", most="auto") == ()  # it only got worse, and better again
+
+
 def test_off_takes_back_what_waits_and_proposes_nothing() -> None:
     silent = IncidentPolicy(open="off", update="off", resolve="off")
     assert propose((), silent, "open", "critical") == ()
