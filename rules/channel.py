@@ -5,9 +5,10 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from rules.channels.slack import SlackChannel
+from rules.channels.slack_bot import SlackBotChannel
 from rules.channels.smtp import SmtpChannel
 from rules.channels.webhook import WebhookChannel
 
-AnyChannel = WebhookChannel | SlackChannel | SmtpChannel
+AnyChannel = WebhookChannel | SlackChannel | SlackBotChannel | SmtpChannel
 Channel = Annotated[AnyChannel, Field(discriminator="type")]
 CHANNEL: TypeAdapter[AnyChannel] = TypeAdapter(Channel)

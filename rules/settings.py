@@ -17,6 +17,7 @@ from rules.otlp import Otlp
 from rules.publisher import Publisher
 from rules.shape import Rule, Slug
 from rules.size import Size
+from rules.slack import SlackApp
 from rules.trigger import Trigger
 
 PublicUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=500)]
@@ -77,6 +78,7 @@ class Settings(Rule):
     watchdog: Watchdog | None = Field(default=None, description="Who notices when Upbeat itself is silent.")
     otlp: Otlp | None = Field(default=None, description="Where measurements are exported to.")
     retention: Retention = Field(default=Retention(), description="How long is kept what was measured.")
+    slack: SlackApp | None = Field(default=None, description="The Slack app of this installation.")
     secrets: Lending = Field(
         default=Lending(), description="What of this machine the API and the console may refer to."
     )

@@ -3,9 +3,12 @@
 from typing import Final
 
 from exporters.channels.slack import SlackExporter
+from exporters.channels.slack_bot import SlackBotExporter
 from exporters.channels.smtp import Relay, SmtpExporter
 from exporters.channels.webhook import WebhookExporter
+from exporters.slack import Web, bearer
 from rules.channels.slack import SlackChannel
+from rules.channels.slack_bot import SlackBotChannel, bot_token
 from rules.channels.smtp import SmtpChannel
 from rules.channels.webhook import WebhookChannel
 from upbeat.wiring import Builders, Exporter, Wiring
@@ -24,7 +27,13 @@ def _smtp(rule: SmtpChannel, wired: Wiring) -> Exporter:
     return SmtpExporter(wired.connect, relay)
 
 
+def _slack_bot(rule: SlackBotChannel, wired: Wiring) -> Exporter:
+    token = bearer(wired.expanded(bot_token({"type": rule.type, "workspace": rule.workspace})))
+    return SlackBotExporter(Web(wired.session, wired.slack_api, token), rule.channel)
+
+
 CHANNELS: Final[Builders] = {
+    SlackBotChannel: _slack_bot,
     SlackChannel: lambda rule, wired: SlackExporter(wired.session, wired.expanded(rule.url)),
     SmtpChannel: _smtp,
     WebhookChannel: lambda rule, wired: WebhookExporter(

@@ -18,8 +18,10 @@ from exporters.outcome import FIRST, Memory, Outcome, Rejected, Report
 from exporters.publishing import Pace
 from rules.address import EgressPolicy
 from rules.channel import CHANNEL
+from rules.channels.slack_bot import bot_token
 from rules.publisher import PUBLISHER
 from rules.secret import UnsetReferenceError, expand, references, value_of
+from rules.slack import SLACK_API
 from upbeat.channels import CHANNELS
 from upbeat.publishers import PUBLISHERS
 from upbeat.wiring import Builders, Exporter, Wiring
@@ -54,7 +56,7 @@ class Targets:
     """Delivers to channels and publishers by their specs. Exporters are kept: an smtp one remembers who already has a notice."""
 
     def __init__(self, policy: EgressPolicy, secrets: Secrets, public_url: Callable[[], str] = str) -> None:
-        self._secrets, self._public_url = secrets, public_url
+        self._secrets, self._public_url, self.slack_api = secrets, public_url, SLACK_API
         self._era = _Era(policy)
         self._retired: set[_Era] = set()
         self._paces: MutableMapping[str, Pace] = WeakValueDictionary()  # for as long as an exporter has it
@@ -106,13 +108,13 @@ class Targets:
     def _exporter(self, era: _Era, target: Target | Stored) -> Exporter:
         sources = self._secrets.of(target.page_id)
         # With what its references stand for now: a secret that changed makes another exporter.
-        values = [value_of(reference, sources) for reference in references(target.spec)]
-        key = repr((target.kind, sorted(target.spec.items()), values))
+        values = [value_of(reference, sources) for reference in references([target.spec, bot_token(target.spec)])]
+        key = repr((target.kind, sorted(target.spec.items()), values, self.slack_api))
         if key not in era.exporters:
             model: Any = CHANNEL if target.kind == "channel" else PUBLISHER
             rule = model.validate_python(dict(target.spec))
             expanded = partial(expand, sources=sources)
-            wiring = Wiring(era.web(), era.policy, self._public_url(), expanded, self._paces)
+            wiring = Wiring(era.web(), era.policy, self._public_url(), expanded, self._paces, self.slack_api)
             era.exporters[key] = _BUILDERS[type(rule)](rule, wiring)
         era.exporters.move_to_end(key)
         if len(era.exporters) > KEPT:

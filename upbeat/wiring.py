@@ -30,6 +30,7 @@ class Wiring:
     public_url: str
     expanded: Callable[[str], str]
     paces: MutableMapping[str, Pace]
+    slack_api: str
 
     def given(self, text: str | None) -> str | None:
         """`expanded`, of what may be left out."""

@@ -9,7 +9,7 @@ from uuid import UUID
 from engine.store.database import Connection, Row
 from rules.secret import is_secret_name, references
 
-Surface = Literal["console", "api", "cli", "file", "policy"]
+Surface = Literal["console", "api", "cli", "file", "slack", "policy"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Final, Literal
 from uuid import UUID
 
-from engine.store import outbox
+from engine.store import outbox, slack
 from engine.store.database import Connection
 from engine.store.ids import derived_id, show
 from evaluators.lifecycle import ENDED, impact_of
 from evaluators.model import Post
 from evaluators.public import component_status
+from rules.slack import PageSlack
 
 MOST_SETTLED: Final = 500
 
@@ -22,13 +23,16 @@ async def queue(
     update: UUID | None = None,
     *,
     only: Sequence[UUID] | None = None,
+    channel: str | None = None,
 ) -> list[str]:
     """Queue this step for every publisher that the incident goes to, or for `only` some. `update`: what is said with it.
+
+    Slack hears of it where the page says so, with `only` in no more than the given `channel`.
 
     Returns the slugs of those that tell their subscribers.
     """
     row = await connection.fetchrow(
-        "SELECT i.*, p.slug AS page, u.text, u.is_markdown, u.notify FROM incidents i "
+        "SELECT i.*, p.slug AS page, p.spec->'slack' AS slack, u.text, u.is_markdown, u.notify FROM incidents i "
         "JOIN objects p ON p.id = i.page_id LEFT JOIN updates u ON u.id = $2 WHERE i.id = $1",
         incident,
         update,
@@ -44,7 +48,11 @@ async def queue(
         only,
         row["kind"],
     )
-    if not publishers:
+    said = PageSlack.model_validate(row["slack"]) if row["slack"] else None
+    places = []
+    if said and not row["is_backfilled"] and (only is None or channel):
+        places = await slack.places(connection, row["page_id"], said, incident)
+    if not publishers and not places:
         return []
     components = (await _components(connection, [incident]))[incident]
     text = row["text"] or ""
@@ -71,6 +79,10 @@ async def queue(
         starts_at=row["starts_at"].timestamp() if row["starts_at"] else None,
         ends_at=row["ends_at"].timestamp() if row["ends_at"] else None,
     )
+    if said:
+        await slack.announce(connection, places, said, post, channel)
+    if not publishers:
+        return []
     ids = [one["id"] for one in publishers]
     await outbox.put(
         connection, ids, show("incident", incident), post.id, post, incident=incident, update=update

@@ -5,7 +5,7 @@ Limits and error words are those of https://api.slack.com/messaging/webhooks and
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -51,18 +51,20 @@ class SlackExporter:
         return await post(self._session, self._url, body, headers, now_s=self._now_s(), codes=_CODES)
 
 
-def payload(notice: Notice) -> dict[str, Any]:
+def payload(notice: Notice, buttons: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """The message of a notice. Nothing in it can mention anybody: all data is escaped and taken literally."""
     title = f"{_MARKS.get(notice.told, '🔔')} {notice.title}"
-    heading = _fitted(" ".join(title.split()), MAX_HEADER, {})
+    heading = fitted(" ".join(title.split()), MAX_HEADER, {})
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": heading, "emoji": False}}
     ]
-    blocks += [_section(text) for text in _sections(notice.why, MAX_BLOCKS - 2)]
+    blocks += [_section(text) for text in _sections(notice.why, MAX_BLOCKS - 2 - bool(buttons))]
     if about := _about(notice):
-        blocks.append({"type": "context", "elements": [_mrkdwn(about)]})
+        blocks.append({"type": "context", "elements": [mrkdwn(about)]})
+    if buttons:
+        blocks.append({"type": "actions", "elements": list(buttons)})
     return {
-        "text": _escaped(title, MAX_SECTION),
+        "text": escaped(title, MAX_SECTION),
         "blocks": blocks,
         "unfurl_links": False,
         "unfurl_media": False,
@@ -73,18 +75,19 @@ def _about(notice: Notice) -> str:
     """The line under the message: beat, group, page, stage and a link."""
     change = f"{notice.was} → {notice.stage}" if notice.was and notice.stage else notice.stage
     who = (notice.beat_title or notice.beat, notice.group_title or notice.group, notice.page)
-    said = [_escaped(str(word), 200) for word in (*who, change) if word]
+    said = [escaped(str(word), 200) for word in (*who, change) if word]
     if notice.link and notice.link.startswith(("https://", "http://")) and len(notice.link) < 2000:
         target = notice.link.replace("|", "%7C").replace(" ", "%20")
-        said.append(f"<{_escaped(target, MAX_SECTION)}|Open in Upbeat>")
+        said.append(f"<{escaped(target, MAX_SECTION)}|Open in Upbeat>")
     return " · ".join(said)
 
 
 def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": _mrkdwn(text)}
+    return {"type": "section", "text": mrkdwn(text)}
 
 
-def _mrkdwn(text: str) -> dict[str, Any]:
+def mrkdwn(text: str) -> dict[str, Any]:
+    """A text object of what is escaped already."""
     # verbatim: Slack turns no name, channel or address in the data into a mention or a link
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
@@ -93,7 +96,7 @@ def _sections(lines: Iterable[str], limit: int) -> list[str]:
     """Escaped lines packed into at most `limit` texts of `MAX_SECTION` characters; the last says when more were left out."""
     packed: list[str] = []
     for line in lines:
-        text = _escaped(line, MAX_SECTION)
+        text = escaped(line, MAX_SECTION)
         if not text:
             continue
         if packed and len(packed[-1]) + 1 + len(text) <= MAX_SECTION:
@@ -103,12 +106,13 @@ def _sections(lines: Iterable[str], limit: int) -> list[str]:
     return packed if len(packed) <= limit else [*packed[: limit - 1], "… and more: see Upbeat"]
 
 
-def _escaped(text: str, limit: int) -> str:
+def escaped(text: str, limit: int) -> str:
     """`text` with & < > as Slack asks, in at most `limit` characters, never cut inside an entity."""
-    return _fitted(text.strip(), limit, {"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+    return fitted(text.strip(), limit, {"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
-def _fitted(text: str, limit: int, entities: Mapping[str, str]) -> str:
+def fitted(text: str, limit: int, entities: Mapping[str, str]) -> str:
+    """`text` in at most `limit` UTF-16 units, with some characters replaced."""
     fitted: list[str] = []
     size = 0
     for character in text:

@@ -95,6 +95,7 @@ CREATE INDEX outbox_due ON outbox (target_id, due_at, id) WHERE status = 'pendin
 CREATE INDEX outbox_line ON outbox (target_id, line, id) WHERE status IN ('pending', 'dead');
 CREATE INDEX outbox_said ON outbox (line, id);
 CREATE INDEX outbox_digest ON outbox (digest_id) WHERE digest_id IS NOT NULL;
+CREATE INDEX outbox_digests ON outbox (id) WHERE item->>'told' = 'digest';
 CREATE INDEX outbox_incident ON outbox (incident_id, id) WHERE incident_id IS NOT NULL;
 -- What is known of a line's counterpart elsewhere: the thread of an episode, the incident on another status page.
 CREATE TABLE remotes (
@@ -114,3 +115,35 @@ CREATE TABLE targets (
     failures    integer NOT NULL DEFAULT 0,            -- in a row
     stopped_at  timestamptz                            -- it said that it is gone for good (410)
 );
+
+-- Slack. The token of a workspace's bot is a secret of the installation, `slack.<team>`.
+CREATE TABLE slack_workspaces (
+    team_id      text PRIMARY KEY,
+    name         text NOT NULL,
+    alias        text UNIQUE,                          -- its name as channels may write it
+    connected_at timestamptz NOT NULL DEFAULT now(),
+    connected_by text NOT NULL
+);
+CREATE TABLE slack_users (
+    team_id    text NOT NULL REFERENCES slack_workspaces ON DELETE CASCADE,
+    slack_user text NOT NULL,
+    name       text NOT NULL,
+    user_id    uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    linked_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (team_id, slack_user)
+);
+-- What works once, or was taken once: states of OAuth, links for users, requests by their ids.
+CREATE TABLE slack_nonces (
+    digest     bytea PRIMARY KEY,
+    about      jsonb NOT NULL DEFAULT '{}',
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX slack_nonces_expiry ON slack_nonces (expires_at);
+-- In which channels an incident is spoken of, besides the one that announces.
+CREATE TABLE slack_links (
+    incident_id uuid NOT NULL REFERENCES incidents (id) ON DELETE CASCADE,
+    team_id     text NOT NULL REFERENCES slack_workspaces ON DELETE CASCADE,
+    channel     text NOT NULL,
+    PRIMARY KEY (incident_id, team_id, channel)
+);
+CREATE INDEX slack_links_channel ON slack_links (team_id, channel);
