@@ -35,6 +35,7 @@ _UNMEASURED: Final = frozenset(BeatRule.model_fields) | {
     "max_duration",
     "severity",
     "late_members",
+    "publish",
 }
 """Keys of a beat that do not say what is measured. A change of any other makes old votes worthless."""
 

@@ -36,6 +36,7 @@ from rules.selection import (
 )
 from rules.sentence import compared
 from rules.trigger import MAX_ITEMS, EventTime, NamedValue, Trigger
+from rules.wording import MAX_PUBLISHED, one_line
 
 OVER_BUDGET: Final = "over budget: "
 """How an error begins that says that a rule asks too much of an event."""
@@ -83,6 +84,7 @@ class Item(Struct, frozen=True, omit_defaults=True):
     at: float = 0.0  # event time: never after the time of receipt
     message: str = ""
     values: dict[str, str] = {}  # what `changed` looks at now, by reference
+    published: dict[str, str] = {}  # what customers may be shown
     trace: tuple[Traced, ...] = ()
 
 
@@ -170,6 +172,7 @@ class Matcher:
         for leaf in changing:
             leaf.fingerprint = self._fingerprint
         self._message = _parts(rule.message, named)
+        self._published = {name: _parts(f"value:{name}", named) for name in rule.publish}
         self._time = _Time(rule.time, named) if rule.time else None
 
     def match(
@@ -220,6 +223,7 @@ class Matcher:
         ignored: Ignored | None = None
         error, message, at = "", "", 0.0
         values: dict[str, str] = {}
+        published: dict[str, str] = {}
         try:
             if self._when is not None and not self._when.holds(look):
                 if look.trace is None and not look.fingerprint:
@@ -235,6 +239,9 @@ class Matcher:
                 self._identify(look, is_needed=ignored != "unmapped")
             if says is not None and self._message:
                 message = _rendered(self._message, look)
+            if says is not None and says != "recovery":
+                for name, parts in self._published.items():
+                    published[name] = one_line(_rendered(parts, look))[:MAX_PUBLISHED]
             if look.fingerprint:
                 values = {leaf.key: now for leaf in self._changing if (now := leaf.now(look)) is not None}
         except BudgetError as over:
@@ -248,7 +255,7 @@ class Matcher:
                 "fingerprint", self._fingerprint.template, "", bool(found), found or [], note=look.why
             )
             trace = (*trace, told)
-        return Item(index, says, ignored, error, look.fingerprint, at, message, values, trace)
+        return Item(index, says, ignored, error, look.fingerprint, at, message, values, published, trace)
 
     def _said(self, look: _Look) -> Says | None:
         """The first that holds; what comes after it is not looked at."""

@@ -113,6 +113,7 @@ class Observation:
     protocol: str | None = None  # what was spoken: HTTP/1.1, h2
     hops: list[Hop] = field(default_factory=list)  # redirects followed, the answer itself not among them
     cookies: dict[str, str] = field(default_factory=dict)  # set by the answer or a hop before it
+    captured: dict[str, str] = field(default_factory=dict)  # what templates may show to customers
     steps: list[StepSeen] = field(default_factory=list)  # of a run of several requests
     records: list[Record] = field(default_factory=list)
     rcode: str | None = None

@@ -71,6 +71,7 @@ class Key(Struct, frozen=True, array_like=True):
     event: str = ""  # the last one that fired
     message: str = ""
     values: dict[str, str] = {}
+    published: dict[str, str] = {}  # what customers may be shown of the last one that fired
 
 
 class Head(Struct, frozen=True):
@@ -92,6 +93,7 @@ class Signalled(Struct, frozen=True):
     cause: Cause
     event: str = ""
     message: str = ""
+    published: dict[str, str] = {}
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True):
@@ -389,6 +391,7 @@ class Course:
                 event=event,
                 message=item.message,
                 values=_known(key, item),
+                published=item.published,
             )
         elif not counted or item.at <= key.over_at:
             return Outcome("ignored", index, LATE, fingerprint, says)
@@ -398,7 +401,7 @@ class Course:
             self._put(fingerprint, replace(key, severity=says, pending=None))
             if says == was.severity:
                 return Outcome("refreshed", index, "", fingerprint, says)
-            said.append(Signalled(at, fingerprint, says, "event", event, item.message))
+            said.append(Signalled(at, fingerprint, says, "event", event, item.message, item.published))
             kind: Kind = "escalated" if says == "critical" else "deescalated"
             return Outcome(kind, index, "", fingerprint, says)
         if not key.opens_at:
@@ -460,7 +463,7 @@ class Course:
         self, at: float, fingerprint: str, key: Key, severity: Severity, cause: Cause, said: list[Signalled]
     ) -> None:
         self._put(fingerprint, replace(_calmed(key), severity=severity, since=at))
-        said.append(Signalled(at, fingerprint, severity, cause, key.event, key.message))
+        said.append(Signalled(at, fingerprint, severity, cause, key.event, key.message, key.published))
 
     def _end(
         self,

@@ -4,7 +4,7 @@ Taking a value from what was seen is `evaluators.capture`.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Self
 
@@ -15,6 +15,7 @@ from rules.pattern import compile_pattern
 from rules.secret import is_secret_name
 from rules.selection import Select, compile_path, is_definite
 from rules.shape import Rule, expect_one
+from rules.wording import expect_among
 
 CAPTURED_MAX_BYTES: Final = 8192
 _PLACE: Final = re.compile(r"\$\{capture:([A-Za-z_][A-Za-z0-9_]{0,62})\}")
@@ -40,6 +41,10 @@ class Capture(Rule):
         default=None, description="Hidden in everything kept of a run; by its name when not given."
     )
 
+    def is_hidden(self, name: str) -> bool:
+        """Whether what is kept of a run may not show it."""
+        return is_secret_name(name) if self.secret is None else self.secret
+
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         given = [name for name in _SOURCES if getattr(self, "json_" if name == "json" else name) is not None]
@@ -54,12 +59,29 @@ class Capture(Rule):
 Captures = dict[CaptureName, Capture]
 
 
+class Publishing(Rule):
+    """What takes captures, and may show some of them to customers."""
+
+    publish: list[CaptureName] = Field(
+        default=[],
+        max_length=20,
+        description="Captures that templates may show to customers, as captures.NAME: the first 200 characters.",
+    )
+
+    def expect_published(self, captures: Iterable[Captures]) -> None:
+        """Raises `ValueError` for what none of `captures` takes, or is a secret."""
+        taken = {name: one for each in captures for name, one in each.items()}
+        public = [name for name, one in taken.items() if not one.is_hidden(name)]
+        expect_among("publish", self.publish, public, "capture that may be shown")
+
+
 @dataclass(frozen=True, slots=True)
 class Taking:
     """A compiled capture: exactly one of the last four is set."""
 
     name: str
     is_secret: bool
+    is_public: bool = False  # whether templates may show it to customers
     is_searched: bool = False  # whether `select` looks for its value
     select: Select | None = None
     header: str | None = None  # in lower case
@@ -67,12 +89,13 @@ class Taking:
     pattern: Any = None
 
 
-def compile_captures(captures: Mapping[str, Capture]) -> tuple[Taking, ...]:
+def compile_captures(captures: Mapping[str, Capture], publish: Collection[str] = ()) -> tuple[Taking, ...]:
     """Each capture compiled, in the order they were written."""
     return tuple(
         Taking(
             name,
-            is_secret_name(name) if capture.secret is None else capture.secret,
+            capture.is_hidden(name),
+            name in publish,
             capture.json_ is not None and not is_definite(capture.json_),
             compile_path(capture.json_) if capture.json_ else None,
             capture.header.lower() if capture.header else None,

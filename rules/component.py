@@ -15,9 +15,12 @@ from pydantic import (
 
 from rules.address import EgressPolicy
 from rules.duration import Duration
+from rules.incident import Review
 from rules.otlp import Otlp
 from rules.quorum import ZONE, DurationOrOff
 from rules.shape import Name, Rule, Slug, Text
+from rules.slack import PageSlack
+from rules.wording import Templates
 
 ComponentStatus = Literal[
     "operational", "degraded_performance", "partial_outage", "major_outage", "under_maintenance"
@@ -39,6 +42,9 @@ class Page(Rule):
         default=None,
         description="Where measurements of its beats are exported to, instead of the installation's.",
     )
+    templates: Templates = Field(
+        default=Templates(), description="What customers read, instead of the default words."
+    )
     reopen_within: Duration = Field(
         default=7 * 86400.0,
         le=366 * 86400.0,
@@ -49,6 +55,8 @@ class Page(Rule):
         ge=60,
         description="Once customers heard nothing of an open incident for so long, operators are told; `off` never.",
     )
+    review: Review = Field(default=Review(), description="How what customers are told is reviewed.")
+    slack: PageSlack | None = Field(default=None, description="What Slack hears of its incidents, and does.")
 
 
 UptimeBy = Literal["manual", "duration", "requests"]

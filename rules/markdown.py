@@ -36,7 +36,6 @@ _TAGS: Final = {
     "h6",
 }
 _SPECIAL: Final = re.compile(r"[\\`*_{}\[\]<>()#+\-!|~&=^$]|(?<=\d)[.](?=\s|$)")
-_BREAKING: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
 def _is_allowed(url: str) -> bool:
@@ -107,11 +106,6 @@ def _inline(tokens: Iterable[Token]) -> str:
         else:
             parts.append(token.content)
     return "".join(parts)
-
-
-def one_line(value: str) -> str:
-    """`value` without line ends and control characters, which could pretend to be something else."""
-    return _BREAKING.sub(" ", value).strip()
 
 
 def escaped(value: str) -> str:

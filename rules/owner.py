@@ -8,6 +8,7 @@ from rules.component import Impact
 from rules.episode import Episodes
 from rules.incident import IncidentPolicy
 from rules.shape import Named, Rule, Slug, Tag
+from rules.wording import Templates
 
 _SLUG: Final = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 ComponentPath = Annotated[str, StringConstraints(pattern=rf"^({_SLUG}/)?{_SLUG}$")]
@@ -58,6 +59,10 @@ class OwnerRule(Named):
         default={},
         max_length=100,
         description="What it feeds: slugs (page/slug of another page), alone or with what they are shown as.",
+    )
+    templates: Templates = Field(
+        default=Templates(),
+        description="What customers read, instead of what the page says, or the default words.",
     )
     channels: list[Slug] = Field(
         default=[], max_length=50, description="Slugs of the channels of its page that are told."

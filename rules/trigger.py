@@ -13,6 +13,7 @@ from rules.pattern import compile_pattern
 from rules.reference import Template, ValueRef, parse_reference, parse_template
 from rules.selection import compile_path
 from rules.shape import Named, Rule, Slug, Tag, expect_one, spec_of
+from rules.wording import Templates, expect_among
 from rules.zone import zone_name
 
 MAX_ITEMS: Final = 1000
@@ -20,7 +21,7 @@ MAX_ITEMS: Final = 1000
 MAX_KEYS: Final = 10_000
 """Fingerprints that one trigger keeps in mind at a time."""
 SINGLE: Final = "single"
-_BESIDE: Final = frozenset({"slug", "name", "description", "tags", "incidents", "enabled"})
+_BESIDE: Final = frozenset({"slug", "name", "description", "tags", "incidents", "templates", "enabled"})
 
 ValueName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 
@@ -216,6 +217,11 @@ class Trigger(Named):
     message: Template = Field(
         default="", description="What operators are told of it; values that are missing are left out."
     )
+    publish: list[ValueName] = Field(
+        default=[],
+        max_length=20,
+        description="Named values that templates may show to customers, as captures.NAME: the first 200 characters.",
+    )
     repeats: Repeats | None = Field(default=None, description="How many events it takes to open.")
     for_: Duration = Field(
         default=0.0,
@@ -239,6 +245,10 @@ class Trigger(Named):
     incidents: TriggerPolicy = Field(
         default=TriggerPolicy(), description="What may be said in public on its word."
     )
+    templates: Templates = Field(
+        default=Templates(),
+        description="What customers read where a step rests on its signals alone, instead of what its target says.",
+    )
 
     @property
     def digest(self) -> str:
@@ -248,6 +258,8 @@ class Trigger(Named):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
+        expect_among("publish", self.publish, self.values, "named value")
+        expect_among("templates: captures", self.templates.captures(), self.publish, "published value")
         if self.truncated is not None and any(one.changed is not None for one in self.truncated.leaves()):
             raise ValueError("truncated: changed is of one fingerprint; this is of the event as a whole")
         if self.critical is None and self.warning is None:

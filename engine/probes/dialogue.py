@@ -32,6 +32,7 @@ class Dialogue:
     def __init__(self, wire: Wire, watch: Watch, host: str) -> None:
         self.heard = bytearray()
         self.secrets: tuple[str, ...] = ()  # captured
+        self.public: dict[str, str] = {}  # captured, for customers
         self._wire, self._watch = wire, watch
         self._captured = {"host": host}
         self._left = b""  # came behind an answer, and may be the next one
@@ -106,6 +107,7 @@ class Dialogue:
         if lacking is not None:
             raise TroubleError(lacking.type, lacking.message)
         self._captured |= found
+        self.public |= {taking.name: found[taking.name] for taking in exchange.takings if taking.is_public}
         self.secrets += hidden_forms(found[taking.name] for taking in exchange.takings if taking.is_secret)
 
 

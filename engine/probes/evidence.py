@@ -14,6 +14,7 @@ from rules.kinds.tcp import TcpCheck
 from rules.kinds.tls import TlsCheck
 from rules.secret import REDACTED, hide, is_secret_name
 from rules.tls import TlsOptions
+from rules.wording import MAX_PUBLISHED, one_line
 
 HEADERS_KEPT: Final = 50
 RECORDS_KEPT: Final = 50
@@ -56,6 +57,9 @@ def evidence(check: Check, seen: Observation) -> dict[str, Any]:
             }
             for answered in seen.answers
         ],
+        "published": {
+            name: one_line(hide(value, secrets))[:MAX_PUBLISHED] for name, value in seen.captured.items()
+        },
         "headers": [
             [
                 hide(name, secrets)[:ACTUAL_MAX],

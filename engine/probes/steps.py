@@ -113,6 +113,11 @@ class _Walker:
         seen = self._seen
         found, lacking = capture(step.takings, answer) if answer.failure is None else ({}, None)
         self._captured |= found
+        seen.captured |= {
+            taking.name: found[taking.name]
+            for taking in step.takings
+            if taking.is_public and taking.name in found
+        }
         self._visit.secrets += hidden_forms(
             found[taking.name] for taking in step.takings if taking.is_secret and taking.name in found
         )

@@ -19,4 +19,4 @@ async def probe(check: TcpCheck, context: Context, watch: Watch, seen: Observati
             await dialogue.hold(check.exchanges)
         finally:
             seen.body, seen.size_bytes = bytes(dialogue.heard), len(dialogue.heard)
-            seen.secrets = dialogue.secrets
+            seen.secrets, seen.captured = dialogue.secrets, dialogue.public

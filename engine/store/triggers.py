@@ -295,7 +295,12 @@ def _report(said: Said, rule: Trigger, modes: Modes) -> Report:
         message=hidden_text(one.message) or f"{rule.title}: {about}",
         at=said.event_at,
         by=rule.slug,
-        evidence={"event": one.event, "trigger": rule.slug, "cause": one.cause},
+        evidence={"event": one.event, "trigger": rule.slug, "cause": one.cause}
+        | (
+            {"captures": {name: hidden_text(text) for name, text in one.published.items()}}
+            if one.published
+            else {}
+        ),
         modes=modes.at_most("draft") if said.is_test else modes,
         careful=said.careful,
     )

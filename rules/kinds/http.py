@@ -20,7 +20,7 @@ from pydantic import (
 from rules.assertion import BODY, CERTIFICATE, TIMINGS, Assertion, HeaderName, HeaderValue
 from rules.auth import Auth, TokenRequest, compile_auth
 from rules.body import BodyRule, carried, encoded, filled
-from rules.capture import Captures, Taking, compile_captures, expect_captured, fill, places
+from rules.capture import Captures, Publishing, Taking, compile_captures, expect_captured, fill, places
 from rules.expectation import Expectation, compile_assertions
 from rules.kinds.kind import Ip, ProbedRule, expect_subjects
 from rules.pace import Pace, compile_pace
@@ -120,7 +120,7 @@ class Step(RequestRule):
         return self
 
 
-class HttpBeat(RequestRule, TlsRule, ProbedRule):
+class HttpBeat(RequestRule, TlsRule, Publishing, ProbedRule):
     """Requests over fresh connections: none is reused, so that every phase is measured."""
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["url"]}, {"required": ["steps"]}]})
@@ -158,6 +158,7 @@ class HttpBeat(RequestRule, TlsRule, ProbedRule):
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:
+        self.expect_published(step.capture for step in self.steps)
         if not self.steps:
             if self.url is None:
                 raise ValueError("url is missing; an http beat has one, or `steps`")
@@ -304,7 +305,7 @@ class _Compiler:
             target = target_of(before, self._sources) if before else first
             assert target is not None  # nothing is captured before the first
             first = first or target
-            takings = compile_captures(step.capture)
+            takings = compile_captures(step.capture, self._beat.publish)
             check, draft = self._request(step, step.assertions, target, pace, number, takings)
             yield HttpStep(step.name, check, draft, takings, step.always)
 

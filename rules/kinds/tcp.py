@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Self
 
@@ -9,7 +10,7 @@ import re2
 from pydantic import Field, StringConstraints, model_validator
 
 from rules.assertion import BODY, CERTIFICATE, TIMINGS
-from rules.capture import Captures, compile_captures, expect_captured, places
+from rules.capture import Captures, Publishing, compile_captures, expect_captured, places
 from rules.dialogue import Exchange, Preset, StartTls, after_starttls
 from rules.expectation import Expectation, compile_assertions
 from rules.kinds.kind import Host, Ip, ProbedRule, expect_subjects, secrets_of
@@ -64,7 +65,7 @@ class TcpStep(Rule):
         return self
 
 
-class TcpBeat(TlsRule, ProbedRule):
+class TcpBeat(TlsRule, Publishing, ProbedRule):
     """A TCP connection, with or without TLS, and what is said over it."""
 
     type: Literal["tcp"] = Field(description="The kind of beat.")
@@ -96,6 +97,7 @@ class TcpBeat(TlsRule, ProbedRule):
             for name in TlsRule.model_fields:
                 if getattr(self, name) != TlsRule.model_fields[name].default:
                     raise ValueError(f"{name} needs `tls: true` or `starttls`")
+        self.expect_published(step.capture for step in self.steps)
         known: set[str] = set()
         for step in self.steps:
             expect_captured(places(step.send or ""), known)
@@ -121,7 +123,7 @@ class TcpCheck:
 def compile_tcp(beat: TcpBeat, sources: Sources) -> TcpCheck:
     """Raises `rules.secret.UnsetReferenceError`, or `ValueError` when a replaced value is not allowed where it stands."""
     expectations = compile_assertions(beat.assertions)
-    exchanges = tuple(_exchange(step, sources) for step in beat.steps)
+    exchanges = tuple(_exchange(step, sources, beat.publish) for step in beat.steps)
     if beat.preset:
         exchanges = after_starttls(beat.preset, beat.starttls)
     elif not exchanges and any(e.of in BODY or e.of == "size" for e in expectations):
@@ -139,7 +141,7 @@ def compile_tcp(beat: TcpBeat, sources: Sources) -> TcpCheck:
     )
 
 
-def _exchange(step: TcpStep, sources: Sources) -> Exchange:
+def _exchange(step: TcpStep, sources: Sources, publish: Sequence[str]) -> Exchange:
     text = expand(step.send or "", sources)
     wanted = step.expect or step.matches
     pattern = re2.escape(step.expect) if step.expect else step.matches
@@ -147,7 +149,7 @@ def _exchange(step: TcpStep, sources: Sources) -> Exchange:
         _bytes(step.send_base64) if step.send_base64 else text.encode(),
         compile_pattern(pattern) if pattern else None,
         draft=text if any(places(text)) else None,
-        takings=compile_captures(step.capture),
+        takings=compile_captures(step.capture, publish),
         wanted=wanted or "",
     )
 

@@ -66,10 +66,6 @@ def test_an_escaped_value_is_shown_as_it_is(value: str) -> None:
     assert markdown.plain(markdown.escaped(value)) == value
 
 
-def test_a_value_is_one_line() -> None:
-    assert markdown.one_line("a\r\nb\x00\u202ec\u2028d ") == "a b c d"
-
-
 def test_text_that_is_too_long_is_shown_as_it_is() -> None:
     long = "*a*" * 30_000
     assert markdown.html(long) == f"<p>{long}</p>"
