@@ -148,7 +148,7 @@ def publisher(
 ) -> SitePublisher[Any]:
     base = server.url + kind.base
     spec = {"slug": "there", "url": base, "key": key, "components": {"site": server.component}}
-    rule = PUBLISHER.validate_python(spec | kind.spec)
+    rule = PUBLISHER.validate_python({**spec, **kind.spec})
     return SitePublisher(kind.site, Api(session, base, kind.headers(key)), rule)
 
 
