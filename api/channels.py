@@ -86,6 +86,6 @@ def _shown(row: Row) -> dict[str, Any]:
 async def retry(request: Request, asking: Asking, delivery_id: DeliveryId) -> Response:
     """Try a dead letter again, and what waits behind it."""
     async with transaction(services_of(request).pool) as db:
-        if not await outbox.retry(db, asking.actor, delivery_id, asking.pages_for(Permission.WRITE)):
+        if not await outbox.retry(db, asking.actor, asking.pages_for(Permission.WRITE), outbox_id=delivery_id):
             raise missing("there is no such dead delivery")
     return reply({"id": delivery_id, "status": "pending"}, 202)

@@ -1,4 +1,4 @@
-"""Episodes and actions: read, and decided by people. What may be said is decided in `evaluators.review`."""
+"""Actions: read, and decided by people. What may be said is decided in `evaluators.review`."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from fastapi import Query
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,7 +17,7 @@ from api.objects import PageRef
 from api.owned import OfBeat, OfGroup, components, listed
 from api.paging import Cursor, Limit
 from api.problems import missing
-from api.shapes import ShownAction, ShownEpisode, gives
+from api.shapes import ShownAction, gives
 from engine.bus import LIVE
 from engine.store import incidents, reviews
 from engine.store.audit import Actor
@@ -48,34 +47,6 @@ class Wording(Rule):
     revision: int = Field(ge=1)
     title: Name | None = None
     text: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
-
-
-Open = Annotated[bool | None, Query(alias="open")]
-
-
-@router.get("/episodes")
-@permits(Permission.READ)
-@gives(ShownEpisode, listed=True)
-async def list_episodes(
-    request: Request,
-    asking: Asking,
-    page_ref: PageRef = None,
-    is_open: Open = None,
-    beat: OfBeat = None,
-    group: OfGroup = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-) -> Response:
-    """Newest first."""
-    query = partial(reviews.episodes, is_open=is_open)
-    owner = (beat, group)
-    return await listed(request, asking, page_ref, limit, cursor, owner, query, _shown_episodes, "opened_at")
-
-
-async def _shown_episodes(_: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    about = ("owner", "owner_kind", "owner_name", "page", "number", "severity", "peak")
-    kept = (*about, "opened_at", "closed_at", "cause", "frozen", "flapping", "reopened")
-    return [{"id": show("episode", row["id"])} | {name: row[name] for name in kept} for row in rows]
 
 
 @router.get("/actions")

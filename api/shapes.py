@@ -356,25 +356,6 @@ class ShownUptime(ShownShare):
     bars: list[ShownBar]
 
 
-class ShownEpisode(Struct):
-    """From an owner's first warning or critical to its next ok."""
-
-    id: str
-    owner: str
-    owner_kind: Literal["beat", "group"]
-    owner_name: str | None
-    page: str
-    number: int
-    severity: Literal["warning", "critical"]
-    peak: Literal["warning", "critical"]
-    opened_at: datetime
-    closed_at: datetime | None
-    cause: str | None
-    frozen: bool
-    flapping: bool
-    reopened: int
-
-
 class ShownImpact(Struct):
     """A component, and what it is shown as."""
 
@@ -416,33 +397,6 @@ class ShownAction(Struct):
     decided_at: datetime | None
     decided_by: str | None
     reason: str | None
-
-
-class ShownUpdate(Struct):
-    """What customers were told, and when."""
-
-    id: str
-    status: str
-    text: str
-    at: datetime
-    by: str
-
-
-class ShownIncident(Struct):
-    """What customers see."""
-
-    id: str
-    title: str
-    status: Literal["investigating", "identified", "monitoring", "resolved"]
-    page: str
-    episode: str | None
-    owner: str | None
-    owner_kind: Literal["beat", "group"] | None
-    components: list[ShownImpact]
-    updates: list[ShownUpdate]
-    created_at: datetime
-    resolved_at: datetime | None
-    revision: int
 
 
 class ShownReplayEpisode(Struct):

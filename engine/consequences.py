@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from msgspec.structs import replace
-
 from engine.fold import Consequence, Fold
-from engine.store import objects, outbox, results, reviews, signals, states
+from engine.store import drafts, episodes, objects, results, reviews, signals, states
 from engine.store.database import Connection
 from engine.store.ids import derived_id, show
 from engine.store.objects import Stored
 from engine.store.pushed import Relayed
-from engine.store.telling import routed
+from engine.store.telling import Telling, tell_all
 from engine.subject import Subject
 from evaluators import facts, quorum, words
 from evaluators.model import ConfirmOrder, Notice, Stage
@@ -49,7 +47,8 @@ class _Case:
     page: str
     public_url: str
     evidence: list[dict[str, Any]]
-    channels: list[Stored]  # of its page
+    tellings: list[Telling]  # of all cases: what is said is queued in one go
+    began_at: float | None  # of the newest episode that was there
     told: int = 0  # notices so far: what happens again and again in one transaction is told each time
 
     @property
@@ -80,9 +79,11 @@ async def record(
     await states.note_suppression(connection, reasons)
     news += [_standing_news(fold.subject(one), state, state.stage) for one, state in marked.items()]
     telling = {subject_id: group for subject_id, group in by_subject.items() if any(map(_is_told, group))}
-    for case in await _cases(connection, telling, public_url):
+    tellings: list[Telling] = []
+    for case in await _cases(connection, telling, public_url, tellings):
         for consequence in telling[case.stored.id]:
             news += await _one(case, consequence, telling[case.stored.id])
+    await tell_all(connection, tellings)
     stirred = {subject_id: fold.changed[subject_id].state for subject_id in fold.stirred}
     for subject_id, evidence in (await _of_members(connection, stirred)).items():
         await reviews.renew_evidence(connection, subject_id, stirred[subject_id].episodes, evidence)
@@ -131,7 +132,10 @@ def _transition(
 
 
 async def _cases(
-    connection: Connection, telling: Mapping[UUID, Sequence[Consequence]], public_url: str
+    connection: Connection,
+    telling: Mapping[UUID, Sequence[Consequence]],
+    public_url: str,
+    tellings: list[Telling],
 ) -> list[_Case]:
     """What is needed to speak of these beats and groups, read in a few queries however many they are."""
     if not telling:
@@ -153,16 +157,16 @@ async def _cases(
     beats = [subject_id for subject_id in telling if subject_id not in grouped]
     for subject_id, rows in (await signals.of_beats(connection, beats, _SHOWN_SIGNALS)).items():
         seen[subject_id] += map(reviews.signal_evidence, rows)
-    channels = await objects.listing(connection, "channel", pages=list(pages))
+    began_at = await episodes.newest_began_at(connection, list(telling))
     cases = []
     for subject_id, subject in subjects.items():
         if (me := stored.get(subject_id)) is None:
             continue
         speaker = speakers[subject_id]
         group = stored.get(speaker) if speaker else None
-        of_page = [channel for channel in channels if channel.page_id == me.page_id]
-        page = stored[subject.page_id].slug
-        cases.append(_Case(connection, me, subject, group, page, public_url, seen[subject_id], of_page))
+        page, began = stored[subject.page_id].slug, began_at.get(subject_id)
+        case = _Case(connection, me, subject, group, page, public_url, seen[subject_id], tellings, began)
+        cases.append(case)
     return cases
 
 
@@ -247,10 +251,14 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
         await _tell(case, "unknown", effect.at, f"{case.title} has never sent data", None, state)
     elif isinstance(effect, facts.EpisodeOpened):
         await reviews.open_episode(connection, case.stored, effect)
+        if not effect.reopened:
+            case.began_at = effect.at
         headline = words.headline(Stage(effect.severity), case.title) + (" again" if effect.reopened else "")
         await _tell(case, "open", effect.at, headline, effect.number, state)
     elif isinstance(effect, facts.SeverityChanged):
         headline = words.headline(Stage(effect.severity), case.title)
+        if effect.severity == "critical":
+            await episodes.wake(connection, reviews.episode_id(subject_id, effect.number))
         if not calms:  # else it was just said where it ended
             await _tell(case, "change", effect.at, headline, effect.number, state, was=Stage(effect.was))
     elif isinstance(effect, facts.FlappingStarted):
@@ -276,19 +284,20 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
         said = words.ended(effect.cause, title)
         told: Told = "recovery" if effect.cause == "recovered" else "change"
         # The one notice in which flapping ends is for who wants to know of either.
-        await _tell(case, told, effect.at, said, effect.number, state, also="flapping" if calms else None)
-        await _tell_drafts(case, waiting, effect.at, state)
+        also: Told | None = "flapping" if calms else None
+        await _tell(case, told, effect.at, said, effect.number, state, also=also, ends=True)
+        await _tell_drafts(case, waiting, effect.at)
     elif isinstance(effect, facts.EpisodeFrozen):
         waiting = await reviews.freeze_episode(connection, subject_id, effect.number, effect.at)
         said = f"{case.title} was paused while it was {state.stage}"
-        await _tell(case, "change", effect.at, said, effect.number, state)
-        await _tell_drafts(case, waiting, effect.at, state)
+        await _tell(case, "change", effect.at, said, effect.number, state, ends=True)
+        await _tell_drafts(case, waiting, effect.at)
     elif isinstance(effect, facts.StepProposed):
         members = [*map(UUID, state.members)]
         waiting = await reviews.propose(
             connection, subject_id, state.episodes, effect, case.evidence, members
         )
-        await _tell_drafts(case, waiting, effect.at, state)
+        await _tell_drafts(case, waiting, effect.at)
         return [_news(case.subject, "action")]
     return []
 
@@ -312,14 +321,9 @@ async def _tell_transition(
     await _tell(case, told, effect.at, title, number, state, was=effect.was)
 
 
-async def _tell_drafts(case: _Case, actions: Sequence[UUID], at: float, state: State) -> None:
+async def _tell_drafts(case: _Case, actions: Sequence[UUID], at: float) -> None:
     for action in actions:
-        row = await reviews.one(case.connection, action)
-        said, key = f"A draft waits: {row['title']}", f"{action}:{row['revision']}"
-        notice = _notice(case, "draft", at, said, state.episodes, state, key=key)
-        link = f"{case.public_url}/console/actions/{show('action', action)}"
-        notice = replace(notice, why=(row["text"],), action=show("action", action), link=link)
-        await _queue(case, notice)
+        case.tellings.append(drafts.waiting(await reviews.one(case.connection, action), at, case.public_url))
 
 
 async def _tell(
@@ -331,9 +335,11 @@ async def _tell(
     state: State,
     was: Stage | None = None,
     also: Told | None = None,
+    *,
+    ends: bool = False,
 ) -> None:
     case.told += 1
-    await _queue(case, _notice(case, told, at, title, number, state, was=was, key=str(case.told)), also)
+    _queue(case, _notice(case, told, at, title, number, state, was=was, key=str(case.told)), also, ends=ends)
 
 
 def _notice(
@@ -364,6 +370,9 @@ def _notice(
         page=case.page,
         stage=state.stage,
         was=was,
+        severity=state.severity if number else None,
+        since=case.began_at if number else None,
+        tags=tuple(me.spec.get("tags", ())),
         why=tuple(_line(item) for item in case.evidence),
         episode=episode,
         link=f"{case.public_url}/console/{me.kind}s/{show(me.kind, me.id)}",
@@ -384,11 +393,11 @@ def _line(item: Mapping[str, Any]) -> str:
     return f"{who}: {item['verdict']}" + (f" ({said})" if said else "")
 
 
-async def _queue(case: _Case, notice: Notice, also: Told | None = None) -> None:
+def _queue(case: _Case, notice: Notice, also: Told | None = None, *, ends: bool = False) -> None:
     who = case.group if notice.group else case.stored
     listed = who.spec.get("channels", ()) if who else ()
-    if targets := routed(case.channels, listed, notice, also):
-        await outbox.put(case.connection, targets, str(case.stored.id), notice.id, notice)
+    line = notice.episode or str(case.stored.id)
+    case.tellings.append(Telling(case.subject.page_id, listed, line, notice, also, ends))
 
 
 def _standing_news(subject: Subject, state: State, was: Stage) -> dict[str, Any]:

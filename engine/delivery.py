@@ -1,28 +1,42 @@
 """The delivery loop: takes what is due from the outbox, hands it to its channel or publisher, writes down what came of it.
 
-At least once, in order per (target, line), each with its own schedule: a slow or dead target delays nobody else. What a
-channel is lives in `exporters`; which one serves a target is `upbeat`'s to say.
+At least once, in order per (target, line), each with its own schedule. Each target has a few places of its own, so that a slow
+or dead one delays nobody else. What a channel is lives in `exporters`; which one serves a target is `upbeat`'s to say.
 """
 
 import asyncio
 import contextlib
 import logging
+import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
+from engine.clock import Clock, SystemClock
 from engine.leases import Leases
-from engine.store import outbox
+from engine.store import digests, objects, outbox, targets, telling
 from engine.store.database import DATABASE_AWAY, Connection, Pool, Row
-from evaluators.model import Item
+from engine.store.ids import derived_id
+from evaluators.digest import Pace
+from evaluators.model import Item, Notice
+from evaluators.routing import BEGINS
 from exporters.outcome import Delivered, Memory, Outcome, Rejected, Removed, Retry
+from rules.channels.channel import ChannelRule
 
-AT_ONCE = 32
+PER_TARGET: Final = 4
+"""Deliveries to one target at once."""
+JITTER: Final = 0.1
+"""A wait is longer by up to this share, so that what failed together is not tried again together."""
+AILING: Final = 3
+"""Failed tries of one delivery after which others are told that a target does not answer: some five minutes of them."""
 IDLE_S = 0.5
 NOTE_AGAIN_S = 2.0
+_DIGEST_OVER: Final[int] = ChannelRule.model_fields["digest_over"].default
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +61,30 @@ class Health:
     delivered: int = 0
     retried: int = 0
     dead: int = 0
+    digested: int = 0  # told together with others
 
 
 class Delivery:
     """The exporter role's outbox part. One process at a time holds the lease; a second one waits to take over."""
 
-    def __init__(self, pool: Pool, send: Send, *, holder: str) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        send: Send,
+        *,
+        holder: str,
+        clock: Clock | None = None,
+        public_url: Callable[[], str] = str,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
         self.health = Health()
-        self._pool, self._send = pool, send
+        self._pool, self._send, self._clock = pool, send, clock or SystemClock()
+        self._public_url, self._chance = public_url, chance
         self.lease = Leases(pool, "delivery", ["0"], holder)
-        self._busy: set[tuple[object, str]] = set()
+        self._busy: set[tuple[UUID, str]] = set()
+        self._taken: Counter[UUID] = Counter()  # places, by target
+        self._rests: dict[UUID, float] = {}  # a target asked to be left alone until then
+        self._paces: dict[UUID, Pace] = {}
         self._freed = asyncio.Event()
 
     async def run(self) -> None:
@@ -82,21 +110,56 @@ class Delivery:
                 await asyncio.sleep(2.0)
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
-        free = AT_ONCE - len(self._busy)
-        if free <= 0:
-            return
+        now = self._clock.epoch_s()
         # A delivery that ends while we look is still due in what we see: its line waits for the next look.
         busy = frozenset(self._busy)
         async with self._pool.acquire() as connection:
-            rows = await outbox.due(connection, AT_ONCE)
-        for row in rows:
-            line = (row["target_id"], row["line"])
-            if line not in busy and free > 0:
-                free -= 1
+            rows = await outbox.due(connection, 2 * PER_TARGET, now)
+            starting: list[Row] = []
+            for target_id, found in groupby(rows, key=lambda row: row["target_id"]):
+                if self._rests.get(target_id, 0.0) > now:
+                    continue
+                heads = [row for row in found if (target_id, row["line"]) not in busy]
+                if heads and heads[0]["kind"] == "channel" and _is_up(heads[0]):
+                    heads = await self._paced(connection, heads, now)
+                starting += heads[: PER_TARGET - self._taken[target_id]]
+            begun = await outbox.begin(connection, [row["id"] for row in starting], now) if starting else ()
+        for row in starting:
+            if row["id"] in begun:
+                line = (row["target_id"], row["line"])
                 self._busy.add(line)
+                self._taken[row["target_id"]] += 1
                 group.create_task(self._deliver(row, line))
 
-    async def _deliver(self, row: Row, line: tuple[object, str]) -> None:
+    async def _paced(self, connection: Connection, heads: list[Row], now: float) -> list[Row]:
+        """Of a channel's `heads` those that are told one by one; in a storm the rest leaves together, or waits for it."""
+        target_id, spec = heads[0]["target_id"], heads[0]["spec"]
+        is_paired = digests.pairs("channel", spec["type"])
+        folded = [row for row in heads if is_paired and row["digest_id"] and _told(row) not in BEGINS]
+        for row in folded:
+            await outbox.fold(connection, row["id"], row["digest_id"])
+        heads = [row for row in heads if row not in folded]
+        self.health.digested += len(folded)
+        pace = self._paces.setdefault(target_id, Pace())
+        if not pace.is_storm(heads[0]["waiting"] if heads else 0, spec.get("digest_over", _DIGEST_OVER), now):
+            return heads
+        # What ends an alert that was opened alone ends it alone.
+        alone = [row for row in heads if row["line"].startswith("digest_")]
+        if is_paired:
+            alone += [row for row in heads if row["begun_at"] or (row["was_told"] and not row["digest_id"])]
+        if pace.may_gather(now):
+            busy = [line for target, line in self._busy if target == target_id]
+            async with connection.transaction():
+                gathered = await digests.gather(
+                    connection, target_id, now, self._public_url(), is_paired=is_paired, busy=busy
+                )
+            if not gathered:
+                return heads
+            pace.told(now, gathered, together=True)
+            self.health.digested += gathered
+        return alone
+
+    async def _deliver(self, row: Row, line: tuple[UUID, str]) -> None:
         try:
             outcome = await self._try(row)
             # Sent is sent: a database that answers but takes no word of it must not make us send it again and again.
@@ -104,18 +167,19 @@ class Delivery:
                 await asyncio.sleep(NOTE_AGAIN_S)
         finally:
             self._busy.discard(line)
+            self._taken[row["target_id"]] -= 1
             self._freed.set()  # what waits behind it need not wait for the next look
 
     async def _try(self, row: Row) -> Outcome:
         if row["removed_at"] is not None:
             return Rejected(f"the {row['kind']} was removed")
+        if row["stopped_at"] is not None:
+            return Rejected(f"nothing is sent there since it said {row['error']}: edit or test it")
         if row["gone_at"] is not None:
             return Removed()
         try:
             target = Target(row["kind"], row["spec"], row["page_id"])
             memory = Memory(row["remote"] or {}, is_repeat=row["begun_at"] is not None)
-            async with self._pool.acquire() as connection:
-                await outbox.begin(connection, row["id"])
             return await self._send(target, msgspec.convert(row["item"], Item), memory)
         except DATABASE_AWAY as away:
             return Retry(f"the database is away: {type(away).__name__}")
@@ -133,23 +197,69 @@ class Delivery:
         return True
 
     async def _write(self, connection: Connection, row: Row, outcome: Outcome) -> None:
+        now, target_id = self._clock.epoch_s(), row["target_id"]
         if isinstance(outcome, Delivered | Removed):
             async with connection.transaction():
                 is_gone = isinstance(outcome, Removed)
                 remote = row["remote"] or {} if isinstance(outcome, Removed) else outcome.remote
                 if remote is not None:
-                    await outbox.remember(connection, row["target_id"], row["line"], remote, is_gone=is_gone)
+                    await outbox.remember(connection, target_id, row["line"], remote, is_gone=is_gone)
                 await outbox.delivered(
                     connection, row["id"], outcome.reason if isinstance(outcome, Removed) else None
                 )
+                if not is_gone:
+                    await targets.well(connection, target_id, now)
             self.health.delivered += 1
+            if _told(row) != "digest":
+                self._paces.setdefault(target_id, Pace()).told(now)
             return
         after_s = None
         if isinstance(outcome, Retry) and row["attempts"] < len(outbox.SCHEDULE_S):
-            after_s = max(outbox.SCHEDULE_S[row["attempts"]], outcome.after_s or 0.0)
-        await outbox.failed(connection, row["id"], outcome.reason, after_s)
+            wait_s = outbox.SCHEDULE_S[row["attempts"]] * (1.0 + JITTER * self._chance())
+            after_s = max(wait_s, outcome.after_s or 0.0)
+            self._rests[target_id] = now + (outcome.after_s or 0.0)
+        async with connection.transaction():
+            await outbox.failed(connection, row["id"], outcome.reason, after_s, now)
+            if _is_up(row):
+                is_gone = isinstance(outcome, Rejected) and outcome.for_good
+                await targets.ill(connection, target_id, now, outcome.reason, is_gone=is_gone)
+                if after_s is None or row["attempts"] + 1 >= AILING:
+                    await self._tell_others(connection, row, outcome.reason, now, is_dead=after_s is None)
         if after_s is None:
             self.health.dead += 1
             _log.error("%s will not get delivery %d: %s", row["slug"], row["id"], outcome.reason)
         else:
             self.health.retried += 1
+
+    async def _tell_others(
+        self, connection: Connection, row: Row, reason: str, now: float, *, is_dead: bool
+    ) -> None:
+        """That a target did not get something, or does not answer: to the other channels of its page, once an hour."""
+        if row["page_id"] is None or _told(row) == "delivery":
+            return
+        page = await objects.get(connection, row["page_id"])
+        what = row["item"].get("title") or f"a step of {row['line']}"
+        said = "did not get something, and will not" if is_dead else "does not answer"
+        notice = Notice(
+            id=str(derived_id("notice", "delivery", row["target_id"], is_dead, int(now // 3600))),
+            told="delivery",
+            title=f"The {row['kind']} {row['slug']} {said}: {reason}"[:200],
+            at=now,
+            page=page.slug if page else None,
+            why=(str(what),),
+            link=f"{self._public_url()}/console/{row['kind']}s",
+        )
+        line = f"delivery:{row['target_id']}"
+        await telling.tell_all(
+            connection, [telling.Telling(row["page_id"], None, line, notice, but=row["target_id"])]
+        )
+
+
+def _is_up(row: Row) -> bool:
+    """Whether its target is asked at all."""
+    return row["removed_at"] is None and row["stopped_at"] is None
+
+
+def _told(row: Row) -> str | None:
+    told: str | None = row["item"].get("told")
+    return told

@@ -10,7 +10,7 @@ from typing import Final
 
 from engine.clock import Clock
 from engine.leases import Leases
-from engine.store import incidents, posts, reviews
+from engine.store import digests, episodes, incidents, posts, reviews, slack
 from engine.store.database import DATABASE_AWAY, Connection, Pool, transaction
 
 EVERY_S: Final = 2.0
@@ -18,7 +18,16 @@ EVERY_S: Final = 2.0
 Look = Callable[[Connection, float, str], Awaitable[object]]
 """(connection in a transaction, now in seconds since the epoch, public URL): does whatever is due."""
 
-LOOKS: Final[Sequence[Look]] = (reviews.expire, incidents.break_silence, posts.settle)
+LOOKS: Final[Sequence[Look]] = (
+    reviews.expire,
+    reviews.escalate,
+    incidents.break_silence,
+    posts.settle,
+    episodes.remind,
+    digests.end,
+    slack.refresh,
+    slack.remind,
+)
 """In the order in which they are taken."""
 
 _log = logging.getLogger(__name__)

@@ -13,9 +13,10 @@ from uuid import UUID
 
 from engine.clock import Clock
 from engine.leases import Leases
-from engine.store import objects, outbox, regions
+from engine.store import objects, regions
 from engine.store.database import DATABASE_AWAY, Connection, Pool, transaction
 from engine.store.ids import derived_id
+from engine.store.telling import Telling, tell_all
 from engine.subject import Subject
 from evaluators.model import Notice
 from evaluators.sickness import (
@@ -31,7 +32,6 @@ from evaluators.sickness import (
 )
 from evaluators.state import State as BeatState
 from evaluators.words import region_is_sick
-from rules.channel import CHANNEL
 
 LOOK_S: Final = 1.0
 APART_S: Final = 1.0
@@ -163,13 +163,9 @@ class Sickness:
             why=(_BEGINS if begins else _ENDS,),
             link=f"{self._public_url()}/console/regions",
         )
-        found = await regions.channels(connection, effect.region)
-        targets = [
-            channel_id
-            for channel_id, spec in found
-            if (channel := CHANNEL.validate_python(spec)).enabled and "region" in channel.on
-        ]
-        await outbox.put(connection, targets, f"region:{effect.region}", notice.id, notice)
+        line = f"region:{effect.region}"
+        pages = await regions.pages(connection, effect.region)
+        await tell_all(connection, [Telling(page, None, line, notice) for page in pages])
 
 
 _BEGINS: Final = "Its votes do not count until it is well again. The targets are fine elsewhere: look at its probe and network."

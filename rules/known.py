@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
+from rules.channels.channel import ChannelRule
 from rules.kinds.kind import BeatRule, ProbedRule
 from rules.maintenance import Maintenance
 from rules.owner import OwnerRule, ParentPath
@@ -17,7 +18,7 @@ Kind = Literal[
     "page", "region", "component", "channel", "publisher", "group", "beat", "maintenance", "inbox", "trigger"
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""In the order in which they may refer to each other: later ones to earlier ones. Only `depends_on` may look ahead."""
+"""In the order in which they may refer to each other: later ones to earlier ones. Only `depends_on`, and what a channel is told of, may look ahead."""
 PAGELESS: Final = frozenset[Kind]({"page", "region"})
 
 
@@ -127,6 +128,9 @@ def check_references(kind: Kind, spec: Rule, known: Known) -> list[tuple[str, st
         return [("/page", _unknown("page", page, known.pages))]
     if isinstance(spec, Maintenance):
         return _of_maintenance(spec, page, known)
+    if isinstance(spec, ChannelRule):
+        of_beats = _missing("beats", spec.beats, "beat", page, known)
+        return of_beats + _missing("groups", spec.groups, "group", page, known)
     if isinstance(spec, PublisherRule):
         return _of_components(spec.components, page, known)
     if isinstance(spec, Trigger):

@@ -143,7 +143,13 @@ class Node:
             yield self.triggering.run()
             yield Sickness(self.pool, self.clock, holder=self.holder, public_url=self.public_url).run()
         if "exporter" in roles:
-            self.delivery = Delivery(self.pool, self.targets.send, holder=self.holder)
+            self.delivery = Delivery(
+                self.pool,
+                self.targets.send,
+                holder=self.holder,
+                clock=self.clock,
+                public_url=self.public_url,
+            )
             yield self.delivery.run()
             yield Followups(self.pool, self.clock, holder=self.holder, public_url=self.public_url).run()
             yield Janitor(self.pool, self.clock, holder=self.holder, keep=lambda: self.kept.retention).run()

@@ -21,7 +21,7 @@ from api.named import NamedBeat, named
 from api.objects import PageRef
 from api.pushed import shown_ping
 from api.showing import heartbeat
-from engine.store import pings, results, reviews, signals, states, views
+from engine.store import episodes, pings, results, reviews, signals, states, views
 from engine.store.database import Connection, Row
 from engine.store.objects import Stored
 from rules.beat import BEAT, AnyBeat
@@ -73,7 +73,7 @@ async def standing(request: Request, asking: Principal, db: Connection, stored: 
     at, rule = now(request), rule_of(stored.kind, stored.spec)
     row = (await states.summaries(db, [stored.id]))[stored.id]
     transitions = await states.transitions(db, [stored.id], since=at - timedelta(days=90))
-    episodes = await reviews.episodes(db, owner=stored.id, limit=10)
+    found = await episodes.listing(db, owner=stored.id, limit=10)
     return {
         "owner": stored,
         "rule": rule,
@@ -81,8 +81,8 @@ async def standing(request: Request, asking: Principal, db: Connection, stored: 
         "page_slug": await slug_of_page(db, stored),
         "why": await why(db, asking, stored, row, at.timestamp()),
         **_pause(rule, row["paused_until"], at),
-        "episode": next((one for one in episodes if one["closed_at"] is None), None),
-        "episodes": episodes,
+        "episode": next((one for one in found if one["closed_at"] is None), None),
+        "episodes": found,
         "drafts": await reviews.actions(db, owner=stored.id, status="pending", limit=5),
         "transitions": transitions[::-1][:20],
         **await uptime.figures(db, stored, at.timestamp()),

@@ -1,44 +1,277 @@
-"""Incidents and episodes: what customers saw, and what operators did. Read here; decided in the drafts."""
+"""Incidents: what customers see, begun, told and ended by people. What their word does is `api.incidents`'."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import Asking, Permission, Router, permits
-from api.console.forms import PART, before, older
-from api.console.page import render
+from api import incidents as rest
+from api.auth import Asking, Permission, Principal, Router, permits
+from api.body import validated
+from api.console.forms import PART, before, fields, filled, in_a_line, older, page_choices, refusal, ticked
+from api.console.page import go, render
+from api.console.words import address
 from api.context import services_of
-from api.incidents import shown_incident, shown_incidents
-from engine.store import incidents, reviews
+from api.incidents import Edit, Into, NewIncident, NewUpdate, Text, find_incident, handle, shown_incidents
+from api.objects import locate
+from api.origin import base_url
+from api.problems import ProblemError
+from engine.store import incidents, objects
+from engine.store.by_hand import NotNowError
+from engine.store.database import Connection
+from engine.store.objects import MissingError, Stored
 
-router = Router(prefix="/console", include_in_schema=False)
+router = Router(prefix="/console/incidents", include_in_schema=False)
+
+_REFUSALS: Final = (ProblemError, NotNowError, MissingError)
+_BLANK: Final = dict.fromkeys(
+    ("title", "text", "status", "impact", "notify", "is_markdown", "draft")
+    + ("started_at", "acknowledged_at", "resolved_at", "ended"),
+    "",
+)
+_COMPONENT: Final = "c:"  # before the path of a component, in the name of its field
 
 
-@router.get("/incidents")
+@router.get("")
 @permits(Permission.READ)
 async def incidents_page(request: Request, asking: Asking) -> Response:
-    """Newest first."""
-    pages = asking.pages_for(Permission.READ)
+    """Newest first; `status` and `page` choose some."""
+    pages, query = asking.pages_for(Permission.READ), request.query_params
+    status = query.get("status", "")
     async with services_of(request).pool.acquire() as db:
-        rows = await incidents.listing(db, pages=pages, before=before(request), limit=PART + 1)
+        choices = await page_choices(db, asking, Permission.READ)
+        of_page = query.get("page", "")
+        if of_page in dict(choices):
+            pages = [(await locate(db, asking, "page", of_page)).id]
+        rows = await incidents.listing(
+            db, pages=pages, status=status or None, kind="incident", before=before(request), limit=PART + 1
+        )
         shown = await shown_incidents(db, rows[:PART])
-        return await render(request, db, "incidents.html", rows=shown, cursor=older(rows, "created_at"))
+        chosen = {"status": status, "page": of_page}
+        return await render(
+            request,
+            db,
+            "incidents.html",
+            rows=shown,
+            cursor=older(rows, "created_at"),
+            pages=choices,
+            chosen=chosen,
+            may_begin=asking.pages_for(Permission.REVIEW) != [],
+        )
 
 
-@router.get("/incidents/{ref}")
+@router.get("/new")
+@permits(Permission.REVIEW)
+async def new(request: Request, asking: Asking) -> Response:
+    """The form of a new one, of the page that the address names."""
+    return await _new(request, asking, request.query_params.get("page"))
+
+
+async def _new(
+    request: Request,
+    asking: Principal,
+    page_ref: str | None,
+    given: Mapping[str, str] | None = None,
+    refused: Exception | None = None,
+) -> Response:
+    mistakes, status = refusal(refused)
+    async with services_of(request).pool.acquire() as db:
+        pages = await page_choices(db, asking, Permission.REVIEW)
+        if page_ref is None and len(pages) == 1:
+            page_ref = pages[0][0]
+        home = await locate(db, asking, "page", page_ref) if page_ref else None
+        sent = _BLANK | {"status": "investigating"} | dict(given or {})
+        return await render(
+            request,
+            db,
+            "new_incident.html",
+            status,
+            pages=pages,
+            home=home,
+            components=await _choices(db, home) if home else [],
+            publishers=await _publishers(db, home) if home else [],
+            given=sent,
+            mistakes=mistakes,
+        )
+
+
+async def _choices(db: Connection, home: Stored) -> list[tuple[str, str]]:
+    """(path, name) of the page's components."""
+    found = await objects.listing(db, "component", pages=[home.id])
+    return [(f"{home.slug}/{one.slug}", one.spec["name"]) for one in found]
+
+
+async def _publishers(db: Connection, home: Stored) -> list[tuple[str, str]]:
+    found = await objects.listing(db, "publisher", pages=[home.id])
+    return [(one.slug, one.spec.get("name") or one.slug) for one in found if one.spec.get("enabled", True)]
+
+
+def _speech(sent: Mapping[str, str]) -> dict[str, Any]:
+    """What a form says of an update, as REST would have got it; components are all that are affected."""
+    said: dict[str, Any] = filled({key: sent.get(key, "") for key in ("status", "text", "impact")})
+    said |= {key: key in sent for key in ("is_markdown", "draft")}
+    if sent.get("notify") in ("yes", "no"):
+        said["notify"] = sent["notify"] == "yes"
+    return said | {"components": _affected(sent)}
+
+
+def _affected(sent: Mapping[str, str]) -> dict[str, str]:
+    return {key.removeprefix(_COMPONENT): value for key, value in sent.items() if key[:2] == _COMPONENT and value}
+
+
+@router.post("")
+@permits(Permission.REVIEW)
+async def create(request: Request, asking: Asking) -> Response:
+    """Begin one, ask for it, or enter one that is over."""
+    sent, publishers = await fields(request), await ticked(request, "publishers")
+    document = _speech(sent) | {"page": sent.get("page"), "title": sent.get("title", "")}
+    if "every" not in sent:
+        document["publishers"] = publishers
+    if sent.get("started_at"):
+        times = filled({key: sent.get(key, "") for key in ("started_at", "acknowledged_at", "resolved_at")})
+        updates = [{"at": times["started_at"], "status": document.pop("status", ""), "text": document.pop("text", "")}]
+        if "resolved_at" in times:
+            updates.append({"at": times["resolved_at"], "status": "resolved", "text": sent.get("ended", "")})
+        document["backfilled"] = times | {"updates": updates}
+    try:
+        body = validated(NewIncident, document)
+        item = await rest.create(services_of(request), asking, body, None, base_url(request))
+    except _REFUSALS as refused:
+        return await _new(request, asking, sent.get("page"), sent, refused)
+    return await _gone(request, item, "begun")
+
+
+async def _gone(request: Request, item: Mapping[str, Any], said: str) -> Response:
+    """To what came of it: the incident, or the action that asks for it."""
+    return go(address("action", item["id"]), "drafted") if "step" in item else go(address("incident", item["id"]), said)
+
+
+@router.get("/{ref}")
 @permits(Permission.READ)
 async def incident(request: Request, asking: Asking, ref: str) -> Response:
     """One incident with its updates."""
-    async with services_of(request).pool.acquire() as db:
-        shown = await shown_incident(db, asking, ref)
-        return await render(request, db, "incident.html", incident=shown)
+    return await _page(request, asking, ref)
 
 
-@router.get("/episodes")
-@permits(Permission.READ)
-async def episodes(request: Request, asking: Asking) -> Response:
-    """Newest first."""
-    pages = asking.pages_for(Permission.READ)
+async def _page(
+    request: Request,
+    asking: Principal,
+    ref: str,
+    given: Mapping[str, str] | None = None,
+    refused: Exception | None = None,
+) -> Response:
+    mistakes, status = refusal(refused)
     async with services_of(request).pool.acquire() as db:
-        rows = await reviews.episodes(db, pages=pages, before=before(request), limit=PART + 1)
-        cursor = older(rows, "opened_at")
-        return await render(request, db, "episodes.html", rows=rows[:PART], cursor=cursor)
+        row = await find_incident(db, asking, ref)
+        (shown,) = await shown_incidents(db, [row])
+        home = await objects.get(db, row["page_id"])
+        assert home is not None
+        now = {f"{one['page']}/{one['slug']}": one for one in shown["components"]}
+        choices = dict(await _choices(db, home)) | {path: one["name"] for path, one in now.items()}
+        others = await incidents.listing(db, pages=[home.id], status="open", kind="incident", limit=100)
+        said = {f"{_COMPONENT}{path}": one["status"] for path, one in now.items()}
+        return await render(
+            request,
+            db,
+            "incident.html",
+            status,
+            incident=shown,
+            can_review=asking.may(Permission.REVIEW, home.id),
+            components=sorted(choices.items(), key=lambda choice: choice[1].lower()),
+            others=[(one["id"], one["title"]) for one in others if one["id"] != row["id"]],
+            deliveries=await incidents.deliveries(db, row["id"]),
+            given=_BLANK | said | dict(given or {}),
+            mistakes=mistakes,
+        )
+
+
+@router.post("/{ref}/updates")
+@permits(Permission.REVIEW)
+async def say(request: Request, asking: Asking, ref: str) -> Response:
+    """Say something of it."""
+    sent = await fields(request)
+    try:
+        body = validated(NewUpdate, _speech(sent))
+        item = await rest.update(services_of(request), asking, ref, body, base_url(request))
+    except _REFUSALS as refused:
+        return await _page(request, asking, ref, sent, refused)
+    return await _gone(request, item, "said")
+
+
+async def _handled(request: Request, asking: Principal, ref: str, work: rest.Work, said: str) -> Response:
+    """Do it and show what came of it, or why it cannot be done."""
+    try:
+        item = await handle(services_of(request), asking, ref, work, base_url(request))
+    except _REFUSALS as refused:
+        return await _page(request, asking, ref, None, refused)
+    return go(address("incident", ref) if item else "/console/incidents", said)
+
+
+@router.post("/{ref}/edit")
+@permits(Permission.REVIEW)
+async def edit(request: Request, asking: Asking, ref: str) -> Response:
+    """Change it without a word."""
+    sent = await fields(request)
+    changes = {"title": sent.get("title", ""), "impact": sent.get("impact") or None, "components": _affected(sent)}
+    try:
+        body = validated(Edit, changes)
+    except ProblemError as refused:
+        return await _page(request, asking, ref, None, refused)
+    return await _handled(request, asking, ref, rest.edited(asking, body), "saved")
+
+
+@router.post("/{ref}/updates/{update_ref}")
+@permits(Permission.REVIEW)
+async def reword(request: Request, asking: Asking, ref: str, update_ref: str) -> Response:
+    """Correct what an update says."""
+    try:
+        body = validated(Text, {"text": (await fields(request)).get("text", "")})
+    except ProblemError as refused:
+        return await _page(request, asking, ref, None, refused)
+    return await _handled(request, asking, ref, rest.reworded(update_ref, body.text), "saved")
+
+
+@router.post("/{ref}/merge")
+@permits(Permission.REVIEW)
+async def merge(request: Request, asking: Asking, ref: str) -> Response:
+    """Let another one go on for both."""
+    into = (await fields(request)).get("into", "")
+    return await _handled(request, asking, ref, rest.merged(asking, into), "merged")
+
+
+@router.post("/{ref}/take-over")
+@permits(Permission.REVIEW)
+async def take_over(request: Request, asking: Asking, ref: str) -> Response:
+    """Speak of it instead of its beat or group."""
+    return await _handled(request, asking, ref, rest.taken_over, "taken_over")
+
+
+@router.post("/{ref}/hand-back")
+@permits(Permission.REVIEW)
+async def hand_back(request: Request, asking: Asking, ref: str) -> Response:
+    """Let its beat or group speak again."""
+    return await _handled(request, asking, ref, rest.handed_back, "handed_back")
+
+
+@router.post("/{ref}/delete")
+@permits(Permission.REVIEW)
+async def delete(request: Request, asking: Asking, ref: str) -> Response:
+    """Take it away."""
+    return await _handled(request, asking, ref, rest.removed, "removed")
+
+
+@router.post("/{ref}/report")
+@permits(Permission.REVIEW)
+async def report(request: Request, asking: Asking, ref: str) -> Response:
+    """Write its report, publish it, hide it, or take it away: as the button that was pressed says."""
+    sent = await fields(request)
+    pressed = sent.get("do", "save")
+    try:
+        text = validated(Text, {"text": sent.get("text", "")}).text if pressed == "save" else None
+    except ProblemError as refused:
+        return await _page(request, asking, ref, None, refused)
+    is_public = {"publish": True, "unpublish": False}.get(pressed)
+    said = {"publish": "report_published", "delete": "removed"}.get(pressed, "saved")
+    return await _handled(request, asking, ref, rest.report(text, is_public=is_public), said)

@@ -16,7 +16,7 @@ from api.console.page import now, render
 from api.console.review import triggers_of
 from api.context import services_of
 from api.showing import policy_of
-from engine.store import objects, regions, reviews, signals, views
+from engine.store import episodes, objects, regions, reviews, signals, views
 from engine.store.database import Connection, Row
 from engine.store.states import decode_state
 from evaluators.explain import Why, explain
@@ -122,11 +122,11 @@ def _names(rows: Sequence[Row]) -> dict[str, str]:
 async def _episodes(request: Request, db: Connection, pages: Any) -> dict[str, Any]:
     """Open episodes, each with its votes and what the newest runs failed with; of a group those of its members."""
     at = now(request)
-    episodes = await reviews.episodes(db, pages=pages, is_open=True, limit=_SHOWN_EPISODES)
-    owners = await views.subjects(db, ids=[row["owner_id"] for row in episodes], limit=_SHOWN_EPISODES)
+    found = await episodes.listing(db, pages=pages, state="open", limit=_SHOWN_EPISODES)
+    owners = await views.subjects(db, ids=[row["owner_id"] for row in found], limit=_SHOWN_EPISODES)
     members = await members_of(db, [row["id"] for row in owners if row["kind"] == "group"])
     whys = {row["id"]: why_of(row, at, _names(members[row["id"]])) for row in owners}
-    shown = sorted((e for e in episodes if e["owner_id"] in whys), key=lambda e: e["severity"] != "critical")
+    shown = sorted((e for e in found if e["owner_id"] in whys), key=lambda e: e["severity"] != "critical")
     beats = {row["id"]: whys[row["id"]] for row in owners if row["kind"] == "beat"}
     beats |= {row["id"]: why_of(row, at) for found in members.values() for row in found}
     return {

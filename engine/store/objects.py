@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from engine.store import pings
+from engine.store import pings, targets
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from engine.store.ids import new_id, partition_of, read
@@ -248,6 +248,8 @@ async def replace(
         raise StaleError(current.revision if current else 0)
     if stored.kind == "beat":
         await _give_key(connection, stored.id, spec)
+    if stored.kind in ("channel", "publisher"):
+        await targets.resume(connection, stored.id)
     if stored.kind == "trigger":
         await _keep_version(connection, stored.id, row["revision"], spec, actor)
         if Trigger.model_validate(spec).digest != Trigger.model_validate(stored.spec).digest:

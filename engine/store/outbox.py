@@ -1,17 +1,81 @@
 """What must leave: notices and posts, queued in the transaction that caused them, delivered at least once, in order per line."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
-from evaluators.model import Item
+from evaluators.model import Item, Notice
+from evaluators.routing import Place, Standing
 
-SCHEDULE_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 28800.0)
-"""Seconds to wait after each failed try (about a day in all); after the last one the notice is a dead letter."""
+SCHEDULE_S = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
+"""Seconds to wait at least after each failed try, more than a day in all; after the last one the notice is a dead letter."""
+
+
+class Entry(NamedTuple):
+    """A notice for one channel, and when it leaves."""
+
+    target_id: UUID
+    line: str
+    notice: Notice
+    place: Place
+
+
+async def put_all(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Queue these in their order, each once: however many they are, in one go."""
+    if not entries:
+        return
+    items = {entry.notice.id: msgspec.json.encode(entry.notice).decode() for entry in entries}
+    await connection.execute(
+        "INSERT INTO outbox (target_id, line, key, item, due_at, waits, last_error, status, finished_at) "
+        "SELECT target_id, line, key, item::jsonb, coalesce(to_timestamp(due_at), now()), waits, dropped, "
+        "CASE WHEN dropped IS NULL THEN 'pending' ELSE 'dropped' END, CASE WHEN dropped IS NOT NULL THEN now() END "
+        "FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::text[], $7::text[]) "
+        "WITH ORDINALITY AS n (target_id, line, key, item, due_at, waits, dropped, nth) ORDER BY nth "
+        "ON CONFLICT (target_id, key) DO NOTHING",
+        [entry.target_id for entry in entries],
+        [entry.line for entry in entries],
+        [entry.notice.id for entry in entries],
+        [items[entry.notice.id] for entry in entries],
+        [entry.place.due_at for entry in entries],
+        [entry.place.waits for entry in entries],
+        [entry.place.dropped for entry in entries],
+    )
+
+
+async def standings(
+    connection: Connection, lines: Collection[tuple[UUID, str]]
+) -> dict[tuple[UUID, str], Standing]:
+    """What targets know of these lines. What may still be taken back stays so until the transaction ends."""
+    if not lines:
+        return {}
+    rows = await connection.fetch(
+        "SELECT o.target_id, o.line, CASE WHEN o.status = 'pending' AND o.begun_at IS NULL THEN o.waits END AS held "
+        "FROM outbox o JOIN unnest($1::uuid[], $2::text[]) AS n (target_id, line) USING (target_id, line) "
+        "WHERE o.status <> 'dropped' ORDER BY o.id FOR UPDATE OF o",
+        [target for target, _ in lines],
+        [line for _, line in lines],
+    )
+    found: dict[tuple[UUID, str], Standing] = {}
+    for row in rows:
+        key = row["target_id"], row["line"]
+        before = found.get(key, Standing())
+        found[key] = Standing(before.is_told or row["held"] is None, before.held or row["held"])
+    return found
+
+
+async def drop(connection: Connection, lines: Sequence[tuple[UUID, str, str]]) -> None:
+    """Take back what waits in these (target, line), each for its reason."""
+    if lines:
+        await connection.execute(
+            "UPDATE outbox o SET status = 'dropped', last_error = n.why, finished_at = now() "
+            "FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n (target_id, line, why) WHERE o.target_id = n.target_id "
+            "AND o.line = n.line AND o.status = 'pending' AND o.waits IS NOT NULL AND o.begun_at IS NULL",
+            *map(list, zip(*lines, strict=True)),
+        )
 
 
 async def put(
@@ -40,24 +104,58 @@ async def put(
     )
 
 
-async def due(connection: Connection, limit: int = 100) -> list[Row]:
-    """The due heads of all lines, each with its target's spec and what is remembered of its line."""
+_TARGETS: Final = (
+    "WITH RECURSIVE each AS ((SELECT target_id FROM outbox WHERE status = 'pending' ORDER BY target_id LIMIT 1) UNION ALL "
+    "SELECT (SELECT o.target_id FROM outbox o WHERE o.status = 'pending' AND o.target_id > each.target_id "
+    " ORDER BY o.target_id LIMIT 1) FROM each WHERE each.target_id IS NOT NULL) "
+)
+"""Every target that something waits for, found without a look at all that waits."""
+
+
+async def due(connection: Connection, limit: int, now: float) -> list[Row]:
+    """Up to `limit` due heads of lines of each target, each with its target, what is remembered of its line, how much is due
+    for the target in all (`waiting`, cut), and whether the line was told before, alone or in a digest.
+    """
     return await connection.fetch(
-        "SELECT o.id, o.target_id, o.line, o.attempts, o.item, o.begun_at, o.incident_id, o.update_id, "
-        "t.slug, t.kind, t.spec, t.page_id, t.removed_at, r.remote, r.gone_at FROM outbox o "
-        "JOIN objects t ON t.id = o.target_id LEFT JOIN remotes r ON r.target_id = o.target_id AND r.line = o.line "
-        "WHERE o.status = 'pending' AND o.due_at <= now() "
-        "AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.target_id = o.target_id AND e.line = o.line AND e.id < o.id "
-        " AND (e.status = 'pending' OR e.status = 'dead' AND e.incident_id IS NOT NULL)) "
-        "ORDER BY o.due_at, o.id LIMIT $1",
+        _TARGETS
+        + "SELECT o.id, o.target_id, o.line, o.attempts, o.item, o.begun_at, o.incident_id, o.update_id, "
+        "t.slug, t.kind, t.spec, t.page_id, t.removed_at, r.remote, r.gone_at, s.stopped_at, s.error, n.waiting, "
+        "b.id IS NOT NULL AS was_told, b.digest_id FROM each JOIN objects t ON t.id = each.target_id "
+        "CROSS JOIN LATERAL (SELECT count(*) AS waiting FROM (SELECT FROM outbox w WHERE w.target_id = t.id "
+        " AND w.status = 'pending' AND w.due_at <= to_timestamp($2) LIMIT 1001) w) n "
+        "CROSS JOIN LATERAL (SELECT * FROM outbox o WHERE o.target_id = t.id AND o.status = 'pending' "
+        " AND o.due_at <= to_timestamp($2) AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.target_id = o.target_id "
+        "  AND e.line = o.line AND e.id < o.id AND (e.status = 'pending' OR e.status = 'dead' AND e.incident_id IS NOT NULL)) "
+        " ORDER BY o.due_at, o.id LIMIT $1) o "
+        "LEFT JOIN targets s ON s.target_id = o.target_id "
+        "LEFT JOIN remotes r ON r.target_id = o.target_id AND r.line = o.line "
+        "LEFT JOIN LATERAL (SELECT b.id, b.digest_id FROM outbox b WHERE b.target_id = o.target_id AND b.line = o.line "
+        " AND b.id < o.id AND b.status = 'done' ORDER BY b.id DESC LIMIT 1) b ON true ORDER BY o.target_id, o.due_at, o.id",
         limit,
+        now,
     )
 
 
-async def begin(connection: Connection, outbox_id: int) -> None:
-    """It is tried from now on: if nobody writes down what came of it, it may have arrived all the same."""
+async def begin(connection: Connection, ids: Sequence[int], now: float) -> set[int]:
+    """These are tried from now on: of which nobody writes down what came of it, it may have arrived all the same.
+
+    Returns those that were not taken back meanwhile.
+    """
+    rows = await connection.fetch(
+        "UPDATE outbox SET begun_at = coalesce(begun_at, to_timestamp($2)) WHERE id IN (SELECT id FROM outbox "
+        "WHERE id = ANY ($1) AND status = 'pending' ORDER BY id FOR UPDATE SKIP LOCKED) RETURNING id",
+        ids,
+        now,
+    )
+    return {row["id"] for row in rows}
+
+
+async def fold(connection: Connection, outbox_id: int, digest_id: int) -> None:
+    """It is part of a digest that was told, and is not told by itself."""
     await connection.execute(
-        "UPDATE outbox SET begun_at = coalesce(begun_at, now()) WHERE id = $1", outbox_id
+        "UPDATE outbox SET status = 'done', digest_id = $2, last_error = 'told in a digest', finished_at = now() WHERE id = $1",
+        outbox_id,
+        digest_id,
     )
 
 
@@ -97,16 +195,19 @@ async def delivered(connection: Connection, outbox_id: int, said: str | None = N
     await _settle(connection, outbox_id)
 
 
-async def failed(connection: Connection, outbox_id: int, reason: str, after_s: float | None) -> None:
+async def failed(
+    connection: Connection, outbox_id: int, reason: str, after_s: float | None, now: float | None = None
+) -> None:
     """One try failed: again in `after_s` seconds, or never (None)."""
     await connection.execute(
         "UPDATE outbox SET attempts = attempts + 1, last_error = $2, "
         "status = CASE WHEN $3::float8 IS NULL THEN 'dead' ELSE 'pending' END, "
-        "due_at = now() + make_interval(secs => coalesce($3, 0)), "
+        "due_at = coalesce(to_timestamp($4), now()) + make_interval(secs => coalesce($3, 0)), "
         "finished_at = CASE WHEN $3::float8 IS NULL THEN now() END WHERE id = $1",
         outbox_id,
         reason[:500],
         after_s,
+        now,
     )
     await _settle(connection, outbox_id)
 
@@ -142,16 +243,27 @@ async def listing(
     )
 
 
-async def retry(connection: Connection, actor: Actor, outbox_id: int, pages: Sequence[UUID] | None) -> bool:
-    """Make a dead letter of one of these pages pending again, audited; whether there was one."""
-    row = await connection.fetchrow(
+async def retry(
+    connection: Connection,
+    actor: Actor,
+    pages: Sequence[UUID] | None,
+    *,
+    outbox_id: int | None = None,
+    target_id: UUID | None = None,
+) -> int:
+    """Make a dead letter of one of these pages pending again, or all of a target, audited; how many there were."""
+    rows = await connection.fetch(
         "UPDATE outbox o SET status = 'pending', attempts = 0, due_at = now(), finished_at = NULL "
-        "FROM objects t WHERE o.id = $1 AND o.status = 'dead' AND t.id = o.target_id "
-        "AND ($2::uuid[] IS NULL OR t.page_id = ANY ($2)) RETURNING t.slug, t.page_id",
+        "FROM objects t WHERE o.status = 'dead' AND t.id = o.target_id AND ($1::bigint IS NULL OR o.id = $1) "
+        "AND ($2::uuid IS NULL OR t.id = $2) AND ($3::uuid[] IS NULL OR t.page_id = ANY ($3)) "
+        "RETURNING o.id, t.slug, t.page_id",
         outbox_id,
+        target_id,
         pages,
     )
-    if row is not None:
-        await _settle(connection, outbox_id)
-        await record(connection, actor, "delivery.retry", f"{row['slug']} {outbox_id}", row["page_id"])
-    return row is not None
+    for row in rows:
+        await _settle(connection, row["id"])
+    if rows:
+        which = f"{rows[0]['slug']} {rows[0]['id'] if len(rows) == 1 else f'({len(rows)} of them)'}"
+        await record(connection, actor, "delivery.retry", which, rows[0]["page_id"])
+    return len(rows)

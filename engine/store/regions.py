@@ -73,13 +73,12 @@ async def keep_effect(connection: Connection, effect: Effect) -> int | None:
     return suspension_id
 
 
-async def channels(connection: Connection, region: str) -> list[tuple[UUID, dict[str, object]]]:
-    """Id and spec of the channels of all pages that have a beat there."""
+async def pages(connection: Connection, region: str) -> list[UUID]:
+    """The pages that have a beat there."""
     rows = await connection.fetch(
-        "SELECT c.id, c.spec FROM objects c WHERE c.kind = 'channel' AND c.removed_at IS NULL AND EXISTS ("
-        "SELECT FROM objects b WHERE b.kind = 'beat' AND b.removed_at IS NULL AND b.page_id = c.page_id "
+        "SELECT DISTINCT b.page_id FROM objects b WHERE b.kind = 'beat' AND b.removed_at IS NULL "
         "AND b.spec->>'type' NOT IN ('heartbeat', 'external') "
-        "AND (b.spec->'regions' IS NULL OR b.spec->'regions' ? $1)) ORDER BY c.id",
+        "AND (b.spec->'regions' IS NULL OR b.spec->'regions' ? $1) ORDER BY b.page_id",
         region,
     )
-    return [(row["id"], row["spec"]) for row in rows]
+    return [row["page_id"] for row in rows]

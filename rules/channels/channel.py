@@ -1,11 +1,13 @@
 """What every channel has: a name, a page, and what it is told. Where that goes is each kind's."""
 
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, ClassVar, Final, Literal, Self, get_args
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from rules.duration import Duration
 from rules.secret import REFERENCE
-from rules.shape import Name, Rule, Slug
+from rules.shape import Name, Rule, Slug, Tag
+from rules.zone import zone_name
 
 Told = Literal[
     "open",
@@ -46,8 +48,38 @@ SECRET_FIELDS: Final = frozenset({"url", "urls", "secret", "password", "key", "t
 """Fields of a channel or publisher that only who may edit it is shown."""
 
 
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: Final[tuple[Day, ...]] = get_args(Day)
+Clock = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+"""A time of day, 00:00 to 23:59."""
+
+
+class Hours(Rule):
+    """When a channel may be told: from a time of day until another, which is the next day's where it is not later."""
+
+    timezone: Annotated[str, AfterValidator(zone_name)] = Field(
+        default="UTC", description="Whose clocks count, such as Europe/Berlin."
+    )
+    days: list[Day] = Field(default=list(DAYS), min_length=1, description="On which it begins.")
+    from_: Clock = Field(alias="from", description="When it begins, such as `08:00`.")
+    to: Clock = Field(description="When it ends.")
+    outside: Literal["hold", "drop"] = Field(
+        default="hold",
+        description="What comes of news at other times: told when the hours begin, unless it is over by then, or never told.",
+    )
+
+    @model_validator(mode="after")
+    def _is_no_whole_week(self) -> Self:
+        if self.from_ == self.to and set(self.days) == set(DAYS):
+            raise ValueError(f"from {self.from_} to {self.to} on every day is always; leave hours: out")
+        return self
+
+
 class ChannelRule(Rule):
     """A channel of any kind."""
+
+    pairs: ClassVar[bool] = False
+    """Whether an alert opened there must be ended there: of those in a digest only that one is."""
 
     slug: Slug = Field(description="Its name in references; unique per page.")
     name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")
@@ -56,3 +88,40 @@ class ChannelRule(Rule):
     )
     enabled: bool = Field(default=True, description="Whether it is told anything.")
     on: list[Told] = Field(default=list(TOLD_AT_FIRST), description="Which news it is told.")
+    everything: bool = Field(
+        default=False, description="Whether it is told of everything on its page, named by it or not."
+    )
+    severities: list[Literal["warning", "critical"]] = Field(
+        default=["warning", "critical"], min_length=1, description="How bad it must be."
+    )
+    beats: list[Slug] = Field(
+        default=[], max_length=500, description="Only news of these beats of its page, or of what follows."
+    )
+    groups: list[Slug] = Field(
+        default=[], max_length=500, description="Only news of these groups and their members."
+    )
+    tags: list[Tag] = Field(default=[], max_length=50, description="Only news of what has one of these tags.")
+    hours: Hours | None = Field(default=None, description="When it may be told; always when not given.")
+    after: Duration | None = Field(
+        default=None,
+        gt=0,
+        le=86400.0,
+        description="Escalation: it is told of an opening when nobody acknowledged it for so long.",
+    )
+    remind: Duration | None = Field(
+        default=None,
+        ge=60.0,
+        le=7 * 86400.0,
+        description="How often it is told again while nobody acknowledges it.",
+    )
+    digest_over: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        description="More news than that within a minute leave together, as one message.",
+    )
+
+    @property
+    def is_particular(self) -> bool:
+        """Whether what it is told of an episode depends on whether it was told that it began."""
+        return bool(self.after or self.hours or set(self.severities) != {"warning", "critical"})

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -70,7 +71,8 @@ async def desk(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     async with transaction(pool) as connection:
         page = await objects.create(connection, ACTOR, "page", None, {"slug": "p", "name": "P"})
         for slug in ("good", "bad"):
-            spec = {"slug": slug, "type": "webhook", "url": "http://127.0.0.1:9/"}
+            spec: dict[str, Any] = {"slug": slug, "type": "webhook", "url": "http://127.0.0.1:9/"}
+            spec |= {"on": ["open"], "digest_over": 1000}
             channels[slug] = (await objects.create(connection, ACTOR, "channel", page.id, spec)).id
     yield Desk(pool, channels)
     await pool.close()
@@ -115,7 +117,7 @@ async def test_what_is_rejected_is_dead_at_once_and_can_be_sent_again_by_a_perso
         assert row is not None
         assert row["last_error"] == "HTTP 410"
         async with desk.pool.acquire() as connection:
-            assert await outbox.retry(connection, ACTOR, row["id"], None)
+            assert await outbox.retry(connection, ACTOR, None, outbox_id=row["id"])
         async with asyncio.timeout(10):
             while await desk.settled(0) != {"done": 1}:
                 await asyncio.sleep(0.05)
@@ -166,8 +168,8 @@ async def test_a_delivery_that_ends_while_the_outbox_is_read_is_not_sent_again(
         await sending.wait()
         return Delivered()
 
-    async def due(connection: Connection, limit: int = 100) -> list[Row]:
-        rows = await read(connection, limit)
+    async def due(connection: Connection, limit: int, now: float) -> list[Row]:
+        rows = await read(connection, limit, now)
         if desk.sent:  # the delivery under way ends between this look and what is made of it
             sending.set()
             await desk.settled(1)

@@ -125,7 +125,7 @@ async def test_a_dead_step_holds_up_its_incident_until_it_is_replayed(desk: Desk
         assert [post.step for post, _ in desk.sent] == ["open"]
         async with transaction(desk.pool) as db:
             (dead,) = await outbox.listing(db, status="dead")
-            assert await outbox.retry(db, ACTOR, dead["id"], None)
+            assert await outbox.retry(db, ACTOR, None, outbox_id=dead["id"])
         await desk.become("open done", "resolve done")
     assert [post.step for post, _ in desk.sent] == ["open", "open", "resolve"]
 

@@ -43,7 +43,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "triggers": ("triggers", "Triggers: rules that turn received events into signals; previews of them."),
         "maintenance": ("maintenance", "Maintenance: when what is worked on opens nothing."),
         "incidents": ("incidents", "Incidents: what customers are told."),
-        "episodes": ("public", "Episodes: what was wrong, and for how long."),
+        "episodes": ("episodes", "Episodes: what was wrong, and who looks at it."),
         "actions": ("public", "Drafts and decisions about what customers are told."),
         "pages": ("objects", "Status pages."),
         "components": ("objects", "Components of status pages."),

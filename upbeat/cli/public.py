@@ -1,4 +1,4 @@
-"""`upbeat episodes` and `actions`: what was wrong, and who decides what customers are told of it."""
+"""`upbeat actions`: who decides what customers are told."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,34 +19,6 @@ _EVIDENCE: Final[Columns] = {
 
 def _status(allowed: str) -> Decorator:
     return click.option("--status", help=f"Only those: {allowed}.")
-
-
-@click.group(cls=Listed)
-def episodes() -> None:
-    """Episodes: what was wrong, and for how long."""
-
-
-episodes.add_command(
-    listing(
-        "/episodes",
-        "List episodes, newest first.",
-        {
-            "EPISODE": lambda e: e["id"],
-            "OWNER": lambda e: e["owner"],
-            "SEVERITY": lambda e: paint(e["severity"]),
-            "OPENED": lambda e: when(e["opened_at"]),
-            "CLOSED": lambda e: when(e["closed_at"]),
-            "CAUSE": lambda e: e["cause"],
-        },
-        click.option(
-            "--open/--closed",
-            default=None,
-            callback=lambda _context, _option, given: None if given is None else str(given).lower(),
-            help="Only those that last, or only those that ended.",
-        ),
-        of_page,
-    )
-)
 
 
 @click.group(cls=Listed)

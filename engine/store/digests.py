@@ -1,0 +1,119 @@
+"""Digests: what is due for one channel leaves as one notice, and ends as one where alerts must be ended."""
+
+from collections.abc import Collection
+from typing import Final
+from uuid import UUID
+
+from msgspec import to_builtins
+
+from engine.store import outbox
+from engine.store.database import Connection
+from engine.store.ids import derived_id
+from evaluators.digest import SHOWN, digest
+from evaluators.model import Notice, Stage
+from evaluators.routing import Place
+from rules.models import TYPED
+
+_OWN: Final = (
+    "SELECT FROM outbox p WHERE p.target_id = o.target_id AND p.line = o.line AND p.id < o.id "
+    "AND (p.status = 'done' AND p.digest_id IS NULL OR p.status = 'pending' AND p.begun_at IS NOT NULL)"
+)
+"""What was told of a line by itself: of that an alert is there, which must be ended by itself."""
+
+
+def pairs(kind: str, channel_type: str) -> bool:
+    """Whether alerts are opened and ended there."""
+    return bool(getattr(TYPED["channel"].get(channel_type), "pairs", False)) if kind == "channel" else False
+
+
+async def gather(
+    connection: Connection,
+    target_id: UUID,
+    now: float,
+    public_url: str,
+    *,
+    is_paired: bool,
+    busy: Collection[str] = (),
+) -> int:
+    """Make one of all that is due for a channel, but for lines that are `busy`; how many there were, 0 for fewer than two."""
+    # Of a line all that is before goes with it, or nothing; what may have arrived alone stays alone where alerts are ended.
+    rows = await connection.fetch(
+        "SELECT id FROM outbox o WHERE target_id = $1 AND status = 'pending' AND due_at <= to_timestamp($2) "
+        "AND incident_id IS NULL AND line <> ALL ($3) AND line NOT LIKE 'digest\\_%' "
+        "AND NOT EXISTS (SELECT FROM outbox e WHERE e.target_id = o.target_id AND e.line = o.line AND e.id < o.id "
+        " AND e.status = 'pending' AND e.due_at > to_timestamp($2)) "
+        f"AND ($4 = false OR o.begun_at IS NULL AND NOT EXISTS ({_OWN})) ORDER BY id FOR UPDATE",
+        target_id,
+        now,
+        list(busy),
+        is_paired,
+    )
+    if len(rows) < 2:  # one alone is told as what it is
+        return 0
+    identity = derived_id("notice", "digest", target_id, rows[0]["id"], rows[-1]["id"])
+    digest_id = await connection.fetchval(
+        "INSERT INTO outbox (target_id, line, key, item) VALUES ($1, $2, $3, '{}') RETURNING id",
+        target_id,
+        line := f"digest_{identity.hex}",
+        str(identity),
+    )
+    ids = [row["id"] for row in rows]
+    await connection.execute(
+        "UPDATE outbox SET status = 'done', digest_id = $2, last_error = 'told in a digest', finished_at = now() "
+        "WHERE id = ANY ($1)",
+        ids,
+        digest_id,
+    )
+    said = await connection.fetch(
+        "SELECT item->>'told' AS told, count(*) AS count, bool_or(item->>'severity' = 'critical') AS critical, "
+        "bool_or(item->>'severity' = 'warning') AS warning FROM outbox WHERE id = ANY ($1) GROUP BY 1",
+        ids,
+    )
+    titles = await connection.fetch(
+        "SELECT item->>'title' AS title, p.slug FROM outbox n JOIN objects t ON t.id = n.target_id "
+        "JOIN objects p ON p.id = t.page_id WHERE n.id = ANY ($1) ORDER BY n.id LIMIT $2",
+        ids[:SHOWN],
+        SHOWN,
+    )
+    worst = next((level for level in ("critical", "warning") if any(row[level] for row in said)), None)
+    notice = digest(
+        line,
+        str(identity),
+        {row["told"]: row["count"] for row in said},
+        [row["title"] for row in titles],
+        worst,  # type: ignore[arg-type]
+        now,
+        titles[0]["slug"],
+        f"{public_url}/console/episodes?state=open",
+    )
+    await connection.execute("UPDATE outbox SET item = $2 WHERE id = $1", digest_id, to_builtins(notice))
+    return len(ids)
+
+
+async def end(connection: Connection, now: float, _: str) -> None:
+    """End the alert of each digest once every episode in it has ended: none of them ends by itself there."""
+    types = [name for name, rule in TYPED["channel"].items() if getattr(rule, "pairs", False)]
+    if not types:
+        return
+    rows = await connection.fetch(
+        "SELECT d.target_id, d.line, d.item FROM outbox d JOIN objects t ON t.id = d.target_id "
+        "WHERE d.item->>'told' = 'digest' AND d.status IN ('pending', 'done') AND t.spec->>'type' = ANY ($1) "
+        "AND NOT EXISTS (SELECT FROM outbox r WHERE r.line = d.line AND r.target_id = d.target_id AND r.id > d.id) "
+        "AND NOT EXISTS (SELECT FROM outbox m JOIN episodes e ON e.id = "
+        " CASE WHEN m.line LIKE 'epi\\_%' THEN substr(m.line, 5)::uuid END WHERE m.digest_id = d.id AND e.closed_at IS NULL)",
+        types,
+    )
+    for row in rows:
+        item = row["item"]
+        notice = Notice(
+            id=str(derived_id("notice", "recovery", item["id"])),
+            told="recovery",
+            title=f"All of it is over: {item['title']}",
+            at=now,
+            page=item.get("page"),
+            stage=Stage.OK,
+            episode=row["line"],
+            since=item["at"],
+            link=item.get("link"),
+        )
+        await outbox.put_all(connection, [outbox.Entry(row["target_id"], row["line"], notice, Place())])
