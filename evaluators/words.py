@@ -1,6 +1,6 @@
 """The default words: what customers and operators read when nobody wrote a template. No counters, no ages: text that changes by itself would ask for review again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from evaluators.facts import Cause, Of
 from evaluators.model import Severity, Stage
@@ -30,14 +30,14 @@ _HEADLINE = {"warning": "Degraded performance: {what}", "critical": "Outage: {wh
 
 def public_title(severity: Severity, subject: str, components: Sequence[str]) -> str:
     """An incident's title, from the names of the components it affects, or the beat's where it feeds none."""
-    return _HEADLINE[severity].format(what=_what(subject, components))[:200]
+    return _HEADLINE[severity].format(what=joined(subject, components))[:200]
 
 
 def public_text(
     step: Step, severity: Severity, subject: str, components: Sequence[str], of: Of = "severity"
 ) -> str:
     """The text of one step. It names no member of a group: customers know components."""
-    what = _what(subject, components)
+    what = joined(subject, components)
     if step == "resolve":
         return f"{what} is working normally again. This incident is resolved."
     return (_PUBLIC if step == "open" else _UPDATES[of])[severity].format(what=what)
@@ -65,9 +65,31 @@ def ended(cause: Cause, subject: str) -> str:
     return f"{subject} {said[cause]}"
 
 
-def _what(subject: str, components: Sequence[str]) -> str:
+def joined(subject: str, components: Sequence[str]) -> str:
+    """What is spoken of, as in a sentence."""
     names = list(components) or [subject]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+_REASONS = {
+    "dns": "its name is not found",
+    "icmp": "it cannot be reached",
+    "connect": "no connection",
+    "tls": "no secure connection",
+    "status": "it answers with an error",
+    "degraded": "it is slow",
+    "heartbeat": "a job did not report",
+}
+
+
+def reason(errors: Iterable[str], *, is_reported: bool) -> str:
+    """Why, from types of errors: in words of ours alone, for what a target or a sender said is not for customers."""
+    found = [
+        _REASONS.get(error.partition(".")[0], "its answer is not as it should be")
+        for error in errors
+        if error
+    ]
+    return ", ".join(dict.fromkeys([*found, *(["it was reported to us"] if is_reported else [])]))
 
 
 def region_is_sick(beats: int, lonely: int) -> str:

@@ -1,14 +1,25 @@
 """The words of a step in public, and what it says of each component: put together from what is declared and stored."""
 
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
 
 from engine.store.database import Connection, Row
 from evaluators import words
 from evaluators.facts import Of
 from evaluators.model import Severity
+from evaluators.rendering import Rendered, bad, render, resting_on, values_of, variant_of
 from rules.incident import Step
 from rules.owner import OwnerRule
+from rules.wording import Templates
+
+RENDERING_S: Final = 0.05
+"""Of this thread's own time, so that no other load makes words of a template those by default."""
+
+Evidence = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +33,104 @@ class Wording:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Of whom something is said, and what was seen. `written` goes before the templates that are stored, by whose they are."""
+
+    page_id: UUID
+    kind: str  # beat or group
+    rule: OwnerRule
+    since: datetime
+    episode: UUID | None
+    evidence: Evidence = ()
+    written: Mapping[str, Templates] = field(default_factory=dict)
+
+
 async def wording(
-    connection: Connection, episode: Row, rule: OwnerRule, step: Step, severity: Severity, of: Of
+    connection: Connection,
+    episode: Row,
+    rule: OwnerRule,
+    step: Step,
+    severity: Severity,
+    of: Of,
+    evidence: Evidence = (),
 ) -> Wording:
-    """Of a step of an episode; `rule` is the owner as it was when that opened."""
+    """Of a step of an episode; `rule` is the owner as it was when that opened, `evidence` what is seen now."""
+    scene = Scene(episode["page_id"], episode["kind"], rule, episode["opened_at"], episode["id"], evidence)
+    said, components = await rendered(connection, scene, step, severity, of)
+    return Wording(said.title, said.text, components, said.is_markdown, said.warnings)
+
+
+async def rendered(
+    connection: Connection, scene: Scene, step: Step, severity: Severity, of: Of
+) -> tuple[Rendered, dict[str, str]]:
+    """What is said in a step, by whose templates; and of which components, id to status.
+
+    Where nothing is wrong any more, it is of what the last step before rested on.
+    """
+    rule = scene.rule
     rows = await connection.fetch(
-        "SELECT c.id, c.slug, c.spec->>'name' AS name, p.slug AS page, c.page_id FROM objects c "
-        "JOIN objects p ON p.id = c.page_id WHERE c.kind = 'component' AND c.removed_at IS NULL "
-        "AND (c.page_id = $1 AND c.slug = ANY ($2) OR p.slug || '/' || c.slug = ANY ($2)) ORDER BY c.slug",
-        episode["page_id"],
+        "SELECT h.slug AS home, h.spec->>'name' AS home_name, h.spec->'templates' AS templates, c.* FROM objects h "
+        "LEFT JOIN LATERAL (SELECT c.id, c.slug, c.spec->>'name' AS name, p.slug AS page, c.page_id FROM objects c "
+        " JOIN objects p ON p.id = c.page_id WHERE c.kind = 'component' AND c.removed_at IS NULL "
+        " AND (c.page_id = $1 AND c.slug = ANY ($2) OR p.slug || '/' || c.slug = ANY ($2))) c ON true "
+        "WHERE h.id = $1 ORDER BY c.slug",
+        scene.page_id,
         list(rule.components),
     )
-    components: dict[str, str] = {}
-    for row in rows:
-        components[str(row["id"])] = _status(
-            rule, row, severity, is_home=row["page_id"] == episode["page_id"]
-        )
+    page, rows = rows[0], [row for row in rows if row["id"]]
+    statuses = [_status(rule, row, severity, is_home=row["page_id"] == scene.page_id) for row in rows]
+    components = {str(row["id"]): status for row, status in zip(rows, statuses, strict=True)}
     names = [row["name"] for row in rows]
-    return Wording(
-        words.public_title(severity, rule.title, names),
-        words.public_text(step, severity, rule.title, names, of),
-        components,
+    title = words.public_title(severity, rule.title, names)
+    otherwise = title, words.public_text(step, severity, rule.title, names, of)
+    evidence = scene.evidence
+    if not bad(evidence) and scene.episode is not None:
+        evidence = await _last(connection, scene.episode)
+    stored = {scene.kind: rule.templates, "page": Templates.model_validate(page["templates"] or {})}
+    if trigger := resting_on(evidence):
+        spec = await connection.fetchval("SELECT spec->'templates' FROM objects WHERE id = $1", UUID(trigger))
+        stored = {"trigger": Templates.model_validate(spec or {}), **stored}
+    templates = {whose: scene.written.get(whose, each) for whose, each in stored.items()}
+    if all(each == Templates() for each in templates.values()):
+        return Rendered(*otherwise), components
+    values = values_of(
+        rule,
+        scene.kind,
+        step,
+        severity,
+        scene.since,
+        {"slug": page["home"], "name": page["home_name"]},
+        [
+            {"slug": row["slug"], "name": row["name"], "status": status}
+            for row, status in zip(rows, statuses, strict=True)
+        ],
+        evidence,
+        await _regions(connection, evidence),
     )
+    return render(templates, variant_of(step, of), values, otherwise, _deadline()), components
+
+
+def _deadline() -> Callable[[], bool]:
+    ends_s = time.thread_time() + RENDERING_S
+    return lambda: time.thread_time() > ends_s
+
+
+async def _last(connection: Connection, episode: UUID) -> Evidence:
+    """What the episode's newest step rested on that was about something wrong."""
+    rows = await connection.fetch(
+        "SELECT evidence FROM actions WHERE episode_id = $1 ORDER BY created_at DESC, id DESC LIMIT 20",
+        episode,
+    )
+    return next((row["evidence"] for row in rows if bad(row["evidence"])), ())
+
+
+async def _regions(connection: Connection, evidence: Evidence) -> dict[str, str]:
+    rows = await connection.fetch(
+        "SELECT slug, coalesce(spec->>'name', slug) AS name FROM objects WHERE kind = 'region' AND slug = ANY ($1)",
+        [item.get("region") or "" for item in evidence],
+    )
+    return {row["slug"]: row["name"] for row in rows}
 
 
 def _status(rule: OwnerRule, row: Row, severity: Severity, *, is_home: bool) -> str:
