@@ -5,7 +5,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from engine.store import outbox, slack
-from engine.store.database import Connection
+from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, show
 from evaluators.lifecycle import ENDED, impact_of
 from evaluators.model import Post
@@ -13,12 +13,13 @@ from evaluators.public import component_status
 from rules.slack import PageSlack
 
 MOST_SETTLED: Final = 500
+Step = Literal["open", "update", "resolve", "edit", "delete"]
 
 
 async def queue(
     connection: Connection,
     incident: UUID,
-    step: Literal["open", "update", "resolve", "edit", "delete"],
+    step: Step,
     at: float,
     update: UUID | None = None,
     *,
@@ -31,13 +32,7 @@ async def queue(
 
     Returns the slugs of those that tell their subscribers.
     """
-    row = await connection.fetchrow(
-        "SELECT i.*, p.slug AS page, p.spec->'slack' AS slack, u.text, u.is_markdown, u.notify FROM incidents i "
-        "JOIN objects p ON p.id = i.page_id LEFT JOIN updates u ON u.id = $2 WHERE i.id = $1",
-        incident,
-        update,
-    )
-    assert row is not None
+    row = await _row(connection, incident, update)
     publishers = await connection.fetch(
         "SELECT id, slug, spec FROM objects WHERE kind = 'publisher' AND removed_at IS NULL AND page_id = $1 "
         "AND coalesce((spec->>'enabled')::bool, true) AND ($2::uuid[] IS NULL OR id = ANY ($2)) "
@@ -54,13 +49,46 @@ async def queue(
         places = await slack.places(connection, row["page_id"], said, incident)
     if not publishers and not places:
         return []
+    post = await _picture(connection, row, step, at, update)
+    if said:
+        await slack.announce(connection, places, said, post, channel)
+    if not publishers:
+        return []
+    ids = [one["id"] for one in publishers]
+    await outbox.put(
+        connection, ids, show("incident", incident), post.id, post, incident=incident, update=update
+    )
+    await connection.execute("UPDATE incidents SET posted = $2 WHERE id = $1", incident, post.components)
+    return [one["slug"] for one in publishers if post.notify and one["spec"].get("notify", True)]
+
+
+async def picture(connection: Connection, incident: UUID, step: Step, at: float) -> Post:
+    """The incident as a publisher would be shown it now, with what was said of it last."""
+    newest = "SELECT id FROM updates WHERE incident_id = $1 ORDER BY at DESC, id DESC LIMIT 1"
+    update = await connection.fetchval(newest, incident)
+    return await _picture(connection, await _row(connection, incident, update), step, at, update)
+
+
+async def _row(connection: Connection, incident: UUID, update: UUID | None) -> Row:
+    row: Row | None = await connection.fetchrow(
+        "SELECT i.*, p.slug AS page, p.spec->'slack' AS slack, u.text, u.is_markdown, u.notify FROM incidents i "
+        "JOIN objects p ON p.id = i.page_id LEFT JOIN updates u ON u.id = $2 WHERE i.id = $1",
+        incident,
+        update,
+    )
+    assert row is not None
+    return row
+
+
+async def _picture(connection: Connection, row: Row, step: Step, at: float, update: UUID | None) -> Post:
+    incident = row["id"]
     components = (await _components(connection, [incident]))[incident]
     text = row["text"] or ""
     if row["is_backfilled"] and step == "open":  # one post tells all of it
         text = await connection.fetchval(
             "SELECT string_agg(text, E'\n\n' ORDER BY at, id) FROM updates WHERE incident_id = $1", incident
         )
-    post = Post(
+    return Post(
         id=str(derived_id("post", incident, step, update or row["revision"])),
         step=step,
         incident=show("incident", incident),
@@ -79,16 +107,6 @@ async def queue(
         starts_at=row["starts_at"].timestamp() if row["starts_at"] else None,
         ends_at=row["ends_at"].timestamp() if row["ends_at"] else None,
     )
-    if said:
-        await slack.announce(connection, places, said, post, channel)
-    if not publishers:
-        return []
-    ids = [one["id"] for one in publishers]
-    await outbox.put(
-        connection, ids, show("incident", incident), post.id, post, incident=incident, update=update
-    )
-    await connection.execute("UPDATE incidents SET posted = $2 WHERE id = $1", incident, components)
-    return [one["slug"] for one in publishers if post.notify and one["spec"].get("notify", True)]
 
 
 async def settle(connection: Connection, now_s: float, _: str) -> int:
