@@ -95,6 +95,8 @@ async def server(servers: Embedded) -> AsyncIterator[Server]:
             await _populate(running)
             async for _ in _served(running):
                 yield running
+            assert isinstance(running.services.publishers, Targets)
+            await running.services.publishers.close()
     finally:
         await bus.close()
         await pool.close()

@@ -49,6 +49,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "components": ("objects", "Components of status pages."),
         "regions": ("objects", "Regions beats run in."),
         "channels": ("channels", "Channels: where operators are told."),
+        "publishers": ("publishers", "Publishers: where incidents are posted besides the page."),
         "deliveries": ("channels", "What channels were told, and what is stuck."),
         "users": ("people", "People and their roles."),
         "tokens": ("people", "Tokens for the API."),
