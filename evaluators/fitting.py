@@ -25,6 +25,11 @@ def fitted(post: Post, rule: PublisherRule) -> Post:
     )
 
 
+def is_cut(post: Post, ours: Post, rule: PublisherRule) -> bool:
+    """Whether `ours`, the fitted `post`, says less."""
+    return ours.title != post.title or ours.text != _text(post, rule)
+
+
 def lost(post: Post, ours: Post, rule: PublisherRule) -> Iterator[str]:
     """What of `post` the system is not told, or otherwise."""
     if ours.title != post.title:

@@ -39,7 +39,7 @@ def _object(declared: Declared, pages: set[str]) -> dict[str, Any] | str:
     spec.pop("page", None)
     if declared.page is not None and pages != {declared.page}:
         spec["page"] = declared.page
-    for block, key in (("quorum", "confirm"), ("quorum", "advisory_after"), ("episodes", "flapping")):
+    for block, key in (("quorum", "confirm"), ("quorum", "advisory_after"), ("episodes", "flapping"), ("review", "escalate_after"), ("announce", "remind")):
         if key in (inner := spec.get(block, {})) and inner[key] is None:
             inner[key] = "off"
     if declared.kind == "region" and set(spec) == {"slug"}:

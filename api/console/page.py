@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -19,6 +20,7 @@ from engine.store.database import Connection
 from engine.store.ids import show
 from engine.store.objects import Stored
 from engine.store.states import moment
+from rules import markdown
 from rules.duration import format_duration
 
 CSP: Final = (
@@ -39,7 +41,15 @@ SAID: Final = {
     "ended": "Maintenance is over: what is still bad opens now.",
     "removed": "Deleted.",
     "approved": "Approved: it is on the status page.",
+    "approved_once": "Approved by you: one more person has to, then it is on the status page.",
     "rejected": "Rejected: customers are told nothing.",
+    "begun": "The incident is on the status page.",
+    "said": "Said: it is on the status page.",
+    "drafted": "It waits for a reviewer: customers are told nothing before.",
+    "merged": "Merged: the other incident goes on for both.",
+    "taken_over": "It is in your hands: its beat or group says nothing more of it by itself.",
+    "handed_back": "Its beat or group speaks of it again.",
+    "report_published": "The report is on the status page.",
     "revised": "Saved as a new revision.",
     "retry": "It is tried again now.",
     "added_trigger": "Saved. It judges and shows events from now on; enable it, and it opens signals.",
@@ -82,6 +92,7 @@ def environment(package: str) -> Environment:
         "cut": words.cut,
         "found": words.found,
         "days_left": words.days_left,
+        "markdown": lambda text: Markup(markdown.html(text)),  # noqa: S704 - it is made to be shown as it is
     }
     made.globals |= {"at": words.address, "sparkline": charts.sparkline}
     return made

@@ -1,8 +1,8 @@
 """The drafts: what waits for a person, with the evidence, and their word on it. What that word does is `api.reviews`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 from starlette.requests import Request
@@ -10,18 +10,30 @@ from starlette.responses import Response
 
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import validated
-from api.console.forms import PART, before, fields, older, whole
+from api.console.forms import PART, before, fields, older, ticked, whole
 from api.console.page import go, render
 from api.console.runs import run_url
 from api.console.words import address
 from api.context import services_of
+from api.origin import base_url
 from api.problems import ProblemError
-from api.reviews import Decision, Wording, decide, find_action, shown_actions
+from api.reviews import (
+    Approval,
+    Decision,
+    Wording,
+    approving,
+    decide,
+    editing,
+    find_action,
+    rejecting,
+    shown_actions,
+)
 from api.showing import policy_of
 from engine.store import objects, results, reviews, signals, states
 from engine.store.database import Connection, Row
 from engine.store.objects import Stored
 from evaluators.review import Status
+from rules.incident import Review, Step
 
 router = Router(prefix="/console/actions", include_in_schema=False)
 
@@ -30,15 +42,31 @@ router = Router(prefix="/console/actions", include_in_schema=False)
 @permits(Permission.READ)
 async def queue(request: Request, asking: Asking) -> Response:
     """Pending ones first, then what was decided."""
-    pages = asking.pages_for(Permission.READ)
+    pages, query = asking.pages_for(Permission.READ), request.query_params
+    step = query.get("step") if query.get("step") in get_args(Step) else None
+    by = asking.name if query.get("mine") else None
     async with services_of(request).pool.acquire() as db:
-        pending = await reviews.actions(db, pages=pages, status="pending", limit=200)
-        rows = await reviews.actions(db, pages=pages, before=before(request), limit=PART + 1)
+        homes = await objects.listing(db, "page", pages=pages)
+        if named := [home.id for home in homes if home.slug == query.get("page")]:
+            pages = named
+        pending = await reviews.actions(db, pages=pages, status="pending", step=step, by=by, limit=200)
+        rows = await reviews.actions(
+            db, pages=pages, step=step, by=by, before=before(request), limit=PART + 1
+        )
         decided = [row for row in rows[:PART] if row["status"] != "pending"]
-        cursor = older(rows, "created_at")
-        triggers = await triggers_of(db, [*pending, *decided])
+        approvals = await reviews.approvals(db, [row["id"] for row in pending])
         return await render(
-            request, db, "actions.html", pending=pending, decided=decided, cursor=cursor, triggers=triggers
+            request,
+            db,
+            "actions.html",
+            pending=pending,
+            decided=decided,
+            cursor=older(rows, "created_at"),
+            triggers=await triggers_of(db, [*pending, *decided]),
+            needed={row["id"]: Review.model_validate(row["review"] or {}).approvals for row in pending},
+            approvals=approvals,
+            names=[(home.slug, home.spec["name"]) for home in homes],
+            chosen={"page": query.get("page", ""), "step": step or "", "mine": by is not None},
         )
 
 
@@ -78,9 +106,21 @@ async def _page(
             owner_kind=row["owner_kind"],
             evidence=await _evidence(db, row),
             can_review=asking.may(Permission.REVIEW, row["page_id"]),
+            choices=await _choices(db, row, action),
             stale=stale,
             wrong=wrong,
         )
+
+
+async def _choices(
+    db: Connection, row: Row, action: Mapping[str, Any]
+) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """(path, name) of components that it may name, those of its page and what it names of others; and what a form says of them."""
+    said = {f"{one['page']}/{one['slug']}": one for one in action["components"]}
+    names = {path: one["name"] for path, one in said.items()}
+    for one in await objects.listing(db, "component", pages=[row["page_id"]]):
+        names[f"{row['page']}/{one.slug}"] = one.spec["name"]
+    return sorted(names.items()), {f"c:{path}": one["status"] for path, one in said.items()}
 
 
 async def _evidence(db: Connection, action: Row) -> list[dict[str, Any]]:
@@ -120,57 +160,54 @@ async def _newest(db: Connection, owner_id: UUID) -> list[dict[str, Any]]:
 async def _decided(request: Request, asking: Principal, ref: str, decision: Decision, said: str) -> Response:
     """Carry out `decision`; where it comes too late, the page says so and shows what is there now."""
     try:
-        await decide(services_of(request), asking, ref, decision)
+        done = await decide(services_of(request), asking, ref, decision)
     except reviews.StaleRevisionError:
         return await _page(request, asking, ref, status=409, stale=True)
     except reviews.ActionGoneError as gone:
         return await _page(request, asking, ref, status=409, wrong=f"Too late: {gone}.")
-    return go(address("action", ref), said)
+    except ProblemError as refused:
+        if refused.status != 422:
+            raise
+        return await _page(request, asking, ref, status=422, wrong=f"Not done: {refused.detail}.")
+    is_pending = done["status"] == Status.PENDING and said == "approved"
+    return go(address("action", ref), "approved_once" if is_pending else said)
 
 
 @router.post("/{ref}/approve")
 @permits(Permission.REVIEW)
 async def approve(request: Request, asking: Asking, ref: str) -> Response:
-    """Say yes to the revision that was shown."""
-    revision, now_s = (
-        whole((await fields(request)).get("revision"), 0),
-        services_of(request).clock.epoch_s(),
-    )
-    return await _decided(
-        request,
-        asking,
-        ref,
-        lambda db, by, action: reviews.approve(db, by, action, revision, now_s),
-        "approved",
-    )
+    """Say yes to the revision that was shown, for the targets that are ticked."""
+    services, sent = services_of(request), await fields(request)
+    ticks = [slug for slug in await ticked(request, "publishers") if slug]
+    some = "some" in sent or len(ticks) < whole(sent.get("offered"), 0)
+    said = {"revision": whole(sent.get("revision"), 1), "publishers": ticks if some else None}
+    try:
+        approval = validated(Approval, said | {"comment": sent.get("comment", "")})
+    except ProblemError as refused:
+        return await _page(request, asking, ref, status=422, wrong=f"Not approved: {refused.detail}.")
+    return await _decided(request, asking, ref, approving(services, approval, base_url(request)), "approved")
 
 
 @router.post("/{ref}/reject")
 @permits(Permission.REVIEW)
 async def reject(request: Request, asking: Asking, ref: str) -> Response:
     """Say no."""
-    reason, now_s = (await fields(request)).get("reason", "")[:4000], services_of(request).clock.epoch_s()
-    return await _decided(
-        request, asking, ref, lambda db, by, action: reviews.reject(db, by, action, reason, now_s), "rejected"
-    )
+    reason = (await fields(request)).get("reason", "")[:4000]
+    return await _decided(request, asking, ref, rejecting(services_of(request), reason), "rejected")
 
 
 @router.post("/{ref}/edit")
 @permits(Permission.REVIEW)
 async def edit(request: Request, asking: Asking, ref: str) -> Response:
-    """Other words: a new revision."""
+    """Other words, or other components: a new revision."""
     sent = await fields(request)
-    words = {key: sent.get(key, "").replace("\r\n", "\n") for key in ("title", "text")}
+    said: dict[str, Any] = {key: sent.get(key, "").replace("\r\n", "\n") for key in ("title", "text")}
+    said |= {"revision": whole(sent.get("revision"), 1), "is_markdown": "is_markdown" in sent}
+    shown = {key.removeprefix("c:"): status for key, status in sent.items() if key.startswith("c:")}
+    if shown:
+        said["components"] = {path: status for path, status in shown.items() if status}
     try:
-        wording = validated(Wording, words | {"revision": whole(sent.get("revision"), 1)})
+        wording = validated(Wording, said)
     except ProblemError as refused:
         return await _page(request, asking, ref, status=422, wrong=f"Not saved: {refused.detail}.")
-    return await _decided(
-        request,
-        asking,
-        ref,
-        lambda db, by, action: reviews.edit(
-            db, by, action, wording.revision, title=wording.title, text=wording.text
-        ),
-        "revised",
-    )
+    return await _decided(request, asking, ref, editing(services_of(request), asking, wording), "revised")

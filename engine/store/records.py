@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from engine.store import reviews
 from engine.store.database import Connection
 from engine.store.states import moment
 from engine.store.triggers import Tally
@@ -111,15 +112,7 @@ async def opened(connection: Connection, trigger_id: UUID) -> list[Open]:
 async def record(connection: Connection, trigger_id: UUID, rule: Trigger, tally: Tally) -> Record:
     """The record of `rule`: nothing where the trigger decided by another one until now."""
     tally = tally if tally.rule == rule.digest else Tally()
-    decided = await connection.fetchrow(
-        "SELECT count(*) FILTER (WHERE published AND NOT edited) AS approved_unedited, "
-        "count(*) FILTER (WHERE published AND edited) AS approved_edited, "
-        "count(*) FILTER (WHERE status = 'rejected') AS rejected, count(*) FILTER (WHERE status = 'expired') AS expired "
-        "FROM (SELECT *, status IN ('approved', 'done', 'failed') AND decided_by <> 'policy' AS published FROM actions "
-        " WHERE triggers @> ARRAY[$1::uuid] AND triggers <> '{}' AND created_at >= to_timestamp($2)) a",
-        trigger_id,
-        tally.since or math.inf,
-    )
-    assert decided is not None
+    decided = await reviews.tally(connection, trigger=trigger_id, since=tally.since or math.inf)
+    del decided["proposed"]
     counts = {name: getattr(tally, name) for name in ("since", *_VOLATILE, "real_firings", "real_recoveries")}
     return Record(**counts, **decided)

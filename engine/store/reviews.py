@@ -8,15 +8,19 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from engine.store import incidents
+from engine.store import drafts, incidents
 from engine.store.audit import POLICY, Actor, record
 from engine.store.database import Connection, Row
+from engine.store.evidence import published
 from engine.store.ids import derived_id, new_id, show
 from engine.store.objects import Stored
+from engine.store.telling import tell_all
 from engine.store.wording import wording
 from evaluators import review
 from evaluators.facts import EpisodeClosed, EpisodeOpened, Of, StepProposed
+from evaluators.lifecycle import impact_of
 from evaluators.model import Severity
+from rules.incident import Review
 from rules.owner import OwnerRule
 from rules.subject import rule_of
 
@@ -26,8 +30,9 @@ _SPEAKERS: Final = (
     f"SELECT source::uuid FROM signals WHERE subject_id = ANY ({{}}) AND source <> '{REPORTED}'"
 )
 """Whose signals are open on some subjects, but for those that are reported."""
-RESOLVE_DRAFT_LIFE_S = 86400.0
-"""How long a draft waits once its episode is over; before, it escalates rather than expires."""
+LONGEST_WAIT_S: Final = 86400.0
+"""A draft that still waits is told of again after so long at most."""
+_DECIDED: Final = "status IN ('approved', 'done', 'failed') AND decided_by <> 'policy'"
 
 _STOPS = {
     "removed": "it was removed",
@@ -81,11 +86,24 @@ def signal_evidence(row: Row) -> dict[str, Any]:
     }
 
 
+async def shown_runs(connection: Connection, rows: Sequence[Row]) -> list[tuple[UUID, dict[str, Any]]]:
+    """Of each run its beat, and what a draft shows of it."""
+    public = await published(connection, rows)
+    return [
+        (
+            row["beat_id"],
+            evidence_of(row) | ({"captures": found} if (found := public.get(row["run_id"])) else {}),
+        )
+        for row in rows
+    ]
+
+
 async def open_episode(connection: Connection, owner: Stored, effect: EpisodeOpened) -> None:
     """Remember a new episode with its owner as it is now; one that goes on keeps the owner it had."""
     if effect.reopened:
         await connection.execute(
-            "UPDATE episodes SET closed_at = NULL, cause = NULL, reopened = reopened + 1, severity = $2 WHERE id = $1",
+            "UPDATE episodes SET closed_at = NULL, cause = NULL, reopened = reopened + 1, severity = $2, "
+            "acknowledged_at = NULL, acknowledged_by = NULL, snoozed_until = NULL WHERE id = $1",
             episode_id(owner.id, effect.number),
             effect.severity,
         )
@@ -136,15 +154,46 @@ async def freeze_episode(connection: Connection, owner_id: UUID, number: int, at
     return await stop_speaking(connection, episode, at, "it was paused")
 
 
+async def templated(connection: Connection, owners: Sequence[UUID]) -> set[UUID]:
+    """Those of which something waits for a person that may be worded by a template, and as it was rendered."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT a.owner_id FROM actions a JOIN episodes e ON e.id = a.episode_id "
+        "JOIN objects p ON p.id = a.page_id WHERE a.owner_id = ANY ($1) AND a.status = 'pending' AND a.original IS NULL "
+        "AND (e.spec ? 'templates' OR p.spec ? 'templates' OR EXISTS (SELECT FROM objects t WHERE t.id = ANY (a.triggers) "
+        "AND t.spec ? 'templates'))",
+        owners,
+    )
+    return {row["owner_id"] for row in rows}
+
+
 async def renew_evidence(
-    connection: Connection, owner_id: UUID, number: int, evidence: Sequence[Mapping[str, Any]]
-) -> None:
-    """Show what is seen now with whatever waits for a person: no reason to read its words again."""
-    await connection.execute(
-        "UPDATE actions SET evidence = $2 WHERE episode_id = $1 AND status = 'pending'",
-        episode_id(owner_id, number),
+    connection: Connection,
+    owner_id: UUID,
+    number: int,
+    evidence: Sequence[Mapping[str, Any]],
+    subjects: Sequence[UUID],
+    *,
+    is_templated: bool,
+) -> list[UUID]:
+    """Show what is seen now with whatever waits for a person: no reason to read its words again, unless a template says others.
+
+    Returns the actions a person must look at again.
+    """
+    episode = episode_id(owner_id, number)
+    held = await _locked(connection, episode) if is_templated else None
+    rows = await connection.fetch(
+        "UPDATE actions SET evidence = $2 WHERE episode_id = $1 AND status = 'pending' RETURNING id, severity, original",
+        episode,
         [dict(item) for item in evidence],
     )
+    if held is None:
+        return []
+    done = [
+        await _revise(connection, held, row["id"], row["severity"], subjects, evidence, is_new=False)
+        for row in rows
+        if row["original"] is None
+    ]
+    return [action for action in done if action is not None]
 
 
 async def stop_speaking(connection: Connection, episode: UUID, at: float, why: str) -> list[UUID]:
@@ -242,14 +291,19 @@ async def _obey(
         return None
     if isinstance(command, review.Approve):
         await publish(connection, UUID(command.action), POLICY, at)
+        await drafts.follow(
+            connection, await one(connection, UUID(command.action)), "Approved by policy", at, "policy"
+        )
         return None
     if isinstance(command, review.Revise):
-        return await _revise(connection, episode, UUID(command.action), command.severity, subjects)
-    said = await wording(connection, episode, _rule(episode), command.step, command.severity, command.of)
-    action: UUID = await connection.fetchval(
+        action = UUID(command.action)
+        return await _revise(connection, episode, action, command.severity, subjects, evidence)
+    rule, step = _rule(episode), command.step
+    said = await wording(connection, episode, rule, step, command.severity, command.of, evidence)
+    action = await connection.fetchval(
         "INSERT INTO actions (id, episode_id, owner_id, page_id, step, status, severity, title, text, components, "
         "evidence, created_at, expires_at, of, reopened, is_markdown, warnings, triggers) VALUES ($1, $2, $3, $4, $5, 'pending', "
-        "$6, $7, $8, $9, $10, to_timestamp($11), CASE WHEN $5 = 'resolve' THEN now() + make_interval(secs => $12) END, $13, "
+        "$6, $7, $8, $9, $10, to_timestamp($11), CASE WHEN $5 = 'resolve' THEN to_timestamp($11 + $12) END, $13, "
         "$14, $16, $17, "
         f"ARRAY({_SPEAKERS.format('$15')} UNION SELECT unnest(triggers) FROM actions WHERE episode_id = $2)) "
         "RETURNING id",
@@ -257,14 +311,14 @@ async def _obey(
         episode["id"],
         episode["owner_id"],
         episode["page_id"],
-        command.step,
+        step,
         command.severity,
         said.title,
         said.text,
         said.components,
         [dict(item) for item in evidence],
         at,
-        RESOLVE_DRAFT_LIFE_S,
+        (await review_of(connection, episode["page_id"])).expire_after,
         command.of,
         episode["reopened"],
         subjects,
@@ -278,14 +332,27 @@ async def _obey(
 
 
 async def _revise(
-    connection: Connection, episode: Row, action: UUID, severity: Severity, subjects: Sequence[UUID]
-) -> UUID:
-    row = await connection.fetchrow("SELECT step, of FROM actions WHERE id = $1", action)
+    connection: Connection,
+    episode: Row,
+    action: UUID,
+    severity: Severity,
+    subjects: Sequence[UUID],
+    evidence: Sequence[Mapping[str, Any]],
+    *,
+    is_new: bool = True,
+) -> UUID | None:
+    """Put it in words anew; None where it says the same as before, and nothing but that is new."""
+    row = await connection.fetchrow(
+        "SELECT step, of, title, text, components, is_markdown FROM actions WHERE id = $1", action
+    )
     assert row is not None
-    said = await wording(connection, episode, _rule(episode), row["step"], severity, row["of"])
+    said = await wording(connection, episode, _rule(episode), row["step"], severity, row["of"], evidence)
+    now = (said.title, said.text, said.components, said.is_markdown)
+    if not is_new and now == (row["title"], row["text"], row["components"], row["is_markdown"]):
+        return None
     await connection.execute(
         "UPDATE actions SET revision = revision + 1, severity = $2, title = $3, text = $4, components = $5, "
-        "is_markdown = $7, warnings = $8, "
+        "is_markdown = $7, warnings = $8, edited = false, original = NULL, "
         f"triggers = ARRAY(SELECT unnest(triggers) UNION {_SPEAKERS.format('$6')}) WHERE id = $1",
         action,
         severity,
@@ -299,8 +366,50 @@ async def _revise(
     return action
 
 
-async def publish(connection: Connection, action_id: UUID, actor: Actor, at: float) -> UUID:
-    """Approve a pending action and put it on its own page, in this transaction; publishers follow. Returns the incident."""
+async def review_of(connection: Connection, page_id: UUID) -> Review:
+    """How this page reviews what customers are told."""
+    spec = await connection.fetchval("SELECT spec->'review' FROM objects WHERE id = $1", page_id)
+    return Review.model_validate(spec or {})
+
+
+async def draft(
+    connection: Connection, page_id: UUID, said: incidents.Said, incident: UUID | None = None
+) -> UUID:
+    """What a person wants to say, to be reviewed: an action without an episode, of which operators are told. Returns its id."""
+    impact = impact_of(said.severity, said.components.values(), said.impact)
+    action: UUID = await connection.fetchval(
+        "INSERT INTO actions (id, page_id, incident_id, step, status, severity, title, text, components, created_at, "
+        "asked_by, public, impact, notify, is_markdown, publishers, expires_at) VALUES ($1, $2, $3, $4, 'pending', $5, $6, $7, $8, "
+        "to_timestamp($9), $10, $11, $12, $13, $14, $15, "
+        "to_timestamp($9 + $16)) RETURNING id",
+        new_id(),
+        page_id,
+        incident,
+        said.step,
+        "critical" if impact in ("major", "critical") else "warning",
+        said.title,
+        said.text,
+        said.components,
+        said.at,
+        said.by,
+        said.status,
+        said.impact,
+        said.notify,
+        said.is_markdown,
+        said.publishers,
+        (await review_of(connection, page_id)).expire_after,
+    )
+    await tell_all(connection, [drafts.waiting(await one(connection, action), said.at, said.public_url)])
+    return action
+
+
+async def publish(
+    connection: Connection, action_id: UUID, actor: Actor, at: float, *, by: str = "", public_url: str = ""
+) -> UUID:
+    """Approve a pending action and put it on its own page, in this transaction; publishers follow. Returns the incident.
+
+    `by`: all who approved it, where several did.
+    """
     action = await connection.fetchrow("SELECT * FROM actions WHERE id = $1 FOR UPDATE", action_id)
     assert action is not None
     said = incidents.Said(
@@ -317,6 +426,7 @@ async def publish(connection: Connection, action_id: UUID, actor: Actor, at: flo
         is_markdown=action["is_markdown"],
         publishers=action["publishers"],
         is_by_hand=action["episode_id"] is None,
+        public_url=public_url,
         action_id=action_id,
     )
     incident: UUID = action["incident_id"] or derived_id("incident", action["episode_id"] or action_id)
@@ -329,11 +439,12 @@ async def publish(connection: Connection, action_id: UUID, actor: Actor, at: flo
         "ELSE 'done' END, decided_at = to_timestamp($2), decided_by = $3, incident_id = $4 WHERE id = $1",
         action_id,
         at,
-        actor.name,
+        by or actor.name,
         incident,
         incidents.update_id(said),
     )
-    await record(connection, actor, f"action.approve.{action['step']}", str(action_id), action["page_id"])
+    verb, after = f"action.approve.{action['step']}", action["reason"] and {"comment": action["reason"]}
+    await record(connection, actor, verb, str(action_id), action["page_id"], None, after)
     return incident
 
 
@@ -343,17 +454,62 @@ def _status_after(step: str, of: Of) -> str | None:
     return "investigating" if step == "open" or of == "reopened" else None
 
 
-async def approve(connection: Connection, actor: Actor, action_id: UUID, revision: int, at: float) -> Row:
-    """A person says yes to this revision. A second yes changes nothing and shows who said the first.
+async def approve(
+    connection: Connection,
+    actor: Actor,
+    action_id: UUID,
+    revision: int,
+    at: float,
+    *,
+    publishers: Sequence[UUID] | None = None,
+    comment: str = "",
+    public_url: str = "",
+) -> Row:
+    """A person says yes to this revision; it is published once as many did as its page asks for. One more yes changes nothing.
 
+    `publishers`: to these and its own page only; who approved others before approved something else.
     Raises `LookupError`, `ActionGoneError` (rejected, withdrawn, expired), `StaleRevisionError`.
     """
     action = await _held(connection, action_id)
     if action["status"] in ("approved", "done", "failed"):
         return action
     _refuse_gone_or_stale(action, revision)
-    await publish(connection, action_id, actor, at)
+    if publishers is not None and sorted(publishers) != sorted(action["publishers"] or ()):
+        await connection.execute("DELETE FROM approvals WHERE action_id = $1", action_id)
+    await connection.execute(
+        "UPDATE actions SET publishers = coalesce($2, publishers), reason = coalesce(nullif($3, ''), reason) WHERE id = $1",
+        action_id,
+        publishers,
+        comment,
+    )
+    await connection.execute(
+        "INSERT INTO approvals (action_id, by, revision, at) VALUES ($1, $2, $3, to_timestamp($4)) "
+        "ON CONFLICT (action_id, by) DO UPDATE SET revision = $3, at = to_timestamp($4)",
+        action_id,
+        actor.name,
+        revision,
+        at,
+    )
+    people = [row["by"] for row in (await approvals(connection, [action_id]))[action_id]]
+    if (lacking := (await review_of(connection, action["page_id"])).approvals - len(people)) > 0:
+        await record(connection, actor, "action.approve", str(action_id), action["page_id"])
+        said = f"Approved by {actor.name}, {lacking} more has to"
+        await drafts.follow(connection, await one(connection, action_id), said, at)
+        return await one(connection, action_id)
+    by = " and ".join(people)
+    await publish(connection, action_id, actor, at, by=by, public_url=public_url)
+    await drafts.follow(connection, await one(connection, action_id), f"Approved by {by}", at, by)
     return await one(connection, action_id)
+
+
+async def approvals(connection: Connection, action_ids: Sequence[UUID]) -> dict[UUID, list[Row]]:
+    """Who approved these as they are now (`by`, `at`), the first one first."""
+    rows = await connection.fetch(
+        "SELECT p.action_id, p.by, p.at FROM approvals p JOIN actions a ON a.id = p.action_id AND a.revision = p.revision "
+        "WHERE a.id = ANY ($1) ORDER BY p.at, p.by",
+        list(action_ids),
+    )
+    return {action: [row for row in rows if row["action_id"] == action] for action in action_ids}
 
 
 async def reject(connection: Connection, actor: Actor, action_id: UUID, reason: str, at: float) -> Row:
@@ -374,7 +530,9 @@ async def reject(connection: Connection, actor: Actor, action_id: UUID, reason: 
     await record(
         connection, actor, "action.reject", str(action_id), action["page_id"], None, {"reason": reason}
     )
-    return await one(connection, action_id)
+    action = await one(connection, action_id)
+    await drafts.follow(connection, action, f"Rejected by {actor.name}", at, actor.name)
+    return action
 
 
 async def edit(
@@ -382,32 +540,35 @@ async def edit(
     actor: Actor,
     action_id: UUID,
     revision: int,
+    at: float,
     *,
-    title: str | None,
-    text: str | None,
+    title: str | None = None,
+    text: str | None = None,
+    components: Mapping[str, str] | None = None,
+    is_markdown: bool | None = None,
 ) -> Row:
-    """A person changes a pending action's words: a new revision. Raises as `approve`."""
+    """A person changes what a pending action says: a new revision, which nobody has approved. What it said first is kept.
+
+    `components`: id to status, all of them. Raises as `approve`.
+    """
     action = await _held(connection, action_id)
-    if action["status"] != "pending":
-        raise ActionGoneError(action["status"], action["decided_by"])
     _refuse_gone_or_stale(action, revision)
+    given = {"title": title, "text": text, "components": components, "is_markdown": is_markdown}
+    before = {name: action[name] for name in given}
+    after = before | {name: value for name, value in given.items() if value is not None}
+    if after == before:
+        return action
     await connection.execute(
-        "UPDATE actions SET revision = revision + 1, edited = true, title = coalesce($2, title), text = coalesce($3, text) WHERE id = $1",
+        "UPDATE actions SET revision = revision + 1, edited = true, title = $2, text = $3, components = $4, "
+        "is_markdown = $5, original = coalesce(original, $6) WHERE id = $1",
         action_id,
-        title,
-        text,
-    )
-    before = {"title": action["title"], "text": action["text"]}
-    await record(
-        connection,
-        actor,
-        "action.edit",
-        str(action_id),
-        action["page_id"],
+        *after.values(),
         before,
-        {"title": title, "text": text},
     )
-    return await one(connection, action_id)
+    await record(connection, actor, "action.edit", str(action_id), action["page_id"], before, after)
+    action = await one(connection, action_id)
+    await drafts.follow(connection, action, f"Edited by {actor.name}", at)
+    return action
 
 
 def _refuse_gone_or_stale(action: Row, revision: int) -> None:
@@ -418,27 +579,80 @@ def _refuse_gone_or_stale(action: Row, revision: int) -> None:
 
 
 async def _held(connection: Connection, action_id: UUID) -> Row:
-    episode = await connection.fetchval("SELECT episode_id FROM actions WHERE id = $1", action_id)
-    if episode is None:
+    row = await connection.fetchrow("SELECT episode_id FROM actions WHERE id = $1", action_id)
+    if row is None:
         raise LookupError(f"there is no action {action_id}")
-    await _locked(connection, episode)
+    if row["episode_id"]:
+        await _locked(connection, row["episode_id"])
+    await connection.execute("SELECT FROM actions WHERE id = $1 FOR UPDATE", action_id)
     return await one(connection, action_id)
 
 
-async def expire(connection: Connection, *_: object) -> int:
-    """Expire drafts whose time is over, those of a paused beat's open episode never; returns how many."""
+async def expire(connection: Connection, now_s: float, _: str = "") -> int:
+    """Expire drafts whose time is over, those of an open episode never; returns how many."""
     rows = await connection.fetch(
-        "WITH due AS (SELECT a.id FROM actions a JOIN episodes e ON e.id = a.episode_id WHERE a.status = 'pending' "
-        " AND a.expires_at < now() AND e.closed_at IS NOT NULL FOR UPDATE OF e, a) "
-        "UPDATE actions a SET status = 'expired', decided_at = now(), decided_by = 'policy', "
-        "reason = 'nobody looked in time' FROM due WHERE a.id = due.id AND a.status = 'pending' RETURNING a.id"
+        "WITH due AS (SELECT a.id FROM actions a LEFT JOIN episodes e ON e.id = a.episode_id WHERE a.status = 'pending' "
+        " AND a.expires_at < to_timestamp($1) AND (e.id IS NULL OR e.closed_at IS NOT NULL) LIMIT 200 FOR UPDATE OF a SKIP LOCKED) "
+        "UPDATE actions a SET status = 'expired', decided_at = to_timestamp($1), decided_by = 'policy', "
+        "reason = 'nobody looked in time' FROM due WHERE a.id = due.id RETURNING a.id",
+        now_s,
+    )
+    for row in rows:
+        await drafts.follow(connection, await one(connection, row["id"]), "Expired", now_s, "policy")
+    return len(rows)
+
+
+async def escalate(connection: Connection, now_s: float, public_url: str) -> int:
+    """Tell again of drafts that nobody decided, each time after twice as long; returns of how many."""
+    pages = await connection.fetch("SELECT id, spec FROM objects WHERE kind = 'page' AND removed_at IS NULL")
+    after = {row["id"]: Review.model_validate(row["spec"].get("review", {})).escalate_after for row in pages}
+    limits = {page: limit for page, limit in after.items() if limit}
+    rows = await connection.fetch(
+        "SELECT a.id FROM actions a JOIN unnest($1::uuid[], $2::float8[]) AS p (id, limit_s) ON p.id = a.page_id "
+        "LEFT JOIN episodes e ON e.id = a.episode_id WHERE a.status = 'pending' AND e.closed_at IS NULL "
+        "AND coalesce(e.snoozed_until, to_timestamp(0)) <= to_timestamp($3) AND coalesce(a.escalated_at, a.created_at) "
+        "<= to_timestamp($3 - least(p.limit_s * 2 ^ least(a.escalations, 30), greatest(p.limit_s, $4))) "
+        "ORDER BY a.created_at LIMIT 200 FOR UPDATE OF a SKIP LOCKED",
+        [*limits],
+        [*limits.values()],
+        now_s,
+        LONGEST_WAIT_S,
+    )
+    found = [await one(connection, row["id"]) for row in rows]
+    await tell_all(
+        connection,
+        [drafts.waiting(action, now_s, public_url, again=action["escalations"] + 1) for action in found],
+    )
+    await connection.execute(
+        "UPDATE actions SET escalations = escalations + 1, escalated_at = to_timestamp($2) WHERE id = ANY ($1)",
+        [row["id"] for row in rows],
+        now_s,
     )
     return len(rows)
 
 
+async def tally(
+    connection: Connection, *, owner: UUID | None = None, trigger: UUID | None = None, since: float = 0.0
+) -> dict[str, int]:
+    """What people made of what this beat, group or trigger proposed."""
+    of = "owner_id = $1" if owner else "triggers @> ARRAY[$1::uuid] AND triggers <> '{}'"
+    row = await connection.fetchrow(
+        f"SELECT count(*) AS proposed, count(*) FILTER (WHERE {_DECIDED} AND NOT edited) AS approved_unedited, "
+        f"count(*) FILTER (WHERE {_DECIDED} AND edited) AS approved_edited, "
+        "count(*) FILTER (WHERE status = 'rejected') AS rejected, count(*) FILTER (WHERE status = 'expired') AS expired "
+        f"FROM actions WHERE {of} AND created_at >= to_timestamp($2)",
+        owner or trigger,
+        since,
+    )
+    assert row is not None
+    return dict(row)
+
+
 _ACTIONS = (
-    "SELECT a.*, o.kind AS owner_kind, o.slug AS owner, o.spec->>'name' AS owner_name, p.slug AS page FROM actions a "
-    "JOIN objects o ON o.id = a.owner_id JOIN objects p ON p.id = a.page_id "
+    "SELECT a.*, o.kind AS owner_kind, o.slug AS owner, o.spec->>'name' AS owner_name, o.spec->'channels' AS channels, "
+    "o.spec->'tags' AS tags, e.opened_at, e.closed_at, p.slug AS page, p.spec->'review' AS review, i.id AS of_incident, i.publishers AS goes_to FROM actions a "
+    "JOIN objects p ON p.id = a.page_id LEFT JOIN objects o ON o.id = a.owner_id LEFT JOIN episodes e ON e.id = a.episode_id "
+    "LEFT JOIN incidents i ON i.id = coalesce(a.incident_id, (SELECT id FROM incidents WHERE episode_id = a.episode_id)) "
 )
 
 
@@ -456,13 +670,18 @@ async def actions(
     pages: Sequence[UUID] | None = None,
     status: str | None = None,
     owner: UUID | None = None,
+    trigger: UUID | None = None,
+    step: str | None = None,
+    by: str | None = None,
     before: tuple[datetime, UUID] | None = None,
     limit: int = 100,
 ) -> list[Row]:
-    """Actions, newest first."""
+    """Actions, newest first; `by`: this person wrote or decided them, or has their episode."""
     return await connection.fetch(
         f"{_ACTIONS} WHERE ($1::uuid[] IS NULL OR a.page_id = ANY ($1)) AND ($2::text IS NULL OR a.status = $2) "
-        "AND ($3::uuid IS NULL OR a.owner_id = $3) "
+        "AND ($3::uuid IS NULL OR a.owner_id = $3) AND ($7::uuid IS NULL OR a.triggers @> ARRAY[$7]) "
+        "AND ($8::text IS NULL OR a.step = $8) AND ($9::text IS NULL OR $9 IN (a.asked_by, a.decided_by, e.assignee) "
+        " OR EXISTS (SELECT 1 FROM approvals v WHERE v.action_id = a.id AND v.by = $9)) "
         "AND ($4::timestamptz IS NULL OR (a.created_at, a.id) < ($4, $5)) ORDER BY a.created_at DESC, a.id DESC LIMIT $6",
         pages,
         status,
@@ -470,29 +689,7 @@ async def actions(
         before[0] if before else None,
         before[1] if before else None,
         limit,
-    )
-
-
-async def episodes(
-    connection: Connection,
-    *,
-    pages: Sequence[UUID] | None = None,
-    is_open: bool | None = None,
-    owner: UUID | None = None,
-    before: tuple[datetime, UUID] | None = None,
-    limit: int = 100,
-) -> list[Row]:
-    """Episodes with the slug of their owner, newest first."""
-    return await connection.fetch(
-        "SELECT e.*, o.kind AS owner_kind, o.slug AS owner, o.spec->>'name' AS owner_name, o.page_id, p.slug AS page FROM episodes e "
-        "JOIN objects o ON o.id = e.owner_id JOIN objects p ON p.id = o.page_id "
-        "WHERE ($1::uuid[] IS NULL OR o.page_id = ANY ($1)) AND ($2::bool IS NULL OR (e.closed_at IS NULL) = $2) "
-        "AND ($3::uuid IS NULL OR e.owner_id = $3) "
-        "AND ($4::timestamptz IS NULL OR (e.opened_at, e.id) < ($4, $5)) ORDER BY e.opened_at DESC, e.id DESC LIMIT $6",
-        pages,
-        is_open,
-        owner,
-        before[0] if before else None,
-        before[1] if before else None,
-        limit,
+        trigger,
+        step,
+        by,
     )

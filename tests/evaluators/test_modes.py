@@ -133,6 +133,22 @@ def test_a_pending_draft_is_approved_once_what_it_rests_on_is_firm() -> None:
     assert propose([pending], IncidentPolicy(), "open", "critical", most="auto") == ()
 
 
+def test_what_confirms_a_reopening_may_let_it_be_said() -> None:
+    policy = compile_policy(
+        BEAT.validate_python({"type": "external", "slug": "p", "episodes": {"reopen_window": "1h"}}), Bound()
+    )
+    said = steps(
+        policy,
+        [
+            signal(1, "a", "critical"),
+            signal(2, "a", None),
+            signal(3, "a", "critical", DRAFT),
+            signal(4, "b", "critical"),
+        ],
+    )
+    assert said[-3:] == [("update", "draft"), ("open", "auto"), ("update", "auto")]
+
+
 @pytest.mark.parametrize(
     ("voters", "needed", "said"),
     [
