@@ -12,7 +12,7 @@ from api.context import services_of
 from api.objects import PageRef, locate
 from api.paging import Cursor, Limit, NumberOnly, page, read_cursor
 from api.problems import missing
-from engine.store import outbox
+from engine.store import outbox, targets
 from engine.store.audit import record
 from engine.store.database import Row, transaction
 from engine.store.objects import Stored
@@ -40,7 +40,11 @@ async def tested(
         channel = await locate(db, asking, "channel", ref, page_ref)
         asking.require(Permission.WRITE, channel.page_id)
         await record(db, asking.actor, "channel.test", channel.slug, channel.page_id)
-    return channel, await services.test_channel(channel)
+    outcome = await services.test_channel(channel)
+    if isinstance(outcome, Delivered):
+        async with services.pool.acquire() as db:
+            await targets.well(db, channel.id, services.clock.epoch_s())
+    return channel, outcome
 
 
 def shown_outcome(outcome: Outcome) -> dict[str, Any]:
@@ -55,11 +59,11 @@ def shown_outcome(outcome: Outcome) -> dict[str, Any]:
 async def list_deliveries(
     request: Request,
     asking: Asking,
-    status: Annotated[Literal["pending", "done", "dead"] | None, Query()] = None,
+    status: Annotated[Literal["pending", "done", "dead", "dropped"] | None, Query()] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
-    """What leaves for channels, newest first; `dead` is what was given up."""
+    """What leaves for channels, newest first; `dead` is what was given up, `dropped` what no channel wanted any more."""
     async with services_of(request).pool.acquire() as db:
         before = read_cursor(cursor, NumberOnly)
         rows = await outbox.listing(
@@ -74,7 +78,17 @@ async def list_deliveries(
 
 
 def _shown(row: Row) -> dict[str, Any]:
-    kept = ("id", "status", "attempts", "due_at", "last_error", "created_at", "finished_at")
+    kept = (
+        "id",
+        "status",
+        "attempts",
+        "due_at",
+        "last_error",
+        "created_at",
+        "finished_at",
+        "waits",
+        "digest_id",
+    )
     notice = row["item"]
     return {"channel": row["slug"], "told": notice.get("told"), "title": notice.get("title")} | {
         name: row[name] for name in kept
@@ -86,6 +100,8 @@ def _shown(row: Row) -> dict[str, Any]:
 async def retry(request: Request, asking: Asking, delivery_id: DeliveryId) -> Response:
     """Try a dead letter again, and what waits behind it."""
     async with transaction(services_of(request).pool) as db:
-        if not await outbox.retry(db, asking.actor, asking.pages_for(Permission.WRITE), outbox_id=delivery_id):
+        if not await outbox.retry(
+            db, asking.actor, asking.pages_for(Permission.WRITE), outbox_id=delivery_id
+        ):
             raise missing("there is no such dead delivery")
     return reply({"id": delivery_id, "status": "pending"}, 202)

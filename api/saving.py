@@ -15,6 +15,7 @@ from engine.store import inboxes, objects, triggers
 from engine.store.database import Connection, transaction
 from engine.store.objects import Stored
 from engine.store.states import moment
+from engine.store.telling import tell_of_beats
 from rules.channels.channel import SECRET_FIELDS
 from rules.check import compile_check
 from rules.kinds.kind import ProbedRule
@@ -96,7 +97,15 @@ async def _created(
     asking.require(Permission.WRITE if kind != "page" else Permission.ADMIN, page_id)
     if isinstance(rule, Trigger):
         await triggers.expect_target(db, asking.actor, page_id, rule.target)
-    return await objects.create(db, asking.actor, kind, page_id, spec_of(rule))
+    made = await objects.create(db, asking.actor, kind, page_id, spec_of(rule))
+    await tell(services, db, asking, "created", made)
+    return made
+
+
+async def tell(services: Services, db: Connection, asking: Principal, verb: str, stored: Stored) -> None:
+    """Tell channels that want to know of it what was done to a beat."""
+    now_s, public_url = services.clock.epoch_s(), services.settings.public_url
+    await tell_of_beats(db, asking.actor, [(verb, stored)], now_s, public_url)
 
 
 async def tried(
@@ -140,7 +149,9 @@ async def change(
             return stored
         if isinstance(rule, Trigger):
             await triggers.expect_target(db, asking.actor, stored.page_id, rule.target)
-        return await objects.replace(db, asking.actor, stored, spec, expected=expected)
+        changed = await objects.replace(db, asking.actor, stored, spec, expected=expected)
+        await tell(services, db, asking, "updated", changed)
+        return changed
 
 
 async def remove(services: Services, asking: Principal, stored: Stored, expected: int | None = None) -> None:
@@ -150,6 +161,7 @@ async def remove(services: Services, asking: Principal, stored: Stored, expected
     if expected is not None and expected != stored.revision:
         raise objects.StaleError(stored.revision)
     async with transaction(services.pool) as db:
+        await tell(services, db, asking, "deleted", stored)
         await objects.remove(db, asking.actor, stored)
 
 

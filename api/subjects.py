@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, field_validator, m
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api import saving
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_body, reply, takes
 from api.context import Services, services_of
@@ -91,6 +92,7 @@ async def pause(request: Request, asking: Principal, stored: Stored) -> Response
     asking.require(Permission.WRITE, stored.page_id)
     async with transaction(services.pool) as db:
         await states.pause(db, asking.actor, stored, until)
+        await saving.tell(services, db, asking, "paused", stored)
     return await answer(request, asking, stored)
 
 
@@ -99,6 +101,7 @@ async def resume(request: Request, asking: Principal, stored: Stored) -> Respons
     asking.require(Permission.WRITE, stored.page_id)
     async with transaction(services_of(request).pool) as db:
         await states.resume(db, asking.actor, stored)
+        await saving.tell(services_of(request), db, asking, "unpaused", stored)
     return await answer(request, asking, stored)
 
 

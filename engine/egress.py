@@ -27,6 +27,7 @@ def open_session(policy: EgressPolicy, purpose: Purpose, *, timeout_s: float) ->
         return socket.socket(family, kind, protocol)
 
     connector = aiohttp.TCPConnector(
+        limit=0,  # who uses it bounds what is under way: one slow host must not take the others' connections
         resolver=_JudgingResolver(policy, purpose),
         use_dns_cache=False,  # one resolution per connection, judged and used at once
         socket_factory=guarded_socket,

@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from engine.clock import SystemClock
 from engine.store import installation, objects, triggers
 from engine.store.audit import Actor
 from engine.store.database import Connection, Pool, transaction
 from engine.store.objects import InUseError, Stored
+from engine.store.telling import tell_of_beats
 from rules.config import ConfigError, Document, Problem, parse
 from rules.known import KINDS, plural
 from rules.secret import Sources
@@ -62,7 +65,8 @@ async def _apply(connection: Connection, document: Document) -> Applied:
     pages: dict[str, UUID] = {
         stored.slug: stored.id for (kind, _, _), stored in existing.items() if kind == "page"
     }
-    created = changed = untouched = 0
+    changes: list[tuple[str, Stored]] = []
+    untouched = 0
     declared_keys: set[tuple[str, UUID | None, str]] = set()
     for declared in document.objects:
         page_id = pages[declared.page] if declared.page else None
@@ -72,10 +76,10 @@ async def _apply(connection: Connection, document: Document) -> Applied:
         stored = existing.get(key)
         if stored is None:
             stored = await objects.create(connection, actor, declared.kind, page_id, spec, source=source)
-            created += 1
+            changes.append(("created", stored))
         elif stored.spec != spec or (stored.managed_by == "api" and declared.line):
-            await objects.replace(connection, actor, stored, spec, source=source)
-            changed += 1
+            stored = await objects.replace(connection, actor, stored, spec, source=source)
+            changes.append(("updated", stored))
         else:
             if stored.source != source and stored.managed_by == "file":
                 await objects.moved(connection, stored, source)
@@ -88,9 +92,12 @@ async def _apply(connection: Connection, document: Document) -> Applied:
             except ValueError as refused:
                 said = f"{declared.slug}: target.external: {refused}"
                 raise ConfigError([Problem(document.file, declared.line, "triggers", said)]) from None
-    removed = await _remove(connection, actor, document, existing, declared_keys)
+    leaving = await _remove(connection, actor, document, existing, declared_keys)
     await installation.write_settings(connection, written(document.settings))
-    return Applied(created, changed, removed, untouched)
+    verbs = Counter(verb for verb, _ in changes)
+    changes += [("deleted", stored) for stored in leaving]
+    await tell_of_beats(connection, actor, changes, SystemClock().epoch_s())
+    return Applied(verbs["created"], verbs["updated"], len(leaving), untouched)
 
 
 async def _existing(connection: Connection) -> dict[tuple[str, UUID | None, str], Stored]:
@@ -107,7 +114,7 @@ async def _remove(
     document: Document,
     existing: Mapping[tuple[str, UUID | None, str], Stored],
     declared: set[tuple[str, UUID | None, str]],
-) -> int:
+) -> list[Stored]:
     """What this file declared before and no longer does: none of that is in the way of the rest of it."""
     leaving = [
         stored
@@ -124,4 +131,4 @@ async def _remove(
             line = int((stored.source or ":0").rpartition(":")[2])
             said = f"{stored.slug} cannot be taken out: {used}"
             raise ConfigError([Problem(document.file, line, plural(stored.kind), said)]) from None
-    return len(leaving)
+    return leaving

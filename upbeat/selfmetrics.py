@@ -5,7 +5,7 @@ import contextlib
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from engine.bus import Bus, BusError
@@ -13,8 +13,8 @@ from engine.delivery import Delivery
 from engine.evaluator import Evaluator
 from engine.leases import Leases
 from engine.prober import Prober
-from engine.store import events, objects, outbox, pushed, regions
-from engine.store.database import DATABASE_AWAY, Pool
+from engine.store import events, objects, outbox, pushed, regions, targets
+from engine.store.database import DATABASE_AWAY, Pool, Row
 from engine.triggering import Triggering
 from exporters.prometheus import Family, LabelPairs, Sample
 from upbeat import __version__
@@ -69,6 +69,7 @@ def self_families(
         yield counter("upbeat_notices_delivered_total", "Notices delivered.", sent.delivered)
         yield counter("upbeat_notices_retried_total", "Deliveries that will be tried again.", sent.retried)
         yield counter("upbeat_notices_dead_total", "Notices given up.", sent.dead)
+        yield counter("upbeat_notices_digested_total", "Notices told together in a digest.", sent.digested)
     if prober is not None:
         spool = prober.spool
         leases += prober.leases
@@ -92,6 +93,7 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
             unjudged, unjudged_s = await events.waiting(connection)
             sick = await regions.suspended(connection)
             declared = [stored.slug for stored in await objects.listing(connection, "region")]
+            health = await targets.health(connection, None)
     except DATABASE_AWAY:
         pass
     else:
@@ -99,6 +101,7 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
             gauge("upbeat_outbox_pending", "Notices that wait for their delivery.", pending),
             gauge("upbeat_outbox_dead", "Notices that were given up.", dead),
             gauge("upbeat_outbox_oldest_seconds", "Age of the oldest pending notice.", age_s),
+            *_of_targets(health),
             gauge(
                 "upbeat_pushed_pending", "Pings, reports and what members say, not yet evaluated.", unfolded
             ),
@@ -114,6 +117,19 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
     with contextlib.suppress(BusError):
         found.append(gauge("upbeat_bus_pending", "Batches not yet evaluated.", await bus.pending()))
     return found
+
+
+def _of_targets(health: Sequence[Row]) -> Iterator[Family]:
+    names = [(("kind", row["kind"]), ("page", row["page"]), ("target", row["slug"])) for row in health]
+    for name, text, column in (
+        ("failures", "Deliveries in a row that a channel or publisher did not take.", "failures"),
+        ("pending", "What waits for it.", "pending"),
+        ("dead", "What it was given up for.", "dead"),
+    ):
+        values = zip((row[column] for row in health), names, strict=True)
+        yield gauge(f"upbeat_target_{name}", text, *values)
+    stopped = zip((row["stopped_at"] is not None for row in health), names, strict=True)
+    yield gauge("upbeat_target_stopped", "Whether it said that it is gone for good.", *stopped)
 
 
 def _process() -> Iterator[Family]:

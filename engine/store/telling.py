@@ -99,7 +99,11 @@ def _names(telling: Telling, stored: Stored) -> bool:
 
 
 async def tell_of_beats(
-    connection: Connection, actor: Actor, changes: Iterable[tuple[str, Stored]], at: float, public_url: str
+    connection: Connection,
+    actor: Actor,
+    changes: Iterable[tuple[str, Stored]],
+    at: float,
+    public_url: str | None = None,
 ) -> None:
     """Tell who wants to know that beats were created, updated, paused, unpaused or deleted by `actor`."""
     changed = [(verb, beat) for verb, beat in changes if beat.kind == "beat" and beat.page_id]
@@ -125,7 +129,7 @@ async def tell_of_beats(
             by=actor.name,
             tags=tuple(beat.spec.get("tags", ())),
         )
-        if verb != "deleted":
+        if verb != "deleted" and public_url:
             notice = replace(notice, link=f"{public_url}/console/beats/{beat.slug}?page={notice.page}")
         tellings.append(Telling(beat.page_id, beat.spec.get("channels", ()), str(beat.id), notice))
     await tell_all(connection, tellings, channels)

@@ -1,5 +1,6 @@
 """What every channel has: a name, a page, and what it is told. Where that goes is each kind's."""
 
+import re
 from typing import Annotated, ClassVar, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -50,8 +51,15 @@ SECRET_FIELDS: Final = frozenset({"url", "urls", "secret", "password", "key", "t
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: Final[tuple[Day, ...]] = get_args(Day)
-Clock = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
-"""A time of day, 00:00 to 23:59."""
+
+
+def _clock(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+        raise ValueError(f"{text!r} is no time of day; write one from 00:00 to 23:59")
+    return text
+
+
+Clock = Annotated[str, AfterValidator(_clock)]
 
 
 class Hours(Rule):
