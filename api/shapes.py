@@ -7,11 +7,8 @@ from typing import Any, Literal, TypeVar
 from msgspec import Struct
 
 from evaluators.explain import Why
-from evaluators.facts import Of
 from evaluators.model import Kind, Stage, Verdict
-from evaluators.review import Status
 from rules.component import ComponentStatus, UptimeBy
-from rules.incident import Step
 
 E = TypeVar("E", bound=Callable[..., Any])
 
@@ -363,40 +360,6 @@ class ShownImpact(Struct):
     slug: str
     name: str
     status: ComponentStatus
-
-
-class ShownDelivery(Struct):
-    """One target of an action."""
-
-    target: str
-    status: str
-
-
-class ShownAction(Struct):
-    """A public-facing step and its review."""
-
-    id: str
-    revision: int
-    step: Step
-    of: Of  # of an update: what is new
-    status: Status
-    owner: str
-    owner_kind: Literal["beat", "group"]
-    owner_name: str | None
-    page: str
-    episode: str
-    severity: Literal["warning", "critical"]
-    title: str
-    text: str
-    components: list[ShownImpact]
-    evidence: list[dict[str, Any]]
-    incident: str | None
-    deliveries: list[ShownDelivery]
-    created_at: datetime
-    expires_at: datetime | None
-    decided_at: datetime | None
-    decided_by: str | None
-    reason: str | None
 
 
 class ShownReplayEpisode(Struct):

@@ -1,7 +1,6 @@
 """Incidents: what customers see, begun, told and ended by people. What their word does is `api.incidents`'."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -10,15 +9,15 @@ from starlette.responses import Response
 from api import incidents as rest
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import validated
-from api.console.forms import PART, before, fields, filled, in_a_line, older, page_choices, refusal, ticked
+from api.console.forms import PART, before, fields, filled, older, page_choices, refusal, ticked
 from api.console.page import go, render
 from api.console.words import address
 from api.context import services_of
-from api.incidents import Edit, Into, NewIncident, NewUpdate, Text, find_incident, handle, shown_incidents
+from api.incidents import Edit, NewIncident, NewUpdate, Text, find_incident, handle, shown_incidents
 from api.objects import locate
 from api.origin import base_url
 from api.problems import ProblemError
-from engine.store import incidents, objects
+from engine.store import incidents, objects, published
 from engine.store.by_hand import NotNowError
 from engine.store.database import Connection
 from engine.store.objects import MissingError, Stored
@@ -27,8 +26,19 @@ router = Router(prefix="/console/incidents", include_in_schema=False)
 
 _REFUSALS: Final = (ProblemError, NotNowError, MissingError)
 _BLANK: Final = dict.fromkeys(
-    ("title", "text", "status", "impact", "notify", "is_markdown", "draft")
-    + ("started_at", "acknowledged_at", "resolved_at", "ended"),
+    [
+        "title",
+        "text",
+        "status",
+        "impact",
+        "notify",
+        "is_markdown",
+        "draft",
+        "started_at",
+        "acknowledged_at",
+        "resolved_at",
+        "ended",
+    ],
     "",
 )
 _COMPONENT: Final = "c:"  # before the path of a component, in the name of its field
@@ -118,7 +128,9 @@ def _speech(sent: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _affected(sent: Mapping[str, str]) -> dict[str, str]:
-    return {key.removeprefix(_COMPONENT): value for key, value in sent.items() if key[:2] == _COMPONENT and value}
+    return {
+        key.removeprefix(_COMPONENT): value for key, value in sent.items() if key[:2] == _COMPONENT and value
+    }
 
 
 @router.post("")
@@ -131,7 +143,13 @@ async def create(request: Request, asking: Asking) -> Response:
         document["publishers"] = publishers
     if sent.get("started_at"):
         times = filled({key: sent.get(key, "") for key in ("started_at", "acknowledged_at", "resolved_at")})
-        updates = [{"at": times["started_at"], "status": document.pop("status", ""), "text": document.pop("text", "")}]
+        updates = [
+            {
+                "at": times["started_at"],
+                "status": document.pop("status", ""),
+                "text": document.pop("text", ""),
+            }
+        ]
         if "resolved_at" in times:
             updates.append({"at": times["resolved_at"], "status": "resolved", "text": sent.get("ended", "")})
         document["backfilled"] = times | {"updates": updates}
@@ -145,7 +163,11 @@ async def create(request: Request, asking: Asking) -> Response:
 
 async def _gone(request: Request, item: Mapping[str, Any], said: str) -> Response:
     """To what came of it: the incident, or the action that asks for it."""
-    return go(address("action", item["id"]), "drafted") if "step" in item else go(address("incident", item["id"]), said)
+    return (
+        go(address("action", item["id"]), "drafted")
+        if "step" in item
+        else go(address("incident", item["id"]), said)
+    )
 
 
 @router.get("/{ref}")
@@ -181,7 +203,7 @@ async def _page(
             can_review=asking.may(Permission.REVIEW, home.id),
             components=sorted(choices.items(), key=lambda choice: choice[1].lower()),
             others=[(one["id"], one["title"]) for one in others if one["id"] != row["id"]],
-            deliveries=await incidents.deliveries(db, row["id"]),
+            deliveries=await published.deliveries(db, row["id"]),
             given=_BLANK | said | dict(given or {}),
             mistakes=mistakes,
         )
@@ -214,7 +236,11 @@ async def _handled(request: Request, asking: Principal, ref: str, work: rest.Wor
 async def edit(request: Request, asking: Asking, ref: str) -> Response:
     """Change it without a word."""
     sent = await fields(request)
-    changes = {"title": sent.get("title", ""), "impact": sent.get("impact") or None, "components": _affected(sent)}
+    changes = {
+        "title": sent.get("title", ""),
+        "impact": sent.get("impact") or None,
+        "components": _affected(sent),
+    }
     try:
         body = validated(Edit, changes)
     except ProblemError as refused:

@@ -128,7 +128,10 @@ def _incident(row: Row, updates: Sequence[Row], names: Mapping[str, str]) -> dic
         "created_at": row["created_at"],
         "resolved_at": row["resolved_at"],
         "components": [names[key] for key in row["components"] if key in names],
-        "updates": [{"status": u["status"], "text": u["text"], "at": u["at"]} for u in updates],
+        "updates": [{key: u[key] for key in ("status", "text", "is_markdown", "at")} for u in updates],
+        "report": {"text": row["report"], "at": row["report_at"]}
+        if row["report_status"] == "published" and row["status"] == "resolved"
+        else None,
     }
 
 

@@ -38,7 +38,7 @@ class Said:
     notify: bool = True
     is_markdown: bool = False
     is_backfilled: bool = False
-    publishers: Sequence[UUID] | None = None  # of a new one: where it goes; None: to all of its page
+    publishers: Sequence[UUID] | None = None  # it goes to; a new one remembers them. None: to all of its page
     is_by_hand: bool = False  # no beat or group said it: operators are told
     public_url: str = ""  # of this installation, for who is told
     action_id: UUID | None = None
@@ -122,7 +122,7 @@ async def _write(connection: Connection, incident: UUID, said: Said) -> list[str
         said.notify,
         said.is_markdown,
     )
-    told = await posts.queue(connection, incident, said.step, said.at, update)
+    told = await posts.queue(connection, incident, said.step, said.at, update, only=said.publishers)
     if said.is_by_hand:
         verb = {"open": "opened", "update": "updated", "resolve": "resolved"}[said.step]
         await tell(connection, incident, "incident", f"Incident {verb}", said.text, said, str(update))
@@ -190,32 +190,6 @@ async def is_taken_over(connection: Connection, episode_id: UUID) -> bool:
         episode_id,
     )
     return found
-
-
-async def draft(connection: Connection, page_id: UUID, said: Said, incident: UUID | None = None) -> UUID:
-    """What a person wants to say, to be reviewed: an action without an episode. Returns its id; `reviews.publish` says it."""
-    impact = impact_of(said.severity, said.components.values(), said.impact)
-    action: UUID = await connection.fetchval(
-        "INSERT INTO actions (id, page_id, incident_id, step, status, severity, title, text, components, created_at, "
-        "asked_by, public, impact, notify, is_markdown, publishers) VALUES ($1, $2, $3, $4, 'pending', $5, $6, $7, $8, "
-        "to_timestamp($9), $10, $11, $12, $13, $14, $15) RETURNING id",
-        new_id(),
-        page_id,
-        incident,
-        said.step,
-        "critical" if impact in ("major", "critical") else "warning",
-        said.title,
-        said.text,
-        said.components,
-        said.at,
-        said.by,
-        said.status,
-        said.impact,
-        said.notify,
-        said.is_markdown,
-        said.publishers,
-    )
-    return action
 
 
 async def break_silence(connection: Connection, now_s: float, public_url: str) -> int:

@@ -181,7 +181,8 @@ async def published(
 ) -> list[Row]:
     """Incidents of a page, or that touch its components, which lasted into the time from `since` on; newest first."""
     return await connection.fetch(
-        "SELECT i.id, i.title, i.status, i.components, i.created_at, i.resolved_at FROM incidents i "
+        "SELECT i.id, i.title, i.status, i.components, i.created_at, i.resolved_at, i.report, i.report_status, i.report_at "
+        "FROM incidents i "
         "WHERE i.kind = 'incident' AND i.removed_at IS NULL AND (i.page_id = $1 OR i.components ?| $2::text[]) AND (i.resolved_at IS NULL OR i.resolved_at >= $3) "
         "ORDER BY i.created_at DESC, i.id DESC LIMIT 1000",
         page_id,
