@@ -1,9 +1,13 @@
-"""One HTTP POST and what its answer means for delivery. Shared by HTTP exporters; retrying is the engine's."""
+"""One HTTP request and what its answer means for delivery. Shared by HTTP exporters; retrying is the engine's."""
 
+import json
 import math
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+from typing import Any, Final
 
 import aiohttp
 
@@ -12,6 +16,50 @@ from rules.address import EgressRefusedError
 
 LONGEST_WAIT_S = 3600.0
 """A Retry-After beyond this is cut to it: nobody outside may silence a channel for a day."""
+JSON: Final = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: `body` is at most what was asked for, and goes no further than the exporter."""
+
+    status: int
+    retry_after: str | None
+    body: bytes = b""
+
+    def json(self) -> dict[str, Any]:
+        """The JSON object in it; empty where there is none."""
+        try:
+            found = json.loads(self.body)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+async def exchange(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    most_bytes: int = 0,
+    reads_success: bool = True,
+) -> Answer | Retry | Rejected:
+    """Ask once, following no redirect, and read `most_bytes` of the answer. Raises nothing but cancellation."""
+    read = b""
+    try:
+        async with session.request(method, url, data=body, headers=headers, allow_redirects=False) as answer:
+            most = most_bytes if reads_success or answer.status >= 400 else 0
+            while len(read) < most and (more := await answer.content.read(most - len(read))):
+                read += more
+            return Answer(answer.status, answer.headers.get("Retry-After"), read)
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+        return Rejected("the URL is not a usable http or https address")  # not quoted: it may hold a secret
+    except TimeoutError:
+        return Retry("no answer in time")
+    except (aiohttp.ClientError, OSError) as failure:
+        return failed(failure)
 
 
 async def post(
@@ -27,26 +75,33 @@ async def post(
 
     The answer's body never leaves this function, except as one of the known `codes`, and is not read without them.
     """
-    try:
-        async with session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
-            code = ""
-            if codes and answer.status >= 400:
-                code = (await answer.content.read(64)).decode("latin-1").strip()
-            return judge(
-                answer.status,
-                answer.headers.get("Retry-After"),
-                now_s=now_s,
-                code=code if code in codes else "",
-            )
-    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-        return Rejected("the URL is not a usable http or https address")  # not quoted: it may hold a secret
-    except TimeoutError:
-        return Retry("no answer in time")
-    except (aiohttp.ClientError, OSError) as failure:
-        return failed(failure)
+    answer = await exchange(
+        session, "POST", url, body, headers, most_bytes=64 if codes else 0, reads_success=False
+    )
+    if not isinstance(answer, Answer):
+        return answer
+    code = answer.body.decode("latin-1").strip()
+    return judge(answer.status, answer.retry_after, now_s=now_s, code=code if code in codes else "")
 
 
-def failed(failure: Exception) -> Outcome:
+async def post_json(
+    session: aiohttp.ClientSession,
+    url: str,
+    document: Any,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    *,
+    now_s: float,
+) -> Outcome:
+    """`post` a JSON document."""
+    return await post(session, url, encoded(document), {**JSON, **headers}, now_s=now_s)
+
+
+def encoded(document: Any) -> bytes:
+    """Compact JSON in UTF-8."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+
+
+def failed(failure: Exception) -> Retry | Rejected:
     """What a failure before any answer means: final when the address is refused by policy, else another try."""
     cause = failure.os_error if isinstance(failure, aiohttp.ClientConnectorError) else failure
     if isinstance(cause, EgressRefusedError):

@@ -18,6 +18,7 @@ import aiosmtplib
 
 from evaluators.model import Notice
 from exporters.answer import failed
+from exporters.channels.words import facts, line
 from exporters.outcome import FIRST, Delivered, Memory, Outcome, Rejected, Retry
 
 _LOG = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def compose(notice: Notice, sender: str, to: Collection[str]) -> EmailMessage:
     message["From"] = sender
     message["To"] = ", ".join(to)
     # EmailMessage decodes encoded words it is given, line breaks in them included, and writes those out as they are.
-    message["Subject"] = _line(notice.title).replace("=?", "= ?")[:200]
+    message["Subject"] = line(notice.title).replace("=?", "= ?")[:200]
     message["Date"] = formatdate(notice.at)
     message["Message-ID"] = _message_id(notice.id, domain)
     if notice.episode:
@@ -129,24 +130,17 @@ def _failed(failure: Exception) -> Outcome:
     return Retry(type(failure).__name__) if isinstance(failure, aiosmtplib.SMTPException) else failed(failure)
 
 
-def _facts(notice: Notice) -> list[tuple[str, str]]:
-    change = f"{notice.was} → {notice.stage}" if notice.was and notice.stage else str(notice.stage or "")
-    beat, group = notice.beat_title or notice.beat, notice.group_title or notice.group
-    facts = (("Beat", beat), ("Group", group), ("Page", notice.page), ("Stage", change))
-    return [(name, _line(value)) for name, value in facts if value]
-
-
 def _text(notice: Notice) -> str:
-    lines = [_line(notice.title), "", *notice.why, ""]
-    lines += [f"{name}: {value}" for name, value in _facts(notice)]
-    return "\n".join([*lines, *([_line(notice.link)] if notice.link else [])]) + "\n"
+    lines = [line(notice.title), "", *notice.why, ""]
+    lines += [f"{name}: {value}" for name, value in facts(notice)]
+    return "\n".join([*lines, *([line(notice.link)] if notice.link else [])]) + "\n"
 
 
 def _html(notice: Notice) -> str:
     parts = [f"<h2>{html.escape(notice.title)}</h2>"]
     if notice.why:
         parts.append(f"<p>{'<br>'.join(html.escape(line) for line in notice.why)}</p>")
-    parts += [f"<div>{name}: {html.escape(value)}</div>" for name, value in _facts(notice)]
+    parts += [f"<div>{name}: {html.escape(value)}</div>" for name, value in facts(notice)]
     if notice.link and notice.link.startswith(("https://", "http://")):
         parts.append(f'<p><a href="{html.escape(notice.link)}">Open in Upbeat</a></p>')
     return (
@@ -154,11 +148,6 @@ def _html(notice: Notice) -> str:
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
-
-
-def _line(text: str) -> str:
-    """`text` on one line, without control characters: nothing a header could be broken with."""
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).split())
 
 
 def _message_id(name: str, domain: str) -> str:

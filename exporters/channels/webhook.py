@@ -3,18 +3,18 @@
 import base64
 import hashlib
 import hmac
-import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import msgspec
 
 from evaluators.model import Notice
-from exporters.answer import post
-from exporters.outcome import FIRST, Memory, Outcome
+from exporters.answer import JSON, encoded, post
+from exporters.channels.payloads import betterstack, openstatus
+from exporters.outcome import FIRST, Delivered, Memory, Outcome
 from rules.channels.webhook import signing_key
 
 
@@ -27,17 +27,32 @@ class WebhookExporter:
         url: str,
         secret: str | None = None,
         *,
+        form: Literal["upbeat", "openstatus", "betterstack"] = "upbeat",
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        self._session, self._url, self._now_s = session, url, now_s
+        self._session, self._url, self._form, self._now_s = session, url, form, now_s
         self._key = signing_key(secret) if secret else None
 
-    async def export(self, notice: Notice, _: Memory = FIRST) -> Outcome:
+    async def export(self, notice: Notice, memory: Memory = FIRST) -> Outcome:
         """POST `notice` once. The id and body of every try are the same, its timestamp and signature are not."""
-        now_s = self._now_s()
-        body = json.dumps(payload(notice), separators=(",", ":")).encode()
-        headers = {"Content-Type": "application/json", **signed(self._key, notice.id, int(now_s), body)}
-        return await post(self._session, self._url, body, headers, now_s=now_s)
+        document = self._document(notice, memory)
+        if document is None:
+            return Delivered()
+        now_s, body = self._now_s(), encoded(document)
+        headers = {**JSON, **signed(self._key, notice.id, int(now_s), body)}
+        outcome = await post(self._session, self._url, body, headers, now_s=now_s)
+        if self._form == "betterstack" and notice.told == "recovery" and isinstance(outcome, Delivered):
+            return Delivered({"resolved": notice.episode})  # what comes of it again is reopened
+        return outcome
+
+    def _document(self, notice: Notice, memory: Memory) -> dict[str, Any] | None:
+        if self._form == "openstatus":
+            return openstatus(notice)
+        if self._form == "betterstack":
+            times = {"at": time_of(notice.at), "since": time_of(notice.since)}
+            was_resolved = bool(notice.episode) and memory.remote.get("resolved") == notice.episode
+            return betterstack(notice, times, was_resolved=was_resolved)
+        return payload(notice)
 
 
 def payload(notice: Notice) -> dict[str, Any]:

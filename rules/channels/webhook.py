@@ -18,6 +18,9 @@ class WebhookChannel(ChannelRule):
     secret: Annotated[str, StringConstraints(max_length=200)] | None = Field(
         default=None, description="`whsec_` and base64 of 24 to 64 bytes, or `${env:NAME}`."
     )
+    payload: Literal["upbeat", "openstatus", "betterstack"] = Field(
+        default="upbeat", description="Whose JSON is sent; the others leave out what theirs cannot say."
+    )
 
     @model_validator(mode="after")
     def _secret_is_one(self) -> Self:

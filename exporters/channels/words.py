@@ -1,0 +1,80 @@
+"""What all channels say of a notice, and how text is made to fit: plain words, in no service's markup."""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from evaluators.model import Notice
+
+MARKS: Final = {"open": "🔴", "change": "🟠", "recovery": "🟢", "unknown": "⚪", "draft": "📝"}
+MORE: Final = "… and more: see Upbeat"
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
+Cost = Callable[[str], int]
+
+
+def line(text: str) -> str:
+    """`text` on one line, without control characters: nothing a header, a line or its direction could be broken with."""
+    return " ".join(_CONTROLS.sub(" ", text).split())
+
+
+def heading(notice: Notice) -> str:
+    """The title, marked by what is told."""
+    return f"{MARKS.get(notice.told, '🔔')} {line(notice.title)}"
+
+
+def facts(notice: Notice) -> list[tuple[str, str]]:
+    """What it is about: names and values."""
+    change = f"{notice.was} → {notice.stage}" if notice.was and notice.stage else str(notice.stage or "")
+    beat, group = notice.beat_title or notice.beat, notice.group_title or notice.group
+    found = (("Beat", beat), ("Group", group), ("Page", notice.page), ("Stage", change), ("By", notice.by))
+    return [(name, line(value)) for name, value in found if value]
+
+
+def link(notice: Notice) -> str | None:
+    """Where to look, when that is a web address."""
+    is_web = notice.link and notice.link.startswith(("https://", "http://")) and len(notice.link) < 2000
+    return line(notice.link).replace(" ", "%20") if notice.link and is_web else None
+
+
+def level(notice: Notice) -> str:
+    """How bad it is: ok, warning, critical or unknown."""
+    is_over = notice.told in ("recovery", "test")
+    return "ok" if is_over else str(notice.severity or notice.stage or "unknown")
+
+
+def utf16(text: str) -> int:
+    """UTF-16 units: who counts otherwise counts fewer."""
+    return len(text) + sum(character > "\uffff" for character in text)
+
+
+def json_bytes(text: str) -> int:
+    """Bytes in a JSON document in UTF-8, without quotes."""
+    return len(json.dumps(text, ensure_ascii=False).encode(errors="replace")) - 2
+
+
+def fitted(text: str, limit: int, cost: Cost = utf16) -> str:
+    """As much of `text` as costs at most `limit`, marked where it was cut."""
+    if len(text) <= limit and cost(text) <= limit:
+        return text
+    left, kept = limit - cost("…"), 0
+    while kept < len(text) and (left := left - cost(text[kept])) >= 0:
+        kept += 1
+    return text[:kept].rstrip("\\") + "…"
+
+
+def packed(lines: Iterable[str], limit: int, cost: Cost = utf16, each: int = 2) -> list[str]:
+    """Those lines that cost at most `limit` together and `each` for itself; the last says when more were left out."""
+    kept: list[str] = []
+    left = limit - cost(MORE) - 2 * each
+    for one in filter(None, lines):
+        if cost(one) > left:
+            return [*(kept or [fitted(one, left, cost)]), MORE]
+        kept.append(one)
+        left -= cost(one) + each
+    return kept
+
+
+def body(notice: Notice) -> list[str]:
+    """Why, a line each."""
+    return [text for why in notice.why for part in why.splitlines() if (text := line(part))]
