@@ -15,6 +15,9 @@ from rules.publishers.statuspage import StatuspagePublisher
 from rules.publishers.webhook import WebhookPublisher as WebhookRule
 from upbeat.wiring import Builders, Exporter, Wiring
 
+STATUSPAGE_S = 1.0
+"""Seconds between two requests of one key: that is its limit."""
+
 
 def _cachet(rule: CachetPublisher, wired: Wiring) -> Exporter:
     key = wired.expanded(rule.key)
@@ -31,7 +34,11 @@ PUBLISHERS: Final[Builders] = {
         StatusApi, rule, rule.url, {"Authorization": f"Bearer {wired.expanded(rule.key)}"}
     ),
     StatuspagePublisher: lambda rule, wired: wired.site(
-        Statuspage, rule, rule.url, {"Authorization": f"OAuth {wired.expanded(rule.key)}"}, every_s=1.0
+        Statuspage,
+        rule,
+        rule.url,
+        {"Authorization": f"OAuth {wired.expanded(rule.key)}"},
+        every_s=STATUSPAGE_S,
     ),
     WebhookRule: lambda rule, wired: WebhookPublisher(
         wired.session, wired.expanded(rule.url), wired.given(rule.secret), public_url=wired.public_url

@@ -9,9 +9,11 @@ import pytest
 
 from engine import delivery
 from engine.delivery import Delivery
+from engine.store import outbox
 from engine.store.ids import new_id
 from tests.exporters.publishers.site_server import KEY
 from tests.exporters.publishers.statuspage_server import PAGE, StatuspageServer
+from upbeat import publishers
 from upbeat.targets import Targets
 
 if TYPE_CHECKING:
@@ -25,8 +27,9 @@ async def site() -> AsyncIterator[StatuspageServer]:
 
 
 @pytest.fixture
-async def slug(server: "Server", site: StatuspageServer) -> str:
+async def slug(server: "Server", site: StatuspageServer, monkeypatch: pytest.MonkeyPatch) -> str:
     """A publisher to it, and a component, both called so."""
+    monkeypatch.setattr(publishers, "STATUSPAGE_S", 0.0)
     slug = f"s-{new_id().hex[-8:]}"
     component = {"slug": slug, "name": slug}
     assert (await server.call("POST", "/api/v1/components?page=shop", component)).status == 201
@@ -44,9 +47,8 @@ async def slug(server: "Server", site: StatuspageServer) -> str:
     return slug
 
 
-@pytest.fixture
-async def delivering(server: "Server", monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    monkeypatch.setattr(delivery, "IDLE_S", 0.02)
+@contextlib.asynccontextmanager
+async def _delivering(server: "Server") -> AsyncIterator[None]:
     targets = server.services.publishers
     assert isinstance(targets, Targets)
     task = asyncio.create_task(Delivery(server.services.pool, targets.send, holder="one").run())
@@ -54,6 +56,18 @@ async def delivering(server: "Server", monkeypatch: pytest.MonkeyPatch) -> Async
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "IDLE_S", 0.02)
+    monkeypatch.setattr(outbox, "SCHEDULE_S", (0.01,) * 10)
+
+
+@pytest.fixture
+async def delivering(server: "Server", at_once: None) -> AsyncIterator[None]:
+    async with _delivering(server):
+        yield
 
 
 async def _begun(server: "Server", slug: str) -> str:
@@ -175,3 +189,27 @@ async def test_drift_is_shown_for_what_is_open_there(
     site.incidents[0]["name"] = "Something else"
     (drifted,) = (await server.call("GET", f"/api/v1/publishers/{slug}/drift", who="reviewer")).body["items"]
     assert drifted["lines"] == [f"title: Something else there, not Outage of {slug}"]
+
+
+async def test_whoever_delivers_is_killed_after_the_create_and_one_incident_is_there(
+    server: "Server", site: StatuspageServer, slug: str, at_once: None
+) -> None:
+    site.hang = "POST"
+    async with _delivering(server):
+        incident = await _begun(server, slug)
+        async with asyncio.timeout(30):
+            while not site.incidents:
+                await asyncio.sleep(0.02)
+    async with _delivering(server):
+        target = await _target(server, incident, "done")
+    assert (target["remote"], len(site.incidents)) == (site.incidents[0]["id"], 1)
+    assert len(site.incidents[0]["incident_updates"]) == 1
+
+
+async def test_an_answer_that_is_lost_is_looked_up_and_what_follows_goes_on(
+    server: "Server", site: StatuspageServer, slug: str, delivering: None
+) -> None:
+    site.lose = "POST"
+    incident = await _begun(server, slug)
+    target = await _target(server, incident, "done")
+    assert (target["deliveries"][0]["attempts"], len(site.incidents)) == (2, 1)

@@ -1,5 +1,6 @@
 """What local status pages have in common: a real HTTP server with a key, refusals, and answers that get lost. Which rules it has is each one's."""
 
+import asyncio
 import contextlib
 import time
 from abc import ABC, abstractmethod
@@ -21,12 +22,15 @@ class Refusal(Exception):  # noqa: N818  # an answer
 
 
 class SiteServer(ABC):
-    """One status page. `lose`: the next request that begins so is done, and its answer lost. `waits`: Retry-After of the next requests."""
+    """One status page. `lose`: the next request that begins so is done, and its answer lost; `hang`: it never comes.
+
+    `waits`: Retry-After of the next requests.
+    """
 
     component: str  # the id of one that it shows
 
     def __init__(self) -> None:
-        self.url, self.lose = "", ""
+        self.url, self.lose, self.hang = "", "", ""
         self.waits: list[str] = []
         self.asked: list[str] = []
         self.notified = 0
@@ -39,7 +43,7 @@ class SiteServer(ABC):
         server = cls()
         app = web.Application(middlewares=[server._answer])
         app.add_routes(server.routes())
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
@@ -91,6 +95,9 @@ class SiteServer(ABC):
             self.lose = ""
             assert request.transport is not None
             request.transport.abort()
+        if self.hang and said.startswith(self.hang):
+            self.hang = ""
+            await asyncio.Event().wait()
         return answer
 
 

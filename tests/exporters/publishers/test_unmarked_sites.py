@@ -38,6 +38,16 @@ async def test_a_cachet_that_shows_no_meta_still_has_one_incident(place: Place) 
     assert place.server.kept["incidents"][1]["meta"] == {"upbeat": OPEN.incident}
 
 
+@pytest.mark.parametrize("place", ["cachet 2", "cachet 3"], indirect=True)
+async def test_a_cachet_that_shows_no_meta_tells_yesterdays_from_ours_by_time(place: Place) -> None:
+    assert isinstance(place.server, Cachet2Server)
+    place.server.shows_meta = False
+    await place.tell(OPEN)
+    later = replace(OPEN, incident="inc_0190b6ff", at=now_s() + 600, began_at=now_s() + 600)
+    await place.publisher.export(later, Memory(is_repeat=True))
+    assert len(place.server.seen()) == 2
+
+
 @pytest.mark.parametrize("place", ["cachet 2", "cachet 3", "statusapi"], indirect=True)
 async def test_a_component_that_is_not_there_is_a_mistake_and_no_incident_removed_by_hand(
     place: Place,
