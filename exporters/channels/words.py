@@ -9,13 +9,15 @@ from evaluators.model import Notice
 
 MARKS: Final = {"open": "🔴", "change": "🟠", "recovery": "🟢", "unknown": "⚪", "draft": "📝"}
 MORE: Final = "… and more: see Upbeat"
+MOST: Final = 30_000
+"""Characters of a text that are looked at: nobody takes more."""
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 Cost = Callable[[str], int]
 
 
 def line(text: str) -> str:
     """`text` on one line, without control characters: nothing a header, a line or its direction could be broken with."""
-    return " ".join(_CONTROLS.sub(" ", text).split())
+    return " ".join(_CONTROLS.sub(" ", text[:MOST]).split())
 
 
 def heading(notice: Notice) -> str:
@@ -45,7 +47,7 @@ def level(notice: Notice) -> str:
 
 def utf16(text: str) -> int:
     """UTF-16 units: who counts otherwise counts fewer."""
-    return len(text) + sum(character > "\uffff" for character in text)
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def json_bytes(text: str) -> int:

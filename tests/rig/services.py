@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -49,14 +50,17 @@ class Service:
         return web.Response(text="ok")
 
 
+S = TypeVar("S", bound=Service)
+
+
 @asynccontextmanager
-async def served(service: Service) -> AsyncIterator[Service]:
+async def served(service: S, tls: ssl.SSLContext | None = None) -> AsyncIterator[S]:
     app = web.Application(client_max_size=32 << 20)
     app.router.add_route("*", "/{path:.*}", service.take)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    service.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    service.url = f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield service
     finally:

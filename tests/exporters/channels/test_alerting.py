@@ -39,7 +39,10 @@ def told_by(service: Service, session: ClientSession) -> AlertingExporter:
 def states(service: Service, key: str) -> Any:
     if isinstance(service, PagerDuty):
         return service.alerts[key][0]
-    return service.alerts[key]["state"] if isinstance(service, Opsgenie) else service.groups[key][-1]
+    if isinstance(service, Opsgenie):
+        return service.alerts[key]["state"]
+    assert isinstance(service, OnCall)
+    return service.groups[key][-1]
 
 
 def of(notice: Notice, told: Any, **more: Any) -> Notice:
@@ -68,12 +71,12 @@ async def test_an_episode_is_one_alert_from_its_opening_to_its_recovery(
 
 @pytest.mark.parametrize("kind", [PagerDuty, Opsgenie])
 async def test_a_repeated_opening_changes_nothing(
-    kind: type[Service], session: ClientSession, notice: Notice
+    kind: type[PagerDuty | Opsgenie], session: ClientSession, notice: Notice
 ) -> None:
     async with served(kind()) as service:
         for memory in (Memory(), Memory(is_repeat=True)):
             assert await told_by(service, session).export(notice, memory) == Delivered()
-        assert list(getattr(service, "alerts")) == ["epi_0190b6e1"]  # noqa: B009
+        assert list(service.alerts) == ["epi_0190b6e1"]
 
 
 @pytest.mark.parametrize("kind", [PagerDuty, Opsgenie, OnCall])
@@ -170,7 +173,7 @@ async def test_comments_become_notes_of_the_alert(session: ClientSession, notice
         await exporter.export(
             of(notice, "comment", title="Ann says", why=("looking at the database",), by="Ann")
         )
-        assert service.alerts["epi_0190b6e1"]["notes"] == ["Ann says\nlooking at the database"]  # type: ignore[attr-defined]
+        assert service.alerts["epi_0190b6e1"]["notes"] == ["Ann says\nlooking at the database"]
         assert service.asked[-1].body["user"] == "Ann"
 
 

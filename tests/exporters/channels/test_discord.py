@@ -33,7 +33,7 @@ async def test_the_first_message_of_an_episode_says_how_it_stands(
             notice, told="recovery", title="Checkout API is well", stage=Stage.OK, was=Stage.CRITICAL
         )
         await exporter.export(over, memory)
-        messages = [embed["title"] for _, embed in service.messages.values()]  # type: ignore[attr-defined]
+        messages = [embed["title"] for _, embed in service.messages.values()]
     assert messages == ["🟢 Checkout API is well", "🟢 Checkout API is well"]
     assert [asked.method for asked in service.asked] == ["POST", "PATCH", "POST"]
 
@@ -46,21 +46,21 @@ async def test_in_a_forum_an_episode_is_a_post_and_the_rest_its_replies(
         memory = _memory(await exporter.export(notice))
         memory = _memory(await exporter.export(replace(notice, told="comment", title="Ann says"), memory))
         memory = _memory(await exporter.export(replace(notice, told="recovery"), memory))
-        threads = {thread for thread, _ in service.messages.values()}  # type: ignore[attr-defined]
-        assert (len(threads), len(service.messages)) == (1, 3)  # type: ignore[attr-defined]
+        threads = {thread for thread, _ in service.messages.values()}
+        assert (len(threads), len(service.messages)) == (1, 3)
         await exporter.export(replace(notice, episode="epi_other"), memory)
-        assert len({thread for thread, _ in service.messages.values()}) == 2  # type: ignore[attr-defined]
+        assert len({thread for thread, _ in service.messages.values()}) == 2
 
 
 async def test_what_was_removed_by_hand_begins_anew(session: ClientSession, notice: Notice) -> None:
     async with served(Discord(is_forum=True)) as service:
         exporter = DiscordExporter(session, f"{service.url}/api/webhooks/1/t", forum=True)
         memory = _memory(await exporter.export(notice))
-        service.messages.clear()  # type: ignore[attr-defined]
+        service.messages.clear()
         for told in ("recovery", "comment"):
-            service.messages.clear()  # type: ignore[attr-defined]
+            service.messages.clear()
             again = _memory(await exporter.export(replace(notice, told=told), memory))
-            assert again.remote["message"] in service.messages  # type: ignore[attr-defined]
+            assert again.remote["message"] in service.messages
             assert again.remote["thread"] == again.remote["message"]
 
 

@@ -22,7 +22,7 @@ async def test_a_notice_becomes_a_card(session: ClientSession, notice: Notice) -
             await TeamsExporter(session, f"{service.url}/workflows/1?sig=signed").export(notice)
             == Delivered()
         )
-    (card,) = service.cards  # type: ignore[attr-defined]
+    (card,) = service.cards
     lines = ["".join(run["text"] for run in block["inlines"]) for block in card["body"]]
     assert lines == [
         "🔴 Checkout API is down",
