@@ -32,6 +32,7 @@ from api import (
     reviews,
     secrets,
     session,
+    slack,
     status,
     subjects,
     targets,
@@ -69,6 +70,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     session.router,
     people.router,
     secrets.router,
+    *slack.ROUTERS,
     tools.router,
     *uptime.ROUTERS,
     events.router,
@@ -107,6 +109,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.limiter = Limiter(WINDOW_S)
     app.state.logins = Limiter(300.0)
     app.state.hub = events.Hub()
+    app.state.slack = set()  # what Slack was answered for and is under way
     problems.install(app, HTML_PROBLEM)
     for router in ROUTERS:
         app.router.routes.extend(router.routes)

@@ -1,6 +1,6 @@
 """What the ways in are handed by upbeat/: the pool, the bus and callables. It builds none of them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -14,8 +14,9 @@ from engine.store.database import Pool
 from engine.store.jobs import JobKind
 from engine.store.objects import Stored
 from evaluators.model import Post
-from exporters.outcome import FIRST, Memory, Outcome, Report
+from exporters.outcome import FIRST, Memory, Outcome, Rejected, Report, Retry
 from rules.beat import AnyBeat
+from rules.slack import SlackApp
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,33 @@ class Publishers(Protocol):
         ...
 
 
+class Slack(Protocol):
+    """The installation's Slack app. `upbeat.slack` answers."""
+
+    @property
+    def api(self) -> str:
+        """Where Slack's methods are."""
+        ...
+
+    def app(self) -> SlackApp | None:
+        """The app with its secrets in place; None: there is none."""
+        ...
+
+    async def call(
+        self, team: str, method: str, body: Mapping[str, Any]
+    ) -> dict[str, Any] | Retry | Rejected:
+        """What a method answers to the bot of this workspace."""
+        ...
+
+    async def exchange(self, code: str, redirect_uri: str) -> dict[str, Any] | Retry | Rejected:
+        """The workspace and token for a code of OAuth."""
+        ...
+
+    async def respond(self, url: str, body: Mapping[str, Any]) -> None:
+        """Answer an interaction at its URL."""
+        ...
+
+
 @dataclass(slots=True)
 class Services:
     """Everything a route may use. `settings` may be replaced while serving (SIGHUP)."""
@@ -81,6 +109,7 @@ class Services:
     secrets: Secrets
     start_job: Callable[[JobKind, UUID, int, float], None]  # in so many workers, for so many seconds
     publishers: Publishers
+    slack: Slack
     guide: Callable[[], Guide | None] = lambda: None
 
 

@@ -25,7 +25,6 @@ LOOKS: Final[Sequence[Look]] = (
     posts.settle,
     episodes.remind,
     digests.end,
-    slack.refresh,
     slack.remind,
 )
 """In the order in which they are taken."""

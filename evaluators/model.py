@@ -137,7 +137,7 @@ class Notice(Struct, frozen=True, omit_defaults=True, tag="notice"):
     """
 
     id: str
-    told: Told | Literal["test", "digest", "decided"]  # decided: what came of a draft
+    told: Told | Literal["test", "digest"]
     title: str
     at: float
     beat: str | None = None  # slug

@@ -50,6 +50,7 @@ from upbeat.identity import Identity
 from upbeat.otlp import OtlpExport
 from upbeat.selfmetrics import queue_families, self_families
 from upbeat.settings import ServeSettings
+from upbeat.slack import Slack
 from upbeat.targets import Targets
 from upbeat.watchdog import watch
 
@@ -90,6 +91,8 @@ class Node:
         self.secrets, self.sources = secrets, secrets.of(None)
         self.secrets.lending = kept.secrets
         self.targets = Targets(self.policy, secrets, self.public_url)
+        self.slack = Slack(lambda: self.kept.slack, lambda: self.policy, secrets)
+        self.targets.slack_api = self.slack.api
         self.relations = Relations()
         self.catalog: Catalog[Subject] = Catalog(
             pool, compile_subject, relations=self.relations, on_change=self._changed
@@ -263,6 +266,7 @@ class Node:
         if kept.watchdog != self.kept.watchdog:
             _log.warning("the watchdog settings changed; they take effect at the next start")
         self.kept, self.secrets.lending = kept, kept.secrets
+        self.targets.slack_api = self.slack.api
         if self._services is not None:
             self._services.settings = self._api_settings()
 
@@ -321,6 +325,7 @@ class Node:
             self.secrets,
             jobs.start,
             self.targets,
+            self.slack,
             self.guide,
         )
         return self._services

@@ -255,40 +255,6 @@ async def speak_of(connection: Connection, incident: UUID, team_id: str, channel
 # ---- what is owed after some time
 
 
-async def refresh(connection: Connection, now_s: float, public_url: str) -> int:
-    """Show in Slack what came of drafts that it offers buttons for, wherever they were decided or changed; how many."""
-    rows = await connection.fetch(
-        "SELECT r.target_id, r.line, a.id, a.episode_id, a.status, a.revision, a.title, a.text, a.reason, a.decided_by, "
-        "p.slug AS page FROM remotes r CROSS JOIN LATERAL jsonb_each(r.remote->'drafts') d "
-        "JOIN actions a ON a.id = substr(d.key, 5)::uuid JOIN objects p ON p.id = a.page_id WHERE r.remote ? 'drafts' "
-        "AND (a.status <> 'pending' OR a.revision <> (d.value->>'revision')::bigint) LIMIT $1",
-        _MOST,
-    )
-    for row in rows:
-        is_pending, by = row["status"] == "pending", row["decided_by"]
-        verb = "approved" if row["status"] in ("done", "failed") else row["status"]
-        headline = (
-            "A draft waits" if is_pending else f"{verb.capitalize()} by {by}" if by else verb.capitalize()
-        )
-        why = row["text"] if is_pending else row["reason"]
-        action = show("action", row["id"])
-        notice = Notice(
-            id=str(derived_id("slack", row["id"], row["revision"] if is_pending else "decided")),
-            told="draft" if is_pending else "decided",
-            title=f"{headline}: {row['title']}",
-            at=now_s,
-            page=row["page"],
-            why=(why,) if why else (),
-            episode=show("episode", row["episode_id"]) if row["episode_id"] else None,
-            action=action,
-            revision=row["revision"],
-            by=by,
-            link=f"{public_url}/console/actions/{action}",
-        )
-        await outbox.put(connection, [row["target_id"]], row["line"], notice.id, notice)
-    return len(rows)
-
-
 async def remind(connection: Connection, now_s: float, public_url: str) -> int:
     """Remind Slack channels of open incidents that nobody spoke of for too long; how many."""
     rows = await connection.fetch(

@@ -51,27 +51,28 @@ class SlackBotExporter:
     async def _notice(self, notice: Notice, memory: Memory) -> dict[str, Any] | None:
         remote = {"channel": self._channel, **memory.remote}
         drafts: dict[str, Any] = dict(remote.get("drafts", {}))
-        draft = notice.action if notice.told in ("draft", "decided") else None
+        draft = notice.action if notice.told == "draft" else None
+        offered = drafts.get(draft, {}) if draft else {}
         message = payload(notice, _buttons(notice))
         if notice.told == "incident" and "announced" in remote:
             return None  # what was announced says it
-        if draft and draft in drafts:
-            await self._change(remote["channel"], drafts[draft]["ts"], message)
-        elif notice.told == "decided":
-            return None
-        else:
-            is_thread = bool(notice.episode or notice.incident)
-            ts = await self._say(remote, notice.id, notice.at, message, memory, in_thread=is_thread)
-            if not (is_thread or draft):
+        if offered:
+            await self._change(remote["channel"], offered["ts"], message)
+        if not offered or not (
+            notice.by or offered["revision"] != notice.revision
+        ):  # else it is no news but seen
+            is_thread = bool(notice.episode or notice.incident or draft)
+            said = payload(notice) if offered else message
+            ts = await self._say(remote, notice.id, notice.at, said, memory, in_thread=is_thread)
+            if not is_thread:
                 return None
-            if draft:
-                drafts[draft] = {"ts": ts}
-            if is_thread and remote.setdefault("ts", ts) != ts and notice.told in _STATES:
+            if remote.setdefault("ts", ts) != ts and notice.told in _STATES:
                 await self._change(remote["channel"], remote["ts"], message)
-        if draft and notice.told == "draft":
-            drafts[draft] |= {"revision": notice.revision}
-        elif draft:
-            del drafts[draft]
+            offered = offered or {"ts": ts}
+        if draft:
+            drafts[draft] = {"ts": offered["ts"], "revision": notice.revision}
+            if notice.by:
+                del drafts[draft]
         return remote | {"drafts": drafts}
 
     async def _post(self, post: Post, memory: Memory) -> dict[str, Any] | None:
@@ -141,7 +142,7 @@ class SlackBotExporter:
 
 
 def _buttons(notice: Notice) -> Blocks:
-    if notice.told == "draft" and notice.action:
+    if notice.told == "draft" and notice.action and not notice.by:
         value = f"{notice.action}:{notice.revision}"
         given = [button("approve", "Approve", value, "primary"), button("reject", "Reject", value, "danger")]
         if notice.link:

@@ -29,6 +29,7 @@ from engine.store.secrets import Keyring
 from exporters.outcome import Outcome, Rejected
 from rules.address import EgressPolicy
 from rules.beat import AnyBeat
+from upbeat.slack import Slack
 from upbeat.targets import Targets
 
 ADMIN_TOKEN = "an admin token of some length"
@@ -130,6 +131,7 @@ def _services(pool: Any, bus: Bus) -> Services:
         Secrets({}, Keyring([bytes(32)])),
         lambda *_: None,
         Targets(EgressPolicy(["127.0.0.0/8"]), Secrets({})),
+        Slack(lambda: None, EgressPolicy, Secrets({})),
     )
 
 

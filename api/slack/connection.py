@@ -1,0 +1,141 @@
+"""Workspaces connected by OAuth v2, and the links of their users. The bot's token is sealed, and shown to nobody."""
+
+import hashlib
+from typing import Any, Final
+from urllib.parse import urlencode, urljoin
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from api.auth import Asking, Permission, Principal, Router, permits
+from api.body import reply
+from api.context import services_of
+from api.origin import base_url
+from api.problems import ProblemError, missing
+from engine.store import slack
+from engine.store.database import transaction
+
+SCOPES: Final = "app_mentions:read,channels:history,chat:write,commands,groups:history,users:read"
+
+router = Router(prefix="/slack/oauth", include_in_schema=False)
+rest = Router(prefix="/api/v1/slack", tags=["slack"])
+
+
+@router.get("/start")
+@permits(Permission.ADMIN, installation=True)
+async def start(request: Request, asking: Asking) -> Response:
+    """Send an admin's browser to Slack, with a state that only this session can come back with, once."""
+    services = services_of(request)
+    app = services.slack.app()
+    if app is None:
+        raise ProblemError(
+            409, "no-slack-app", "set `slack:` in upbeat.yaml first; docs/how-to/use-slack.md says how"
+        )
+    async with services.pool.acquire() as db:
+        state = await slack.issue(db, session=_session(asking))
+    query = {"client_id": app.client_id, "scope": SCOPES, "redirect_uri": _callback(request), "state": state}
+    return RedirectResponse(urljoin(app.api, "/oauth/v2/authorize") + "?" + urlencode(query), 303)
+
+
+@router.get("/callback")
+@permits(Permission.ADMIN, installation=True)
+async def callback(
+    request: Request, asking: Asking, state: str = "", code: str = "", error: str = ""
+) -> Response:
+    """Where Slack sends the browser back to. Raises 403 for a state of another session, an old or a used one."""
+    services = services_of(request)
+    async with services.pool.acquire() as db:
+        about = await slack.use(db, state)
+    if about is None or about.get("session") != _session(asking):
+        raise ProblemError(
+            403, "forged", "this did not begin here within ten minutes: connect the workspace again"
+        )
+    if error or not code:
+        raise ProblemError(409, "refused", "Slack says that the workspace was not connected")
+    answer = await services.slack.exchange(code, _callback(request))
+    if not isinstance(answer, dict):
+        raise ProblemError(502, "slack", f"the workspace is not connected: {answer.reason}")
+    team, token = answer.get("team"), answer.get("access_token")
+    if not isinstance(team, dict) or not isinstance(team.get("id"), str) or not isinstance(token, str):
+        raise ProblemError(
+            502, "slack", "Slack names no workspace: apps of a whole organisation cannot be connected"
+        )
+    assert services.secrets.keyring is not None
+    async with transaction(services.pool) as db:
+        name = str(team.get("name") or team["id"])[:200]
+        await slack.connect(db, asking.actor, services.secrets.keyring, team["id"], name, token)
+        await services.secrets.refresh(db)
+    return RedirectResponse("/console/slack?said=connected", 303)
+
+
+def _session(asking: Principal) -> str:
+    if asking.csrf is None:
+        raise ProblemError(403, "forbidden", "a workspace is connected in a browser, not with a token")
+    return hashlib.sha256(asking.csrf.encode()).hexdigest()
+
+
+def _callback(request: Request) -> str:
+    return f"{base_url(request)}/slack/oauth/callback"
+
+
+@rest.get("/workspaces")
+@permits(Permission.ADMIN, installation=True)
+async def list_slack_workspaces(request: Request) -> Response:
+    """Those that are connected."""
+    async with services_of(request).pool.acquire() as db:
+        rows = await slack.workspaces(db)
+    return reply({"items": [dict(row) for row in rows], "next": None})
+
+
+@rest.delete("/workspaces/{team}", status_code=204)
+@permits(Permission.ADMIN, installation=True)
+async def disconnect_slack_workspace(request: Request, asking: Asking, team: str) -> Response:
+    """Give the bot's token back to Slack, and forget it with the links of users."""
+    await disconnected(request, asking, team)
+    return Response(status_code=204)
+
+
+async def disconnected(request: Request, asking: Principal, team: str) -> None:
+    """Raises 404. A Slack that cannot be asked keeps nobody from it."""
+    services = services_of(request)
+    async with services.pool.acquire() as db:
+        if all(row["team_id"] != team for row in await slack.workspaces(db)):
+            raise missing(f"there is no workspace {team!r}")
+    await services.slack.call(team, "auth.revoke", {})
+    async with transaction(services.pool) as db:
+        await slack.disconnect(db, asking.actor, team)
+
+
+@rest.get("/users")
+@permits(Permission.SIGNED_IN)
+async def list_slack_users(request: Request, asking: Asking) -> Response:
+    """Who is linked: an admin of everything sees all, others themselves."""
+    return reply({"items": await linked(request, asking), "next": None})
+
+
+async def linked(request: Request, asking: Principal) -> list[dict[str, Any]]:
+    """Links that they may see."""
+    if asking.user_id is None and not asking.may(Permission.ADMIN, None):
+        return []
+    async with services_of(request).pool.acquire() as db:
+        rows = await slack.links(db, None if asking.may(Permission.ADMIN, None) else asking.user_id)
+    kept = ("team_id", "workspace", "slack_user", "name", "email", "linked_at")
+    return [{name: row[name] for name in kept} for row in rows]
+
+
+@rest.delete("/users/{team}/{slack_user}", status_code=204)
+@permits(Permission.SIGNED_IN)
+async def unlink_slack_user(request: Request, asking: Asking, team: str, slack_user: str) -> Response:
+    """End one's own link; an admin of everything anybody's."""
+    await unlinked(request, asking, team, slack_user)
+    return Response(status_code=204)
+
+
+async def unlinked(request: Request, asking: Principal, team: str, slack_user: str) -> None:
+    """Raises 404."""
+    whose = None if asking.may(Permission.ADMIN, None) else asking.user_id
+    if whose is None and not asking.may(Permission.ADMIN, None):
+        raise missing("there is no such link")
+    async with transaction(services_of(request).pool) as db:
+        if not await slack.unlink(db, asking.actor, team, slack_user, whose):
+            raise missing("there is no such link")

@@ -1,0 +1,79 @@
+"""The installation's Slack app for the ways in: what it is set to, and calls of Slack through the guarded connector."""
+
+import base64
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from engine.egress import open_session
+from engine.secrets import Secrets
+from exporters.answer import encoded, post
+from exporters.outcome import Rejected, Retry
+from exporters.publishing import TroubleError
+from exporters.slack import Web, bearer
+from rules.address import EgressPolicy
+from rules.channels.slack_bot import bot_token
+from rules.secret import UnsetReferenceError, expand
+from rules.slack import SLACK_API, SlackApp
+
+TIMEOUT_S = 5.0
+
+
+class Slack:
+    """What `api.context.Slack` asks for; a session per call, as there are few."""
+
+    def __init__(
+        self, settings: Callable[[], SlackApp | None], policy: Callable[[], EgressPolicy], secrets: Secrets
+    ) -> None:
+        self._settings, self._policy, self._secrets = settings, policy, secrets
+
+    @property
+    def api(self) -> str:
+        """Where Slack's methods are."""
+        app = self._settings()
+        return app.api if app else SLACK_API
+
+    def app(self) -> SlackApp | None:
+        """The app with its secrets in place; None: there is none, or one of them is not there."""
+        app, sources = self._settings(), self._secrets.of(None)
+        try:
+            return app and SlackApp(
+                **{key: expand(value, sources) for key, value in app.model_dump().items()}
+            )
+        except UnsetReferenceError:
+            return None
+
+    async def call(
+        self, team: str, method: str, body: Mapping[str, Any]
+    ) -> dict[str, Any] | Retry | Rejected:
+        """What a method answers to the bot of this workspace."""
+        reference = bot_token({"type": "slack_bot", "workspace": team})
+        try:
+            headers = bearer(expand(reference, self._secrets.of(None)))
+        except UnsetReferenceError:
+            return Rejected("the workspace is not connected")
+        return await self._asked(headers, lambda web: web.call(method, body))
+
+    async def exchange(self, code: str, redirect_uri: str) -> dict[str, Any] | Retry | Rejected:
+        """The workspace and token for the code that Slack sent a browser back with."""
+        app = self.app()
+        if app is None:
+            return Rejected("no Slack app is set")
+        login = base64.b64encode(f"{app.client_id}:{app.client_secret}".encode()).decode()
+        headers = {"Authorization": f"Basic {login}"}
+        return await self._asked(
+            headers, lambda web: web.ask("oauth.v2.access", code=code, redirect_uri=redirect_uri)
+        )
+
+    async def respond(self, url: str, body: Mapping[str, Any]) -> None:
+        """Answer an interaction at the URL that came with it, which the caller has judged."""
+        async with open_session(self._policy(), "channel", timeout_s=TIMEOUT_S) as session:
+            await post(session, url, encoded(body), {"Content-Type": "application/json"}, now_s=0.0)
+
+    async def _asked(
+        self, headers: Mapping[str, str], ask: Callable[[Web], Awaitable[dict[str, Any]]]
+    ) -> dict[str, Any] | Retry | Rejected:
+        async with open_session(self._policy(), "channel", timeout_s=TIMEOUT_S) as session:
+            try:
+                return await ask(Web(session, self.api, headers))
+            except TroubleError as trouble:
+                return trouble.outcome
