@@ -83,11 +83,30 @@ async def record(
     for case in await _cases(connection, telling, public_url, tellings):
         for consequence in telling[case.stored.id]:
             news += await _one(case, consequence, telling[case.stored.id])
+    tellings += await _renew(connection, fold, public_url)
     await tell_all(connection, tellings)
-    stirred = {subject_id: fold.changed[subject_id].state for subject_id in fold.stirred}
-    for subject_id, evidence in (await _of_members(connection, stirred)).items():
-        await reviews.renew_evidence(connection, subject_id, stirred[subject_id].episodes, evidence)
     return orders, news
+
+
+async def _renew(connection: Connection, fold: Fold, public_url: str) -> list[Telling]:
+    """What waits for a person shows what is seen now, and says what templates make of it. A beat's without one stays as it is."""
+    templated = await reviews.templated(connection, list(fold.stirred)) if fold.stirred else set()
+    stirred = {
+        one: (fold.subject(one), fold.changed[one].state)
+        for one in fold.stirred
+        if one in templated or fold.subject(one).policy.members is not None
+    }
+    tellings: list[Telling] = []
+    for subject_id, evidence in (await _seen(connection, stirred)).items():
+        state = stirred[subject_id][1]
+        subjects = [subject_id, *map(UUID, state.members)]
+        waiting = await reviews.renew_evidence(
+            connection, subject_id, state.episodes, evidence, subjects, is_templated=subject_id in templated
+        )
+        tellings += [
+            drafts.waiting(await reviews.one(connection, action), state.at, public_url) for action in waiting
+        ]
+    return tellings
 
 
 def said(
@@ -145,18 +164,7 @@ async def _cases(
     pages = {subject.page_id for subject in subjects.values()}
     wanted_ids = {*telling, *pages, *(one for one in speakers.values() if one)}
     stored = {one.id: one for one in await objects.several(connection, list(wanted_ids))}
-    seen: dict[UUID, list[dict[str, Any]]] = {subject_id: [] for subject_id in telling}
-    wanted = [(subject_id, region) for subject_id, s in subjects.items() for region in s.policy.regions]
-    # What may still be fresh, and an hour at least: of ten thousand beats a region may be silent for weeks.
-    reach_s = max(3600.0, *(_reach_s(s.policy) for s in subjects.values()))
-    since = states.moment(min(group[0].state.at for group in telling.values()) - reach_s)
-    for row in await results.newest_per_region(connection, wanted, since):
-        seen[row["beat_id"]].append(reviews.evidence_of(row))
-    grouped = {one: telling[one][-1].state for one, s in subjects.items() if s.policy.members is not None}
-    seen |= await _of_members(connection, grouped)
-    beats = [subject_id for subject_id in telling if subject_id not in grouped]
-    for subject_id, rows in (await signals.of_beats(connection, beats, _SHOWN_SIGNALS)).items():
-        seen[subject_id] += map(reviews.signal_evidence, rows)
+    seen = await _seen(connection, {one: (subjects[one], group[-1].state) for one, group in telling.items()})
     began_at = await episodes.newest_began_at(connection, list(telling))
     cases = []
     for subject_id, subject in subjects.items():
@@ -168,6 +176,28 @@ async def _cases(
         case = _Case(connection, me, subject, group, page, public_url, seen[subject_id], tellings, began)
         cases.append(case)
     return cases
+
+
+async def _seen(
+    connection: Connection, of: Mapping[UUID, tuple[Subject, State]]
+) -> dict[UUID, list[dict[str, Any]]]:
+    """What a draft shows of each of these beats and groups."""
+    if not of:
+        return {}
+    seen: dict[UUID, list[dict[str, Any]]] = {subject_id: [] for subject_id in of}
+    wanted = [(subject_id, region) for subject_id, (s, _) in of.items() for region in s.policy.regions]
+    # What may still be fresh, and an hour at least: of ten thousand beats a region may be silent for weeks.
+    reach_s = max(3600.0, *(_reach_s(s.policy) for s, _ in of.values()))
+    since = states.moment(min(state.at for _, state in of.values()) - reach_s)
+    runs = await results.newest_per_region(connection, wanted, since)
+    for beat, shown in await reviews.shown_runs(connection, runs):
+        seen[beat].append(shown)
+    grouped = {one: state for one, (s, state) in of.items() if s.policy.members is not None}
+    seen |= await _of_members(connection, grouped)
+    beats = [subject_id for subject_id in of if subject_id not in grouped]
+    for subject_id, rows in (await signals.of_beats(connection, beats, _SHOWN_SIGNALS)).items():
+        seen[subject_id] += map(reviews.signal_evidence, rows)
+    return seen
 
 
 def _speaker(group: Sequence[Consequence]) -> UUID | None:
@@ -214,7 +244,7 @@ async def _of_members(
     }
     since = states.moment(min((said.since for said in bad.values()), default=0.0) - 3600.0)
     runs = await results.newest_bad(connection, [(member, said.stage) for member, said in bad.items()], since)
-    why = {row["beat_id"]: reviews.evidence_of(row) for row in runs}
+    why = dict(await reviews.shown_runs(connection, runs))
     reported = await signals.of_beats(connection, [*bad, *grouped], _SHOWN_SIGNALS)
     for member in bad:
         for row in reported[member][:1]:

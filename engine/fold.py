@@ -37,6 +37,7 @@ AHEAD_S = 5.0
 """A state whose last fact lies further in the future than this was written by a clock that was wrong."""
 SAID_MOST = 200
 BODY_MOST = 1000
+_WRONG = (Verdict.WARNING, Verdict.CRITICAL)
 """Of a ping's body, what is shown: characters in a message, bytes as evidence."""
 
 
@@ -84,7 +85,7 @@ class Fold:
         self.made: list[Result] = []  # by the server: verdicts on heartbeats
         self.pinged: list[tuple[Pushed, bool]] = []  # pings, and whether they counted
         self.signalled: list[tuple[Pushed, Report]] = []
-        self.stirred: set[UUID] = set()  # groups with an open episode that were told something
+        self.stirred: set[UUID] = set()  # with an open episode, of which something else is wrong now
         self.marked: set[UUID] = (
             set()
         )  # what else stands beside a stage is new: flapping, or what suppresses it
@@ -173,7 +174,7 @@ class Fold:
             self._beat(subject, plan, fact, now, _evidence(ping, text))
 
     def _stir(self, subject: Subject) -> None:
-        if subject.policy.members is not None and self.changed[subject.subject_id].state.severity:
+        if self.changed[subject.subject_id].state.severity:
             self.stirred.add(subject.subject_id)
 
     def reconcile(self, subject_id: UUID, now: float) -> None:
@@ -290,9 +291,21 @@ class Fold:
         after, steps = replay.fold(subject.policy, state, fact)
         for reached, effects in steps:
             self.consequences += (Consequence(subject, effect, reached) for effect in effects)
+        if (
+            state.severity
+            and after.severity
+            and after.regions is not state.regions
+            and _bad(after) != _bad(state)
+        ):
+            self.stirred.add(subject.subject_id)
         if after.flapping is not state.flapping or after.suppressed_by != state.suppressed_by:
             self.marked.add(subject.subject_id)
         return after
+
+
+def _bad(state: State) -> dict[str, Verdict | None]:
+    """The regions that say that something is wrong, and how bad."""
+    return {name: one.vote.verdict for name, one in state.regions.items() if one.vote.verdict in _WRONG}
 
 
 def _result(subject: Subject, said: Said, seq: int, evidence: dict[str, Any] | None) -> Result:

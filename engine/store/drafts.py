@@ -33,7 +33,7 @@ def waiting(action: Row, at: float, public_url: str, *, again: int = 0) -> Telli
         page=action["page"],
         stage=None if action["step"] == "resolve" else Stage(action["severity"]),
         severity=action["severity"],
-        why=(action["text"],),
+        why=(action["text"], *action["warnings"]),
         episode=show("episode", action["episode_id"]) if action["episode_id"] else None,
         since=action["opened_at"].timestamp() if action["opened_at"] else None,
         action=shown,

@@ -6,10 +6,11 @@ What is kept, and that no secret is in it, is the probe's to decide.
 import re
 from collections.abc import Sequence
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
-from engine.store.database import Connection
+from engine.store.database import Connection, Row
 from evaluators.model import Result
 
 MOST_BYTES: Final = 16 << 10
@@ -43,6 +44,25 @@ async def insert(connection: Connection, runs: Sequence[Result]) -> None:
         [encoded(run.evidence) for run in runs],
         [_encode(run.tried).decode() if run.tried else None for run in runs],
     )
+
+
+async def published(connection: Connection, runs: Sequence[Row]) -> dict[UUID, dict[str, str]]:
+    """By run, the captures that its beat lets customers see: of those that failed."""
+    failed = [row for row in runs if row["failure_type"] is not None]
+    rows = (
+        await connection.fetch(
+            "SELECT e.run_id, e.evidence->'published' AS published "
+            "FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) AS n (beat_id, scheduled_at, run_id) "
+            "JOIN objects o ON o.id = n.beat_id AND o.spec ? 'publish' "
+            "JOIN evidence e ON e.scheduled_at = n.scheduled_at AND e.run_id = n.run_id",
+            [row["beat_id"] for row in failed],
+            [row["scheduled_at"] for row in failed],
+            [row["run_id"] for row in failed],
+        )
+        if failed
+        else []
+    )
+    return {row["run_id"]: row["published"] for row in rows if row["published"]}
 
 
 def encoded(found: dict[str, Any] | None) -> str | None:

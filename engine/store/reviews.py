@@ -296,11 +296,11 @@ async def _obey(
         )
         return None
     if isinstance(command, review.Revise):
-        action = UUID(command.action)
-        return await _revise(connection, episode, action, command.severity, subjects, evidence)
+        revised = UUID(command.action)
+        return await _revise(connection, episode, revised, command.severity, subjects, evidence)
     rule, step = _rule(episode), command.step
     said = await wording(connection, episode, rule, step, command.severity, command.of, evidence)
-    action = await connection.fetchval(
+    action: UUID = await connection.fetchval(
         "INSERT INTO actions (id, episode_id, owner_id, page_id, step, status, severity, title, text, components, "
         "evidence, created_at, expires_at, of, reopened, is_markdown, warnings, triggers) VALUES ($1, $2, $3, $4, $5, 'pending', "
         "$6, $7, $8, $9, $10, to_timestamp($11), CASE WHEN $5 = 'resolve' THEN to_timestamp($11 + $12) END, $13, "

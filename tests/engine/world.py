@@ -68,6 +68,10 @@ class World:
         async with transaction(self.pool) as connection:
             self.declared[slug] = await objects.replace(connection, ACTOR, stored, merged)
 
+    async def change_page(self, **spec: Any) -> None:
+        async with transaction(self.pool) as connection:
+            self.page = await objects.replace(connection, ACTOR, self.page, {**self.page.spec, **spec})
+
     async def remove(self, slug: str) -> None:
         async with transaction(self.pool) as connection:
             await objects.remove(connection, ACTOR, self.declared[slug])
