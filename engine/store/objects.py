@@ -258,6 +258,11 @@ async def replace(
                 "UPDATE trigger_states SET promoted = jsonb_set(promoted::jsonb, '{rule}', '\"\"') WHERE trigger_id = $1",
                 stored.id,
             )
+    if stored.kind == "component" and spec.get("status") != stored.spec.get("status"):
+        await connection.execute(  # what publishers show of it is looked at again: see `posts.settle`
+            "UPDATE incidents SET posted = '{}' WHERE $1 = ANY (named) AND resolved_at IS NULL AND removed_at IS NULL",
+            stored.id,
+        )
     await record(connection, actor, f"{stored.kind}.change", stored.slug, stored.page_id, stored.spec, spec)
     await _notify(connection, stored.kind)
     return _stored(row)

@@ -192,6 +192,11 @@ async def delivered(connection: Connection, outbox_id: int, said: str | None = N
         outbox_id,
         said,
     )
+    await connection.execute(  # what it says of components may be over by now: see `posts.settle`
+        "UPDATE incidents i SET posted = coalesce(o.item->'components', '{}') FROM outbox o WHERE o.id = $1 "
+        "AND i.id = o.incident_id AND o.created_at < now() - interval '5 seconds'",
+        outbox_id,
+    )
     await _settle(connection, outbox_id)
 
 

@@ -37,11 +37,13 @@ async def queue(
         "SELECT id, slug, spec FROM objects WHERE kind = 'publisher' AND removed_at IS NULL AND page_id = $1 "
         "AND coalesce((spec->>'enabled')::bool, true) AND ($2::uuid[] IS NULL OR id = ANY ($2)) "
         "AND ($3::uuid[] IS NULL OR id = ANY ($3)) AND ($4 = 'incident' OR coalesce((spec->>'maintenance')::bool, true)) "
+        "AND NOT EXISTS (SELECT FROM outbox WHERE target_id = objects.id AND incident_id = $5 AND item->>'step' = 'delete') "
         "ORDER BY slug",
         row["page_id"],
         row["publishers"],
         only,
         row["kind"],
+        incident,
     )
     said = PageSlack.model_validate(row["slack"]) if row["slack"] else None
     places = []
@@ -110,24 +112,31 @@ async def _picture(connection: Connection, row: Row, step: Step, at: float, upda
 
 
 async def settle(connection: Connection, now_s: float, _: str) -> int:
-    """Tell publishers of components that a step said something else of than what came of it: two that overlap went on at once.
+    """Tell publishers of components of which a step said something else than what holds: another incident went on meanwhile.
 
-    Every step is looked at once more after it was committed, so that the last of several sees them all. Returns how many
-    incidents were told anew.
+    Every step is looked at once more after it was committed, so that the last of several sees them all, and again where it
+    arrived late. What one incident sets right needs no other. Returns how many had to.
     """
     rows = await connection.fetch(
-        "SELECT id, posted, removed_at FROM incidents WHERE posted IS NOT NULL ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
+        "SELECT id, page_id, publishers, posted, removed_at FROM incidents WHERE posted IS NOT NULL ORDER BY id LIMIT $1 "
+        "FOR UPDATE SKIP LOCKED",
         MOST_SETTLED,
     )
     await connection.execute(
         "UPDATE incidents SET posted = NULL WHERE id = ANY ($1)", ids := [row["id"] for row in rows]
     )
     shown = await _components(connection, ids)
-    others = [row["id"] for row in rows if row["removed_at"] is None and row["posted"] != shown[row["id"]]]
-    for incident in others:
-        await connection.execute("UPDATE incidents SET revision = revision + 1 WHERE id = $1", incident)
-        await queue(connection, incident, "edit", now_s)
-    return len(others)
+    right: set[object] = set()
+    told = 0
+    for row in rows:
+        goes_to = (row["page_id"], tuple(row["publishers"] or ()))
+        wrong = {(goes_to, *said) for said in shown[row["id"]].items() - row["posted"].items()}
+        if row["removed_at"] is None and not wrong <= right:
+            await connection.execute("UPDATE incidents SET revision = revision + 1 WHERE id = $1", row["id"])
+            await queue(connection, row["id"], "edit", now_s)
+            right |= {(goes_to, *said) for said in shown[row["id"]].items()}
+            told += 1
+    return told
 
 
 async def _components(connection: Connection, incidents: Sequence[UUID]) -> dict[UUID, dict[str, str]]:

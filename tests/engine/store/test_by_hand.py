@@ -1,0 +1,270 @@
+"""What people do with incidents, on real PostgreSQL: whatever they do, in whatever order, it stays one consistent picture."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import pytest
+
+from engine.store import by_hand, incidents, objects, outbox, posts
+from engine.store.audit import Actor
+from engine.store.by_hand import NotNowError
+from engine.store.database import Connection, Pool, transaction
+from engine.store.ids import new_id, show
+from engine.store.incidents import Moment, Said
+from engine.store.objects import Stored
+from evaluators.lifecycle import ENDED, OPEN
+from evaluators.public import component_status
+
+ACTOR = Actor("ada", "api")
+STATUSES = ("operational", "degraded_performance", "partial_outage", "major_outage")
+DAY_S = 86400.0
+
+
+@dataclass
+class Board:
+    """A page with three components, a channel and a publisher."""
+
+    pool: Pool
+    page: Stored
+    components: dict[str, str]  # id -> path
+
+    async def begun(self, at: float = 100.0, **components: str) -> UUID:
+        async with transaction(self.pool) as db:
+            said = Said("open", "investigating", "It", "x", self.ids(components), at, "ada", is_by_hand=True)
+            return (await by_hand.begin(db, ACTOR, self.page.id, said))[0]
+
+    def ids(self, components: dict[str, str]) -> dict[str, str]:
+        return {
+            key: components[slug]
+            for key, path in self.components.items()
+            if (slug := path.partition("/")[2]) in components
+        }
+
+    async def said(
+        self, db: Connection, incident: UUID, status: str | None, at: float, **components: str
+    ) -> None:
+        row, said = await by_hand.update_of(
+            db,
+            ACTOR,
+            incident,
+            Moment(at, "", "ada"),
+            status=status,
+            text="y",
+            components=self.ids(components) if components else None,
+            impact=None,
+            notify=False,
+            is_markdown=False,
+        )
+        await by_hand.say(db, ACTOR, row, said)
+
+    async def told(self, incident: UUID) -> list[tuple[str, dict[str, str]]]:
+        rows = await self.pool.fetch("SELECT item FROM outbox WHERE incident_id = $1 ORDER BY id", incident)
+        return [(row["item"]["step"], row["item"].get("components", {})) for row in rows]
+
+    async def settled(self) -> int:
+        async with transaction(self.pool) as db:
+            return await posts.settle(db, 1000.0, "")
+
+
+@pytest.fixture
+async def board(pool: Pool) -> Board:
+    return await _board(pool)
+
+
+async def _board(pool: Pool) -> Board:
+    slug = f"p-{new_id().hex[-8:]}"
+    async with transaction(pool) as db:
+        page = await objects.create(db, ACTOR, "page", None, {"slug": slug, "name": "Shop"})
+        hook = {"slug": "elsewhere", "type": "webhook", "url": "http://hook.example/"}
+        await objects.create(db, ACTOR, "publisher", page.id, hook)
+        await objects.create(db, ACTOR, "channel", page.id, hook | {"slug": "ops"})
+        made = [
+            await objects.create(db, ACTOR, "component", page.id, {"slug": name, "name": name})
+            for name in ("a", "b", "c")
+        ]
+    return Board(pool, page, {str(one.id): f"{slug}/{one.slug}" for one in made})
+
+
+# ---- components of incidents that overlap
+
+
+async def test_the_worst_of_what_is_open_is_told_and_its_end_leaves_the_rest(board: Board) -> None:
+    one, other = (
+        await board.begun(a="partial_outage"),
+        await board.begun(a="major_outage", b="partial_outage"),
+    )
+    path = {slug: next(p for p in board.components.values() if p.endswith(slug)) for slug in "abc"}
+    async with transaction(board.pool) as db:
+        await board.said(db, other, "resolved", 200.0)
+    assert (await board.told(other))[-1] == (
+        "resolve",
+        {path["a"]: "partial_outage", path["b"]: "operational"},
+    )
+    async with transaction(board.pool) as db:
+        await by_hand.remove(db, ACTOR, one, Moment(300.0, ""))
+    assert (await board.told(one))[-1] == ("delete", {path["a"]: "operational"})
+
+
+async def test_what_an_edit_took_away_is_restored_though_nobody_was_told_of_it(board: Board) -> None:
+    incident = await board.begun()
+    path = next(p for p in board.components.values() if p.endswith("/a"))
+    for components, status in (({"a": "major_outage"}, "major_outage"), ({}, "operational")):
+        async with transaction(board.pool) as db:
+            await by_hand.edit(db, ACTOR, incident, 200.0, {"components": board.ids(components)})
+        assert (await board.told(incident))[-1] == ("edit", {path: status})
+
+
+async def test_two_that_end_at_once_leave_nothing_behind(board: Board) -> None:
+    one, other = await board.begun(a="major_outage"), await board.begun(a="major_outage")
+    await board.settled()
+    path = next(p for p in board.components.values() if p.endswith("/a"))
+    async with board.pool.acquire() as first, board.pool.acquire() as second, first.transaction():
+        await board.said(first, one, "resolved", 200.0)
+        async with second.transaction():
+            await board.said(second, other, "resolved", 200.0)
+        # Neither saw the other's end.
+    assert {(await board.told(each))[-1][1][path] for each in (one, other)} == {"major_outage"}
+    assert await board.settled() == 1  # one sets it right
+    assert [("edit", {path: "operational"}) in await board.told(each) for each in (one, other)].count(
+        True
+    ) == 1
+    assert await board.settled() == 0
+    assert await board.pool.fetchval("SELECT count(*) FROM incidents WHERE posted IS NOT NULL") == 0
+
+
+async def test_what_arrives_late_is_set_right(board: Board) -> None:
+    late, other = await board.begun(a="major_outage"), await board.begun(a="major_outage")
+    path = next(p for p in board.components.values() if p.endswith("/a"))
+    async with transaction(board.pool) as db:
+        await board.said(db, late, "resolved", 200.0)
+        await board.said(db, other, "resolved", 300.0)
+    await board.settled()
+    resolve = await board.pool.fetchval(
+        "UPDATE outbox SET created_at = now() - interval '1 hour' WHERE incident_id = $1 AND item->>'step' = 'resolve' "
+        "RETURNING id",
+        late,
+    )
+    async with transaction(board.pool) as db:
+        await outbox.delivered(db, resolve)  # long after all that was said of the other one
+    assert await board.settled() == 1
+    assert (await board.told(late))[-1] == ("edit", {path: "operational"})
+
+
+async def test_a_manual_status_of_a_component_reaches_what_is_open(board: Board) -> None:
+    incident = await board.begun(a="major_outage")
+    await board.settled()
+    path = next(p for p in board.components.values() if p.endswith("/a"))
+    async with transaction(board.pool) as db:
+        component = await objects.find(db, "component", "a", pages=[board.page.id])
+        await objects.replace(db, ACTOR, component, component.spec | {"status": "under_maintenance"})
+    assert await board.settled() == 1
+    assert (await board.told(incident))[-1] == ("edit", {path: "under_maintenance"})
+
+
+# ---- silence
+
+
+async def test_operators_are_told_once_that_customers_hear_nothing(board: Board) -> None:
+    async def told() -> list[str]:
+        rows = await board.pool.fetch(
+            "SELECT item->>'title' AS title FROM outbox WHERE item->>'told' = 'silence' ORDER BY id"
+        )
+        return [row["title"] for row in rows]
+
+    async def look(at: float) -> int:
+        async with transaction(board.pool) as db:
+            return await incidents.break_silence(db, at, "http://upbeat.example")
+
+    incident = await board.begun(100.0)
+    assert [await look(at) for at in (3699.0, 3700.0, 9999.0)] == [0, 1, 0]
+    assert await told() == ["Customers heard nothing for 1h: It"]
+    async with transaction(board.pool) as db:
+        await board.said(db, incident, None, 10_000.0)
+    assert [await look(at) for at in (13_599.0, 13_600.0)] == [0, 1]
+    async with transaction(board.pool) as db:
+        page = await objects.get(db, board.page.id)
+        assert page is not None
+        await objects.replace(db, ACTOR, page, page.spec | {"speak_every": None})
+        await board.said(db, incident, None, 14_000.0)
+    assert await look(99_000.0) == 0
+    link = await board.pool.fetchval(
+        "SELECT item->>'link' FROM outbox WHERE item->>'told' = 'silence' LIMIT 1"
+    )
+    assert link == f"http://upbeat.example/console/incidents/{show('incident', incident)}"
+
+
+# ---- any sequence
+
+
+async def _anything(board: Board, db: Connection, dice: random.Random, known: list[UUID], at: float) -> None:
+    """Something that a person might do, refused or not."""
+    if not known or dice.random() < 0.2:
+        said = Said("open", dice.choice(OPEN), "It", "x", _affected(board, dice), at, "ada", is_by_hand=True)
+        known.append((await by_hand.begin(db, ACTOR, board.page.id, said))[0])
+        return
+    incident = dice.choice(known)
+    deeds: list[Callable[[], object]] = [
+        lambda: board.said(db, incident, dice.choice([*OPEN, None]), at),
+        lambda: board.said(db, incident, "resolved", at),
+        lambda: board.said(db, incident, None, at, **{s: dice.choice(STATUSES) for s in dice.choice("abc")}),
+        lambda: by_hand.edit(db, ACTOR, incident, at, {"components": _affected(board, dice)}),
+        lambda: by_hand.edit(db, ACTOR, incident, at, {"title": f"It {at}"}),
+        lambda: by_hand.merge(db, ACTOR, incident, dice.choice(known), Moment(at, "", "ada")),
+        lambda: by_hand.remove(db, ACTOR, incident, Moment(at, "", "ada")),
+        lambda: by_hand.take_over(db, ACTOR, incident, at),
+        lambda: by_hand.report(db, ACTOR, incident, at, text="z"),
+        lambda: by_hand.report(db, ACTOR, incident, at, is_public=True),
+    ]
+    done = dice.choice(deeds)()
+    assert asyncio.iscoroutine(done)
+    await done
+
+
+def _affected(board: Board, dice: random.Random) -> dict[str, str]:
+    return {key: dice.choice(STATUSES) for key in board.components if dice.random() < 0.5}
+
+
+async def _is_whole(board: Board, db: Connection, at: float) -> None:
+    """One incident says one thing, everywhere."""
+    rows = await db.fetch("SELECT * FROM incidents WHERE page_id = $1", board.page.id)
+    said = await incidents.updates(db, [row["id"] for row in rows])
+    lasting = [row for row in rows if row["status"] not in ENDED and row["removed_at"] is None]
+    shown = {
+        path: component_status(None, [row["components"][key] for row in lasting if key in row["components"]])
+        for key, path in board.components.items()
+    }
+    for row in rows:
+        newest = said[row["id"]][0]
+        assert (row["status"] in ENDED) == (row["resolved_at"] is not None)
+        assert newest["status"] == row["status"]
+        assert newest["components"] == row["components"]
+        assert {*map(str, row["named"])} >= row["components"].keys()
+        assert row["merged_into"] is None or row["status"] == "resolved"
+        assert (row["report_status"] == "published") == (row["report_at"] is not None)
+        steps = await db.fetch("SELECT item FROM outbox WHERE incident_id = $1 ORDER BY id", row["id"])
+        assert [step["item"]["step"] for step in steps].count("open") == 1
+        assert steps[0]["item"]["step"] == "open"
+        last = steps[-1]["item"]
+        assert (last["step"] == "delete") == (row["removed_at"] is not None or row["merged_into"] is not None)
+        if last["at"] == at:  # it was this one that something was done with
+            assert {path: shown[path] for path in last.get("components", {})} == last.get("components", {})
+            assert last["title"] == row["title"]
+            assert last["status"] == row["status"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_people_do_it_stays_one_picture(pool: Pool, seed: int) -> None:
+    board, dice, known = await _board(pool), random.Random(seed), list[UUID]()
+    for n in range(40):
+        at = 100.0 + n * DAY_S / 2
+        async with transaction(pool) as db:
+            try:
+                async with db.transaction():
+                    await _anything(board, db, dice, known, at)
+            except (NotNowError, objects.MissingError):
+                continue
+            await _is_whole(board, db, at)
+    assert await board.settled() >= 0
