@@ -10,7 +10,7 @@ from typing import Final
 
 from engine.clock import Clock
 from engine.leases import Leases
-from engine.store import digests, episodes, incidents, posts, reviews, slack
+from engine.store import announcing, digests, episodes, incidents, posts, reviews, slack
 from engine.store.database import DATABASE_AWAY, Connection, Pool, transaction
 
 EVERY_S: Final = 2.0
@@ -21,6 +21,7 @@ Look = Callable[[Connection, float, str], Awaitable[object]]
 LOOKS: Final[Sequence[Look]] = (
     reviews.expire,
     reviews.escalate,
+    announcing.look,
     incidents.break_silence,
     posts.settle,
     episodes.remind,

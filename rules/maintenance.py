@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from itertools import pairwise
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from rules.duration import Duration, format_duration
 from rules.owner import ComponentPath
 from rules.problem import show
+from rules.quorum import DurationOrOff
 from rules.recurrence import LOOK_YEARS, Recurrence, recurrence
 from rules.shape import Name, Rule, Slug, Text
 from rules.zone import zone_name
@@ -39,6 +40,35 @@ def _near(moment: datetime) -> datetime:
 
 
 Moment = Annotated[datetime, BeforeValidator(_written), AfterValidator(_near)]
+
+
+class Announce(Rule):
+    """`announce:` of a maintenance window: customers are told of each time it takes place."""
+
+    title: Name | None = Field(default=None, description="Its title; the window's name when not given.")
+    text: Annotated[str, StringConstraints(min_length=1, max_length=4000)] | None = Field(
+        default=None, description="What is said when it is announced; when and what of when not given."
+    )
+    before: Duration = Field(
+        default=DAY_S, le=90 * DAY_S, description="So long before it begins it is announced."
+    )
+    remind: DurationOrOff = Field(
+        default=3600.0, le=30 * DAY_S, description="So long before it begins it is said again; `off` never."
+    )
+    start: Literal["auto", "off"] = Field(
+        default="auto", description="Whether it is said by itself that it has begun."
+    )
+    complete: Literal["auto", "off"] = Field(
+        default="auto", description="Whether it is said by itself that it is over."
+    )
+    notify: bool = Field(default=True, description="Whether subscribers are told.")
+
+
+class Extended(Rule):
+    """One time of a window that lasts longer than planned."""
+
+    start: Moment = Field(description="When that time of it begins.")
+    end: Moment = Field(description="When it ends instead.")
 
 
 class Maintenance(Rule):
@@ -75,6 +105,13 @@ class Maintenance(Rule):
         max_length=500,
         description="When it was ended early: the time of it that ran then was over.",
     )
+    extended: list[Extended] = Field(
+        default=[], max_length=500, description="Times of it that last longer than planned."
+    )
+    announce: Announce | None = Field(
+        default=None,
+        description="How customers are told of it; not given, they are not. `{}` is the defaults.",
+    )
     beats: list[Slug] = Field(default=[], max_length=500, description="Beats of its page it is about.")
     groups: list[Slug] = Field(
         default=[], max_length=500, description="Groups of its page, with their members."
@@ -108,6 +145,15 @@ class Maintenance(Rule):
                 raise ValueError(
                     f"rrule: it lasts {format_duration(self.length_s)} and comes again after {gap.days}d, before it is over"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _lasts_longer(self) -> Self:
+        for one in self.extended:
+            start, end = self.at(one.start), self.at(one.end)
+            if not start < end <= start + MOST_S:
+                said = f"extended: end {one.end} is not after start {one.start}, by a year at most"
+                raise ValueError(said)
         return self
 
     @property
@@ -157,9 +203,11 @@ class Maintenance(Rule):
     def _spans(self, since: float, until: float) -> Iterator[Span]:
         held: Span | None = None
         length_s, ended = self.length_s, sorted(self.at(moment) for moment in self.ended)
-        for start in self._starts(since - length_s, until):
+        longer = {self.at(one.start): self.at(one.end) for one in self.extended}
+        most_s = max((length_s, *(end - start for start, end in longer.items())))
+        for start in self._starts(since - most_s, until):
             cut = bisect_left(ended, start)
-            end = min((start + length_s, *ended[cut : cut + 1]))
+            end = min((max(longer.get(start, start), start + length_s), *ended[cut : cut + 1]))
             if held and start <= held[1]:  # by a day that the clocks make shorter
                 held = (held[0], max(end, held[1]))
             elif start < min(end, until) and end > since:

@@ -62,12 +62,22 @@ def update_id(said: Said) -> UUID:
 
 
 async def begin(
-    connection: Connection, incident: UUID, page_id: UUID, said: Said, episode_id: UUID | None = None
+    connection: Connection,
+    incident: UUID,
+    page_id: UUID,
+    said: Said,
+    episode_id: UUID | None = None,
+    *,
+    window: tuple[UUID, datetime, datetime] | None = None,
 ) -> list[str]:
-    """A new incident with its first update. Returns the publishers that tell their subscribers, as `say` does."""
+    """A new incident with its first update. Returns the publishers that tell their subscribers, as `say` does.
+
+    With a `window` it is announced maintenance, from then until then.
+    """
     await connection.execute(
         "INSERT INTO incidents (id, page_id, episode_id, title, status, components, created_at, severity, impact, by, "
-        "is_backfilled, publishers, named) VALUES ($1, $2, $3, $4, $5, $6, to_timestamp($7), $8, $9, $10, $11, $12, $13)",
+        "is_backfilled, publishers, named, kind, window_id, starts_at, ends_at) VALUES ($1, $2, $3, $4, $5, $6, "
+        "to_timestamp($7), $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
         incident,
         page_id,
         episode_id,
@@ -81,6 +91,8 @@ async def begin(
         said.is_backfilled,
         said.publishers,
         [*map(UUID, said.components)],
+        "maintenance" if window else "incident",
+        *(window or (None, None, None)),
     )
     return await _write(connection, incident, said)
 
