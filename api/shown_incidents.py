@@ -24,7 +24,7 @@ class ShownUpdate(Struct):
     edited_by: str | None
 
 
-class ShownReport(Struct):
+class ShownIncidentReport(Struct):
     """What was learnt; `at`: since when it is public. It is shown while the incident is over."""
 
     text: str
@@ -55,7 +55,7 @@ class ShownIncident(Struct):
     resolved_at: datetime | None
     is_backfilled: bool
     merged_into: str | None
-    report: ShownReport | None
+    report: ShownIncidentReport | None
     revision: int
 
 
