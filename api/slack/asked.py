@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 from fastapi import FastAPI
 from starlette.types import Message, Scope
 
-from api.auth import ACTING, Principal
+from api.auth import ACTING, Permission, Principal
 from api.context import Services
 from api.problems import ProblemError
 from engine.store import objects, slack
@@ -94,10 +94,11 @@ class Asked:
         return answer
 
     async def settings(self, page: str) -> PageSlack | None:
-        """What a page says of Slack."""
+        """What a page says of Slack, to who may do something there. Raises 403, 404."""
         async with self.services.pool.acquire() as db:
-            spec = (await objects.find(db, "page", page)).spec
-        return PageSlack.model_validate(spec["slack"]) if spec.get("slack") else None
+            home = await objects.find(db, "page", page)
+        self.known().require(Permission.REVIEW, home.id)
+        return PageSlack.model_validate(home.spec["slack"]) if home.spec.get("slack") else None
 
     async def say(self, text: str, more: Blocks = ()) -> None:
         """Tell only them. Data in `text` is `plain`."""

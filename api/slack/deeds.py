@@ -225,7 +225,9 @@ async def _is_to_confirm(asked: Asked, name: str, value: str) -> bool:
 async def _do(asked: Asked, name: str, value: str) -> None:
     if name == "approve":
         revision = value.partition(":")[2]
-        body: dict[str, Any] = {"revision": int(revision) if revision.isdecimal() and len(revision) < 18 else 0}
+        body: dict[str, Any] = {
+            "revision": int(revision) if revision.isdecimal() and len(revision) < 18 else 0
+        }
         item = await asked.rest("POST", f"/actions/{_ref(value)}/approve", body)
         await asked.say(_decided(asked, item))
         return
