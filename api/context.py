@@ -102,7 +102,7 @@ class Services:
     bus: Bus
     clock: Clock
     settings: ApiSettings
-    test_channel: Callable[[Stored], Awaitable[Outcome]]
+    test_channel: Callable[[Mapping[str, Any], UUID | None], Awaitable[Outcome]]  # as declared, on this page
     check_now: Callable[[AnyBeat, UUID | None], Awaitable[dict[str, Any]]]
     health: Callable[[str | None, bool], Awaitable[Health]]
     metrics_text: Callable[[], Awaitable[str]]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import Asking, Permission, Router, permits
+from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import reply
 from api.context import services_of
 from api.objects import PageRef, locate
@@ -14,7 +14,7 @@ from api.shown_episodes import ShownHealth
 from engine.store import outbox, targets
 from engine.store.database import Row, transaction
 from engine.store.ids import show
-from rules.known import plural
+from rules.known import Kind, plural
 
 router = Router(prefix="/api/v1")
 
@@ -28,10 +28,23 @@ def shown_health(row: Row) -> dict[str, Any]:
     return {"id": show(row["kind"], row["id"]), "state": state} | {name: row[name] for name in kept}
 
 
-def _routes(kind: Literal["channel", "publisher"]) -> None:
-    path, tags = f"/{plural(kind)}/{{ref}}", [plural(kind)]
+async def replay(
+    request: Request, asking: Principal, kind: Kind, ref: str, page_ref: str | None = None
+) -> int:
+    """Make all dead letters of a target pending again; how many there were."""
+    async with transaction(services_of(request).pool) as db:
+        target = await locate(db, asking, kind, ref, page_ref)
+        asking.require(Permission.WRITE, target.page_id)
+        await targets.resume(db, target.id)
+        return await outbox.retry(db, asking.actor, None, target_id=target.id)
 
-    @router.get(f"{path}/health", tags=tags, name=f"Health of a {kind}", operation_id=f"{kind}_health")
+
+def _routes(kind: Literal["channel", "publisher"]) -> None:
+    path = f"/{plural(kind)}/{{ref}}"
+
+    @router.get(
+        f"{path}/health", tags=[plural(kind)], name=f"Health of a {kind}", operation_id=f"{kind}_health"
+    )
     @permits(Permission.READ)
     @gives(ShownHealth)
     async def health(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
@@ -44,19 +57,14 @@ def _routes(kind: Literal["channel", "publisher"]) -> None:
     @router.post(
         f"{path}/replay-dead",
         status_code=202,
-        tags=tags,
+        tags=[plural(kind)],
         name=f"Replay a {kind}'s dead letters",
         operation_id=f"replay_dead_of_{kind}",
     )
     @permits(Permission.WRITE)
     async def replay_dead(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
         """Send everything again that it was given up for; what it stopped to be asked is asked again."""
-        async with transaction(services_of(request).pool) as db:
-            target = await locate(db, asking, kind, ref, page_ref)
-            asking.require(Permission.WRITE, target.page_id)
-            await targets.resume(db, target.id)
-            replayed = await outbox.retry(db, asking.actor, None, target_id=target.id)
-        return reply({"replayed": replayed}, 202)
+        return reply({"replayed": await replay(request, asking, kind, ref, page_ref)}, 202)
 
 
 _routes("channel")

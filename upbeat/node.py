@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -338,7 +338,7 @@ class Node:
             local_token=self.local_token or None,
         )
 
-    async def _test_channel(self, channel: Stored) -> Outcome:
+    async def _test_channel(self, spec: Mapping[str, Any], page_id: UUID | None) -> Outcome:
         notice = Notice(
             id=str(new_id()),
             told="test",
@@ -346,8 +346,7 @@ class Node:
             at=self.clock.epoch_s(),
             link=f"{self.public_url()}/console/channels",
         )
-        target = Target(channel.kind, channel.spec, channel.page_id)
-        return await self.targets.send(target, notice)
+        return await self.targets.send(Target("channel", spec, page_id), notice)
 
     async def _metrics_text(self) -> str:
         return prometheus.render(

@@ -3,6 +3,7 @@
 from api.console import (
     beats,
     building,
+    channels,
     declared,
     episodes,
     files,
@@ -43,6 +44,7 @@ ROUTERS = tuple(
         incidents,
         episodes,
         maintenance,
+        channels,
         declared,
         people,
         replay,

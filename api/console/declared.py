@@ -1,4 +1,4 @@
-"""Components, channels, groups, pages and regions: listed and created by forms. Changing one further is `api.console.specs`."""
+"""Components, groups, pages and regions: listed and created by forms. Changing one further is `api.console.specs`."""
 
 from collections.abc import Mapping
 from typing import Any, Final, get_args
@@ -6,7 +6,7 @@ from typing import Any, Final, get_args
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import channels, saving
+from api import saving
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.console.forms import fields, filled, listed, mistakes_of
 from api.console.page import go, render
@@ -14,22 +14,17 @@ from api.context import services_of
 from api.objects import PageRef, locate
 from api.problems import ProblemError
 from api.showing import page_slugs
-from engine.store import objects, outbox, regions, views
+from engine.store import objects, regions, views
 from engine.store.objects import TakenError
-from exporters.outcome import Delivered, Outcome
 from rules.component import ComponentStatus
 from rules.known import Kind
 
 STATUSES: Final = ("", *get_args(ComponentStatus))
-_DELIVERIES: Final = 50
 _GROUPS: Final = 500
-_LISTS: Final = ("to", "components", "channels", "depends_on")
-_BLANK: Final = dict.fromkeys(
-    (*_LISTS, "name", "slug", "page", "group", "description", "type", "url", "secret", "host", "sender"), ""
-)
+_LISTS: Final = ("components", "channels", "depends_on")
+_BLANK: Final = dict.fromkeys((*_LISTS, "name", "slug", "page", "group", "description"), "")
 _MAKES: Final[dict[Kind, Permission]] = {
     "component": Permission.WRITE,
-    "channel": Permission.WRITE,
     "group": Permission.WRITE,
     "page": Permission.ADMIN,
     "region": Permission.WRITE,
@@ -37,11 +32,6 @@ _MAKES: Final[dict[Kind, Permission]] = {
 _WHOLE: Final = ("page", "region")
 """Kinds that are the installation's and not a page's."""
 _ABOUT: Final = {"page": "What customers read.", "region": "Where beats run."}
-_OF_CHANNEL: Final = {
-    "webhook": ("slug", "page", "type", "url", "secret"),
-    "slack": ("slug", "page", "type", "url"),
-    "smtp": ("slug", "page", "type", "host", "sender", "to"),
-}
 
 router = Router(prefix="/console", include_in_schema=False)
 
@@ -73,11 +63,6 @@ async def _page(
             more["together"] = kind == "region" and await views.run_together(db, slugs)
             more["sick"] = await regions.suspended(db) if kind == "region" else {}
             more |= {"kind": kind, "heading": f"{kind.capitalize()}s", "about": _ABOUT[kind]}
-        if kind == "channel":
-            asked = request.query_params.get("status")
-            only = asked if asked in ("pending", "done", "dead") else None
-            more["deliveries"] = await outbox.listing(db, pages=pages, status=only, limit=_DELIVERIES)
-            more.setdefault("outcome", None)
         if kind == "component":
             more["statuses"] = STATUSES
         if kind == "group":
@@ -100,7 +85,7 @@ def _routes(kind: Kind) -> None:
     async def create(request: Request, asking: Asking) -> Response:
         sent = await fields(request)
         try:
-            await saving.create(services_of(request), asking, kind, _document(kind, sent))
+            await saving.create(services_of(request), asking, kind, _document(sent))
         except ProblemError as refused:
             if refused.status != 422:
                 raise
@@ -114,10 +99,8 @@ for _kind in _MAKES:
     _routes(_kind)
 
 
-def _document(kind: Kind, sent: Mapping[str, str]) -> dict[str, Any]:
-    """The object that a form describes; of a channel only the fields of its type count."""
-    if kind == "channel":
-        sent = {key: sent.get(key, "") for key in _OF_CHANNEL.get(sent.get("type", ""), ())}
+def _document(sent: Mapping[str, str]) -> dict[str, Any]:
+    """The object that a form describes."""
     document: dict[str, Any] = filled(sent)
     return document | {key: listed(document[key]) for key in _LISTS if key in document}
 
@@ -131,26 +114,3 @@ async def set_status(request: Request, asking: Asking, ref: str, page_ref: PageR
         stored = await locate(db, asking, "component", ref, page_ref)
     await saving.change(services_of(request), asking, stored, {"status": status}, patch=True)
     return go("/console/components", "saved")
-
-
-@router.post("/channels/{ref}/test")
-@permits(Permission.WRITE)
-async def send_test(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
-    """Send a test notice now and show what came of it."""
-    channel, outcome = await channels.tested(request, asking, ref, page_ref)
-    return await _page(request, asking, "channel", outcome=_shown(channel.slug, outcome))
-
-
-def _shown(slug: str, outcome: Outcome) -> dict[str, Any]:
-    said = channels.shown_outcome(outcome)
-    word = {"delivered": "delivered", "retry": "not now, would be tried again", "rejected": "rejected"}
-    is_ok = isinstance(outcome, Delivered)
-    return {"slug": slug, "ok": is_ok, "word": word[said["outcome"]], "reason": said["reason"]}
-
-
-@router.post("/deliveries/{delivery_id}/retry")
-@permits(Permission.WRITE)
-async def retry(request: Request, asking: Asking, delivery_id: channels.DeliveryId) -> Response:
-    """Try a dead letter again."""
-    await channels.retry(request, asking, delivery_id)
-    return go("/console/channels", "retry")

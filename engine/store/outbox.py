@@ -233,6 +233,7 @@ async def listing(
     *,
     pages: Sequence[UUID] | None = None,
     status: str | None = None,
+    target: UUID | None = None,
     before_id: int | None = None,
     limit: int = 100,
 ) -> list[Row]:
@@ -240,10 +241,11 @@ async def listing(
     return await connection.fetch(
         "SELECT o.*, t.slug, t.kind, t.page_id FROM outbox o JOIN objects t ON t.id = o.target_id "
         "WHERE ($1::uuid[] IS NULL OR t.page_id = ANY ($1)) AND ($2::text IS NULL OR o.status = $2) "
-        "AND ($3::bigint IS NULL OR o.id < $3) ORDER BY o.id DESC LIMIT $4",
+        "AND ($3::bigint IS NULL OR o.id < $3) AND ($4::uuid IS NULL OR t.id = $4) ORDER BY o.id DESC LIMIT $5",
         pages,
         status,
         before_id,
+        target,
         limit,
     )
 

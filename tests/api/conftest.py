@@ -106,8 +106,8 @@ async def server(servers: Embedded) -> AsyncIterator[Server]:
 
 
 def _services(pool: Any, bus: Bus) -> Services:
-    async def test_channel(stored: Stored) -> Outcome:
-        return Rejected(f"{stored.slug} said HTTP 410")
+    async def test_channel(spec: Mapping[str, Any], page_id: UUID | None) -> Outcome:
+        return Rejected(f"{spec['slug']} said HTTP 410")
 
     async def check_now(rule: AnyBeat, page_id: UUID | None) -> dict[str, Any]:
         return {"verdict": "ok", "beat": rule.slug}

@@ -1,9 +1,12 @@
 """`upbeat channels` and `deliveries`: testing a channel, and what left for channels or did not."""
 
+from pathlib import Path
+
 import click
 
 from upbeat.cli.client import Client, remote
-from upbeat.cli.listed import Listed, listing, on_one
+from upbeat.cli.files import read_yaml
+from upbeat.cli.listed import Listed, listing, with_page
 from upbeat.cli.objects import group_of
 from upbeat.cli.output import Output, paint, when
 
@@ -11,13 +14,18 @@ channels = group_of("channel")
 
 
 @channels.command()
-@on_one("/channels")
-async def test(api: Client, out: Output) -> None:
-    """Send a test notice through a channel now."""
-    outcome = await api.post("/test")
+@click.argument("channel", metavar="SLUG|FILE")
+@with_page
+@remote
+async def test(api: Client, out: Output, channel: str, page: str | None) -> None:
+    """Send a test notice now: through the channel SLUG, or through one that is not saved, YAML in FILE (- is stdin)."""
+    if channel == "-" or channel.endswith((".yaml", ".yml", ".json")):
+        outcome = await api.post("/channels/test", read_yaml(Path(channel)).plain(), page=page)
+    else:
+        outcome = await api.one("/channels", channel, page).post("/test")
     if outcome["outcome"] != "delivered":
-        raise click.ClickException(f"{api.slug} was not told ({outcome['outcome']}): {outcome['reason']}")
-    out.done(outcome, f"{api.slug} was told.")
+        raise click.ClickException(f"{channel} was not told ({outcome['outcome']}): {outcome['reason']}")
+    out.done(outcome, f"{channel} was told.")
 
 
 @click.group(cls=Listed)
@@ -38,7 +46,8 @@ deliveries.add_command(
             "TITLE": lambda d: d["title"],
             "LAST ERROR": lambda d: d["last_error"],
         },
-        click.option("--status", help="Only those: pending, done or dead (given up)."),
+        click.option("--status", help="Only those: pending, done, dead (given up) or dropped."),
+        click.option("--channel", metavar="SLUG", help="Only of this channel."),
     )
 )
 
