@@ -44,7 +44,7 @@ READ_ONLY: Final = frozenset(
     {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
     | {"stage", "since", "votes", "paused", "paused_until", "episode", "signals", "ping"}
     | {"suppressed_by", "flapping", "advisories", "need", "members"}
-    | {"active", "next", "covers", "sick"}
+    | {"active", "next", "covers", "announced", "sick"}
     | {"tokens", "token", "ingest_url", "events_24h", "last_event_at"}
     | {"sentence", "effective", "promoted", "open_signals", "last_matched_at", "counts"}
 )

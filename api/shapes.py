@@ -184,6 +184,28 @@ class ShownSpan(Struct):
     end: datetime
 
 
+class ShownAnnouncement(Struct):
+    """What customers were told of one time of a maintenance window, and when; the newest first."""
+
+    status: str
+    text: str
+    is_markdown: bool
+    notify: bool
+    at: datetime
+    by: str
+
+
+class ShownAnnounced(Struct):
+    """One time of a maintenance window that customers were told of."""
+
+    incident: str
+    title: str
+    status: Literal["scheduled", "in_progress", "verifying", "completed", "cancelled"]
+    starts_at: datetime
+    ends_at: datetime
+    updates: list[ShownAnnouncement]
+
+
 class ShownMaintenance(Shown):
     """A maintenance window. `next` is the time of it that runs, else the next one; null when it is over for good.
 
@@ -195,6 +217,7 @@ class ShownMaintenance(Shown):
     active: bool
     next: ShownSpan | None
     covers: list[str]
+    announced: list[ShownAnnounced]
 
 
 class ShownGroup(ShownStanding):

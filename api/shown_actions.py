@@ -22,7 +22,7 @@ class ShownChange(Struct):
     after: ComponentStatus
 
 
-class ShownTarget(Struct):
+class ShownRendering(Struct):
     """Where it goes, and what is said there. `target`: a publisher, or `page`, the page itself; `notes`: what is lost."""
 
     target: str
@@ -91,7 +91,7 @@ class ShownAction(Struct):
     warnings: list[str]
     original: ShownOriginal | None
     incident: str | None
-    targets: list[ShownTarget]
+    targets: list[ShownRendering]
     told: list[str]
     deliveries: list[ShownDelivery]
     still_open: list[ShownStillOpen]

@@ -16,6 +16,7 @@ from evaluators.uptime import INCIDENTS_DOWN, Bar, bars, edges, incident_line, o
 from rules.component import Component
 
 PAST_DAYS: Final = 14
+_SHARED: Final = ("id", "components", "updates")
 _OF_STAGE: Final = {"ok": "operational", "warning": "degraded_performance", "critical": "major_outage"}
 
 
@@ -35,12 +36,15 @@ def document(
     updates: Mapping[UUID, Sequence[Row]],
     measured: Mapping[UUID, Sequence[Bar]],
     maintained: Collection[UUID],
+    announced: Sequence[Row],
     now: datetime,
 ) -> dict[str, Any]:
     """The page at `now`; `incidents` newest first, their `updates` newest first; `measured`: days of those that are.
 
-    `maintained` are the components that a maintenance window of them, or of their page, covers now.
+    `maintained` are the components that a maintenance window of them, or of their page, covers now; `announced` is
+    maintenance that is not over.
     """
+    running = {key for row in announced if row["status"] != "scheduled" for key in row["components"]}
     listed = public(components)
     names = {str(stored.id): stored.spec["name"] for stored in listed}
     shown = [
@@ -48,7 +52,7 @@ def document(
             stored,
             incidents,
             measured.get(stored.id) or _told(stored, incidents, updates, now),
-            is_maintained=stored.id in maintained,
+            is_maintained=stored.id in maintained or str(stored.id) in running,
         )
         for stored in listed
     ]
@@ -58,6 +62,11 @@ def document(
         "status": overall_status(component["status"] for component in shown),
         "components": shown,
         "open": [_incident(row, updates[row["id"]], names) for row in open_now],
+        "maintenances": [
+            {key: row[key] for key in ("title", "status", "starts_at", "ends_at")}
+            | {key: said for key, said in _incident(row, updates[row["id"]], names).items() if key in _SHARED}
+            for row in announced
+        ],
         "days": _past(incidents, updates, names, now),
     }
 

@@ -91,11 +91,12 @@ async def _read(services: Services, measured: Measured, slug: str) -> dict[str, 
         components = await objects.listing(db, "component", pages=[stored.id])
         since = moment(first_day(now_s)) - timedelta(days=1)
         rows = await views.published(db, stored.id, [c.id for c in components], since)
-        updates = await incidents.updates(db, [row["id"] for row in rows])
+        announced = await views.announced(db, stored.id, [c.id for c in components])
+        updates = await incidents.updates(db, [row["id"] for row in [*rows, *announced]])
         days = await measured.days(db, public(components), now_s)
         windows = await uptime.windows(db, components, now_s, now_s + _NOW_S)
     maintained = {component_id for component_id, spans in windows.items() if spans}
-    return document(stored, components, rows, updates, days, maintained, now)
+    return document(stored, components, rows, updates, days, maintained, announced, now)
 
 
 def _render(said: dict[str, Any], stale_since: datetime | None) -> str:

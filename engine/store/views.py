@@ -7,6 +7,7 @@ from uuid import UUID
 from engine.store import evidence
 from engine.store.database import Connection, Row
 from engine.store.states import BOUND
+from evaluators.lifecycle import ENDED
 
 _PAUSED = "(coalesce(s.paused_until > now(), false) OR coalesce(o.spec->>'enabled', 'true') = 'false')"
 _FROM = "FROM objects o JOIN states s ON s.subject_id = o.id WHERE o.removed_at IS NULL "
@@ -188,6 +189,17 @@ async def published(
         page_id,
         [str(component) for component in component_ids],
         since,
+    )
+
+
+async def announced(connection: Connection, page_id: UUID, component_ids: Sequence[UUID]) -> list[Row]:
+    """Maintenance that was announced on a page, or of its components, and is not over; the next one first."""
+    return await connection.fetch(
+        "SELECT * FROM incidents WHERE kind = 'maintenance' AND removed_at IS NULL AND status <> ALL ($3) "
+        "AND (page_id = $1 OR components ?| $2::text[]) ORDER BY starts_at, id LIMIT 200",
+        page_id,
+        [str(component) for component in component_ids],
+        ENDED,
     )
 
 

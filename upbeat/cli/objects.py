@@ -19,7 +19,7 @@ SHOWN_ONLY: Final = frozenset(
     {"id", "managed_by", "source", "revision", "created_at", "updated_at"}
     | {"stage", "since", "paused", "paused_until", "episode", "votes", "signals", "ping"}
     | {"suppressed_by", "flapping", "advisories", "need", "members"}
-    | {"active", "next", "covers", "sick"}
+    | {"active", "next", "covers", "announced", "sick"}
     | {"tokens", "token", "ingest_url", "events_24h", "last_event_at"}
     | {"sentence", "effective", "promoted", "open_signals", "last_matched_at", "counts"}
 )
