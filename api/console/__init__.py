@@ -21,6 +21,7 @@ from api.console import (
     runs,
     secrets,
     session,
+    slack,
     specs,
     triggers,
 )
@@ -53,6 +54,7 @@ ROUTERS = tuple(
         building,
         triggers,
         previewing,
+        slack,
         specs,
     )
 )

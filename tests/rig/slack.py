@@ -81,6 +81,16 @@ class LocalSlack:
             request.transport.close()
         return web.json_response({"ok": True, **found})
 
+    async def authorize(self, request: web.Request) -> web.Response:
+        """Where an admin allows the app; this one does so at once."""
+        query = request.query
+        if query["client_id"] != CLIENT[0] or "chat:write" not in query["scope"].split(","):
+            return web.Response(status=400)
+        code = f"code-{len(self.calls)}"
+        self.codes[code] = query["redirect_uri"]
+        back = urllib.parse.urlencode({"code": code, "state": query["state"]})
+        return web.Response(status=302, headers={"Location": f"{query['redirect_uri']}?{back}"})
+
     async def hook(self, request: web.Request) -> web.Response:
         """A response URL."""
         self.said.append(await request.json())
@@ -280,6 +290,7 @@ async def local_slack() -> AsyncIterator[LocalSlack]:
     app = web.Application()
     app.router.add_route("*", "/api/{method}", found.answer)
     app.router.add_post("/respond", found.hook)
+    app.router.add_get("/oauth/v2/authorize", found.authorize)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
