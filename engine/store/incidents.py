@@ -266,7 +266,8 @@ async def listing(
 async def updates(connection: Connection, incident_ids: Sequence[UUID]) -> dict[UUID, list[Row]]:
     """Updates of these incidents, newest first."""
     rows = await connection.fetch(
-        "SELECT * FROM updates WHERE incident_id = ANY ($1) ORDER BY at DESC, id DESC", list(incident_ids)
+        "SELECT * FROM updates WHERE incident_id = ANY ($1) ORDER BY at DESC, position DESC",
+        list(incident_ids),
     )
     found: dict[UUID, list[Row]] = {incident: [] for incident in incident_ids}
     for row in rows:

@@ -66,7 +66,7 @@ async def queue(
 
 async def picture(connection: Connection, incident: UUID, step: Step, at: float) -> Post:
     """The incident as a publisher would be shown it now, with what was said of it last."""
-    newest = "SELECT id FROM updates WHERE incident_id = $1 ORDER BY at DESC, id DESC LIMIT 1"
+    newest = "SELECT id FROM updates WHERE incident_id = $1 ORDER BY at DESC, position DESC LIMIT 1"
     update = await connection.fetchval(newest, incident)
     return await _picture(connection, await _row(connection, incident, update), step, at, update)
 
@@ -88,7 +88,7 @@ async def _picture(connection: Connection, row: Row, step: Step, at: float, upda
     text = row["text"] or ""
     if row["is_backfilled"] and step == "open":  # one post tells all of it
         text = await connection.fetchval(
-            "SELECT string_agg(text, E'\n\n' ORDER BY at, id) FROM updates WHERE incident_id = $1", incident
+            "SELECT string_agg(text, E'\n\n' ORDER BY at, position) FROM updates WHERE incident_id = $1", incident
         )
     return Post(
         id=str(derived_id("post", incident, step, update or row["revision"])),

@@ -175,7 +175,7 @@ async def impacts(connection: Connection, subject: Stored, since: float, until: 
     rows = await connection.fetch(
         "SELECT u.incident_id, extract(epoch FROM u.at)::float8 AS at, u.status, u.components, e.peak "
         "FROM updates u JOIN incidents i ON i.id = u.incident_id LEFT JOIN episodes e ON e.id = i.episode_id "
-        f"WHERE {which} AND i.kind = 'incident' AND i.removed_at IS NULL AND (i.resolved_at IS NULL OR i.resolved_at >= $2) AND u.at < $3 ORDER BY u.at, u.id",
+        f"WHERE {which} AND i.kind = 'incident' AND i.removed_at IS NULL AND (i.resolved_at IS NULL OR i.resolved_at >= $2) AND u.at < $3 ORDER BY u.at, u.position",
         str(subject.id),
         moment(since),
         moment(until),

@@ -15,7 +15,7 @@ DELETE FROM actions WHERE episode_id IS NULL;
 ALTER TABLE actions DROP COLUMN asked_by, DROP COLUMN public, DROP COLUMN impact, DROP COLUMN notify, DROP COLUMN is_markdown,
     DROP COLUMN warnings, DROP COLUMN publishers, DROP COLUMN original, DROP COLUMN escalated_at, DROP COLUMN escalations;
 ALTER TABLE actions ALTER COLUMN episode_id SET NOT NULL, ALTER COLUMN owner_id SET NOT NULL;
-ALTER TABLE updates DROP COLUMN is_markdown, DROP COLUMN notify, DROP COLUMN edited_at, DROP COLUMN edited_by;
+ALTER TABLE updates DROP COLUMN is_markdown, DROP COLUMN notify, DROP COLUMN edited_at, DROP COLUMN edited_by, DROP COLUMN position;
 DROP INDEX incidents_window, incidents_open, incidents_posted;
 UPDATE incidents SET merged_into = NULL;
 DELETE FROM incidents WHERE kind = 'maintenance' OR removed_at IS NOT NULL AND episode_id IS NULL;
