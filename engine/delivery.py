@@ -144,7 +144,7 @@ class Delivery:
         if not pace.is_storm(heads[0]["waiting"] if heads else 0, spec.get("digest_over", _DIGEST_OVER), now):
             return heads
         # What ends an alert that was opened alone ends it alone.
-        alone = [row for row in heads if row["line"].startswith("digest_")]
+        alone = [row for row in heads if row["line"].startswith("digest_") or row["item"]["type"] == "post"]
         if is_paired:
             alone += [row for row in heads if row["begun_at"] or (row["was_told"] and not row["digest_id"])]
         if pace.may_gather(now):

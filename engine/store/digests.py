@@ -39,7 +39,7 @@ async def gather(
     # Of a line all that is before goes with it, or nothing; what may have arrived alone stays alone where alerts are ended.
     rows = await connection.fetch(
         "SELECT id FROM outbox o WHERE target_id = $1 AND status = 'pending' AND due_at <= to_timestamp($2) "
-        "AND incident_id IS NULL AND line <> ALL ($3) AND line NOT LIKE 'digest\\_%' "
+        "AND incident_id IS NULL AND item->>'type' <> 'post' AND line <> ALL ($3) AND line NOT LIKE 'digest\\_%' "
         "AND NOT EXISTS (SELECT FROM outbox e WHERE e.target_id = o.target_id AND e.line = o.line AND e.id < o.id "
         " AND e.status = 'pending' AND e.due_at > to_timestamp($2)) "
         f"AND ($4 = false OR o.begun_at IS NULL AND NOT EXISTS ({_OWN})) ORDER BY id FOR UPDATE",
