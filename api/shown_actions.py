@@ -22,7 +22,7 @@ class ShownChange(Struct):
     after: ComponentStatus
 
 
-class ShownRendering(Struct):
+class ShownSaying(Struct):
     """Where it goes, and what is said there. `target`: a publisher, or `page`, the page itself; `notes`: what is lost."""
 
     target: str
@@ -33,7 +33,7 @@ class ShownRendering(Struct):
     notes: list[str]
 
 
-class ShownDelivery(Struct):
+class ShownDelivered(Struct):
     """What came of it at one target."""
 
     target: str
@@ -91,9 +91,9 @@ class ShownAction(Struct):
     warnings: list[str]
     original: ShownOriginal | None
     incident: str | None
-    targets: list[ShownRendering]
+    targets: list[ShownSaying]
     told: list[str]
-    deliveries: list[ShownDelivery]
+    deliveries: list[ShownDelivered]
     still_open: list[ShownStillOpen]
     approvals: list[ShownApproval]
     approvals_needed: int

@@ -498,10 +498,10 @@ async def test_the_resolve_draft_of_a_paused_beat_waits_while_its_episode_is_ope
     await eventually(lambda: lab.pool.fetchval(draft), "pending")
     await lab.pool.execute("UPDATE actions SET expires_at = now() - interval '1 s' WHERE step = 'resolve'")
     async with transaction(lab.pool) as connection:
-        assert await reviews.expire(connection) == 0
+        assert await reviews.expire(connection, lab.clock.epoch_s()) == 0
     await lab.pool.execute("UPDATE episodes SET closed_at = now()")
     async with transaction(lab.pool) as connection:
-        assert await reviews.expire(connection) == 1
+        assert await reviews.expire(connection, lab.clock.epoch_s()) == 1
 
 
 async def test_a_pause_with_an_end_is_over_by_itself(lab: Lab) -> None:

@@ -315,7 +315,8 @@ async def test_or_an_update_that_names_no_member(lab: Lab, monkeypatch: pytest.M
     await lab.see(c="x")
     await eventually(lab.members, {"a": "critical", "b": "critical", "c": "critical"})
     assert await lab.actions() == ["open done", "update of member done"]
-    assert await lab.told() == ["ops open", "ops draft", "ops draft"]
+    # Each draft is told twice: that it waits, and who approved it.
+    assert await lab.told() == ["ops open", *["ops draft"] * 4]
 
 
 async def test_an_episode_that_goes_on_reopens_its_incident_and_ends_it_again(lab: Lab) -> None:
@@ -335,7 +336,7 @@ async def test_an_episode_that_goes_on_reopens_its_incident_and_ends_it_again(la
     await eventually(lambda: lab.pool.fetchval(incident), "resolved false")
     assert (await lab.actions())[-1] == "resolve done"
     assert await lab.pool.fetchval("SELECT count(*) FROM updates") == 4
-    told = ["open", "draft", "recovery", "open", "draft", "recovery"]
+    told = ["open", "draft", "draft", "recovery", "open", "draft", "draft", "recovery"]
     assert await lab.told() == [f"ops {one}" for one in told]
 
 
@@ -480,7 +481,7 @@ async def test_a_group_and_its_members_go_together(lab: Lab) -> None:
     await lab.remove("shop", "a", "b")
     await eventually(lab.actions, ["open done", "resolve pending"])
     await eventually(lab.episodes, ["shop removed"])
-    assert await lab.told() == ["ops open", "ops draft", "ops change", "ops draft"]
+    assert await lab.told() == ["ops open", "ops draft", "ops draft", "ops change", "ops draft"]
 
 
 async def test_a_signal_of_a_group_is_one_more_member(lab: Lab) -> None:
