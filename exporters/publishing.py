@@ -4,9 +4,11 @@ What is special to a system is its `Site`, one module in `exporters.publishers`.
 """
 
 import asyncio
+import contextlib
 import json
+import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
 from datetime import UTC, datetime
@@ -30,7 +32,9 @@ LONGEST_TURN_S: Final = 10.0
 """A delivery waits so long for its turn; after that it is tried again later."""
 SKEW_S: Final = 120.0
 """Seconds that the other side's clock may be behind ours."""
+NOWHERE: Final = Rejected("there is no such page, or the key is not for it")
 R = TypeVar("R", bound=PublisherRule)
+_log = logging.getLogger(__name__)
 
 
 class TroubleError(Exception):
@@ -79,6 +83,8 @@ class Api:
     is_dry: bool = False
     now_s: Callable[[], float] = time.time
     calls: list[Call] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What operators are to know of what was done: one list for each delivery."""
 
     async def get(self, path: str, **query: str) -> Any:
         """The JSON there. Raises `TroubleError`, `GoneError`."""
@@ -98,6 +104,12 @@ class Api:
             await self.send(method, path, body, **query)
         except GoneError:
             raise TroubleError(Rejected(f"there is no {what}")) from None
+
+    def named(self, found: object) -> str:
+        """The id that an answer gives what was made; dry none. Raises `TroubleError`: it may be there, and is looked up."""
+        if not found and not self.is_dry:
+            raise TroubleError(Retry("the answer does not say what it made"))
+        return str(found or "")
 
     async def _call(self, method: str, path: str, body: Any, query: Mapping[str, str]) -> Any:
         headers = dict(self.headers) | ({"Content-Type": "application/json"} if body is not None else {})
@@ -125,7 +137,7 @@ class Api:
         except TimeoutError:
             raise TroubleError(Retry("no answer in time")) from None
         except (aiohttp.ClientError, OSError) as failure:
-            raise TroubleError(failed(failure)) from None  # type: ignore[arg-type]
+            raise TroubleError(failed(failure)) from None
         if len(read) > MOST_READ:
             raise TroubleError(Retry("the answer is larger than 4 MiB"))
         try:
@@ -204,7 +216,11 @@ class SitePublisher(Generic[R]):
         """Take this step there, once however often it is tried."""
         if post.is_backfilled and self.rule.is_always_told:
             return Delivered()  # history is nobody's news
-        return await publish(self.site(self.api, self.rule), fitted(post, self.rule), memory)
+        api = with_(self.api, notes=[])
+        outcome = await publish(self.site(api, self.rule), fitted(post, self.rule), memory)
+        if isinstance(outcome, Delivered) and api.notes:
+            return with_(outcome, reason="; ".join(api.notes))
+        return outcome
 
     async def rehearse(self, post: Post, memory: Memory = FIRST) -> Report:
         """Everything but what would change something."""
@@ -217,7 +233,8 @@ class SitePublisher(Generic[R]):
     async def check(self) -> Report:
         """Its key is good for the page it names."""
         try:
-            called, components = await self.site(self.api, self.rule).check()
+            with understood():
+                called, components = await self.site(self.api, self.rule).check()
             lines = [
                 f"{path}: there is no component {one}"
                 for path, ids in self.rule.components.items()
@@ -226,7 +243,7 @@ class SitePublisher(Generic[R]):
             ]
             return Report(Rejected(lines[0]) if lines else Delivered(), (called, *lines))
         except GoneError:
-            return Report(Rejected("there is no such page, or the key is not for it"))
+            return Report(NOWHERE)
         except TroubleError as trouble:
             return Report(trouble.outcome)
 
@@ -236,7 +253,8 @@ class SitePublisher(Generic[R]):
         if (remote := memory.remote.get("id")) is None:
             return Report(Delivered(), ("it is not there",))
         try:
-            lines = await site.differences(remote, fitted(post, self.rule))
+            with understood():
+                lines = await site.differences(remote, fitted(post, self.rule))
             return Report(Delivered(), tuple(lines))
         except GoneError:
             return Report(Delivered(), (Removed().reason,))
@@ -248,21 +266,38 @@ async def publish(site: Site, post: Post, memory: Memory) -> Outcome:
     """Take this step there, once however often it is tried. `post` is fitted to the site."""
     remote = memory.remote.get("id")
     try:
-        if remote is None:
-            if post.step != "open" and (post.step != "update" or post.status in ENDED):
-                return Delivered()  # it never got there: nobody is to read of its end
-            if memory.is_repeat:
-                remote = await site.find(post)
-            return Delivered({"id": remote or await site.create(post)})
-        if post.step == "delete":
-            await site.delete(remote)
-        elif not (memory.is_repeat and await site.has(remote, post)):
-            await site.update(remote, post)
+        with understood():
+            if remote is None:
+                return await _begin(site, post, memory)
+            if post.step == "delete":
+                await site.delete(remote)
+            elif not (memory.is_repeat and await site.has(remote, post)):
+                await site.update(remote, post)
     except GoneError:
         return Delivered() if post.step == "delete" else Removed()
     except TroubleError as trouble:
         return trouble.outcome
     return Delivered()
+
+
+async def _begin(site: Site, post: Post, memory: Memory) -> Outcome:
+    if post.step != "open" and (post.step != "update" or post.status in ENDED):
+        return Delivered()  # it never got there: nobody is to read of its end
+    try:
+        remote = await site.find(post) if memory.is_repeat else None
+        return Delivered({"id": remote or await site.create(post)})
+    except GoneError:
+        return NOWHERE
+
+
+@contextlib.contextmanager
+def understood() -> Iterator[None]:
+    """What is answered may be JSON and all the same not what was asked for: that is trouble of theirs."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as odd:
+        _log.warning("an answer is not understood", exc_info=True)
+        raise TroubleError(Retry(f"its answer is not understood: {type(odd).__name__}")) from None
 
 
 def is_since(made_s: float, post: Post) -> bool:
@@ -275,6 +310,11 @@ def differing(*asked: tuple[str, object, object]) -> list[str]:
     return [f"{name}: {there} there, not {wanted}" for name, there, wanted in asked if there != wanted]
 
 
-def rfc3339(epoch_s: float) -> str:
+def rfc3339(at: float) -> str:
     """A moment in UTC."""
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def epoch_s(said: str) -> float:
+    """When that was: the opposite."""
+    return datetime.fromisoformat(said).timestamp()

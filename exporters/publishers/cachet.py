@@ -60,7 +60,7 @@ class Cachet(ABC):
         await self._show(post)
         body = {"name": post.title, "message": post.text or post.title} | self._made(post)
         there = await self._api.send("POST", f"{self.root}/{_kind(post)}", body)
-        return f"{_kind(post)}/{_fields(there.get('data', {})).get('id')}"
+        return f"{_kind(post)}/{self._api.named(there.get('data', {}).get('id'))}"
 
     async def has(self, remote: str, post: Post) -> bool:
         """Whether one of its updates says the same since. All else is the same in every try."""

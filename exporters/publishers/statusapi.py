@@ -53,7 +53,7 @@ class StatusApi:
             "affectedComponentIds": list(post.components),
         }
         there = await self._api.send("POST", "/api/v1/incidents", body)
-        return str(there.get("incident", {}).get("_id", ""))
+        return self._api.named(there.get("incident", {}).get("_id"))
 
     async def has(self, remote: str, post: Post) -> bool:
         """Whether one of its updates says the same since. Components are the same in every try."""

@@ -29,7 +29,7 @@ class Statuspage:
     async def create(self, post: Post) -> str:
         """Make it, with its first update."""
         there = await self._api.send("POST", f"{self._page}/incidents", {"incident": self._created(post)})
-        return str(there.get("id", ""))
+        return self._api.named(there.get("id"))
 
     async def has(self, remote: str, post: Post) -> bool:
         """Whether the step it was last told is this one."""

@@ -24,7 +24,7 @@ class Refusal(Exception):  # noqa: N818  # an answer
 class SiteServer(ABC):
     """One status page. `lose`: the next request that begins so is done, and its answer lost; `hang`: it never comes.
 
-    `waits`: Retry-After of the next requests.
+    `waits`: Retry-After of the next requests. `says`: what everything is answered that was done.
     """
 
     component: str  # the id of one that it shows
@@ -32,6 +32,7 @@ class SiteServer(ABC):
     def __init__(self) -> None:
         self.url, self.lose, self.hang = "", "", ""
         self.waits: list[str] = []
+        self.says: str | None = None
         self.asked: list[str] = []
         self.notified = 0
         self._ids = 0
@@ -98,7 +99,7 @@ class SiteServer(ABC):
         if self.hang and said.startswith(self.hang):
             self.hang = ""
             await asyncio.Event().wait()
-        return answer
+        return answer if self.says is None else web.Response(text=self.says, content_type="application/json")
 
 
 def now_s() -> float:

@@ -315,3 +315,30 @@ async def test_what_was_changed_there_is_shown_as_drift(place: Place) -> None:
 async def test_what_never_was_there_is_not_ended_there(place: Place) -> None:
     assert await place.tell(RESOLVE) == Delivered()
     assert place.server.seen() == []
+
+
+async def test_an_address_where_nothing_is_is_a_mistake_and_no_incident_removed_by_hand(place: Place) -> None:
+    place.publisher.api.base += "/nowhere"
+    outcome = await place.tell(OPEN)
+    assert isinstance(outcome, Rejected)
+    assert isinstance((await place.publisher.check()).outcome, Rejected)
+
+
+@pytest.mark.parametrize("answer", ["{}", "[]", "7", '{"data": [{}]}', "<html>", "[{}]", '{"incidents": 3}'])
+async def test_an_answer_that_is_something_else_is_trouble_of_theirs(place: Place, answer: str) -> None:
+    await place.tell(OPEN)
+    place.server.says = answer
+    assert isinstance(await place.tell(UPDATE), Retry | Delivered)
+    for memory in (Memory(is_repeat=True), Memory(place.memory.remote, is_repeat=True)):
+        assert isinstance(await place.publisher.export(place.later(OPEN), memory), Retry | Delivered)
+    report = await place.publisher.check()
+    assert isinstance(report.outcome, Retry | Delivered | Rejected)
+    await place.publisher.differences(place.later(OPEN), place.memory)
+
+
+async def test_a_create_that_is_answered_without_an_id_is_looked_up(place: Place) -> None:
+    place.server.says = "{}"
+    assert isinstance(await place.tell(OPEN), Retry)
+    place.server.says = None
+    assert isinstance(await place.tell(OPEN), Delivered)
+    assert len(place.server.seen()) == 1
