@@ -6,11 +6,15 @@ from typing import Any
 
 import asyncpg
 
+from engine.store.ids import show
+from tests.exporters.publishers.cachet_server import Cachet3Server
 from tests.faults.ledger import FLOODED, HOOKED, PINGED, REPORTED, Ledger, Outage
 from tests.rig.installation import Installation, connect
 from tests.rig.process import until
 from tests.rig.targets import Receiver
 
+RESOLVED = 4
+"""At Cachet."""
 QUIET = """
 SELECT (SELECT count(*) FROM outbox WHERE status = 'pending') AS pending,
        (SELECT count(*) FROM episodes WHERE closed_at IS NULL) AS open,
@@ -37,6 +41,7 @@ class Findings:
     signals_lost_or_doubled: int = 0
     notices_not_delivered: int = 0
     notices_that_differ: int = 0
+    wrong_elsewhere: int = 0
     duplicate_results: int = 0
     dead_letters: int = 0
     details: list[str] = field(default_factory=list)
@@ -61,7 +66,9 @@ async def settled(installation: Installation, within_s: float = 60.0) -> None:
         await connection.close()
 
 
-async def judge(installation: Installation, ledger: Ledger, receiver: Receiver) -> Findings:
+async def judge(
+    installation: Installation, ledger: Ledger, receiver: Receiver, elsewhere: Cachet3Server
+) -> Findings:
     """What is wrong."""
     connection = await connect(installation)
     try:
@@ -71,6 +78,7 @@ async def judge(installation: Installation, ledger: Ledger, receiver: Receiver) 
         await _pushed(connection, ledger, found)
         await _webhooks(connection, ledger, found)
         await _notices(connection, receiver, found)
+        await _elsewhere(connection, elsewhere, found)
         found.duplicate_results = await connection.fetchval(
             "SELECT count(*) - count(DISTINCT run_id) FROM results"
         )
@@ -234,7 +242,7 @@ async def _notices(connection: "asyncpg.Connection[Any]", receiver: Receiver, fo
     for key, payload in receiver.told:
         bodies.setdefault(key, set()).add(str(payload))
     found.notices_that_differ = sum(len(seen) > 1 for seen in bodies.values())
-    rows = await connection.fetch("SELECT key, status FROM outbox")
+    rows = await connection.fetch("SELECT key, status FROM outbox WHERE incident_id IS NULL")
     missing = [row["key"] for row in rows if row["key"] not in bodies or row["status"] != "done"]
     found.notices_not_delivered = len(missing)
     found.details += [f"notice {key} was not delivered" for key in missing[:5]]
@@ -247,3 +255,28 @@ async def _notices(connection: "asyncpg.Connection[Any]", receiver: Receiver, fo
     twice = [what for what, times in said.items() if times > 1]
     found.notices_that_differ += len(twice)
     found.details += [f"{told} of {episode} was told under two ids" for episode, told in twice]
+
+
+async def _elsewhere(
+    connection: "asyncpg.Connection[Any]", elsewhere: Cachet3Server, found: Findings
+) -> None:
+    """Each incident is once on the other page, ended, with each of its updates once; all there is well again."""
+    there: dict[str, list[tuple[bool, list[str]]]] = {}
+    for key, one in elsewhere.kept["incidents"].items():
+        texts = [one["message"], *(update["message"] for update in elsewhere.updates["incidents", key])]
+        there.setdefault(one["meta"]["upbeat"], []).append((one["status"] == RESOLVED, texts))
+    said = {
+        show("incident", row["id"]): row["said"]
+        for row in await connection.fetch(
+            "SELECT i.id, array_agg(u.text ORDER BY u.at, u.position) AS said FROM incidents i JOIN updates u "
+            "ON u.incident_id = i.id GROUP BY i.id"
+        )
+    }
+    for incident in said.keys() | there.keys():
+        if there.get(incident) != [(True, said.get(incident))]:
+            found.wrong_elsewhere += 1
+            found.details.append(f"{incident}: {there.get(incident)} elsewhere, here {said.get(incident)}")
+    left = {key: status for key, status in elsewhere.components.items() if status != 1}
+    found.wrong_elsewhere += len(left)
+    if left:
+        found.details.append(f"elsewhere still {left}")

@@ -17,6 +17,8 @@ from typing import Any
 
 from engine.embedded.supervisor import start
 from rules.trigger import Trigger
+from tests.exporters.publishers.cachet_server import Cachet3Server
+from tests.exporters.publishers.site_server import KEY
 from tests.faults import oracle
 from tests.faults.ledger import FLOODED, HOOKED, REPORTED, Ledger, Load
 from tests.faults.permutations import permuted
@@ -44,7 +46,9 @@ defaults:
   episodes: {{flapping: off}}  # every outage is one episode here, however fast they come
   quorum: {{confirm: {{runs: 2, spacing: 300ms, wait: 2s}}}}
 channels:
-  - {{slug: ops, type: webhook, url: "{url}"}}
+  - {{slug: ops, type: webhook, url: "{url}", digest_over: 1000}}
+publishers:
+  - {{slug: elsewhere, type: cachet, url: "{elsewhere}", key: {key}, components: {mapped}}}
 components:
 {components}
 beats:
@@ -127,10 +131,15 @@ async def played(
     ledger = Ledger()
     async with contextlib.AsyncExitStack() as stack:
         receiver = await stack.enter_async_context(Receiver())
+        elsewhere = await stack.enter_async_context(Cachet3Server.running())
+        elsewhere.components = dict.fromkeys(range(len(BEATS) + 1), 1)
         targets = {slug: await stack.enter_async_context(StreamTarget()) for slug in BEATS}
         folder = stack.enter_context(fresh_folder(place))
         config = CONFIG.format(
             url=receiver.url,
+            elsewhere=elsewhere.url,
+            key=KEY,
+            mapped=json.dumps({slug: str(n) for n, slug in enumerate((*BEATS, HOOKED))}),
             components="\n".join(f"  - {{slug: {slug}, name: {slug}}}" for slug in (*BEATS, HOOKED)),
             triggers="".join(TRIGGER.format(slug=slug) for slug in (HOOKED, FLOODED)),
             beats="\n".join(
@@ -146,6 +155,7 @@ async def played(
         await _promote(installation)
         load = Load(installation, ledger, targets, receiver, webhooks_per_s)
         driving = asyncio.create_task(load.run(seed))
+        losing = asyncio.create_task(_lose_answers(elsewhere, random.Random(f"{seed} answers")))
         scene = Scene(installation, load, report, random.Random(seed))
         try:
             await asyncio.sleep(calm_s)
@@ -156,15 +166,23 @@ async def played(
         finally:
             load.is_stopped = True
             await driving
+            losing.cancel()
         try:
             await oracle.settled(installation)
         except AssertionError as restless:
             report.problems.append(str(restless))
-        report.findings = await oracle.judge(installation, ledger, receiver)
+        report.findings = await oracle.judge(installation, ledger, receiver, elsewhere)
         report.figures |= _figures(ledger) | {"results": await _counted(installation)}
         if not report.is_clean:
             _keep_logs(installation, report)
     return report
+
+
+async def _lose_answers(elsewhere: Cachet3Server, chance: random.Random) -> None:
+    """Every now and then the other page does what it is asked, and its answer is lost."""
+    while True:
+        await asyncio.sleep(chance.uniform(1.0, 8.0))
+        elsewhere.lose = chance.choice(("POST", "PUT"))
 
 
 async def _all_ok(installation: Installation) -> bool:
