@@ -108,19 +108,18 @@ async def tally(
     group: OfGroup = None,
     trigger: OfTrigger = None,
 ) -> Response:
-    """How often what one of these proposed was approved as it was, changed, rejected, or left to expire."""
+    """How often what was proposed, by one of these or by all, was approved as it was, changed, rejected, or left to expire."""
     given: dict[Kind, str | None] = {"beat": beat, "group": group, "trigger": trigger}
     named = [(kind, ref) for kind, ref in given.items() if ref is not None]
-    if len(named) != 1:
+    if len(named) > 1:
         raise invalid([("", "name one of beat, group and trigger")])
     async with services_of(request).pool.acquire() as db:
-        one = await locate(db, asking, *named[0], page_ref)
-        is_trigger = one.kind == "trigger"
-        return reply(
-            await reviews.tally(
-                db, owner=None if is_trigger else one.id, trigger=one.id if is_trigger else None
-            )
-        )
+        pages: Sequence[UUID] | None = asking.pages_for(Permission.READ)
+        if page_ref is not None:
+            pages = [(await locate(db, asking, "page", page_ref)).id]
+        one = await locate(db, asking, *named[0], page_ref) if named else None
+        of = {"trigger" if one.kind == "trigger" else "owner": one.id} if one else {}
+        return reply(await reviews.tally(db, pages=pages, owner=of.get("owner"), trigger=of.get("trigger")))
 
 
 async def shown_actions(db: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -200,14 +199,22 @@ def _targets(
     own = {"target": "page", "is_chosen": True, "title": post.title, "text": post.text}
     shown: list[dict[str, Any]] = [own | {"is_cut": False, "notes": []}]
     for stored in publishers:
-        rule = PUBLISHER.validate_python(stored.spec)
-        if not rule.enabled or (row["goes_to"] is not None and stored.id not in row["goes_to"]):
+        if row["goes_to"] is not None and stored.id not in row["goes_to"]:
             continue
-        ours = fitted(post, rule)
-        is_chosen = row["publishers"] is None or stored.id in row["publishers"]
-        said = {"target": stored.slug, "is_chosen": is_chosen, "title": ours.title, "text": ours.text}
-        shown.append(said | {"is_cut": is_cut(post, ours, rule), "notes": [*lost(post, ours, rule)]})
+        if (there := told_there(post, stored)) is not None:
+            is_chosen = row["publishers"] is None or stored.id in row["publishers"]
+            shown.append(there | {"is_chosen": is_chosen})
     return shown
+
+
+def told_there(post: Post, publisher: Stored) -> dict[str, Any] | None:
+    """What a publisher is told, as JSON; None where it is not enabled."""
+    rule = PUBLISHER.validate_python(publisher.spec)
+    if not rule.enabled:
+        return None
+    ours = fitted(post, rule)
+    said = {"target": publisher.slug, "title": ours.title, "text": ours.text}
+    return said | {"is_cut": is_cut(post, ours, rule), "notes": [*lost(post, ours, rule)]}
 
 
 def _is_told(row: Row, channel: Stored) -> bool:

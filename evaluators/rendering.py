@@ -96,17 +96,20 @@ def render(
     variant: Variant,
     values: Mapping[str, Any],
     otherwise: tuple[str, str],
-    expired: Callable[[], bool],
+    deadline: Callable[[], Callable[[], bool]],
 ) -> Rendered:
     """What `templates`, by whose they are and the nearest first, say in this step; `otherwise` are the default title and text.
 
-    A title is that of the step, else of the opening: an incident keeps its own.
+    A title is that of the step, else of the opening: an incident keeps its own. A `deadline` begins when it is called.
     """
     warnings: list[str] = []
 
     def say(called: str, whose: str, source: str, *, is_markdown: bool) -> str | None:
         try:
-            if text := compile_template(source, is_markdown=is_markdown).render(values, expired):
+            template = compile_template(
+                source, is_markdown=is_markdown
+            )  # for which no time is set: it is kept
+            if text := template.render(values, deadline()):
                 return text
             why: object = "it says nothing"
         except Exception as failed:  # whatever is wrong with it, the incident is told

@@ -55,7 +55,7 @@ _PARSER: Final = _parser()
 def html(text: str) -> str:
     """`text` as HTML that may stand in a page as it is. Its headings begin at h3: those above are the page's."""
     if len(text) > MAX_TEXT:
-        return f"<p>{escaping.escape(text)}</p>"
+        return as_html(text)
     tokens = _PARSER.parse(text)
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
@@ -68,6 +68,11 @@ def html(text: str) -> str:
         url_schemes=set(_SCHEMES),
         link_rel="nofollow noopener",
     )
+
+
+def as_html(text: str) -> str:
+    """`text` that is no Markdown, likewise."""
+    return f"<p>{escaping.escape(text)}</p>"
 
 
 def plain(text: str) -> str:

@@ -1,5 +1,6 @@
 """The words of a step in public, and what it says of each component: put together from what is declared and stored."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,12 +9,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from engine.store.database import Connection, Row
+from engine.store.objects import Stored
 from evaluators import words
 from evaluators.facts import Of
 from evaluators.model import Severity
 from evaluators.rendering import Rendered, bad, render, resting_on, values_of, variant_of
 from rules.incident import Step
 from rules.owner import OwnerRule
+from rules.subject import rule_of
 from rules.wording import Templates
 
 RENDERING_S: Final = 0.05
@@ -108,12 +111,42 @@ async def rendered(
         evidence,
         await _regions(connection, evidence),
     )
-    return render(templates, variant_of(step, of), values, otherwise, _deadline()), components
+    variant = variant_of(step, of)
+    return await asyncio.to_thread(render, templates, variant, values, otherwise, _deadline), components
 
 
 def _deadline() -> Callable[[], bool]:
     ends_s = time.thread_time() + RENDERING_S
     return lambda: time.thread_time() > ends_s
+
+
+async def last_scene(
+    connection: Connection, of: Stored, rule: OwnerRule | None, episode: UUID | None
+) -> tuple[Scene, Severity] | None:
+    """What the newest step of a page, beat, group or trigger rested on, and how bad it was; of this episode, if one is given.
+
+    `rule`: the owner as it is now; None: as it was then.
+    """
+    mine = {"page": "a.page_id = $1", "trigger": "$1 = ANY (a.triggers)"}.get(of.kind, "a.owner_id = $1")
+    rows = await connection.fetch(
+        "SELECT a.evidence, a.severity, a.page_id, e.id, e.opened_at, e.spec, o.kind FROM actions a "
+        "JOIN episodes e ON e.id = a.episode_id JOIN objects o ON o.id = e.owner_id "
+        f"WHERE {mine} AND ($2::uuid IS NULL OR e.id = $2) ORDER BY a.created_at DESC, a.id DESC LIMIT 50",
+        of.id,
+        episode,
+    )
+    for row in rows:
+        found = [
+            item
+            for item in bad(row["evidence"])
+            if of.kind != "trigger" or item.get("trigger_id") == str(of.id)
+        ]
+        if found:
+            owner = rule or rule_of(row["kind"], row["spec"])
+            return Scene(row["page_id"], row["kind"], owner, row["opened_at"], row["id"], found), row[
+                "severity"
+            ]
+    return None
 
 
 async def _last(connection: Connection, episode: UUID) -> Evidence:
