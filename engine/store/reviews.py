@@ -632,17 +632,30 @@ async def escalate(connection: Connection, now_s: float, public_url: str) -> int
 
 
 async def tally(
-    connection: Connection, *, owner: UUID | None = None, trigger: UUID | None = None, since: float = 0.0
+    connection: Connection,
+    *,
+    pages: Sequence[UUID] | None = None,
+    owner: UUID | None = None,
+    trigger: UUID | None = None,
+    since: float = 0.0,
 ) -> dict[str, int]:
-    """What people made of what this beat, group or trigger proposed."""
-    of = "owner_id = $1" if owner else "triggers @> ARRAY[$1::uuid] AND triggers <> '{}'"
+    """What people made of what was proposed: by this beat or group, or resting on this trigger."""
+    of = (
+        "owner_id = $1"
+        if owner
+        else "triggers @> ARRAY[$1::uuid] AND triggers <> '{}'"
+        if trigger
+        else "$1::uuid IS NULL"
+    )
     row = await connection.fetchrow(
         f"SELECT count(*) AS proposed, count(*) FILTER (WHERE {_DECIDED} AND NOT edited) AS approved_unedited, "
         f"count(*) FILTER (WHERE {_DECIDED} AND edited) AS approved_edited, "
         "count(*) FILTER (WHERE status = 'rejected') AS rejected, count(*) FILTER (WHERE status = 'expired') AS expired "
-        f"FROM actions WHERE {of} AND created_at >= to_timestamp($2)",
+        f"FROM actions WHERE {of} AND created_at >= to_timestamp($2) "
+        "AND ($3::uuid[] IS NULL OR page_id = ANY ($3))",
         owner or trigger,
         since,
+        pages,
     )
     assert row is not None
     return dict(row)
