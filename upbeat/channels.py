@@ -19,7 +19,7 @@ from rules.channels.grafana_oncall import GrafanaOncallChannel
 from rules.channels.opsgenie import OpsgenieChannel
 from rules.channels.pagerduty import PagerdutyChannel
 from rules.channels.slack import SlackChannel
-from rules.channels.slack_bot import SlackBotChannel, bot_token
+from rules.channels.slack_bot import BOT_TOKEN, SlackBotChannel
 from rules.channels.smtp import SmtpChannel
 from rules.channels.teams import TeamsChannel
 from rules.channels.webhook import WebhookChannel
@@ -40,7 +40,7 @@ def _smtp(rule: SmtpChannel, wired: Wiring) -> Exporter:
 
 
 def _slack_bot(rule: SlackBotChannel, wired: Wiring) -> Exporter:
-    token = bearer(wired.expanded(bot_token({"type": rule.type, "workspace": rule.workspace})))
+    token = bearer(wired.expanded(BOT_TOKEN.format(rule.workspace)))
     return SlackBotExporter(Web(wired.session, wired.slack_api, token), rule.channel)
 
 

@@ -11,8 +11,8 @@ from exporters.outcome import Rejected, Retry
 from exporters.publishing import TroubleError
 from exporters.slack import Web, bearer
 from rules.address import EgressPolicy
-from rules.channels.slack_bot import bot_token
-from rules.secret import UnsetReferenceError, expand
+from rules.channels.slack_bot import BOT_TOKEN
+from rules.secret import Sources, UnsetReferenceError, expand
 from rules.slack import SLACK_API, SlackApp
 
 TIMEOUT_S = 5.0
@@ -46,11 +46,10 @@ class Slack:
         self, team: str, method: str, body: Mapping[str, Any]
     ) -> dict[str, Any] | Retry | Rejected:
         """What a method answers to the bot of this workspace."""
-        reference = bot_token({"type": "slack_bot", "workspace": team})
         try:
-            headers = bearer(expand(reference, self._secrets.of(None)))
-        except UnsetReferenceError:
-            return Rejected("the workspace is not connected")
+            headers = bearer(token_of(team, self._secrets.of(None)))
+        except UnsetReferenceError as unset:
+            return Rejected(str(unset))
         return await self._asked(headers, lambda web: web.call(method, body))
 
     async def exchange(self, code: str, redirect_uri: str) -> dict[str, Any] | Retry | Rejected:
@@ -77,3 +76,12 @@ class Slack:
                 return await ask(Web(session, self.api, headers))
             except TroubleError as trouble:
                 return trouble.outcome
+
+
+def token_of(workspace: str, sources: Sources) -> str:
+    """The token of a workspace's bot. Raises `UnsetReferenceError`."""
+    try:
+        return expand(BOT_TOKEN.format(workspace), sources)
+    except UnsetReferenceError as unset:
+        said = f"is the token of the Slack workspace {workspace}: connect it on /console/slack"
+        raise UnsetReferenceError(unset.reference, said) from None

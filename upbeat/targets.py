@@ -18,12 +18,12 @@ from exporters.outcome import FIRST, Memory, Outcome, Rejected, Report
 from exporters.publishing import Pace
 from rules.address import EgressPolicy
 from rules.channel import CHANNEL
-from rules.channels.slack_bot import bot_token
 from rules.publisher import PUBLISHER
 from rules.secret import UnsetReferenceError, expand, references, value_of
 from rules.slack import SLACK_API
 from upbeat.channels import CHANNELS
 from upbeat.publishers import PUBLISHERS
+from upbeat.slack import token_of
 from upbeat.wiring import Builders, Exporter, Wiring
 
 TIMEOUT_S = 15.0
@@ -108,7 +108,10 @@ class Targets:
     def _exporter(self, era: _Era, target: Target | Stored) -> Exporter:
         sources = self._secrets.of(target.page_id)
         # With what its references stand for now: a secret that changed makes another exporter.
-        values = [value_of(reference, sources) for reference in references([target.spec, bot_token(target.spec)])]
+        values = [value_of(reference, sources) for reference in references(target.spec)]
+        values += (
+            [token_of(spec["workspace"], sources)] if (spec := target.spec).get("type") == "slack_bot" else []
+        )
         key = repr((target.kind, sorted(target.spec.items()), values, self.slack_api))
         if key not in era.exporters:
             model: Any = CHANNEL if target.kind == "channel" else PUBLISHER

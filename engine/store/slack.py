@@ -15,7 +15,7 @@ from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, show
 from engine.store.secrets import Keyring
 from evaluators.lifecycle import ENDED
-from evaluators.model import Notice, Post
+from evaluators.model import Item, Notice, Post
 from rules.duration import format_duration
 from rules.slack import PageSlack, Step
 
@@ -217,17 +217,21 @@ async def announce(
     """Queue a step for these places, quietly where it is not to be told; `only` one Slack channel."""
     for place in found:
         if only in (None, place.channel):
-            await connection.execute(
-                "INSERT INTO remotes (target_id, line, remote) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                place.target_id,
-                place.line,
-                {"channel": place.channel},
-            )
             # What changes without an update is told only where that is wanted; the first message shows it anyway.
             is_told = (post.notify or post.step == "edit") and slack.tells(_STEPS[post.step], place.channel)
-            key = f"{post.id}:{place.channel}"
-            said = replace(post, id=key, notify=is_told)
-            await outbox.put(connection, [place.target_id], place.line, key, said)
+            said = replace(post, id=f"{post.id}:{place.channel}", notify=is_told)
+            await _put(connection, place, said)
+
+
+async def _put(connection: Connection, place: Place, item: Item) -> None:
+    """Queue it for this place, which the line remembers from the first on."""
+    await connection.execute(
+        "INSERT INTO remotes (target_id, line, remote) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        place.target_id,
+        place.line,
+        {"channel": place.channel},
+    )
+    await outbox.put(connection, [place.target_id], place.line, item.id, item)
 
 
 async def spoken_of(connection: Connection, team_id: str, channel: str) -> list[Row]:
@@ -283,6 +287,6 @@ async def remind(connection: Connection, now_s: float, public_url: str) -> int:
                 incident=incident,
                 link=f"{public_url}/console/incidents/{incident}",
             )
-            await outbox.put(connection, [place.target_id], place.line, notice.id, notice)
+            await _put(connection, place, notice)
             count += 1
     return count

@@ -1,12 +1,14 @@
 """The slack_bot channel as operators write it."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
 
 from rules.channels.channel import ChannelRule
 from rules.slack import ChannelId
+
+BOT_TOKEN: Final = "${{secret:/slack.{}}}"  # noqa: S105 - a reference
+"""The reference to the token of a workspace's bot."""
 
 
 class SlackBotChannel(ChannelRule):
@@ -17,8 +19,3 @@ class SlackBotChannel(ChannelRule):
         description="A connected workspace: its id such as T0123ABCD, or its name in small letters with hyphens."
     )
     channel: ChannelId = Field(description="Its id, such as C0123ABCD; the bot is invited to it.")
-
-
-def bot_token(spec: Mapping[str, Any]) -> str:
-    """The reference to the token with which a slack_bot channel is told; nothing for others."""
-    return f"${{secret:/slack.{spec['workspace']}}}" if spec.get("type") == "slack_bot" else ""

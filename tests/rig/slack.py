@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import time
 import urllib.parse
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -44,7 +45,7 @@ class LocalSlack:
         default_factory=list
     )  # (method, a word or seconds to wait), once each
     lost: int = 0  # so many answers of chat.postMessage get lost after it was posted
-    _ts: int = 1_790_000_000_000_000
+    _ts: int = field(default_factory=lambda: time.time_ns() // 1000)
 
     def add(self, channel: str, **about: Any) -> list[dict[str, Any]]:
         """A channel the bot is in; its messages."""
@@ -126,7 +127,7 @@ class LocalSlack:
         thread = sent.get("thread_ts")
         if thread and all(one["ts"] != thread for one in channel["messages"]):
             raise RefusedError("thread_not_found")
-        self._ts += 1_000_000
+        self._ts += 1
         message = {
             "ts": f"{self._ts // 10**6}.{self._ts % 10**6:06d}",
             "bot_id": "B0",
