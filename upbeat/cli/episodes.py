@@ -1,4 +1,4 @@
-"""`upbeat episodes`: what was wrong, and what operators do with it. Who decides what customers are told is `upbeat.cli.public`."""
+"""`upbeat episodes`: what was wrong, and what operators do with it. Who decides what customers are told is `upbeat.cli.actions`."""
 
 from collections.abc import Mapping
 from typing import Any, Final
