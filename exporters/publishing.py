@@ -28,8 +28,8 @@ MOST_READ: Final = 4 << 20
 """Bytes of an answer that are read; nobody's list of incidents needs more."""
 LONG_READ: Final = 1 << 17
 """Bytes from which an answer is decoded beside the loop."""
-LONGEST_TURN_S: Final = 10.0
-"""A delivery waits so long for its turn; after that it is tried again later."""
+LONGEST_HOLD_S: Final = 10.0
+"""Of what the other side asks to wait so much is waited out; how many wait for a turn is the engine's bound."""
 SKEW_S: Final = 120.0
 """Seconds that the other side's clock may be behind ours."""
 NOWHERE: Final = Rejected("there is no such page, or the key is not for it")
@@ -57,19 +57,21 @@ class Pace:
     now_s: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     next_s: float = 0.0
+    held_s: float = 0.0  # until then
 
     async def turn(self) -> None:
-        """Wait for it. Raises `TroubleError` where that would take long: others are to be delivered meanwhile."""
+        """Wait for it. Raises `TroubleError` while nobody may ask for long: a delivery is tried again after that."""
         now_s = self.now_s()
-        if (wait_s := max(self.next_s - now_s, 0.0)) > LONGEST_TURN_S:
-            raise TroubleError(Retry("it takes no more requests for now", wait_s))
+        if (asked_s := self.held_s - now_s) > LONGEST_HOLD_S:
+            raise TroubleError(Retry("it takes no more requests for now", asked_s))
+        wait_s = max(self.next_s - now_s, asked_s, 0.0)
         self.next_s = now_s + wait_s + self.every_s
         if wait_s:
             await self.sleep(wait_s)
 
     def hold(self, wait_s: float) -> None:
         """Nobody asks for so many seconds."""
-        self.next_s = max(self.next_s, self.now_s() + wait_s)
+        self.held_s = max(self.held_s, self.now_s() + wait_s)
 
 
 @dataclass(slots=True)

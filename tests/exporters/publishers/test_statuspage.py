@@ -114,16 +114,19 @@ async def test_what_it_does_not_take_is_said_with_its_status(place: Place) -> No
     assert outcome == Rejected("HTTP 422")
 
 
-async def test_those_who_share_a_key_take_turns_and_nobody_waits_for_long() -> None:
+async def test_those_who_share_a_key_take_turns_and_wait_together_when_asked_to() -> None:
     slept: list[float] = []
 
     async def sleep(s: float) -> None:
         slept.append(s)
 
     pace = Pace(1.0, now_s=lambda: 100.0, sleep=sleep)
-    for _ in range(11):
+    for _ in range(4):
         await pace.turn()
-    assert slept == [float(n) for n in range(1, 11)]
+    pace.hold(9.0)
+    await pace.turn()
+    assert slept == [1.0, 2.0, 3.0, 9.0]
+    pace.hold(11.0)
     with pytest.raises(TroubleError) as late:
         await pace.turn()
     assert late.value.outcome == Retry("it takes no more requests for now", 11.0)
