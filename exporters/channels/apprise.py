@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from evaluators.model import Notice
 from exporters.answer import failed, judge
-from exporters.channels.words import body, facts, fitted, heading, level, link, packed
+from exporters.channels.words import body, facts, fitted, heading, level, line, link, packed
 from exporters.outcome import FIRST, Delivered, Memory, Outcome, Rejected, Retry
 from rules.address import EgressPolicy, EgressRefusedError
 from rules.channels.apprise import refusal
@@ -255,7 +255,8 @@ def _answered(call: _Call, send: Callable[[], Any]) -> Any:
 
 def _text(notice: Notice) -> list[str]:
     said = [*body(notice), *(f"{name}: {value}" for name, value in facts(notice))]
-    return [*packed(said, MAX_TEXT), *([where] if (where := link(notice)) else [])]
+    found = [*packed(said, MAX_TEXT), *([where] if (where := link(notice)) else [])]
+    return found or [line(notice.title)]  # Apprise sends no title alone
 
 
 def _inert(text: str) -> str:

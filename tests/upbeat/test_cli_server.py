@@ -240,6 +240,13 @@ async def test_a_channel_is_tested(remote: Cli, notices: list[dict[str, Any]]) -
     await until(came, "the test notice")
 
 
+async def test_a_channel_is_tested_before_it_is_saved(remote: Cli, shop: Targets, tmp_path: Path) -> None:
+    file = tmp_path / "trial.yaml"
+    file.write_text("slug: trial\ntype: webhook\nurl: http://127.0.0.1:9/nobody\n")
+    ran = await remote("channels", "test", file)
+    assert (ran.code, "was not told (retry): " in ran.err) == (1, True)
+
+
 async def test_a_draft_is_edited_approved_and_becomes_an_incident(
     remote: Cli, shop: Targets, server: Upbeat
 ) -> None:
