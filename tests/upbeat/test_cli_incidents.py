@@ -1,0 +1,84 @@
+"""`upbeat incidents`: begun, told, reopened, edited, merged, reported on and deleted in one line each."""
+
+from tests.upbeat.conftest import Cli
+
+
+async def _begun(remote: Cli, title: str, *more: str) -> str:
+    begun = await remote(
+        "incidents", "create", "--title", title, "--text", "We look.", "--no-notify", "--quiet", *more
+    )
+    assert begun.code == 0, begun.err
+    return begun.out.strip()
+
+
+async def test_an_incident_is_begun_told_and_resolved(remote: Cli) -> None:
+    made = await remote(
+        "incidents",
+        "create",
+        "--title",
+        "Slow",
+        "--text",
+        "We look.",
+        "--notify",
+        "--component",
+        "partners=partial_outage",
+    )
+    assert made.code == 0, made.err
+    incident = made.out.split()[0]
+    assert made.out.endswith("is investigating: Slow\nnotified: nobody\n")
+    missing = await remote("incidents", "update", incident, "--text", "More.")
+    assert (missing.code, "whether subscribers are told" in missing.err) == (2, True), missing.err
+    said = await remote(
+        "incidents", "update", incident, "--text", "More.", "--status", "identified", "--no-notify"
+    )
+    assert said.out.startswith(f"{incident} is identified")
+    over = await remote("incidents", "resolve", incident, "--no-notify")
+    assert over.out.startswith(f"{incident} is resolved")
+    again = await remote("incidents", "reopen", incident, "--text", "Not yet.", "--no-notify")
+    assert again.out.startswith(f"{incident} is investigating")
+    shown = await remote("incidents", "show", incident)
+    assert [line for line in shown.out.splitlines() if line.startswith("  ")] == [
+        "  Not yet.",
+        "  This is resolved.",
+        "  More.",
+        "  We look.",
+    ]
+
+
+async def test_an_incident_is_edited_and_corrected(remote: Cli) -> None:
+    incident = await _begun(remote, "Solw")
+    assert (await remote("incidents", "edit", incident, "--title", "Slow", "--impact", "critical")).code == 0
+    item = (await remote("incidents", "show", incident, "--json")).json
+    assert (item["title"], item["impact"]) == ("Slow", "critical")
+    update = item["updates"][0]["id"]
+    assert (await remote("incidents", "edit", incident, "--update", update, "--text", "We see.")).code == 0
+    assert "We see." in (await remote("incidents", "show", incident)).out
+    nothing = await remote("incidents", "edit", incident)
+    assert (nothing.code, "Give --title" in nothing.err) == (2, True)
+    wrong = await remote("incidents", "edit", incident, "--component", "shop")
+    assert (wrong.code, "is not SLUG=STATUS" in wrong.err) == (2, True)
+
+
+async def test_two_are_merged_and_one_is_deleted(remote: Cli) -> None:
+    one, other = await _begun(remote, "One"), await _begun(remote, "Other")
+    merged = await remote("incidents", "merge", one, other)
+    assert (merged.code, merged.out) == (0, f"{one} goes on as {other}: Other\n")
+    assert (await remote("incidents", "take-over", other)).code == 2
+    assert (await remote("incidents", "delete", other)).out == f"{other} deleted\n"
+    assert (await remote("incidents", "show", other)).code == 2
+
+
+async def test_what_was_is_entered_and_reported_on(remote: Cli) -> None:
+    made = await remote(
+        *("incidents", "backfill", "--title", "It was", "--started", "2026-01-31T18:00Z"),
+        *("--resolved", "2026-01-31T19:00Z", "--say", "2026-01-31T18:05Z", "investigating", "We look."),
+        *("--say", "2026-01-31T19:00Z", "resolved", "Mended.", "--quiet"),
+    )
+    assert made.code == 0, made.err
+    incident = made.out.strip()
+    written = await remote("incidents", "report", incident, "-f", "-", "--publish", stdin="A disk was full.")
+    assert (written.code, written.out) == (0, "published\n  A disk was full.\n")
+    assert (await remote("incidents", "report", incident, "--unpublish")).out.startswith("draft")
+    assert (await remote("incidents", "report", incident, "--delete")).out == "none\n"
+    draft = await _begun(remote, "Asked", "--draft")
+    assert draft.startswith("act_")
