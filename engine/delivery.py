@@ -204,9 +204,7 @@ class Delivery:
                 remote = row["remote"] or {} if isinstance(outcome, Removed) else outcome.remote
                 if remote is not None:
                     await outbox.remember(connection, target_id, row["line"], remote, is_gone=is_gone)
-                await outbox.delivered(
-                    connection, row["id"], outcome.reason if isinstance(outcome, Removed) else None
-                )
+                await outbox.delivered(connection, row["id"], outcome.reason)
                 if not is_gone:
                     await targets.well(connection, target_id, now)
             self.health.delivered += 1

@@ -21,9 +21,13 @@ FIRST = Memory()
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The other side has it. `remote`: what to remember for the next delivery of its line; None: what was."""
+    """The other side has it. `remote`: what to remember for the next delivery of its line; None: what was.
+
+    `reason`: what was done otherwise than asked, for operators.
+    """
 
     remote: Mapping[str, Any] | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

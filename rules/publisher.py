@@ -4,13 +4,21 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
+from rules.publishers.betterstack import BetterStackPublisher
 from rules.publishers.cachet import CachetPublisher
+from rules.publishers.incident_io import IncidentIoPublisher
+from rules.publishers.instatus import InstatusPublisher
+from rules.publishers.openstatus import OpenStatusPublisher
 from rules.publishers.statusapi import StatusApiPublisher
 from rules.publishers.statuspage import StatuspagePublisher
 from rules.publishers.webhook import WebhookPublisher
 
 AnyPublisher = (
-    CachetPublisher  # one a line, by the alphabet
+    BetterStackPublisher  # one a line, by the alphabet
+    | CachetPublisher
+    | IncidentIoPublisher
+    | InstatusPublisher
+    | OpenStatusPublisher
     | StatusApiPublisher
     | StatuspagePublisher
     | WebhookPublisher

@@ -5,11 +5,19 @@ A `Site` is `wired.site(TheSite, rule, "https://its.api/v1", {"Authorization": f
 
 from typing import Final
 
+from exporters.publishers.betterstack import BetterStack
 from exporters.publishers.cachet import Cachet2, Cachet3
+from exporters.publishers.incident_io import IncidentIo
+from exporters.publishers.instatus import Instatus
+from exporters.publishers.openstatus import OpenStatus
 from exporters.publishers.statusapi import StatusApi
 from exporters.publishers.statuspage import Statuspage
 from exporters.publishers.webhook import WebhookPublisher
+from rules.publishers.betterstack import BetterStackPublisher
 from rules.publishers.cachet import CachetPublisher
+from rules.publishers.incident_io import IncidentIoPublisher
+from rules.publishers.instatus import InstatusPublisher
+from rules.publishers.openstatus import OpenStatusPublisher
 from rules.publishers.statusapi import StatusApiPublisher
 from rules.publishers.statuspage import StatuspagePublisher
 from rules.publishers.webhook import WebhookPublisher as WebhookRule
@@ -29,7 +37,19 @@ def _cachet(rule: CachetPublisher, wired: Wiring) -> Exporter:
 
 
 PUBLISHERS: Final[Builders] = {
+    BetterStackPublisher: lambda rule, wired: wired.site(
+        BetterStack, rule, rule.url, {"Authorization": f"Bearer {wired.expanded(rule.key)}"}
+    ),
     CachetPublisher: _cachet,
+    IncidentIoPublisher: lambda rule, wired: wired.site(
+        IncidentIo, rule, rule.url, {"Authorization": f"Bearer {wired.expanded(rule.key)}"}
+    ),
+    InstatusPublisher: lambda rule, wired: wired.site(
+        Instatus, rule, rule.url, {"Authorization": f"Bearer {wired.expanded(rule.key)}"}
+    ),
+    OpenStatusPublisher: lambda rule, wired: wired.site(
+        OpenStatus, rule, rule.url, {"x-openstatus-key": wired.expanded(rule.key)}
+    ),
     StatusApiPublisher: lambda rule, wired: wired.site(
         StatusApi, rule, rule.url, {"Authorization": f"Bearer {wired.expanded(rule.key)}"}
     ),

@@ -1,7 +1,7 @@
 """Every site the same way: its exporter over the guarded session against a local server that enforces the real one's rules."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -11,12 +11,22 @@ from msgspec.structs import replace
 from engine.egress import open_session
 from evaluators.model import Post
 from exporters.outcome import Delivered, Memory, Outcome, Rejected, Removed, Retry
+from exporters.publishers.betterstack import BetterStack
 from exporters.publishers.cachet import Cachet2, Cachet3
+from exporters.publishers.incident_io import IncidentIo
+from exporters.publishers.instatus import Instatus
+from exporters.publishers.openstatus import OpenStatus
 from exporters.publishers.statusapi import StatusApi
 from exporters.publishers.statuspage import Statuspage
 from exporters.publishing import Api, SitePublisher
 from rules.address import EgressPolicy
 from rules.publisher import PUBLISHER
+from tests.exporters.publishers import (
+    betterstack_server,
+    incident_io_server,
+    instatus_server,
+    openstatus_server,
+)
 from tests.exporters.publishers.cachet_server import Cachet2Server, Cachet3Server
 from tests.exporters.publishers.site_server import KEY, SiteServer, now_s
 from tests.exporters.publishers.statusapi_server import StatusApiServer
@@ -35,10 +45,15 @@ class Kind:
     creates: str = "POST"  # what the request that makes an incident begins with
     says: str = "POST"  # ... that says something of it
     edits: bool = True
+    edits_components: bool = True  # without a word
     deletes: bool = True
     schedules: bool = True
     shows_maintenance: bool = True
     notified: int = 1  # by one open with notify, one update without
+    words: Mapping[str, str] = field(default_factory=dict)  # where it has fewer than Upbeat
+
+    def word(self, ours: str) -> str:
+        return self.words.get(ours, ours)
 
 
 KINDS = {
@@ -70,6 +85,43 @@ KINDS = {
         deletes=False,
         schedules=False,
         notified=2,
+    ),
+    "instatus": Kind(
+        instatus_server.InstatusServer,
+        Instatus,
+        {"type": "instatus", "page_id": instatus_server.PAGE},
+        lambda key: {"Authorization": f"Bearer {key}"},
+    ),
+    "betterstack": Kind(
+        betterstack_server.BetterStackServer,
+        BetterStack,
+        {"type": "betterstack", "page_id": betterstack_server.PAGE},
+        lambda key: {"Authorization": f"Bearer {key}"},
+        base="/api/v2",
+        edits_components=False,
+        words={
+            "investigating": "open",
+            "identified": "open",
+            "monitoring": "open",
+            "partial_outage": "degraded_performance",
+        },
+    ),
+    "openstatus": Kind(
+        openstatus_server.OpenStatusServer,
+        OpenStatus,
+        {"type": "openstatus", "page_id": openstatus_server.PAGE},
+        lambda key: {"x-openstatus-key": key},
+        base="/rpc",
+        says="POST /rpc/openstatus.status_report.v1.StatusReportService/Add",
+        edits_components=False,
+    ),
+    "incident_io": Kind(
+        incident_io_server.IncidentIoServer,
+        IncidentIo,
+        {"type": "incident_io", "page_id": incident_io_server.PAGE},
+        lambda key: {"Authorization": f"Bearer {key}"},
+        edits_components=False,
+        deletes=False,
     ),
 }
 OPEN = Post(
@@ -121,9 +173,13 @@ class Place:
     server: SiteServer
     publisher: SitePublisher[Any]
     memory: Memory = Memory()  # noqa: RUF009  # frozen
+    began_at: float = field(default_factory=lambda: now_s() - 60)
+    _taken: dict[str, float] = field(default_factory=dict)
 
     def later(self, post: Post, **changed: Any) -> Post:
-        return replace(post, at=now_s(), began_at=now_s() - 60, **changed)
+        """As it was taken: at the same moment in every try."""
+        at = self._taken.setdefault(changed.get("id", post.id), now_s())
+        return replace(post, at=at, began_at=self.began_at, **changed)
 
     async def tell(self, post: Post, **changed: Any) -> Outcome:
         """One try of a step."""
@@ -154,14 +210,15 @@ def publisher(
 
 async def test_an_incident_lives_there_as_it_lives_here(place: Place) -> None:
     assert isinstance(await place.tell(OPEN), Delivered)
-    assert place.server.seen() == [("Outage: Site", "investigating", ["We look into it."])]
+    word = place.kind.word
+    assert place.server.seen() == [("Outage: Site", word("investigating"), ["We look into it."])]
     assert place.server.shown() == "major_outage"
     assert await place.tell(UPDATE) == Delivered()
-    assert place.server.seen() == [("Outage: Site", "identified", ["We look into it.", "We found it."])]
-    assert place.server.shown() == "partial_outage"
+    said = ["We look into it.", "We found it."]
+    assert place.server.seen() == [("Outage: Site", word("identified"), said)]
+    assert place.server.shown() == word("partial_outage")
     assert await place.tell(RESOLVE) == Delivered()
-    said = ["We look into it.", "We found it.", "It is over."]
-    assert place.server.seen() == [("Outage: Site", "resolved", said)]
+    assert place.server.seen() == [("Outage: Site", "resolved", [*said, "It is over."])]
     assert place.server.shown() == "operational"
 
 
@@ -176,8 +233,9 @@ async def test_an_edit_changes_what_it_is_called_and_says_nothing(place: Place) 
     edited = {"title": "Outage: all of it", "components": {"shop/site": "degraded_performance"}, "text": ""}
     assert await place.tell(OPEN, step="edit", id="post-e", **edited) == Delivered()
     title = "Outage: all of it" if place.kind.edits else "Outage: Site"
-    assert place.server.seen() == [(title, "investigating", ["We look into it."])]
-    assert place.server.shown() == "degraded_performance"
+    assert place.server.seen() == [(title, place.kind.word("investigating"), ["We look into it."])]
+    shown = "degraded_performance" if place.kind.edits_components else "major_outage"
+    assert place.server.shown() == shown
 
 
 async def test_what_is_deleted_here_is_taken_away_there(place: Place) -> None:
@@ -305,8 +363,9 @@ async def test_what_was_changed_there_is_shown_as_drift(place: Place) -> None:
     assert (await place.publisher.differences(newest, place.memory)).lines == ()
     drifted = replace(newest, status="monitoring", components={"shop/site": "operational"})
     lines = (await place.publisher.differences(drifted, place.memory)).lines
-    assert len(lines) == 2
-    assert lines[0].startswith("status: ")
+    told = ["status"] if place.kind.word("monitoring") == "monitoring" else []
+    assert len(lines) == len(told) + 1
+    assert [line.partition(":")[0] for line in lines[: len(told)]] == told
     place.server.remove()
     gone = await place.publisher.differences(newest, place.memory)
     assert gone.lines == ("it was removed there by hand",)
