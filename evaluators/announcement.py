@@ -48,7 +48,7 @@ def due(rule: Maintenance, told: Sequence[Told], now: float, *, is_removed: bool
     announce = rule.announce or Announce()
     live = sorted((one for one in told if one.is_live), key=lambda one: one.start)
     since = min([now, *(one.start for one in live)])
-    spans = [] if is_removed else rule.spans(since, now + announce.before)
+    spans = [] if is_removed else rule.spans(since, now + announce.before + SAME_S)
     if live and rule.rrule is None and not is_removed and (after := rule.next(now)) and after not in spans:
         spans.append(after)  # put off for longer than it is announced before
     places, free = _placed(rule, live, spans, [one for one in told if not one.is_live], now)
