@@ -55,7 +55,12 @@ def _input(name: str, field: FieldInfo) -> Input | None:
     elif isinstance(default, int | float):
         hint += f" {default} when not given."
     return Input(
-        name, name.replace("_", " ").capitalize(), hint.strip(), field.is_required(), is_list, options
+        name,
+        name.replace("_", " ").capitalize().replace("Url", "URL"),
+        hint.strip(),
+        field.is_required(),
+        is_list,
+        options,
     )
 
 
