@@ -24,6 +24,7 @@ from api.console import (
     slack,
     specs,
     triggers,
+    wording,
 )
 from api.console.page import html_problem
 
@@ -55,6 +56,7 @@ ROUTERS = tuple(
         triggers,
         previewing,
         slack,
+        wording,
         specs,
     )
 )
