@@ -23,9 +23,12 @@ from evaluators.model import Post
 from exporters.answer import failed, judge
 from exporters.outcome import FIRST, Call, Delivered, Memory, Outcome, Rejected, Removed, Report, Retry
 from rules.publishers.publisher import PublisherRule
+from rules.secret import cut, hidden_forms, hide
 
 MOST_READ: Final = 4 << 20
 """Bytes of an answer that are read; nobody's list of incidents needs more."""
+MOST_SAID: Final = 4096
+"""Bytes of what is said of a wrong request."""
 LONG_READ: Final = 1 << 17
 """Bytes from which an answer is decoded beside the loop."""
 LONGEST_HOLD_S: Final = 10.0
@@ -38,11 +41,11 @@ _log = logging.getLogger(__name__)
 
 
 class TroubleError(Exception):
-    """A call failed; `outcome` is what that means for the delivery."""
+    """A call failed; `outcome` is what that means for the delivery. `status`: of an answer, where a site has to know."""
 
-    def __init__(self, outcome: Retry | Rejected) -> None:
+    def __init__(self, outcome: Retry | Rejected, status: int | None = None) -> None:
         super().__init__(outcome.reason)
-        self.outcome = outcome
+        self.outcome, self.status = outcome, status
 
 
 class GoneError(Exception):
@@ -123,8 +126,11 @@ class Api:
                 method, url, params=query, data=data, headers=headers, allow_redirects=False
             ) as answer:
                 outcome = judge(answer.status, answer.headers.get("Retry-After"), now_s=self.now_s())
-                if answer.status == 404:
+                if answer.status in (404, 410):
                     raise GoneError(path)
+                if isinstance(outcome, Rejected) and answer.status in (400, 422):
+                    why = self._why(await answer.content.read(MOST_SAID))
+                    raise TroubleError(Rejected(f"{outcome.reason}{why}"), answer.status)
                 if isinstance(outcome, Retry) and outcome.after_s:
                     self.pace.hold(outcome.after_s)
                 if not isinstance(outcome, Delivered):
@@ -146,8 +152,17 @@ class Api:
             if len(read) > LONG_READ:
                 return await asyncio.to_thread(json.loads, read)
             return json.loads(read) if read.strip() else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             raise TroubleError(Retry("the answer is no JSON")) from None
+
+    def _why(self, read: bytes) -> str:
+        """What the other side says is wrong with a request, without the key that it may repeat."""
+        try:
+            said = "; ".join(_texts(json.loads(read)))
+        except (ValueError, RecursionError):
+            return ""
+        keys = hidden_forms(part for value in self.headers.values() for part in value.split())
+        return f": {cut(hide(said, keys), 200)}" if said else ""
 
 
 class Site(Protocol):
@@ -290,6 +305,15 @@ async def _begin(site: Site, post: Post, memory: Memory) -> Outcome:
         return Delivered({"id": remote or await site.create(post)})
     except GoneError:
         return NOWHERE
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Texts anywhere inside JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
 
 
 @contextlib.contextmanager

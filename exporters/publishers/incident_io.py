@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from evaluators.lifecycle import ENDED
 from evaluators.model import Post
-from exporters.outcome import Rejected
 from exporters.publishing import Api, TroubleError, differing, epoch_s, is_since, rfc3339
 from rules.publishers.incident_io import IncidentIoPublisher
 
@@ -20,7 +19,6 @@ MAINTENANCE: Final = {
     "completed": "maintenance_complete",
     "cancelled": "maintenance_complete",
 }
-REFUSED: Final = Rejected("HTTP 422")
 
 
 class IncidentIo:
@@ -119,7 +117,7 @@ class IncidentIo:
         try:
             return dict(await self._api.send("POST", path, body))
         except TroubleError as refused:
-            if refused.outcome != REFUSED or not body["notify_subscribers"]:
+            if refused.status != 422 or not body["notify_subscribers"]:
                 raise
         there = await self._api.send("POST", path, body | {"notify_subscribers": False})
         self._api.notes.append("said without notifying: it notifies at most 1,000 subscribers")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from evaluators.model import Post
-from exporters.publishing import Api, differing, rfc3339
+from exporters.publishing import Api, differing, is_since, rfc3339
 from rules.publishers.statuspage import StatuspagePublisher
 
 RECENT: Final = "30"
@@ -32,9 +32,14 @@ class Statuspage:
         return self._api.named(there.get("id"))
 
     async def has(self, remote: str, post: Post) -> bool:
-        """Whether the step it was last told is this one."""
+        """Whether the step it was last told is this one, or, if it lost that, one of its updates says the same since."""
         there = await self._api.get(f"{self._page}/incidents/{remote}")
-        return _marker(there).get("step") == post.id
+        return _marker(there).get("step") == post.id or any(
+            (said["status"], said["body"]) == (_status(post), post.text)
+            and is_since(datetime.fromisoformat(said["created_at"]).timestamp(), post)
+            for said in there["incident_updates"]
+            if post.step != "edit"
+        )
 
     async def update(self, remote: str, post: Post) -> None:
         """An update where something is said; of an edit only the name and the components."""

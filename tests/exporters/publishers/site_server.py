@@ -33,6 +33,7 @@ class SiteServer(ABC):
         self.url, self.lose, self.hang = "", "", ""
         self.waits: list[str] = []
         self.says: str | None = None
+        self.refuses: Refusal | None = None
         self.asked: list[str] = []
         self.notified = 0
         self._ids = 0
@@ -87,6 +88,8 @@ class SiteServer(ABC):
         try:
             if self.waits:
                 raise self.limited(self.waits.pop(0))
+            if self.refuses:
+                raise self.refuses
             self.authenticate(request)
             answer = await handler(request)
         except Refusal as refusal:

@@ -40,8 +40,7 @@ class StatuspageServer(SiteServer):
         super().__init__()
         self.components = {self.component: "operational", "vtnh60py4yd7": "operational"}
         self.incidents: list[dict[str, Any]] = []
-        self.least_s = 0.0  # between requests of a key
-        self._last_s = 0.0
+        self.takes_metadata = True  # of an update
 
     def routes(self) -> Iterable[web.RouteDef]:
         page = rf"/v1/pages/{PAGE}"
@@ -128,8 +127,10 @@ class StatuspageServer(SiteServer):
         return web.json_response(incident, status=201)
 
     async def _update(self, request: web.Request) -> web.Response:
-        incident = self._one(request)
-        self._apply(incident, await self._given(request))
+        incident, given = self._one(request), await self._given(request)
+        if not self.takes_metadata:
+            given.pop("metadata", None)
+        self._apply(incident, given)
         return web.json_response(incident)
 
     async def _delete(self, request: web.Request) -> web.Response:

@@ -95,7 +95,7 @@ async def test_a_report_is_found_on_the_last_page_of_many(place: Place) -> None:
 
 @_of("betterstack")
 async def test_a_step_that_names_no_resource_is_refused_there_and_says_so(place: Place) -> None:
-    assert await place.tell(OPEN, components={}) == Rejected("HTTP 422")
+    assert await place.tell(OPEN, components={}) == Rejected("HTTP 422: is invalid")
 
 
 @_of("openstatus")
@@ -130,9 +130,10 @@ async def test_more_subscribers_than_it_notifies_are_not_notified_and_that_is_no
 @_of("incident_io")
 async def test_what_it_refuses_for_another_reason_stays_refused(place: Place) -> None:
     await place.tell(OPEN)
+    full = Rejected("HTTP 422: validation_error; invalid; too many updates")
     outcomes = [await place.tell(UPDATE, id=f"post-{n}", text=f"Still {n}.") for n in range(MOST_UPDATES)]
-    assert outcomes[-2:] == [Delivered(), Rejected("HTTP 422")]
-    assert await place.tell(UPDATE, id="post-last", notify=True) == Rejected("HTTP 422")
+    assert outcomes[-2:] == [Delivered(), full]
+    assert await place.tell(UPDATE, id="post-last", notify=True) == full
 
 
 @_of("incident_io")

@@ -28,7 +28,7 @@ from tests.exporters.publishers import (
     openstatus_server,
 )
 from tests.exporters.publishers.cachet_server import Cachet2Server, Cachet3Server
-from tests.exporters.publishers.site_server import KEY, SiteServer, now_s
+from tests.exporters.publishers.site_server import KEY, Refusal, SiteServer, now_s
 from tests.exporters.publishers.statusapi_server import StatusApiServer
 from tests.exporters.publishers.statuspage_server import PAGE, StatuspageServer
 
@@ -383,7 +383,9 @@ async def test_an_address_where_nothing_is_is_a_mistake_and_no_incident_removed_
     assert isinstance((await place.publisher.check()).outcome, Rejected)
 
 
-@pytest.mark.parametrize("answer", ["{}", "[]", "7", '{"data": [{}]}', "<html>", "[{}]", '{"incidents": 3}'])
+@pytest.mark.parametrize(
+    "answer", ["{}", "[]", "7", '{"data": [{}]}', "<html>", "[{}]", '{"incidents": 3}', "[" * 100_000]
+)
 async def test_an_answer_that_is_something_else_is_trouble_of_theirs(place: Place, answer: str) -> None:
     await place.tell(OPEN)
     place.server.says = answer
@@ -393,6 +395,15 @@ async def test_an_answer_that_is_something_else_is_trouble_of_theirs(place: Plac
     report = await place.publisher.check()
     assert isinstance(report.outcome, Retry | Delivered | Rejected)
     await place.publisher.differences(place.later(OPEN), place.memory)
+
+
+@pytest.mark.parametrize("status", [400, 422])
+async def test_what_it_says_is_wrong_is_told_without_the_key(place: Place, status: int) -> None:
+    place.server.refuses = Refusal(status, {"error": {"message": f"Bad name for {KEY}", "n": [1, "x" * 400]}})
+    outcome = await place.tell(OPEN)
+    assert isinstance(outcome, Rejected)
+    assert outcome.reason.startswith(f"HTTP {status}: Bad name for [redacted]; xxx")
+    assert len(outcome.reason) < 230
 
 
 async def test_a_create_that_is_answered_without_an_id_is_looked_up(place: Place) -> None:

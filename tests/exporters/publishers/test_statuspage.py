@@ -111,7 +111,20 @@ async def test_maintenance_is_moved_and_cancelled(place: Place) -> None:
 
 async def test_what_it_does_not_take_is_said_with_its_status(place: Place) -> None:
     outcome = await place.tell(replace(OPEN, status="on fire"))
-    assert outcome == Rejected("HTTP 422")
+    assert outcome == Rejected("HTTP 422: Status is not included in the list")
+
+
+async def test_an_update_is_found_by_its_words_where_the_marker_was_lost(place: Place) -> None:
+    assert isinstance(place.server, StatuspageServer)
+    place.server.takes_metadata = False
+    await place.tell(OPEN)
+    place.server.lose = "PATCH"
+    assert isinstance(await place.tell(UPDATE), Retry)
+    assert await place.tell(UPDATE) == Delivered()
+    assert place.server.seen()[0][2] == ["We look into it.", "We found it."]
+    again = replace(UPDATE, id="post-9", at=now_s() + 600, began_at=now_s())
+    await place.publisher.export(again, Memory(place.memory.remote, is_repeat=True))
+    assert place.server.seen()[0][2].count("We found it.") == 2
 
 
 async def test_those_who_share_a_key_take_turns_and_wait_together_when_asked_to() -> None:
