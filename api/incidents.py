@@ -365,17 +365,17 @@ async def _home(db: Connection, row: Row) -> Stored:
 # ---- changed
 
 
-Work = Callable[[Connection, Actor, Row, Moment], Coroutine[Any, Any, object]]
+Work = Callable[[Connection, Actor, UUID, Moment], Coroutine[Any, Any, None]]
 
 
 async def handle(
-    services: Services, asking: Principal, ref: str, work: Work, public_url: str = ""
+    services: Services, asking: Principal, ref: str, work: Work, public_url: str
 ) -> dict[str, Any] | None:
     """Do this with the incident `ref`, tell live viewers, and show what it is now; None once it is deleted."""
     moment = Moment(services.clock.epoch_s(), public_url, asking.name)
     async with transaction(services.pool) as db:
         row = await find_incident(db, asking, ref, Permission.REVIEW)
-        await work(db, asking.actor, row, moment)
+        await work(db, asking.actor, row["id"], moment)
         rows = await incidents.listing(db, incident=row["id"])
         item = (await shown_incidents(db, rows))[0] if rows else None
     await announce(services, row["page_id"])
@@ -387,6 +387,11 @@ async def announce(services: Services, page_id: UUID) -> None:
     await services.bus.announce(LIVE, msgspec.json.encode([{"event": "action", "page": str(page_id)}]))
 
 
+async def _handled(request: Request, asking: Principal, ref: str, work: Work) -> Response:
+    item = await handle(services_of(request), asking, ref, work, base_url(request))
+    return reply(item) if item else Response(status_code=204)
+
+
 @router.patch("/incidents/{ref}")
 @permits(Permission.REVIEW)
 @takes(Edit)
@@ -394,21 +399,19 @@ async def announce(services: Services, page_id: UUID) -> None:
 async def edit_incident(request: Request, asking: Asking, ref: str) -> Response:
     """Change its title, components or impact without a word to anybody; publishers follow."""
     sent = await read_body(request, Edit)
-    return reply(await handle(services_of(request), asking, ref, edited(asking, sent)))
+    return await _handled(request, asking, ref, await edit(services_of(request), asking, ref, sent))
 
 
-def edited(asking: Principal, sent: Edit) -> Work:
-    """What `sent` asks for."""
-
-    async def work(db: Connection, actor: Actor, row: Row, moment: Moment) -> None:
-        changes = {key: value for key, value in sent if value is not None}
-        if "impact" in sent.model_fields_set:
-            changes["impact"] = sent.impact
-        if sent.components is not None:
-            changes["components"] = await affected(db, asking, await _home(db, row), sent.components)
-        await by_hand.edit(db, actor, row["id"], moment.at, changes)
-
-    return work
+async def edit(services: Services, asking: Principal, ref: str, sent: Edit) -> Work:
+    """The work of changing it so."""
+    changes = {key: value for key, value in sent if value is not None}
+    if "impact" in sent.model_fields_set:
+        changes["impact"] = sent.impact
+    if sent.components is not None:
+        async with services.pool.acquire() as db:
+            home = await _home(db, await find_incident(db, asking, ref, Permission.REVIEW))
+            changes["components"] = await affected(db, asking, home, sent.components)
+    return partial(by_hand.edit, changes=changes)
 
 
 @router.patch("/incidents/{ref}/updates/{update_ref}")
@@ -418,32 +421,15 @@ def edited(asking: Principal, sent: Edit) -> Work:
 async def edit_update(request: Request, asking: Asking, ref: str, update_ref: str) -> Response:
     """Correct what an update says, here and where it has not left yet."""
     sent = await read_body(request, Text)
-    return reply(await handle(services_of(request), asking, ref, reworded(update_ref, sent.text)))
-
-
-def reworded(update_ref: str, text: str) -> Work:
-    """The work of correcting an update."""
-
-    async def work(db: Connection, actor: Actor, row: Row, moment: Moment) -> None:
-        update_id = read("update", update_ref)
-        if update_id is None:
-            raise missing(f"it has no update {update_ref!r}")
-        await by_hand.reword(db, actor, row["id"], update_id, text, moment.at)
-
-    return work
+    work = partial(by_hand.reword, update=read("update", update_ref), text=sent.text)
+    return await _handled(request, asking, ref, work)
 
 
 @router.delete("/incidents/{ref}", status_code=204)
 @permits(Permission.REVIEW)
 async def delete_incident(request: Request, asking: Asking, ref: str) -> Response:
     """Take it away: nobody sees it any more, here and elsewhere. It is kept in the database, and audited."""
-    await handle(services_of(request), asking, ref, removed, base_url(request))
-    return Response(status_code=204)
-
-
-async def removed(db: Connection, actor: Actor, row: Row, moment: Moment) -> None:
-    """The work of deleting one."""
-    await by_hand.remove(db, actor, row["id"], moment)
+    return await _handled(request, asking, ref, by_hand.remove)
 
 
 @router.post("/incidents/{ref}/merge")
@@ -451,22 +437,16 @@ async def removed(db: Connection, actor: Actor, row: Row, moment: Moment) -> Non
 @takes(Into)
 @gives(ShownIncident)
 async def merge_incident(request: Request, asking: Asking, ref: str) -> Response:
-    """Let another one go on for both, and show that. Nobody is notified."""
-    services, sent = services_of(request), await read_body(request, Into)
-    await handle(services, asking, ref, merged(asking, sent.into), base_url(request))
+    """Let another one go on for both; what this one is then is shown. Nobody is notified."""
+    sent = await read_body(request, Into)
+    return await _handled(request, asking, ref, await merge(services_of(request), asking, sent))
+
+
+async def merge(services: Services, asking: Principal, sent: Into) -> Work:
+    """The work of merging one into this."""
     async with services.pool.acquire() as db:
-        (item,) = await shown_incidents(db, [await find_incident(db, asking, sent.into)])
-    return reply(item)
-
-
-def merged(asking: Principal, into: str) -> Work:
-    """The work of merging one into another."""
-
-    async def work(db: Connection, actor: Actor, row: Row, moment: Moment) -> None:
-        other = await find_incident(db, asking, into, Permission.REVIEW)
-        await by_hand.merge(db, actor, row["id"], other["id"], moment)
-
-    return work
+        other = await find_incident(db, asking, sent.into, Permission.REVIEW)
+    return partial(by_hand.merge, into=other["id"])
 
 
 @router.post("/incidents/{ref}/take-over")
@@ -474,12 +454,7 @@ def merged(asking: Principal, into: str) -> Work:
 @gives(ShownIncident)
 async def take_over(request: Request, asking: Asking, ref: str) -> Response:
     """Speak of it instead of its beat or group, which says nothing more by itself; its drafts are withdrawn."""
-    return reply(await handle(services_of(request), asking, ref, taken_over))
-
-
-async def taken_over(db: Connection, actor: Actor, row: Row, moment: Moment) -> None:
-    """The work of taking one over."""
-    await by_hand.take_over(db, actor, row["id"], moment.at)
+    return await _handled(request, asking, ref, by_hand.take_over)
 
 
 @router.post("/incidents/{ref}/hand-back")
@@ -487,24 +462,7 @@ async def taken_over(db: Connection, actor: Actor, row: Row, moment: Moment) -> 
 @gives(ShownIncident)
 async def hand_back(request: Request, asking: Asking, ref: str) -> Response:
     """Let its beat or group speak again; where that has recovered meanwhile, the end is a draft."""
-    return reply(await handle(services_of(request), asking, ref, handed_back))
-
-
-async def handed_back(db: Connection, actor: Actor, row: Row, moment: Moment) -> None:
-    """The work of handing one back."""
-    await by_hand.hand_back(db, actor, row["id"], moment.at)
-
-
-# ---- its report
-
-
-def report(text: str | None = None, *, is_public: bool | None = None) -> Work:
-    """The work of writing, publishing or hiding a report, or (neither) of taking it away."""
-
-    async def work(db: Connection, actor: Actor, row: Row, moment: Moment) -> None:
-        await by_hand.report(db, actor, row["id"], moment.at, text=text, is_public=is_public)
-
-    return work
+    return await _handled(request, asking, ref, by_hand.hand_back)
 
 
 @router.put("/incidents/{ref}/report")
@@ -514,23 +472,17 @@ def report(text: str | None = None, *, is_public: bool | None = None) -> Work:
 async def write_report(request: Request, asking: Asking, ref: str) -> Response:
     """Write what was learnt, as Markdown: a draft, or another text of what is published."""
     sent = await read_body(request, Text)
-    return reply(await handle(services_of(request), asking, ref, report(sent.text)))
+    return await _handled(request, asking, ref, partial(by_hand.report, text=sent.text))
 
 
-@router.post("/incidents/{ref}/report/publish")
+@router.post("/incidents/{ref}/report/{verb}")
 @permits(Permission.REVIEW)
 @gives(ShownIncident)
-async def publish_report(request: Request, asking: Asking, ref: str) -> Response:
-    """Show it with the incident, which is over."""
-    return reply(await handle(services_of(request), asking, ref, report(is_public=True)))
-
-
-@router.post("/incidents/{ref}/report/unpublish")
-@permits(Permission.REVIEW)
-@gives(ShownIncident)
-async def unpublish_report(request: Request, asking: Asking, ref: str) -> Response:
-    """Make it a draft again."""
-    return reply(await handle(services_of(request), asking, ref, report(is_public=False)))
+async def publish_report(
+    request: Request, asking: Asking, ref: str, verb: Literal["publish", "unpublish"]
+) -> Response:
+    """Show it with the incident, which is over; or make it a draft again."""
+    return await _handled(request, asking, ref, partial(by_hand.report, is_public=verb == "publish"))
 
 
 @router.delete("/incidents/{ref}/report")
@@ -538,4 +490,4 @@ async def unpublish_report(request: Request, asking: Asking, ref: str) -> Respon
 @gives(ShownIncident)
 async def delete_report(request: Request, asking: Asking, ref: str) -> Response:
     """Take it away."""
-    return reply(await handle(services_of(request), asking, ref, report()))
+    return await _handled(request, asking, ref, by_hand.report)

@@ -1,6 +1,7 @@
 """Incidents: what customers see, begun, told and ended by people. What their word does is `api.incidents`'."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -13,13 +14,14 @@ from api.console.forms import PART, before, fields, filled, older, page_choices,
 from api.console.page import go, render
 from api.console.words import address
 from api.context import services_of
-from api.incidents import Edit, NewIncident, NewUpdate, Text, find_incident, handle, shown_incidents
+from api.incidents import Edit, Into, NewIncident, NewUpdate, Text, find_incident, handle, shown_incidents
 from api.objects import locate
 from api.origin import base_url
-from api.problems import ProblemError
-from engine.store import incidents, objects, published
+from api.problems import ProblemError, missing
+from engine.store import by_hand, incidents, objects, published
 from engine.store.by_hand import NotNowError
 from engine.store.database import Connection
+from engine.store.ids import read
 from engine.store.objects import MissingError, Stored
 
 router = Router(prefix="/console/incidents", include_in_schema=False)
@@ -41,6 +43,19 @@ _BLANK: Final = dict.fromkeys(
     ],
     "",
 )
+_DEEDS: Final[Mapping[str, rest.Work]] = {
+    "take-over": by_hand.take_over,
+    "hand-back": by_hand.hand_back,
+    "delete": by_hand.remove,
+    "forget": by_hand.report,
+}
+_SAID: Final = {
+    "merge": "merged",
+    "take-over": "taken_over",
+    "hand-back": "handed_back",
+    "delete": "removed",
+    "publish": "report_published",
+}
 _COMPONENT: Final = "c:"  # before the path of a component, in the name of its field
 
 
@@ -222,82 +237,51 @@ async def say(request: Request, asking: Asking, ref: str) -> Response:
     return await _gone(request, item, "said")
 
 
-async def _handled(request: Request, asking: Principal, ref: str, work: rest.Work, said: str) -> Response:
+async def _handled(
+    request: Request, asking: Principal, ref: str, said: str, work: Callable[[], Awaitable[rest.Work]]
+) -> Response:
     """Do it and show what came of it, or why it cannot be done."""
     try:
-        item = await handle(services_of(request), asking, ref, work, base_url(request))
+        item = await handle(services_of(request), asking, ref, await work(), base_url(request))
     except _REFUSALS as refused:
         return await _page(request, asking, ref, None, refused)
     return go(address("incident", ref) if item else "/console/incidents", said)
-
-
-@router.post("/{ref}/edit")
-@permits(Permission.REVIEW)
-async def edit(request: Request, asking: Asking, ref: str) -> Response:
-    """Change it without a word."""
-    sent = await fields(request)
-    changes = {
-        "title": sent.get("title", ""),
-        "impact": sent.get("impact") or None,
-        "components": _affected(sent),
-    }
-    try:
-        body = validated(Edit, changes)
-    except ProblemError as refused:
-        return await _page(request, asking, ref, None, refused)
-    return await _handled(request, asking, ref, rest.edited(asking, body), "saved")
 
 
 @router.post("/{ref}/updates/{update_ref}")
 @permits(Permission.REVIEW)
 async def reword(request: Request, asking: Asking, ref: str, update_ref: str) -> Response:
     """Correct what an update says."""
-    try:
-        body = validated(Text, {"text": (await fields(request)).get("text", "")})
-    except ProblemError as refused:
-        return await _page(request, asking, ref, None, refused)
-    return await _handled(request, asking, ref, rest.reworded(update_ref, body.text), "saved")
-
-
-@router.post("/{ref}/merge")
-@permits(Permission.REVIEW)
-async def merge(request: Request, asking: Asking, ref: str) -> Response:
-    """Let another one go on for both."""
-    into = (await fields(request)).get("into", "")
-    return await _handled(request, asking, ref, rest.merged(asking, into), "merged")
-
-
-@router.post("/{ref}/take-over")
-@permits(Permission.REVIEW)
-async def take_over(request: Request, asking: Asking, ref: str) -> Response:
-    """Speak of it instead of its beat or group."""
-    return await _handled(request, asking, ref, rest.taken_over, "taken_over")
-
-
-@router.post("/{ref}/hand-back")
-@permits(Permission.REVIEW)
-async def hand_back(request: Request, asking: Asking, ref: str) -> Response:
-    """Let its beat or group speak again."""
-    return await _handled(request, asking, ref, rest.handed_back, "handed_back")
-
-
-@router.post("/{ref}/delete")
-@permits(Permission.REVIEW)
-async def delete(request: Request, asking: Asking, ref: str) -> Response:
-    """Take it away."""
-    return await _handled(request, asking, ref, rest.removed, "removed")
-
-
-@router.post("/{ref}/report")
-@permits(Permission.REVIEW)
-async def report(request: Request, asking: Asking, ref: str) -> Response:
-    """Write its report, publish it, hide it, or take it away: as the button that was pressed says."""
     sent = await fields(request)
-    pressed = sent.get("do", "save")
-    try:
-        text = validated(Text, {"text": sent.get("text", "")}).text if pressed == "save" else None
-    except ProblemError as refused:
-        return await _page(request, asking, ref, None, refused)
-    is_public = {"publish": True, "unpublish": False}.get(pressed)
-    said = {"publish": "report_published", "delete": "removed"}.get(pressed, "saved")
-    return await _handled(request, asking, ref, rest.report(text, is_public=is_public), said)
+
+    async def work() -> rest.Work:
+        text = validated(Text, {"text": sent.get("text", "")}).text
+        return partial(by_hand.reword, update=read("update", update_ref), text=text)
+
+    return await _handled(request, asking, ref, "saved", work)
+
+
+@router.post("/{ref}/{verb}")
+@permits(Permission.REVIEW)
+async def deed(request: Request, asking: Asking, ref: str, verb: str) -> Response:
+    """Whatever else is done with it; what is done with its report, the button says that was pressed."""
+    services, sent = services_of(request), await fields(request)
+    verb = sent.get("do", verb) if verb == "report" else verb
+
+    async def work() -> rest.Work:
+        match verb:
+            case "edit":
+                changes = {"title": sent.get("title", ""), "impact": sent.get("impact") or None}
+                body = validated(Edit, changes | {"components": _affected(sent)})
+                return await rest.edit(services, asking, ref, body)
+            case "merge":
+                return await rest.merge(services, asking, validated(Into, {"into": sent.get("into", "")}))
+            case "save":
+                return partial(by_hand.report, text=validated(Text, {"text": sent.get("text", "")}).text)
+            case "publish" | "unpublish":
+                return partial(by_hand.report, is_public=verb == "publish")
+            case _ if verb in _DEEDS:
+                return _DEEDS[verb]
+        raise missing("there is nothing at this address")
+
+    return await _handled(request, asking, ref, _SAID.get(verb, "saved"), work)

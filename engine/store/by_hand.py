@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from engine.store import incidents, posts, reviews
+from engine.store import drafts, incidents, posts, reviews
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from engine.store.ids import new_id, show
 from engine.store.incidents import Moment, Said
 from engine.store.objects import MissingError
+from engine.store.telling import tell_all
 from evaluators import lifecycle
 from evaluators.lifecycle import ENDED, Dated, Life
 from evaluators.model import Impact, Severity
@@ -136,7 +137,7 @@ async def say(connection: Connection, actor: Actor, row: Row, said: Said) -> lis
 
 
 async def edit(
-    connection: Connection, actor: Actor, incident: UUID, at: float, changes: Mapping[str, Any]
+    connection: Connection, actor: Actor, incident: UUID, moment: Moment, changes: Mapping[str, Any]
 ) -> None:
     """Change title, components (all of them) or impact without a word: what was last said of components is corrected with it."""
     (row,) = await held(connection, incident)
@@ -159,12 +160,12 @@ async def edit(
             changes["components"],
             ENDED,
         )
-    await posts.queue(connection, incident, "edit", at)
+    await posts.queue(connection, incident, "edit", moment.at)
     await _record(connection, actor, "edit", incident, row["page_id"], before, dict(changes))
 
 
 async def reword(
-    connection: Connection, actor: Actor, incident: UUID, update: UUID, text: str, at: float
+    connection: Connection, actor: Actor, incident: UUID, moment: Moment, update: UUID | None, text: str
 ) -> None:
     """Correct an update's text here, and where it has not left yet. Raises `MissingError`."""
     (row,) = await held(connection, incident)
@@ -177,7 +178,7 @@ async def reword(
         "UPDATE updates SET text = $2, edited_at = to_timestamp($3), edited_by = $4 WHERE id = $1",
         update,
         text,
-        at,
+        moment.at,
         actor.name,
     )
     await connection.execute("UPDATE incidents SET revision = revision + 1 WHERE id = $1", incident)
@@ -207,7 +208,7 @@ async def remove(connection: Connection, actor: Actor, incident: UUID, moment: M
     await _record(connection, actor, "delete", incident, row["page_id"], {"title": row["title"]})
 
 
-async def merge(connection: Connection, actor: Actor, incident: UUID, into: UUID, moment: Moment) -> None:
+async def merge(connection: Connection, actor: Actor, incident: UUID, moment: Moment, into: UUID) -> None:
     """End `incident`; what it said of components, and how bad it was, `into` says from now on. Raises `NotNowError`.
 
     Where nothing of it was posted yet it is taken away, elsewhere it ends with a pointer. Nobody is notified.
@@ -264,17 +265,17 @@ async def merge(connection: Connection, actor: Actor, incident: UUID, into: UUID
     await _record(connection, actor, "merge", incident, row["page_id"], {"status": row["status"]}, after)
 
 
-async def take_over(connection: Connection, actor: Actor, incident: UUID, at: float) -> None:
+async def take_over(connection: Connection, actor: Actor, incident: UUID, moment: Moment) -> None:
     """Only people speak of it from now on. Raises `NotNowError` where no beat or group would."""
     (row,) = await held(connection, incident)
     if row["episode_id"] is None:
         raise NotNowError("no beat or group speaks of it: it is in people's hands")
-    await incidents.take_over(connection, incident, actor.name, at)
+    await incidents.take_over(connection, incident, actor.name, moment.at)
     await _record(connection, actor, "take_over", incident, row["page_id"])
 
 
-async def hand_back(connection: Connection, actor: Actor, incident: UUID, at: float) -> list[UUID]:
-    """Its episode speaks of it again; where that is over, its end is a draft: returned. Raises `NotNowError`."""
+async def hand_back(connection: Connection, actor: Actor, incident: UUID, moment: Moment) -> None:
+    """Its episode speaks of it again; where that is over, its end is a draft. Raises `NotNowError`."""
     (row,) = await held(connection, incident)
     if row["taken_over_by"] is None:
         raise NotNowError("nobody took it over")
@@ -284,19 +285,17 @@ async def hand_back(connection: Connection, actor: Actor, incident: UUID, at: fl
         "UPDATE incidents SET taken_over_by = NULL, revision = revision + 1 WHERE id = $1", incident
     )
     await _record(connection, actor, "hand_back", incident, row["page_id"])
-    is_over = await connection.fetchval(
-        "SELECT closed_at IS NOT NULL FROM episodes WHERE id = $1", row["episode_id"]
-    )
-    if not is_over:
-        return []
-    return await reviews.stop_speaking(connection, row["episode_id"], at, "the incident was handed back")
+    if await connection.fetchval("SELECT closed_at FROM episodes WHERE id = $1", row["episode_id"]):
+        waiting = await reviews.stop_speaking(connection, row["episode_id"], moment.at, "it was handed back")
+        rows = [await reviews.one(connection, action) for action in waiting]
+        await tell_all(connection, [drafts.waiting(one, moment.at, moment.public_url) for one in rows])
 
 
 async def report(
     connection: Connection,
     actor: Actor,
     incident: UUID,
-    at: float,
+    moment: Moment,
     *,
     text: str | None = None,
     is_public: bool | None = None,
@@ -322,7 +321,7 @@ async def report(
         incident,
         text,
         status,
-        at,
+        moment.at,
         actor.name,
     )
     before = {"report": row["report"], "status": row["report_status"]}

@@ -238,12 +238,13 @@ async def test_two_become_one(server: "Server", site: str, publisher: str) -> No
     )
     for incident in (one, never):
         merged = await _do(server, incident, "merge", {"into": other["id"]})
-        assert merged.status == 200, merged.body
-    assert {c["slug"]: c["status"] for c in merged.body["components"]} == {
+        assert (merged.status, merged.body["merged_into"]) == (200, other["id"]), merged.body
+    whole = (await server.call("GET", f"/api/v1/incidents/{other['id']}")).body
+    assert {c["slug"]: c["status"] for c in whole["components"]} == {
         site: "major_outage",
         "site": "partial_outage",
     }
-    assert merged.body["updates"][0]["text"] == "This now includes “Not yet posted”."
+    assert whole["updates"][0]["text"] == "This now includes “Not yet posted”."
     ended = (await server.call("GET", f"/api/v1/incidents/{one['id']}")).body
     assert (ended["status"], ended["merged_into"]) == ("resolved", other["id"])
     assert ended["updates"][0]["text"] == "This goes on as “Site is slow”."

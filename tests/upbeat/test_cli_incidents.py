@@ -62,7 +62,7 @@ async def test_an_incident_is_edited_and_corrected(remote: Cli) -> None:
 async def test_two_are_merged_and_one_is_deleted(remote: Cli) -> None:
     one, other = await _begun(remote, "One"), await _begun(remote, "Other")
     merged = await remote("incidents", "merge", one, other)
-    assert (merged.code, merged.out) == (0, f"{one} goes on as {other}: Other\n")
+    assert (merged.code, merged.out) == (0, f"{one} goes on as {other}\n")
     assert (await remote("incidents", "take-over", other)).code == 2
     assert (await remote("incidents", "delete", other)).out == f"{other} deleted\n"
     assert (await remote("incidents", "show", other)).code == 2

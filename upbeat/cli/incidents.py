@@ -182,7 +182,7 @@ async def delete(api: Client, out: Output, incident: str) -> None:
 async def merge(api: Client, out: Output, incident: str, into: str) -> None:
     """End INCIDENT; INTO goes on for both. Nobody is notified."""
     item = await api.post(f"{at('/incidents', incident)}/merge", {"into": into})
-    out.done(item, f"{incident} goes on as {into}: {item['title']}", brief=[item["id"]])
+    out.done(item, f"{incident} goes on as {into}", brief=[into])
 
 
 @incidents.command("take-over")

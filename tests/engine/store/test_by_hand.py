@@ -113,7 +113,7 @@ async def test_what_an_edit_took_away_is_restored_though_nobody_was_told_of_it(b
     path = next(p for p in board.components.values() if p.endswith("/a"))
     for components, status in (({"a": "major_outage"}, "major_outage"), ({}, "operational")):
         async with transaction(board.pool) as db:
-            await by_hand.edit(db, ACTOR, incident, 200.0, {"components": board.ids(components)})
+            await by_hand.edit(db, ACTOR, incident, Moment(200.0, ""), {"components": board.ids(components)})
         assert (await board.told(incident))[-1] == ("edit", {path: status})
 
 
@@ -205,18 +205,18 @@ async def _anything(board: Board, db: Connection, dice: random.Random, known: li
         said = Said("open", dice.choice(OPEN), "It", "x", _affected(board, dice), at, "ada", is_by_hand=True)
         known.append((await by_hand.begin(db, ACTOR, board.page.id, said))[0])
         return
-    incident = dice.choice(known)
+    incident, moment = dice.choice(known), Moment(at, "", "ada")
     deeds: list[Callable[[], object]] = [
         lambda: board.said(db, incident, dice.choice([*OPEN, None]), at),
         lambda: board.said(db, incident, "resolved", at),
         lambda: board.said(db, incident, None, at, **{s: dice.choice(STATUSES) for s in dice.choice("abc")}),
-        lambda: by_hand.edit(db, ACTOR, incident, at, {"components": _affected(board, dice)}),
-        lambda: by_hand.edit(db, ACTOR, incident, at, {"title": f"It {at}"}),
-        lambda: by_hand.merge(db, ACTOR, incident, dice.choice(known), Moment(at, "", "ada")),
-        lambda: by_hand.remove(db, ACTOR, incident, Moment(at, "", "ada")),
-        lambda: by_hand.take_over(db, ACTOR, incident, at),
-        lambda: by_hand.report(db, ACTOR, incident, at, text="z"),
-        lambda: by_hand.report(db, ACTOR, incident, at, is_public=True),
+        lambda: by_hand.edit(db, ACTOR, incident, moment, {"components": _affected(board, dice)}),
+        lambda: by_hand.edit(db, ACTOR, incident, moment, {"title": f"It {at}"}),
+        lambda: by_hand.merge(db, ACTOR, incident, moment, dice.choice(known)),
+        lambda: by_hand.remove(db, ACTOR, incident, moment),
+        lambda: by_hand.take_over(db, ACTOR, incident, moment),
+        lambda: by_hand.report(db, ACTOR, incident, moment, text="z"),
+        lambda: by_hand.report(db, ACTOR, incident, moment, is_public=True),
     ]
     done = dice.choice(deeds)()
     assert asyncio.iscoroutine(done)
