@@ -119,7 +119,8 @@ def _unsaid(row: Row) -> str:
     """Why nobody was told of the end."""
     if row["said"] == "pending":
         return "its end waits for a review"
-    if row["said"] in ("rejected", "expired"):
-        by = f" by {row['decided_by']}" if row["said"] == "rejected" else ""
-        return f"its end was {row['said']}{by}" + (f": {row['reason']}" if row["reason"] else "")
+    if row["said"] == "rejected":
+        return f"{row['decided_by']} rejected its end" + (f": {row['reason']}" if row["reason"] else "")
+    if row["said"] == "expired":
+        return "nobody decided in time on the draft of its end"
     return "no policy says its end"
