@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from upbeat.imports.channels import GATUS, channel_of
 from upbeat.imports.conditions import ConditionError, assertion_of, json_path
 from upbeat.imports.draft import ANY_STATUS, Draft
 from upbeat.imports.source import Fields, SourceError
@@ -82,8 +83,8 @@ class _Providers:
         def secret(key: str, hint: str) -> str:
             return self._draft.secret(given.at(key), given.text(key), name, hint)
 
-        if name == "slack":
-            return {"type": "slack", "url": secret("webhook-url", "url")}
+        if (native := channel_of(GATUS, name, given, self._draft, name)) is not None:
+            return native
         if name == "custom":
             given.note(
                 "body", "is sent as Upbeat's own JSON; method, headers and body of Gatus' are left out"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from upbeat.imports.channels import KUMA, channel_of
 from upbeat.imports.conditions import OPERATORS, one_of, typed
 from upbeat.imports.draft import MOST_TIMEOUT_S, Draft
 from upbeat.imports.source import Fields, SourceError
@@ -384,9 +385,8 @@ def _channel(given: Fields, draft: Draft) -> str | None:
         return None
     spec: dict[str, Any] = {"slug": draft.slug("channel", name or kind), "name": name[:200] or None}
     hint = spec["slug"]
-    if kind in ("slack", "webhook"):
-        key = "slackwebhookURL" if kind == "slack" else "webhookURL"
-        spec |= {"type": kind, "url": draft.secret(config.at(key), config.text(key), hint, "url")}
+    if (native := channel_of(KUMA, kind, config, draft, hint)) is not None:
+        spec |= native
         if kind == "webhook":
             draft.note(config.path, f"{name!r} is sent Upbeat's own JSON, not Kuma's")
     elif kind == "smtp":

@@ -109,7 +109,7 @@ def test_gatus_endpoints_become_beats_of_their_kinds() -> None:
         "sign-in": "http",
     }
     front = taken.specs["core-front"]
-    assert (front["tags"], front["channels"], front["verify"]) == (["Core"], ["slack"], False)
+    assert (front["tags"], front["channels"], front["verify"]) == (["Core"], ["slack", "pagerduty"], False)
     assert front["quorum"]["consecutive"] == {"open": 4, "close": 3}
     assert front["headers"]["X-Api-Key"] == "${env:API_KEY}"
     assert taken.specs["mail"] | {} == taken.specs["mail"] | {"starttls": "smtp"}
@@ -124,7 +124,7 @@ def test_gatus_endpoints_become_beats_of_their_kinds() -> None:
     for path in (
         "endpoints[6].url",
         "endpoints[0].conditions[3]",
-        "alerting.pagerduty",
+        "alerting.pagerduty.integration-key",
         "storage",
         "endpoints[0].retention",
     ):
@@ -527,3 +527,54 @@ def test_aliases_that_grow_without_end_are_refused() -> None:
         text += f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n"
     with pytest.raises(SourceError, match="more than"):
         read_yaml(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            "discord: {webhook-url: 'https://d.example/canary'}",
+            {"type": "discord", "url": "${env:DISCORD_URL}"},
+        ),
+        (
+            "teams-workflows: {webhook-url: 'https://t.example/c'}",
+            {"type": "teams", "url": "${env:TEAMS_WORKFLOWS_URL}"},
+        ),
+        ("pagerduty: {integration-key: canary-key}", {"type": "pagerduty", "key": "${env:PAGERDUTY_KEY}"}),
+        ("opsgenie: {api-key: canary-key}", {"type": "opsgenie", "key": "${env:OPSGENIE_KEY}"}),
+        (
+            "telegram: {token: canary-token, id: '42'}",
+            {"type": "apprise", "urls": ["tgram://${env:TELEGRAM_TOKEN}/${env:TELEGRAM_ID}"]},
+        ),
+    ],
+)
+def test_gatus_providers_become_channels(given: str, expected: dict[str, Any]) -> None:
+    taken = Taken("", take_gatus, f"endpoints: []\nalerting: {{{given}}}")
+    (spec,) = [spec for spec in taken.specs.values() if spec.get("type") == expected["type"]]
+    assert {key: spec[key] for key in expected} == expected
+    assert "canary" not in taken.text
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("type: discord, discordWebhookUrl: 'https://d.example/canary'", {"type": "discord"}),
+        ("type: teams, webhookUrl: 'https://t.example/canary'", {"type": "teams"}),
+        ("type: PagerDuty, pagerdutyIntegrationKey: canary-key", {"type": "pagerduty"}),
+        (
+            "type: Opsgenie, opsgenieApiKey: canary-key, opsgenieRegion: eu",
+            {"type": "opsgenie", "region": "eu"},
+        ),
+        ("type: GrafanaOncall, GrafanaOncallURL: 'https://g.example/canary'", {"type": "grafana_oncall"}),
+        (
+            "type: apprise, appriseURL: 'ntfys://canary.example/t'",
+            {"type": "apprise", "urls": ["${env:OPS_URLS}"]},
+        ),
+    ],
+)
+def test_kuma_notifications_become_channels(given: str, expected: dict[str, Any]) -> None:
+    text = f"notificationList: [{{id: 1, name: Ops, config: {{{given}}}}}]\nmonitors: []"
+    taken = Taken("", take_kuma, text)
+    (spec,) = [spec for spec in taken.specs.values() if spec.get("type") == expected["type"]]
+    assert {key: spec[key] for key in expected} == expected
+    assert "canary" not in taken.text
