@@ -133,12 +133,12 @@ async def offer(request: Request, secret: str = "") -> Response:
 async def link(request: Request, asking: Asking) -> Response:
     """From now on they are this user in Slack."""
     sent = await fields(request)
-    if asking.user_id is None:
-        raise ProblemError(403, "forbidden", "a user is linked in a session, not with a token")
     async with transaction(services_of(request).pool) as db:
         about = await slack.use(db, sent.get("secret", ""))
         if about is None or "user" not in about:
             raise _ended()
+        if asking.user_id is None:
+            raise ProblemError(403, "forbidden", "a user is linked in a session, not with a token")
         await slack.link(db, asking.actor, about["team"], about["user"], about["name"], asking.user_id)
     return go("/console/slack", "linked")
 

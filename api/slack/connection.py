@@ -42,13 +42,13 @@ async def start(request: Request, asking: Asking) -> Response:
 async def callback(
     request: Request, asking: Asking, state: str = "", code: str = "", error: str = ""
 ) -> Response:
-    """Where Slack sends the browser back to. Raises 403 for a state of another session, an old or a used one."""
+    """Where Slack sends the browser back to. Raises 409 for a state of another session, an old or a used one."""
     services = services_of(request)
     async with services.pool.acquire() as db:
         about = await slack.use(db, state)
     if about is None or about.get("session") != _session(asking):
         raise ProblemError(
-            403, "forged", "this did not begin here within ten minutes: connect the workspace again"
+            409, "gone", "this did not begin here within ten minutes: connect the workspace again"
         )
     if error or not code:
         raise ProblemError(409, "refused", "Slack says that the workspace was not connected")

@@ -135,7 +135,8 @@ async def workspace(server: Server) -> AsyncIterator[Workspace]:
             await slack.connect(db, SEED, keyring, TEAM, "Acme & Sons", TOKEN)
             await services.secrets.refresh(db)
             shop = await objects.find(db, "page", "shop")
-            for slack_user, role in (("UREV", "reviewer"), ("UVIEW", "viewer"), ("UADMIN", "admin")):
+            roles: dict[str, people.Role] = {"UREV": "reviewer", "UVIEW": "viewer", "UADMIN": "admin"}
+            for slack_user, role in roles.items():
                 email = f"{role}-{new_id().hex}@shop.example"
                 user = await people.create_user(db, SEED, email, role, {shop.id: role})
                 await slack.link(db, SEED, TEAM, slack_user, role, user)
@@ -332,7 +333,8 @@ async def test_an_incident_begins_in_a_channel_is_updated_and_ends_there(workspa
             "SELECT line, item->>'step' AS step FROM outbox WHERE item->>'type' = 'post' AND item->>'incident' = $1 ORDER BY id",
             item["id"],
         )
-        (update, *_) = (await incidents.updates(db, [incident]))[incident] if incident else ()
+        assert incident
+        update = (await incidents.updates(db, [incident]))[incident][0]
     assert update["by"].startswith("reviewer-")
     assert {tuple(row) for row in lines} == {
         (line, step) for line in (item["id"], f"{item['id']}:{C}") for step in ("open", "resolve")
