@@ -7,6 +7,7 @@ mailto only. What comes out is cleaned again by nh3, so that a mistake of the pa
 import html as escaping
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 import nh3
@@ -52,6 +53,7 @@ def _parser() -> MarkdownIt:
 _PARSER: Final = _parser()
 
 
+@lru_cache(maxsize=256)  # a page is made anew every second, of the same texts
 def html(text: str) -> str:
     """`text` as HTML that may stand in a page as it is. Its headings begin at h3: those above are the page's."""
     if len(text) > MAX_TEXT:
