@@ -14,6 +14,7 @@ ALL: dict[str, Sequence[Sequence[str]]] = {
     "fold": ((),),
     "store": ((),),
     "many_rules": ((),),
+    "storm": ((),),
     "heartbeats": ((), ("--keep-alive",)),
     "ingest": ((),),
     "burst": ((),),

@@ -7,7 +7,7 @@ from typing import Final
 from evaluators.model import Notice, Severity, Stage
 
 WITHIN_S: Final = 60.0
-EVERY_S: Final = 10.0
+EVERY_S: Final = 5.0
 """In a storm a digest leaves at most so often: nobody waits longer, and nobody is told more often."""
 SHOWN: Final = 20
 

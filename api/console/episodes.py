@@ -52,7 +52,7 @@ async def _page(
 ) -> Response:
     async with services_of(request).pool.acquire() as db:
         row = await find(db, asking, ref)
-        told = await episodes.notices(db, row["id"])
+        told = await episodes.notices(db, row)
         found = await people.users(db) if asking.may(Permission.REVIEW, row["page_id"]) else []
         return await render(
             request,

@@ -52,7 +52,8 @@ async def gather(
         return 0
     identity = derived_id("notice", "digest", target_id, rows[0]["id"], rows[-1]["id"])
     digest_id = await connection.fetchval(
-        "INSERT INTO outbox (target_id, line, key, item) VALUES ($1, $2, $3, '{}') RETURNING id",
+        # Before whatever came after it, or it would wait behind that for its turn.
+        "INSERT INTO outbox (target_id, line, key, item, due_at) VALUES ($1, $2, $3, '{}', now() - interval '1 hour') RETURNING id",
         target_id,
         line := f"digest_{identity.hex}",
         str(identity),

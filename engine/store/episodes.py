@@ -100,11 +100,13 @@ async def notes(connection: Connection, episode: UUID) -> list[Row]:
     return await connection.fetch("SELECT * FROM notes WHERE episode_id = $1 ORDER BY at, id", episode)
 
 
-async def notices(connection: Connection, episode: UUID, limit: int = 200) -> list[Row]:
+async def notices(connection: Connection, episode: Row, limit: int = 200) -> list[Row]:
     """What channels were told of it, or are about to be, oldest first."""
     return await connection.fetch(
-        "SELECT n.*, t.slug FROM outbox n JOIN objects t ON t.id = n.target_id WHERE n.line = $1 ORDER BY n.id LIMIT $2",
-        show("episode", episode),
+        "SELECT n.*, t.slug FROM objects t JOIN outbox n ON n.target_id = t.id AND n.line = $1 "
+        "WHERE t.kind = 'channel' AND t.page_id = $2 ORDER BY n.id LIMIT $3",
+        show("episode", episode["id"]),
+        episode["page_id"],
         limit,
     )
 

@@ -93,8 +93,8 @@ ALTER TABLE outbox
     ADD CONSTRAINT outbox_status_check CHECK (status IN ('pending', 'done', 'dead', 'dropped'));
 DROP INDEX outbox_line, outbox_due;
 CREATE INDEX outbox_due ON outbox (target_id, due_at, id) WHERE status = 'pending';
-CREATE INDEX outbox_line ON outbox (target_id, line, id) WHERE status IN ('pending', 'dead');
-CREATE INDEX outbox_said ON outbox (line, id);
+CREATE INDEX outbox_line ON outbox (target_id, line, id);
+CREATE INDEX outbox_dead ON outbox (target_id) WHERE status = 'dead';
 CREATE INDEX outbox_digest ON outbox (digest_id) WHERE digest_id IS NOT NULL;
 CREATE INDEX outbox_digests ON outbox (id) WHERE item->>'told' = 'digest';
 CREATE INDEX outbox_incident ON outbox (incident_id, id) WHERE incident_id IS NOT NULL;
