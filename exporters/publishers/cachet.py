@@ -4,6 +4,7 @@ What it calls an incident is its path, `incidents/12` or `schedules/3`. Several 
 same in every try come first (components, name), the one that adds something is last and looked up before it is repeated.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from evaluators.lifecycle import ENDED
 from evaluators.model import Post
-from exporters.publishing import Api, differing, is_since
+from exporters.publishing import Api, GoneError, differing, is_since
 from rules.publishers.cachet import CachetPublisher
 
 INCIDENT: Final = {"investigating": 1, "identified": 2, "monitoring": 3, "resolved": 4}
@@ -82,7 +83,9 @@ class Cachet(ABC):
         await self._api.send("DELETE", f"{self.root}/{remote}")
 
     async def check(self) -> tuple[str, Collection[str]]:
-        """Its components."""
+        """Its components. Reading takes no key: that is tried on a component that there is never."""
+        with contextlib.suppress(GoneError):
+            await self._api.send("PUT", f"{self.root}/components/0", {})
         return "Cachet answers", list(await self._shown())
 
     async def differences(self, remote: str, post: Post) -> Sequence[str]:

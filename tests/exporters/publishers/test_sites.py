@@ -323,6 +323,7 @@ async def test_a_key_that_is_refused_is_said_and_never_shown(place: Place) -> No
     place.publisher = publisher(place.kind, place.server, place.publisher.api.session, key="wrong-key")
     outcome = await place.tell(OPEN)
     assert outcome == Rejected("HTTP 401")
+    assert (await place.publisher.check()).outcome == Rejected("HTTP 401")
     assert place.server.seen() == []
 
 
