@@ -201,26 +201,6 @@ class Site(Protocol):
         ...
 
 
-class Publisher(Protocol):
-    """What every publisher's exporter does, a site's or not. Nothing but `export` changes anything."""
-
-    async def export(self, item: Post, memory: Memory) -> Outcome:
-        """Take this step there."""
-        ...
-
-    async def rehearse(self, post: Post, memory: Memory) -> Report:
-        """The requests that would be sent, and what is lost on the way."""
-        ...
-
-    async def check(self) -> Report:
-        """Whether its key is good, and what the other side says of itself."""
-        ...
-
-    async def differences(self, post: Post, memory: Memory) -> Report:
-        """What is otherwise there than the newest step says."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class SitePublisher(Generic[R]):
     """Posts to one system: `site` is its class, `rule` what operators wrote of it."""

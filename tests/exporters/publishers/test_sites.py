@@ -1,5 +1,6 @@
 """Every site the same way: its exporter over the guarded session against a local server that enforces the real one's rules."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -413,3 +414,15 @@ async def test_a_create_that_is_answered_without_an_id_is_looked_up(place: Place
     place.server.says = None
     assert isinstance(await place.tell(OPEN), Delivered)
     assert len(place.server.seen()) == 1
+
+
+async def test_the_key_is_in_no_log_and_no_reason(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    reasons = [await place.tell(OPEN)]
+    for refusal in (Refusal(401, {"error": KEY}), Refusal(422, {"error": KEY}), Refusal(500, {"error": KEY})):
+        place.server.refuses = refusal
+        reasons.append(await place.tell(UPDATE))
+    place.server.refuses, place.server.says = None, f'["{KEY}"]'
+    reasons += [await place.tell(UPDATE), (await place.publisher.check()).outcome]
+    assert KEY not in caplog.text
+    assert KEY not in repr(reasons)
