@@ -125,7 +125,38 @@ def _sender(sender: Sender) -> str:
     )
 
 
+_TEMPLATES = """\
+<!-- Written by docs/generate.py from rules/template.py and rules/presets.yaml. Do not edit. -->
+# Templates
+
+Jinja2, as far as this page goes: `{{ variable|filter }}`, `{% if ... %}`, `{% elif %}`, `{% else %}`, `{% for item in list %}` (in a loop
+`loop.first`, `loop.last` and `loop.index`), comparisons with `and`, `or`, `not` and `in`, `a if b else c`, `{% raw %}`, `{# comments #}`. Anything else
+is refused when it is saved: calls, arithmetic, assignments, other filters. Text outside of braces is said as it is.
+
+A template has at most 8 KB and says at most 64 KiB in 50 ms of computing, a title at most 200 characters; over that, or where it fails or
+says nothing, the default words are said, and the draft has a warning. What stands in `{{ }}` is put on one line, and in Markdown
+shown as it is, whatever marks are in it. [How to write what customers read](../how-to/write-what-customers-read.md).
+"""
+
+
+def templates() -> str:
+    """The page docs/reference/templates.md."""
+    from rules.template import FILTERS, VARIABLES
+    from rules.wording import presets
+
+    rows = [f"| `{name}` | {said} |" for name, said in VARIABLES.items()]
+    parts = [_TEMPLATES, "## Variables\n", "| name | what it is |", "|---|---|", *rows]
+    rows = [f"| `{name}` | {said.replace('|', chr(92) + '|')} |" for name, (_, said) in FILTERS.items()]
+    parts += ["\n## Filters\n", "| name | what it does |", "|---|---|", *rows]
+    parts.append("\n## Presets\n\nTaken by name, as `open: outage`, for the step they are for or any other.")
+    for preset in presets().values():
+        title = f"Title: `{preset.title}`\n\n" if preset.title else ""
+        parts.append(f"\n### `{preset.slug}`: {preset.name} (`{preset.use}`)\n\n{title}> {preset.text}")
+    return "\n".join(parts) + "\n"
+
+
 FILES = {
+    "reference/templates.md": templates,
     "reference/senders.md": known_senders,
     "reference/configuration.md": configuration,
     "reference/upbeat.schema.json": editor_schema,
