@@ -39,6 +39,8 @@ SAID: Final = {
     "saved": "Saved.",
     "maintained": "Maintenance has begun: what it covers opens nothing until it is over.",
     "ended": "Maintenance is over: what is still bad opens now.",
+    "extended": "It lasts longer now; what was announced says so.",
+    "cancelled": "Cancelled: what was announced says so.",
     "removed": "Deleted.",
     "approved": "Approved: it is on the status page.",
     "approved_once": "Approved by you: one more person has to, then it is on the status page.",

@@ -198,7 +198,9 @@ async def test_a_draft_is_edited_approved_and_stands_on_the_page(server: "Server
     assert "Pay is down" in listed
     assert (
         "We look."
-        in (await admin.get("/console/incidents/" + listed.split("/incidents/")[1].split('"')[0])).html
+        in (
+            await admin.get("/console/incidents/inc_" + listed.split("/incidents/inc_")[1].split('"')[0])
+        ).html
     )
     assert "Pay is down" in (await admin.get("/p/shop")).html
     assert f'href="{path}"' in (await admin.get("/console/audit")).html

@@ -114,7 +114,7 @@ async def _poisoned(server: "Server") -> tuple[Any, Any]:
             evidence = [{"region": ALL, "verdict": "critical", "error": {"type": ALL, "message": ALL}}]
             await reviews.propose(db, beat.id, 1, StepProposed(now, "open", "critical"), evidence)
             (action,) = await reviews.actions(db, owner=beat.id)
-            await reviews.edit(db, ACTOR, action["id"], 1, title=beat.spec["name"], text=ALL)
+            await reviews.edit(db, ACTOR, action["id"], 1, now, title=beat.spec["name"], text=ALL)
             if beat is not beats[0]:
                 await reviews.approve(db, ACTOR, action["id"], 2, now)
         (pending,) = await reviews.actions(db, owner=beats[0].id)

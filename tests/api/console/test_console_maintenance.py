@@ -26,7 +26,7 @@ async def test_it_is_begun_from_the_page_of_a_beat_and_ended_by_a_button(admin: 
     running = _rows(begun.html, "Running")
     assert name in running
     assert '<span class="pill">home</span>' in running
-    slug = running.partition(name)[0].rpartition("/console/maintenances/")[2].partition("/")[0]
+    slug = running.partition(name)[0].rpartition("/console/maintenances/")[2].partition("?")[0]
     ended = await admin.post(f"/console/maintenances/{slug}/end?page=shop", {})
     assert "Maintenance is over" in ended.html
     assert name in _rows(ended.html, "Over")
