@@ -253,14 +253,16 @@ async def merge(connection: Connection, actor: Actor, incident: UUID, moment: Mo
     )
     await _stop_drafts(connection, row, actor, moment.at, "the incident was merged")
     await incidents.say(connection, into, joined)
-    targets = await connection.fetch(
-        "SELECT target_id, bool_or(status = 'done') AS has FROM outbox WHERE incident_id = $1 GROUP BY target_id",
+    never = await connection.fetch(
+        "SELECT id FROM objects WHERE kind = 'publisher' AND page_id = $2 AND id NOT IN "
+        "(SELECT target_id FROM outbox WHERE incident_id = $1 AND status = 'done')",
         incident,
+        row["page_id"],
     )
-    only = [target["target_id"] for target in targets if target["has"]]
-    await posts.queue(connection, incident, "resolve", moment.at, pointer, only=only)
-    never = [target["target_id"] for target in targets if not target["has"]]
-    await posts.queue(connection, incident, "delete", moment.at, only=never)
+    await posts.queue(connection, incident, "delete", moment.at, only=[one["id"] for one in never])
+    await posts.queue(connection, incident, "resolve", moment.at, pointer)
+    if row["episode_id"] is None:  # an alert of its own, which ends
+        await incidents.tell(connection, incident, "incident", "Incident merged", "", moment, str(pointer))
     after = {"into": show("incident", into)}
     await _record(connection, actor, "merge", incident, row["page_id"], {"status": row["status"]}, after)
 

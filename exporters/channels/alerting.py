@@ -1,4 +1,4 @@
-"""What an alerting system does with each kind of news: an episode is one alert there, opened, taken and ended under its key."""
+"""What an alerting system does with each kind of news: an episode, or an incident by hand, is one alert there, opened, taken and ended under its key."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 import aiohttp
 
-from evaluators.model import Notice
+from evaluators.model import Notice, Stage
 from exporters.answer import post_json
 from exporters.outcome import FIRST, Delivered, Memory, Outcome
 
@@ -61,5 +61,7 @@ class AlertingExporter:
 
 def alert_of(notice: Notice) -> tuple[Does, str] | None:
     """What is done there, and the key of the alert, the same from open to recovery; None for nothing."""
+    if notice.told == "incident" and notice.incident and not notice.episode:  # by hand: an alert of its own
+        return "resolve" if notice.stage is Stage.OK else "trigger", notice.incident
     key, does = f"test:{notice.id}" if notice.told == "test" else notice.episode, DOES.get(notice.told)
     return (does, key) if does and key else None

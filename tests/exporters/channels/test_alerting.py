@@ -214,3 +214,19 @@ async def test_nobody_there_is_another_try(
 ) -> None:
     maker = partial(pagerduty.events, url="http://127.0.0.1:1/v2/enqueue", key=KEY)
     assert isinstance(await AlertingExporter(session, maker).export(notice), Retry)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(PagerDuty, ["triggered", "triggered", "resolved"]), (Opsgenie, ["open", "open", "closed"])],
+)
+async def test_an_incident_by_hand_is_an_alert_of_its_own(
+    session: ClientSession, notice: Notice, kind: type[Any], expected: list[str]
+) -> None:
+    async with served(kind()) as service:
+        seen = []
+        for stage in (Stage.CRITICAL, Stage.WARNING, Stage.OK):
+            said = of(notice, "incident", episode=None, incident="inc_1", stage=stage)
+            assert await told_by(service, session).export(said) == Delivered()
+            seen.append(states(service, "inc_1"))
+    assert seen == expected
