@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from rules.assertion import HeaderName, HeaderValue
+from rules.channels.apprise import AppriseUrl
 from rules.channels.channel import SECRET_FIELDS, HttpUrl, Mailbox
 from rules.component import Homepage
 from rules.duration import format_duration
@@ -31,6 +32,7 @@ _PATTERNS: dict[str, str] = {
         (ParentPath, "is neither a beat nor a group: write a beat's slug, or group:slug"),
         (Mailbox, "is not a mail address"),
         (HttpUrl, "is not an http or https URL"),
+        (AppriseUrl, "is not a URL of Apprise, such as ntfys://ntfy.example/topic"),
         (Host, "is not a host name or address; write it without scheme, port and path"),
         (Method, "is not a method in capital letters, such as GET"),
         (Homepage, "is not an http or https URL"),

@@ -6,7 +6,6 @@ only there: every connection goes to an address that the policy judged, by no pr
 
 import asyncio
 import logging
-import re
 import socket
 import sys
 import threading
@@ -22,7 +21,7 @@ from typing import Any, Final
 
 from evaluators.model import Notice
 from exporters.answer import failed, judge
-from exporters.channels.words import body, facts, fitted, heading, level, line, link, packed
+from exporters.channels.words import body, facts, fitted, heading, inert, level, line, link, packed
 from exporters.outcome import FIRST, Delivered, Memory, Outcome, Rejected, Retry
 from rules.address import EgressPolicy, EgressRefusedError
 from rules.channels.apprise import refusal
@@ -35,18 +34,11 @@ MAX_TITLE, MAX_TEXT, MAX_ANSWER = 200, 1500, 1 << 20
 _KEPT: Final = 1000
 _POOL: Final = ThreadPoolExecutor(AT_ONCE, "apprise")
 _HERE: Final = threading.local()
-_OTHERS: Final = {
-    "AppriseSocketError",
-    "HTTPPolicySession",
-    "SocketTransport",
-    "asyncio",
-    "smtplib",
-    "socket",
-    "subprocess",
-}
-_UNUSABLE: Final = Rejected(
-    "Apprise cannot use this URL: its scheme is unknown, or something in it is missing"
+_OTHERS: Final = frozenset(
+    ("AppriseSocketError", "HTTPPolicySession", "asyncio", "smtplib", "socket", "subprocess")
 )
+_TYPES: Final = {"ok": "success", "warning": "warning", "critical": "failure"}
+_UNUSABLE: Final = Rejected("Apprise knows no such service, or something is missing in its URL")
 
 
 @dataclass(slots=True, eq=False)
@@ -92,9 +84,8 @@ class AppriseExporter:
     ) -> None:
         self._policy, self._urls, self._timeout_s, self._now_s = policy, urls, timeout_s, now_s
         self._turn = asyncio.Lock()
-        self._settled: OrderedDict[str, dict[str, Outcome]] = (
-            OrderedDict()
-        )  # notice id -> who needs no second try
+        # notice id -> who needs no second try
+        self._settled: OrderedDict[str, dict[str, Outcome]] = OrderedDict()
 
     async def export(self, notice: Notice, _: Memory = FIRST) -> Outcome:
         """Send `notice` once to each that does not have it. No URL of them is ever part of what comes back."""
@@ -125,20 +116,15 @@ class AppriseExporter:
 
 def _told(call: _Call, url: str, notice: Notice, now_s: Callable[[], float]) -> Outcome:
     """In a thread of the pool: what came of it. A plugin may raise anything; its words may hold what the URL does."""
-    if call.is_over:
-        return Retry("no answer in time")
     _HERE.call, _HERE.now_s = call, now_s
     try:
-        apprise = _library()
-        plugin = _plugin(apprise, url)
+        plugin = _plugin(_library(), url)
         if isinstance(plugin, Rejected):
             return plugin
         is_taken = plugin.notify(
-            title=_inert(fitted(heading(notice), MAX_TITLE)),
-            body=_inert("\n".join(_text(notice))),
-            notify_type={"ok": "success", "warning": "warning", "critical": "failure"}.get(
-                level(notice), "info"
-            ),
+            title=inert(fitted(heading(notice), MAX_TITLE)),
+            body="\n".join(_text(notice)),
+            notify_type=_TYPES.get(level(notice), "info"),
             body_format="text",
         )
     except Exception as trouble:
@@ -147,8 +133,8 @@ def _told(call: _Call, url: str, notice: Notice, now_s: Callable[[], float]) -> 
         _HERE.call = None
     if is_taken:
         return Delivered()
-    refused = Rejected("the service did not take it")
-    return refused if call.outcome is None or isinstance(call.outcome, Delivered) else call.outcome
+    is_refused = isinstance(call.outcome, Retry | Rejected)
+    return call.outcome if call.outcome and is_refused else Rejected("the service did not take it")
 
 
 def _plugin(apprise: Any, url: str) -> Any:
@@ -214,18 +200,18 @@ def _connected(call: _Call, host: str, port: int) -> socket.socket:
         for *_, target in found:
             if why := call.policy.refusal(str(target[0]), "channel"):
                 raise EgressRefusedError(why)
-        for nth, (family, kind, protocol, _, target) in enumerate(found, 1):
+        trouble: OSError = OSError("no address")
+        for family, kind, protocol, _, target in found:
             sock = socket.socket(family, kind, protocol)
             call.hold(sock)
             sock.settimeout(CONNECT_S)
             try:
                 sock.connect(target)
                 return sock
-            except OSError:
+            except OSError as failure:
                 sock.close()
-                if nth == len(found):
-                    raise
-        raise OSError("no address")
+                trouble = failure
+        raise trouble
     except (OSError, UnicodeError) as failure:
         call.refused = call.outcome = failed(failure)
         raise failure if isinstance(failure, OSError) else OSError("no host name") from None
@@ -255,10 +241,5 @@ def _answered(call: _Call, send: Callable[[], Any]) -> Any:
 
 def _text(notice: Notice) -> list[str]:
     said = [*body(notice), *(f"{name}: {value}" for name, value in facts(notice))]
-    found = [*packed(said, MAX_TEXT), *([where] if (where := link(notice)) else [])]
-    return found or [line(notice.title)]  # Apprise sends no title alone
-
-
-def _inert(text: str) -> str:
-    """Text in which no service finds somebody to mention, whatever its marks are."""
-    return re.sub(r"@(?=\w)|(?<=<)(?=[!@#])", lambda at: f"{at[0]}\u200b", text)
+    found = [*packed(map(inert, said), MAX_TEXT), *([where] if (where := link(notice)) else [])]
+    return found or [inert(line(notice.title))]  # Apprise sends no title alone

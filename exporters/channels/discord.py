@@ -7,9 +7,9 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
 
 import aiohttp
-from yarl import URL
 
 from evaluators.model import Notice
 from exporters.answer import JSON, Answer, encoded, exchange, judge
@@ -42,59 +42,43 @@ class DiscordExporter:
         story = notice.episode or notice.incident
         kept = memory.remote if story and memory.remote.get("story") == story else {}
         message, thread = kept.get("message"), kept.get("thread")
+        document = payload(notice)
         if message and notice.told in _STANDS:
-            outcome, code, _ = await self._ask(
-                "PATCH", payload(notice), f"messages/{message}", thread_id=thread
-            )
+            outcome, code, _ = await self._ask("PATCH", document, f"/messages/{message}", thread_id=thread)
             if code in _GONE:  # removed there by hand: what follows begins anew
                 message = thread = None
             elif not isinstance(outcome, Delivered):
                 return outcome
-        document = payload(notice)
-        if self._forum and not thread:
-            document["thread_name"] = fitted(heading(notice), MAX_THREAD)
-        outcome, code, made = await self._ask("POST", document, wait="true", thread_id=thread)
+        name = {"thread_name": fitted(heading(notice), MAX_THREAD)} if self._forum else {}
+        outcome, code, made = await self._ask(
+            "POST", document | ({} if thread else name), wait="true", thread_id=thread
+        )
         if code in _GONE and thread:
-            document["thread_name"] = fitted(heading(notice), MAX_THREAD)
-            message, thread = None, None
-            outcome, _, made = await self._ask("POST", document, wait="true")
-        if not isinstance(outcome, Delivered) or not story:
+            message = thread = None
+            outcome, _, made = await self._ask("POST", document | name, wait="true")
+        if not (isinstance(outcome, Delivered) and story and (first := message or made.get("id"))):
             return outcome
-        first = message or made.get("id")
         there = thread or (made.get("channel_id") if self._forum else None)
-        return Delivered({"story": story, "message": first, "thread": there} if first else None)
+        return Delivered({"story": story, "message": first, "thread": there})
 
     async def _ask(
         self, method: str, document: Any, path: str = "", **query: str | None
     ) -> tuple[Outcome, int | None, Mapping[str, Any]]:
         """What came of it, Discord's code of an error, and the message that is answered."""
-        try:
-            url = URL(self._url)
-        except ValueError:
-            return Rejected("the URL is not a usable http or https address"), None, {}
-        target = str(
-            (url / path if path else url)
-            .with_query(url.query)
-            .update_query({k: v for k, v in query.items() if v})
-        )
-        answer = await exchange(self._session, method, target, encoded(document), JSON, most_bytes=1 << 16)
+        base, _, fixed = self._url.partition("?")
+        asked = urlencode({**dict(parse_qsl(fixed)), **{key: one for key, one in query.items() if one}})
+        url = f"{base.rstrip('/')}{path}?{asked}"
+        answer = await exchange(self._session, method, url, encoded(document), JSON, most_bytes=1 << 16)
         if not isinstance(answer, Answer):
             return answer, None, {}
         said = answer.json()
         code = said.get("code") if answer.status >= 400 and isinstance(said.get("code"), int) else None
         wait = said.get("retry_after") if answer.status == 429 else None
-        asked = str(wait) if isinstance(wait, int | float) else answer.retry_after
-        if code == _GONE_WEBHOOK:
-            return (
-                Rejected(f"HTTP {answer.status} code {code}: the webhook is gone for good", for_good=True),
-                code,
-                {},
-            )
-        return (
-            judge(answer.status, asked, now_s=self._now_s(), code=f"code {code}" if code else ""),
-            code,
-            said,
-        )
+        wait = str(wait) if isinstance(wait, int | float) else answer.retry_after
+        outcome = judge(answer.status, wait, now_s=self._now_s(), code=f"code {code}" if code else "")
+        if code == _GONE_WEBHOOK and isinstance(outcome, Rejected):
+            outcome = Rejected(f"{outcome.reason}: the webhook is gone for good", for_good=True)
+        return outcome, code, said
 
 
 def payload(notice: Notice) -> dict[str, Any]:

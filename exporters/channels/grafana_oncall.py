@@ -4,7 +4,7 @@ from typing import Any
 
 from evaluators.model import Notice
 from exporters.channels.alerting import alert_of
-from exporters.channels.words import body, fitted, line, link, packed
+from exporters.channels.words import body, fitted, inert, line, link, packed
 
 MAX_TITLE, MAX_MESSAGE = 1000, 10_000
 
@@ -16,8 +16,8 @@ def alerts(notice: Notice, url: str) -> list[tuple[str, dict[str, Any]]]:
         return []
     alert = {
         "alert_uid": found[1],
-        "title": fitted(line(notice.title), MAX_TITLE),
-        "message": "\n".join(packed(body(notice), MAX_MESSAGE)),
+        "title": fitted(inert(line(notice.title)), MAX_TITLE),
+        "message": "\n".join(packed(map(inert, body(notice)), MAX_MESSAGE)),
         "link_to_upstream_details": link(notice),
         "state": "alerting" if found[0] == "trigger" else "ok",
     }

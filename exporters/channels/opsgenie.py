@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from evaluators.model import Notice
 from exporters.channels.alerting import alert_of
-from exporters.channels.words import body, facts, fitted, level, line, link, packed
+from exporters.channels.words import body, facts, fitted, inert, level, line, link, packed
 
 MAX_MESSAGE, MAX_ALIAS, MAX_DESCRIPTION, MAX_NOTE, MAX_USER = 130, 512, 15_000, 25_000, 100
 HOSTS: Final = {"us": "https://api.opsgenie.com", "eu": "https://api.eu.opsgenie.com"}
@@ -20,12 +20,12 @@ def requests(notice: Notice, base: str) -> list[tuple[str, dict[str, Any]]]:
     """What it is told of a notice."""
     if (found := alert_of(notice)) is None:
         return []
-    does, alias, title = found[0], found[1][:MAX_ALIAS], line(notice.title)
+    does, alias, title = found[0], found[1][:MAX_ALIAS], inert(line(notice.title))
     alerts = f"{base.rstrip('/')}/v2/alerts"
     who = {"source": "Upbeat", "user": fitted(line(notice.by or "Upbeat"), MAX_USER)}
 
     def on_it(does: str) -> tuple[str, dict[str, Any]]:
-        note = "\n".join(packed([title, *body(notice)], MAX_NOTE))
+        note = "\n".join(packed([title, *map(inert, body(notice))], MAX_NOTE))
         return f"{alerts}/{quote(alias, safe='')}/{_PATHS[does]}?identifierType=alias", who | {"note": note}
 
     if does != "trigger":
@@ -33,7 +33,7 @@ def requests(notice: Notice, base: str) -> list[tuple[str, dict[str, Any]]]:
     opened = {
         "message": fitted(title, MAX_MESSAGE),
         "alias": alias,
-        "description": "\n".join(packed([link(notice) or "", *body(notice)], MAX_DESCRIPTION)),
+        "description": "\n".join(packed([link(notice) or "", *map(inert, body(notice))], MAX_DESCRIPTION)),
         "priority": _PRIORITIES[level(notice)],
         "entity": notice.beat or notice.group or notice.page or "upbeat",
         "tags": [tag[:50] for tag in notice.tags][:20],

@@ -12,12 +12,18 @@ MORE: Final = "… and more: see Upbeat"
 MOST: Final = 30_000
 """Characters of a text that are looked at: nobody takes more."""
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
+_MARKS_OF_OTHERS: Final = re.compile(r"@(?=\w)|<(?=[!@#/A-Za-z])|\](?=[(\[])")
 Cost = Callable[[str], int]
 
 
 def line(text: str) -> str:
     """`text` on one line, without control characters: nothing a header, a line or its direction could be broken with."""
     return " ".join(_CONTROLS.sub(" ", text[:MOST]).split())
+
+
+def inert(text: str) -> str:
+    """`text` in which a service that reads marks of its own finds nobody to mention, no tag and no link."""
+    return _MARKS_OF_OTHERS.sub("\\g<0>\u200b", text)
 
 
 def heading(notice: Notice) -> str:
