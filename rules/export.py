@@ -39,8 +39,10 @@ def _object(declared: Declared, pages: set[str]) -> dict[str, Any] | str:
     spec.pop("page", None)
     if declared.page is not None and pages != {declared.page}:
         spec["page"] = declared.page
-    for block, key in (("quorum", "confirm"), ("quorum", "advisory_after"), ("episodes", "flapping"), ("review", "escalate_after"), ("announce", "remind")):
-        if key in (inner := spec.get(block, {})) and inner[key] is None:
+    switched = [("quorum", "confirm"), ("quorum", "advisory_after"), ("episodes", "flapping")]
+    switched += [("review", "escalate_after"), ("announce", "remind"), ("", "speak_every")]
+    for block, key in switched:
+        if key in (inner := spec.get(block, {}) if block else spec) and inner[key] is None:
             inner[key] = "off"
     if declared.kind == "region" and set(spec) == {"slug"}:
         return declared.slug

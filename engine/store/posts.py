@@ -88,7 +88,8 @@ async def _picture(connection: Connection, row: Row, step: Step, at: float, upda
     text = row["text"] or ""
     if row["is_backfilled"] and step == "open":  # one post tells all of it
         text = await connection.fetchval(
-            "SELECT string_agg(text, E'\n\n' ORDER BY at, position) FROM updates WHERE incident_id = $1", incident
+            "SELECT string_agg(text, E'\n\n' ORDER BY at, position) FROM updates WHERE incident_id = $1",
+            incident,
         )
     return Post(
         id=str(derived_id("post", incident, step, update or row["revision"])),

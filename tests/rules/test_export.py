@@ -284,3 +284,10 @@ def test_a_name_that_yaml_could_take_for_something_else_stays_text(name: str) ->
 @given(st.integers(0, 10**16))
 def test_a_size_reads_back(size_bytes: int) -> None:
     assert parse_size_bytes(format_size(size_bytes)) == size_bytes
+
+
+def test_a_page_that_never_speaks_of_silence_says_off() -> None:
+    page = Page(slug="shop", name="Shop", speak_every=None, reopen_within=3600.0)
+    text = dump([declared("page", page)], Settings())
+    assert "    reopen_within: 1h\n    speak_every: off\n" in text
+    assert parse(text, "upbeat.yaml", ENVIRONMENT).objects[0].spec == page
