@@ -11,6 +11,7 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.console.forms import Mistakes, fields, page_choices, refusal
 from api.console.inputs import Input, document_of, inputs_of
 from api.console.page import go, render
+from api.console.words import address
 from api.context import services_of
 from api.objects import PageRef
 from api.problems import ProblemError
@@ -156,6 +157,7 @@ async def replay_dead(request: Request, asking: Asking, ref: str, page_ref: Page
 @router.post("/deliveries/{delivery_id}/retry")
 @permits(Permission.WRITE)
 async def retry(request: Request, asking: Asking, delivery_id: channels.DeliveryId) -> Response:
-    """Try a dead letter again."""
+    """Try a dead letter again, and go back to the publisher `of` which it is, or to the channels."""
     await channels.retry(request, asking, delivery_id)
-    return go("/console/channels", "retry")
+    of = request.query_params.get("of")
+    return go(address("publisher", of) if of else "/console/channels", "retry")

@@ -20,7 +20,7 @@ class Input:
     hint: str
     is_required: bool
     is_list: bool
-    options: tuple[tuple[str, str], ...]
+    options: tuple[tuple[Any, Any], ...]
 
 
 def inputs_of(model: type[Rule], *, without: frozenset[str] = frozenset()) -> list[Input]:
@@ -32,7 +32,12 @@ def inputs_of(model: type[Rule], *, without: frozenset[str] = frozenset()) -> li
 def document_of(inputs: list[Input], sent: Mapping[str, str]) -> dict[str, Any]:
     """What a form says; what was left empty has its default."""
     given = ((one, sent.get(one.name, "")) for one in inputs)
-    return {one.name: listed(text) if one.is_list else text for one, text in given if text}
+    return {one.name: listed(text) if one.is_list else _meant(one, text) for one, text in given if text}
+
+
+def _meant(one: Input, text: str) -> Any:
+    """The option that was chosen, which may be a number."""
+    return next((option for option, _ in one.options if str(option) == text), text)
 
 
 def _input(name: str, field: FieldInfo) -> Input | None:
@@ -44,7 +49,7 @@ def _input(name: str, field: FieldInfo) -> Input | None:
         return None
     hint = (field.description or "").replace("`", "")
     default = field.get_default(call_default_factory=False)
-    options: tuple[tuple[str, str], ...] = ()
+    options: tuple[tuple[Any, Any], ...] = ()
     if is_list:
         hint += f" With commas between: {', '.join(words)}." if words else " With commas between."
     elif inner is bool:

@@ -134,6 +134,7 @@ async def test_every_page_reads_without_script(server: "Server", tab: "Tab") -> 
         "/console/groups",
         "/console/groups/together?page=shop",
         "/console/channels",
+        "/console/publishers?add=cachet",
         "/p/shop",
     ],
 )
@@ -158,6 +159,7 @@ async def test_every_field_and_button_has_a_name(server: "Server", tab: "Tab") -
         "/console/groups/together?page=shop",
         "/console/components",
         "/console/channels",
+        "/console/publishers?add=cachet",
         "/console/tokens",
         "/console/users",
         "/p/shop",
