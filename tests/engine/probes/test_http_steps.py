@@ -271,3 +271,13 @@ def test_all_steps_share_one_trace(play: Play) -> None:
     assert len(traces) == 1
     assert outcome.trace_id
     assert outcome.trace_id in traces.pop()
+
+
+def test_captures_that_are_published_are_kept_of_a_failed_run_on_one_line_and_no_others(play: Play) -> None:
+    captures = {"who": {"json": "$.who"}, "id": {"json": "$.id"}, "token": {"json": "$.token"}}
+    steps = [{**LOGIN, "capture": captures}, step("form"), step("fail", "/fail")]
+    outcome = play(Shop(), steps=steps, publish=["who"])
+    assert outcome.verdict is Verdict.CRITICAL
+    assert (outcome.evidence or {})["published"] == {"who": "a b/c&d"}
+    fine = play(Shop(), steps=steps[:2], publish=["who"])
+    assert "published" not in (fine.evidence or {})

@@ -339,3 +339,10 @@ def test_our_own_certificate_is_shown_where_it_is_asked_for(play: Play, tmp_path
         assert kind(talk(play, echo, port=port, more=more)) == "tls.client_certificate"
         outcome = talk(play, echo, port=port, more=more | identity, environment={"KEY": us.key_pem})
         assert outcome.failure is None
+
+
+def test_captures_that_are_published_are_kept_of_a_failed_run(play: Play) -> None:
+    captures = {"city": {"matches": r"in (\w+)"}, "secret_key": {"matches": "(hello)"}}
+    steps = [{"expect": "Aachen", "capture": captures}, {"send": "x", "expect": "never"}]
+    outcome = talk(play, saying(greeting=b"hello in Aachen", lingers=False), steps=steps, publish=["city"])
+    assert (outcome.evidence or {})["published"] == {"city": "Aachen"}
