@@ -109,6 +109,14 @@ async def test_flapping_is_one_notice_in_and_one_out_that_says_where_it_ended(po
     assert tuple(row or ()) == (False, "recovered")
 
 
+async def test_an_hour_of_flapping_is_a_handful_of_notices(pool: Pool) -> None:
+    lab = await told(pool, on={"ops": [*NEWS, "draft"]})
+    for turn in range(180):
+        await lab.hear(60.0 + 20.0 * turn, Stage.CRITICAL if turn % 2 else Stage.OK)
+    assert len(await lab.see("")) <= 8
+    assert await pool.fetchval("SELECT count(*) FROM incidents") <= 3
+
+
 async def test_flapping_that_ends_in_another_severity_is_one_notice_too(pool: Pool) -> None:
     lab = await told(pool, on={"ops": NEWS}, **FLAP, better_after="0s")
     assert (await lab.see(".x.xw-------"))[2:] == ["10 ops flapping: Shop no longer flaps: it is warning"]
