@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from openapi_schema_validator import OAS31Validator
 
 from engine import delivery
 from engine.delivery import Delivery
@@ -153,6 +154,7 @@ async def test_where_an_incident_was_posted_is_told_with_what_is_open_there(
     said = await server.call("POST", f"/api/v1/incidents/{incident}/updates", resolve, who="reviewer")
     assert said.status == 201, said.body
     target = await _target(server, incident, "done")
+    await _described(server, "/api/v1/incidents/{ref}/targets", {"items": [target]})
     assert [one["step"] for one in target["deliveries"]] == ["open", "resolve"]
     assert (target["is_open_there"], site.shown()) == (False, "operational")
 
@@ -179,12 +181,21 @@ async def test_a_dead_letter_is_told_and_what_was_removed_by_hand(
     assert site.incidents == []
 
 
+async def _described(server: "Server", path: str, body: Any) -> None:
+    """What is answered is what the description says."""
+    described = (await server.call("GET", "/api/v1/openapi.json")).body
+    answer = described["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    OAS31Validator(answer | {"components": described["components"]}).validate(body)
+
+
 async def test_drift_is_shown_for_what_is_open_there(
     server: "Server", site: StatuspageServer, slug: str, delivering: None
 ) -> None:
     incident = await _begun(server, slug)
     await _target(server, incident, "done")
-    (same,) = (await server.call("GET", f"/api/v1/publishers/{slug}/drift", who="reviewer")).body["items"]
+    answer = await server.call("GET", f"/api/v1/publishers/{slug}/drift", who="reviewer")
+    await _described(server, "/api/v1/publishers/{ref}/drift", answer.body)
+    (same,) = answer.body["items"]
     assert (same["incident"], same["lines"]) == (incident, [])
     site.incidents[0]["name"] = "Something else"
     (drifted,) = (await server.call("GET", f"/api/v1/publishers/{slug}/drift", who="reviewer")).body["items"]
