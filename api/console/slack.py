@@ -1,15 +1,14 @@
 """Slack in the console: workspaces, who is who there, and what each page says of it. The checks are `api.slack`'s and `api.saving`'s."""
 
-import json
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import saving
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.console.forms import Mistakes, fields, refusal, yaml_of
+from api.console.forms import fields, refusal
 from api.console.inputs import document_of, inputs_of
 from api.console.page import go, render
 from api.context import services_of
@@ -35,24 +34,14 @@ async def index(request: Request, asking: Asking) -> Response:
 async def _page(
     request: Request,
     asking: Principal,
-    given: tuple[str, Mapping[str, str]] | None = None,
-    mistakes: Mistakes | None = None,
+    edited: Mapping[str, Mapping[str, str]] | None = None,
+    mistakes: Sequence[tuple[str, str]] = (),
 ) -> Response:
-    services, edited = services_of(request), dict([given] if given else [])
+    services = services_of(request)
     async with services.pool.acquire() as db:
         pages = await objects.listing(db, "page", pages=asking.pages_for(Permission.ADMIN))
         channels = await objects.listing(db, "channel", pages=[page.id for page in pages])
-        settings = [
-            {
-                "stored": page,
-                "given": edited.get(page.slug) or _written(page.spec.get("slack") or {}),
-                "mistakes": mistakes if page.slug in edited else [],
-                "bots": [
-                    one.slug for one in channels if one.page_id == page.id and one.spec["type"] == "slack_bot"
-                ],
-            }
-            for page in pages
-        ]
+        given = {page.slug: _written(page.spec.get("slack") or {}) for page in pages} | dict(edited or {})
         return await render(
             request,
             db,
@@ -61,42 +50,37 @@ async def _page(
             has_app=services.slack.app() is not None,
             workspaces=await slack.workspaces(db) if asking.may(Permission.ADMIN, None) else [],
             users=await connection.linked(request, asking),
-            settings=settings,
+            pages=pages,
+            bots=[one for one in channels if one.spec["type"] == "slack_bot"],
+            given=given,
+            mistakes=dict.fromkeys(edited or (), mistakes),
             inputs=_INPUTS,
         )
 
 
-def _written(spec: Mapping[str, object]) -> dict[str, str]:
-    """What a form shows of a page's settings: what differs in some channels as YAML, a line each."""
-    found = {}
-    for name, value in spec.items():
-        if isinstance(value, Mapping):
-            found[name] = "\n".join(f"{key}: {json.dumps(inner)}" for key, inner in value.items())
-        else:
-            found[name] = ", ".join(value) if isinstance(value, list) else str(value).lower()
-    return found
+def _written(spec: Mapping[str, Any]) -> dict[str, str]:
+    """What a form shows of a page's settings."""
+    return {
+        name: ", ".join(value) if isinstance(value, list) else str(value).lower()
+        for name, value in spec.items()
+    }
 
 
 @router.post("/pages/{ref}")
 @permits(Permission.ADMIN)
 async def save(request: Request, asking: Asking, ref: str) -> Response:
-    """Save what a page says of Slack; without a channel it says nothing."""
+    """Save what a page says of Slack; without a channel it says nothing. Single channels stay what they are."""
     services, sent = services_of(request), await fields(request)
     async with services.pool.acquire() as db:
         page = await locate(db, asking, "page", ref)
-    node, mistakes = await yaml_of(sent.get("channels", "").replace("\r\n", "\n") or "{}")
-    document = document_of(_INPUTS, sent) | {"channels": node.plain()}
-    spec = {name: value for name, value in page.spec.items() if name != "slack"}
+    said = {one.name: None for one in _INPUTS} | document_of(_INPUTS, sent) if sent.get("channel") else None
     try:
-        if not mistakes:
-            said = {"slack": document} if sent.get("channel") else {}
-            await saving.change(services, asking, page, spec | said)
-            return go("/console/slack", "saved")
+        await saving.change(services, asking, page, {"slack": said}, patch=True)
     except ProblemError as refused:
         if refused.status != 422:
             raise
-        mistakes = refusal(refused)[0]
-    return await _page(request, asking, (page.slug, sent), mistakes)
+        return await _page(request, asking, {page.slug: sent}, refusal(refused)[0])
+    return go("/console/slack", "saved")
 
 
 @router.post("/workspaces/{team}/disconnect")

@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any, Final
 from urllib.parse import urlencode, urljoin
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -115,12 +116,14 @@ async def list_slack_users(request: Request, asking: Asking) -> Response:
 
 async def linked(request: Request, asking: Principal) -> list[dict[str, Any]]:
     """Links that they may see."""
-    if asking.user_id is None and not asking.may(Permission.ADMIN, None):
-        return []
     async with services_of(request).pool.acquire() as db:
-        rows = await slack.links(db, None if asking.may(Permission.ADMIN, None) else asking.user_id)
+        rows = await slack.links(db, _whose(asking))
     kept = ("team_id", "workspace", "slack_user", "name", "email", "linked_at")
     return [{name: row[name] for name in kept} for row in rows]
+
+
+def _whose(asking: Principal) -> UUID | None:
+    return None if asking.may(Permission.ADMIN, None) else asking.user_id or UUID(int=0)
 
 
 @rest.delete("/users/{team}/{slack_user}", status_code=204)
@@ -133,9 +136,6 @@ async def unlink_slack_user(request: Request, asking: Asking, team: str, slack_u
 
 async def unlinked(request: Request, asking: Principal, team: str, slack_user: str) -> None:
     """Raises 404."""
-    whose = None if asking.may(Permission.ADMIN, None) else asking.user_id
-    if whose is None and not asking.may(Permission.ADMIN, None):
-        raise missing("there is no such link")
     async with transaction(services_of(request).pool) as db:
-        if not await slack.unlink(db, asking.actor, team, slack_user, whose):
+        if not await slack.unlink(db, asking.actor, team, slack_user, _whose(asking)):
             raise missing("there is no such link")

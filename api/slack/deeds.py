@@ -17,16 +17,29 @@ from engine.store.ids import read, show
 from engine.store.states import moment
 
 HELP: Final = """*Upbeat in Slack*
-`/upbeat link`, `unlink`: say who you are in Upbeat, or no longer
+`/upbeat link`: say who you are in Upbeat
 `/upbeat status`: what is open; `/upbeat list`: incidents and drafts that wait
 `/upbeat create TITLE`: begin an incident
 `/upbeat update`, `/upbeat resolve`: say something of one
 `/upbeat schedule`: announce maintenance
 `/upbeat ack [epi_...]`: take an episode"""
-SNOOZE: Final = "1h"
+_LISTS: Final = (
+    ("Open episodes", "/episodes", {"state": "open"}),
+    ("Open incidents", "/incidents", {"status": "open"}),
+    ("Drafts that wait", "/actions", {"status": "pending"}),
+)
 _SHOWN: Final = 20
+_DEEDS: Final = {
+    "approve": "Customers read it as soon as you approve.",
+    "reject": "Why not",
+    "acknowledge": "You look at it.",
+    "assign": "It is yours.",
+    "snooze": "Nobody is reminded for an hour.",
+    "escalate": "Everybody is told.",
+    "comment": "What is said",
+}
+"""What buttons do, and what is said or asked before."""
 values = forms.values
-Command = Callable[[Asked, str], Awaitable[None]]
 
 
 def about(text: str) -> dict[str, str]:
@@ -43,17 +56,14 @@ def about(text: str) -> dict[str, str]:
 async def command(asked: Asked, text: str) -> None:
     """`/upbeat ...`, or what is said to the app."""
     name, _, rest = text.strip().partition(" ")
-    if name.lower() in FORMS and not asked.trigger:  # of a mention: only a click opens a form
-        known = {
-            "type": "button",
-            "action_id": "form",
-            "text": {"type": "plain_text", "text": "Open the form"},
-        }
+    name = name.lower()
+    if name in FORMS and not asked.trigger:  # of a mention: only a click opens a form
         asked.known()
-        value = f"{name.lower()} {rest}"[:2000]
-        await asked.say("It takes a form:", [{"type": "actions", "elements": [known | {"value": value}]}])
+        said = {"type": "plain_text", "text": "Open the form"}
+        button = {"type": "button", "action_id": "form", "text": said, "value": f"{name} {rest}"[:2000]}
+        await asked.say("It takes a form:", [{"type": "actions", "elements": [button]}])
         return
-    await COMMANDS.get(name.lower(), _help)(asked, rest.strip())
+    await COMMANDS.get(name, _help)(asked, rest.strip())
 
 
 async def _help(asked: Asked, _: str) -> None:
@@ -67,52 +77,39 @@ async def _link(asked: Asked, _: str) -> None:
     async with asked.services.pool.acquire() as db:
         secret = await slack.issue(db, team=asked.team, user=asked.user, name=name)
     url = f"{(asked.services.settings.public_url or '').rstrip('/')}/console/slack/link?secret={secret}"
-    await asked.say(
-        f"<{url}|Say who you are in Upbeat>. The link works once, for ten minutes, for you alone."
+    await asked.say(f"<{url}|Say who you are in Upbeat>. The link works once, for ten minutes.")
+
+
+async def _status(asked: Asked, _: str, lists: Any = _LISTS) -> None:
+    lines: list[str] = []
+    for heading, path, query in lists:
+        found = (await asked.rest("GET", path, limit=str(_SHOWN), **query))["items"]
+        lines += [f"*{heading}*", *([f"• {_titled(one)}, `{one['id']}`" for one in found] or ["none"])]
+    await asked.say("\n".join(lines))
+
+
+def _titled(item: Mapping[str, Any]) -> str:
+    """An episode, incident, draft or window as one reads it."""
+    title = (
+        item.get("title") or item.get("owner_name") or item.get("owner") or item.get("name") or item["slug"]
     )
-
-
-async def _unlink(asked: Asked, _: str) -> None:
-    known = asked.known()
-    async with transaction(asked.services.pool) as db:
-        await slack.unlink(db, known.actor, asked.team, asked.user)
-    await asked.say("You are no longer linked.")
-
-
-async def _status(asked: Asked, _: str) -> None:
-    episodes = (await asked.rest("GET", "/episodes", state="open", limit=str(_SHOWN)))["items"]
-    lines = [
-        f"• {plain(one['owner_name'] or one['owner'])} ({one['page']}): {one['severity']}, `{one['id']}`"
-        + (f", {plain(one['acknowledged_by'])} looks at it" if one.get("acknowledged_by") else "")
-        for one in episodes
-    ]
-    await asked.say("\n".join(["*Open episodes*", *(lines or ["none"]), *await _incidents(asked)]))
-
-
-async def _list(asked: Asked, _: str) -> None:
-    drafts = (await asked.rest("GET", "/actions", status="pending", limit=str(_SHOWN)))["items"]
-    lines = [f"• {plain(one['title'])} ({one['page']}): {one['step']}, `{one['id']}`" for one in drafts]
-    await asked.say("\n".join([*await _incidents(asked), "*Drafts that wait*", *(lines or ["none"])]))
-
-
-async def _incidents(asked: Asked) -> list[str]:
-    found = (await asked.rest("GET", "/incidents", status="open", limit=str(_SHOWN)))["items"]
-    lines = [f"• {plain(one['title'])} ({one['page']}): {one['status']}, `{one['id']}`" for one in found]
-    return ["*Open incidents*", *(lines or ["none"])]
+    state = item.get("status") or item.get("severity") or "scheduled"
+    state = "approved" if state in ("done", "failed") else state
+    by = item.get("decided_by") if "step" in item else item.get("acknowledged_by") if "peak" in item else None
+    return f"“{plain(title)}” ({item['page']}): {state}" + (f" by {plain(by)}" if by else "")
 
 
 async def _create(asked: Asked, title: str) -> None:
     pages, groups = await _places(asked, Permission.REVIEW)
-    open_here = await _spoken_of(asked)
-    warning = f"This channel speaks of {open_here[0]['title']} already." if open_here else ""
+    said = [f"This channel speaks of {row['title']} already." for row in await _spoken_of(asked)]
     statuses = [(one, one.replace("_", " ")) for one in forms.COMPONENT_STATUSES]
     blocks = [
-        forms.note(warning) if warning else {},
+        forms.note(said[0]) if said else {},
         forms.choice("page", "Page", pages, pages[0][0]),
         forms.field("title", "Title", title, most=200),
         forms.field("text", "What customers read", lines=True),
         forms.choices("components", "Affected components", groups),
-        forms.choice("as", "They are", statuses, statuses[0][0]) if any(groups.values()) else {},
+        forms.choice("as", "They are", statuses, statuses[0][0]),
         forms.tick("notify", "Subscribers", "are notified"),
     ]
     await asked.open(forms.form("incident", "New incident", "Publish", {"channel": asked.channel}, blocks))
@@ -125,9 +122,8 @@ async def _update(asked: Asked, ref: str, status: str = "") -> None:
         return
     linked = [show("incident", row["id"]) for row in await _spoken_of(asked)]
     first = ref or next((one["id"] for one in found if one["id"] in linked), found[0]["id"])
-    titles = [(one["id"], f"{one['title']} ({one['status']})") for one in found]
     blocks = [
-        forms.choice("incident", "Incident", titles, first),
+        forms.choice("incident", "Incident", [(one["id"], one["title"]) for one in found], first),
         forms.choice("status", "Status", [(one, one) for one in forms.STATUSES], status, needed=bool(status)),
         forms.field("text", "What customers read", lines=True),
         forms.tick("notify", "Subscribers", "are notified"),
@@ -146,9 +142,8 @@ async def _schedule(asked: Asked, name: str) -> None:
         forms.field("duration", "Lasts, such as 90m or 2h", "1h", most=20),
         forms.choices("components", "Components", groups),
     ]
-    await asked.open(
-        forms.form("maintenance", "Schedule maintenance", "Schedule", {"channel": asked.channel}, blocks)
-    )
+    given = {"channel": asked.channel}
+    await asked.open(forms.form("maintenance", "Schedule maintenance", "Schedule", given, blocks))
 
 
 async def _ack(asked: Asked, ref: str) -> None:
@@ -156,39 +151,31 @@ async def _ack(asked: Asked, ref: str) -> None:
         found = (await asked.rest("GET", "/episodes", state="open", limit="100"))["items"]
         free = [one for one in found if not one.get("acknowledged_by")]
         if len(free) != 1:
-            lines = [f"• `/upbeat ack {one['id']}` {plain(one['owner'])}" for one in free[:_SHOWN]]
+            lines = [f"• `/upbeat ack {one['id']}` {_titled(one)}" for one in free[:_SHOWN]]
             await asked.say("\n".join(["Which one?", *lines]) if free else "Nothing waits for somebody.")
             return
         ref = free[0]["id"]
     await _do(asked, "acknowledge", ref)
 
 
-async def _places(
-    asked: Asked, permission: Permission
-) -> tuple[list[tuple[str, str]], dict[str, list[tuple[str, str]]]]:
+Options = list[tuple[str, str]]
+
+
+async def _places(asked: Asked, permission: Permission) -> tuple[Options, dict[str, Options]]:
     """Pages on which they may, and the components of each. Raises 403."""
     async with asked.services.pool.acquire() as db:
         pages = await objects.listing(db, "page", pages=asked.known().pages_for(permission))
         components = await objects.listing(db, "component", pages=[page.id for page in pages])
     if not pages:
         raise ProblemError(403, "forbidden", "on no page you may do that: ask an admin of Upbeat for a role")
-    groups: dict[str, list[tuple[str, str]]] = {page.slug: [] for page in pages}
-    slugs = {page.id: page.slug for page in pages}
-    for one in components:
-        if one.page_id in slugs:
-            page = slugs[one.page_id]
-            groups[page].append((f"{page}/{one.slug}", one.spec["name"]))
+    groups = {
+        page.slug: [(f"{page.slug}/{c.slug}", c.spec["name"]) for c in components if c.page_id == page.id]
+        for page in pages
+    }
     return [(page.slug, page.spec["name"]) for page in pages], groups
 
 
 # ---- buttons
-
-_EPISODE: Final[Mapping[str, tuple[str, Any]]] = {
-    "acknowledge": ("acknowledged", None),
-    "assign": ("assigned to you", None),
-    "snooze": (f"quiet for {SNOOZE}", {"for": SNOOZE}),
-    "escalate": ("escalated", {}),
-}
 
 
 async def clicked(asked: Asked, name: str, value: str) -> None:
@@ -197,64 +184,46 @@ async def clicked(asked: Asked, name: str, value: str) -> None:
         await command(asked, value)
     elif name in ("update", "resolve"):
         await _update(asked, value, "resolved" if name == "resolve" else "")
-    elif name in ("reject", "comment"):
+    elif name in ("reject", "comment") or (name in _DEEDS and await _is_to_confirm(asked, name, value)):
         asked.known()
-        given = {"channel": asked.channel, "of": value}
-        title, label = ("Reject a draft", "Why not") if name == "reject" else ("Comment", "What is said")
-        block = forms.field("text", label, lines=True, needed=name == "comment")
-        await asked.open(forms.form(name, title, name.capitalize(), given, [block]))
-    elif name == "approve" or name in _EPISODE:
-        if await _is_to_confirm(asked, name, value):
-            given = {"channel": asked.channel, "of": value, "do": name}
-            said = "Customers read it as soon as you approve." if name == "approve" else f"Really {name}?"
-            await asked.open(
-                forms.form("confirm", "Are you sure?", name.capitalize(), given, [forms.note(said)])
-            )
-        else:
-            await _do(asked, name, value)
+        said, given = _DEEDS[name], {"channel": asked.channel, "of": value, "do": name}
+        is_text = name in ("reject", "comment")
+        block = (
+            forms.field("text", said, lines=True, needed=name == "comment") if is_text else forms.note(said)
+        )
+        title = name.capitalize() if is_text else "Are you sure?"
+        await asked.open(forms.form("deed", title, name.capitalize(), given, [block]))
+    elif name in _DEEDS:
+        await _do(asked, name, value)
 
 
 async def _is_to_confirm(asked: Asked, name: str, value: str) -> bool:
-    kind = "actions" if name == "approve" else "episodes"
-    item = await asked.rest("GET", f"/{kind}/{_ref(value)}")
+    item = await asked.rest("GET", _path(name, value).rpartition("/")[0])
     settings = await asked.settings(item["page"])
     mode = settings.confirm if settings else "public"
     return mode == "always" or (mode == "public" and name == "approve")
 
 
-async def _do(asked: Asked, name: str, value: str) -> None:
-    if name == "approve":
-        revision = value.partition(":")[2]
-        body: dict[str, Any] = {
-            "revision": int(revision) if revision.isdecimal() and len(revision) < 18 else 0
-        }
-        item = await asked.rest("POST", f"/actions/{_ref(value)}/approve", body)
-        await asked.say(_decided(asked, item))
-        return
-    said, body = _EPISODE[name]
-    if name == "assign":
-        body = {"to": asked.known().name}
-    item = await asked.rest("POST", f"/episodes/{_ref(value)}/{name}", body)
-    by = item.get("acknowledged_by") if name == "acknowledge" else asked.known().name
-    await asked.say(
-        f"{plain(item['owner'])} is {said}" + (f" by {plain(by)}." if name == "acknowledge" else ".")
-    )
+async def _do(asked: Asked, name: str, value: str, text: object = "") -> None:
+    revision = value.partition(":")[2]
+    bodies: dict[str, Any] = {
+        "approve": {"revision": int(revision) if re.fullmatch(r"\d{1,9}", revision, re.ASCII) else 0},
+        "reject": {"reason": text},
+        "comment": {"text": text},
+        "assign": {"to": asked.known().name},
+        "snooze": {"for": "1h"},
+        "escalate": {},
+    }
+    item = await asked.rest("POST", _path(name, value), bodies.get(name))
+    await asked.say(_titled(item) if "step" in item else f"{_titled(item)}. Done: {name}.")
 
 
-def _decided(asked: Asked, item: Mapping[str, Any]) -> str:
-    if item["status"] == "pending":
-        said = f"{item.get('approvals_needed', 2)} must approve"
-        return f"Your yes counts; it still waits, as {said}."
-    verb = "approved" if item["status"] in ("approved", "done", "failed") else item["status"]
-    return f"“{plain(item['title'])}” is {verb} by {plain(item['decided_by'])}."
-
-
-def _ref(value: str) -> str:
-    """What is named in a button: an id, and nothing that could be another path."""
+def _path(name: str, value: str) -> str:
+    """Where a deed is done: what is named is an id, and nothing that could be another path."""
     ref = value.partition(":")[0]
-    if not re.fullmatch(r"[a-z]{3,5}_[0-9a-f]{32}", ref):
-        raise ProblemError(400, "malformed", "this button is about nothing")
-    return ref
+    if not re.fullmatch(r"[a-z]{3}_[0-9a-f]{32}", ref):
+        raise ProblemError(400, "malformed", "this is about nothing")
+    return f"/{'actions' if name in ('approve', 'reject') else 'episodes'}/{ref}/{name}"
 
 
 # ---- forms that were sent
@@ -264,77 +233,48 @@ async def submitted(
     asked: Asked, called: str, about: Mapping[str, str], given: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """A form that was sent; what it is to show, when it was refused."""
-    deed = SUBMITTED.get(called)
-    if deed is None:
-        return None
     try:
-        await deed(asked, about, given)
+        if called in SUBMITTED:
+            await SUBMITTED[called](asked, given)
+        elif about.get("do") in _DEEDS:
+            await _do(asked, about["do"], about.get("of", ""), given.get("text") or "")
     except ProblemError as refused:
         named = {where.strip("/").partition("/")[0]: said for where, said in refused.errors}
-        fields = {name: said for name, said in named.items() if name in given}
-        if not fields:
+        if not named.keys() & given.keys():
             raise
-        return {"response_action": "errors", "errors": fields}
+        errors = {name: said for name, said in named.items() if name in given}
+        return {"response_action": "errors", "errors": errors}
     return None
 
 
-async def _began(asked: Asked, _: Mapping[str, str], given: Mapping[str, Any]) -> None:
+async def _began(asked: Asked, given: Mapping[str, Any]) -> None:
     page = str(given.get("page", ""))
     settings = await asked.settings(page)
-    linking = settings.linking if settings else "none"
-    open_here = await _spoken_of(asked)
-    if linking == "hard" and open_here:
-        said = f"this channel speaks of {open_here[0]['title']} already: resolve that, or begin another one elsewhere"
+    linking, spoken_of = settings.linking if settings else "none", await _spoken_of(asked)
+    also = f"this channel speaks of {spoken_of[0]['title']}, too" if spoken_of and linking != "none" else ""
+    if linking == "hard" and also:
+        said = f"{also}: resolve that, or begin another one elsewhere"
         raise ProblemError(409, "linked", said, errors=[("/page", said)])
-    components = {path: given.get("as") for path in given.get("components", ())}
-    body = {"page": page, "title": given.get("title"), "text": given.get("text"), "components": components}
+    body = {"page": page, "title": given.get("title"), "text": given.get("text")}
+    body |= {"components": {path: given.get("as") for path in given.get("components", ())}}
     item = await asked.rest("POST", "/incidents", body | {"notify": bool(given.get("notify"))})
-    if "step" in item:
-        await asked.say(f"“{plain(item['title'])}” waits for approval as `{item['id']}`.")
-        return
-    if linking != "none" and asked.channel[:1] in ("C", "G"):
+    if "step" not in item and linking != "none" and asked.channel[:1] in ("C", "G"):
         await _speak_of(asked, item["id"])
-    warned = (
-        f" This channel speaks of {plain(open_here[0]['title'])}, too."
-        if open_here and linking == "soft"
-        else ""
-    )
-    await asked.say(f"“{plain(item['title'])}” is public as `{item['id']}`.{warned}")
+    await asked.say(f"{_titled(item)}, `{item['id']}`" + (f". Mind: {plain(also)}." if also else ""))
 
 
-async def _updated(asked: Asked, _: Mapping[str, str], given: Mapping[str, Any]) -> None:
+async def _updated(asked: Asked, given: Mapping[str, Any]) -> None:
     body: dict[str, Any] = {"text": given.get("text"), "notify": bool(given.get("notify"))}
     body |= {"status": given["status"]} if given.get("status") else {}
-    item = await asked.rest("POST", f"/incidents/{_ref(str(given.get('incident')))}/updates", body)
-    said = "waits for approval" if "step" in item else f"is {item['status']}"
-    await asked.say(f"“{plain(item['title'])}” {said}.")
+    ref = _path("", str(given.get("incident"))).split("/")[2]
+    await asked.say(_titled(await asked.rest("POST", f"/incidents/{ref}/updates", body)))
 
 
-async def _scheduled(asked: Asked, _: Mapping[str, str], given: Mapping[str, Any]) -> None:
+async def _scheduled(asked: Asked, given: Mapping[str, Any]) -> None:
     kept = ("page", "name", "description", "duration", "components")
-    body = {name: given[name] for name in kept if given.get(name)}
-    item = await asked.rest(
-        "POST", "/maintenances", body | {"start": moment(float(given.get("start", 0))).isoformat()}
-    )
-    await asked.say(f"“{plain(item.get('name') or item['slug'])}” is scheduled.")
-
-
-async def _rejected(asked: Asked, about: Mapping[str, str], given: Mapping[str, Any]) -> None:
-    body = {"reason": given.get("text") or ""}
-    item = await asked.rest("POST", f"/actions/{_ref(about.get('of', ''))}/reject", body)
-    await asked.say(_decided(asked, item))
-
-
-async def _commented(asked: Asked, about: Mapping[str, str], given: Mapping[str, Any]) -> None:
-    item = await asked.rest(
-        "POST", f"/episodes/{_ref(about.get('of', ''))}/comment", {"text": given.get("text")}
-    )
-    await asked.say(f"Said of {plain(item['owner'])}.")
-
-
-async def _confirmed(asked: Asked, about: Mapping[str, str], _: Mapping[str, Any]) -> None:
-    if about.get("do") in ("approve", *_EPISODE):
-        await _do(asked, about["do"], about.get("of", ""))
+    body = {name: given[name] for name in kept if given.get(name)} | {"announce": {}}
+    body["start"] = moment(float(given.get("start", 0))).isoformat()
+    await asked.say(_titled(await asked.rest("POST", "/maintenances", body)))
 
 
 async def _spoken_of(asked: Asked) -> list[Row]:
@@ -350,16 +290,15 @@ async def _speak_of(asked: Asked, shown: str) -> None:
     async with transaction(asked.services.pool) as db:
         await slack.speak_of(db, incident, asked.team, asked.channel)
         first = (await incidents.updates(db, [incident]))[incident][-1]
-        await posts.queue(
-            db, incident, "open", first["at"].timestamp(), first["id"], only=[], channel=asked.channel
-        )
+        at, channel = first["at"].timestamp(), asked.channel
+        await posts.queue(db, incident, "open", at, first["id"], only=[], channel=channel)
 
 
+Command = Callable[[Asked, str], Awaitable[None]]
 COMMANDS: Final[Mapping[str, Command]] = {
     "link": _link,
-    "unlink": _unlink,
     "status": _status,
-    "list": _list,
+    "list": partial(_status, lists=_LISTS[1:]),
     "create": _create,
     "update": _update,
     "resolve": partial(_update, status="resolved"),
@@ -367,11 +306,4 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "ack": _ack,
 }
 FORMS: Final = ("create", "update", "resolve", "schedule")
-SUBMITTED: Final = {
-    "incident": _began,
-    "update": _updated,
-    "maintenance": _scheduled,
-    "reject": _rejected,
-    "comment": _commented,
-    "confirm": _confirmed,
-}
+SUBMITTED: Final = {"incident": _began, "update": _updated, "maintenance": _scheduled}

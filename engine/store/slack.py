@@ -13,6 +13,7 @@ from engine.store import outbox, people, secrets
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, show
+from engine.store.objects import TakenError
 from engine.store.secrets import Keyring
 from evaluators.lifecycle import ENDED
 from evaluators.model import Item, Notice, Post
@@ -21,6 +22,7 @@ from rules.slack import PageSlack, Step
 
 NONCE_LIFE: Final = timedelta(minutes=10)
 _MOST: Final = 200
+_OTHER: Final = "SELECT true FROM slack_workspaces WHERE alias = $1 AND team_id <> $2"
 _STEPS: Final[dict[str, Step]] = {
     "open": "create",
     "update": "update",
@@ -36,16 +38,12 @@ _STEPS: Final[dict[str, Step]] = {
 async def connect(
     connection: Connection, actor: Actor, keyring: Keyring, team_id: str, name: str, token: str
 ) -> None:
-    """Keep a workspace and its bot's token, sealed, in the place of what was. Raises `LockedError`."""
-    alias: str | None = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:80]
-    if not alias or await connection.fetchval(
-        "SELECT true FROM slack_workspaces WHERE alias = $1 AND team_id <> $2", alias, team_id
-    ):
-        alias = None
-    before = await connection.fetchval("SELECT alias FROM slack_workspaces WHERE team_id = $1", team_id)
-    if before not in (None, alias):
-        await _forget(connection, actor, f"slack.{before}")
-    for called in {team_id, alias or team_id}:
+    """Keep a workspace and its bot's token, sealed, in the place of what was. Raises `LockedError`, `TakenError`."""
+    alias = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:80] or team_id.lower()
+    if await connection.fetchval(_OTHER, alias, team_id):
+        raise TakenError(f"another workspace called {alias} is connected; give one of them another name")
+    await _forget(connection, actor, team_id)
+    for called in (team_id, alias):
         sealed = keyring.seal(None, f"slack.{called}", token)
         await secrets.put(connection, actor, None, f"slack.{called}", sealed)
     await connection.execute(
@@ -61,19 +59,21 @@ async def connect(
 
 async def disconnect(connection: Connection, actor: Actor, team_id: str) -> bool:
     """Forget a workspace, its token and the links of its users; whether it was there."""
-    row = await connection.fetchrow("DELETE FROM slack_workspaces WHERE team_id = $1 RETURNING *", team_id)
-    if row is None:
-        return False
-    for called in {team_id, row["alias"] or team_id}:
-        await _forget(connection, actor, f"slack.{called}")
-    await record(connection, actor, "slack.disconnect", team_id, None, {"name": row["name"]})
-    return True
+    await _forget(connection, actor, team_id)
+    name = await connection.fetchval(
+        "DELETE FROM slack_workspaces WHERE team_id = $1 RETURNING name", team_id
+    )
+    if name is not None:
+        await record(connection, actor, "slack.disconnect", team_id, None, {"name": name})
+    return name is not None
 
 
-async def _forget(connection: Connection, actor: Actor, name: str) -> None:
-    for kept in await secrets.listing(connection, name=name):
-        if kept.page_id is None:
-            await secrets.remove(connection, actor, kept, force=True)
+async def _forget(connection: Connection, actor: Actor, team_id: str) -> None:
+    alias = await connection.fetchval("SELECT alias FROM slack_workspaces WHERE team_id = $1", team_id)
+    for called in (team_id, alias):
+        for kept in await secrets.listing(connection, name=f"slack.{called}"):
+            if kept.page_id is None:
+                await secrets.remove(connection, actor, kept, force=True)
 
 
 async def workspaces(connection: Connection) -> list[Row]:

@@ -115,7 +115,7 @@ class SlackBotExporter:
 
     async def _found(self, channel: str, thread: str | None, about: str, at: float) -> str | None:
         query = {"channel": channel, "include_all_metadata": "true", "limit": str(_LOOK_LIMIT)}
-        query |= {"ts": thread} if thread else {"oldest": f"{at - _LOOK_BACK_S:.6f}"}
+        query |= {"oldest": f"{at - _LOOK_BACK_S:.6f}"} | ({"ts": thread} if thread else {})
         for _ in range(_LOOK_PAGES):
             method = "conversations.replies" if thread else "conversations.history"
             try:

@@ -174,7 +174,11 @@ class LocalSlack:
         found = [one for one in self._channel(sent)["messages"] if ts in (one["ts"], one.get("thread_ts"))]
         if not found:
             raise RefusedError("thread_not_found")
-        return _paged(found, sent)
+        # Slack gives the parent whatever is asked for.
+        return _paged(
+            [one for one in found if one["ts"] == ts or float(one["ts"]) >= float(sent.get("oldest", 0))],
+            sent,
+        )
 
     def _channel(self, sent: dict[str, Any]) -> dict[str, Any]:
         channel = self.channels.get(sent.get("channel", ""))

@@ -121,7 +121,7 @@ CREATE TABLE targets (
 CREATE TABLE slack_workspaces (
     team_id      text PRIMARY KEY,
     name         text NOT NULL,
-    alias        text UNIQUE,                          -- its name as channels may write it
+    alias        text NOT NULL UNIQUE,                 -- its name as channels may write it
     connected_at timestamptz NOT NULL DEFAULT now(),
     connected_by text NOT NULL
 );

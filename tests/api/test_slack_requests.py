@@ -277,12 +277,12 @@ async def test_approving_asks_once_more_is_done_once_and_a_second_click_says_who
 ) -> None:
     action = await _draft(workspace)
     await workspace.click("approve", f"{action}:1")
-    assert workspace.local.views[-1]["callback_id"] == "confirm"
+    assert workspace.local.views[-1]["callback_id"] == "deed"
     await workspace.submit()
-    assert re.fullmatch(r"“Down” is approved by reviewer-\S+\.", workspace.told())
+    assert re.fullmatch(r"“Down” \(shop\): approved by reviewer-\S+", workspace.told())
     await workspace.click("approve", f"{action}:1", "UADMIN")
     await workspace.submit("UADMIN")
-    assert "is approved by reviewer-" in workspace.told()
+    assert "approved by reviewer-" in workspace.told()
     async with workspace.server.services.pool.acquire() as db:
         rows = await db.fetch(
             "SELECT surface, actor FROM audit WHERE object LIKE $1 OR verb LIKE 'action.approve%'",
@@ -298,7 +298,7 @@ async def test_a_stale_revision_is_refused_and_a_rejection_has_its_reason(worksp
     assert "it is at revision 1" in await workspace.click("approve", f"{action}:7")
     await workspace.click("reject", f"{action}:1")
     await workspace.submit(text=text("no <!channel> outage"))
-    assert "is rejected by" in workspace.told()
+    assert "(shop): rejected by reviewer-" in workspace.told()
     answer = await workspace.server.call("GET", f"/api/v1/actions/{action}")
     assert answer.body["reason"] == "no <!channel> outage"
     assert "rejected" in await workspace.click("approve", f"{action}:1")
@@ -326,7 +326,7 @@ async def test_an_incident_begins_in_a_channel_is_updated_and_ends_there(workspa
 
     await workspace.command("resolve")
     await workspace.submit(text=text("It works again."))
-    assert "is resolved" in workspace.told()
+    assert "(shop): resolved" in workspace.told()
     incident = read("incident", item["id"])
     async with server.services.pool.acquire() as db:
         lines = await db.fetch(
@@ -344,7 +344,7 @@ async def test_an_incident_begins_in_a_channel_is_updated_and_ends_there(workspa
 async def test_a_channel_with_an_open_incident_is_warned_or_refused(workspace: Workspace) -> None:
     await _create(workspace, "First")
     await _create(workspace, "Second")
-    assert "This channel speaks of First, too" in workspace.told()
+    assert "this channel speaks of First, too" in workspace.told()
     async with transaction(workspace.server.services.pool) as db:
         await _settings(db, linking="hard")
     errors = await _create(workspace, "Third")
@@ -362,7 +362,7 @@ async def test_maintenance_is_scheduled_by_who_may(workspace: Workspace) -> None
     await workspace.command("schedule Upgrade", "UADMIN")
     when = {"type": "datetimepicker", "selected_date_time": int(time.time()) + 3600}
     await workspace.submit("UADMIN", start=when, description=text("We upgrade."))
-    assert "“Upgrade” is scheduled" in workspace.told()
+    assert "“Upgrade” (shop): scheduled" in workspace.told()
 
 
 async def test_a_mention_gets_a_button_for_the_form(workspace: Workspace) -> None:
