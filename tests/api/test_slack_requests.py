@@ -13,10 +13,11 @@ import aiohttp
 import pytest
 from slack_sdk.signature import Clock, SignatureVerifier
 
-from engine.store import incidents, objects, people, slack
+from engine.store import incidents, objects, people, reviews, slack
 from engine.store.audit import Actor
 from engine.store.database import transaction
-from engine.store.ids import new_id, read
+from engine.store.ids import new_id, read, show
+from evaluators.facts import EpisodeOpened
 from rules.address import EgressPolicy
 from rules.slack import SlackApp
 from tests.rig.slack import CLIENT, TEAM, TOKEN, LocalSlack, form, local_slack
@@ -303,6 +304,37 @@ async def test_a_stale_revision_is_refused_and_a_rejection_has_its_reason(worksp
     assert answer.body["reason"] == "no <!channel> outage"
     assert "rejected" in await workspace.click("approve", f"{action}:1")
     assert "is about nothing" in await workspace.click("approve", "../../users:1")
+
+
+# ---- episodes
+
+
+async def test_an_episode_is_handled_from_its_thread(workspace: Workspace) -> None:
+    server = workspace.server
+    async with transaction(server.services.pool) as db:
+        await db.execute("UPDATE episodes SET closed_at = now()")
+        shop = await objects.find(db, "page", "shop")
+        beat = {"slug": f"b-{new_id().hex[-8:]}", "type": "tcp", "host": "x.example", "port": 1}
+        owner = await objects.create(db, SEED, "beat", shop.id, beat)
+        await reviews.open_episode(db, owner, EpisodeOpened(server.services.clock.epoch_s(), 1, "critical"))
+    episode = show("episode", reviews.episode_id(owner.id, 1))
+    assert "needs the role reviewer" in await workspace.click("acknowledge", episode, "UVIEW")
+    assert "by reviewer-" in await workspace.command("ack")
+    assert "Nothing waits" in await workspace.command("ack")
+    for deed in ("assign", "snooze", "escalate"):
+        assert f"Done: {deed}" in await workspace.click(deed, episode)
+    await workspace.click("comment", episode)
+    await workspace.submit(text=text("It is the disk."))
+    found = (await server.call("GET", f"/api/v1/episodes/{episode}")).body
+    assert [note["kind"] for note in found["notes"]] == [
+        "acknowledged",
+        "assigned",
+        "snoozed",
+        "escalated",
+        "comment",
+    ]
+    assert {note["by"] for note in found["notes"]} == {found["assignee"]}
+    assert found["assignee"].startswith("reviewer-")
 
 
 # ---- incidents

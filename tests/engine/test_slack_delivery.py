@@ -13,12 +13,13 @@ from engine import delivery
 from engine.clock import SystemClock
 from engine.delivery import Delivery, Target
 from engine.secrets import Secrets
-from engine.store import incidents, objects, outbox, slack
+from engine.store import drafts, incidents, objects, outbox, reviews, slack, telling
 from engine.store.audit import Actor
 from engine.store.database import Pool, transaction
 from engine.store.ids import derived_id, show
 from engine.store.incidents import Said
 from engine.store.secrets import Keyring
+from evaluators.facts import EpisodeOpened, StepProposed
 from exporters.outcome import Delivered, Memory, Outcome
 from rules.address import EgressPolicy
 from tests.rig.slack import TEAM, TOKEN, LocalSlack, local_slack
@@ -148,6 +149,30 @@ async def test_a_death_between_slacks_answer_and_our_commit_leaves_one_message(d
     await desk.drain("two")
     assert desk.said(OWN) == ["🟢 Incident one", "Resolved: Incident one"]
     assert "conversations.history" in desk.local.calls
+
+
+async def test_a_draft_that_is_decided_elsewhere_says_so_in_slack(desk: Desk) -> None:
+    async with transaction(desk.pool) as db:
+        spec = {"slug": "home", "type": "http", "url": "https://shop.example/", "channels": ["ops"]}
+        beat = await objects.create(db, ACTOR, "beat", desk.page.id, spec)
+        await reviews.open_episode(db, beat, EpisodeOpened(desk.now, 1, "critical"))
+        (action,) = await reviews.propose(db, beat.id, 1, StepProposed(desk.now, "open", "critical"), [])
+        row = await reviews.one(db, action)
+        await telling.tell_all(db, [drafts.waiting(row, desk.now, "https://up.example")])
+    await desk.drain()
+    (offer,) = desk.local.channels[OWN]["messages"]
+    assert offer["blocks"][-1]["elements"][0]["value"] == f"{show('action', action)}:1"
+
+    async with transaction(desk.pool) as db:
+        await reviews.edit(db, ACTOR, action, 1, desk.now, text="Other words.")
+    await desk.drain()
+    assert offer["blocks"][-1]["elements"][0]["value"] == f"{show('action', action)}:2"
+    async with transaction(desk.pool) as db:
+        await reviews.approve(db, ACTOR, action, 2, desk.now)
+    await desk.drain()
+    assert offer["text"].startswith("📝 Approved by ada: ")
+    assert all(block["type"] != "actions" for block in offer["blocks"])
+    assert desk.said(OWN)[1:] == ["🔴 Outage: home"]  # what customers read now, as a thread of its own
 
 
 async def test_many_announcements_at_once_are_in_no_digest(desk: Desk) -> None:
