@@ -12,6 +12,8 @@ from rules.publishers.publisher import PublisherRule
 
 def fitted(post: Post, rule: PublisherRule) -> Post:
     """`post` as the system is to be told: its ids of components, the worst where several of ours are one there, and its words."""
+    if rule.takes_all:
+        return post
     components: dict[str, str] = {}
     for path, status in post.components.items():
         for there in _mapped(rule, post.page, path):
@@ -27,11 +29,13 @@ def fitted(post: Post, rule: PublisherRule) -> Post:
 
 def is_cut(post: Post, ours: Post, rule: PublisherRule) -> bool:
     """Whether `ours`, the fitted `post`, says less."""
-    return ours.title != post.title or ours.text != _text(post, rule)
+    return not rule.takes_all and (ours.title != post.title or ours.text != _text(post, rule))
 
 
 def lost(post: Post, ours: Post, rule: PublisherRule) -> Iterator[str]:
     """What of `post` the system is not told, or otherwise."""
+    if rule.takes_all:
+        return
     if ours.title != post.title:
         yield f"the title is cut to {rule.title_limit} characters"
     if ours.text != _text(post, rule):

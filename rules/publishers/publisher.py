@@ -29,6 +29,8 @@ class PublisherRule(Rule):
     """Else it is sent plain text."""
     is_always_told: ClassVar[bool] = False
     """Whether its subscribers are told of everything: nobody can be left out, so what is entered afterwards is not posted."""
+    takes_all: ClassVar[bool] = False
+    """Whether it is told everything as it is: no limits, and no ids of its own."""
 
     slug: Slug = Field(description="Its name in references; unique per page.")
     name: Name | None = Field(default=None, description="Shown to people; the slug when not given.")

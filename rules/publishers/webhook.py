@@ -1,6 +1,6 @@
 """The webhook publisher as operators write it."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -12,6 +12,8 @@ from rules.secret import references
 
 class WebhookPublisher(PublisherRule):
     """POSTs every step of an incident as JSON, signed by Standard Webhooks when it has a secret."""
+
+    takes_all: ClassVar[bool] = True
 
     type: Literal["webhook"] = Field(description="The kind of publisher.")
     url: HttpUrl = Field(description="Where JSON is posted; may be `${env:NAME}`.")
