@@ -18,7 +18,9 @@ CHROMIUM_FINDER = Path(__file__).parents[1] / ".ci/chromium"
 
 _numbers = itertools.count()
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: what tests start would ignore Ctrl-C, too
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # a shell's background job: what tests start would ignore Ctrl-C, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
