@@ -1,5 +1,6 @@
 """Episodes as operators see and handle them: who looks at what, what was told to whom, and what people said."""
 
+from datetime import UTC, datetime
 from typing import Any, Final, get_args
 
 from starlette.requests import Request
@@ -71,7 +72,8 @@ async def _page(
 async def _course(db: Any, row: Any) -> list[Any]:
     """Its transitions, from the one that it began with to the one that ended it."""
     found = await states.transitions(db, [row["owner_id"]], since=row["opened_at"], limit=200)
-    return [turn for turn in found if row["closed_at"] is None or turn["at"] <= row["closed_at"]]
+    end = row["closed_at"] or datetime.max.replace(tzinfo=UTC)
+    return [turn for turn in found if row["opened_at"] <= turn["at"] <= end]
 
 
 def _deed(verb: Verb) -> None:
