@@ -84,6 +84,7 @@ async def standing(request: Request, asking: Principal, db: Connection, stored: 
         "episode": next((one for one in found if one["closed_at"] is None), None),
         "episodes": found,
         "drafts": await reviews.actions(db, owner=stored.id, status="pending", limit=5),
+        "tally": await reviews.tally(db, owner=stored.id),
         "transitions": transitions[::-1][:20],
         **await uptime.figures(db, stored, at.timestamp()),
     }

@@ -22,7 +22,7 @@ from api.named import NamedTrigger
 from api.problems import ProblemError, missing
 from api.showing import shown
 from api.triggers import Ended, Promotion
-from engine.store import objects, records
+from engine.store import objects, records, reviews
 from engine.store import received as stored_events
 from engine.store.objects import Stored
 from rules.export import text_of
@@ -74,6 +74,7 @@ async def _page(
                 (kind, slug) for kind, slug in stored.spec["target"].items() if kind != "per_fingerprint"
             ],
             signals=await records.opened(db, stored.id),
+            tally=await reviews.tally(db, trigger=stored.id),
             events=events,
             versions=await stored_events.versions(db, stored.id, limit=_VERSIONS),
             fired=fired or FIRED,
