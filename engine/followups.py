@@ -27,6 +27,7 @@ LOOKS: Final[Sequence[Look]] = (
     episodes.remind,
     digests.end,
     slack.remind,
+    slack.withdraw,
 )
 """In the order in which they are taken."""
 

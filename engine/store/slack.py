@@ -259,6 +259,29 @@ async def speak_of(connection: Connection, incident: UUID, team_id: str, channel
 # ---- what is owed after some time
 
 
+async def withdraw(connection: Connection, now_s: float, public_url: str) -> int:
+    """Take the buttons from drafts that were withdrawn: nobody is told of that by itself, but they would lead nowhere."""
+    rows = await connection.fetch(
+        "SELECT r.target_id, r.line, a.* FROM remotes r CROSS JOIN LATERAL jsonb_object_keys(r.remote->'drafts') k "
+        "JOIN actions a ON a.id = substr(k, 5)::uuid AND a.status = 'withdrawn' WHERE r.remote ? 'drafts' LIMIT $1",
+        _MOST,
+    )
+    for row in rows:
+        action = show("action", row["id"])
+        notice = Notice(
+            id=str(derived_id("slack", "withdrawn", row["id"])),
+            told="draft",
+            title=f"Withdrawn: {row['title']}",
+            at=now_s,
+            why=(row["reason"],) if row["reason"] else (),
+            action=action,
+            by=row["decided_by"],
+            link=f"{public_url}/console/actions/{action}",
+        )
+        await outbox.put(connection, [row["target_id"]], row["line"], notice.id, notice)
+    return len(rows)
+
+
 async def remind(connection: Connection, now_s: float, public_url: str) -> int:
     """Remind Slack channels of open incidents that nobody spoke of for too long; how many."""
     rows = await connection.fetch(

@@ -73,7 +73,7 @@ class SlackBotExporter:
             drafts[draft] = {"ts": offered["ts"], "revision": notice.revision}
             if notice.by:
                 del drafts[draft]
-        return remote | {"drafts": drafts}
+        return {name: value for name, value in (remote | {"drafts": drafts}).items() if value}
 
     async def _post(self, post: Post, memory: Memory) -> dict[str, Any] | None:
         remote = {"channel": self._channel, **memory.remote, "announced": True}
@@ -125,7 +125,7 @@ class SlackBotExporter:
                     return None  # told twice is better than not at all
                 raise
             for message in answer.get("messages", ()):
-                if message.get("metadata", {}).get("event_payload", {}).get("id") == about:
+                if ((message.get("metadata") or {}).get("event_payload") or {}).get("id") == about:
                     return str(message["ts"])
             after = answer.get("response_metadata", {}).get("next_cursor")
             if not after:

@@ -175,6 +175,26 @@ async def test_a_draft_that_is_decided_elsewhere_says_so_in_slack(desk: Desk) ->
     assert desk.said(OWN)[1:] == ["🔴 Outage: home"]  # what customers read now, as a thread of its own
 
 
+async def test_a_draft_that_is_withdrawn_loses_its_buttons_and_nobody_is_told_again(desk: Desk) -> None:
+    async with transaction(desk.pool) as db:
+        spec = {"slug": "home", "type": "http", "url": "https://shop.example/", "channels": ["ops"]}
+        beat = await objects.create(db, ACTOR, "beat", desk.page.id, spec)
+        await reviews.open_episode(db, beat, EpisodeOpened(desk.now, 1, "critical"))
+        (action,) = await reviews.propose(db, beat.id, 1, StepProposed(desk.now, "open", "critical"), [])
+        waits = drafts.waiting(await reviews.one(db, action), desk.now, "https://up.example")
+        await telling.tell_all(db, [waits])
+    await desk.drain()
+    async with transaction(desk.pool) as db:
+        await reviews.stop_speaking(db, reviews.episode_id(beat.id, 1), desk.now, "it is over")
+    for _ in range(2):
+        async with transaction(desk.pool) as db:
+            await slack.withdraw(db, desk.now, "https://up.example")
+        await desk.drain()
+    (offer,) = desk.local.channels[OWN]["messages"]
+    assert offer["text"].startswith("📝 Withdrawn: ")
+    assert all(block["type"] != "actions" for block in offer["blocks"])
+
+
 async def test_many_announcements_at_once_are_in_no_digest(desk: Desk) -> None:
     for n in range(15):
         await desk.say("open", "We look.", name=f"no-{n}")

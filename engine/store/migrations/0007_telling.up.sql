@@ -107,6 +107,7 @@ CREATE TABLE remotes (
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (target_id, line)
 );
+CREATE INDEX remotes_drafts ON remotes (target_id, line) WHERE remote ? 'drafts'; -- that Slack offers buttons for
 -- How channels and publishers are doing.
 CREATE TABLE targets (
     target_id   uuid PRIMARY KEY REFERENCES objects (id),
