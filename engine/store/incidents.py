@@ -103,7 +103,7 @@ async def say(connection: Connection, incident: UUID, said: Said) -> list[str]:
         "UPDATE incidents SET status = coalesce($2, status), components = $3, severity = coalesce($5, severity), "
         "impact = coalesce($6, impact), revision = revision + 1, silence_told_at = NULL, "
         f"named = {_NAMED.format('$8')}, "
-        "resolved_at = CASE WHEN $2 = ANY ($7) THEN to_timestamp($4) "
+        "resolved_at = CASE WHEN $2 = ANY ($7) THEN coalesce(resolved_at, to_timestamp($4)) "
         "WHEN $2 IS NULL THEN resolved_at END WHERE id = $1",
         incident,
         said.status,

@@ -260,7 +260,8 @@ async def replace(
             )
     if stored.kind == "component" and spec.get("status") != stored.spec.get("status"):
         await connection.execute(  # what publishers show of it is looked at again: see `posts.settle`
-            "UPDATE incidents SET posted = '{}' WHERE $1 = ANY (named) AND resolved_at IS NULL AND removed_at IS NULL",
+            "UPDATE incidents SET posted = '{}' WHERE id IN (SELECT id FROM incidents WHERE $1 = ANY (named) "
+            "AND resolved_at IS NULL AND removed_at IS NULL FOR UPDATE SKIP LOCKED)",  # who holds one looks again, too
             stored.id,
         )
     await record(connection, actor, f"{stored.kind}.change", stored.slug, stored.page_id, stored.spec, spec)

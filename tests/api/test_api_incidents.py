@@ -479,6 +479,17 @@ async def test_a_draft_is_an_action_that_becomes_the_incident(server: "Server", 
     assert (incident["status"], incident["updates"][0]["text"]) == ("resolved", "Mended.")
 
 
+async def test_a_page_that_wants_two_approvals_has_every_word_reviewed(server: "Server") -> None:
+    page = {"slug": f"p-{new_id().hex[-8:]}", "name": "Careful", "review": {"approvals": 2}}
+    assert (await server.call("POST", "/api/v1/pages", page)).status == 201
+    body = NEW | {"page": page["slug"]}
+    asked = await server.call("POST", "/api/v1/incidents", body)
+    assert (asked.status, asked.body["status"]) == (202, "pending")
+    past = {"started_at": "2026-01-01T10:00Z"}
+    refused = await server.call("POST", "/api/v1/incidents", body | {"notify": False, "backfilled": past})
+    assert (refused.status, "two approvals" in refused.body["detail"]) == (422, True)
+
+
 async def _approve(server: "Server", action: dict[str, Any]) -> dict[str, Any]:
     answer = await server.call(
         "POST", f"/api/v1/actions/{action['id']}/approve", {"revision": action["revision"]}, who="editor"
