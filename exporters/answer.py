@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -51,8 +52,9 @@ async def exchange(
     try:
         async with session.request(method, url, data=body, headers=headers, allow_redirects=False) as answer:
             most = most_bytes if reads_success or answer.status >= 400 else 0
-            while len(read) < most and (more := await answer.content.read(most - len(read))):
-                read += more
+            with suppress(aiohttp.ClientError, OSError):  # its status is known: it has the request
+                while len(read) < most and (more := await answer.content.read(most - len(read))):
+                    read += more
             return Answer(answer.status, answer.headers.get("Retry-After"), read)
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
         return Rejected("the URL is not a usable http or https address")  # not quoted: it may hold a secret

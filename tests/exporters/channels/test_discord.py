@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
@@ -128,3 +129,17 @@ async def test_a_url_that_is_none_is_refused_and_not_shown(session: ClientSessio
     assert await DiscordExporter(session, "http://[secret").export(notice) == Rejected(
         "the URL is not a usable http or https address"
     )
+
+
+async def test_a_message_that_was_taken_is_not_sent_again_when_its_answer_stays_away(
+    session: ClientSession, notice: Notice
+) -> None:
+    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(begin, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/webhooks/1/t"
+    assert await DiscordExporter(session, url).export(notice) == Delivered()
+    server.close()
