@@ -35,6 +35,8 @@ LONGEST_HOLD_S: Final = 10.0
 """Of what the other side asks to wait so much is waited out; how many wait for a turn is the engine's bound."""
 SKEW_S: Final = 120.0
 """Seconds that the other side's clock may be behind ours."""
+SAME_S: Final = 1.0
+SHORTEST_S: Final = 60.0
 NOWHERE: Final = Rejected("there is no such page, or the key is not for it")
 R = TypeVar("R", bound=PublisherRule)
 _log = logging.getLogger(__name__)
@@ -324,3 +326,17 @@ def rfc3339(at: float) -> str:
 def epoch_s(said: str) -> float:
     """When that was: the opposite."""
     return datetime.fromisoformat(said).timestamp()
+
+
+def is_then(said: str, at: float) -> bool:
+    """Whether a moment that is said there is the one that was said by us: some keep whole seconds."""
+    return abs(epoch_s(said) - at) < SAME_S
+
+
+def window(post: Post) -> tuple[float, float]:
+    """When maintenance begins and ends, for who knows no status of it: what is over ended by then, a minute long at least."""
+    starts_at, ends_at = post.starts_at or post.at, post.ends_at or post.at
+    if post.status not in ENDED:
+        return starts_at, ends_at
+    ends_at = min(ends_at, post.at)
+    return min(starts_at, ends_at - SHORTEST_S), ends_at

@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from evaluators.lifecycle import ENDED
 from evaluators.model import Post
-from exporters.publishing import Api, differing, epoch_s, is_since, rfc3339
+from exporters.publishing import Api, differing, epoch_s, is_since, is_then, rfc3339, window
 from rules.publishers.betterstack import BetterStackPublisher
 
 RESOURCE: Final = {
@@ -22,9 +21,6 @@ RESOURCE: Final = {
     "major_outage": "downtime",
 }
 MANY: Final = "50"
-SAME_S: Final = 1.0
-SHORTEST_S: Final = 60.0
-"""Maintenance that is called off before it began is shown this long."""
 
 
 class BetterStack:
@@ -36,10 +32,10 @@ class BetterStack:
 
     async def find(self, post: Post) -> str | None:
         """The one so called that starts when ours does: a moment that Upbeat said to the millisecond."""
-        starts_at = post.began_at if post.kind == "incident" else post.starts_at or post.at
+        starts_at = post.began_at if post.kind == "incident" else window(post)[0]
         async for there in self._listed(self._reports):
             said = there["attributes"]
-            if said["title"] == post.title and abs(epoch_s(said["starts_at"]) - starts_at) < SAME_S:
+            if said["title"] == post.title and is_then(said["starts_at"], starts_at):
                 return str(there["id"])
         return None
 
@@ -112,10 +108,7 @@ class BetterStack:
         """What can be set without saying anything."""
         if post.kind == "incident":
             return {"title": post.title, "starts_at": rfc3339(post.began_at)}
-        starts_at, ends_at = post.starts_at or post.at, post.ends_at or post.at
-        if post.status in ENDED:
-            ends_at = min(ends_at, post.at)
-            starts_at = min(starts_at, ends_at - SHORTEST_S)
+        starts_at, ends_at = window(post)
         return {"title": post.title, "starts_at": rfc3339(starts_at), "ends_at": rfc3339(ends_at)}
 
     async def _listed(self, path: str) -> AsyncIterator[dict[str, Any]]:

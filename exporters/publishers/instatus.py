@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from evaluators.lifecycle import ENDED
 from evaluators.model import Post
-from exporters.publishing import Api, differing, epoch_s, is_since, rfc3339
+from exporters.publishing import Api, differing, epoch_s, is_since, is_then, rfc3339
 from rules.publishers.instatus import InstatusPublisher
 
 MAINTENANCE: Final = {
@@ -20,7 +20,6 @@ MAINTENANCE: Final = {
     "cancelled": "COMPLETED",
 }
 RECENT: Final = "50"
-SAME_S: Final = 1.0
 
 
 class Instatus:
@@ -33,7 +32,7 @@ class Instatus:
         """The one so called that began when ours did: a moment that Upbeat said to the millisecond."""
         kind, began = f"{post.kind}s", "started" if post.kind == "incident" else "start"
         for there in await self._api.get(f"{self._page}/{kind}", page="1", per_page=RECENT):
-            if there["name"] == post.title and abs(epoch_s(there[began]) - _began_at(post)) < SAME_S:
+            if there["name"] == post.title and is_then(there[began], _began_at(post)):
                 return f"{kind}/{there['id']}"
         return None
 

@@ -1,6 +1,7 @@
 """OpenStatus, its Connect RPCs as JSON: status reports with updates, maintenances, and how each affects components. Not its monitors.
 
 It has no room for a marker: a report is ours that is called the same and whose first update is of the moment that Upbeat said.
+Requests and answers were parsed with the messages of its Python SDK 0.1.0; impacts of components are newer, and ignored by what is older.
 From memory: that messages are Markdown, and that a page or component of somebody else's is not_found.
 """
 
@@ -8,10 +9,9 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from evaluators.lifecycle import ENDED
 from evaluators.model import Post
 from exporters.outcome import Rejected
-from exporters.publishing import Api, GoneError, TroubleError, differing, epoch_s, rfc3339
+from exporters.publishing import Api, GoneError, TroubleError, differing, epoch_s, is_then, rfc3339, window
 from rules.publishers.openstatus import OpenStatusPublisher
 
 REPORTS: Final = "/openstatus.status_report.v1.StatusReportService"
@@ -25,9 +25,6 @@ IMPACT: Final = {
     "major_outage": "MAJOR_OUTAGE",
 }
 RECENT: Final = 50
-SAME_S: Final = 1.0
-SHORTEST_S: Final = 60.0
-"""Maintenance that is called off before it began is shown this long."""
 
 
 class OpenStatus:
@@ -41,14 +38,12 @@ class OpenStatus:
         if post.kind == "maintenance":
             asked = {"limit": RECENT, "pageId": self._page}
             listed = (await self._read(MAINTENANCES, "ListMaintenances", asked)).get("maintenances", [])
-            starts_at = post.starts_at or post.at
-            alike = [one for one in listed if abs(epoch_s(one["from"]) - starts_at) < SAME_S]
+            alike = [one for one in listed if is_then(one["from"], window(post)[0])]
             return next((f"maintenance/{one['id']}" for one in alike if one["title"] == post.title), None)
         listed = (await self._read(REPORTS, "ListStatusReports", {"limit": RECENT})).get("statusReports", [])
         for there in listed:
             if there["title"] == post.title and any(
-                abs(epoch_s(update["date"]) - post.began_at) < SAME_S
-                for update in await self._updates(there["id"])
+                is_then(update["date"], post.began_at) for update in await self._updates(there["id"])
             ):
                 return f"report/{there['id']}"
         return None
@@ -73,9 +68,7 @@ class OpenStatus:
         if post.step == "edit" or post.kind == "maintenance":
             return False
         updates = await self._updates(_id(remote))
-        return any(
-            one["message"] == post.text and abs(epoch_s(one["date"]) - post.at) < SAME_S for one in updates
-        )
+        return any(one["message"] == post.text and is_then(one["date"], post.at) for one in updates)
 
     async def update(self, remote: str, post: Post) -> None:
         """The title and what is affected, then what is said; of maintenance all at once, in place of what was said before."""
@@ -126,7 +119,7 @@ class OpenStatus:
         return differing(
             title,
             ("status", there["status"], said["status"]),
-            *((f"component {one}", shown.get(one), impact) for one, impact in wanted),
+            *((f"component {one}", shown.get(one), impact) for one, impact in wanted if shown),
         )
 
     def _said(self, post: Post) -> dict[str, Any]:
@@ -141,10 +134,7 @@ class OpenStatus:
         }
 
     def _window(self, post: Post) -> dict[str, str]:
-        starts_at, ends_at = post.starts_at or post.at, post.ends_at or post.at
-        if post.status in ENDED:
-            ends_at = min(ends_at, post.at)
-            starts_at = min(starts_at, ends_at - SHORTEST_S)
+        starts_at, ends_at = window(post)
         return {"from": rfc3339(starts_at), "to": rfc3339(ends_at)}
 
     async def _updates(self, report: str) -> list[dict[str, Any]]:
