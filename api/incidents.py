@@ -25,7 +25,7 @@ from api.reviews import shown_actions
 from api.shapes import gives
 from api.shown_incidents import ShownIncident, ShownSaid
 from engine.bus import LIVE
-from engine.store import by_hand, incidents, objects, reviews
+from engine.store import by_hand, incidents, objects, reach, reviews
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import read, show
@@ -164,6 +164,7 @@ async def shown_incidents(db: Connection, rows: Sequence[Row]) -> list[dict[str,
     names = await incidents.component_names(db, sorted({c for one in said for c in one["components"]}))
     publishers = {publisher for row in rows for publisher in row["publishers"] or ()}
     slugs = {one.id: one.slug for one in await objects.several(db, list(publishers))} if publishers else {}
+    open_still = await reach.still_open(db, [row["id"] for row in rows])
     times = ("created_at", "acknowledged_at", "resolved_at", "revision")
     kept = (*times, "title", "status", "page", "owner", "owner_kind", "by", "taken_over_by", "is_backfilled")
     told = ("status", "text", "is_markdown", "notify", "at", "by", "edited_at", "edited_by")
@@ -184,6 +185,7 @@ async def shown_incidents(db: Connection, rows: Sequence[Row]) -> list[dict[str,
                 | {name: u[name] for name in told}
                 for u in updates[row["id"]]
             ],
+            "still_open": open_still[row["id"]],
             "report": None
             if row["report"] is None
             else {

@@ -6,6 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from api.shapes import ShownImpact
+from api.shown_actions import ShownStillOpen
 from evaluators.model import Impact
 
 
@@ -50,6 +51,7 @@ class ShownIncident(Struct):
     components: list[ShownImpact]
     updates: list[ShownUpdate]
     publishers: list[str] | None
+    still_open: list[ShownStillOpen]
     created_at: datetime
     acknowledged_at: datetime | None
     resolved_at: datetime | None

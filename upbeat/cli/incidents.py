@@ -302,6 +302,7 @@ def _print_incident(item: Mapping[str, Any]) -> None:
             "began": when(item["created_at"]),
         }
         | {"by hand": by, "merged into": item["merged_into"], "report": (item["report"] or {}).get("status")}
+        | {"still open": "; ".join(f"{there['target']}: {there['why']}" for there in item["still_open"])}
     )
     for update in item["updates"]:
         who = f"{when(update['at'])}  {paint(update['status'])}, by {update['by']}, {update['id']}"
