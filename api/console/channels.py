@@ -34,6 +34,8 @@ router = Router(prefix="/console", include_in_schema=False)
 
 def _inputs(kind: str) -> tuple[list[Input], list[Input]]:
     """Of a kind of channel: its own, and those that all have."""
+    if kind not in _KINDS:
+        return [], []
     own = inputs_of(_KINDS[kind], without=_NAMED | ChannelRule.model_fields.keys())
     return own, inputs_of(ChannelRule, without=_NAMED)
 
@@ -50,13 +52,11 @@ async def _page(
     readable, query = asking.pages_for(Permission.READ), request.query_params
     given = dict(given or {})
     kind = given.get("type") or query.get("add", "")
-    own, shared = _inputs(kind) if kind in _KINDS else ([], [])
+    own, shared = _inputs(kind)
     only = query.get("status", "") if query.get("status") in _STATUSES else None
     async with services_of(request).pool.acquire() as db:
         rows = await objects.listing(db, "channel", pages=readable)
-        health = {
-            row["id"]: shown_health(row) | {"id": row["id"]} for row in await targets.health(db, readable)
-        }
+        health = {row["id"]: shown_health(row) for row in await targets.health(db, readable)}
         channel = next((row for row in rows if show("channel", row.id) == query.get("channel")), None)
         of_channel = channel.id if channel else None
         found = await outbox.listing(db, pages=readable, status=only, target=of_channel, limit=_DELIVERIES)
@@ -98,7 +98,7 @@ def _said(slug: str, outcome: Outcome) -> dict[str, Any]:
 def _document(sent: Mapping[str, str]) -> dict[str, Any]:
     """The channel that a form describes: only the fields of its kind count."""
     kind = sent.get("type", "")
-    own, shared = _inputs(kind) if kind in _KINDS else ([], [])
+    own, shared = _inputs(kind)
     return {key: sent[key] for key in sorted(_NAMED) if sent.get(key)} | document_of([*own, *shared], sent)
 
 
@@ -112,15 +112,12 @@ async def index(request: Request, asking: Asking) -> Response:
 @router.post("/channels")
 @permits(Permission.WRITE)
 async def create(request: Request, asking: Asking) -> Response:
-    """Save what the form says."""
+    """Save what the form says, or show it again with what is wrong."""
     sent = await fields(request)
     try:
         await saving.create(services_of(request), asking, "channel", _document(sent))
     except (ProblemError, TakenError) as refused:
-        mistakes, status = refusal(refused)
-        if status not in (409, 422):
-            raise
-        return await _page(request, asking, given=sent, mistakes=mistakes, status=status)
+        return await _refused(request, asking, sent, refused)
     return go("/console/channels", "saved")
 
 
@@ -132,10 +129,17 @@ async def send_test_before(request: Request, asking: Asking) -> Response:
     try:
         outcome = await channels.tried(services_of(request), asking, _document(sent))
     except ProblemError as refused:
-        if refused.status != 422:
-            raise
-        return await _page(request, asking, given=sent, mistakes=refusal(refused)[0], status=422)
+        return await _refused(request, asking, sent, refused)
     return await _page(request, asking, given=sent, outcome=(sent.get("slug", ""), outcome))
+
+
+async def _refused(
+    request: Request, asking: Principal, sent: Mapping[str, str], refused: ProblemError | TakenError
+) -> Response:
+    mistakes, status = refusal(refused)
+    if status not in (409, 422):
+        raise refused
+    return await _page(request, asking, given=sent, mistakes=mistakes, status=status)
 
 
 @router.post("/channels/{ref}/test")
