@@ -8,7 +8,17 @@ from engine.delivery import Target
 from engine.secrets import Secrets
 from exporters.outcome import Delivered, Rejected, Retry
 from rules.address import EgressPolicy
+from tests.exporters.publishers import (
+    betterstack_server,
+    incident_io_server,
+    instatus_server,
+    openstatus_server,
+)
+from tests.exporters.publishers.betterstack_server import BetterStackServer
 from tests.exporters.publishers.cachet_server import Cachet2Server, Cachet3Server
+from tests.exporters.publishers.incident_io_server import IncidentIoServer
+from tests.exporters.publishers.instatus_server import InstatusServer
+from tests.exporters.publishers.openstatus_server import OpenStatusServer
 from tests.exporters.publishers.site_server import KEY, SiteServer
 from tests.exporters.publishers.statusapi_server import StatusApiServer
 from tests.exporters.publishers.statuspage_server import PAGE, StatuspageServer
@@ -16,6 +26,11 @@ from upbeat import publishers
 from upbeat.targets import Targets
 
 POLICY = EgressPolicy(("127.0.0.0/8",))
+BASES: dict[type[SiteServer], str] = {
+    StatuspageServer: "/v1",
+    BetterStackServer: "/api/v2",
+    OpenStatusServer: "/rpc",
+}
 
 
 def statuspage(server: StatuspageServer, slug: str, key: str = KEY) -> Target:
@@ -30,15 +45,23 @@ def statuspage(server: StatuspageServer, slug: str, key: str = KEY) -> Target:
         (Cachet2Server, {"type": "cachet", "version": 2}, "Cachet answers"),
         (Cachet3Server, {"type": "cachet"}, "Cachet answers"),
         (StatusApiServer, {"type": "statusapi"}, "Acme Corp"),
+        (BetterStackServer, {"type": "betterstack", "page_id": betterstack_server.PAGE}, "Shop"),
+        (
+            IncidentIoServer,
+            {"type": "incident_io", "page_id": incident_io_server.PAGE},
+            "incident.io answers",
+        ),
+        (InstatusServer, {"type": "instatus", "page_id": instatus_server.PAGE}, "Nasa"),
+        (OpenStatusServer, {"type": "openstatus", "page_id": openstatus_server.PAGE}, "Shop"),
     ],
-    ids=["statuspage", "cachet 2", "cachet 3", "statusapi"],
+    ids=lambda value: value["type"] if isinstance(value, dict) else "",
 )
 async def test_a_publisher_is_reached_with_its_key_which_may_be_a_reference(
     kind: type[SiteServer], spec: dict[str, Any], said: str
 ) -> None:
     sender = Targets(POLICY, Secrets({"STATUS_KEY": KEY}))
     async with kind.running() as server:
-        url = server.url + ("/v1" if kind is StatuspageServer else "")
+        url = server.url + BASES.get(kind, "")
         target = Target("publisher", {"slug": "p", "url": url, "key": "${env:STATUS_KEY}", **spec}, None)
         report = await sender.check(target)
         assert (report.outcome, report.lines) == (Delivered(), (said,))
