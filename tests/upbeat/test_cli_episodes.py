@@ -28,3 +28,10 @@ async def test_an_episode_is_handled_from_the_command_line(remote: Cli) -> None:
     assert episode in (await remote("episodes", "--state", "acknowledged", "-q")).out
     assert "nobody looks at till" in (await remote("episodes", "ack", episode, "--undo")).out
     assert (await remote("report", "till", "--ok")).code == 0
+
+
+async def test_a_channel_shows_how_it_is_doing(remote: Cli) -> None:
+    slug = (await remote("channels", "-q")).out.split()[0]
+    assert (await remote("channels", "health", slug, "--json")).json["slug"] == slug
+    assert "waiting" in (await remote("channels", "health", slug)).out
+    assert f"0 will be sent again to {slug}" in (await remote("channels", "replay-dead", slug)).out

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from upbeat.cli import targets
 from upbeat.cli.client import Client, remote
 from upbeat.cli.files import read_yaml
 from upbeat.cli.listed import Listed, listing, with_page
@@ -11,6 +12,7 @@ from upbeat.cli.objects import group_of
 from upbeat.cli.output import Output, paint, when
 
 channels = group_of("channel")
+targets.add_to(channels, "/channels")
 
 
 @channels.command()

@@ -5,12 +5,14 @@ from typing import Any
 
 import click
 
+from upbeat.cli import targets
 from upbeat.cli.client import Client
 from upbeat.cli.listed import on_one
 from upbeat.cli.objects import group_of
 from upbeat.cli.output import Output, harmless
 
 publishers = group_of("publisher")
+targets.add_to(publishers, "/publishers")
 
 
 @publishers.command()
