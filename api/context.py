@@ -80,13 +80,9 @@ class Slack(Protocol):
         ...
 
     async def call(
-        self, team: str, method: str, body: Mapping[str, Any]
+        self, team: str | None, method: str, body: Mapping[str, Any]
     ) -> dict[str, Any] | Retry | Rejected:
-        """What a method answers to the bot of this workspace."""
-        ...
-
-    async def exchange(self, code: str, redirect_uri: str) -> dict[str, Any] | Retry | Rejected:
-        """The workspace and token for a code of OAuth."""
+        """What a method answers to the bot of this workspace; None: to the app itself."""
         ...
 
     async def respond(self, url: str, body: Mapping[str, Any]) -> None:

@@ -17,6 +17,10 @@ _AGAIN: Final = frozenset(
 )
 _CONNECT: Final = "connect the workspace again on /console/slack"
 _INVITE: Final = "invite the bot to it: /invite @Upbeat"
+READS: Final = frozenset(
+    {"auth.revoke", "conversations.history", "conversations.replies", "oauth.v2.access", "users.info"}
+)
+"""Methods that take no JSON: they are asked with GET."""
 WHAT_TO_DO: Final[Mapping[str, str]] = {
     "account_inactive": _CONNECT,
     "channel_not_found": f"check the channel's id, and if it is private {_INVITE}",
@@ -46,17 +50,13 @@ class Web:
     def __init__(self, session: aiohttp.ClientSession, base: str, headers: Mapping[str, str]) -> None:
         self._api = Api(session, base, headers, Pace())
 
-    async def ask(self, method: str, **query: str) -> dict[str, Any]:
-        """What a method that reads answers. Raises `TroubleError`."""
-        return await self._judged(self._api.get(f"/{method}", **query))
-
     async def call(self, method: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """What a method that does something answers. Raises `TroubleError`."""
-        return await self._judged(self._api.send("POST", f"/{method}", body))
-
-    async def _judged(self, asked: Any) -> dict[str, Any]:
+        """What a method answers. Raises `TroubleError`."""
         try:
-            answer = await asked
+            if method in READS:
+                answer = await self._api.get(f"/{method}", **body)
+            else:
+                answer = await self._api.send("POST", f"/{method}", body)
         except GoneError:
             raise TroubleError(Rejected("there is no Slack at this address: check `slack: {api}`")) from None
         if isinstance(answer, dict) and answer.get("ok") is True:

@@ -1,7 +1,7 @@
 """The installation's Slack app for the ways in: what it is set to, and calls of Slack through the guarded connector."""
 
 import base64
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.egress import open_session
@@ -43,39 +43,28 @@ class Slack:
             return None
 
     async def call(
-        self, team: str, method: str, body: Mapping[str, Any]
+        self, team: str | None, method: str, body: Mapping[str, Any]
     ) -> dict[str, Any] | Retry | Rejected:
-        """What a method answers to the bot of this workspace."""
+        """What a method answers to the bot of this workspace; None: to the app itself."""
         try:
-            headers = bearer(token_of(team, self._secrets.of(None)))
+            if team is not None:
+                headers = bearer(token_of(team, self._secrets.of(None)))
+            elif app := self.app():
+                login = base64.b64encode(f"{app.client_id}:{app.client_secret}".encode()).decode()
+                headers = {"Authorization": f"Basic {login}"}
+            else:
+                return Rejected("no Slack app is set")
+            async with open_session(self._policy(), "channel", timeout_s=TIMEOUT_S) as session:
+                return await Web(session, self.api, headers).call(method, body)
         except UnsetReferenceError as unset:
             return Rejected(str(unset))
-        return await self._asked(headers, lambda web: web.call(method, body))
-
-    async def exchange(self, code: str, redirect_uri: str) -> dict[str, Any] | Retry | Rejected:
-        """The workspace and token for the code that Slack sent a browser back with."""
-        app = self.app()
-        if app is None:
-            return Rejected("no Slack app is set")
-        login = base64.b64encode(f"{app.client_id}:{app.client_secret}".encode()).decode()
-        headers = {"Authorization": f"Basic {login}"}
-        return await self._asked(
-            headers, lambda web: web.ask("oauth.v2.access", code=code, redirect_uri=redirect_uri)
-        )
+        except TroubleError as trouble:
+            return trouble.outcome
 
     async def respond(self, url: str, body: Mapping[str, Any]) -> None:
         """Answer an interaction at the URL that came with it, which the caller has judged."""
         async with open_session(self._policy(), "channel", timeout_s=TIMEOUT_S) as session:
             await post(session, url, encoded(body), {"Content-Type": "application/json"}, now_s=0.0)
-
-    async def _asked(
-        self, headers: Mapping[str, str], ask: Callable[[Web], Awaitable[dict[str, Any]]]
-    ) -> dict[str, Any] | Retry | Rejected:
-        async with open_session(self._policy(), "channel", timeout_s=TIMEOUT_S) as session:
-            try:
-                return await ask(Web(session, self.api, headers))
-            except TroubleError as trouble:
-                return trouble.outcome
 
 
 def token_of(workspace: str, sources: Sources) -> str:

@@ -104,7 +104,7 @@ class Asked:
         """Tell only them. Data in `text` is `plain`."""
         section = {"type": "section", "text": {"type": "mrkdwn", "text": text[:MOST_TEXT], "verbatim": True}}
         body = {"text": text[:MOST_TEXT], "blocks": [section, *more]}
-        if _is_slacks(self.response_url, self.services.slack.api):
+        if is_slacks(self.response_url, self.services.slack.api):
             whom = {"response_type": "ephemeral", "replace_original": False}
             await self.services.slack.respond(self.response_url, body | whom)
         elif self.channel:
@@ -131,8 +131,8 @@ def _refuse(status: int, problem: dict[str, Any]) -> NoReturn:
     raise ProblemError(status, name, problem.get("detail", "it was refused"), errors=errors)
 
 
-def _is_slacks(url: str, api: str) -> bool:
+def is_slacks(url: str, api: str) -> bool:
     """Whether a response URL is Slack's own: that of `hooks.` beside the API, or of the very host where one was set by address."""
-    there, ours = urlsplit(url), urlsplit(api)
+    ours = urlsplit(api)
     host = ours.netloc if ours.netloc[:1].isdigit() else f"hooks.{ours.netloc}"
-    return (there.scheme, there.netloc) == (ours.scheme, host)
+    return url.startswith(f"{ours.scheme}://{host}/")

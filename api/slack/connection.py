@@ -53,7 +53,8 @@ async def callback(
         )
     if error or not code:
         raise ProblemError(409, "refused", "Slack says that the workspace was not connected")
-    answer = await services.slack.exchange(code, _callback(request))
+    given = {"code": code, "redirect_uri": _callback(request)}
+    answer = await services.slack.call(None, "oauth.v2.access", given)
     if not isinstance(answer, dict):
         raise ProblemError(502, "slack", f"the workspace is not connected: {answer.reason}")
     team, token = answer.get("team"), answer.get("access_token")

@@ -119,7 +119,7 @@ class SlackBotExporter:
         for _ in range(_LOOK_PAGES):
             method = "conversations.replies" if thread else "conversations.history"
             try:
-                answer = await self._web.ask(method, **query)
+                answer = await self._web.call(method, query)
             except SlackError as refused:
                 if refused.code in _THREADLESS or refused.code == "missing_scope":
                     return None  # told twice is better than not at all

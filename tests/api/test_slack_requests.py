@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from slack_sdk.signature import Clock, SignatureVerifier
 
+from api.slack.asked import is_slacks
 from engine.store import incidents, objects, people, reviews, slack
 from engine.store.audit import Actor
 from engine.store.database import transaction
@@ -231,6 +232,25 @@ async def test_a_response_url_that_is_not_slacks_is_never_asked(workspace: Works
             await workspace.do("commands", body)
         assert not other.said
     assert workspace.local.calls.count("chat.postEphemeral") == 4
+
+
+@pytest.mark.parametrize(
+    ("url", "api", "is_allowed"),
+    [
+        ("https://hooks.slack.com/commands/T1/2/x", "https://slack.com/api/", True),
+        ("https://hooks.slack-gov.com/actions/x", "https://slack-gov.com/api/", True),
+        ("http://hooks.slack.com/commands/x", "https://slack.com/api/", False),
+        ("https://slack.com/x", "https://slack.com/api/", False),
+        ("https://hooks.slack.com@evil.example/x", "https://slack.com/api/", False),
+        ("https://hooks.slack.com:8443/x", "https://slack.com/api/", False),
+        ("https://hooks.slack.com.evil.example/x", "https://slack.com/api/", False),
+        ("//hooks.slack.com/x", "https://slack.com/api/", False),
+        ("https://[::1", "https://slack.com/api/", False),
+        ("", "https://slack.com/api/", False),
+    ],
+)
+def test_answers_go_to_slacks_hooks_only(url: str, api: str, is_allowed: bool) -> None:
+    assert is_slacks(url, api) is is_allowed
 
 
 async def test_a_workspace_that_is_not_connected_can_do_nothing(workspace: Workspace) -> None:

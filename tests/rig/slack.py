@@ -194,6 +194,8 @@ class LocalSlack:
 async def _arguments(request: web.Request) -> dict[str, Any]:
     sent: dict[str, Any] = dict(request.query)
     if request.content_type == "application/json":
+        if request.match_info["method"] in READS:  # of which Slack reads no JSON
+            return sent
         return sent | (await request.json() if request.can_read_body else {})
     form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
     for name in ("blocks", "metadata", "view"):
