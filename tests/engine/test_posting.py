@@ -142,3 +142,12 @@ async def test_what_was_removed_there_by_hand_is_not_made_again(desk: Desk) -> N
     incident = await desk.pool.fetchval("SELECT id FROM incidents")
     assert row is not None
     assert tuple(row) == (show("incident", incident), True)
+
+
+async def test_what_was_done_otherwise_than_asked_stands_with_the_delivery(desk: Desk) -> None:
+    desk.answers = [Delivered({"id": "remote-1"}, "said without notifying")]
+    await desk.approved("open")
+    async with desk.delivering():
+        await desk.become("open done")
+    (row,) = await desk.pool.fetch("SELECT status, last_error FROM outbox WHERE incident_id IS NOT NULL")
+    assert tuple(row) == ("done", "said without notifying")
