@@ -42,7 +42,6 @@ class Workspace:
     server: Server
     local: LocalSlack
     team: str = TEAM
-    sent: int = 0
     users: dict[str, UUID] = field(default_factory=dict)
 
     async def send(self, path: str, body: bytes, kind: str, **headers: str) -> aiohttp.ClientResponse:
@@ -64,9 +63,9 @@ class Workspace:
         return await answer.json() if await answer.read() else None
 
     def trigger(self) -> str:
-        self.sent += 1
-        self.local.triggers.add(f"t{self.sent}.{id(self)}")
-        return f"t{self.sent}.{id(self)}"
+        made = new_id().hex
+        self.local.triggers.add(made)
+        return made
 
     async def command(self, text: str, user: str = "UREV", channel: str = C) -> str:
         """`/upbeat ...`; what they alone were told."""
@@ -420,7 +419,7 @@ async def test_maintenance_is_scheduled_by_who_may(workspace: Workspace) -> None
 async def test_a_mention_gets_a_button_for_the_form(workspace: Workspace) -> None:
     event = {"type": "app_mention", "user": "UREV", "text": "<@U0BOT> create Down", "channel": C}
     body = json.dumps(
-        {"type": "event_callback", "team_id": TEAM, "event_id": f"Ev{id(event)}", "event": event}
+        {"type": "event_callback", "team_id": TEAM, "event_id": new_id().hex, "event": event}
     ).encode()
     for _ in range(2):
         await workspace.do("events", body)
@@ -436,7 +435,7 @@ async def test_a_mention_gets_a_button_for_the_form(workspace: Workspace) -> Non
 
 async def test_a_revoked_token_disconnects_the_workspace(workspace: Workspace) -> None:
     event = {"type": "tokens_revoked", "tokens": {"oauth": [], "bot": ["U0BOT"]}}
-    body = {"type": "event_callback", "team_id": TEAM, "event_id": f"Ev{id(event)}", "event": event}
+    body = {"type": "event_callback", "team_id": TEAM, "event_id": new_id().hex, "event": event}
     await workspace.do("events", json.dumps(body).encode())
     async with workspace.server.services.pool.acquire() as db:
         assert not await slack.workspaces(db)
