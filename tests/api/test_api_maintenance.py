@@ -1,11 +1,12 @@
 """Maintenance through the API: begun now with one request, planned, ended early, and what it says of itself."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.store import objects
+from engine.store import announcing, objects
 from engine.store.audit import Actor
 from engine.store.database import transaction
 from engine.store.ids import new_id
@@ -161,3 +162,80 @@ async def test_what_may_be_left_out_is_described_so(server: "Server") -> None:
     }
     assert "required" not in asked["post"]
     assert asked["put"]["required"] == ["slug", "start"]
+
+
+async def told(server: "Server", slug: str, **sent: Any) -> Any:
+    """An announced window that begins in an hour, once somebody has looked."""
+    begins = moment(server.services.clock.epoch_s() + 3600.0).replace(microsecond=0)
+    spec = {
+        "slug": slug,
+        "name": slug,
+        "start": begins.isoformat(),
+        "components": ["site"],
+        "announce": {},
+    } | sent
+    assert (await begin(server, **spec)).status == 201
+    async with transaction(server.services.pool) as db:
+        await announcing.look(db, server.services.clock.epoch_s(), "")
+    return (await server.call("GET", f"/api/v1/maintenances/{slug}?page=shop")).body
+
+
+async def public(server: "Server", slug: str) -> list[str]:
+    await asyncio.sleep(1.1)  # the public page is kept for a second
+    shown = (await server.call("GET", "/p/shop/status.json", who=None)).body["maintenances"]
+    return [one["status"] for one in shown if one["title"] == slug]
+
+
+async def test_what_is_announced_is_extended_spoken_of_and_cancelled(server: "Server") -> None:
+    window = await told(server, "disks")
+    (announced,) = window["announced"]
+    assert (announced["status"], announced["starts_at"]) == ("scheduled", window["next"]["start"])
+    assert await public(server, "disks") == ["scheduled"]
+    path = "/api/v1/maintenances/disks"
+    longer = await server.call("POST", f"{path}/extend?page=shop", {"by": "30m"}, who="editor")
+    assert at(longer.body["next"]["end"]) - at(longer.body["next"]["start"]) == timedelta(minutes=75)
+    assert longer.body["announced"][0]["updates"][0]["text"].startswith("The maintenance was moved")
+    said = {"text": "We begin early.", "status": "in_progress", "notify": False}
+    spoken = await server.call("POST", f"{path}/say?page=shop", said, who="reviewer")
+    assert (spoken.status, spoken.body["announced"][0]["status"]) == (200, "in_progress")
+    update = spoken.body["announced"][0]["updates"][0]
+    assert (update["text"], update["notify"]) == ("We begin early.", False)
+    over = await server.call("POST", f"{path}/cancel?page=shop", who="editor")
+    assert (over.body["next"], over.body["announced"][0]["status"]) == (None, "completed")
+    assert await public(server, "disks") == []
+    late = await server.call("POST", f"{path}/say?page=shop", {"text": "More."}, who="reviewer")
+    assert (late.status, late.body["type"].rpartition("#")[2]) == (409, "not-announced")
+
+
+async def test_what_has_not_begun_is_cancelled_and_comes_again(server: "Server") -> None:
+    first = await told(server, "daily", rrule="FREQ=DAILY")
+    over = (await server.call("POST", "/api/v1/maintenances/daily/cancel?page=shop", who="editor")).body
+    assert [one["status"] for one in over["announced"]] == ["cancelled"]
+    assert at(over["next"]["start"]) - at(first["next"]["start"]) == timedelta(days=1)
+    clash = await server.call(
+        "POST", "/api/v1/maintenances/daily/extend?page=shop", {"by": "1d"}, who="editor"
+    )
+    assert (clash.status, clash.body["type"].rpartition("#")[2]) == (409, "comes-again")
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"by": "5m", "until": "2199-01-01T00:00Z"}, {"by": "0s"}, {"until": "2001-01-01T00:00Z"}]
+)
+async def test_an_extension_is_one_later_time(server: "Server", body: Any) -> None:
+    slug = f"ext-{new_id().hex[-6:]}"
+    await told(server, slug)
+    answer = await server.call("POST", f"/api/v1/maintenances/{slug}/extend?page=shop", body, who="editor")
+    assert answer.status == 422, answer.body
+
+
+async def test_who_reviews_speaks_and_who_edits_extends(server: "Server") -> None:
+    await told(server, "roles")
+    path = "/api/v1/maintenances/roles"
+    for who, verb, body, status in (
+        ("viewer", "say", {"text": "x"}, 403),
+        ("reviewer", "extend", {"by": "5m"}, 403),
+        ("reviewer", "cancel", None, 403),
+        ("reviewer", "say", {"text": "x", "status": "completed"}, 200),
+    ):
+        answer = await server.call("POST", f"{path}/{verb}?page=shop", body, who=who)
+        assert answer.status == status, (who, verb, answer.body)

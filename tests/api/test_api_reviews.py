@@ -93,6 +93,75 @@ async def test_an_edit_is_a_new_revision_and_the_old_one_is_409(
     assert approved.body["text"] == "In our words."
 
 
+async def test_a_draft_says_where_it_goes_who_hears_and_what_components_become(
+    server: "Server", draft: dict[str, Any]
+) -> None:
+    (change,) = draft["impact"]  # what others left open on the page is there before
+    assert (change["slug"], change["after"]) == ("site", "major_outage")
+    async with transaction(server.services.pool) as db:
+        page = await objects.find(db, "page", "shop")
+        spec = {"slug": "theirs", "type": "instatus", "key": "k", "page_id": "p"}
+        await objects.create(db, Actor("t", "api"), "publisher", page.id, spec)
+    path = f"/api/v1/actions/{draft['id']}"
+    long = "A **long** story. " * 1000
+    edited = await server.call(
+        "PATCH", path, {"revision": 1, "text": long, "is_markdown": True}, who="reviewer"
+    )
+    assert edited.status == 200, edited.body
+    own, theirs = edited.body["targets"]
+    assert (own["target"], own["text"], own["is_cut"]) == ("page", long, False)
+    assert (theirs["target"], theirs["is_chosen"]) == ("theirs", True)
+    assert any("no counterpart" in note for note in theirs["notes"])
+    assert (edited.body["original"]["text"], edited.body["original"]["is_markdown"]) == (draft["text"], False)
+    unknown = await _decide(server, draft, "approve", {"revision": 2, "publishers": ["nowhere"]})
+    assert (unknown.status, unknown.body["errors"][0]["pointer"]) == (422, "/publishers/0")
+    assert "there is no publisher 'nowhere' on shop" in unknown.body["detail"]
+    approved = await _decide(server, draft, "approve", {"revision": 2, "publishers": [], "comment": "go"})
+    assert (approved.body["status"], approved.body["deliveries"], approved.body["reason"]) == (
+        "done",
+        [],
+        "go",
+    )
+    assert [target["is_chosen"] for target in approved.body["targets"]] == [True]
+    async with transaction(server.services.pool) as db:
+        await objects.remove(db, Actor("t", "api"), await objects.find(db, "publisher", "theirs"))
+
+
+async def test_components_are_edited_by_their_paths(server: "Server", draft: dict[str, Any]) -> None:
+    path = f"/api/v1/actions/{draft['id']}"
+    wrong = await server.call(
+        "PATCH", path, {"revision": 1, "components": {"sit": "major_outage"}}, who="reviewer"
+    )
+    assert (wrong.status, "there is no component 'sit'" in wrong.body["detail"]) == (422, True)
+    body = {"revision": 1, "components": {"site": "partial_outage"}}
+    edited = (await server.call("PATCH", path, body, who="reviewer")).body
+    assert [one["status"] for one in edited["components"]] == ["partial_outage"]
+    assert [one["status"] for one in edited["original"]["components"]] == ["major_outage"]
+
+
+async def test_drafts_are_filtered_and_counted(server: "Server", beat: Stored, draft: dict[str, Any]) -> None:
+    async def ids(query: str, who: str = "reviewer") -> list[str]:
+        return [
+            a["id"] for a in (await server.call("GET", f"/api/v1/actions?{query}", who=who)).body["items"]
+        ]
+
+    assert await ids(f"beat={beat.slug}&step=open") == [draft["id"]]
+    assert await ids(f"beat={beat.slug}&step=resolve") == []
+    assert draft["id"] not in await ids("mine=true")
+    await _decide(server, draft, "reject", {"reason": "a drill"})
+    assert draft["id"] in await ids("mine=true")
+    tally = (await server.call("GET", f"/api/v1/actions/tally?beat={beat.slug}", who="viewer")).body
+    assert tally == {
+        "proposed": 1,
+        "approved_unedited": 0,
+        "approved_edited": 0,
+        "rejected": 1,
+        "expired": 0,
+    }
+    both = await server.call("GET", f"/api/v1/actions/tally?beat={beat.slug}&group=together")
+    assert (both.status, "name one of" in both.body["detail"]) == (422, True)
+
+
 async def test_a_rejected_draft_cannot_be_approved(server: "Server", draft: dict[str, Any]) -> None:
     rejected = await _decide(server, draft, "reject", {"reason": "a drill"})
     assert (rejected.body["status"], rejected.body["reason"]) == ("rejected", "a drill")
