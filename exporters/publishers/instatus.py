@@ -1,7 +1,8 @@
 """Instatus, API v1: incidents and maintenances with updates, and what components are shown as in each. Not its templates or subscribers.
 
 It has no room for a marker: an incident is ours that is called the same and began at the same moment, which Upbeat sets.
-From memory: which of `PUT`'s fields may be left out, VERIFYING as a status of maintenance, that minutes of `duration` are whole.
+From memory: which of `PUT`'s fields may be left out, that lists begin with the newest, VERIFYING as a status of maintenance,
+that minutes of `duration` are whole.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,6 +20,11 @@ MAINTENANCE: Final = {
     "completed": "COMPLETED",
     "cancelled": "COMPLETED",
 }
+KEPT: Final = {
+    "incident": ("incidents", "started", "RESOLVED"),
+    "maintenance": ("maintenances", "start", "COMPLETED"),
+}
+"""Of each kind: its path, when it began, what it is once it is over."""
 RECENT: Final = "50"
 
 
@@ -30,10 +36,14 @@ class Instatus:
 
     async def find(self, post: Post) -> str | None:
         """The one so called that began when ours did: a moment that Upbeat said to the millisecond."""
-        kind, began = f"{post.kind}s", "started" if post.kind == "incident" else "start"
-        for there in await self._api.get(f"{self._page}/{kind}", page="1", per_page=RECENT):
-            if there["name"] == post.title and is_then(there[began], _began_at(post)):
-                return f"{kind}/{there['id']}"
+        kind, began, over = KEPT[post.kind]
+        for query in (
+            {"!status": over},
+            {},
+        ):  # what lasts, however the list is sorted; then the newest of all
+            for there in await self._api.get(f"{self._page}/{kind}", page="1", per_page=RECENT, **query):
+                if there["name"] == post.title and is_then(there[began], _began_at(post)):
+                    return f"{kind}/{there['id']}"
         return None
 
     async def create(self, post: Post) -> str:

@@ -37,6 +37,7 @@ class InstatusServer(SiteServer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.is_newest_first = True  # its reference does not say
         self.components = {self.component: "OPERATIONAL"}
         self.kept: dict[str, dict[str, dict[str, Any]]] = {"incidents": {}, "maintenances": {}}
 
@@ -90,7 +91,10 @@ class InstatusServer(SiteServer):
         most = int(request.query.get("per_page", "50"))
         if not 1 <= most <= 100 or int(request.query.get("page", "1")) < 1:
             raise _refused(400, "bad_request", "page or per_page")
-        found = list(self.kept[request.match_info["kind"]].values())[::-1]
+        unlike = request.query.get("!status", "").split(",")
+        found = [one for one in self.kept[request.match_info["kind"]].values() if one["status"] not in unlike]
+        if self.is_newest_first:
+            found.reverse()
         return web.json_response([self._whole(one) for one in found[:most]])
 
     def _whole(self, one: dict[str, Any]) -> dict[str, Any]:

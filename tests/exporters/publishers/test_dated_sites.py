@@ -81,6 +81,20 @@ async def test_the_moment_it_began_is_the_one_that_upbeat_says(place: Place) -> 
     assert len(place.server.seen()) == 2
 
 
+@_of("instatus")
+async def test_an_incident_that_lasts_is_found_however_the_list_is_sorted(place: Place) -> None:
+    assert isinstance(place.server, InstatusServer)
+    place.server.is_newest_first = False
+    for n in range(60):
+        await place.publisher.export(
+            replace(place.later(OPEN), title=f"Older {n}", status="resolved"), Memory()
+        )
+    place.server.lose = "POST"
+    assert isinstance(await place.tell(OPEN), Retry)
+    assert isinstance(await place.tell(OPEN), Delivered)
+    assert len(place.server.seen()) == 61
+
+
 @_of("betterstack")
 async def test_a_report_is_found_on_the_last_page_of_many(place: Place) -> None:
     assert isinstance(place.server, BetterStackServer)
