@@ -59,8 +59,8 @@ async def test_real_evidence_is_what_it_was_and_publishers_show_what_they_cut(
     server: "Server", beat: Stored
 ) -> None:
     at = server.services.clock.epoch_s()
-    hook = {"type": "webhook", "url": "http://127.0.0.1:9/", "components": {"site": "1"}}
-    publisher = await made(server, "publisher", **hook)
+    small = {"type": "statusapi", "url": "http://127.0.0.1:9/", "key": "k", "components": {"site": "1"}}
+    publisher = await made(server, "publisher", **small)
     async with transaction(server.services.pool) as db:
         await reviews.open_episode(db, beat, EpisodeOpened(at, 1, "warning"))
         error = {"type": "tls.expired", "message": "secret words of the target"}
@@ -69,7 +69,7 @@ async def test_real_evidence_is_what_it_was_and_publishers_show_what_they_cut(
     text = "**{{ what }}** in {{ regions|join }}: {{ evidence }}. <script>alert(1)</script>"
     asked = {
         "beat": str(beat.slug),
-        "templates": {"open": {"text": text, "format": "markdown"}},
+        "templates": {"open": {"title": "t" * 150, "text": text, "format": "markdown"}},
         "step": "open",
     }
     told = await rendered(server, asked)
@@ -80,7 +80,11 @@ async def test_real_evidence_is_what_it_was_and_publishers_show_what_they_cut(
     assert "<script" not in step["html"]
     (there,) = [one for one in step["targets"] if one["target"] == publisher.slug]
     assert there["text"].startswith("Site in eu: no secure")
-    assert "plain" in there["notes"][0]
+    assert (there["title"], there["is_cut"]) == ("t" * 119 + "…", True)
+    assert there["notes"][:2] == [
+        "the title is cut to 120 characters",
+        "it shows no Markdown: the text is sent plain",
+    ]
     assert (await rendered(server, asked | {"episode": told["episode"]}))["steps"] == told["steps"]
     await server.call("DELETE", f"/api/v1/publishers/{publisher.slug}")
 
