@@ -89,3 +89,14 @@ async def test_a_trigger_whose_external_beat_is_a_check_changes_nothing(pool: Po
     with pytest.raises(ConfigError, match=r"triggers: t: target.external: the beat 'them' is there already"):
         await apply(pool, tmp_path / "upbeat.yaml", text)
     assert await pool.fetchval("SELECT count(*) FROM objects") == 0
+
+
+async def test_who_wants_to_know_is_told_what_a_file_does_to_beats(pool: Pool, tmp_path: Path) -> None:
+    hook = "{slug: log, type: webhook, url: https://log.example/, on: [beat], everything: true, tags: [prod]}"
+    channel, file = f"{BARE}channels: [{hook}]\n", tmp_path / "upbeat.yaml"
+    both = channel + "beats: [{slug: web, type: external, tags: [prod]}, {slug: other, type: external}]\n"
+    for text in (both, both, both.replace("web,", "web, name: Web,"), channel):
+        await apply(pool, file, text)
+    rows = await pool.fetch("SELECT item->>'title' AS title FROM outbox ORDER BY id")
+    said = ["web was created", "Web was updated", "Web was deleted"]
+    assert [row["title"] for row in rows] == [f"{one} by {file}" for one in said]
