@@ -136,21 +136,24 @@ async def test_two_that_end_at_once_leave_nothing_behind(board: Board) -> None:
 
 
 async def test_what_arrives_late_is_set_right(board: Board) -> None:
-    late, other = await board.begun(a="major_outage"), await board.begun(a="major_outage")
+    late, other = await board.begun(a="partial_outage"), await board.begun(a="major_outage")
     path = next(p for p in board.components.values() if p.endswith("/a"))
     async with transaction(board.pool) as db:
-        await board.said(db, late, "resolved", 200.0)
+        await board.said(db, late, None, 200.0)  # and that is stuck
+    await board.settled()
+    async with transaction(board.pool) as db:
         await board.said(db, other, "resolved", 300.0)
     await board.settled()
-    resolve = await board.pool.fetchval(
-        "UPDATE outbox SET created_at = now() - interval '1 hour' WHERE incident_id = $1 AND item->>'step' = 'resolve' "
+    assert (await board.told(late))[-1] == ("update", {path: "major_outage"})
+    stuck = await board.pool.fetchval(
+        "UPDATE outbox SET created_at = now() - interval '1 hour' WHERE incident_id = $1 AND item->>'step' = 'update' "
         "RETURNING id",
         late,
     )
     async with transaction(board.pool) as db:
-        await outbox.delivered(db, resolve)  # long after all that was said of the other one
+        await outbox.delivered(db, stuck)
     assert await board.settled() == 1
-    assert (await board.told(late))[-1] == ("edit", {path: "operational"})
+    assert (await board.told(late))[-1] == ("edit", {path: "partial_outage"})
 
 
 async def test_a_manual_status_of_a_component_reaches_what_is_open(board: Board) -> None:
