@@ -13,6 +13,7 @@ SAME_S: Final = 1.0
 """Times that differ by less are one."""
 MOVED_S: Final = 43200.0
 """A time of what comes again and again was moved by so much at most; else it is another one."""
+_ROUNDED_S: Final = 0.001  # what was ended just now is kept to the microsecond
 
 Does = Literal["announce", "remind", "move", "begin", "complete", "cancel"]
 
@@ -87,7 +88,7 @@ def _of(rule: Maintenance, announce: Announce, told: Told, span: Span | None, no
         status = "cancelled" if ends == "cancel" else "completed"
         return [Step(ends, told.id, (told.start, max(told.start, min(told.end, now))), status)]
     start, end = span
-    if end <= now:
+    if end <= now + _ROUNDED_S:
         by_hand = any(abs(rule.at(moment) - end) < SAME_S for moment in rule.ended)
         is_said = announce.complete == "auto" or by_hand
         return [Step("complete", told.id, span, "completed")] if is_said else []

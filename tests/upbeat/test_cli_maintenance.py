@@ -36,3 +36,20 @@ async def test_a_length_is_asked_for_once(remote: Cli) -> None:
     assert (neither.code, "--for and --until" in neither.err) == (2, True)
     wrong = await remote("maintenance", "start", "--for", "soon")
     assert (wrong.code, "'soon' is not a duration" in wrong.err) == (2, True)
+
+
+async def test_what_is_announced_is_extended_spoken_of_and_cancelled(remote: Cli) -> None:
+    begun = await remote("maintenance", "start", "--for", "45m", "--slug", "disks", "--announce")
+    assert begun.code == 0, begun.err
+    longer = await remote("maintenance", "extend", "disks", "--by", "15m", "--json")
+    (told,) = longer.json["announced"]  # if nobody looked before, this did
+    assert told["status"] == "in_progress"
+    said = await remote("maintenance", "say", "disks", "--text", "We look.", "--status", "verifying")
+    assert (said.code, said.out) == (0, "said of disks\n")
+    shown = (await remote("maintenance", "show", "disks")).out
+    assert "verifying" in shown
+    assert "We look." in shown
+    over = await remote("maintenance", "cancel", "disks", "--json")
+    assert [one["status"] for one in over.json["announced"]] == ["completed"]
+    assert (await remote("maintenance", "extend", "disks")).code == 2
+    assert (await remote("maintenance", "delete", "disks")).code == 0

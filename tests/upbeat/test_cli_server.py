@@ -268,7 +268,9 @@ async def test_a_draft_is_edited_approved_and_becomes_an_incident(
         edited = (await remote("actions", "edit", draft["id"], "--text", "We are on it.", "--json")).json
         stale = await remote("actions", "approve", draft["id"], "--revision", draft["revision"])
         assert (stale.code, "revision" in stale.err) == (2, True)
-        approved = (await remote("actions", "approve", draft["id"], "--json")).json
+        assert (await remote("actions", "edit", draft["id"], "--component", "x")).code == 2
+        assert "first text" in (await remote("actions", "show", draft["id"])).out
+        approved = (await remote("actions", "approve", draft["id"], "--page-only", "--json")).json
         assert (approved["text"], approved["revision"]) == ("We are on it.", edited["revision"])
         assert "We are on it." in (await remote("incidents", "show", approved["incident"])).out
     finally:
@@ -277,3 +279,5 @@ async def test_a_draft_is_edited_approved_and_becomes_an_incident(
     ran = await remote("incidents", "show", approved["incident"], "-q")
     assert ran.out == "resolved\n"
     assert (await remote("actions", "reject", draft["id"])).code == 2
+    tally = (await remote("actions", "tally", "--group", "ordering", "--json")).json
+    assert tally["approved_edited"] == 1
