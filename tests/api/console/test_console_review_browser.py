@@ -35,8 +35,8 @@ async def test_a_draft_is_edited_and_approved_by_two_for_some_targets(
         shop = await objects.find(db, "page", "shop")
         await objects.replace(db, ACTOR, shop, shop.spec | {"review": {"approvals": 2}})
         for name in ("their-page", "small"):
-            spec = {"slug": name, "type": "webhook", "url": "http://hook.example/"}
-            await objects.create(db, ACTOR, "publisher", shop.id, spec)
+            hook = {"slug": name, "type": "webhook", "url": "http://hook.example/"}
+            await objects.create(db, ACTOR, "publisher", shop.id, hook)
         spec = {"slug": slug, "type": "tcp", "host": "x.example", "port": 1, "components": {"site": {}}}
         await objects.create(db, ACTOR, "beat", shop.id, spec | {"channels": ["ops"]})
     await live(slug, outage(ago=20.0))
