@@ -4,7 +4,6 @@ import json
 import math
 import os
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -27,6 +26,7 @@ class Answer:
     status: int
     retry_after: str | None
     body: bytes = b""
+    is_whole: bool = True  # nothing broke off while it was read
 
     def json(self) -> dict[str, Any]:
         """The JSON object in it; empty where there is none."""
@@ -41,61 +41,51 @@ async def exchange(
     session: aiohttp.ClientSession,
     method: str,
     url: str,
-    body: bytes,
+    body: bytes | None,
     headers: Mapping[str, str],
     *,
     most_bytes: int = 0,
-    reads_success: bool = True,
 ) -> Answer | Retry | Rejected:
     """Ask once, following no redirect, and read `most_bytes` of the answer. Raises nothing but cancellation."""
-    read = b""
+    read, is_whole = b"", True
     try:
         async with session.request(method, url, data=body, headers=headers, allow_redirects=False) as answer:
-            most = most_bytes if reads_success or answer.status >= 400 else 0
-            with suppress(aiohttp.ClientError, OSError):  # its status is known: it has the request
-                while len(read) < most and (more := await answer.content.read(most - len(read))):
+            try:
+                while len(read) < most_bytes and (more := await answer.content.read(most_bytes - len(read))):
                     read += more
-            return Answer(answer.status, answer.headers.get("Retry-After"), read)
+            except (aiohttp.ClientError, OSError):  # its status is known: it has the request
+                is_whole = False
+            return Answer(answer.status, answer.headers.get("Retry-After"), read, is_whole)
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
         return Rejected("the URL is not a usable http or https address")  # not quoted: it may hold a secret
+    except ValueError:
+        return Rejected("the URL or the key has characters that no request may have")
     except TimeoutError:
         return Retry("no answer in time")
     except (aiohttp.ClientError, OSError) as failure:
         return failed(failure)
 
 
-async def post(
-    session: aiohttp.ClientSession,
-    url: str,
-    body: bytes,
-    headers: Mapping[str, str],
-    *,
-    now_s: float,
-    codes: Collection[str] = (),
-) -> Outcome:
-    """POST once, following no redirect. Raises nothing but cancellation.
-
-    The answer's body never leaves this function, except as one of the known `codes`, and is not read without them.
-    """
-    answer = await exchange(
-        session, "POST", url, body, headers, most_bytes=64 if codes else 0, reads_success=False
-    )
-    if not isinstance(answer, Answer):
-        return answer
-    code = answer.body.decode("latin-1").strip()
-    return judge(answer.status, answer.retry_after, now_s=now_s, code=code if code in codes else "")
-
-
-async def post_json(
+async def send(
     session: aiohttp.ClientSession,
     url: str,
     document: Any,
     headers: Mapping[str, str] = MappingProxyType({}),
     *,
     now_s: float,
+    codes: Collection[str] = (),
+    method: str = "POST",
 ) -> Outcome:
-    """`post` a JSON document."""
-    return await post(session, url, encoded(document), {**JSON, **headers}, now_s=now_s)
+    """Send JSON once, which may be encoded already, following no redirect. Raises nothing but cancellation.
+
+    The answer's body never leaves this function, except as one of the known `codes`, and is not read without them.
+    """
+    body = document if isinstance(document, bytes) else encoded(document)
+    answer = await exchange(session, method, url, body, {**JSON, **headers}, most_bytes=64 if codes else 0)
+    if not isinstance(answer, Answer):
+        return answer
+    code = answer.body.decode("latin-1").strip()
+    return judge(answer.status, answer.retry_after, now_s=now_s, code=code if code in codes else "")
 
 
 def encoded(document: Any) -> bytes:

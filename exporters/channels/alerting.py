@@ -8,9 +8,10 @@ from typing import Any, Final, Literal
 import aiohttp
 
 from evaluators.model import Notice, Stage
-from exporters.answer import post_json
+from exporters.answer import send
 from exporters.outcome import FIRST, Delivered, Memory, Outcome
 
+Request = tuple[str, dict[str, Any]] | tuple[str, dict[str, Any], str]
 Does = Literal["trigger", "acknowledge", "resolve", "note"]
 
 DOES: Final[Mapping[str, Does]] = {
@@ -35,7 +36,7 @@ DOES: Final[Mapping[str, Does]] = {
 
 
 class AlertingExporter:
-    """Sends what `requests` makes of a notice, in order: URLs and documents, none where it says nothing there.
+    """Sends what `requests` makes of a notice, in order: URLs, documents and methods other than POST; none to say nothing.
 
     Keys are the same in every try: a repeated one changes nothing.
     """
@@ -43,7 +44,7 @@ class AlertingExporter:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        requests: Callable[[Notice], Iterable[tuple[str, dict[str, Any]]]],
+        requests: Callable[[Notice], Iterable[Request]],
         headers: Mapping[str, str] = MappingProxyType({}),
         *,
         now_s: Callable[[], float] = time.time,
@@ -52,8 +53,9 @@ class AlertingExporter:
 
     async def export(self, notice: Notice, _: Memory = FIRST) -> Outcome:
         """Send all requests of `notice`, until one is not taken."""
-        for url, document in self._requests(notice):
-            outcome = await post_json(self._session, url, document, self._headers, now_s=self._now_s())
+        for url, document, *method in self._requests(notice):
+            how = method[0] if method else "POST"
+            outcome = await send(self._session, url, document, self._headers, now_s=self._now_s(), method=how)
             if not isinstance(outcome, Delivered):
                 return outcome
         return Delivered()

@@ -3,11 +3,11 @@
 Limits are those of https://docs.opsgenie.com/docs/alert-api.
 """
 
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from evaluators.model import Notice
-from exporters.channels.alerting import alert_of
+from exporters.channels.alerting import Request, alert_of
 from exporters.channels.words import body, facts, fitted, inert, level, line, link, packed
 
 MAX_MESSAGE, MAX_ALIAS, MAX_DESCRIPTION, MAX_NOTE, MAX_USER = 130, 512, 15_000, 25_000, 100
@@ -16,7 +16,7 @@ _PRIORITIES: Final = {"ok": "P5", "warning": "P3", "critical": "P1", "unknown": 
 _PATHS: Final = {"acknowledge": "acknowledge", "resolve": "close", "note": "notes"}
 
 
-def requests(notice: Notice, base: str) -> list[tuple[str, dict[str, Any]]]:
+def requests(notice: Notice, base: str) -> list[Request]:
     """What it is told of a notice."""
     if (found := alert_of(notice)) is None:
         return []
@@ -24,12 +24,12 @@ def requests(notice: Notice, base: str) -> list[tuple[str, dict[str, Any]]]:
     alerts = f"{base.rstrip('/')}/v2/alerts"
     who = {"source": "Upbeat", "user": fitted(line(notice.by or "Upbeat"), MAX_USER)}
 
-    def on_it(does: str) -> tuple[str, dict[str, Any]]:
-        note = "\n".join(packed([title, *map(inert, body(notice))], MAX_NOTE))
-        return f"{alerts}/{quote(alias, safe='')}/{_PATHS[does]}?identifierType=alias", who | {"note": note}
+    def of_it(what: str) -> str:
+        return f"{alerts}/{quote(alias, safe='')}/{what}?identifierType=alias"
 
+    noted = who | {"note": "\n".join(packed([title, *map(inert, body(notice))], MAX_NOTE))}
     if does != "trigger":
-        return [on_it(does)]
+        return [(of_it(_PATHS[does]), noted)]
     opened = {
         "message": fitted(title, MAX_MESSAGE),
         "alias": alias,
@@ -39,4 +39,9 @@ def requests(notice: Notice, base: str) -> list[tuple[str, dict[str, Any]]]:
         "tags": [tag[:50] for tag in notice.tags][:20],
         "details": {name.lower(): fitted(value, 500) for name, value in facts(notice)},
     }
-    return [(alerts, who | opened)] + [on_it("resolve")] * (notice.told == "test")
+    made: list[Request] = [(alerts, who | opened)]
+    if notice.told == "test":
+        made.append((of_it("close"), noted))
+    elif notice.told in ("change", "incident"):  # what is there already only counts that it came again
+        made += [(of_it(name), {name: opened[name]}, "PUT") for name in ("priority", "message")]
+    return made

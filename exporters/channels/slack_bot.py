@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from evaluators.lifecycle import ENDED
 from evaluators.model import Notice, Post, Stage
-from exporters.channels.slack import MAX_HEADER, MAX_SECTION, escaped, fitted, mrkdwn, payload
+from exporters.channels.slack import MAX_SECTION, escaped, header, mrkdwn, of_blocks, payload
+from exporters.channels.words import line
 from exporters.outcome import FIRST, Delivered, Memory, Outcome
 from exporters.publishing import TroubleError
 from exporters.slack import SlackError, Web
@@ -166,29 +167,24 @@ def _picture(post: Post) -> dict[str, Any]:
     """The first message of an announcement: what is true now."""
     is_gone = post.step == "delete"
     title = f"{_MARKS.get(post.status, '🔴')} {post.title}" + (" (removed)" if is_gone else "")
-    heading = fitted(" ".join(title.split()), MAX_HEADER, {})
     facts = [f"{post.status.replace('_', ' ')} · impact {post.impact} · page {post.page}"]
     facts += [f"{path}: {status.replace('_', ' ')}" for path, status in list(post.components.items())[:20]]
-    blocks: Blocks = [{"type": "header", "text": {"type": "plain_text", "text": heading, "emoji": False}}]
+    blocks: Blocks = [header(line(title))]
     if post.text and not is_gone:
         blocks.append({"type": "section", "text": mrkdwn(_text(post))})
     blocks.append({"type": "context", "elements": [mrkdwn(escaped("\n".join(facts), MAX_SECTION))]})
     if post.status not in ENDED and not is_gone and post.kind == "incident":
         offered = [button("update", "Update", post.incident), button("resolve", "Resolve", post.incident)]
         blocks.append({"type": "actions", "elements": offered})
-    return _message(escaped(title, MAX_SECTION), blocks)
+    return of_blocks(escaped(title, MAX_SECTION), blocks)
 
 
 def _step(post: Post) -> dict[str, Any]:
     """A reply in its thread: what was said."""
     status = post.status.replace("_", " ").capitalize()
     said = f"*{status}*" + (f"\n{_text(post)}" if post.text else "")
-    return _message(f"{status}: {escaped(post.title, 200)}", [{"type": "section", "text": mrkdwn(said)}])
+    return of_blocks(f"{status}: {escaped(post.title, 200)}", [{"type": "section", "text": mrkdwn(said)}])
 
 
 def _text(post: Post) -> str:
     return escaped(markdown.plain(post.text) if post.is_markdown else post.text, MAX_SECTION - 100)
-
-
-def _message(text: str, blocks: Blocks) -> dict[str, Any]:
-    return {"text": text, "blocks": blocks, "unfurl_links": False, "unfurl_media": False}

@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 
 from evaluators.model import Notice
-from exporters.answer import post_json
+from exporters.answer import send
 from exporters.channels.words import body, facts, fitted, heading, json_bytes, level, link, packed
 from exporters.outcome import FIRST, Memory, Outcome
 
@@ -31,7 +31,7 @@ class TeamsExporter:
 
     async def export(self, notice: Notice, _: Memory = FIRST) -> Outcome:
         """POST `notice` once. A workflow knows no idempotency key: a lost answer means a second card."""
-        return await post_json(self._session, self._url, payload(notice), now_s=self._now_s())
+        return await send(self._session, self._url, payload(notice), now_s=self._now_s())
 
 
 def payload(notice: Notice) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from evaluators.model import Notice
-from exporters.answer import JSON, encoded, post
+from exporters.answer import encoded, send
 from exporters.channels.payloads import betterstack, openstatus
 from exporters.outcome import FIRST, Delivered, Memory, Outcome
 from rules.channels.webhook import signing_key
@@ -39,8 +39,8 @@ class WebhookExporter:
         if document is None:
             return Delivered()
         now_s, body = self._now_s(), encoded(document)
-        headers = {**JSON, **signed(self._key, notice.id, int(now_s), body)}
-        outcome = await post(self._session, self._url, body, headers, now_s=now_s)
+        headers = signed(self._key, notice.id, int(now_s), body)
+        outcome = await send(self._session, self._url, body, headers, now_s=now_s)
         if self._form == "betterstack" and notice.told == "recovery" and isinstance(outcome, Delivered):
             return Delivered({"resolved": notice.episode})  # what comes of it again is reopened
         return outcome

@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from evaluators.model import Post
-from exporters.answer import post as send
+from exporters.answer import send
 from exporters.channels.webhook import signed, time_of
 from exporters.outcome import FIRST, Call, Delivered, Memory, Outcome, Report
 from rules.channels.webhook import signing_key
@@ -34,7 +34,7 @@ class WebhookPublisher:
         """POST this step once. The id and body of every try are the same, its timestamp and signature are not."""
         now_s = self._now_s()
         body = json.dumps(payload(post, self._public_url), separators=(",", ":")).encode()
-        headers = {"Content-Type": "application/json", **signed(self._key, post.id, int(now_s), body)}
+        headers = signed(self._key, post.id, int(now_s), body)
         return await send(self._session, self._url, body, headers, now_s=now_s)
 
     async def rehearse(self, post: Post, _: Memory = FIRST) -> Report:

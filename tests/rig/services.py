@@ -240,9 +240,15 @@ class Opsgenie(Service):
             else:
                 held["count"] += 1
             return taken
-        found = re.fullmatch(r"/v2/alerts/([^/]+)/(close|acknowledge|notes)", asked.path)
+        changed = asked.path.rpartition("/")[2] if asked.method == "PUT" else ""
+        found = re.fullmatch(rf"/v2/alerts/([^/]+)/({changed or 'close|acknowledge|notes'})", asked.path)
         if found is None or asked.query != {"identifierType": "alias"}:
             return web.json_response({"message": "Not found"}, status=404)
+        if changed:
+            assert changed in ("priority", "message")
+            assert [*body] == [changed]
+            self.alerts[found[1]][changed] = body[changed]
+            return taken
         if (held := self.alerts.get(found[1])) is not None:
             held["notes"] += [body["note"]] if body.get("note") else []
             if found[2] != "notes":

@@ -177,6 +177,27 @@ async def test_comments_become_notes_of_the_alert(session: ClientSession, notice
         assert service.asked[-1].body["user"] == "Ann"
 
 
+async def test_what_gets_worse_is_worse_there(session: ClientSession, notice: Notice) -> None:
+    async with served(Opsgenie()) as service:
+        exporter = told_by(service, session)
+        await exporter.export(replace(notice, severity="warning"))
+        assert service.alerts["epi_0190b6e1"]["priority"] == "P3"
+        worse = of(notice, "change", severity="critical", title="Checkout API is critical")
+        assert await exporter.export(worse) == Delivered()
+        alert = service.alerts["epi_0190b6e1"]
+    assert (alert["priority"], alert["message"]) == ("P1", "Checkout API is critical")
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "a\x00b"])
+async def test_a_key_that_no_header_may_have_is_refused_and_not_shown(
+    key: str, session: ClientSession, notice: Notice
+) -> None:
+    async with served(Opsgenie()) as service:
+        maker, headers = partial(opsgenie.requests, base=service.url), {"Authorization": f"GenieKey {key}"}
+        outcome = await AlertingExporter(session, maker, headers).export(notice)
+    assert outcome == Rejected("the URL or the key has characters that no request may have")
+
+
 @pytest.mark.parametrize("kind", [PagerDuty, Opsgenie, OnCall])
 @pytest.mark.parametrize(
     ("status", "headers", "expected"),

@@ -65,6 +65,7 @@ def test_a_link_that_is_no_web_address_is_left_out(notice: Notice) -> None:
         pytest.param(("x" * 2_999,) * 200, id="more sections than a message holds"),
         pytest.param(("é<" * 500,) * 100, id="many long lines"),
         pytest.param(("🔥" * 5_000,), id="characters that count twice"),
+        pytest.param(("🔥" * 900,) * 3, id="lines of what counts twice"),
         pytest.param(("", "  ", "\n"), id="nothing but space"),
         pytest.param((), id="nothing"),
     ],

@@ -154,6 +154,8 @@ async def test_each_status_has_its_outcome(
         ("http:///word", Rejected),
         ("ftp://example.org/word", Rejected),
         ("http://2130706433/word", Rejected),
+        (f"http://{'word' * 20}.example/", Rejected),
+        ("http://user:wörd☂word@127.0.0.1:1/", Rejected),
     ],
 )
 async def test_what_cannot_be_reached_is_an_outcome_too(
