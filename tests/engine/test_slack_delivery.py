@@ -37,6 +37,13 @@ OWN, OTHER = "C0ANNOUNCE", "C0OTHER"
 ALL = {"create", "update", "resolve", "edit"}
 
 
+class Later(SystemClock):
+    """So much later that what a dead process had begun is nobody's any more."""
+
+    def epoch_s(self) -> float:
+        return super().epoch_s() + 2 * outbox.HOLD_S
+
+
 @dataclass
 class Desk:
     """A page that says what Slack hears, and a connected workspace."""
@@ -73,10 +80,8 @@ class Desk:
         return outcome
 
     @contextlib.asynccontextmanager
-    async def delivering(self, holder: str) -> AsyncIterator[None]:
-        one = Delivery(
-            self.pool, self.send, holder=holder, clock=SystemClock(), public_url=lambda: "https://up"
-        )
+    async def delivering(self, holder: str, clock: SystemClock) -> AsyncIterator[None]:
+        one = Delivery(self.pool, self.send, holder=holder, clock=clock, public_url=lambda: "https://up")
         task = asyncio.create_task(one.run())
         try:
             yield
@@ -85,8 +90,8 @@ class Desk:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def drain(self, holder: str = "one") -> None:
-        async with self.delivering(holder), asyncio.timeout(30):
+    async def drain(self, clock: SystemClock | None = None) -> None:
+        async with self.delivering("another", clock or SystemClock()), asyncio.timeout(30):
             while await self.pool.fetchval("SELECT count(*) FROM outbox WHERE status = 'pending'"):
                 await asyncio.sleep(0.02)
 
@@ -142,11 +147,11 @@ async def test_a_linked_channel_hears_what_it_is_set_to(desk: Desk) -> None:
 async def test_a_death_between_slacks_answer_and_our_commit_leaves_one_message(desk: Desk) -> None:
     await desk.say("open", "We look.")
     desk.holds = True
-    async with desk.delivering("one"), asyncio.timeout(30):
+    async with desk.delivering("one", SystemClock()), asyncio.timeout(30):
         await desk.held.wait()
     desk.holds = False
     await desk.say("resolve", "Fixed.")
-    await desk.drain("two")
+    await desk.drain(Later())
     assert desk.said(OWN) == ["🟢 Incident one", "Resolved: Incident one"]
     assert "conversations.history" in desk.local.calls
 
