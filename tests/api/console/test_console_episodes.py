@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.api.console.conftest import Person, SignIn, Tab
 
 from tests.api.console.conftest import ACTOR, happened, outage
+from tests.rig.browser import barriers
 
 
 @pytest.fixture
@@ -79,9 +80,7 @@ async def test_a_viewer_reads_it_and_is_offered_nothing(sign_in: "SignIn", episo
 
 
 @pytest.mark.browser
-async def test_somebody_takes_an_episode_in_a_browser(
-    server: "Server", tab: "Tab", episode: str, request: pytest.FixtureRequest
-) -> None:
+async def test_somebody_takes_an_episode_in_a_browser(server: "Server", tab: "Tab", episode: str) -> None:
     page = tab.page
     await page.goto(f"{server.url}/console/episodes/{episode}")
     await page.get_by_role("button", name="Acknowledge").click()
@@ -89,6 +88,7 @@ async def test_somebody_takes_an_episode_in_a_browser(
     await page.get_by_label("Comment", exact=True).fill("looking at the disk")
     await page.get_by_role("button", name="Comment").click()
     await page.get_by_text("looking at the disk").wait_for()
+    assert await barriers(page) == []
+    await page.goto(f"{server.url}/console/episodes?state=open")
+    assert await barriers(page) == []
     assert (tab.trouble, await tab.attacks()) == ([], [])
-    if place := request.config.getoption("--basetemp"):
-        await page.screenshot(path=f"{place}/episode.png", full_page=True)
