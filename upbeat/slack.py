@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.egress import open_session
 from engine.secrets import Secrets
-from exporters.answer import encoded, post
+from exporters.answer import send
 from exporters.outcome import Rejected, Retry
 from exporters.publishing import TroubleError
 from exporters.slack import Web, bearer
@@ -64,7 +64,7 @@ class Slack:
     async def respond(self, url: str, body: Mapping[str, Any]) -> None:
         """Answer an interaction at the URL that came with it, which the caller has judged."""
         async with open_session(self._policy(), "channel", timeout_s=TIMEOUT_S) as session:
-            await post(session, url, encoded(body), {"Content-Type": "application/json"}, now_s=0.0)
+            await send(session, url, dict(body), now_s=0.0)
 
 
 def token_of(workspace: str, sources: Sources) -> str:
