@@ -34,6 +34,7 @@ MAX_TITLE, MAX_TEXT, MAX_ANSWER = 200, 1500, 1 << 20
 _KEPT: Final = 1000
 _POOL: Final = ThreadPoolExecutor(AT_ONCE, "apprise")
 _HERE: Final = threading.local()
+_LOADING: Final = threading.Lock()
 _OTHERS: Final = frozenset(
     ("AppriseSocketError", "HTTPPolicySession", "asyncio", "smtplib", "socket", "subprocess")
 )
@@ -118,7 +119,9 @@ def _told(call: _Call, url: str, notice: Notice, now_s: Callable[[], float]) -> 
     """In a thread of the pool: what came of it. A plugin may raise anything; its words may hold what the URL does."""
     _HERE.call, _HERE.now_s = call, now_s
     try:
-        plugin = _plugin(_library(), url)
+        with _LOADING:  # twice guarded, an answer would be read twice
+            library = _library()
+        plugin = _plugin(library, url)
         if isinstance(plugin, Rejected):
             return plugin
         is_taken = plugin.notify(
@@ -127,14 +130,16 @@ def _told(call: _Call, url: str, notice: Notice, now_s: Callable[[], float]) -> 
             notify_type=_TYPES.get(level(notice), "info"),
             body_format="text",
         )
+        told = call.outcome
+        with suppress(Exception):  # it has it already
+            getattr(plugin, "leave", int)()
     except Exception as trouble:
         return call.outcome or Rejected(f"Apprise cannot use this URL: {type(trouble).__name__}")
     finally:
         _HERE.call = None
     if is_taken:
         return Delivered()
-    is_refused = isinstance(call.outcome, Retry | Rejected)
-    return call.outcome if call.outcome and is_refused else Rejected("the service did not take it")
+    return told if isinstance(told, Retry | Rejected) else Rejected("the service did not take it")
 
 
 def _plugin(apprise: Any, url: str) -> Any:
@@ -170,12 +175,17 @@ def _library() -> Any:
         import urllib3.util.connection as wire
         from apprise import manager_attachment, manager_plugins
 
-        manager_plugins.NotificationManager().load_modules()  # type: ignore[no-untyped-call]
+        plugins: Any = manager_plugins.NotificationManager().plugins()  # type: ignore[no-untyped-call]
+        for one in {one for plugin in plugins for one in plugin.__mro__ if "__del__" in vars(one)}:
+            one.leave = one.__del__  # which would log out when and where nothing is guarded
+            del one.__del__
     for name in ("apprise", "urllib3", "requests_oauthlib", "oauthlib"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # they name URLs, and tokens
     attachments: Any = manager_attachment.AttachmentManager()  # type: ignore[no-untyped-call]
     attachments.remove(*attachments.schemas())
     connect, send = wire.create_connection, requests.adapters.HTTPAdapter.send
+    sessions: Any = requests.sessions
+    netrc = sessions.get_netrc_auth
 
     def guarded_connect(address: tuple[str, int], *arguments: Any, **options: Any) -> socket.socket:
         if (call := getattr(_HERE, "call", None)) is None:
@@ -187,7 +197,11 @@ def _library() -> Any:
             return send(adapter, request, *_, **options)
         return _answered(call, lambda: send(adapter, request, **options | {"proxies": {}, "stream": True}))
 
+    def guarded_netrc(*arguments: Any, **options: Any) -> Any:
+        return None if getattr(_HERE, "call", None) else netrc(*arguments, **options)
+
     wire.create_connection = guarded_connect
+    sessions.get_netrc_auth = guarded_netrc  # this machine's passwords
     requests.adapters.HTTPAdapter.send = guarded_send  # type: ignore[method-assign, assignment]
     return apprise
 
@@ -220,14 +234,17 @@ def _connected(call: _Call, host: str, port: int) -> socket.socket:
 def _answered(call: _Call, send: Callable[[], Any]) -> Any:
     """A response that is read already, up to `MAX_ANSWER` bytes, and what it means."""
     from requests.exceptions import RequestException
+    from urllib3.exceptions import HTTPError
 
     before = call.outcome
     try:
         response = send()
-        read = response.raw.read(MAX_ANSWER, decode_content=True)
     except (RequestException, OSError) as failure:
         call.outcome = call.refused or Retry(type(failure).__name__)
         raise
+    read = b""
+    with suppress(HTTPError, OSError):  # its status is known: it has the request
+        read = response.raw.read(MAX_ANSWER, decode_content=True)
     outcome = judge(response.status_code, response.headers.get("Retry-After"), now_s=_HERE.now_s())
     call.outcome = Rejected(outcome.reason) if isinstance(outcome, Rejected) else outcome  # 410 is of one URL
     if response.is_redirect:

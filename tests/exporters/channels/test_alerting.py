@@ -256,6 +256,6 @@ async def test_an_incident_by_hand_is_an_alert_of_its_own(
 def test_nothing_that_is_told_can_mention_link_or_hold_a_tag(notice: Notice) -> None:
     hostile = "<!channel> @here <b>x</b> [a](https://evil.example)"
     said = replace(notice, title=hostile, why=(hostile,))
-    for _, document in (*opsgenie.requests(said, "u"), *grafana_oncall.alerts(said, "u")):
+    for _, document, *_ in (*opsgenie.requests(said, "u"), *grafana_oncall.alerts(said, "u")):
         for text in ("<!channel", "@here", "<b>", "</b>", "](http"):
             assert text not in str(document)

@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import ssl
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,11 +43,14 @@ def of(service: Service, path: str = "token-canary") -> str:
 
 
 @asynccontextmanager
-async def silent(*, first: bytes = b"", drip: bytes = b"") -> AsyncIterator[str]:
-    """Takes connections and never ends an answer."""
+async def silent(*, first: bytes = b"", drip: bytes = b"", ends: bool = False) -> AsyncIterator[str]:
+    """Takes connections and never ends an answer, or in the middle of it."""
     done = asyncio.Event()
 
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if ends:
+            await reader.readuntil(b"}")
+            done.set()
         writer.write(first)
         while drip and not writer.is_closing():
             writer.write(drip)
@@ -110,6 +114,28 @@ async def test_no_proxy_of_the_environment_is_asked(notice: Notice, monkeypatch:
         assert (len(proxy.asked), len(service.asked)) == (0, 1)
 
 
+async def test_what_a_plugin_says_when_it_leaves_is_guarded_too(
+    notice: Notice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(Service()) as proxy, served(Service()) as service:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        service.instead = [web.json_response({"AccessToken": "t", "Id": "u"}), web.json_response([])]
+        url = f"emby://user:pass@{service.url.removeprefix('http://')}"
+        assert await exporter(url).export(notice) == Delivered()
+        assert [asked.path for asked in service.asked] == [
+            "/Users/AuthenticateByName",
+            "/Sessions",
+            "/Sessions/Logout",
+        ]
+        assert proxy.asked == []
+
+
+async def test_an_answer_that_breaks_off_is_an_answer(notice: Notice) -> None:
+    async with silent(first=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", ends=True) as url:
+        assert await exporter(url).export(notice) == Delivered()
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "expected"),
     [
@@ -158,7 +184,7 @@ async def test_a_service_that_took_it_is_not_told_again(notice: Notice) -> None:
     ids=["silent", "half a head", "a body that never ends"],
 )
 async def test_what_never_ends_is_cut_and_its_thread_is_free_again(
-    hangs: dict[str, bytes], notice: Notice
+    hangs: dict[str, Any], notice: Notice
 ) -> None:
     async with silent(**hangs) as url, served(Service()) as service:
         stuck = [exporter(url, timeout_s=0.5).export(notice) for _ in range(2 * apprise.AT_ONCE)]
@@ -221,6 +247,37 @@ async def test_no_file_of_this_machine_is_read(notice: Notice, tmp_path: Path) -
         assert outcome == apprise._UNUSABLE
 
 
+async def test_no_password_of_this_machines_account_is_sent(
+    notice: Notice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login me password canary\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    async with served(Service()) as service:
+        assert await exporter(of(service)).export(notice) == Delivered()
+    assert "Authorization" not in service.asked[0].headers
+
+
+async def test_channels_that_begin_at_once_guard_the_library_once(notice: Notice) -> None:
+    code = """
+import asyncio, threading
+from exporters.channels import apprise
+
+def _begin(n):
+    together.wait()
+    apprise._told(apprise._Call(None), "nosuch://x", None, None)
+
+together = threading.Barrier(8)
+threads = [threading.Thread(target=_begin, args=(n,)) for n in range(8)]
+[one.start() for one in threads]
+[one.join() for one in threads]
+print(apprise._library.cache_info().misses)
+"""
+    ran = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == ["1"]
+
+
 async def test_every_service_is_judged_or_refused_when_it_is_saved() -> None:
     apprise._library()
     from apprise import manager_plugins
@@ -270,8 +327,6 @@ async def test_a_name_with_one_denied_address_is_refused(
 
 
 def test_it_is_not_imported_before_it_is_needed() -> None:
-    import subprocess
-
     code = "import sys, upbeat.channels; print('apprise' in sys.modules, 'requests' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["False", "False"]
