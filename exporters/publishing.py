@@ -20,7 +20,7 @@ import aiohttp
 from evaluators.fitting import fitted, lost
 from evaluators.lifecycle import ENDED
 from evaluators.model import Post
-from exporters.answer import failed, judge
+from exporters.answer import JSON, Answer, encoded, exchange, judge
 from exporters.outcome import FIRST, Call, Delivered, Memory, Outcome, Rejected, Removed, Report, Retry
 from rules.publishers.publisher import PublisherRule
 from rules.secret import cut, hidden_forms, hide
@@ -119,35 +119,24 @@ class Api:
         return str(found or "")
 
     async def _call(self, method: str, path: str, body: Any, query: Mapping[str, str]) -> Any:
-        headers = dict(self.headers) | ({"Content-Type": "application/json"} if body is not None else {})
-        data = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
-        url = self.base.rstrip("/") + path
+        headers = {**(JSON if body is not None else {}), **self.headers}
+        data = encoded(body) if body is not None else None
+        url = self.base.rstrip("/") + path + ("?" + urlencode(query) if query else "")
         await self.pace.turn()
-        try:
-            async with self.session.request(
-                method, url, params=query, data=data, headers=headers, allow_redirects=False
-            ) as answer:
-                outcome = judge(answer.status, answer.headers.get("Retry-After"), now_s=self.now_s())
-                if answer.status in (404, 410):
-                    raise GoneError(path)
-                if isinstance(outcome, Rejected) and answer.status in (400, 422):
-                    why = self._why(await answer.content.read(MOST_SAID))
-                    raise TroubleError(Rejected(f"{outcome.reason}{why}"), answer.status)
-                if isinstance(outcome, Retry) and outcome.after_s:
-                    self.pace.hold(outcome.after_s)
-                if not isinstance(outcome, Delivered):
-                    raise TroubleError(outcome)  # type: ignore[arg-type]  # a judgement is never Removed
-                read = await answer.content.read(MOST_READ + 1)
-                while len(read) <= MOST_READ and (
-                    more := await answer.content.read(MOST_READ + 1 - len(read))
-                ):
-                    read += more
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-            raise TroubleError(Rejected("the URL is not a usable http or https address")) from None
-        except TimeoutError:
-            raise TroubleError(Retry("no answer in time")) from None
-        except (aiohttp.ClientError, OSError) as failure:
-            raise TroubleError(failed(failure)) from None
+        answer = await exchange(self.session, method, url, data, headers, most_bytes=MOST_READ + 1)
+        if not isinstance(answer, Answer):
+            raise TroubleError(answer)
+        outcome, read = judge(answer.status, answer.retry_after, now_s=self.now_s()), answer.body
+        if answer.status in (404, 410):
+            raise GoneError(path)
+        if isinstance(outcome, Rejected) and answer.status in (400, 422):
+            raise TroubleError(Rejected(f"{outcome.reason}{self._why(read[:MOST_SAID])}"), answer.status)
+        if isinstance(outcome, Retry) and outcome.after_s:
+            self.pace.hold(outcome.after_s)
+        if not isinstance(outcome, Delivered):
+            raise TroubleError(outcome)  # type: ignore[arg-type]  # a judgement is never Removed
+        if not answer.is_whole:
+            raise TroubleError(Retry("the answer broke off"))
         if len(read) > MOST_READ:
             raise TroubleError(Retry("the answer is larger than 4 MiB"))
         try:
