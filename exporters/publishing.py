@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
+from msgspec.structs import replace as copy
 
 from evaluators.fitting import fitted, lost
 from evaluators.lifecycle import ENDED
@@ -172,7 +173,7 @@ class Site(Protocol):
         ...
 
     async def has(self, remote: str, post: Post) -> bool:
-        """Whether this very update (edit, removal) is there already."""
+        """Whether this very update is there already; an edit is the same in every try."""
         ...
 
     async def update(self, remote: str, post: Post) -> None:
@@ -180,7 +181,7 @@ class Site(Protocol):
         ...
 
     async def delete(self, remote: str) -> None:
-        """Take it away."""
+        """Take it away, of which the components were just shown as they are without it."""
         ...
 
     async def check(self) -> tuple[str, Collection[str] | None]:
@@ -258,8 +259,9 @@ async def publish(site: Site, post: Post, memory: Memory) -> Outcome:
             if remote is None:
                 return await _begin(site, post, memory)
             if post.step == "delete":
+                await site.update(remote, copy(post, step="edit"))  # components stay as they were last shown
                 await site.delete(remote)
-            elif not (memory.is_repeat and await site.has(remote, post)):
+            elif not (memory.is_repeat and post.step != "edit" and await site.has(remote, post)):
                 await site.update(remote, post)
     except GoneError:
         return Delivered() if post.step == "delete" else Removed()

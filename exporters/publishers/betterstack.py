@@ -49,9 +49,7 @@ class BetterStack:
         return self._api.named(there.get("data", {}).get("id"))
 
     async def has(self, remote: str, post: Post) -> bool:
-        """Whether one of its updates says the same since. An edit is the same in every try."""
-        if post.step == "edit":
-            return False
+        """Whether one of its updates says the same since."""
         async for there in self._listed(f"{self._reports}/{remote}/status-updates"):
             said = there["attributes"]
             if said["message"] == post.text and is_since(epoch_s(said["published_at"]), post):

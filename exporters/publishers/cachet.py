@@ -5,67 +5,83 @@ same in every try come first (components, name), the one that adds something is 
 """
 
 import contextlib
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final
 from zoneinfo import ZoneInfo
 
-from evaluators.lifecycle import ENDED
 from evaluators.model import Post
-from exporters.publishing import Api, GoneError, differing, is_since
+from exporters.publishing import Api, GoneError, differing, is_since, window
 from rules.publishers.cachet import CachetPublisher
 
 INCIDENT: Final = {"investigating": 1, "identified": 2, "monitoring": 3, "resolved": 4}
 SCHEDULE: Final = {"scheduled": 0, "in_progress": 1, "verifying": 1, "completed": 2, "cancelled": 2}
+KEPT: Final = {"incident": ("incidents", "occurred"), "maintenance": ("schedules", "scheduled")}
+"""Of each kind: its path, and the moment of it that Upbeat says."""
 VISIBLE: Final = 1
 """To everybody: true in the first 3.x, later one of several."""
 MANY: Final = "1000"
 
 
-class Cachet(ABC):
-    """What both versions have in common."""
+class Cachet3:
+    """Version 3. Its updates notify as the incident says by then."""
 
-    root: ClassVar[str]
-    newest: ClassVar[Mapping[str, str]]  # query: the newest first
-    said: ClassVar[Mapping[str, str]]  # the same, of updates
-    components: ClassVar[Mapping[str, int]]
+    root: ClassVar = "/api"
+    clock: ClassVar = "%Y-%m-%d %H:%M:%S"
+    newest: ClassVar[Mapping[str, str]] = {"sort": "-id", "per_page": "50"}
+    said: ClassVar[Mapping[str, str]] = {"sort": "-created_at", "per_page": "50"}
+    has_updates: ClassVar[Collection[str]] = ("incidents", "schedules")
+    components: ClassVar[Mapping[str, int]] = {
+        "operational": 1,
+        "degraded_performance": 2,
+        "partial_outage": 3,
+        "major_outage": 4,
+        "under_maintenance": 6,
+    }
 
     def __init__(self, api: Api, rule: CachetPublisher) -> None:
         self._api, self._zone = api, ZoneInfo(rule.timezone)
 
-    @abstractmethod
     def _made(self, post: Post) -> dict[str, Any]:
-        """What a new one has besides its name and message."""
+        """What a new one has besides its name, message and when it is."""
+        affected = [{"id": int(one), "status": status} for one, status in self._wanted(post).items()]
+        made = {"components": affected, "meta": {"upbeat": post.incident}}
+        if post.kind == "incident":
+            made |= {"status": INCIDENT[post.status], "visible": VISIBLE, "notifications": post.notify}
+        return made
 
-    @abstractmethod
     def _changed(self, post: Post) -> dict[str, Any]:
         """What is set of it besides its name."""
-
-    @abstractmethod
-    def _has_updates(self, remote: str) -> bool:
-        """Whether what is said of it is a list, not its one message."""
+        return self._window(post) if post.kind == "maintenance" else {"notifications": post.notify}
 
     async def find(self, post: Post) -> str | None:
-        """The one whose meta says our id; where meta is not shown, one so called that was made since."""
-        kind = _kind(post)
+        """The one whose meta says our id; where meta is not shown, one so called, of our moment, that is as we made it."""
+        kind, moment = KEPT[post.kind]
         for there in await self._listed(kind, self.newest):
-            meta = there.get("meta") or {}
-            is_alike = there["name"] == post.title and is_since(self._made_s(there), post)
-            if meta.get("upbeat") == post.incident or ("upbeat" not in meta and is_alike):
+            is_alike = (
+                there["name"] == post.title
+                and _said_at(there, moment).startswith(self._time(_began_at(post)))
+                and (post.kind == "maintenance" or _number(there["status"]) == INCIDENT[post.status])
+            )
+            marker = _meta(there).get("upbeat")
+            if marker == post.incident or (marker is None and is_alike):
                 return f"{kind}/{there['id']}"
         return None
 
     async def create(self, post: Post) -> str:
         """Make it; its message is the first update."""
         await self._show(post)
-        body = {"name": post.title, "message": post.text or post.title} | self._made(post)
-        there = await self._api.send("POST", f"{self.root}/{_kind(post)}", body)
-        return f"{_kind(post)}/{self._api.named(there.get('data', {}).get('id'))}"
+        kind = KEPT[post.kind][0]
+        when = (
+            self._window(post) if post.kind == "maintenance" else {"occurred_at": self._time(_began_at(post))}
+        )
+        body = {"name": post.title, "message": post.text or post.title} | when | self._made(post)
+        there = await self._api.send("POST", f"{self.root}/{kind}", body)
+        return f"{kind}/{self._api.named(there.get('data', {}).get('id'))}"
 
     async def has(self, remote: str, post: Post) -> bool:
         """Whether one of its updates says the same since. All else is the same in every try."""
-        if post.step == "edit" or not self._has_updates(remote):
+        if not self._has_updates(remote):
             return False
         updates = await self._listed(f"{remote}/updates", self.said)
         return any(one["message"] == post.text and is_since(self._made_s(one), post) for one in updates)
@@ -91,22 +107,21 @@ class Cachet(ABC):
     async def differences(self, remote: str, post: Post) -> Sequence[str]:
         """Name, status of an incident, and what components are shown as."""
         there = _fields((await self._api.get(f"{self.root}/{remote}"))["data"])
-        shown, wanted = await self._shown(), self._wanted(post)
-        status = (
-            [("status", _number(there["status"]), INCIDENT[post.status])] if post.kind == "incident" else []
-        )
+        shown = await self._shown()
+        number = INCIDENT.get(post.status)
         return differing(
             ("title", there["name"], post.title),
-            *status,
-            *((f"component {one}", shown.get(one), status) for one, status in wanted.items()),
+            *([("status", _number(there["status"]), number)] if number else []),
+            *((f"component {one}", shown.get(one), status) for one, status in self._wanted(post).items()),
         )
 
+    def _has_updates(self, remote: str) -> bool:
+        """Whether what is said of it is a list, not its one message."""
+        return remote.partition("/")[0] in self.has_updates
+
     def _wanted(self, post: Post) -> dict[str, int]:
-        return {
-            one: self.components[status]
-            for one, status in post.components.items()
-            if status in self.components
-        }
+        known = self.components
+        return {one: known[status] for one, status in post.components.items() if status in known}
 
     async def _show(self, post: Post) -> None:
         for one, status in self._wanted(post).items():
@@ -122,49 +137,31 @@ class Cachet(ABC):
         return [_fields(one) for one in (await self._api.get(f"{self.root}/{path}", **query))["data"]]
 
     def _made_s(self, there: Mapping[str, Any]) -> float:
-        said = there["created"]["string"] if "created" in there else there["created_at"]
-        return datetime.fromisoformat(said).replace(tzinfo=self._zone).timestamp()
+        return datetime.fromisoformat(_said_at(there, "created")).replace(tzinfo=self._zone).timestamp()
 
     def _time(self, epoch_s: float) -> str:
-        return datetime.fromtimestamp(epoch_s, self._zone).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(epoch_s, self._zone).strftime(self.clock)
 
     def _window(self, post: Post) -> dict[str, Any]:
-        """When maintenance begins and ends; what is over ended then."""
-        starts_s, ends_s = post.starts_at or post.at, post.ends_at or post.at
-        if post.status in ENDED:
-            ends_s = min(ends_s, post.at)
+        starts_s, ends_s = window(post)
         return {"scheduled_at": self._time(starts_s), "completed_at": self._time(ends_s)}
 
-    def _since(self, post: Post) -> dict[str, Any]:
-        return {"occurred_at": self._time(post.began_at)} if post.is_backfilled else {}
 
-
-class Cachet2(Cachet):
-    """Version 2.4. It knows no component under maintenance: that is left as it is shown."""
+class Cachet2(Cachet3):
+    """Version 2.4. It knows no component under maintenance: that is left as it is shown. Its updates always notify."""
 
     root = "/api/v1"
+    clock = "%Y-%m-%d %H:%M"  # seconds are an error there
     newest: ClassVar = {"sort": "id", "order": "desc", "per_page": "50"}
     said: ClassVar = {"per_page": "50"}
-    components: ClassVar = {
-        "operational": 1,
-        "degraded_performance": 2,
-        "partial_outage": 3,
-        "major_outage": 4,
-    }
-
-    def _has_updates(self, remote: str) -> bool:
-        return remote.startswith("incidents/")
+    has_updates: ClassVar = ("incidents",)
+    components: ClassVar = {name: n for name, n in Cachet3.components.items() if n != 6}
 
     def _made(self, post: Post) -> dict[str, Any]:
         if post.kind == "maintenance":
-            return self._window(post) | {"status": SCHEDULE[post.status]}
-        made = {
-            "status": INCIDENT[post.status],
-            "visible": VISIBLE,
-            "stickied": False,
-            "notify": post.notify,
-            "meta": {"upbeat": post.incident},
-        } | self._since(post)
+            return {"status": SCHEDULE[post.status]}
+        shown = {"visible": VISIBLE, "stickied": False, "notify": post.notify}
+        made = {"status": INCIDENT[post.status], "meta": {"upbeat": post.incident}} | shown
         for one, status in list(self._wanted(post).items())[:1]:  # it has room for one
             made |= {"component_id": one, "component_status": status}
         return made
@@ -176,39 +173,24 @@ class Cachet2(Cachet):
         return self._window(post) | {"status": SCHEDULE[post.status]} | said
 
 
-class Cachet3(Cachet):
-    """Version 3."""
-
-    root = "/api"
-    newest: ClassVar = {"sort": "-id", "per_page": "50"}
-    said: ClassVar = {"sort": "-created_at", "per_page": "50"}
-    components: ClassVar = {**Cachet2.components, "under_maintenance": 6}
-
-    def _has_updates(self, remote: str) -> bool:
-        return True
-
-    def _made(self, post: Post) -> dict[str, Any]:
-        affected = [{"id": int(one), "status": status} for one, status in self._wanted(post).items()]
-        made = {"components": affected, "meta": {"upbeat": post.incident}}
-        if post.kind == "maintenance":
-            return made | self._window(post)
-        return (
-            made
-            | {"status": INCIDENT[post.status], "visible": VISIBLE, "notifications": post.notify}
-            | self._since(post)
-        )
-
-    def _changed(self, post: Post) -> dict[str, Any]:
-        return self._window(post) if post.kind == "maintenance" else {}
-
-
-def _kind(post: Post) -> str:
-    return "schedules" if post.kind == "maintenance" else "incidents"
+def _began_at(post: Post) -> float:
+    return post.began_at if post.kind == "incident" else window(post)[0]
 
 
 def _fields(resource: Mapping[str, Any]) -> dict[str, Any]:
     """Version 3 wraps them as JSON:API does."""
     return {**resource, **resource.get("attributes", {})}
+
+
+def _said_at(there: Mapping[str, Any], moment: str) -> str:
+    """What is said of when something was, by version 3 with words for people."""
+    return str(there.get(f"{moment}_at") or (there.get(moment) or {}).get("string"))
+
+
+def _meta(there: Mapping[str, Any]) -> Mapping[str, Any]:
+    """By name, or as a list of names and values."""
+    meta = there.get("meta") or {}
+    return {one["key"]: one["value"] for one in meta} if isinstance(meta, list) else meta
 
 
 def _number(status: Any) -> int:

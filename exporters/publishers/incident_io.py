@@ -44,9 +44,7 @@ class IncidentIo:
         return f"{post.kind}/{self._api.named(there.get(f'status_page_{post.kind}', {}).get('id'))}"
 
     async def has(self, remote: str, post: Post) -> bool:
-        """Whether one of its updates says the same since. An edit is the same in every try."""
-        if post.step == "edit":
-            return False
+        """Whether one of its updates says the same since."""
         updates = (await self._there(remote))["updates"]
         return any(
             one["message"] == post.text and is_since(epoch_s(one["published_at"]), post) for one in updates
@@ -60,11 +58,12 @@ class IncidentIo:
             await self._say(remote, self._said(post) | {"message": post.text})
 
     async def delete(self, remote: str) -> None:
-        """Nothing can be taken away: it is ended, and nobody is notified."""
+        """Nothing can be taken away: what lasts is ended, and nobody is notified."""
         kind = remote.partition("/")[0]
-        ended = "resolved" if kind == "incident" else MAINTENANCE["completed"]
-        called = (await self._there(remote))["name"]
-        await self._say(remote, {f"{kind}_status": ended, "notify_subscribers": False, "message": called})
+        ended = {f"{kind}_status": "resolved" if kind == "incident" else MAINTENANCE["completed"]}
+        there = await self._there(remote)
+        if not ended.items() <= there.items():
+            await self._say(remote, ended | {"notify_subscribers": False, "message": there["name"]})
 
     async def check(self) -> tuple[str, Collection[str]]:
         """Its components. The page's name is not asked: that is a list of all pages."""

@@ -53,9 +53,7 @@ class Instatus:
         return f"{post.kind}s/{self._api.named(there.get('id'))}"
 
     async def has(self, remote: str, post: Post) -> bool:
-        """Whether one of its updates says the same since. An edit is the same in every try."""
-        if post.step == "edit":
-            return False
+        """Whether one of its updates says the same since."""
         updates = (await self._api.get(f"{self._page}/{remote}"))["updates"]
         return any(one["message"] == post.text and is_since(epoch_s(one["started"]), post) for one in updates)
 

@@ -42,10 +42,10 @@ class OpenStatus:
             return next((f"maintenance/{one['id']}" for one in alike if one["title"] == post.title), None)
         listed = (await self._read(REPORTS, "ListStatusReports", {"limit": RECENT})).get("statusReports", [])
         for there in listed:
-            if there["title"] == post.title and any(
-                is_then(update["date"], post.began_at) for update in await self._updates(there["id"])
-            ):
-                return f"report/{there['id']}"
+            if there["title"] == post.title:
+                dates = [update["date"] for update in await self._updates(there["id"])]
+                if dates and is_then(min(dates, key=epoch_s), post.began_at):
+                    return f"report/{there['id']}"
         return None
 
     async def create(self, post: Post) -> str:
@@ -64,8 +64,8 @@ class OpenStatus:
         return f"report/{self._api.named(there.get('statusReport', {}).get('id'))}"
 
     async def has(self, remote: str, post: Post) -> bool:
-        """Whether one of its updates is of the moment of ours. An edit, and maintenance, are the same in every try."""
-        if post.step == "edit" or post.kind == "maintenance":
+        """Whether one of its updates is of the moment of ours. Maintenance is the same in every try."""
+        if post.kind == "maintenance":
             return False
         updates = await self._updates(_id(remote))
         return any(one["message"] == post.text and is_then(one["date"], post.at) for one in updates)

@@ -34,10 +34,10 @@ class StatusApi:
         self._api = api
 
     async def find(self, post: Post) -> str | None:
-        """The newest so called that was made since this step was taken."""
+        """The newest of those that last that is so called and was made since this step was taken."""
         if post.kind == "maintenance":
             return None
-        listed = (await self._api.get("/api/v1/incidents"))["incidents"]
+        listed = (await self._api.get("/api/v1/incidents", status="active"))["incidents"]
         alike = [one for one in listed if one["title"] == post.title and is_since(_made_s(one), post)]
         return str(max(alike, key=_made_s)["_id"]) if alike else None
 
@@ -57,9 +57,9 @@ class StatusApi:
 
     async def has(self, remote: str, post: Post) -> bool:
         """Whether one of its updates says the same since. Components are the same in every try."""
-        if post.step == "edit" or remote == NOTHING:
+        if remote == NOTHING:
             return False
-        updates = (await self._api.get("/api/v1/incidents/detail", id=remote))["updates"]
+        updates = (await self._there(remote))["updates"]
         return any(one["message"] == post.text and is_since(_made_s(one), post) for one in updates)
 
     async def update(self, remote: str, post: Post) -> None:
@@ -74,8 +74,8 @@ class StatusApi:
             await self._api.send("POST", "/api/v1/incidents/updates", body, incidentId=remote)
 
     async def delete(self, remote: str) -> None:
-        """Nothing can be taken away: it is resolved without a word."""
-        if remote != NOTHING:
+        """Nothing can be taken away: what is not over is resolved without a word, once, as that is told to all."""
+        if remote != NOTHING and (await self._there(remote))["incident"]["status"] != "resolved":
             await self._resolve(remote, {})
 
     async def check(self) -> tuple[str, Collection[str]]:
@@ -91,7 +91,7 @@ class StatusApi:
         )
         if remote == NOTHING:
             return lines
-        there = (await self._api.get("/api/v1/incidents/detail", id=remote))["incident"]
+        there = (await self._there(remote))["incident"]
         status = ("status", there["status"], post.status)
         return [*differing(("title", there["title"], post.title), status), *lines]
 
@@ -105,6 +105,9 @@ class StatusApi:
     async def _shown(self) -> dict[str, Any]:
         listed = (await self._api.get("/api/v1/components"))["components"]
         return {one["_id"]: one["status"] for one in listed}
+
+    async def _there(self, remote: str) -> dict[str, Any]:
+        return dict(await self._api.get("/api/v1/incidents/detail", id=remote))
 
     async def _resolve(self, remote: str, body: dict[str, str]) -> None:
         await self._api.send("POST", "/api/v1/incidents/resolve", body, incidentId=remote)

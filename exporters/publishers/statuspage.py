@@ -38,7 +38,6 @@ class Statuspage:
             (said["status"], said["body"]) == (_status(post), post.text)
             and is_since(datetime.fromisoformat(said["created_at"]).timestamp(), post)
             for said in there["incident_updates"]
-            if post.step != "edit"
         )
 
     async def update(self, remote: str, post: Post) -> None:

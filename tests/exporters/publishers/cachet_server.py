@@ -23,6 +23,7 @@ class Cachet2Server(SiteServer):
     component = "7"
     root = "/api/v1"
     component_statuses: tuple[int, ...] = (0, 1, 2, 3, 4)
+    clock = "%Y-%m-%d %H:%M"
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,8 +139,9 @@ class Cachet2Server(SiteServer):
     async def _create(self, request: web.Request) -> web.Response:
         kind, given = request.match_info["kind"], await request.json()
         self.check(kind, given, is_new=True)
-        if kind == "schedules" and not _is_time(given.get("scheduled_at")):
+        if kind == "schedules" and not given.get("scheduled_at"):
             raise self.wrong("The scheduled at field is required.")
+        given |= self._times(given)
         key = self.new_id()
         self.kept[kind][key] = {"id": key, "meta": {}, "created_at": _now()} | given
         self.updates[kind, key] = []
@@ -148,11 +150,26 @@ class Cachet2Server(SiteServer):
 
     made = 200
 
+    def _times(self, given: dict[str, Any]) -> dict[str, str]:
+        """Of the one form that is understood; another is no wrong request but breaks it."""
+        try:
+            return {
+                name: str(datetime.strptime(given[name], self.clock))  # UTC without saying so
+                for name in ("scheduled_at", "completed_at", "occurred_at")
+                if name in given
+            }
+        except ValueError:
+            raise self.refuse(500, "Trailing data") from None
+
+    def notifies(self, kind: str, there: dict[str, Any]) -> bool:
+        """Whether what is said of it is mailed: always."""
+        return kind == "incidents" and bool(there["visible"])
+
     async def _update(self, request: web.Request) -> web.Response:
         kind, there = self._one(request)
         given = await request.json()
         self.check(kind, given, is_new=False)
-        there |= given
+        there |= given | self._times(given)
         return web.json_response({"data": self.resource(kind, there)})
 
     async def _delete(self, request: web.Request) -> web.Response:
@@ -172,6 +189,7 @@ class Cachet2Server(SiteServer):
             raise self.wrong("The status and message fields are required.")
         if kind == "incidents":
             there["status"] = given["status"]
+        self.notified += self.notifies(kind, there)
         said = {"id": self.new_id(), "created_at": _now(), "status": given.get("status")}
         self.updates[kind, there["id"]].append(said | {"message": given["message"]})
         return web.json_response({"data": self.resource("updates", said | {"meta": {}})}, status=self.made)
@@ -180,7 +198,11 @@ class Cachet2Server(SiteServer):
 class Cachet3Server(Cachet2Server):
     root = "/api"
     component_statuses = (1, 2, 3, 4, 5, 6)
+    clock = "%Y-%m-%d %H:%M:%S"
     made = 201
+
+    def notifies(self, kind: str, there: dict[str, Any]) -> bool:
+        return kind == "incidents" and bool(there["visible"] and there.get("notifications"))
 
     def authenticate(self, request: web.Request) -> None:
         if request.method != "GET" and request.headers.get("Authorization") != f"Bearer {KEY}":
@@ -194,10 +216,12 @@ class Cachet3Server(Cachet2Server):
 
     def resource(self, kind: str, there: dict[str, Any]) -> dict[str, Any]:
         fields = super().resource(kind, there)
-        if "created_at" in fields:
-            fields["created"] = {"human": "now", "string": fields.pop("created_at")}
+        for name in ("created", "occurred", "scheduled", "completed"):
+            fields[name] = {"human": "now", "string": fields.pop(f"{name}_at", None)}
         if kind in {"incidents", "updates"}:
             fields["status"] = {"human": "Status", "value": fields.get("status")}
+        if kind == "schedules":
+            fields.pop("meta", None)
         return {"id": str(fields.pop("id")), "type": kind, "attributes": fields}
 
     def check(self, kind: str, given: dict[str, Any], is_new: bool) -> None:
@@ -216,16 +240,10 @@ class Cachet3Server(Cachet2Server):
     def status_of(self, kind: str, there: dict[str, Any]) -> int:
         if kind == "incidents":
             return super().status_of(kind, there)
-        return 2 if there["completed_at"] <= _now() else int(there["scheduled_at"] <= _now())
+        if there["scheduled_at"] > _now():
+            return 0
+        return 1 + (there["completed_at"] <= _now())
 
 
 def _now() -> str:
     return datetime.fromtimestamp(now_s(), UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _is_time(said: object) -> bool:
-    try:
-        datetime.strptime(str(said), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-    except ValueError:
-        return False
-    return True

@@ -1,7 +1,6 @@
 """What is special to Instatus, Better Stack, OpenStatus and incident.io: what is found by its moment, keys, and what they refuse."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -38,18 +37,6 @@ async def test_maintenance_whose_answer_was_lost_is_there_once(place: Place) -> 
     assert isinstance(await place.tell(WINDOW, **window), Retry)
     assert isinstance(await place.tell(WINDOW, **window), Delivered)
     assert place.server.seen() == [("Maintenance: Site", "scheduled", ["We move house."])]
-
-
-@pytest.mark.parametrize("place", ["instatus", "betterstack", "openstatus", "incident_io"], indirect=True)
-async def test_maintenance_that_is_called_off_is_over(place: Place) -> None:
-    window: dict[str, Any] = {"starts_at": now_s() + 3600, "ends_at": now_s() + 7200}
-    window["components"] = {"shop/site": "operational"}
-    await place.tell(WINDOW, **window)
-    off = {"step": "resolve", "id": "post-off", "status": "cancelled", "text": "Not today.", **window}
-    assert await place.tell(WINDOW, **off) == Delivered()
-    ((_, status, said),) = place.server.seen()
-    assert (status, said[-1]) == ("completed", "Not today.")
-    assert place.server.shown() == "operational"
 
 
 @pytest.mark.parametrize("place", ["instatus", "betterstack", "openstatus", "incident_io"], indirect=True)

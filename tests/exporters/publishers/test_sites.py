@@ -45,6 +45,7 @@ class Kind:
     base: str = ""
     creates: str = "POST"  # what the request that makes an incident begins with
     says: str = "POST"  # ... that says something of it
+    ends: str = "DELETE"  # ... that takes it away, or ends it
     edits: bool = True
     edits_components: bool = True  # without a word
     deletes: bool = True
@@ -72,6 +73,7 @@ KINDS = {
         {"type": "cachet", "version": 2},
         lambda key: {"X-Cachet-Token": key},
         shows_maintenance=False,
+        notified=2,
     ),
     "cachet 3": Kind(
         Cachet3Server, Cachet3, {"type": "cachet"}, lambda key: {"Authorization": f"Bearer {key}"}
@@ -82,6 +84,7 @@ KINDS = {
         {"type": "statusapi"},
         lambda key: {"Authorization": f"Bearer {key}"},
         creates="POST /api/v1/incidents",
+        ends="POST /api/v1/incidents/resolve",
         edits=False,
         deletes=False,
         schedules=False,
@@ -114,6 +117,7 @@ KINDS = {
         lambda key: {"x-openstatus-key": key},
         base="/rpc",
         says="POST /rpc/openstatus.status_report.v1.StatusReportService/Add",
+        ends="POST /rpc/openstatus.status_report.v1.StatusReportService/Del",
         edits_components=False,
     ),
     "incident_io": Kind(
@@ -121,6 +125,7 @@ KINDS = {
         IncidentIo,
         {"type": "incident_io", "page_id": incident_io_server.PAGE},
         lambda key: {"Authorization": f"Bearer {key}"},
+        ends="POST",
         edits_components=False,
         deletes=False,
     ),
@@ -249,6 +254,38 @@ async def test_what_is_deleted_here_is_taken_away_there(place: Place) -> None:
         )  # nor is a second time trouble
     else:
         assert place.server.seen()[0][1] == "resolved"
+
+
+async def test_what_is_deleted_here_leaves_nothing_red_there_and_tells_nobody_twice(place: Place) -> None:
+    await place.tell(OPEN)
+    gone = {"step": "delete", "id": "post-d", "components": {"shop/site": "operational"}, "notify": False}
+    place.server.lose = place.kind.ends
+    await place.tell(OPEN, **gone)  # a lost answer to DELETE may have been asked for again at once
+    assert (place.server.lose, place.server.shown()) == ("", "operational")
+    notified, seen = place.server.notified, place.server.seen()
+    assert await place.tell(OPEN, **gone) == Delivered()
+    assert (place.server.notified, place.server.seen()) == (notified, seen)
+
+
+async def test_maintenance_that_is_called_off_is_over(place: Place) -> None:
+    window: dict[str, Any] = {"starts_at": now_s() + 3600, "ends_at": now_s() + 7200}
+    window["components"] = {"shop/site": "operational"}
+    await place.tell(WINDOW, **window)
+    off = {"step": "resolve", "id": "post-off", "status": "cancelled", "text": "Not today.", **window}
+    assert await place.tell(WINDOW, **off) == Delivered()
+    seen = [(status, said[-1]) for _, status, said in place.server.seen()]
+    assert seen == [("completed", "Not today.")] * place.kind.schedules
+    assert place.server.shown() == "operational"
+
+
+async def test_one_that_is_over_is_not_taken_for_another_of_the_same_name(place: Place) -> None:
+    if isinstance(place.server, Cachet2Server):
+        place.server.shows_meta = False
+    await place.tell(OPEN)
+    await place.tell(RESOLVE)
+    again = replace(OPEN, incident="inc_0190b6ff", id="post-9", at=now_s(), began_at=now_s())
+    await place.publisher.export(again, Memory(is_repeat=True))
+    assert [seen[1] for seen in place.server.seen()] == ["resolved", place.kind.word("investigating")]
 
 
 async def test_maintenance_is_announced_begins_and_ends(place: Place) -> None:
