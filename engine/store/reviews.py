@@ -224,12 +224,14 @@ async def propose(
     """
     episode = episode_id(owner_id, number)
     held = await _locked(connection, episode)
-    await connection.execute(
-        "UPDATE episodes SET severity = $2, frozen = false, "
-        "peak = CASE WHEN 'critical' IN ($2, peak) THEN 'critical' ELSE $2 END WHERE id = $1",
-        episode,
-        effect.severity,
-    )
+    peak = "critical" if "critical" in (effect.severity, held["peak"]) else effect.severity
+    if (held["frozen"], held["severity"], held["peak"]) != (False, effect.severity, peak):
+        await connection.execute(
+            "UPDATE episodes SET severity = $2, frozen = false, peak = $3 WHERE id = $1",
+            episode,
+            effect.severity,
+            peak,
+        )
     if await incidents.is_taken_over(connection, episode):
         return []
     policy = _rule(held).incidents
@@ -318,7 +320,7 @@ async def _obey(
         said.components,
         [dict(item) for item in evidence],
         at,
-        (await review_of(connection, episode["page_id"])).expire_after,
+        (await review_of(connection, episode["page_id"])).expire_after if step == "resolve" else 0.0,
         command.of,
         episode["reopened"],
         subjects,
@@ -468,12 +470,15 @@ async def approve(
     """A person says yes to this revision; it is published once as many did as its page asks for. One more yes changes nothing.
 
     `publishers`: to these and its own page only; who approved others before approved something else.
-    Raises `LookupError`, `ActionGoneError` (rejected, withdrawn, expired), `StaleRevisionError`.
+    Raises `LookupError`, `ActionGoneError` (rejected, withdrawn, expired), `StaleRevisionError`, `NotNowError`.
     """
     action = await _held(connection, action_id)
     if action["status"] in ("approved", "done", "failed"):
         return action
     _refuse_gone_or_stale(action, revision)
+    if action["episode_id"] is None and action["incident_id"]:
+        (row,) = await incidents.held(connection, action["incident_id"])
+        incidents.refuse(row, action["public"], at, action["created_at"].timestamp())
     if publishers is not None and sorted(publishers) != sorted(action["publishers"] or ()):
         await connection.execute("DELETE FROM approvals WHERE action_id = $1", action_id)
     await connection.execute(
@@ -579,11 +584,13 @@ def _refuse_gone_or_stale(action: Row, revision: int) -> None:
 
 
 async def _held(connection: Connection, action_id: UUID) -> Row:
-    row = await connection.fetchrow("SELECT episode_id FROM actions WHERE id = $1", action_id)
+    row = await connection.fetchrow("SELECT episode_id, incident_id FROM actions WHERE id = $1", action_id)
     if row is None:
         raise LookupError(f"there is no action {action_id}")
     if row["episode_id"]:
         await _locked(connection, row["episode_id"])
+    elif row["incident_id"]:  # in the order of `engine.store.by_hand`: it may be taken away at this moment
+        await incidents.hold(connection, row["incident_id"])
     await connection.execute("SELECT FROM actions WHERE id = $1 FOR UPDATE", action_id)
     return await one(connection, action_id)
 
