@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from engine.store import by_hand, objects, people, reviews, secrets
+from engine.store import incidents, objects, people, reviews, secrets
 
 TYPES = "https://github.com/upbeat-monitoring/upbeat/blob/main/docs/reference/api.md#"
 """Where each kind of problem is explained: its `type` is this and its name."""
@@ -117,7 +117,7 @@ _TRANSLATED: dict[type[Exception], tuple[int, str]] = {
     objects.ManagedByFileError: (409, "managed-by-file"),
     people.LastAdminError: (409, "last-admin"),
     reviews.ActionGoneError: (409, "gone"),
-    by_hand.NotNowError: (409, "not-now"),
+    incidents.NotNowError: (409, "not-now"),
     secrets.LockedError: (409, "no-secret-key"),
     reviews.StaleRevisionError: (409, "stale-revision"),
 }

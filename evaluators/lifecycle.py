@@ -55,7 +55,9 @@ def step_of(life: Life, status: str | None) -> Step:
     return "resolve" if status in ENDED and life.status not in ENDED else "update"
 
 
-def refusal(life: Life, status: str | None, at: float, reopen_within_s: float) -> str | None:
+def refusal(
+    life: Life, status: str | None, at: float, reopen_within_s: float, drafted_at: float | None = None
+) -> str | None:
     """Why people may not say this of it now; None where they may. `status` None: it stays what it is."""
     if life.is_merged:
         return "it was merged into another incident, which goes on: say it there"
@@ -63,6 +65,8 @@ def refusal(life: Life, status: str | None, at: float, reopen_within_s: float) -
         return None
     if life.is_backfilled:
         return "it was entered after it was over: it is not opened again; begin another"
+    if life.ended_at is not None and drafted_at is not None and life.ended_at > drafted_at:
+        return "it ended after this was drafted: draft it again to open it again"
     if life.ended_at is not None and at - life.ended_at > reopen_within_s:
         within = format_duration(reopen_within_s)
         return f"it ended more than {within} ago, the time in which its page opens one again (reopen_within); begin another"

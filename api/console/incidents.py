@@ -19,9 +19,9 @@ from api.objects import locate
 from api.origin import base_url
 from api.problems import ProblemError, missing
 from engine.store import by_hand, incidents, objects, published
-from engine.store.by_hand import NotNowError
 from engine.store.database import Connection
 from engine.store.ids import read
+from engine.store.incidents import NotNowError
 from engine.store.objects import MissingError, Stored
 
 router = Router(prefix="/console/incidents", include_in_schema=False)

@@ -31,6 +31,7 @@ from api.reviews import (
 from api.showing import policy_of
 from engine.store import objects, results, reviews, signals, states
 from engine.store.database import Connection, Row
+from engine.store.incidents import NotNowError
 from engine.store.objects import Stored
 from evaluators.review import Status
 from rules.incident import Review, Step
@@ -163,7 +164,7 @@ async def _decided(request: Request, asking: Principal, ref: str, decision: Deci
         done = await decide(services_of(request), asking, ref, decision)
     except reviews.StaleRevisionError:
         return await _page(request, asking, ref, status=409, stale=True)
-    except reviews.ActionGoneError as gone:
+    except (reviews.ActionGoneError, NotNowError) as gone:
         return await _page(request, asking, ref, status=409, wrong=f"Too late: {gone}.")
     except ProblemError as refused:
         if refused.status != 422:

@@ -11,34 +11,12 @@ from engine.store import drafts, incidents, posts, reviews
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from engine.store.ids import new_id, show
-from engine.store.incidents import Moment, Said
+from engine.store.incidents import Moment, NotNowError, Said, held, life_of, refuse
 from engine.store.objects import MissingError
 from engine.store.telling import tell_all
 from evaluators import lifecycle
-from evaluators.lifecycle import ENDED, Dated, Life
+from evaluators.lifecycle import ENDED, Dated
 from evaluators.model import Impact, Severity
-from rules.component import Page
-
-
-class NotNowError(ValueError):
-    """It cannot be done as things are."""
-
-
-async def held(connection: Connection, *ids: UUID) -> list[Row]:
-    """These incidents, and nobody else changes them until the transaction ends. Raises `MissingError`."""
-    await connection.fetch(
-        "SELECT 1 FROM episodes WHERE id IN (SELECT episode_id FROM incidents WHERE id = ANY ($1)) ORDER BY id FOR UPDATE",
-        ids,
-    )
-    rows = await connection.fetch(
-        "SELECT i.*, p.slug AS page, p.spec AS page_spec FROM incidents i JOIN objects p ON p.id = i.page_id "
-        "WHERE i.id = ANY ($1) AND i.kind = 'incident' AND i.removed_at IS NULL ORDER BY i.id FOR UPDATE OF i",
-        ids,
-    )
-    found = {row["id"]: row for row in rows}
-    if len(found) < len(set(ids)):
-        raise MissingError("there is no such incident")
-    return [found[one] for one in ids]
 
 
 async def begin(connection: Connection, actor: Actor, page_id: UUID, said: Said) -> tuple[UUID, list[str]]:
@@ -106,12 +84,9 @@ async def update_of(
 ) -> tuple[Row, Said]:
     """What it would be to say this of an incident now: status None stays, components None too. Raises `NotNowError`."""
     (row,) = await held(connection, incident)
-    life = _life(row)
-    within_s = Page.model_validate(row["page_spec"]).reopen_within
-    if refused := lifecycle.refusal(life, status, moment.at, within_s):
-        raise NotNowError(refused)
+    refuse(row, status, moment.at)
     said = Said(
-        lifecycle.step_of(life, status),
+        lifecycle.step_of(life_of(row), status),
         None if status == row["status"] else status,
         row["title"],
         text,
@@ -182,12 +157,7 @@ async def reword(
         actor.name,
     )
     await connection.execute("UPDATE incidents SET revision = revision + 1 WHERE id = $1", incident)
-    await connection.execute(
-        "UPDATE outbox SET item = jsonb_set(item, '{text}', to_jsonb($2::text)) "
-        "WHERE update_id = $1 AND status = 'pending' AND begun_at IS NULL",
-        update,
-        text,
-    )
+    await posts.reword(connection, incident, update)
     await _record(connection, actor, "reword", incident, row["page_id"], {"text": before}, {"text": text})
 
 
@@ -217,7 +187,7 @@ async def merge(connection: Connection, actor: Actor, incident: UUID, moment: Mo
     row, other = rows
     is_same_page = row["page_id"] == other["page_id"]
     if refused := lifecycle.merge_refusal(
-        _life(row), _life(other), is_same=incident == into, is_same_page=is_same_page
+        life_of(row), life_of(other), is_same=incident == into, is_same_page=is_same_page
     ):
         raise NotNowError(refused)
     worst: list[Severity] = [one["severity"] for one in rows if one["severity"]]
@@ -330,11 +300,6 @@ async def report(
     await _record(
         connection, actor, "report", incident, row["page_id"], before, {"report": text, "status": status}
     )
-
-
-def _life(row: Row) -> Life:
-    ended_at = row["resolved_at"].timestamp() if row["resolved_at"] else None
-    return Life(row["status"], ended_at, row["merged_into"] is not None, row["is_backfilled"])
 
 
 async def _stop_drafts(connection: Connection, row: Row, actor: Actor, at: float, why: str) -> None:

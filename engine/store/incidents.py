@@ -12,7 +12,8 @@ from uuid import UUID
 from engine.store import posts, telling
 from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, new_id, show
-from evaluators.lifecycle import ENDED, impact_of
+from engine.store.objects import MissingError
+from evaluators.lifecycle import ENDED, Life, impact_of, refusal
 from evaluators.model import Impact, Notice, Severity, Stage
 from rules.component import Page
 from rules.duration import format_duration
@@ -59,6 +60,45 @@ def update_id(said: Said) -> UUID:
     if said.update_id is not None:
         return said.update_id
     return derived_id("update", said.action_id) if said.action_id else new_id()
+
+
+class NotNowError(ValueError):
+    """It cannot be done as things are."""
+
+
+async def hold(connection: Connection, *ids: UUID) -> dict[UUID, Row]:
+    """Those of these incidents that are there; nobody else changes them, or what waits of them, until the transaction ends."""
+    await connection.fetch(
+        "SELECT 1 FROM episodes WHERE id IN (SELECT episode_id FROM incidents WHERE id = ANY ($1)) ORDER BY id FOR UPDATE",
+        ids,
+    )
+    rows = await connection.fetch(
+        "SELECT i.*, p.slug AS page, p.spec AS page_spec FROM incidents i JOIN objects p ON p.id = i.page_id "
+        "WHERE i.id = ANY ($1) AND i.kind = 'incident' AND i.removed_at IS NULL ORDER BY i.id FOR UPDATE OF i",
+        ids,
+    )
+    return {row["id"]: row for row in rows}
+
+
+async def held(connection: Connection, *ids: UUID) -> list[Row]:
+    """`hold` all of these. Raises `MissingError`."""
+    found = await hold(connection, *ids)
+    if len(found) < len(set(ids)):
+        raise MissingError("there is no such incident")
+    return [found[one] for one in ids]
+
+
+def life_of(row: Row) -> Life:
+    """Where it stands."""
+    ended_at = row["resolved_at"].timestamp() if row["resolved_at"] else None
+    return Life(row["status"], ended_at, row["merged_into"] is not None, row["is_backfilled"])
+
+
+def refuse(row: Row, status: str | None, at: float, drafted_at: float | None = None) -> None:
+    """Raises `NotNowError` where people may not say this of one that is held."""
+    within_s = Page.model_validate(row["page_spec"]).reopen_within
+    if refused := refusal(life_of(row), status, at, within_s, drafted_at):
+        raise NotNowError(refused)
 
 
 async def begin(

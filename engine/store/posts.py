@@ -13,6 +13,10 @@ from evaluators.public import component_status
 from rules.slack import PageSlack
 
 MOST_SETTLED: Final = 500
+_ALL_WORDS: Final = (
+    "(SELECT string_agg(text, E'\n\n' ORDER BY at, position) FROM updates WHERE incident_id = $1)"
+)
+_TELLS_ALL: Final = "item->>'step' = 'open' AND coalesce((item->>'is_backfilled')::bool, false)"
 Step = Literal["open", "update", "resolve", "edit", "delete"]
 
 
@@ -87,10 +91,7 @@ async def _picture(connection: Connection, row: Row, step: Step, at: float, upda
     components = (await _components(connection, [incident]))[incident]
     text = row["text"] or ""
     if row["is_backfilled"] and step == "open":  # one post tells all of it
-        text = await connection.fetchval(
-            "SELECT string_agg(text, E'\n\n' ORDER BY at, position) FROM updates WHERE incident_id = $1",
-            incident,
-        )
+        text = await connection.fetchval(f"SELECT {_ALL_WORDS}", incident)
     return Post(
         id=str(derived_id("post", incident, step, update or row["revision"])),
         step=step,
@@ -109,6 +110,17 @@ async def _picture(connection: Connection, row: Row, step: Step, at: float, upda
         is_backfilled=row["is_backfilled"],
         starts_at=row["starts_at"].timestamp() if row["starts_at"] else None,
         ends_at=row["ends_at"].timestamp() if row["ends_at"] else None,
+    )
+
+
+async def reword(connection: Connection, incident: UUID, update: UUID | None) -> None:
+    """Let steps that have not left say what the update says now."""
+    await connection.execute(
+        "UPDATE outbox o SET item = jsonb_set(item, '{text}', to_jsonb(CASE WHEN "
+        f"{_TELLS_ALL} THEN {_ALL_WORDS} ELSE (SELECT text FROM updates WHERE id = $2) END)) "
+        f"WHERE incident_id = $1 AND (update_id = $2 OR {_TELLS_ALL}) AND status = 'pending' AND begun_at IS NULL",
+        incident,
+        update,
     )
 
 

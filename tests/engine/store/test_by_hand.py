@@ -8,14 +8,13 @@ from uuid import UUID
 
 import pytest
 
-from engine.store import by_hand, incidents, objects, outbox, posts
+from engine.store import by_hand, incidents, objects, outbox, posts, reviews
 from engine.store.audit import Actor
-from engine.store.by_hand import NotNowError
 from engine.store.database import Connection, Pool, transaction
 from engine.store.ids import new_id, show
-from engine.store.incidents import Moment, Said
+from engine.store.incidents import Moment, NotNowError, Said
 from engine.store.objects import Stored
-from evaluators.lifecycle import ENDED, OPEN
+from evaluators.lifecycle import ENDED, OPEN, Dated
 from evaluators.public import component_status
 
 ACTOR = Actor("ada", "api")
@@ -197,6 +196,88 @@ async def test_operators_are_told_once_that_customers_hear_nothing(board: Board)
         "SELECT item->>'link' FROM outbox WHERE item->>'told' = 'silence' LIMIT 1"
     )
     assert link == f"http://upbeat.example/console/incidents/{show('incident', incident)}"
+
+
+# ---- drafts of people, decided late
+
+
+async def _drafted(board: Board, incident: UUID, status: str | None, at: float) -> UUID:
+    async with transaction(board.pool) as db:
+        _, said = await by_hand.update_of(
+            db,
+            ACTOR,
+            incident,
+            Moment(at, "", "ada"),
+            status=status,
+            text="drafted",
+            components=None,
+            impact=None,
+            notify=False,
+            is_markdown=False,
+        )
+        return await reviews.draft(db, board.page.id, said, incident)
+
+
+@pytest.mark.parametrize(
+    ("ended_at", "approved_at", "said"),
+    [
+        (300.0, 400.0, "it ended after this was drafted"),
+        (100.5, 100.5 + 8 * DAY_S, "it ended more than 7d ago"),
+    ],
+)
+async def test_a_draft_that_came_too_late_is_refused_and_stays(
+    board: Board, ended_at: float, approved_at: float, said: str
+) -> None:
+    incident = await board.begun()
+    drafted_first = ended_at > 200.0
+    if drafted_first:
+        action = await _drafted(board, incident, "identified", 200.0)
+    async with transaction(board.pool) as db:
+        await board.said(db, incident, "resolved", ended_at)
+    if not drafted_first:
+        action = await _drafted(board, incident, "identified", 200.0)
+    with pytest.raises(NotNowError, match=said):
+        async with transaction(board.pool) as db:
+            await reviews.approve(db, ACTOR, action, 1, approved_at)
+    assert await board.pool.fetchval("SELECT status FROM incidents WHERE id = $1", incident) == "resolved"
+    assert await board.pool.fetchval("SELECT status FROM actions WHERE id = $1", action) == "pending"
+
+
+@pytest.mark.parametrize("is_merged", [False, True])
+async def test_an_approval_waits_for_whoever_takes_the_incident_away(board: Board, is_merged: bool) -> None:
+    incident, other = await board.begun(), await board.begun()
+    action = await _drafted(board, incident, "resolved", 200.0)
+
+    async def approve() -> None:
+        async with transaction(board.pool) as db:
+            await reviews.approve(db, ACTOR, action, 1, 300.0)
+
+    async with board.pool.acquire() as db, db.transaction():
+        await incidents.held(db, incident)
+        late = asyncio.create_task(approve())
+        while not await board.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+        if is_merged:
+            await by_hand.merge(db, ACTOR, incident, Moment(250.0, ""), other)
+        else:
+            await by_hand.remove(db, ACTOR, incident, Moment(250.0, ""))
+    with pytest.raises(reviews.ActionGoneError):
+        await late
+    assert "drafted" not in {
+        row["text"]
+        for row in await board.pool.fetch("SELECT text FROM updates WHERE incident_id = $1", incident)
+    }
+
+
+async def test_a_typing_mistake_in_what_was_entered_keeps_the_rest_of_its_post(board: Board) -> None:
+    said = Said("open", None, "It", "", {}, 100.0, "ada")
+    told = [Dated(100.0, "investigating", "It began."), Dated(200.0, "resolved", "It endde.")]
+    async with transaction(board.pool) as db:
+        incident = await by_hand.backfill(db, ACTOR, board.page.id, said, told, None, 200.0)
+        newest = (await incidents.updates(db, [incident]))[incident][0]["id"]
+        await by_hand.reword(db, ACTOR, incident, Moment(300.0, ""), newest, "It ended.")
+        text = await db.fetchval("SELECT item->>'text' FROM outbox WHERE incident_id = $1", incident)
+    assert text == "It began.\n\nIt ended."
 
 
 # ---- any sequence
