@@ -279,7 +279,7 @@ SOURCE = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(SOURCE, st.booleans())
 def test_what_is_accepted_is_rendered_within_its_bounds(source: str, is_markdown: bool) -> None:
     try:
@@ -297,7 +297,7 @@ def test_what_is_accepted_is_rendered_within_its_bounds(source: str, is_markdown
     assert time.thread_time() < ends + 0.5
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="{}%# |()[]'\"abw.hat_,*-~0987\n", max_size=60))
 def test_anything_else_is_refused_or_text(source: str) -> None:
     try:
