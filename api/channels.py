@@ -76,9 +76,10 @@ async def tested(
 
 def shown_outcome(outcome: Outcome) -> dict[str, Any]:
     """An outcome as JSON."""
-    if isinstance(outcome, Delivered):
-        return {"outcome": "delivered", "reason": None}
-    return {"outcome": type(outcome).__name__.lower(), "reason": outcome.reason[:500]}
+    return {
+        "outcome": type(outcome).__name__.lower(),
+        "reason": outcome.reason[:500] if outcome.reason else None,
+    }
 
 
 @router.get("/deliveries")

@@ -2,12 +2,11 @@
 
 import hashlib
 import html
-import logging
 import re
 import socket
 import ssl
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import SMTP as CRLF_LINES
@@ -18,10 +17,8 @@ import aiosmtplib
 
 from evaluators.model import Notice
 from exporters.answer import failed
-from exporters.channels.words import facts, line
+from exporters.channels.words import body, facts, line, link
 from exporters.outcome import FIRST, Delivered, Memory, Outcome, Rejected, Retry
-
-_LOG = logging.getLogger(__name__)
 
 Connector = Callable[[str, int, float], Awaitable[socket.socket]]
 """(host, port, timeout_s) -> connected socket: the guarded connector."""
@@ -81,16 +78,18 @@ class SmtpExporter:
         return self._settle(notice_id, left, {mailbox: answer.code for mailbox, answer in refused.items()})
 
     def _settle(self, notice_id: str, tried: Sequence[str], refused: dict[str, int]) -> Outcome:
-        for code in refused.values():
-            _LOG.warning("the relay answered %d for a recipient of notice %s", code, notice_id)
         again = {mailbox for mailbox, code in refused.items() if code < 500}
         if not again:
             self._settled.pop(notice_id, None)
-            return Delivered()
+            return Delivered(reason=_said(refused.values()) if refused else None)
         self._settled.setdefault(notice_id, set()).update(set(tried) - again)
         while len(self._settled) > 1000:
             self._settled.popitem(last=False)
-        return Retry(f"SMTP {min(refused[mailbox] for mailbox in again)} for {len(again)} of the recipients")
+        return Retry(_said(refused[mailbox] for mailbox in again))
+
+
+def _said(codes: Iterable[int]) -> str:
+    return f"SMTP {min(found := [*codes])} for {len(found)} of the recipients"
 
 
 def compose(notice: Notice, sender: str, to: Collection[str]) -> EmailMessage:
@@ -131,23 +130,17 @@ def _failed(failure: Exception) -> Outcome:
 
 
 def _text(notice: Notice) -> str:
-    lines = [line(notice.title), "", *notice.why, ""]
-    lines += [f"{name}: {value}" for name, value in facts(notice)]
-    return "\n".join([*lines, *([line(notice.link)] if notice.link else [])]) + "\n"
+    about = [f"{name}: {value}" for name, value in facts(notice)]
+    return "\n".join([line(notice.title), "", *body(notice), "", *about, link(notice) or ""]).rstrip() + "\n"
 
 
 def _html(notice: Notice) -> str:
-    parts = [f"<h2>{html.escape(notice.title)}</h2>"]
-    if notice.why:
-        parts.append(f"<p>{'<br>'.join(html.escape(line) for line in notice.why)}</p>")
+    parts = [f"<h2>{html.escape(line(notice.title))}</h2>"]
+    parts += [f"<p>{'<br>'.join(map(html.escape, body(notice)))}</p>"] if notice.why else []
     parts += [f"<div>{name}: {html.escape(value)}</div>" for name, value in facts(notice)]
-    if notice.link and notice.link.startswith(("https://", "http://")):
-        parts.append(f'<p><a href="{html.escape(notice.link)}">Open in Upbeat</a></p>')
-    return (
-        '<!doctype html>\n<html><head><meta charset="utf-8"></head><body>\n'
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    parts += [f'<p><a href="{html.escape(where)}">Open in Upbeat</a></p>' if (where := link(notice)) else ""]
+    head = '<!doctype html>\n<html><head><meta charset="utf-8"></head><body>\n'
+    return head + "\n".join(parts) + "\n</body></html>\n"
 
 
 def _message_id(name: str, domain: str) -> str:
