@@ -20,23 +20,24 @@ import msgspec
 from engine.clock import Clock, SystemClock
 from engine.leases import Leases
 from engine.store import digests, objects, outbox, targets, telling
-from engine.store.database import DATABASE_AWAY, Connection, Pool, Row
+from engine.store.database import DATABASE_AWAY, POISON, Connection, Pool, Row
 from engine.store.ids import derived_id
 from evaluators.digest import Pace
 from evaluators.model import Item, Notice
 from evaluators.routing import BEGINS
 from exporters.outcome import Delivered, Memory, Outcome, Rejected, Removed, Retry
-from rules.channels.channel import ChannelRule
+from rules.channels.channel import DIGEST_OVER
 
 PER_TARGET: Final = 4
 """Deliveries to one target at once."""
 JITTER: Final = 0.1
 """A wait is longer by up to this share, so that what failed together is not tried again together."""
-AILING: Final = 3
-"""Failed tries of one delivery after which others are told that a target does not answer: some five minutes of them."""
+AILING_S: Final = 300.0
+"""Seconds since the first try of one delivery after which others are told that a target does not answer."""
+PATIENCE_S: Final = 86400.0
+"""For so long it is no failed try that the other side asks to come later."""
 IDLE_S = 0.5
 NOTE_AGAIN_S = 2.0
-_DIGEST_OVER: Final[int] = ChannelRule.model_fields["digest_over"].default
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,10 @@ class Delivery:
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         while True:
+            # Not `wait_for`: before Python 3.12 that may swallow a cancellation.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._freed.wait(), IDLE_S)
+                async with asyncio.timeout(IDLE_S):
+                    await self._freed.wait()
             self._freed.clear()
             if not self.lease.held:
                 continue
@@ -136,12 +139,11 @@ class Delivery:
         target_id, spec = heads[0]["target_id"], heads[0]["spec"]
         is_paired = digests.pairs("channel", spec["type"])
         folded = [row for row in heads if is_paired and row["digest_id"] and _told(row) not in BEGINS]
-        for row in folded:
-            await outbox.fold(connection, row["id"], row["digest_id"])
-        heads = [row for row in heads if row not in folded]
-        self.health.digested += len(folded)
+        if folded:
+            heads = [row for row in heads if row not in folded]
+            self.health.digested += await digests.fold(connection, target_id, now)
         pace = self._paces.setdefault(target_id, Pace())
-        if not pace.is_storm(heads[0]["waiting"] if heads else 0, spec.get("digest_over", _DIGEST_OVER), now):
+        if not pace.is_storm(heads[0]["waiting"] if heads else 0, spec.get("digest_over", DIGEST_OVER), now):
             return heads
         # What ends an alert that was opened alone ends it alone.
         alone = [row for row in heads if row["line"].startswith("digest_") or row["item"]["type"] == "post"]
@@ -173,6 +175,8 @@ class Delivery:
     async def _try(self, row: Row) -> Outcome:
         if row["removed_at"] is not None:
             return Rejected(f"the {row['kind']} was removed")
+        if not row["spec"].get("enabled", True):
+            return Rejected(f"the {row['kind']} is not enabled")
         if row["stopped_at"] is not None:
             return Rejected(f"nothing is sent there since it said {row['error']}: edit or test it")
         if row["gone_at"] is not None:
@@ -191,6 +195,9 @@ class Delivery:
         try:
             async with self._pool.acquire() as connection:
                 await self._write(connection, row, outcome)
+        except (*POISON, UnicodeError):
+            _log.exception("what came of delivery %d", row["id"])
+            return await self._noted(row, Rejected("what the other side said of it cannot be stored"))
         except DATABASE_AWAY as away:
             _log.warning("what came of delivery %d could not be written yet: %s", row["id"], away)
             return False
@@ -208,20 +215,22 @@ class Delivery:
                 if not is_gone:
                     await targets.well(connection, target_id, now)
             self.health.delivered += 1
-            if _told(row) != "digest":
+            if row["kind"] == "channel" and _told(row) != "digest":
                 self._paces.setdefault(target_id, Pace()).told(now)
             return
-        after_s = None
-        if isinstance(outcome, Retry) and row["attempts"] < len(outbox.SCHEDULE_S):
-            wait_s = outbox.SCHEDULE_S[row["attempts"]] * (1.0 + JITTER * self._chance())
-            after_s = max(wait_s, outcome.after_s or 0.0)
-            self._rests[target_id] = now + (outcome.after_s or 0.0)
+        after_s, for_s = None, now - row["begun_at"].timestamp() if row["begun_at"] else 0.0
+        asked_s = outcome.after_s or 0.0 if isinstance(outcome, Retry) else 0.0
+        is_asked = asked_s > 0.0 and for_s < PATIENCE_S
+        failures = 0 if is_asked else row["attempts"]
+        if isinstance(outcome, Retry) and failures < len(outbox.SCHEDULE_S):
+            after_s = max(outbox.SCHEDULE_S[failures] * (1.0 + JITTER * self._chance()), asked_s)
+            self._rests[target_id] = max(self._rests.get(target_id, 0.0), now + asked_s)
         async with connection.transaction():
-            await outbox.failed(connection, row["id"], outcome.reason, after_s, now)
+            await outbox.failed(connection, row["id"], outcome.reason, after_s, now, counts=not is_asked)
             if _is_up(row):
                 is_gone = isinstance(outcome, Rejected) and outcome.for_good
                 await targets.ill(connection, target_id, now, outcome.reason, is_gone=is_gone)
-                if after_s is None or row["attempts"] + 1 >= AILING:
+                if after_s is None or for_s >= AILING_S:
                     await self._tell_others(connection, row, outcome.reason, now, is_dead=after_s is None)
         if after_s is None:
             self.health.dead += 1
@@ -255,7 +264,8 @@ class Delivery:
 
 def _is_up(row: Row) -> bool:
     """Whether its target is asked at all."""
-    return row["removed_at"] is None and row["stopped_at"] is None
+    is_stopped = row["removed_at"] is not None or row["stopped_at"] is not None
+    return not is_stopped and bool(row["spec"].get("enabled", True))
 
 
 def _told(row: Row) -> str | None:

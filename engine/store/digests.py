@@ -11,19 +11,35 @@ from engine.store.database import Connection
 from engine.store.ids import derived_id
 from evaluators.digest import SHOWN, digest
 from evaluators.model import Notice, Stage
-from evaluators.routing import Place
+from evaluators.routing import BEGINS, Place
 from rules.models import TYPED
 
 _OWN: Final = (
     "SELECT FROM outbox p WHERE p.target_id = o.target_id AND p.line = o.line AND p.id < o.id "
-    "AND (p.status = 'done' AND p.digest_id IS NULL OR p.status = 'pending' AND p.begun_at IS NOT NULL)"
+    "AND (p.status = 'done' AND (p.digest_id IS NULL OR o.item->>'told' <> ALL ($5)) OR p.status = 'pending' AND p.begun_at IS NOT NULL)"
 )
-"""What was told of a line by itself: of that an alert is there, which must be ended by itself."""
+"""What was told of a line by itself, and so must be ended by itself; or all of it in a digest, but for what begins anew ($5)."""
 
 
 def pairs(kind: str, channel_type: str) -> bool:
     """Whether alerts are opened and ended there."""
     return bool(getattr(TYPED["channel"].get(channel_type), "pairs", False)) if kind == "channel" else False
+
+
+async def fold(connection: Connection, target_id: UUID, now: float) -> int:
+    """What is due of lines that a digest told is part of it, and not told by itself; how many there were."""
+    said = await connection.execute(
+        "UPDATE outbox o SET status = 'done', digest_id = f.digest_id, last_error = 'told in a digest', finished_at = now() "
+        "FROM (SELECT p.id, b.digest_id FROM outbox p CROSS JOIN LATERAL (SELECT b.digest_id FROM outbox b "
+        " WHERE b.target_id = p.target_id AND b.line = p.line AND b.id < p.id AND b.status = 'done' ORDER BY b.id DESC LIMIT 1) b "
+        " WHERE p.target_id = $1 AND p.status = 'pending' AND p.due_at <= to_timestamp($2) AND b.digest_id IS NOT NULL "
+        " AND p.item->>'told' <> ALL ($3) AND NOT EXISTS (SELECT FROM outbox e WHERE e.target_id = p.target_id "
+        "  AND e.line = p.line AND e.id < p.id AND e.status = 'pending') ORDER BY p.id FOR UPDATE OF p) f WHERE o.id = f.id",
+        target_id,
+        now,
+        BEGINS,
+    )
+    return int(said.rpartition(" ")[2])
 
 
 async def gather(
@@ -47,6 +63,7 @@ async def gather(
         now,
         list(busy),
         is_paired,
+        BEGINS,
     )
     if len(rows) < 2:  # one alone is told as what it is
         return 0

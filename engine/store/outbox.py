@@ -10,9 +10,18 @@ from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from evaluators.model import Item, Notice
 from evaluators.routing import Place, Standing
+from rules.channels.channel import DIGEST_OVER
 
 SCHEDULE_S = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
 """Seconds to wait at least after each failed try, more than a day in all; after the last one the notice is a dead letter."""
+
+
+HOLD_S: Final = 30.0
+"""Seconds that a try has for itself: whoever else delivers, in a process that took over, leaves it alone for so long."""
+
+
+HELD: Final = "waits IS NOT NULL AND begun_at IS NULL"
+"""What waits for its hours, or for nobody to acknowledge: it may be taken back."""
 
 
 class Entry(NamedTuple):
@@ -22,6 +31,11 @@ class Entry(NamedTuple):
     line: str
     notice: Notice
     place: Place
+
+
+_HELD_UP: Final = "now() + interval '30 days'"
+"""When what waits behind a dead step is due: once that arrived (`delivered`), or never."""
+_FREE: Final = f"(o.tried_at IS NULL OR o.tried_at <= to_timestamp($2) - interval '{HOLD_S} s')"
 
 
 async def put_all(connection: Connection, entries: Sequence[Entry]) -> None:
@@ -73,7 +87,7 @@ async def drop(connection: Connection, lines: Sequence[tuple[UUID, str, str]]) -
         await connection.execute(
             "UPDATE outbox o SET status = 'dropped', last_error = n.why, finished_at = now() "
             "FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n (target_id, line, why) WHERE o.target_id = n.target_id "
-            "AND o.line = n.line AND o.status = 'pending' AND o.waits IS NOT NULL AND o.begun_at IS NULL",
+            f"AND o.line = n.line AND o.status = 'pending' AND {HELD}",
             *map(list, zip(*lines, strict=True)),
         )
 
@@ -93,8 +107,10 @@ async def put(
     A step of an `incident` waits while an earlier one is dead: replayed, that is first.
     """
     await connection.execute(
-        "INSERT INTO outbox (target_id, line, key, item, incident_id, update_id) "
-        "SELECT t, $2, $3, $4, $5, $6 FROM unnest($1::uuid[]) AS t ON CONFLICT (target_id, key) DO NOTHING",
+        "INSERT INTO outbox (target_id, line, key, item, incident_id, update_id, due_at) "
+        "SELECT t, $2, $3, $4, $5, $6, CASE WHEN EXISTS (SELECT FROM outbox d WHERE d.target_id = t AND d.line = $2 "
+        f" AND d.status = 'dead' AND d.incident_id IS NOT NULL) THEN {_HELD_UP} ELSE now() END "
+        "FROM unnest($1::uuid[]) AS t ON CONFLICT (target_id, key) DO NOTHING",
         list(targets),
         line,
         key,
@@ -114,7 +130,7 @@ _TARGETS: Final = (
 
 async def due(connection: Connection, limit: int, now: float) -> list[Row]:
     """Up to `limit` due heads of lines of each target, each with its target, what is remembered of its line, how much is due
-    for the target in all (`waiting`, cut), and whether the line was told before, alone or in a digest.
+    for the target in all (`waiting`, as far as it matters to a channel), and whether the line was told before, alone or in a digest.
     """
     return await connection.fetch(
         _TARGETS
@@ -122,9 +138,10 @@ async def due(connection: Connection, limit: int, now: float) -> list[Row]:
         "t.slug, t.kind, t.spec, t.page_id, t.removed_at, r.remote, r.gone_at, s.stopped_at, s.error, n.waiting, "
         "b.id IS NOT NULL AS was_told, b.digest_id FROM each JOIN objects t ON t.id = each.target_id "
         "CROSS JOIN LATERAL (SELECT count(*) AS waiting FROM (SELECT FROM outbox w WHERE w.target_id = t.id "
-        " AND w.status = 'pending' AND w.due_at <= to_timestamp($2) LIMIT 1001) w) n "
+        " AND w.status = 'pending' AND w.due_at <= to_timestamp($2) "
+        " LIMIT CASE t.kind WHEN 'channel' THEN coalesce((t.spec->>'digest_over')::int, $3) + 1 ELSE 0 END) w) n "
         "CROSS JOIN LATERAL (SELECT * FROM outbox o WHERE o.target_id = t.id AND o.status = 'pending' "
-        " AND o.due_at <= to_timestamp($2) AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.target_id = o.target_id "
+        f" AND o.due_at <= to_timestamp($2) AND {_FREE} AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.target_id = o.target_id "
         "  AND e.line = o.line AND e.id < o.id AND (e.status = 'pending' OR e.status = 'dead' AND e.incident_id IS NOT NULL)) "
         " ORDER BY o.due_at, o.id LIMIT $1) o "
         "LEFT JOIN targets s ON s.target_id = o.target_id "
@@ -133,30 +150,23 @@ async def due(connection: Connection, limit: int, now: float) -> list[Row]:
         " AND b.id < o.id AND b.status = 'done' ORDER BY b.id DESC LIMIT 1) b ON true ORDER BY o.target_id, o.due_at, o.id",
         limit,
         now,
+        DIGEST_OVER,
     )
 
 
 async def begin(connection: Connection, ids: Sequence[int], now: float) -> set[int]:
     """These are tried from now on: of which nobody writes down what came of it, it may have arrived all the same.
 
-    Returns those that were not taken back meanwhile.
+    Returns those that were not taken back meanwhile, nor begun by somebody else.
     """
     rows = await connection.fetch(
-        "UPDATE outbox SET begun_at = coalesce(begun_at, to_timestamp($2)) WHERE id IN (SELECT id FROM outbox "
-        "WHERE id = ANY ($1) AND status = 'pending' ORDER BY id FOR UPDATE SKIP LOCKED) RETURNING id",
+        "UPDATE outbox SET begun_at = coalesce(begun_at, to_timestamp($2)), tried_at = to_timestamp($2) WHERE id IN "
+        f"(SELECT id FROM outbox o WHERE id = ANY ($1) AND status = 'pending' AND {_FREE} "
+        "ORDER BY id FOR UPDATE SKIP LOCKED) RETURNING id",
         ids,
         now,
     )
     return {row["id"] for row in rows}
-
-
-async def fold(connection: Connection, outbox_id: int, digest_id: int) -> None:
-    """It is part of a digest that was told, and is not told by itself."""
-    await connection.execute(
-        "UPDATE outbox SET status = 'done', digest_id = $2, last_error = 'told in a digest', finished_at = now() WHERE id = $1",
-        outbox_id,
-        digest_id,
-    )
 
 
 async def remember(
@@ -175,10 +185,10 @@ async def remember(
 
 
 async def waiting(connection: Connection) -> tuple[int, int, float]:
-    """(pending notices, dead ones, seconds since the oldest pending one was queued)."""
+    """(pending notices, dead ones, seconds since the oldest pending one was queued that is not meant to wait)."""
     row = await connection.fetchrow(
         "SELECT count(*) FILTER (WHERE status = 'pending') AS pending, count(*) FILTER (WHERE status = 'dead') AS dead, "
-        "coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE status = 'pending')), 0)::float8 AS age_s "
+        f"coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE status = 'pending' AND NOT ({HELD}))), 0)::float8 AS age_s "
         "FROM outbox WHERE status IN ('pending', 'dead')"
     )
     assert row is not None
@@ -192,27 +202,47 @@ async def delivered(connection: Connection, outbox_id: int, said: str | None = N
         outbox_id,
         said,
     )
-    await connection.execute(  # what it says of components may be over by now: see `posts.settle`
+    await connection.execute(  # what waited behind it while it was dead
+        "UPDATE outbox n SET due_at = now() FROM outbox o WHERE o.id = $1 AND o.incident_id IS NOT NULL AND n.id > o.id "
+        "AND n.target_id = o.target_id AND n.line = o.line AND n.status = 'pending' AND n.due_at > now()",
+        outbox_id,
+    )
+    await connection.execute(  # what it says of components may be over by now, unless more follows: see `posts.settle`
         "UPDATE incidents i SET posted = coalesce(o.item->'components', '{}') FROM outbox o WHERE o.id = $1 "
-        "AND i.id = o.incident_id AND o.created_at < now() - interval '5 seconds'",
+        "AND i.id = o.incident_id AND o.created_at < now() - interval '5 seconds' AND NOT EXISTS (SELECT FROM outbox n "
+        "WHERE n.target_id = o.target_id AND n.line = o.line AND n.id > o.id AND n.status = 'pending')",
         outbox_id,
     )
     await _settle(connection, outbox_id)
 
 
 async def failed(
-    connection: Connection, outbox_id: int, reason: str, after_s: float | None, now: float | None = None
+    connection: Connection,
+    outbox_id: int,
+    reason: str,
+    after_s: float | None,
+    now: float | None = None,
+    *,
+    counts: bool = True,
 ) -> None:
-    """One try failed: again in `after_s` seconds, or never (None)."""
+    """One try failed: again in `after_s` seconds, or never (None). Not `counts`: it is none of those that are `SCHEDULE_S`."""
     await connection.execute(
-        "UPDATE outbox SET attempts = attempts + 1, last_error = $2, "
+        "UPDATE outbox SET attempts = attempts + $5::int, last_error = $2, tried_at = NULL, "
         "status = CASE WHEN $3::float8 IS NULL THEN 'dead' ELSE 'pending' END, "
         "due_at = coalesce(to_timestamp($4), now()) + make_interval(secs => coalesce($3, 0)), "
-        "finished_at = CASE WHEN $3::float8 IS NULL THEN now() END WHERE id = $1",
+        "finished_at = CASE WHEN $3::float8 IS NULL THEN now() END WHERE id = $1 AND status = 'pending'",
         outbox_id,
         reason[:500],
         after_s,
         now,
+        int(counts),
+    )
+    await connection.execute(  # what cannot leave before it is not looked at before
+        f"UPDATE outbox n SET due_at = CASE o.status WHEN 'dead' THEN {_HELD_UP} ELSE o.due_at END FROM outbox o "
+        "WHERE o.id = $1 AND (o.status = 'pending' OR o.status = 'dead' AND o.incident_id IS NOT NULL) "
+        "AND n.target_id = o.target_id AND n.line = o.line AND n.id > o.id AND n.status = 'pending' "
+        "AND n.due_at < CASE o.status WHEN 'dead' THEN now() ELSE o.due_at END",
+        outbox_id,
     )
     await _settle(connection, outbox_id)
 

@@ -111,8 +111,19 @@ _SUBJECTS: Final = (
 _TRIGGERS: Final = (
     "(SELECT id FROM objects WHERE kind = 'trigger' AND removed_at < now() - interval '30 days')"
 )
+_BEHIND: Final = (
+    "status = 'pending' AND EXISTS (SELECT FROM outbox d WHERE d.target_id = outbox.target_id AND d.line = outbox.line "
+    "AND d.id < outbox.id AND d.status = 'dead' AND d.incident_id IS NOT NULL AND d.finished_at < now() - interval '29 days')"
+)
+"""What waits behind a dead step goes before it, or it would leave a month late."""
+_REMEMBERED: Final = (
+    f"updated_at < now() - interval '{HISTORY_DAYS} days' AND left(line, 36) NOT IN (SELECT 'inc_' || replace(id::text, '-', '') "
+    "FROM incidents WHERE status NOT IN ('resolved', 'completed', 'cancelled') AND removed_at IS NULL)"
+)
 _SWEPT: Final = (
+    ("outbox", _BEHIND),
     ("outbox", "status <> 'pending' AND finished_at < now() - interval '30 days'"),
+    ("remotes", _REMEMBERED),
     # All of a boot or nothing: a process may be silent in a partition for days, its beats being paused or another's,
     # and from a mark that begins anew at 0 it would never learn that what it sends then is committed.
     (

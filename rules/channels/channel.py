@@ -38,6 +38,7 @@ beat: one was created, changed, paused, resumed or deleted.
 """
 ALL_TOLD: tuple[Told, ...] = get_args(Told)
 TOLD_AT_FIRST: tuple[Told, ...] = tuple(told for told in ALL_TOLD if told != "beat")
+DIGEST_OVER: Final = 10
 HttpUrl = Annotated[
     str, StringConstraints(pattern=rf"^(https?://[^\s/?#]+\S*|{REFERENCE}\S*)$", max_length=2000)
 ]
@@ -123,7 +124,7 @@ class ChannelRule(Rule):
         description="How often it is told again while nobody acknowledges it.",
     )
     digest_over: int = Field(
-        default=10,
+        default=DIGEST_OVER,
         ge=1,
         le=1000,
         description="More news than that within a minute leave together, as one message.",

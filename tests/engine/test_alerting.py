@@ -221,6 +221,34 @@ async def test_a_wait_that_was_asked_for_is_kept_for_all_that_goes_there(desk: D
     assert sorted(one["episode"] for one in ops.took) == ["a", "b"]
 
 
+async def test_to_be_asked_to_come_later_is_no_failed_try_for_a_day(desk: Desk) -> None:
+    ops, others = await desk.channel("ops", on=["open"]), await desk.channel("others", on=["delivery"])
+    ops.status, ops.headers = 429, {"Retry-After": "3600"}
+    await desk.tell(desk.notice("open", "a"))
+
+    async def noted(tries: int) -> None:
+        await desk.until(lambda: ops.asked == tries)
+        await desk.settled()
+        while (
+            await desk.pool.fetchval(
+                "SELECT failures FROM targets t JOIN objects o ON o.id = t.target_id WHERE slug = 'ops'"
+            )
+            < tries
+        ):
+            await asyncio.sleep(0.02)
+
+    async with desk.delivering():
+        for hour in range(24):
+            await noted(hour + 1)
+            desk.time.now += HOUR
+        await noted(25)
+        assert await desk.pool.fetchval("SELECT max(attempts) FROM outbox") == 1
+        ops.status, ops.headers = 204, {}
+        desk.time.now += HOUR
+        await desk.until(lambda: len(ops.took) == 1)
+    assert set(others.told) == {"delivery"}
+
+
 async def test_a_slow_target_with_many_lines_delays_no_other(desk: Desk) -> None:
     slow, quick = await desk.channel("slow", digest_over=1000), await desk.channel("quick", digest_over=1000)
     slow.hangs = asyncio.Event()
@@ -386,8 +414,10 @@ async def test_where_alerts_are_ended_a_digest_is_one_alert_that_ends_when_all_o
     async with desk.delivering():
         await desk.begin(beats[0])
         await desk.until(lambda: pager.told == ["open"])
-        for beat in beats[1:]:
-            await desk.begin(beat)
+        await desk.settled()
+    for beat in beats[1:]:
+        await desk.begin(beat)
+    async with desk.delivering():
         await desk.until(lambda: len(pager.took) > 1)
         desk.time.now += 10.0
         await desk.settled()
@@ -406,3 +436,32 @@ async def test_where_alerts_are_ended_a_digest_is_one_alert_that_ends_when_all_o
     ended = [one["episode"] for one in pager.took if one["told"] == "recovery"]
     assert sorted(opened) == sorted(ended)
     assert len(opened) < 5
+
+
+async def test_recoveries_of_what_a_digest_told_open_no_alert(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Paired(WebhookChannel):
+        pairs: ClassVar[bool] = True
+
+    monkeypatch.setitem(TYPED["channel"], "webhook", Paired)
+    pager = await desk.channel("pager", digest_over=2)
+    beats = [await desk.beat(f"b{n}") for n in range(30)]
+    for beat in beats:
+        await desk.begin(beat)
+    async with desk.delivering():
+        await desk.until(lambda: len(pager.took) == 1)
+        await desk.settled()
+        desk.time.now += 10.0
+        async with transaction(desk.pool) as db:
+            await db.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")  # all of it is found in one look
+            for beat in beats:
+                await reviews.close_episode(db, beat.id, EpisodeClosed(desk.time.now, 1, "recovered"))
+                episode = show("episode", reviews.episode_id(beat.id, 1))
+                notice = desk.notice("recovery", episode, None)
+                await telling.tell_all(db, [telling.Telling(desk.page, None, episode, notice, ends=True)])
+        await desk.settled()
+        await desk.look()
+        await desk.until(lambda: len(pager.took) > 1)
+        await desk.settled()
+    assert pager.told == ["digest", "recovery"]

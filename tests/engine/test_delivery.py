@@ -182,3 +182,51 @@ async def test_a_delivery_that_ends_while_the_outbox_is_read_is_not_sent_again(
         await desk.settled(1)
         await asyncio.sleep(0.2)
     assert desk.sent == [("good", "once")]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [Rejected("no \0 here"), Rejected("half a \ud83d"), Delivered({"id": "\0"}), Delivered({"id": "\ud83d"})],
+)
+async def test_what_the_database_cannot_hold_stops_nobody(desk: Desk, outcome: Outcome) -> None:
+    desk.answers["bad"] = [outcome]
+    await desk.put("bad", "odd")
+    async with desk.delivering():
+        assert await desk.settled(1) == {"dead": 1}
+        await desk.put("bad", "next")
+        assert await desk.settled(2) == {"dead": 1, "done": 1}
+    assert desk.sent == [("bad", "odd"), ("bad", "next")]
+
+
+async def test_a_try_that_another_process_began_is_left_to_it(desk: Desk) -> None:
+    await desk.put("good", "once")
+    async with desk.pool.acquire() as one, desk.pool.acquire() as two:
+        now = await one.fetchval("SELECT extract(epoch FROM now())::float8 + 1")
+        (row,) = await outbox.due(one, 8, now)
+        assert await outbox.begin(one, [row["id"]], now) == {row["id"]}
+        assert await outbox.begin(two, [row["id"]], now + 1.0) == set()
+        assert await outbox.due(two, 8, now + 1.0) == []
+        (late,) = await outbox.due(two, 8, now + outbox.HOLD_S)  # it ended without a word
+        assert late["begun_at"] is not None
+        await outbox.delivered(two, row["id"])
+        await outbox.failed(one, row["id"], "no answer in time", 5.0)
+        assert await desk.settled(1) == {"done": 1}
+
+
+async def test_what_waits_behind_a_failing_head_is_not_looked_at_before_it(desk: Desk) -> None:
+    await desk.put("bad", "first", *map(str, range(50)))
+    async with transaction(desk.pool) as db:
+        await outbox.failed(db, await db.fetchval("SELECT min(id) FROM outbox"), "busy", 60.0)
+        assert await db.fetchval("SELECT count(*) FROM outbox WHERE due_at < now() + interval '50 s'") == 0
+        assert await db.fetchval("SELECT count(DISTINCT due_at) FROM outbox") == 1
+
+
+async def test_what_still_waits_for_a_channel_that_is_not_enabled_any_more_is_not_sent(desk: Desk) -> None:
+    async with transaction(desk.pool) as db:
+        stored = await objects.find(db, "channel", "good")
+        await objects.replace(db, ACTOR, stored, stored.spec | {"enabled": False})
+    await desk.put("good", "late")
+    async with desk.delivering():
+        assert await desk.settled(1) == {"dead": 1}
+    assert desk.sent == []
+    assert await desk.pool.fetchval("SELECT last_error FROM outbox") == "the channel is not enabled"

@@ -10,7 +10,7 @@ import pytest
 
 from engine import delivery
 from engine.delivery import Delivery, Target
-from engine.store import objects, outbox, reviews
+from engine.store import objects, outbox, retention, reviews
 from engine.store.audit import Actor
 from engine.store.database import Pool, transaction
 from engine.store.ids import show
@@ -128,6 +128,30 @@ async def test_a_dead_step_holds_up_its_incident_until_it_is_replayed(desk: Desk
             assert await outbox.retry(db, ACTOR, None, outbox_id=dead["id"])
         await desk.become("open done", "resolve done")
     assert [post.step for post, _ in desk.sent] == ["open", "open", "resolve"]
+
+
+async def test_what_waits_behind_a_dead_step_leaves_when_that_is_replayed_and_goes_with_it_after_a_month(
+    desk: Desk,
+) -> None:
+    desk.answers = [Rejected("HTTP 401")]
+    await desk.approved("open")
+    async with desk.delivering():
+        await desk.become("open failed")
+        await desk.approved("resolve")
+        waiting = "SELECT count(*) FROM outbox WHERE status = 'pending' AND due_at > now() + interval '1 day'"
+        assert await desk.pool.fetchval(waiting) == 1
+        async with transaction(desk.pool) as db:
+            assert await outbox.retry(db, ACTOR, None, target_id=desk.publisher) == 1
+        await desk.become("open done", "resolve done")
+    await desk.pool.execute(
+        "UPDATE outbox SET status = 'dead', finished_at = now() - interval '31 days' WHERE item->>'step' = 'open'"
+    )
+    await desk.pool.execute(
+        "UPDATE outbox SET status = 'pending', finished_at = NULL WHERE item->>'step' = 'resolve'"
+    )
+    async with desk.pool.acquire() as db:
+        await retention.sweep(db, days=30)
+    assert await desk.pool.fetchval("SELECT count(*) FROM outbox") == 0
 
 
 async def test_what_was_removed_there_by_hand_is_not_made_again(desk: Desk) -> None:

@@ -3,7 +3,7 @@ DROP TABLE targets, remotes, approvals, notes;
 DELETE FROM outbox o USING objects t WHERE t.id = o.target_id AND t.kind = 'publisher';
 DROP INDEX outbox_incident, outbox_line, outbox_due, outbox_dead, outbox_digest, outbox_digests;
 DELETE FROM outbox WHERE status = 'dropped';
-ALTER TABLE outbox DROP COLUMN incident_id, DROP COLUMN update_id, DROP COLUMN begun_at, DROP COLUMN digest_id, DROP COLUMN waits,
+ALTER TABLE outbox DROP COLUMN incident_id, DROP COLUMN update_id, DROP COLUMN begun_at, DROP COLUMN tried_at, DROP COLUMN digest_id, DROP COLUMN waits,
     DROP CONSTRAINT outbox_status_check, ADD CONSTRAINT outbox_status_check CHECK (status IN ('pending', 'done', 'dead'));
 ALTER TABLE outbox RENAME COLUMN item TO notice;
 UPDATE outbox SET notice = notice - 'type';

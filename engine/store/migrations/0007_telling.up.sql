@@ -87,6 +87,7 @@ ALTER TABLE outbox
     ADD COLUMN incident_id uuid REFERENCES incidents (id),
     ADD COLUMN update_id   uuid,
     ADD COLUMN begun_at    timestamptz,                -- of the first try: one that was cut short may have arrived
+    ADD COLUMN tried_at    timestamptz,                -- of a try that is under way, or was cut short
     ADD COLUMN waits       text CHECK (waits IN ('after', 'hours')), -- until then it may be taken back
     ADD COLUMN digest_id   bigint,                     -- the notice that says it together with others
     DROP CONSTRAINT outbox_status_check,

@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 
 from engine.clock import SystemClock
-from engine.store import facts, objects, results, retention
+from engine.store import facts, objects, outbox, results, retention
 from engine.store.audit import Actor
 from engine.store.database import Connection, migrate, open_pool
 from engine.store.facts import Logged
-from engine.store.ids import new_id
+from engine.store.ids import new_id, show
 from evaluators.facts import Continued, MemberChanged, RelationsChanged, Returned, SignalChanged, Suspended
 from evaluators.model import Kind, Result, Stage, Timings, Verdict
 from evaluators.policy import Bound
@@ -226,3 +226,26 @@ async def test_what_a_removed_trigger_was_is_kept_for_a_month(db: Connection) ->
     await retention.sweep(db, days=30)
     for table, column in (("versions", "object_id"), ("trigger_states", "trigger_id")):
         assert {row[0] for row in await db.fetch(f"SELECT {column} FROM {table}")} == {made[1].id, made[2].id}
+
+
+async def test_what_targets_call_something_is_forgotten_after_a_year_but_for_open_incidents(
+    db: Connection,
+) -> None:
+    actor = Actor("test", "api")
+    page = await objects.create(db, actor, "page", None, {"slug": "p", "name": "P"})
+    lines = ["epi_" + "1" * 32]
+    for status in ("investigating", "resolved"):
+        made = await db.fetchval(
+            "INSERT INTO incidents (id, page_id, title, status, created_at) "
+            "VALUES (gen_random_uuid(), $1, 'x', $2, now()) RETURNING id",
+            page.id,
+            status,
+        )
+        lines.append(show("incident", made))
+    for line in lines + [f"{line}:C1" for line in lines]:
+        await outbox.remember(db, page.id, line, {"id": "1"})
+    await db.execute("UPDATE remotes SET updated_at = now() - interval '401 days'")
+    await outbox.remember(db, page.id, "new", {})
+    await retention.sweep(db, days=30)
+    kept = [row["line"] for row in await db.fetch("SELECT line FROM remotes ORDER BY line")]
+    assert kept == [lines[1], f"{lines[1]}:C1", "new"]
