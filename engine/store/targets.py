@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from engine.store.database import Connection, Row
+from engine.store.outbox import HELD
 
 
 async def well(connection: Connection, target_id: UUID, now: float) -> None:
@@ -41,7 +42,8 @@ async def health(connection: Connection, pages: Sequence[UUID] | None, only: UUI
         "SELECT o.id, o.kind, o.slug, p.slug AS page, t.ok_at, t.failed_at, t.error, coalesce(t.failures, 0) AS failures, "
         "t.stopped_at, n.pending, n.dead, n.oldest_at FROM objects o JOIN objects p ON p.id = o.page_id "
         "LEFT JOIN targets t ON t.target_id = o.id CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE status = 'pending') AS pending, "
-        " count(*) FILTER (WHERE status = 'dead') AS dead, min(created_at) FILTER (WHERE status = 'pending') AS oldest_at "
+        " count(*) FILTER (WHERE status = 'dead') AS dead, min(created_at) FILTER (WHERE status = 'pending' "
+        f" AND NOT ({HELD})) AS oldest_at "
         " FROM outbox WHERE target_id = o.id AND status IN ('pending', 'dead')) n "
         "WHERE o.kind IN ('channel', 'publisher') AND o.removed_at IS NULL AND ($1::uuid[] IS NULL OR o.page_id = ANY ($1)) "
         "AND ($2::uuid IS NULL OR o.id = $2) ORDER BY o.kind, p.slug, o.slug",
