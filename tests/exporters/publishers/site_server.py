@@ -24,7 +24,8 @@ class Refusal(Exception):  # noqa: N818  # an answer
 class SiteServer(ABC):
     """One status page. `lose`: the next request that begins so is done, and its answer lost; `hang`: it never comes.
 
-    `waits`: Retry-After of the next requests. `says`: what everything is answered that was done.
+    `waits`: Retry-After of the next requests. `says`: what everything is answered that was done. `breaks_at`: that many
+    requests from now one is `lost` or `refused`.
     """
 
     component: str  # the id of one that it shows
@@ -36,6 +37,7 @@ class SiteServer(ABC):
         self.refuses: Refusal | None = None
         self.asked: list[str] = []
         self.notified = 0
+        self.breaks_at, self.breaks = 0, ""
         self._ids = 0
 
     @classmethod
@@ -91,10 +93,15 @@ class SiteServer(ABC):
             if self.refuses:
                 raise self.refuses
             self.authenticate(request)
+            self.breaks_at -= 1
+            if self.breaks_at == 0 and self.breaks == "refused":
+                raise Refusal(503, {})
             answer = await handler(request)
         except Refusal as refusal:
             status, body, headers = refusal.answer
             return web.json_response(body, status=status, headers=headers)
+        if self.breaks_at == 0 and self.breaks == "lost":
+            self.lose = request.method
         if self.lose and said.startswith(self.lose):
             self.lose = ""
             assert request.transport is not None

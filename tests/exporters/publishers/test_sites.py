@@ -1,5 +1,6 @@
 """Every site the same way: its exporter over the guarded session against a local server that enforces the real one's rules."""
 
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from engine.egress import open_session
 from evaluators.model import Post
+from evaluators.public import PRECEDENCE
 from exporters.outcome import Delivered, Memory, Outcome, Rejected, Removed, Retry
 from exporters.publishers.betterstack import BetterStack
 from exporters.publishers.cachet import Cachet2, Cachet3
@@ -195,14 +197,20 @@ class Place:
         return outcome
 
 
-@pytest.fixture(params=KINDS)
-async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
-    kind = KINDS[request.param]
+@contextlib.asynccontextmanager
+async def running(kind: Kind) -> AsyncIterator[Place]:
+    """A place of that kind, until left."""
     async with (
         kind.server.running() as server,
         open_session(EgressPolicy(["127.0.0.0/8"]), "channel", timeout_s=30) as session,
     ):
         yield Place(kind, server, publisher(kind, server, session))
+
+
+@pytest.fixture(params=KINDS)
+async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
+    async with running(KINDS[request.param]) as place:
+        yield place
 
 
 def publisher(
@@ -328,6 +336,66 @@ async def test_an_update_whose_answer_was_lost_is_said_once(place: Place) -> Non
     assert isinstance(await place.tell(UPDATE), Retry)
     assert await place.tell(UPDATE) == Delivered()
     assert place.server.seen()[0][2] == ["We look into it.", "We found it."]
+
+
+QUIET = {"text": "", "notify": False}
+STEPS: Mapping[str, tuple[Post, Mapping[str, Any]]] = {
+    "open": (OPEN, {}),
+    "update": (UPDATE, {}),
+    "resolve": (RESOLVE, {}),
+    "edit": (OPEN, {"step": "edit", "id": "e", "components": {"shop/site": "partial_outage"}, **QUIET}),
+    "delete": (OPEN, {"step": "delete", "id": "d", "components": {"shop/site": "operational"}, **QUIET}),
+    "maintenance": (WINDOW, {}),
+    "begins": (WINDOW, {"step": "update", "id": "b", "status": "in_progress", "text": "It begins."}),
+}
+
+
+async def _told(kind: Kind, step: str, breaks: str = "", at: int = 0) -> tuple[bool, object]:
+    """Whether a request of this step broke, and what there is once it was tried again."""
+    post, changed = STEPS[step]
+    window = {"starts_at": now_s() + 600, "ends_at": now_s() + 900}
+    async with running(kind) as place:
+        if post.step != "open" or changed:
+            await place.tell(WINDOW if post is WINDOW else OPEN, **window)
+        place.server.breaks, place.server.breaks_at = breaks, at
+        outcome = await place.tell(post, **changed, **window)
+        is_broken = at > 0 and place.server.breaks_at <= 0
+        place.server.breaks = ""
+        if not isinstance(outcome, Delivered):
+            outcome = await place.tell(post, **changed, **window)
+        server = place.server
+        return is_broken, (type(outcome), server.seen(), server.shown(), server.notified)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("breaks", ["lost", "refused"])
+async def test_a_step_that_breaks_at_any_of_its_requests_comes_out_the_same(kind: str, breaks: str) -> None:
+    for step in STEPS:
+        _, wanted = await _told(KINDS[kind], step)
+        for at in range(1, 9):
+            is_broken, found = await _told(KINDS[kind], step, breaks, at)
+            assert found == wanted, (step, at)
+            if not is_broken:
+                break
+
+
+async def test_every_word_of_upbeat_has_one_there(place: Place) -> None:
+    await place.tell(OPEN)
+    for n, status in enumerate(PRECEDENCE):
+        told = await place.tell(UPDATE, id=f"c{n}", text=f"{n}", components={"shop/site": status})
+        assert told == Delivered()
+    for n, status in enumerate(("investigating", "identified", "monitoring", "resolved")):
+        assert await place.tell(UPDATE, id=f"s{n}", text=f"{n} {n}", status=status) == Delivered()
+    for impact in ("none", "minor", "major", "critical"):
+        place.memory = Memory()
+        assert isinstance(await place.tell(OPEN, id=f"i-{impact}", incident=impact, impact=impact), Delivered)
+    place.memory = Memory()
+    window = {"starts_at": now_s() + 3600, "ends_at": now_s() + 7200}
+    await place.tell(WINDOW, incident="inc_m", **window)
+    for status in ("in_progress", "verifying", "completed"):
+        assert (
+            await place.tell(WINDOW, step="update", id=f"m-{status}", status=status, **window) == Delivered()
+        )
 
 
 async def test_an_update_that_never_arrived_is_said_at_the_next_try(place: Place) -> None:
