@@ -28,8 +28,8 @@ from rules.channels.apprise import refusal
 
 TIMEOUT_S: Final = 20.0
 CONNECT_S: Final = 5.0
-AT_ONCE: Final = 8
-"""Calls under way in all; a channel has one at a time."""
+AT_ONCE: Final = 32
+"""Calls under way in all, of which one that hangs takes up one; a channel has one at a time."""
 MAX_TITLE, MAX_TEXT, MAX_ANSWER = 200, 1500, 1 << 20
 _KEPT: Final = 1000
 _POOL: Final = ThreadPoolExecutor(AT_ONCE, "apprise")
@@ -152,7 +152,7 @@ def _plugin(apprise: Any, url: str) -> Any:
     if not speaks_http(type(plugin)):
         return Rejected("this service is not allowed: its connections cannot be judged")
     if plugin.overflow_mode == "upstream":
-        plugin.overflow_mode = "truncate"  # at most one message, however short the service's are
+        plugin.overflow_mode = type(plugin.overflow_mode)("truncate")  # at most one message, however short the service's are
     plugin.retry, plugin.wait = 0, 0.0  # the engine tries again
     plugin.throttle = lambda *_, **__: None  # it sleeps as long as anybody says
     return plugin
