@@ -117,13 +117,14 @@ def _told(
     stored: Stored, incidents: Sequence[Row], updates: Mapping[UUID, Sequence[Row]], now: datetime
 ) -> list[Bar]:
     """Its days by what approved updates said of it."""
-    said = [
-        (row["id"], update["at"].timestamp(), update["components"].get(str(stored.id)))
-        if update["status"] != "resolved"
-        else (row["id"], update["at"].timestamp(), None)
-        for row in incidents
-        for update in updates[row["id"]][::-1]
-    ]
+    key, said = str(stored.id), list[tuple[UUID, float, str | None]]()
+    for row in incidents:
+        spoken = updates[row["id"]][::-1]
+        for first in spoken[:1]:  # what was entered after the fact began before that
+            said.append((row["id"], row["created_at"].timestamp(), first["components"].get(key)))
+        for one in spoken:
+            status = None if one["status"] == "resolved" else one["components"].get(key)
+            said.append((row["id"], one["at"].timestamp(), status))
     now_s, born = now.timestamp(), stored.created_at.timestamp()
     return bars(incident_line(of_incidents(said, now_s), born, now_s), days(now_s), INCIDENTS_DOWN)
 

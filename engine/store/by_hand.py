@@ -130,7 +130,7 @@ async def edit(
     if "components" in changes:
         await connection.execute(
             "UPDATE updates SET components = $2 WHERE incident_id = $1 AND at >= "
-            "(SELECT max(at) FROM updates WHERE incident_id = $1 AND status <> ALL ($3))",
+            "coalesce((SELECT max(at) FROM updates WHERE incident_id = $1 AND status <> ALL ($3)), '-infinity')",
             incident,
             changes["components"],
             ENDED,

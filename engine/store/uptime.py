@@ -164,6 +164,14 @@ async def windows(
     return {subject_id: tuple(spans) for subject_id, spans in found.items()}
 
 
+_SPOKEN: Final = (
+    "SELECT incident_id, at, position, status, components FROM updates UNION ALL (SELECT DISTINCT ON (b.incident_id) "
+    "b.incident_id, i.created_at, 0, 'investigating', b.components FROM updates b JOIN incidents i ON i.id = b.incident_id "
+    "WHERE i.is_backfilled ORDER BY b.incident_id, b.at, b.position)"
+)
+"""What customers were told; what was entered after the fact began before anything was said of it."""
+
+
 async def impacts(connection: Connection, subject: Stored, since: float, until: float) -> list[Span]:
     """What approved incidents say: of a component, or of the beat or group that owned their episodes."""
     is_component = subject.kind == "component"
@@ -174,7 +182,7 @@ async def impacts(connection: Connection, subject: Stored, since: float, until: 
     )
     rows = await connection.fetch(
         "SELECT u.incident_id, extract(epoch FROM u.at)::float8 AS at, u.status, u.components, e.peak "
-        "FROM updates u JOIN incidents i ON i.id = u.incident_id LEFT JOIN episodes e ON e.id = i.episode_id "
+        f"FROM ({_SPOKEN}) u JOIN incidents i ON i.id = u.incident_id LEFT JOIN episodes e ON e.id = i.episode_id "
         f"WHERE {which} AND i.kind = 'incident' AND i.removed_at IS NULL AND (i.resolved_at IS NULL OR i.resolved_at >= $2) AND u.at < $3 ORDER BY u.at, u.position",
         str(subject.id),
         moment(since),

@@ -334,6 +334,29 @@ async def test_what_was_is_in_the_past_and_in_order(
     assert (refused.status, said in found.get(pointer, "")) == (422, True), found
 
 
+async def test_what_was_counts_from_its_beginning_though_only_its_end_was_said(
+    server: "Server", site: str
+) -> None:
+    await server.services.pool.execute(
+        "UPDATE objects SET created_at = now() - interval '20 days' WHERE slug = $1", site
+    )
+    now = server.services.clock.epoch_s()
+    began, ended = (moment(now - 2 * 86400 + after).isoformat() for after in (0, 3600))
+    body = NEW | {"status": "resolved", "notify": False, "components": {site: "major_outage"}}
+    past = {"started_at": began, "resolved_at": ended}
+    made = await server.call("POST", "/api/v1/incidents", body | {"backfilled": past}, who="reviewer")
+    assert made.status == 201, made.body
+    counted = await server.call("GET", f"/api/v1/components/{site}/uptime?since=9d&page=shop")
+    assert round(counted.body["seconds"]["down"]) == 3600, counted.body
+    server.app.state.status_pages = None
+    page = (await server.call("GET", "/p/shop/status.json", who=None)).body
+    bars = next(one["bars"] for one in page["components"] if one["slug"] == site)
+    assert "major_outage" in [bar["status"] for bar in bars]
+    await server.call("PATCH", f"/api/v1/incidents/{made.body['id']}", {"components": {}}, who="reviewer")
+    counted = await server.call("GET", f"/api/v1/components/{site}/uptime?since=9d&page=shop")
+    assert counted.body["seconds"]["down"] == 0
+
+
 # ---- automatic ones
 
 

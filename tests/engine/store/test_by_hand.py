@@ -228,14 +228,14 @@ async def _drafted(board: Board, incident: UUID, status: str | None, at: float) 
 async def test_a_draft_that_came_too_late_is_refused_and_stays(
     board: Board, ended_at: float, approved_at: float, said: str
 ) -> None:
-    incident = await board.begun()
-    drafted_first = ended_at > 200.0
-    if drafted_first:
-        action = await _drafted(board, incident, "identified", 200.0)
-    async with transaction(board.pool) as db:
-        await board.said(db, incident, "resolved", ended_at)
-    if not drafted_first:
-        action = await _drafted(board, incident, "identified", 200.0)
+    incident, action = await board.begun(), None
+    for at in sorted((200.0, ended_at)):
+        if at == ended_at:
+            async with transaction(board.pool) as db:
+                await board.said(db, incident, "resolved", at)
+        else:
+            action = await _drafted(board, incident, "identified", at)
+    assert action
     with pytest.raises(NotNowError, match=said):
         async with transaction(board.pool) as db:
             await reviews.approve(db, ACTOR, action, 1, approved_at)
