@@ -16,6 +16,8 @@ from rules.address import EgressRefusedError
 
 LONGEST_WAIT_S = 3600.0
 """A Retry-After beyond this is cut to it: nobody outside may silence a channel for a day."""
+TOO_MANY_S: Final = 30.0
+"""What too many requests wait where nobody says how long."""
 JSON: Final = {"Content-Type": "application/json"}
 
 
@@ -110,7 +112,10 @@ def judge(status: int, retry_after: str | None = None, *, now_s: float, code: st
     if 200 <= status < 300:
         return Delivered()
     reason = f"HTTP {status} {code}".rstrip()
-    if status in (408, 420, 425, 429) or status >= 500:
+    if status in (420, 429):
+        asked_s = wait_s(retry_after, now_s)
+        return Retry(reason, TOO_MANY_S if asked_s is None else asked_s)
+    if status in (408, 425) or status >= 500:
         return Retry(reason, wait_s(retry_after, now_s))
     if 300 <= status < 400:
         return Rejected(f"{reason}: redirects are not followed")

@@ -150,7 +150,7 @@ class Api:
     def _why(self, read: bytes) -> str:
         """What the other side says is wrong with a request, without the key that it may repeat."""
         try:
-            said = "; ".join(_texts(json.loads(read)))
+            said = "".join(c if c.isprintable() else " " for c in "; ".join(_texts(json.loads(read))))
         except (ValueError, RecursionError):
             return ""
         keys = hidden_forms(part for value in self.headers.values() for part in value.split())
@@ -331,3 +331,8 @@ def window(post: Post) -> tuple[float, float]:
         return starts_at, ends_at
     ends_at = min(ends_at, post.at)
     return min(starts_at, ends_at - SHORTEST_S), ends_at
+
+
+def began_at(post: Post) -> float:
+    """When it begins: what is said of it there, and told from others of its name by."""
+    return post.began_at if post.kind == "incident" else window(post)[0]

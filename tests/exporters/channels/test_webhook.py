@@ -14,7 +14,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from engine.egress import open_session
 from evaluators.model import Notice
-from exporters.answer import LONGEST_WAIT_S, failed, wait_s
+from exporters.answer import LONGEST_WAIT_S, TOO_MANY_S, failed, wait_s
 from exporters.channels.webhook import WebhookExporter, payload
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
 from rules.address import EgressPolicy
@@ -121,8 +121,10 @@ async def test_without_a_secret_nothing_is_signed(
         pytest.param(408, {}, Retry("HTTP 408"), id="408 is a time-out"),
         pytest.param(410, {}, Rejected("HTTP 410: gone for good", for_good=True), id="410 is final"),
         pytest.param(429, {"Retry-After": "17"}, Retry("HTTP 429", 17.0), id="429 says when"),
-        pytest.param(429, {}, Retry("HTTP 429"), id="429 without a time is left to the engine"),
-        pytest.param(429, {"Retry-After": "soon"}, Retry("HTTP 429"), id="an unreadable time is none"),
+        pytest.param(429, {}, Retry("HTTP 429", TOO_MANY_S), id="429 without a time waits some"),
+        pytest.param(
+            429, {"Retry-After": "soon"}, Retry("HTTP 429", TOO_MANY_S), id="an unreadable time is none"
+        ),
         pytest.param(500, {}, Retry("HTTP 500"), id="500 is tried again"),
         pytest.param(
             503, {"Retry-After": "999999"}, Retry("HTTP 503", LONGEST_WAIT_S), id="a long wait is cut"
