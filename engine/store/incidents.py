@@ -244,6 +244,17 @@ async def is_taken_over(connection: Connection, episode_id: UUID) -> bool:
     return found
 
 
+async def speaks_for_others(connection: Connection, episode_id: UUID) -> bool:
+    """Whether its incident took in another whose episode is still open."""
+    found: bool = await connection.fetchval(
+        "WITH RECURSIVE took AS (SELECT id, episode_id FROM incidents WHERE episode_id = $1 UNION "
+        "SELECT i.id, i.episode_id FROM incidents i JOIN took t ON i.merged_into = t.id) "
+        "SELECT EXISTS (SELECT FROM took t JOIN episodes e ON e.id = t.episode_id WHERE e.id <> $1 AND e.closed_at IS NULL)",
+        episode_id,
+    )
+    return found
+
+
 async def break_silence(connection: Connection, now_s: float, public_url: str) -> int:
     """Tell operators, once each, of open incidents of which customers heard nothing for too long; returns how many."""
     lasting = f"i.kind = 'incident' AND i.removed_at IS NULL AND i.silence_told_at IS NULL AND i.status <> ALL ({_OVER})"

@@ -20,6 +20,7 @@ from evaluators import review
 from evaluators.facts import EpisodeClosed, EpisodeOpened, Of, StepProposed
 from evaluators.lifecycle import impact_of
 from evaluators.model import Severity
+from evaluators.modes import least
 from rules.incident import Review
 from rules.owner import OwnerRule
 from rules.subject import rule_of
@@ -234,12 +235,12 @@ async def propose(
         )
     if await incidents.is_taken_over(connection, episode):
         return []
-    policy = _rule(held).incidents
+    policy, most = _rule(held).incidents, effect.most
+    if effect.step == "resolve" and await incidents.speaks_for_others(connection, episode):
+        most = least(most, "draft")
     actions = await _actions(connection, episode)
     waiting = []
-    for command in review.propose(
-        actions, policy, effect.step, effect.severity, most=effect.most, of=effect.of
-    ):
+    for command in review.propose(actions, policy, effect.step, effect.severity, most=most, of=effect.of):
         action = await _obey(connection, held, command, effect.at, evidence, [owner_id, *members])
         if action is not None:
             waiting.append(action)

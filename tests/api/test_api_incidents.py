@@ -363,6 +363,10 @@ async def test_what_was_counts_from_its_beginning_though_only_its_end_was_said(
 @pytest.fixture
 async def automatic(server: "Server", site: str) -> tuple[Stored, dict[str, Any]]:
     """A beat, and the incident of its episode that was approved."""
+    return await _automatic(server, site)
+
+
+async def _automatic(server: "Server", site: str) -> tuple[Stored, dict[str, Any]]:
     at = server.services.clock.epoch_s()
     async with transaction(server.services.pool) as db:
         page = await objects.find(db, "page", "shop")
@@ -423,6 +427,22 @@ async def test_a_deleted_one_is_not_spoken_of_by_its_beat(
     await server.call("DELETE", f"/api/v1/incidents/{incident['id']}", who="reviewer")
     assert await _propose(server, beat, "resolve") == []
     assert await _status(server, site) == "operational"
+
+
+async def test_what_took_another_in_is_not_over_by_itself_while_that_lasts(
+    server: "Server", automatic: tuple[Stored, dict[str, Any]], site: str
+) -> None:
+    (one, first), (_, middle), (other, last) = (
+        automatic,
+        await _automatic(server, site),
+        await _automatic(server, site),
+    )
+    for incident, into in ((first, middle), (middle, last)):
+        assert (await _do(server, incident, "merge", {"into": into["id"]})).status == 200
+    assert len(await _propose(server, other, "resolve")) == 1  # a draft
+    assert (await server.call("GET", f"/api/v1/incidents/{last['id']}")).body["status"] == "investigating"
+    assert await _propose(server, one, "resolve") == []
+    assert await _status(server, site) == "major_outage"
 
 
 async def test_one_by_hand_is_in_peoples_hands(server: "Server") -> None:
