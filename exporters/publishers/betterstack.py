@@ -5,12 +5,12 @@ room for a marker: a report is ours that is called the same and starts at the sa
 From memory: `published_at` of later updates, `page` and `per_page`, DELETE, which resources a page lists.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from evaluators.model import Post
-from exporters.publishing import Api, differing, epoch_s, is_since, is_then, rfc3339, window
+from exporters.publishing import Api, began_at, differing, epoch_s, is_since, is_then, rfc3339, window
 from rules.publishers.betterstack import BetterStackPublisher
 
 RESOURCE: Final = {
@@ -32,10 +32,9 @@ class BetterStack:
 
     async def find(self, post: Post) -> str | None:
         """The one so called that starts when ours does: a moment that Upbeat said to the millisecond."""
-        starts_at = post.began_at if post.kind == "incident" else window(post)[0]
         async for there in self._listed(self._reports):
             said = there["attributes"]
-            if said["title"] == post.title and is_then(said["starts_at"], starts_at):
+            if said["title"] == post.title and is_then(said["starts_at"], began_at(post)):
                 return str(there["id"])
         return None
 
@@ -78,10 +77,7 @@ class BetterStack:
     async def differences(self, remote: str, post: Post) -> Sequence[str]:
         """Title, and what its resources are shown as."""
         there = (await self._api.get(f"{self._reports}/{remote}"))["data"]["attributes"]
-        shown = {str(one["status_page_resource_id"]): one["status"] for one in there["affected_resources"]}
-        wanted = {
-            one["status_page_resource_id"]: one["status"] for one in self._said(post)["affected_resources"]
-        }
+        shown, wanted = _affected(there), _affected(self._said(post))
         return differing(
             ("title", there["title"], post.title),
             *((f"resource {one}", shown.get(one), status) for one, status in wanted.items()),
@@ -104,10 +100,8 @@ class BetterStack:
 
     def _changed(self, post: Post) -> dict[str, Any]:
         """What can be set without saying anything."""
-        if post.kind == "incident":
-            return {"title": post.title, "starts_at": rfc3339(post.began_at)}
-        starts_at, ends_at = window(post)
-        return {"title": post.title, "starts_at": rfc3339(starts_at), "ends_at": rfc3339(ends_at)}
+        ends_at = {"ends_at": rfc3339(window(post)[1])} if post.kind == "maintenance" else {}
+        return {"title": post.title, "starts_at": rfc3339(began_at(post))} | ends_at
 
     async def _listed(self, path: str) -> AsyncIterator[dict[str, Any]]:
         """The first part of a list and its last two: whichever way it is sorted, the newest are among them."""
@@ -120,3 +114,7 @@ class BetterStack:
         for page in range(max(last - 1, 2), last + 1):
             for there in (await self._api.get(path, per_page=MANY, page=str(page)))["data"]:
                 yield there
+
+
+def _affected(said: Mapping[str, Any]) -> dict[str, str]:
+    return {str(one["status_page_resource_id"]): one["status"] for one in said["affected_resources"]}

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 from zoneinfo import ZoneInfo
 
 from evaluators.model import Post
-from exporters.publishing import Api, GoneError, differing, is_since, window
+from exporters.publishing import Api, GoneError, began_at, differing, is_since, window
 from rules.publishers.cachet import CachetPublisher
 
 INCIDENT: Final = {"investigating": 1, "identified": 2, "monitoring": 3, "resolved": 4}
@@ -45,7 +45,7 @@ class Cachet3:
     def _made(self, post: Post) -> dict[str, Any]:
         """What a new one has besides its name, message and when it is."""
         affected = [{"id": int(one), "status": status} for one, status in self._wanted(post).items()]
-        made = {"components": affected, "meta": {"upbeat": post.incident}}
+        made: dict[str, Any] = {"components": affected, "meta": {"upbeat": post.incident}}
         if post.kind == "incident":
             made |= {"status": INCIDENT[post.status], "visible": VISIBLE, "notifications": post.notify}
         return made
@@ -60,7 +60,7 @@ class Cachet3:
         for there in await self._listed(kind, self.newest):
             is_alike = (
                 there["name"] == post.title
-                and _said_at(there, moment).startswith(self._time(_began_at(post)))
+                and _said_at(there, moment).startswith(self._time(began_at(post)))
                 and (post.kind == "maintenance" or _number(there["status"]) == INCIDENT[post.status])
             )
             marker = _meta(there).get("upbeat")
@@ -73,7 +73,7 @@ class Cachet3:
         await self._show(post)
         kind = KEPT[post.kind][0]
         when = (
-            self._window(post) if post.kind == "maintenance" else {"occurred_at": self._time(_began_at(post))}
+            self._window(post) if post.kind == "maintenance" else {"occurred_at": self._time(began_at(post))}
         )
         body = {"name": post.title, "message": post.text or post.title} | when | self._made(post)
         there = await self._api.send("POST", f"{self.root}/{kind}", body)
@@ -171,10 +171,6 @@ class Cachet2(Cachet3):
             return {"visible": VISIBLE, "stickied": False, "notify": False}
         said = {"message": post.text} if post.text else {}
         return self._window(post) | {"status": SCHEDULE[post.status]} | said
-
-
-def _began_at(post: Post) -> float:
-    return post.began_at if post.kind == "incident" else window(post)[0]
 
 
 def _fields(resource: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from evaluators.lifecycle import ENDED
 from evaluators.model import Post
-from exporters.publishing import Api, TroubleError, differing, epoch_s, is_since, rfc3339
+from exporters.publishing import Api, TroubleError, differing, epoch_s, is_since, rfc3339, window
 from rules.publishers.incident_io import IncidentIoPublisher
 
 MAINTENANCE: Final = {
@@ -104,8 +104,8 @@ class IncidentIo:
         """What can be set without saying anything."""
         if post.kind == "incident":
             return {"name": post.title}
-        window = {"start_at": post.starts_at or post.at, "end_at": post.ends_at or post.at}
-        return {"name": post.title, **{name: rfc3339(at) for name, at in window.items()}}
+        starts_at, ends_at = map(rfc3339, window(post))
+        return {"name": post.title, "start_at": starts_at, "end_at": ends_at}
 
     async def _say(self, remote: str, body: dict[str, Any]) -> None:
         kind, there = remote.split("/")

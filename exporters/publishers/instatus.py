@@ -8,9 +8,8 @@ that minutes of `duration` are whole.
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from evaluators.lifecycle import ENDED
 from evaluators.model import Post
-from exporters.publishing import Api, differing, epoch_s, is_since, is_then, rfc3339
+from exporters.publishing import Api, began_at, differing, epoch_s, is_since, is_then, rfc3339, window
 from rules.publishers.instatus import InstatusPublisher
 
 MAINTENANCE: Final = {
@@ -37,12 +36,10 @@ class Instatus:
     async def find(self, post: Post) -> str | None:
         """The one so called that began when ours did: a moment that Upbeat said to the millisecond."""
         kind, began, over = KEPT[post.kind]
-        for query in (
-            {"!status": over},
-            {},
-        ):  # what lasts, however the list is sorted; then the newest of all
+        # What lasts, however the list is sorted; then the newest of all.
+        for query in ({"!status": over}, {}):
             for there in await self._api.get(f"{self._page}/{kind}", page="1", per_page=RECENT, **query):
-                if there["name"] == post.title and is_then(there[began], _began_at(post)):
+                if there["name"] == post.title and is_then(there[began], began_at(post)):
                     return f"{kind}/{there['id']}"
         return None
 
@@ -100,15 +97,11 @@ class Instatus:
         body = {"name": post.title, "components": list(post.components), "statuses": _statuses(post)}
         if post.kind == "incident":
             return body | {"started": rfc3339(post.began_at)}
-        ends_at = min(post.ends_at or post.at, post.at) if post.status in ENDED else post.ends_at or post.at
-        minutes = max(round((ends_at - _began_at(post)) / 60), 1)
+        starts_at, ends_at = window(post)
+        minutes = max(round((ends_at - starts_at) / 60), 1)
         # Upbeat says when it begins and ends, and to whom.
         alone = dict.fromkeys(("autoStart", "autoEnd", "notifyStart", "notifyEnd", "notifyEarly"), False)
-        return body | alone | {"start": rfc3339(_began_at(post)), "duration": minutes}
-
-
-def _began_at(post: Post) -> float:
-    return post.began_at if post.kind == "incident" else post.starts_at or post.at
+        return body | alone | {"start": rfc3339(starts_at), "duration": minutes}
 
 
 def _status(post: Post) -> str:

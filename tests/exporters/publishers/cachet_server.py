@@ -242,7 +242,7 @@ class Cachet3Server(Cachet2Server):
             return super().status_of(kind, there)
         if there["scheduled_at"] > _now():
             return 0
-        return 1 + (there["completed_at"] <= _now())
+        return 2 if there["completed_at"] <= _now() else 1
 
 
 def _now() -> str:
