@@ -336,8 +336,3 @@ def window(post: Post) -> tuple[float, float]:
 def began_at(post: Post) -> float:
     """When it begins: what is said of it there, and told from others of its name by."""
     return post.began_at if post.kind == "incident" else window(post)[0]
-
-
-def began_at(post: Post) -> float:
-    """When it begins: what is said of it there, and told from others of its name by."""
-    return post.began_at if post.kind == "incident" else window(post)[0]
