@@ -29,7 +29,7 @@ from rules.channels.apprise import refusal
 TIMEOUT_S: Final = 20.0
 CONNECT_S: Final = 5.0
 AT_ONCE: Final = 32
-"""Calls under way in all, of which one that hangs takes up one; a channel has one at a time."""
+"""Calls under way in all: of a channel one notice at a time, to all its services at once."""
 MAX_TITLE, MAX_TEXT, MAX_ANSWER = 200, 1500, 1 << 20
 _KEPT: Final = 1000
 _POOL: Final = ThreadPoolExecutor(AT_ONCE, "apprise")
@@ -93,24 +93,22 @@ class AppriseExporter:
         settled = self._settled.setdefault(notice.id, {})
         while len(self._settled) > _KEPT:
             self._settled.popitem(last=False)
-        try:
-            async with asyncio.timeout(self._timeout_s), self._turn:
-                for url in self._urls:
-                    if url not in settled and not isinstance(told := await self._notify(url, notice), Retry):
-                        settled[url] = told
-                    elif url not in settled:
-                        return told
-        except TimeoutError:
-            return Retry("no answer in time")
+        async with self._turn:
+            left = [url for url in self._urls if url not in settled]
+            told = await asyncio.gather(*(self._notify(url, notice) for url in left))
+        settled |= {url: one for url, one in zip(left, told, strict=True) if not isinstance(one, Retry)}
+        if again := next((one for one in told if isinstance(one, Retry)), None):
+            return again
         self._settled.pop(notice.id, None)
-        return next((told for told in settled.values() if isinstance(told, Rejected)), Delivered())
+        return next((one for one in settled.values() if isinstance(one, Rejected)), Delivered())
 
     async def _notify(self, url: str, notice: Notice) -> Outcome:
-        call = _Call(self._policy)
+        call, loop = _Call(self._policy), asyncio.get_running_loop()
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                _POOL, _told, call, url, notice, self._now_s
-            )
+            async with asyncio.timeout(self._timeout_s):
+                return await loop.run_in_executor(_POOL, _told, call, url, notice, self._now_s)
+        except TimeoutError:
+            return Retry("no answer in time")
         finally:
             call.end()
 
@@ -152,7 +150,9 @@ def _plugin(apprise: Any, url: str) -> Any:
     if not speaks_http(type(plugin)):
         return Rejected("this service is not allowed: its connections cannot be judged")
     if plugin.overflow_mode == "upstream":
-        plugin.overflow_mode = type(plugin.overflow_mode)("truncate")  # at most one message, however short the service's are
+        plugin.overflow_mode = type(plugin.overflow_mode)(
+            "truncate"
+        )  # at most one message, however short the service's are
     plugin.retry, plugin.wait = 0, 0.0  # the engine tries again
     plugin.throttle = lambda *_, **__: None  # it sleeps as long as anybody says
     return plugin

@@ -47,7 +47,7 @@ def link(notice: Notice) -> str | None:
 
 def level(notice: Notice) -> str:
     """How bad it is: ok, warning, critical or unknown."""
-    is_over = notice.told in ("recovery", "test")
+    is_over = notice.told in ("recovery", "test") or notice.stage == "ok"
     return "ok" if is_over else str(notice.severity or notice.stage or "unknown")
 
 

@@ -178,6 +178,27 @@ async def test_a_service_that_took_it_is_not_told_again(notice: Notice) -> None:
         assert (len(one.asked), len(other.asked)) == (1, 2)
 
 
+async def test_a_service_that_fails_or_hangs_keeps_nothing_from_the_others(notice: Notice) -> None:
+    async with silent() as stuck, served(Service()) as failing, served(Service()) as service:
+        failing.instead = [web.Response(status=500)]
+        several = exporter(stuck, of(failing), of(service), timeout_s=600.0)
+        telling = asyncio.create_task(several.export(notice))
+        while not service.asked:
+            await asyncio.sleep(0.01)
+        assert not telling.done()
+        telling.cancel()
+
+
+async def test_waiting_for_a_turn_is_no_time_of_the_service(notice: Notice) -> None:
+    async with silent() as url:
+        slow = exporter(url, timeout_s=1.0)
+        first = asyncio.create_task(slow.export(notice))
+        second = asyncio.create_task(slow.export(replace(notice, id="ntc_2")))
+        await first
+        assert not second.done()
+        assert await second == Retry("no answer in time")
+
+
 @pytest.mark.parametrize(
     "hangs",
     [{}, {"first": b"HTTP/1.1 200 OK\r\nX-A: "}, {"first": b"HTTP/1.1 200 OK\r\n\r\n", "drip": b"x"}],
