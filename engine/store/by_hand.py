@@ -17,6 +17,7 @@ from engine.store.telling import tell_all
 from evaluators import lifecycle
 from evaluators.lifecycle import ENDED, Dated
 from evaluators.model import Impact, Severity
+from rules.component import Page
 
 
 async def begin(connection: Connection, actor: Actor, page_id: UUID, said: Said) -> tuple[UUID, list[str]]:
@@ -114,11 +115,15 @@ async def say(connection: Connection, actor: Actor, row: Row, said: Said) -> lis
 async def edit(
     connection: Connection, actor: Actor, incident: UUID, moment: Moment, changes: Mapping[str, Any]
 ) -> None:
-    """Change title, components (all of them) or impact without a word: what was last said of components is corrected with it."""
+    """Change title, components (all of them) or impact without a word: what was last said of components is corrected with it.
+
+    Raises `NotNowError`.
+    """
     (row,) = await held(connection, incident)
     before = {key: row[key] for key in changes}
     if before == changes:
         return
+    _refuse_alone(row)
     after = {key: changes.get(key, row[key]) for key in ("title", "components", "impact")}
     await connection.execute(
         "UPDATE incidents SET title = $2, components = $3, impact = $4, revision = revision + 1, "
@@ -142,8 +147,9 @@ async def edit(
 async def reword(
     connection: Connection, actor: Actor, incident: UUID, moment: Moment, update: UUID | None, text: str
 ) -> None:
-    """Correct an update's text here, and where it has not left yet. Raises `MissingError`."""
+    """Correct an update's text here, and where it has not left yet. Raises `MissingError`, `NotNowError`."""
     (row,) = await held(connection, incident)
+    _refuse_alone(row)
     before = await connection.fetchval(
         "SELECT text FROM updates WHERE id = $1 AND incident_id = $2", update, incident
     )
@@ -274,16 +280,20 @@ async def report(
 ) -> None:
     """Write what was learnt of it (`text`), publish or hide that (`is_public`), or take it away (neither).
 
-    Raises `NotNowError`: what is not written, and what is not over, is not published.
+    Raises `NotNowError`: what is not written, and what is not over, is not published. Where a page wants two approvals,
+    one writes and another publishes.
     """
     (row,) = await held(connection, incident)
-    was_public = row["report_status"] == "published"
+    was_public, by = row["report_status"] == "published" and not _wants_two(row), actor.name
     if is_public is not None:
         text = row["report"]
         if text is None:
             raise NotNowError("it has no report; write one first")
         if is_public and row["status"] not in ENDED:
             raise NotNowError("it is not over: its report is published once it is resolved")
+        if is_public and row["report_by"] == by and _wants_two(row):
+            raise NotNowError("its page wants two approvals: you wrote it, somebody else publishes it")
+        by = row["report_by"]
     status = (
         None if text is None else "published" if (was_public if is_public is None else is_public) else "draft"
     )
@@ -294,12 +304,22 @@ async def report(
         text,
         status,
         moment.at,
-        actor.name,
+        by,
     )
     before = {"report": row["report"], "status": row["report_status"]}
     await _record(
         connection, actor, "report", incident, row["page_id"], before, {"report": text, "status": status}
     )
+
+
+def _wants_two(row: Row) -> bool:
+    return Page.model_validate(row["page_spec"]).review.approvals > 1
+
+
+def _refuse_alone(row: Row) -> None:
+    """Nobody changes alone what customers read where two have to approve it."""
+    if _wants_two(row):
+        raise NotNowError("its page wants two approvals: say it as an update, which is reviewed")
 
 
 async def _stop_drafts(connection: Connection, row: Row, actor: Actor, at: float, why: str) -> None:

@@ -269,6 +269,31 @@ async def test_an_approval_waits_for_whoever_takes_the_incident_away(board: Boar
     }
 
 
+async def test_where_two_approve_nobody_changes_alone_what_customers_read(board: Board) -> None:
+    incident, moment = await board.begun(), Moment(200.0, "")
+    async with transaction(board.pool) as db:
+        page = await objects.get(db, board.page.id)
+        assert page is not None
+        await objects.replace(db, ACTOR, page, page.spec | {"review": {"approvals": 2}})
+        update = (await incidents.updates(db, [incident]))[incident][0]["id"]
+        for work in (
+            by_hand.edit(db, ACTOR, incident, moment, {"title": "Other"}),
+            by_hand.reword(db, ACTOR, incident, moment, update, "Other"),
+        ):
+            with pytest.raises(NotNowError, match="two approvals"):
+                await work
+        await board.said(db, incident, "resolved", 200.0)
+        await by_hand.report(db, ACTOR, incident, moment, text="A disk was full.")
+        with pytest.raises(NotNowError, match="somebody else publishes it"):
+            await by_hand.report(db, ACTOR, incident, moment, is_public=True)
+        other = Actor("bob", "api")
+        await by_hand.report(db, other, incident, moment, is_public=True)
+        status = "SELECT report_status FROM incidents WHERE id = $1"
+        assert await db.fetchval(status, incident) == "published"
+        await by_hand.report(db, other, incident, moment, text="Two disks.")
+        assert await db.fetchval(status, incident) == "draft"
+
+
 async def test_a_typing_mistake_in_what_was_entered_keeps_the_rest_of_its_post(board: Board) -> None:
     said = Said("open", None, "It", "", {}, 100.0, "ada")
     told = [Dated(100.0, "investigating", "It began."), Dated(200.0, "resolved", "It endde.")]
