@@ -191,7 +191,7 @@ async def test_a_service_that_fails_or_hangs_keeps_nothing_from_the_others(notic
 
 async def test_waiting_for_a_turn_is_no_time_of_the_service(notice: Notice) -> None:
     async with silent() as url:
-        slow = exporter(url, timeout_s=1.0)
+        slow = exporter(url, timeout_s=0.3)
         first = asyncio.create_task(slow.export(notice))
         second = asyncio.create_task(slow.export(replace(notice, id="ntc_2")))
         await first
