@@ -21,6 +21,7 @@ MAX_TITLE, MAX_TEXT, MAX_VALUE, MAX_THREAD = 256, 3500, 300, 100
 _COLOURS: Final = {"ok": 0x2E9E5B, "warning": 0xE0A100, "critical": 0xD43C3C}
 _GONE_WEBHOOK, _GONE = 10015, (10003, 10008)  # unknown webhook; unknown channel and message
 _STANDS: Final = ("open", "change", "recovery", "unknown", "flapping", "acknowledged")
+_LINKABLE: Final = re.compile(r"https?://[^/?#:]+\.")  # a message with a link to localhost is refused
 _MARKUP: Final = re.compile(r"([\\*_~`|<>\[\]()#\-])")
 
 
@@ -92,7 +93,7 @@ def payload(notice: Notice) -> dict[str, Any]:
             for name, value in facts(notice)
         ],
     }
-    if where := link(notice):
+    if (where := link(notice)) and _LINKABLE.match(where):
         embed["url"] = where
     return {"embeds": [embed], "allowed_mentions": {"parse": []}}
 

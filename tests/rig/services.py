@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -119,6 +120,8 @@ class Discord(Service):
                     return "BASE_TYPE_REQUIRED"
             if len(embed.get("fields", [])) > 25 or any(units(text) > most for text, most in texts):
                 return "BASE_TYPE_MAX_LENGTH"
+            if "." not in (urlsplit(embed.get("url", "https://a.example")).hostname or ""):
+                return "URL_TYPE_INVALID_URL"
             total += sum(units(text) for text, _ in texts)
         name = body.get("thread_name")
         return "length" if total > 6000 or (name is not None and not 1 <= units(name) <= 100) else None

@@ -24,6 +24,16 @@ def _memory(outcome: Outcome) -> Memory:
     return Memory(outcome.remote)
 
 
+@pytest.mark.parametrize("link", ["http://localhost:8000/console", "http://upbeat/", "http://[::1]:8000/"])
+async def test_a_link_that_discord_refuses_is_left_out(
+    link: str, session: ClientSession, notice: Notice
+) -> None:
+    async with served(Discord()) as service:
+        exporter = DiscordExporter(session, f"{service.url}/api/webhooks/1/t")
+        assert isinstance(await exporter.export(replace(notice, link=link)), Delivered)
+    assert payload(notice)["embeds"][0]["url"] == "https://upbeat.example/beats/checkout-api"
+
+
 async def test_the_first_message_of_an_episode_says_how_it_stands(
     session: ClientSession, notice: Notice
 ) -> None:
