@@ -16,12 +16,13 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_body, read_json, reply, takes, validated
 from api.context import Services, services_of
 from api.meant import affected, publishers_of
-from api.objects import PageRef, locate
+from api.objects import IfMatch, PageRef, locate
 from api.origin import base_url
 from api.owned import OfBeat, OfGroup, components, listed
 from api.paging import Cursor, Limit
 from api.problems import invalid, missing
 from api.reviews import shown_actions
+from api.saving import expected_revision
 from api.shapes import gives
 from api.shown_incidents import ShownIncident, ShownSaid
 from engine.bus import LIVE
@@ -30,7 +31,7 @@ from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import read, show
 from engine.store.incidents import Moment, Said
-from engine.store.objects import Stored
+from engine.store.objects import StaleError, Stored
 from evaluators.lifecycle import Dated, backfill_mistakes, impact_of
 from evaluators.model import Impact
 from rules import component, maintenance
@@ -140,7 +141,7 @@ async def read_incident(request: Request, asking: Asking, ref: str) -> Response:
     """One incident."""
     async with services_of(request).pool.acquire() as db:
         (item,) = await shown_incidents(db, [await find_incident(db, asking, ref)])
-    return reply(item, headers={"ETag": f'"{item["revision"]}"'})
+    return _shown(item)
 
 
 async def find_incident(
@@ -371,12 +372,19 @@ Work = Callable[[Connection, Actor, UUID, Moment], Coroutine[Any, Any, None]]
 
 
 async def handle(
-    services: Services, asking: Principal, ref: str, work: Work, public_url: str
+    services: Services, asking: Principal, ref: str, work: Work, public_url: str, expected: int | None = None
 ) -> dict[str, Any] | None:
-    """Do this with the incident `ref`, tell live viewers, and show what it is now; None once it is deleted."""
+    """Do this with the incident `ref`, tell live viewers, and show what it is now; None once it is deleted.
+
+    `expected` is its revision then. Raises `StaleError`.
+    """
     moment = Moment(services.clock.epoch_s(), public_url, asking.name)
     async with transaction(services.pool) as db:
         row = await find_incident(db, asking, ref, Permission.REVIEW)
+        if expected is not None:
+            (held,) = await incidents.held(db, row["id"])
+            if held["revision"] != expected:
+                raise StaleError(held["revision"])
         await work(db, asking.actor, row["id"], moment)
         rows = await incidents.listing(db, incident=row["id"])
         item = (await shown_incidents(db, rows))[0] if rows else None
@@ -389,19 +397,27 @@ async def announce(services: Services, page_id: UUID) -> None:
     await services.bus.announce(LIVE, msgspec.json.encode([{"event": "action", "page": str(page_id)}]))
 
 
-async def _handled(request: Request, asking: Principal, ref: str, work: Work) -> Response:
-    item = await handle(services_of(request), asking, ref, work, base_url(request))
-    return reply(item) if item else Response(status_code=204)
+async def _handled(
+    request: Request, asking: Principal, ref: str, work: Work, if_match: str | None = None
+) -> Response:
+    expected = expected_revision(if_match)
+    item = await handle(services_of(request), asking, ref, work, base_url(request), expected)
+    return _shown(item) if item else Response(status_code=204)
+
+
+def _shown(item: dict[str, Any]) -> Response:
+    return reply(item, headers={"ETag": f'"{item["revision"]}"'})
 
 
 @router.patch("/incidents/{ref}")
 @permits(Permission.REVIEW)
 @takes(Edit)
 @gives(ShownIncident)
-async def edit_incident(request: Request, asking: Asking, ref: str) -> Response:
+async def edit_incident(request: Request, asking: Asking, ref: str, if_match: IfMatch = None) -> Response:
     """Change its title, components or impact without a word to anybody; publishers follow."""
     sent = await read_body(request, Edit)
-    return await _handled(request, asking, ref, await edit(services_of(request), asking, ref, sent))
+    work = await edit(services_of(request), asking, ref, sent)
+    return await _handled(request, asking, ref, work, if_match)
 
 
 async def edit(services: Services, asking: Principal, ref: str, sent: Edit) -> Work:
@@ -420,11 +436,13 @@ async def edit(services: Services, asking: Principal, ref: str, sent: Edit) -> W
 @permits(Permission.REVIEW)
 @takes(Text)
 @gives(ShownIncident)
-async def edit_update(request: Request, asking: Asking, ref: str, update_ref: str) -> Response:
+async def edit_update(
+    request: Request, asking: Asking, ref: str, update_ref: str, if_match: IfMatch = None
+) -> Response:
     """Correct what an update says, here and where it has not left yet."""
     sent = await read_body(request, Text)
     work = partial(by_hand.reword, update=read("update", update_ref), text=sent.text)
-    return await _handled(request, asking, ref, work)
+    return await _handled(request, asking, ref, work, if_match)
 
 
 @router.delete("/incidents/{ref}", status_code=204)

@@ -176,6 +176,17 @@ async def test_an_edit_says_nothing_and_publishers_follow(
     assert same.body["revision"] == edited.body["revision"]
 
 
+async def test_who_read_an_older_one_changes_nothing(server: "Server") -> None:
+    made = await _begun(server)
+    path, etag = f"/api/v1/incidents/{made['id']}", {"If-Match": f'"{made["revision"]}"'}
+    sent = {"title": "Another"}
+    first = await server.call("PATCH", path, sent, who="reviewer", headers=etag)
+    assert (first.status, first.headers["ETag"]) == (200, f'"{made["revision"] + 1}"')
+    update = f"{path}/updates/{made['updates'][0]['id']}"
+    for where, body in ((path, sent), (update, {"text": "Mine."})):
+        assert (await server.call("PATCH", where, body, who="reviewer", headers=etag)).status == 412
+
+
 async def test_a_typing_mistake_is_corrected_where_it_has_not_left_yet(
     server: "Server", publisher: str
 ) -> None:
