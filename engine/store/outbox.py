@@ -209,7 +209,7 @@ async def delivered(connection: Connection, outbox_id: int, said: str | None = N
     )
     await connection.execute(  # what it says of components may be over by now, unless more follows: see `posts.settle`
         "UPDATE incidents i SET posted = coalesce(o.item->'components', '{}') FROM outbox o WHERE o.id = $1 "
-        "AND i.id = o.incident_id AND o.created_at < now() - interval '5 seconds' AND NOT EXISTS (SELECT FROM outbox n "
+        "AND i.id = o.incident_id AND NOT EXISTS (SELECT FROM outbox n "
         "WHERE n.target_id = o.target_id AND n.line = o.line AND n.id > o.id AND n.status = 'pending')",
         outbox_id,
     )

@@ -19,6 +19,7 @@ QUIET = """
 SELECT (SELECT count(*) FROM outbox WHERE status = 'pending') AS pending,
        (SELECT count(*) FROM episodes WHERE closed_at IS NULL) AS open,
        (SELECT count(*) FROM actions WHERE status = 'approved') AS approved,
+       (SELECT count(*) FROM incidents WHERE posted IS NOT NULL) AS unsettled,
        (SELECT count(*) FROM pushed) AS pushed,
        (SELECT count(*) FROM arrivals) AS arrivals
 """
