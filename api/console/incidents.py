@@ -172,7 +172,8 @@ async def create(request: Request, asking: Asking) -> Response:
         body = validated(NewIncident, document)
         item = await rest.create(services_of(request), asking, body, None, base_url(request))
     except _REFUSALS as refused:
-        return await _new(request, asking, sent.get("page"), sent, refused)
+        ticks = {f"publishers:{slug}": "on" for slug in publishers}
+        return await _new(request, asking, sent.get("page"), sent | ticks, refused)
     return await _gone(request, item, "begun")
 
 
@@ -238,13 +239,20 @@ async def say(request: Request, asking: Asking, ref: str) -> Response:
 
 
 async def _handled(
-    request: Request, asking: Principal, ref: str, said: str, work: Callable[[], Awaitable[rest.Work]]
+    request: Request,
+    asking: Principal,
+    ref: str,
+    said: str,
+    work: Callable[[], Awaitable[rest.Work]],
+    form: str,
+    sent: Mapping[str, str],
 ) -> Response:
-    """Do it and show what came of it, or why it cannot be done."""
+    """Do it and show what came of it, or why it cannot be done, with what was typed into that form."""
     try:
         item = await handle(services_of(request), asking, ref, await work(), base_url(request))
     except _REFUSALS as refused:
-        return await _page(request, asking, ref, None, refused)
+        typed = {f"{form}:{name}": value for name, value in sent.items()}
+        return await _page(request, asking, ref, typed, refused)
     return go(address("incident", ref) if item else "/console/incidents", said)
 
 
@@ -258,14 +266,14 @@ async def reword(request: Request, asking: Asking, ref: str, update_ref: str) ->
         text = validated(Text, {"text": sent.get("text", "")}).text
         return partial(by_hand.reword, update=read("update", update_ref), text=text)
 
-    return await _handled(request, asking, ref, "saved", work)
+    return await _handled(request, asking, ref, "saved", work, update_ref, sent)
 
 
 @router.post("/{ref}/{verb}")
 @permits(Permission.REVIEW)
 async def deed(request: Request, asking: Asking, ref: str, verb: str) -> Response:
     """Whatever else is done with it; what is done with its report, the button says that was pressed."""
-    services, sent = services_of(request), await fields(request)
+    services, sent, form = services_of(request), await fields(request), verb
     verb = sent.get("do", verb) if verb == "report" else verb
 
     async def work() -> rest.Work:
@@ -284,4 +292,4 @@ async def deed(request: Request, asking: Asking, ref: str, verb: str) -> Respons
                 return _DEEDS[verb]
         raise missing("there is nothing at this address")
 
-    return await _handled(request, asking, ref, _SAID.get(verb, "saved"), work)
+    return await _handled(request, asking, ref, _SAID.get(verb, "saved"), work, form, sent)

@@ -44,13 +44,20 @@ async def test_it_is_begun_by_a_form_that_knows_the_page(server: "Server", admin
     assert not incident["updates"][0]["notify"]
 
 
-async def test_whether_subscribers_are_told_is_asked_and_what_was_written_stays(admin: "Person") -> None:
+async def test_whether_subscribers_are_told_is_asked_and_what_was_written_stays(
+    server: "Server", admin: "Person"
+) -> None:
     sent = NEW | {"title": "Half a form", "c:shop/site": "major_outage"}
     wrong = await admin.post("/console/incidents", {k: v for k, v in sent.items() if k != "notify"})
     assert (wrong.status, "<code>notify</code> is missing" in wrong.html) == (422, True)
     assert 'value="Half a form"' in wrong.html
     assert "We are looking.</textarea>" in wrong.html
     assert '<option value="major_outage" selected>' in wrong.html
+    made = {"slug": f"p-{new_id().hex[-8:]}", "type": "webhook", "url": "http://hook.example/"}
+    assert (await server.call("POST", "/api/v1/publishers?page=shop", made)).status == 201
+    only = {k: v for k, v in sent.items() if k not in ("notify", "every")} | {"publishers": made["slug"]}
+    wrong = await admin.post("/console/incidents", only)
+    assert f'value="{made["slug"]}" checked' in wrong.html
 
 
 async def test_it_is_told_edited_and_resolved(server: "Server", admin: "Person") -> None:
@@ -63,6 +70,10 @@ async def test_it_is_told_edited_and_resolved(server: "Server", admin: "Person")
     incident = await _of(server, path)
     assert (incident["impact"], incident["components"], len(incident["updates"])) == ("minor", [], 2)
     update = incident["updates"][1]["id"]
+    parts = re.split(r"<section ", shown.html)
+    assert [part[:40] for part in parts if "data-live" in part and "<textarea" in part] == []  # is refreshed
+    long = await admin.post(f"/console{path}/updates/{update}", {"text": "x" * 25_001})
+    assert (long.status, "x" * 25_001 in long.html) == (422, True)
     fixed = await admin.post(f"/console{path}/updates/{update}", {"text": "We look."})
     assert "corrected by" in fixed.html
     over = await admin.post(
