@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -75,7 +76,7 @@ async def send(
     headers: Mapping[str, str] = MappingProxyType({}),
     *,
     now_s: float,
-    codes: Collection[str] = (),
+    codes: re.Pattern[str] | None = None,
     method: str = "POST",
 ) -> Outcome:
     """Send JSON once, which may be encoded already, following no redirect. Raises nothing but cancellation.
@@ -87,7 +88,9 @@ async def send(
     if not isinstance(answer, Answer):
         return answer
     code = answer.body.decode("latin-1").strip()
-    return judge(answer.status, answer.retry_after, now_s=now_s, code=code if code in codes else "")
+    return judge(
+        answer.status, answer.retry_after, now_s=now_s, code=code if codes and codes.fullmatch(code) else ""
+    )
 
 
 def encoded(document: Any) -> bytes:

@@ -3,14 +3,12 @@
 from functools import partial
 from typing import Final
 
-from exporters.channels import grafana_oncall, opsgenie, pagerduty
-from exporters.channels.alerting import AlertingExporter
+from exporters.channels import grafana_oncall, opsgenie, pagerduty, slack, teams
 from exporters.channels.apprise import AppriseExporter
 from exporters.channels.discord import DiscordExporter
-from exporters.channels.slack import SlackExporter
+from exporters.channels.sending import SendingExporter
 from exporters.channels.slack_bot import SlackBotExporter
 from exporters.channels.smtp import Relay, SmtpExporter
-from exporters.channels.teams import TeamsExporter
 from exporters.channels.webhook import WebhookExporter
 from exporters.slack import Web, bearer
 from rules.channels.apprise import AppriseChannel
@@ -39,6 +37,16 @@ def _smtp(rule: SmtpChannel, wired: Wiring) -> Exporter:
     return SmtpExporter(wired.connect, relay)
 
 
+def _slack(rule: SlackChannel, wired: Wiring) -> Exporter:
+    url = wired.expanded(rule.url)
+    return SendingExporter(wired.session, lambda notice: [(url, slack.payload(notice))], codes=slack.CODES)
+
+
+def _teams(rule: TeamsChannel, wired: Wiring) -> Exporter:
+    url = wired.expanded(rule.url)
+    return SendingExporter(wired.session, lambda notice: [(url, teams.payload(notice))])
+
+
 def _slack_bot(rule: SlackBotChannel, wired: Wiring) -> Exporter:
     token = bearer(wired.expanded(BOT_TOKEN.format(rule.workspace)))
     return SlackBotExporter(Web(wired.session, wired.slack_api, token), rule.channel)
@@ -46,13 +54,13 @@ def _slack_bot(rule: SlackBotChannel, wired: Wiring) -> Exporter:
 
 def _pagerduty(rule: PagerdutyChannel, wired: Wiring) -> Exporter:
     url = wired.given(rule.url) or f"{pagerduty.HOSTS[rule.region]}/v2/enqueue"
-    return AlertingExporter(wired.session, partial(pagerduty.events, url=url, key=wired.expanded(rule.key)))
+    return SendingExporter(wired.session, partial(pagerduty.events, url=url, key=wired.expanded(rule.key)))
 
 
 def _opsgenie(rule: OpsgenieChannel, wired: Wiring) -> Exporter:
     base = wired.given(rule.url) or opsgenie.HOSTS[rule.region]
     headers = {"Authorization": f"GenieKey {wired.expanded(rule.key)}"}
-    return AlertingExporter(wired.session, partial(opsgenie.requests, base=base), headers)
+    return SendingExporter(wired.session, partial(opsgenie.requests, base=base), headers)
 
 
 CHANNELS: Final[Builders] = {
@@ -60,15 +68,15 @@ CHANNELS: Final[Builders] = {
     DiscordChannel: lambda rule, wired: DiscordExporter(
         wired.session, wired.expanded(rule.url), forum=rule.forum
     ),
-    GrafanaOncallChannel: lambda rule, wired: AlertingExporter(
+    GrafanaOncallChannel: lambda rule, wired: SendingExporter(
         wired.session, partial(grafana_oncall.alerts, url=wired.expanded(rule.url))
     ),
     OpsgenieChannel: _opsgenie,
     PagerdutyChannel: _pagerduty,
     SlackBotChannel: _slack_bot,
-    SlackChannel: lambda rule, wired: SlackExporter(wired.session, wired.expanded(rule.url)),
+    SlackChannel: _slack,
     SmtpChannel: _smtp,
-    TeamsChannel: lambda rule, wired: TeamsExporter(wired.session, wired.expanded(rule.url)),
+    TeamsChannel: _teams,
     WebhookChannel: lambda rule, wired: WebhookExporter(
         wired.session, wired.expanded(rule.url), wired.given(rule.secret), form=rule.payload
     ),

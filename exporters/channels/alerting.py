@@ -1,17 +1,10 @@
 """What an alerting system does with each kind of news: an episode, or an incident by hand, is one alert there, opened, taken and ended under its key."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, Final, Literal
-
-import aiohttp
+from collections.abc import Mapping
+from typing import Final, Literal
 
 from evaluators.model import Notice, Stage
-from exporters.answer import send
-from exporters.outcome import FIRST, Delivered, Memory, Outcome
 
-Request = tuple[str, dict[str, Any]] | tuple[str, dict[str, Any], str]
 Does = Literal["trigger", "acknowledge", "resolve", "note"]
 
 DOES: Final[Mapping[str, Does]] = {
@@ -33,32 +26,6 @@ DOES: Final[Mapping[str, Does]] = {
     "silence": "note",
 }
 """News that is not here, or of no episode, opens nothing that anything would end: it is told by other channels."""
-
-
-class AlertingExporter:
-    """Sends what `requests` makes of a notice, in order: URLs, documents and methods other than POST; none to say nothing.
-
-    Keys are the same in every try: a repeated one changes nothing.
-    """
-
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        requests: Callable[[Notice], Iterable[Request]],
-        headers: Mapping[str, str] = MappingProxyType({}),
-        *,
-        now_s: Callable[[], float] = time.time,
-    ) -> None:
-        self._session, self._requests, self._headers, self._now_s = session, requests, headers, now_s
-
-    async def export(self, notice: Notice, _: Memory = FIRST) -> Outcome:
-        """Send all requests of `notice`, until one is not taken."""
-        for url, document, *method in self._requests(notice):
-            how = method[0] if method else "POST"
-            outcome = await send(self._session, url, document, self._headers, now_s=self._now_s(), method=how)
-            if not isinstance(outcome, Delivered):
-                return outcome
-        return Delivered()
 
 
 def alert_of(notice: Notice) -> tuple[Does, str] | None:

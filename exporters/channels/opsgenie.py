@@ -7,7 +7,8 @@ from typing import Final
 from urllib.parse import quote
 
 from evaluators.model import Notice
-from exporters.channels.alerting import Request, alert_of
+from exporters.channels.alerting import alert_of
+from exporters.channels.sending import Request
 from exporters.channels.words import body, facts, fitted, inert, level, line, link, packed
 
 MAX_MESSAGE, MAX_ALIAS, MAX_DESCRIPTION, MAX_NOTE, MAX_USER = 130, 512, 15_000, 25_000, 100

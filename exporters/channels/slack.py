@@ -3,50 +3,22 @@
 Limits and error words are those of https://api.slack.com/messaging/webhooks and https://api.slack.com/reference/block-kit/blocks.
 """
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
-
-import aiohttp
+from typing import Any, Final
 
 from evaluators.model import Notice
-from exporters.answer import send
 from exporters.channels.words import MORE, body, facts, fitted, heading, link, utf16
-from exporters.outcome import FIRST, Memory, Outcome
 
 MAX_BLOCKS = 50
 MAX_HEADER = 150
 MAX_SECTION = 3000
-_CODES = frozenset(
-    (
-        "action_prohibited",
-        "channel_is_archived",
-        "channel_not_found",
-        "invalid_blocks",
-        "invalid_payload",
-        "invalid_token",
-        "no_service",
-        "no_team",
-        "no_text",
-        "rollup_error",
-        "team_disabled",
-        "user_not_found",
-    )
+CODES: Final = re.compile(
+    r"action_prohibited|channel_is_archived|channel_not_found|invalid_blocks|invalid_payload|invalid_token|no_service"
+    r"|no_team|no_text|rollup_error|team_disabled|user_not_found"
 )
-
-
-class SlackExporter:
-    """Tells the Slack channel behind one incoming webhook URL."""
-
-    def __init__(
-        self, session: aiohttp.ClientSession, url: str, *, now_s: Callable[[], float] = time.time
-    ) -> None:
-        self._session, self._url, self._now_s = session, url, now_s
-
-    async def export(self, notice: Notice, _: Memory = FIRST) -> Outcome:
-        """POST `notice` once. Slack has no idempotency key: a lost answer means a second message."""
-        return await send(self._session, self._url, payload(notice), now_s=self._now_s(), codes=_CODES)
+"""What it says is wrong."""
 
 
 def payload(notice: Notice, buttons: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:

@@ -3,35 +3,16 @@
 Limits are those of https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook.
 """
 
-import time
-from collections.abc import Callable
 from typing import Any, Final
 
-import aiohttp
-
 from evaluators.model import Notice
-from exporters.answer import send
 from exporters.channels.words import body, facts, fitted, heading, json_bytes, level, link, packed
-from exporters.outcome import FIRST, Memory, Outcome
 
 MAX_BYTES: Final = 28_000
 """Of the whole message; 28 KB are allowed."""
 _PER_LINE: Final = 80
 """Bytes of what a line of text stands in, at most."""
 _COLOURS: Final = {"ok": "Good", "warning": "Warning", "critical": "Attention"}
-
-
-class TeamsExporter:
-    """Tells the chat or channel behind one workflow URL."""
-
-    def __init__(
-        self, session: aiohttp.ClientSession, url: str, *, now_s: Callable[[], float] = time.time
-    ) -> None:
-        self._session, self._url, self._now_s = session, url, now_s
-
-    async def export(self, notice: Notice, _: Memory = FIRST) -> Outcome:
-        """POST `notice` once. A workflow knows no idempotency key: a lost answer means a second card."""
-        return await send(self._session, self._url, payload(notice), now_s=self._now_s())
 
 
 def payload(notice: Notice) -> dict[str, Any]:

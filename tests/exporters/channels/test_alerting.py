@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from evaluators.model import Notice, Stage
 from exporters.channels import grafana_oncall, opsgenie, pagerduty
-from exporters.channels.alerting import DOES, AlertingExporter
+from exporters.channels.alerting import DOES
+from exporters.channels.sending import SendingExporter
 from exporters.outcome import Delivered, Memory, Outcome, Rejected, Retry
 from rules.channels.channel import ALL_TOLD, Told
 from tests.rig.services import OnCall, Opsgenie, PagerDuty, Service, served
@@ -24,7 +25,7 @@ KEY = "0123456789abcdef0123456789abcdef"
 HOSTILE = "<script>@everyone\r\n\x00\x1b[31m\u202e\ud800 & 'x' " + 'é🔥\\"' * 20_000
 
 
-def told_by(service: Service, session: ClientSession) -> AlertingExporter:
+def told_by(service: Service, session: ClientSession) -> SendingExporter:
     makers: dict[type[Service], tuple[Callable[[Notice], Any], dict[str, str]]] = {
         PagerDuty: (partial(pagerduty.events, url=f"{service.url}/v2/enqueue", key=KEY), {}),
         Opsgenie: (partial(opsgenie.requests, base=service.url), {"Authorization": "GenieKey key-1"}),
@@ -33,7 +34,7 @@ def told_by(service: Service, session: ClientSession) -> AlertingExporter:
             {},
         ),
     }
-    return AlertingExporter(session, *makers[type(service)], now_s=lambda: 1_000.0)
+    return SendingExporter(session, *makers[type(service)], now_s=lambda: 1_000.0)
 
 
 def states(service: Service, key: str) -> Any:
@@ -194,7 +195,7 @@ async def test_a_key_that_no_header_may_have_is_refused_and_not_shown(
 ) -> None:
     async with served(Opsgenie()) as service:
         maker, headers = partial(opsgenie.requests, base=service.url), {"Authorization": f"GenieKey {key}"}
-        outcome = await AlertingExporter(session, maker, headers).export(notice)
+        outcome = await SendingExporter(session, maker, headers).export(notice)
     assert outcome == Rejected("the URL or the key has characters that no request may have")
 
 
@@ -226,7 +227,7 @@ async def test_each_answer_has_its_outcome(
 async def test_a_wrong_key_is_refused_for_good_and_not_shown(session: ClientSession, notice: Notice) -> None:
     async with served(PagerDuty()) as service:
         maker = partial(pagerduty.events, url=f"{service.url}/v2/enqueue", key="wrong-key")
-        outcome = await AlertingExporter(session, maker).export(notice)
+        outcome = await SendingExporter(session, maker).export(notice)
     assert outcome == Rejected("HTTP 400")
 
 
@@ -234,7 +235,7 @@ async def test_nobody_there_is_another_try(
     receiver: Receiver, session: ClientSession, notice: Notice
 ) -> None:
     maker = partial(pagerduty.events, url="http://127.0.0.1:1/v2/enqueue", key=KEY)
-    assert isinstance(await AlertingExporter(session, maker).export(notice), Retry)
+    assert isinstance(await SendingExporter(session, maker).export(notice), Retry)
 
 
 @pytest.mark.parametrize(

@@ -11,17 +11,22 @@ import pytest
 from msgspec.structs import replace
 
 from evaluators.model import Notice, Stage
-from exporters.channels.slack import MAX_BLOCKS, MAX_HEADER, MAX_SECTION, SlackExporter, payload
+from exporters.channels.sending import SendingExporter
+from exporters.channels.slack import CODES, MAX_BLOCKS, MAX_HEADER, MAX_SECTION, payload
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
 
 if TYPE_CHECKING:
     from tests.exporters.conftest import Receiver
 
 
+def told_by(session: aiohttp.ClientSession, receiver: Receiver) -> SendingExporter:
+    return SendingExporter(session, lambda notice: [(receiver.url, payload(notice))], codes=CODES)
+
+
 async def test_a_notice_becomes_blocks_with_a_text_fallback(
     receiver: Receiver, session: aiohttp.ClientSession, notice: Notice
 ) -> None:
-    assert await SlackExporter(session, receiver.url).export(notice) == Delivered()
+    assert await told_by(session, receiver).export(notice) == Delivered()
 
     message = json.loads(receiver.received[0].body)
     assert message["text"] == "🔴 Checkout API is down"
@@ -116,7 +121,7 @@ async def test_each_answer_has_its_outcome_and_only_slacks_words_are_shown(
     expected: Outcome,
 ) -> None:
     receiver.status, receiver.text, receiver.headers = status, text, headers
-    assert await SlackExporter(session, receiver.url).export(notice) == expected
+    assert await told_by(session, receiver).export(notice) == expected
 
 
 def _mrkdwn(message: dict[str, Any]) -> list[dict[str, Any]]:

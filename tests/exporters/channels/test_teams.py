@@ -9,19 +9,22 @@ from aiohttp import ClientSession, web
 from msgspec.structs import replace
 
 from evaluators.model import Notice
-from exporters.channels.teams import TeamsExporter, payload
+from exporters.channels.sending import SendingExporter
+from exporters.channels.teams import payload
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
 from tests.rig.services import Teams, served
 
 HOSTILE = "<at>everyone</at> **bold** [x](https://evil.example) \x00\u202e"
 
 
+def told_by(session: ClientSession, service: Teams) -> SendingExporter:
+    url = f"{service.url}/workflows/1?sig=signed"
+    return SendingExporter(session, lambda notice: [(url, payload(notice))])
+
+
 async def test_a_notice_becomes_a_card(session: ClientSession, notice: Notice) -> None:
     async with served(Teams()) as service:
-        assert (
-            await TeamsExporter(session, f"{service.url}/workflows/1?sig=signed").export(notice)
-            == Delivered()
-        )
+        assert await told_by(session, service).export(notice) == Delivered()
     (card,) = service.cards
     lines = ["".join(run["text"] for run in block["inlines"]) for block in card["body"]]
     assert lines == [
@@ -43,9 +46,7 @@ async def test_a_notice_becomes_a_card(session: ClientSession, notice: Notice) -
 async def test_no_card_is_too_large(session: ClientSession, notice: Notice, why: tuple[str, ...]) -> None:
     long = replace(notice, why=why, title=HOSTILE * 500, beat_title="🔥" * 5000, by=HOSTILE * 500)
     async with served(Teams()) as service:
-        assert (
-            await TeamsExporter(session, f"{service.url}/workflows/1?sig=signed").export(long) == Delivered()
-        )
+        assert await told_by(session, service).export(long) == Delivered()
 
 
 def test_data_stands_in_text_runs_that_know_no_markup(notice: Notice) -> None:
@@ -70,6 +71,4 @@ async def test_each_answer_of_a_workflow_has_an_outcome(
 ) -> None:
     async with served(Teams()) as service:
         service.instead = [web.Response(status=status, headers=headers, text="theirs")]
-        assert (
-            await TeamsExporter(session, f"{service.url}/workflows/1?sig=signed").export(notice) == expected
-        )
+        assert await told_by(session, service).export(notice) == expected
