@@ -11,13 +11,14 @@ from rules.publishers.publisher import PublisherRule
 
 
 def fitted(post: Post, rule: PublisherRule) -> Post:
-    """`post` as the system is to be told: its ids of components, the worst where several of ours are one there, and its words."""
+    """`post` as the system is to be told: its ids of components, the worst where several of ours are one there, whoever named them, and its words."""
     if rule.takes_all:
         return post
     components: dict[str, str] = {}
-    for path, status in post.components.items():
+    for path, status in (*post.components.items(), *post.others.items()):
         for there in _mapped(rule, post.page, path):
-            components[there] = max(status, components.get(there, status), key=PRECEDENCE.__getitem__)
+            if path in post.components or there in components:
+                components[there] = max(status, components.get(there, status), key=PRECEDENCE.__getitem__)
     return replace(
         post,
         title=cut(post.title, rule.title_limit),

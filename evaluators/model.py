@@ -175,6 +175,7 @@ class Post(Struct, frozen=True, omit_defaults=True, tag="post"):
     components: dict[
         str, str
     ] = {}  # page/slug -> status in public once this step is taken; all that it ever named
+    others: dict[str, str] = {}  # whatever else of the page is not operational: for who shows several as one
     text: str = ""  # of the update; an edit has none
     is_markdown: bool = False
     notify: bool = True

@@ -89,6 +89,7 @@ async def _row(connection: Connection, incident: UUID, update: UUID | None) -> R
 async def _picture(connection: Connection, row: Row, step: Step, at: float, update: UUID | None) -> Post:
     incident = row["id"]
     components = (await _components(connection, [incident]))[incident]
+    page = (await _components(connection, [incident], "c.page_id = i.page_id"))[incident]
     text = row["text"] or ""
     if row["is_backfilled"] and step == "open":  # one post tells all of it
         text = await connection.fetchval(f"SELECT {_ALL_WORDS}", incident)
@@ -104,6 +105,7 @@ async def _picture(connection: Connection, row: Row, step: Step, at: float, upda
         at=at,
         began_at=row["created_at"].timestamp(),
         components=components,
+        others={path: s for path, s in page.items() if s != "operational" and path not in components},
         text=text,
         is_markdown=row["is_markdown"] or False,
         notify=row["notify"] or False,
@@ -152,12 +154,14 @@ async def settle(connection: Connection, now_s: float, _: str) -> int:
     return told
 
 
-async def _components(connection: Connection, incidents: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
+async def _components(
+    connection: Connection, incidents: Sequence[UUID], which: str = "c.id = ANY (i.named)"
+) -> dict[UUID, dict[str, str]]:
     """What each component that these incidents ever named is shown as now: other open incidents have their say."""
     named = await connection.fetch(
         "SELECT i.id AS incident, c.id::text AS id, p.slug || '/' || c.slug AS path, c.spec->>'status' AS manual "
-        "FROM incidents i JOIN objects c ON c.id = ANY (i.named) JOIN objects p ON p.id = c.page_id "
-        "WHERE i.id = ANY ($1) AND c.removed_at IS NULL",
+        f"FROM incidents i JOIN objects c ON {which} JOIN objects p ON p.id = c.page_id "
+        "WHERE i.id = ANY ($1) AND c.kind = 'component' AND c.removed_at IS NULL",
         list(incidents),
     )
     said = await connection.fetch(

@@ -54,7 +54,8 @@ class WebhookPublisher:
 
 def payload(post: Post, public_url: str = "") -> dict[str, Any]:
     """The JSON of a step: every field always there, absent ones null, times RFC 3339 in UTC."""
-    data: dict[str, Any] = msgspec.to_builtins({name: getattr(post, name) for name in post.__struct_fields__})
+    names = [name for name in post.__struct_fields__ if name != "others"]
+    data: dict[str, Any] = msgspec.to_builtins({name: getattr(post, name) for name in names})
     times = {name: time_of(data[name]) for name in ("at", "began_at", "starts_at", "ends_at")}
     url = f"{public_url}/p/{post.page}" if public_url else None
     return {

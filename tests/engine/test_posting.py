@@ -42,8 +42,8 @@ class Desk:
         async with transaction(self.pool) as db:
             effect = StepProposed(2.0, step, severity)  # type: ignore[arg-type]
             if step == "open":
-                await reviews.open_episode(db, self.beat, EpisodeOpened(1.0, 1, "critical"))
-            waiting = await reviews.propose(db, self.beat.id, 1, effect, [])
+                await reviews.open_episodes(db, [(self.beat, EpisodeOpened(1.0, 1, "critical"))])
+            waiting = await reviews.propose(db, [reviews.Proposal(self.beat.id, 1, effect)])
             for action in waiting:
                 await reviews.approve(db, ACTOR, action, 1, 3.0)
 
@@ -175,3 +175,16 @@ async def test_what_was_done_otherwise_than_asked_stands_with_the_delivery(desk:
         await desk.become("open done")
     (row,) = await desk.pool.fetch("SELECT status, last_error FROM outbox WHERE incident_id IS NOT NULL")
     assert tuple(row) == ("done", "said without notifying")
+
+
+async def test_a_step_says_what_else_is_not_well(desk: Desk) -> None:
+    async with transaction(desk.pool) as db:
+        page = desk.beat.page_id
+        spec = {"slug": "cart", "name": "Cart", "status": "partial_outage"}
+        await objects.create(db, ACTOR, "component", page, spec)
+        await objects.create(db, ACTOR, "component", page, {"slug": "well", "name": "Well"})
+    await desk.approved("open")
+    async with desk.delivering():
+        await desk.become("open done")
+    ((post, _),) = desk.sent
+    assert (post.components, post.others) == ({"shop/site": "major_outage"}, {"shop/cart": "partial_outage"})
