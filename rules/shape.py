@@ -1,7 +1,7 @@
 """The one shape of everything an operator writes: frozen, unknown keys refused."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -11,6 +11,9 @@ class Rule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, serialize_by_alias=True)
 
+
+WRITTEN: Final = "written"
+"""The context of a validation of what is just being written. What is stored was, and stays readable, whatever was allowed then."""
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """Lower-case letters, digits and inner hyphens, 1 to 63 characters: usable as a DNS label and in a URL."""

@@ -4,7 +4,14 @@ import hashlib
 import json
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 
 from rules.condition import Condition, Conditions
 from rules.duration import Duration
@@ -12,7 +19,7 @@ from rules.incident import IncidentPolicy, Mode
 from rules.pattern import compile_pattern
 from rules.reference import Template, ValueRef, parse_reference, parse_template
 from rules.selection import compile_path
-from rules.shape import Named, Rule, Slug, Tag, expect_one, spec_of
+from rules.shape import WRITTEN, Named, Rule, Slug, Tag, expect_one, spec_of
 from rules.wording import Templates, expect_among
 from rules.zone import zone_name
 
@@ -257,9 +264,10 @@ class Trigger(Named):
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Self:
+    def _is_whole(self, info: ValidationInfo) -> Self:
         expect_among("publish", self.publish, self.values, "named value")
-        expect_among("templates: captures", self.templates.captures(), self.publish, "published value")
+        if info.context == WRITTEN:
+            expect_among("templates: captures", self.templates.captures(), self.publish, "published value")
         if self.truncated is not None and any(one.changed is not None for one in self.truncated.leaves()):
             raise ValueError("truncated: changed is of one fingerprint; this is of the event as a whole")
         if self.critical is None and self.warning is None:

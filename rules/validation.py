@@ -18,7 +18,7 @@ from rules.node import Node
 from rules.owner import ComponentPath, ParentPath
 from rules.problem import Problem, cut, nearest, show
 from rules.settings import PublicUrl
-from rules.shape import Rule, Slug, Tag
+from rules.shape import WRITTEN, Rule, Slug, Tag
 
 _NAMED_MOST: Final = 12  # keys that are listed beside a good guess
 _PATTERNS: dict[str, str] = {
@@ -59,7 +59,7 @@ _WORDS = {
 def check(model: type[Rule], node: Node, file: str, value: Any = None) -> tuple[Rule | None, list[Problem]]:
     """`node` (or `value`, made from it) as a `model`; None and all that is wrong where it is not one."""
     try:
-        return model.model_validate(node.plain() if value is None else value), []
+        return model.model_validate(node.plain() if value is None else value, context=WRITTEN), []
     except ValidationError as refused:
         found: dict[tuple[int, str], list[str]] = {}
         for error in refused.errors(include_url=False, include_context=True):

@@ -9,11 +9,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo
 
 from rules.node import read
 from rules.problem import nearest, show
-from rules.shape import Name, Rule, Slug
+from rules.shape import WRITTEN, Name, Rule, Slug
 
 Format = Literal["plain", "markdown"]
 Variant = Literal["open", "update", "reopened", "member", "resolve"]
@@ -30,10 +30,11 @@ def one_line(value: str) -> str:
     return _BREAKING.sub(" ", value).strip()
 
 
-def _template(source: str) -> str:
-    from rules.template import check
+def _template(source: str, info: ValidationInfo) -> str:
+    if info.context == WRITTEN:
+        from rules.template import check
 
-    check(source)
+        check(source)
     return source
 
 
@@ -57,8 +58,8 @@ def presets() -> dict[str, Preset]:
     return {slug: Preset.model_validate({"slug": slug, **words}) for slug, words in written.items()}
 
 
-def _preset(slug: str) -> str:
-    if slug not in presets():
+def _preset(slug: str, info: ValidationInfo) -> str:
+    if info.context == WRITTEN and slug not in presets():
         raise ValueError(
             f"{show(slug)} is no preset{nearest(slug, presets())}; there are: {', '.join(presets())}"
         )
@@ -80,9 +81,9 @@ class Words(Rule):
     @property
     def templates(self) -> tuple[str | None, str | None]:
         """Of title and text, those of the preset where it has none of its own."""
-        if self.preset is None:
+        preset = presets().get(self.preset) if self.preset else None
+        if preset is None:
             return self.title, self.text
-        preset = presets()[self.preset]
         return self.title or preset.title, self.text or preset.text
 
 

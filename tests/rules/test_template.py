@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from rules.comparison import is_kept
+from rules.shape import WRITTEN
 from rules.template import FILTERS, MAX_OUTPUT, VARIABLES, TemplateError, check, compile_template
+from rules.trigger import Trigger
 from rules.wording import VARIANTS, Templates, one_line, presets
 
 VALUES: dict[str, Any] = {
@@ -116,6 +119,10 @@ SSTI = [
     "{{ regions|join('" + "x" * 101 + "') }}",
     "{{ regions|join(d=', ') }}",
     "{{ regions|join(*regions) }}",
+    "{{ regions|join(5) }}",
+    "{{ [" + "components, " * 600 + "]|upper|lower|upper }}",
+    "{{ (what, what)|length }}",
+    "{% for _allowance in regions %}{% for b in components %}{% endfor %}{% endfor %}",
     "{{ range(999999999) }}",
     "{% for i in range(10) %}{% endfor %}",
     "{% for c in what %}{% endfor %}",
@@ -192,6 +199,26 @@ def test_a_misspelled_name_is_told() -> None:
         check("{{ severty }}")
     with pytest.raises(TemplateError, match="line 2: there is no filter uper; did you mean upper"):
         check("\n{{ what|uper }}")
+
+
+def test_what_is_stored_stays_readable_whatever_is_allowed_now() -> None:
+    written = {"open": {"preset": "gone", "text": "{{ 7*7 }}"}, "update": {"text": "{{ captures.x }}"}}
+    stored = Templates.model_validate(written)
+    assert [words.templates for words in stored.of("open")] == [(None, "{{ 7*7 }}")]
+    with pytest.raises(ValidationError, match="arithmetic"):
+        Templates.model_validate({"open": {"text": "{{ 7*7 }}"}}, context=WRITTEN)
+    rule = {
+        "inbox": "i",
+        "fingerprint": "single",
+        "critical": True,
+        "recovery": False,
+        "target": {"external": "e"},
+    }
+    Trigger.model_validate({"slug": "t", **rule, "templates": written})
+    with pytest.raises(ValidationError, match="x is no published value"):
+        Trigger.model_validate(
+            {"slug": "t", **rule, "templates": {"open": {"text": "{{ captures.x }}"}}}, context=WRITTEN
+        )
 
 
 def test_captures_that_are_asked_for_are_known() -> None:
