@@ -144,7 +144,19 @@ async def _words(
     page = await db.fetchval("SELECT slug FROM objects WHERE id = $1", scene.page_id)
     paths = {"/".join(names[key][:2]): status for key, status in components.items()}
     post = Post(
-        "", step, "", "incident", page, said.title, "", "none", 0.0, 0.0, paths, said.text, said.is_markdown
+        id="",
+        step=step,
+        incident="",
+        kind="incident",
+        page=page,
+        title=said.title,
+        status="",
+        impact="none",
+        at=0.0,
+        began_at=0.0,
+        components=paths,
+        text=said.text,
+        is_markdown=said.is_markdown,
     )
     shown = (
         await asyncio.to_thread(markdown.html, said.text) if said.is_markdown else markdown.as_html(said.text)
