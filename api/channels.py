@@ -76,10 +76,8 @@ async def tested(
 
 def shown_outcome(outcome: Outcome) -> dict[str, Any]:
     """An outcome as JSON."""
-    return {
-        "outcome": type(outcome).__name__.lower(),
-        "reason": outcome.reason[:500] if outcome.reason else None,
-    }
+    reason = outcome.reason[:500] if outcome.reason else None
+    return {"outcome": type(outcome).__name__.lower(), "reason": reason}
 
 
 @router.get("/deliveries")
@@ -110,21 +108,13 @@ async def list_deliveries(
 
 
 def _shown(row: Row) -> dict[str, Any]:
-    kept = (
-        "id",
-        "status",
-        "attempts",
-        "due_at",
-        "last_error",
-        "created_at",
-        "finished_at",
-        "waits",
-        "digest_id",
+    counts, times = (
+        ("id", "status", "attempts", "waits", "digest_id"),
+        ("due_at", "created_at", "finished_at"),
     )
-    notice = row["item"]
-    return {"channel": row["slug"], "told": notice.get("told"), "title": notice.get("title")} | {
-        name: row[name] for name in kept
-    }
+    item = row["item"]
+    shown = {"channel": row["slug"], "told": item.get("told"), "title": item.get("title")}
+    return shown | {name: row[name] for name in (*counts, "last_error", *times)}
 
 
 @router.post("/deliveries/{delivery_id}/retry", status_code=202)

@@ -20,7 +20,7 @@ from api.targets import replay, shown_health
 from engine.store import objects, outbox, targets
 from engine.store.ids import show
 from engine.store.objects import TakenError
-from exporters.outcome import Delivered, Outcome
+from exporters.outcome import Delivered, Outcome, Retry
 from rules.channels.channel import ChannelRule
 from rules.models import TYPED
 
@@ -85,14 +85,8 @@ async def _page(
 
 def _said(slug: str, outcome: Outcome) -> dict[str, Any]:
     said = channels.shown_outcome(outcome)
-    words = {"delivered": "delivered", "retry": "not now, would be tried again", "rejected": "rejected"}
-    is_ok = isinstance(outcome, Delivered)
-    return {
-        "slug": slug,
-        "ok": is_ok,
-        "word": words.get(said["outcome"], said["outcome"]),
-        "reason": said["reason"],
-    }
+    word = "not now, would be tried again" if isinstance(outcome, Retry) else said["outcome"]
+    return said | {"slug": slug, "ok": isinstance(outcome, Delivered), "word": word}
 
 
 def _document(sent: Mapping[str, str]) -> dict[str, Any]:
