@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from evaluators.model import Notice
 from exporters.channels.alerting import alert_of
-from exporters.channels.webhook import time_of
-from exporters.channels.words import body, facts, fitted, level, line, link, packed
+from exporters.channels.words import body, facts, fitted, level, line, link, packed, time_of
 
 MAX_SUMMARY, MAX_KEY, MAX_BYTES = 1024, 255, 512_000
 MAX_DETAILS: Final = 60_000

@@ -4,7 +4,7 @@ import hashlib
 from typing import Any, Final
 
 from evaluators.model import Notice
-from exporters.channels.words import body, level, line, link
+from exporters.channels.words import body, level, line, link, time_of
 
 OPENSTATUS: Final = {
     "open": {"warning": "degraded", "critical": "error"},
@@ -29,19 +29,15 @@ def openstatus(notice: Notice) -> dict[str, Any] | None:
     if status is None:
         return None
     slug = f"{notice.page}/{notice.beat or notice.group}"
-    number = int.from_bytes(
-        hashlib.sha256(slug.encode()).digest()[:6]
-    )  # JavaScript's numbers are exact to 53 bits
+    number = int.from_bytes(hashlib.sha256(slug.encode()).digest()[:6])  # JavaScript's are exact to 53 bits
     monitor = {"id": number, "name": _name(notice), "url": link(notice) or ""}
     said = {"monitor": monitor, "cronTimestamp": round(notice.at * 1000), "status": status}
     return said if status == "recovered" else said | {"errorMessage": "\n".join(body(notice))}
 
 
-def betterstack(
-    notice: Notice, times: dict[str, str | None], *, was_resolved: bool = False
-) -> dict[str, Any] | None:
-    """`{event, data}` of an incident or a monitor; `times` are `at` and `since`, in RFC 3339."""
-    at, monitor = times["at"], f"{notice.page}/{notice.beat or notice.group}"
+def betterstack(notice: Notice, resolved: str | None) -> dict[str, Any] | None:
+    """`{event, data}` of an incident or a monitor; `resolved`: which episode was told to be."""
+    at, monitor = time_of(notice.at), f"{notice.page}/{notice.beat or notice.group}"
     if notice.told == "beat":
         verb = notice.why[0] if notice.why else "updated"
         attributes = {
@@ -51,19 +47,16 @@ def betterstack(
             "updated_at": at,
         }
         return {"event": verb, "data": {"id": monitor, "type": "monitor", "attributes": attributes}}
-    event, episode = (
-        BETTERSTACK.get(notice.told),
-        notice.episode or (notice.id if notice.told == "test" else None),
-    )
+    event, episode = BETTERSTACK.get(notice.told), notice.id if notice.told == "test" else notice.episode
     if event is None or episode is None:
         return None
-    event = "reopened" if event == "started" and was_resolved else event
+    event = "reopened" if event == "started" and resolved == episode else event
     attributes = {
         "name": _name(notice),
         "url": link(notice),
         "cause": "\n".join(body(notice)) or line(notice.title),
         "status": {"acknowledged": "Acknowledged", "resolved": "Resolved"}.get(event, "Started"),
-        "started_at": times["since"] or at,
+        "started_at": time_of(notice.since) or at,
         "acknowledged_at": at if event == "acknowledged" else None,
         "acknowledged_by": notice.by if event == "acknowledged" else None,
         "resolved_at": at if event == "resolved" else None,
@@ -71,10 +64,10 @@ def betterstack(
     }
     about = {"monitor": {"data": {"id": monitor, "type": "monitor"}}}
     data = {"id": episode, "type": "incident", "attributes": attributes, "relationships": about}
-    comment = (
-        {"comment": {"content": "\n".join(body(notice)), "author": notice.by}} if event == "commented" else {}
-    )
-    return {"event": event, "data": data} | comment
+    said = {"event": event, "data": data}
+    if event == "commented":
+        said["comment"] = {"content": "\n".join(body(notice)), "author": notice.by}
+    return said
 
 
 def _name(notice: Notice) -> str:

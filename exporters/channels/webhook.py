@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import aiohttp
@@ -14,6 +13,7 @@ import msgspec
 from evaluators.model import Notice
 from exporters.answer import encoded, send
 from exporters.channels.payloads import betterstack, openstatus
+from exporters.channels.words import time_of
 from exporters.outcome import FIRST, Delivered, Memory, Outcome
 from rules.channels.webhook import signing_key
 
@@ -48,11 +48,11 @@ class WebhookExporter:
     def _document(self, notice: Notice, memory: Memory) -> dict[str, Any] | None:
         if self._form == "openstatus":
             return openstatus(notice)
-        if self._form == "betterstack":
-            times = {"at": time_of(notice.at), "since": time_of(notice.since)}
-            was_resolved = bool(notice.episode) and memory.remote.get("resolved") == notice.episode
-            return betterstack(notice, times, was_resolved=was_resolved)
-        return payload(notice)
+        return (
+            betterstack(notice, memory.remote.get("resolved"))
+            if self._form == "betterstack"
+            else payload(notice)
+        )
 
 
 def payload(notice: Notice) -> dict[str, Any]:
@@ -63,13 +63,6 @@ def payload(notice: Notice) -> dict[str, Any]:
     data: dict[str, Any] = msgspec.to_builtins(fields) | lists | times
     kind = "group" if notice.group and not notice.beat else "beat"
     return {"type": f"{kind}.{notice.told}", "timestamp": data["at"], "data": data}
-
-
-def time_of(epoch_s: float | None) -> str | None:
-    """RFC 3339 in UTC, to the millisecond."""
-    if epoch_s is None:
-        return None
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def signed(key: bytes | None, message_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Final
 
 from evaluators.model import Notice
@@ -86,3 +87,10 @@ def packed(lines: Iterable[str], limit: int, cost: Cost = utf16, each: int = 2) 
 def body(notice: Notice) -> list[str]:
     """Why, a line each."""
     return [text for why in notice.why for part in why.splitlines() if (text := line(part))]
+
+
+def time_of(epoch_s: float | None) -> str | None:
+    """RFC 3339 in UTC, to the millisecond."""
+    if epoch_s is None:
+        return None
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -10,7 +10,8 @@ import msgspec
 
 from evaluators.model import Post
 from exporters.answer import send
-from exporters.channels.webhook import signed, time_of
+from exporters.channels.webhook import signed
+from exporters.channels.words import time_of
 from exporters.outcome import FIRST, Call, Delivered, Memory, Outcome, Report
 from rules.channels.webhook import signing_key
 
