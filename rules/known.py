@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from rules.channels.channel import ChannelRule
+from rules.component import Page
 from rules.kinds.kind import BeatRule, ProbedRule
 from rules.maintenance import Maintenance
 from rules.owner import OwnerRule, ParentPath
@@ -117,6 +118,9 @@ def check_references(kind: Kind, spec: Rule, known: Known) -> list[tuple[str, st
 
     An object without `page` belongs to the only page there is; with several it must say which.
     """
+    if isinstance(spec, Page) and spec.slack is not None:
+        slug, there = spec.slack.channel, known.slugs("channel", spec.slug)
+        return [] if slug in there else [("/slack/channel", _unknown("channel", slug, there, spec.slug))]
     if kind in PAGELESS:
         return []
     page: str | None = getattr(spec, "page", None)

@@ -74,7 +74,7 @@ class PageSlack(Rule):
                 raise ValueError(f"reminders are locked (reminder_locked): {channel} cannot have others")
         return self
 
-    def tells(self, step: Step, channel: str) -> bool:
+    def tells(self, step: str, channel: str) -> bool:
         """Whether this step is told in that Slack channel."""
         there = self.channels.get(channel)
         return step in (self.on if there is None or there.on is None else there.on)

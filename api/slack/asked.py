@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from fastapi import FastAPI
@@ -17,7 +17,10 @@ from engine.store import objects, slack
 from rules.slack import PageSlack
 
 MOST_TEXT: Final = 2900
-LINK_FIRST: Final = "Slack does not say who you are in Upbeat. Link yourself first: `/upbeat link`"
+LINK_FIRST: Final = (
+    "Slack does not say who you are in Upbeat. Sign in there, take a code on its page *Slack*, and write `/upbeat link CODE`: "
+    "a code works once, for ten minutes, and in the command only"
+)
 Blocks = Sequence[dict[str, Any]]
 
 
@@ -33,6 +36,7 @@ class Asked:
     trigger: str = ""
     response_url: str = ""
     who: Principal | None = None
+    is_late: bool = False  # its form is closed: what was wrong is said instead
 
     @property
     def services(self) -> Services:
@@ -46,7 +50,7 @@ class Asked:
             person = await slack.person(db, self.team, self.user)
             if person is not None:
                 self.who = Principal(person.email, "slack", None, person.grants, person.id)
-            return any(row["team_id"] == self.team for row in await slack.workspaces(db))
+            return await slack.is_connected(db, self.team)
 
     def known(self) -> Principal:
         """Who asks. Raises 403 with what to do."""
@@ -57,23 +61,16 @@ class Asked:
     async def rest(self, method: str, path: str, body: Any = None, **query: str) -> Any:
         """What REST answers them; what is posted is done once, however often Slack sends it. Raises `ProblemError`."""
         key = hashlib.sha256(f"{self.key} {method} {path}".encode()).hexdigest()
-        headers = [(b"host", b"slack"), (b"content-type", b"application/json")]
+        headers = [(b"content-type", b"application/json")]
         headers += [(b"idempotency-key", f"slack-{key}".encode())] if method == "POST" else []
-        path = f"/api/v1{path}"
         scope: Scope = {
             "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
             "method": method,
             "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "root_path": "",
+            "path": f"/api/v1{path}",
             "query_string": urlencode(query).encode(),
             "headers": headers,
             "server": ("slack", 80),
-            "client": None,
-            "app": self.app,
             ACTING: self.known(),
         }
         status, parts = 500, []
@@ -90,7 +87,9 @@ class Asked:
         await self.app(scope, receive, send)
         answer = json.loads(b"".join(parts) or b"null")
         if status >= 400:
-            _refuse(status, answer or {})
+            errors = [(error["pointer"], error["message"]) for error in answer.get("errors", ())]
+            name = answer["type"].rpartition("#")[2]
+            raise ProblemError(status, name, answer["detail"], errors=errors)
         return answer
 
     async def settings(self, page: str) -> PageSlack | None:
@@ -103,19 +102,17 @@ class Asked:
     async def say(self, text: str, more: Blocks = ()) -> None:
         """Tell only them. Data in `text` is `plain`."""
         section = {"type": "section", "text": {"type": "mrkdwn", "text": text[:MOST_TEXT], "verbatim": True}}
-        body = {"text": text[:MOST_TEXT], "blocks": [section, *more]}
+        body = {"text": text[:MOST_TEXT], "blocks": [section, *more], "response_type": "ephemeral"}
         if is_slacks(self.response_url, self.services.slack.api):
-            whom = {"response_type": "ephemeral", "replace_original": False}
-            await self.services.slack.respond(self.response_url, body | whom)
+            await self.services.slack.respond(self.response_url, body | {"replace_original": False})
         elif self.channel:
             whom = {"channel": self.channel, "user": self.user}
             await self.services.slack.call(self.team, "chat.postEphemeral", body | whom)
 
     async def open(self, view: dict[str, Any]) -> None:
         """Show them a form. Raises `ProblemError` where Slack does not."""
-        said = await self.services.slack.call(
-            self.team, "views.open", {"trigger_id": self.trigger, "view": view}
-        )
+        sent = {"trigger_id": self.trigger, "view": view}
+        said = await self.services.slack.call(self.team, "views.open", sent)
         if not isinstance(said, dict):
             raise ProblemError(502, "slack", f"the form does not open: {said.reason}")
 
@@ -123,12 +120,6 @@ class Asked:
 def plain(text: object) -> str:
     """Data in what is said: it can neither mention nor link."""
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _refuse(status: int, problem: dict[str, Any]) -> NoReturn:
-    errors = [(error["pointer"], error["message"]) for error in problem.get("errors", ())]
-    name = problem.get("type", "").rpartition("#")[2]
-    raise ProblemError(status, name, problem.get("detail", "it was refused"), errors=errors)
 
 
 def is_slacks(url: str, api: str) -> bool:

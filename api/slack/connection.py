@@ -1,7 +1,7 @@
 """Workspaces connected by OAuth v2, and the links of their users. The bot's token is sealed, and shown to nobody."""
 
 import hashlib
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode, urljoin
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from api.problems import ProblemError, missing
 from engine.store import slack
 from engine.store.database import transaction
 
-SCOPES: Final = "app_mentions:read,channels:history,chat:write,commands,groups:history,users:read"
+SCOPES: Final = "app_mentions:read,channels:history,chat:write,commands,groups:history"
 
 router = Router(prefix="/slack/oauth", include_in_schema=False)
 rest = Router(prefix="/api/v1/slack", tags=["slack"])
@@ -27,11 +27,9 @@ rest = Router(prefix="/api/v1/slack", tags=["slack"])
 async def start(request: Request, asking: Asking) -> Response:
     """Send an admin's browser to Slack, with a state that only this session can come back with, once."""
     services = services_of(request)
-    app = services.slack.app()
-    if app is None:
-        raise ProblemError(
-            409, "no-slack-app", "set `slack:` in upbeat.yaml first; docs/how-to/use-slack.md says how"
-        )
+    if (app := services.slack.app()) is None:
+        said = "set `slack:` in upbeat.yaml and its secrets first; docs/how-to/use-slack.md says how"
+        raise ProblemError(409, "no-slack-app", said)
     async with services.pool.acquire() as db:
         state = await slack.issue(db, session=_session(asking))
     query = {"client_id": app.client_id, "scope": SCOPES, "redirect_uri": _callback(request), "state": state}
@@ -40,18 +38,15 @@ async def start(request: Request, asking: Asking) -> Response:
 
 @router.get("/callback")
 @permits(Permission.ADMIN, installation=True)
-async def callback(
-    request: Request, asking: Asking, state: str = "", code: str = "", error: str = ""
-) -> Response:
+async def callback(request: Request, asking: Asking, state: str = "", code: str = "") -> Response:
     """Where Slack sends the browser back to. Raises 409 for a state of another session, an old or a used one."""
     services = services_of(request)
     async with services.pool.acquire() as db:
         about = await slack.use(db, state)
-    if about is None or about.get("session") != _session(asking):
-        raise ProblemError(
-            409, "gone", "this did not begin here within ten minutes: connect the workspace again"
-        )
-    if error or not code:
+    if about.get("session") != _session(asking):
+        said = "this did not begin here within ten minutes: connect the workspace again"
+        raise ProblemError(409, "gone", said)
+    if not code:
         raise ProblemError(409, "refused", "Slack says that the workspace was not connected")
     given = {"code": code, "redirect_uri": _callback(request)}
     answer = await services.slack.call(None, "oauth.v2.access", given)
@@ -59,9 +54,8 @@ async def callback(
         raise ProblemError(502, "slack", f"the workspace is not connected: {answer.reason}")
     team, token = answer.get("team"), answer.get("access_token")
     if not isinstance(team, dict) or not isinstance(team.get("id"), str) or not isinstance(token, str):
-        raise ProblemError(
-            502, "slack", "Slack names no workspace: apps of a whole organisation cannot be connected"
-        )
+        said = "Slack names no workspace: apps of a whole organisation cannot be connected"
+        raise ProblemError(502, "slack", said)
     assert services.secrets.keyring is not None
     async with transaction(services.pool) as db:
         name = str(team.get("name") or team["id"])[:200]
@@ -85,45 +79,34 @@ def _callback(request: Request) -> str:
 async def list_slack_workspaces(request: Request) -> Response:
     """Those that are connected."""
     async with services_of(request).pool.acquire() as db:
-        rows = await slack.workspaces(db)
-    return reply({"items": [dict(row) for row in rows], "next": None})
+        return reply({"items": [dict(row) for row in await slack.workspaces(db)], "next": None})
 
 
 @rest.delete("/workspaces/{team}", status_code=204)
 @permits(Permission.ADMIN, installation=True)
 async def disconnect_slack_workspace(request: Request, asking: Asking, team: str) -> Response:
-    """Give the bot's token back to Slack, and forget it with the links of users."""
-    await disconnected(request, asking, team)
-    return Response(status_code=204)
-
-
-async def disconnected(request: Request, asking: Principal, team: str) -> None:
-    """Raises 404. A Slack that cannot be asked keeps nobody from it."""
+    """Give the bot's token back to Slack, which may refuse it, and forget it with the links of users."""
     services = services_of(request)
     async with services.pool.acquire() as db:
-        if all(row["team_id"] != team for row in await slack.workspaces(db)):
+        if not await slack.is_connected(db, team):
             raise missing(f"there is no workspace {team!r}")
     await services.slack.call(team, "auth.revoke", {})
     async with transaction(services.pool) as db:
         await slack.disconnect(db, asking.actor, team)
+    return Response(status_code=204)
 
 
 @rest.get("/users")
 @permits(Permission.SIGNED_IN)
 async def list_slack_users(request: Request, asking: Asking) -> Response:
     """Who is linked: an admin of everything sees all, others themselves."""
-    return reply({"items": await linked(request, asking), "next": None})
-
-
-async def linked(request: Request, asking: Principal) -> list[dict[str, Any]]:
-    """Links that they may see."""
     async with services_of(request).pool.acquire() as db:
-        rows = await slack.links(db, _whose(asking))
-    kept = ("team_id", "workspace", "slack_user", "name", "email", "linked_at")
-    return [{name: row[name] for name in kept} for row in rows]
+        rows = await slack.links(db, whose(asking))
+    return reply({"items": [dict(row) for row in rows], "next": None})
 
 
-def _whose(asking: Principal) -> UUID | None:
+def whose(asking: Principal) -> UUID | None:
+    """Of whom they see and end links; None: of everybody."""
     return None if asking.may(Permission.ADMIN, None) else asking.user_id or UUID(int=0)
 
 
@@ -131,12 +114,7 @@ def _whose(asking: Principal) -> UUID | None:
 @permits(Permission.SIGNED_IN)
 async def unlink_slack_user(request: Request, asking: Asking, team: str, slack_user: str) -> Response:
     """End one's own link; an admin of everything anybody's."""
-    await unlinked(request, asking, team, slack_user)
-    return Response(status_code=204)
-
-
-async def unlinked(request: Request, asking: Principal, team: str, slack_user: str) -> None:
-    """Raises 404."""
     async with transaction(services_of(request).pool) as db:
-        if not await slack.unlink(db, asking.actor, team, slack_user, _whose(asking)):
+        if not await slack.unlink(db, asking.actor, team, slack_user, whose(asking)):
             raise missing("there is no such link")
+    return Response(status_code=204)

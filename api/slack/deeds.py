@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
@@ -12,17 +13,17 @@ from api.problems import ProblemError
 from api.slack import forms
 from api.slack.asked import LINK_FIRST, Asked, plain
 from engine.store import incidents, objects, posts, slack
+from engine.store.audit import Actor
 from engine.store.database import Row, transaction
 from engine.store.ids import read, show
 from engine.store.states import moment
 
 HELP: Final = """*Upbeat in Slack*
-`/upbeat link`: say who you are in Upbeat
-`/upbeat status`: what is open; `/upbeat list`: incidents and drafts that wait
+`/upbeat link CODE`: say who you are in Upbeat, with a code from its page Slack
+`/upbeat list`: open episodes and incidents, and drafts that wait
 `/upbeat create TITLE`: begin an incident
 `/upbeat update`, `/upbeat resolve`: say something of one
-`/upbeat schedule`: announce maintenance
-`/upbeat ack [epi_...]`: take an episode"""
+`/upbeat schedule`: announce maintenance"""
 _LISTS: Final = (
     ("Open episodes", "/episodes", {"state": "open"}),
     ("Open incidents", "/incidents", {"status": "open"}),
@@ -39,7 +40,6 @@ _DEEDS: Final = {
     "comment": "What is said",
 }
 """What buttons do, and what is said or asked before."""
-values = forms.values
 
 
 def about(text: str) -> dict[str, str]:
@@ -70,19 +70,20 @@ async def _help(asked: Asked, _: str) -> None:
     await asked.say(HELP if asked.who else f"{HELP}\n\n{LINK_FIRST}")
 
 
-async def _link(asked: Asked, _: str) -> None:
-    said = await asked.services.slack.call(asked.team, "users.info", {"user": asked.user})
-    user = said.get("user", {}) if isinstance(said, dict) else {}
-    name = str(user.get("real_name") or user.get("name") or asked.user)[:200]
-    async with asked.services.pool.acquire() as db:
-        secret = await slack.issue(db, team=asked.team, user=asked.user, name=name)
-    url = f"{(asked.services.settings.public_url or '').rstrip('/')}/console/slack/link?secret={secret}"
-    await asked.say(f"<{url}|Say who you are in Upbeat>. The link works once, for ten minutes.")
+async def _link(asked: Asked, code: str) -> None:
+    async with transaction(asked.services.pool) as db:
+        about = await slack.use(db, code)  # of a mention, which others can read, it is used up as well
+        if is_theirs := bool(asked.trigger and "user" in about):
+            actor = Actor(about["name"], "slack")
+            await slack.link(db, actor, asked.team, asked.user, UUID(about["user"]))
+    if not is_theirs:
+        raise ProblemError(403, "forbidden", LINK_FIRST)
+    await asked.say(f"From now on what you do here is done as {plain(about['name'])}.")
 
 
-async def _status(asked: Asked, _: str, lists: Any = _LISTS) -> None:
+async def _list(asked: Asked, _: str) -> None:
     lines: list[str] = []
-    for heading, path, query in lists:
+    for heading, path, query in _LISTS:
         found = (await asked.rest("GET", path, limit=str(_SHOWN), **query))["items"]
         lines += [f"*{heading}*", *([f"• {_titled(one)}, `{one['id']}`" for one in found] or ["none"])]
     await asked.say("\n".join(lines))
@@ -90,9 +91,7 @@ async def _status(asked: Asked, _: str, lists: Any = _LISTS) -> None:
 
 def _titled(item: Mapping[str, Any]) -> str:
     """An episode, incident, draft or window as one reads it."""
-    title = (
-        item.get("title") or item.get("owner_name") or item.get("owner") or item.get("name") or item["slug"]
-    )
+    title = next(item[key] for key in ("title", "owner_name", "owner", "name", "slug") if item.get(key))
     state = item.get("status") or item.get("severity") or "scheduled"
     state = "approved" if state in ("done", "failed") else state
     by = item.get("decided_by") if "step" in item else item.get("acknowledged_by") if "peak" in item else None
@@ -146,18 +145,6 @@ async def _schedule(asked: Asked, name: str) -> None:
     await asked.open(forms.form("maintenance", "Schedule maintenance", "Schedule", given, blocks))
 
 
-async def _ack(asked: Asked, ref: str) -> None:
-    if not ref:
-        found = (await asked.rest("GET", "/episodes", state="open", limit="100"))["items"]
-        free = [one for one in found if not one.get("acknowledged_by")]
-        if len(free) != 1:
-            lines = [f"• `/upbeat ack {one['id']}` {_titled(one)}" for one in free[:_SHOWN]]
-            await asked.say("\n".join(["Which one?", *lines]) if free else "Nothing waits for somebody.")
-            return
-        ref = free[0]["id"]
-    await _do(asked, "acknowledge", ref)
-
-
 Options = list[tuple[str, str]]
 
 
@@ -188,9 +175,8 @@ async def clicked(asked: Asked, name: str, value: str) -> None:
         asked.known()
         said, given = _DEEDS[name], {"channel": asked.channel, "of": value, "do": name}
         is_text = name in ("reject", "comment")
-        block = (
-            forms.field("text", said, lines=True, needed=name == "comment") if is_text else forms.note(said)
-        )
+        field = forms.field("text", said, lines=True, needed=name == "comment")
+        block = field if is_text else forms.note(said)
         title = name.capitalize() if is_text else "Are you sure?"
         await asked.open(forms.form("deed", title, name.capitalize(), given, [block]))
     elif name in _DEEDS:
@@ -240,9 +226,9 @@ async def submitted(
             await _do(asked, about["do"], about.get("of", ""), given.get("text") or "")
     except ProblemError as refused:
         named = {where.strip("/").partition("/")[0]: said for where, said in refused.errors}
-        if not named.keys() & given.keys():
-            raise
         errors = {name: said for name, said in named.items() if name in given}
+        if asked.is_late or not errors:
+            raise
         return {"response_action": "errors", "errors": errors}
     return None
 
@@ -297,13 +283,11 @@ async def _speak_of(asked: Asked, shown: str) -> None:
 Command = Callable[[Asked, str], Awaitable[None]]
 COMMANDS: Final[Mapping[str, Command]] = {
     "link": _link,
-    "status": _status,
-    "list": partial(_status, lists=_LISTS[1:]),
+    "list": _list,
     "create": _create,
     "update": _update,
     "resolve": partial(_update, status="resolved"),
     "schedule": _schedule,
-    "ack": _ack,
 }
 FORMS: Final = ("create", "update", "resolve", "schedule")
 SUBMITTED: Final = {"incident": _began, "update": _updated, "maintenance": _scheduled}

@@ -20,15 +20,9 @@ def form(
     called: str, title: str, submit: str, about: Mapping[str, str], blocks: Sequence[Block]
 ) -> dict[str, Any]:
     """A form; `about` comes back with it."""
-    return {
-        "type": "modal",
-        "callback_id": called,
-        "private_metadata": msgspec.json.encode(about).decode(),
-        "title": _plain(title, 24),
-        "submit": _plain(submit, 24),
-        "close": _plain("Cancel", 24),
-        "blocks": [block for block in blocks if block],
-    }
+    said = {"title": _plain(title, 24), "submit": _plain(submit, 24), "close": _plain("Cancel", 24)}
+    kept = {"callback_id": called, "private_metadata": msgspec.json.encode(about).decode()}
+    return {"type": "modal", "blocks": [block for block in blocks if block], **kept, **said}
 
 
 def note(text: str) -> Block:
@@ -41,9 +35,8 @@ def field(
 ) -> Block:
     """A text."""
     element: Block = {"type": "plain_text_input", "multiline": lines, "max_length": most}
-    return _input(
-        name, label, element | ({"initial_value": initial[:most]} if initial else {}), needed=needed
-    )
+    element |= {"initial_value": initial[:most]} if initial else {}
+    return _input(name, label, element, needed=needed)
 
 
 def choice(name: str, label: str, options: Options, initial: str = "", *, needed: bool = True) -> Block:
@@ -77,37 +70,47 @@ def moment(name: str, label: str) -> Block:
     return _input(name, label, {"type": "datetimepicker"})
 
 
-def values(view: Mapping[str, Any]) -> dict[str, Any]:
+def values(view: Any) -> dict[str, Any]:
     """What was filled in: texts, seconds since the epoch, lists of what was chosen. Anything else is left out."""
-    state = view.get("state")
-    given = state.get("values") if isinstance(state, dict) else None
-    found: dict[str, Any] = {}
-    for name, elements in given.items() if isinstance(given, dict) else ():
-        element = elements.get("value") if isinstance(elements, dict) else None
-        if not isinstance(element, dict):
-            continue
-        if isinstance(many := element.get("selected_options"), list):
-            found[name] = [
-                one["value"] for one in many if isinstance(one, dict) and isinstance(one.get("value"), str)
-            ]
-            continue
-        one = element.get("selected_option")
-        value = one.get("value") if isinstance(one, dict) else element.get("value")
-        value = element.get("selected_date_time") if value is None else value
-        if isinstance(value, str | int):
-            found[name] = value
-    return found
+    try:
+        given = msgspec.convert(view, _View).state.values
+    except msgspec.ValidationError:
+        return {}
+    return {name: said for name, block in given.items() if (said := block.value.said()) is not None}
+
+
+class _Option(msgspec.Struct):
+    value: str
+
+
+class _Element(msgspec.Struct):
+    value: str | None = None
+    selected_option: _Option | None = None
+    selected_options: list[_Option] | None = None
+    selected_date_time: int | None = None
+
+    def said(self) -> str | int | list[str] | None:
+        if self.selected_options is not None:
+            return [one.value for one in self.selected_options]
+        one = self.selected_option.value if self.selected_option else self.value
+        return self.selected_date_time if one is None else one
+
+
+class _Block(msgspec.Struct):
+    value: _Element  # by its action_id, which is the same for all of ours
+
+
+class _State(msgspec.Struct):
+    values: dict[str, _Block]
+
+
+class _View(msgspec.Struct):
+    state: _State
 
 
 def _input(name: str, label: str, element: Block, *, needed: bool = True) -> Block:
-    named = element | {"action_id": "value"}
-    return {
-        "type": "input",
-        "block_id": name,
-        "label": _plain(label, 2000),
-        "element": named,
-        "optional": not needed,
-    }
+    block = {"type": "input", "block_id": name, "label": _plain(label, 2000), "optional": not needed}
+    return block | {"element": element | {"action_id": "value"}}
 
 
 def _option(value: str, said: str) -> Block:

@@ -4,8 +4,6 @@ Signatures: https://api.slack.com/authentication/verifying-requests-from-slack.
 """
 
 import asyncio
-import hashlib
-import hmac
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -20,13 +18,14 @@ from api.auth import Permission, Router, permits
 from api.body import reply
 from api.context import services_of
 from api.problems import ProblemError, of_exception
-from api.slack import deeds
+from api.slack import deeds, forms
 from api.slack.asked import Asked, plain
 from engine.store import slack
 from engine.store.audit import Actor
 from engine.store.database import transaction
+from evaluators.signature import Verifier
+from rules.signature import Signature
 
-SKEW_S: Final = 300
 ANSWER_WITHIN_S: Final = 2.0
 MOST_AT_ONCE: Final = 100
 Deed = Callable[[Asked], Awaitable[dict[str, Any] | None]]
@@ -37,17 +36,13 @@ log = logging.getLogger(__name__)
 
 async def _signed(request: Request) -> bytes:
     """The body, if Slack signed it just now. Raises 401, the same whatever is wrong."""
-    raw, app = await request.body(), services_of(request).slack.app()
-    stamp = request.headers.get("x-slack-request-timestamp", "")
-    given = request.headers.get("x-slack-signature", "")
-    key = app.signing_secret.encode() if app else b""
-    signature = "v0=" + hmac.new(key, b"v0:" + stamp.encode() + b":" + raw, hashlib.sha256).hexdigest()
-    is_ours = hmac.compare_digest(signature.encode(), given.encode())
-    now_s = services_of(request).clock.epoch_s()
-    is_fresh = re.fullmatch(r"\d{1,12}", stamp, re.ASCII) and abs(now_s - int(stamp)) <= SKEW_S
-    if app is None or not is_ours or not is_fresh:
-        raise ProblemError(401, "unauthorized", "this is not signed by Slack")
-    return raw
+    raw, services = await request.body(), services_of(request)
+    if (app := services.slack.app()) is not None:
+        rule = Signature(preset="slack", secrets=["signing_secret"])
+        verifier = Verifier(rule, [app.signing_secret])
+        if verifier.is_signed(request.headers.items(), raw, services.clock.epoch_s()):
+            return raw
+    raise ProblemError(401, "unauthorized", "this is not signed by Slack")
 
 
 def _form(raw: bytes) -> dict[str, str]:
@@ -83,23 +78,22 @@ async def _take(request: Request, asked: Asked, deed: Deed, *, waits: bool = Fal
     task.add_done_callback(tasks.discard)
     if waits:
         await asyncio.wait({task}, timeout=ANSWER_WITHIN_S)
+        asked.is_late = not task.done()
     return reply(task.result()) if waits and task.done() and task.result() else Response()
 
 
 async def _do(asked: Asked, deed: Deed) -> dict[str, Any] | None:
     try:
         if not await asked.begin():
-            await asked.say(
-                "This workspace is not connected to Upbeat; an admin connects it there under Slack."
-            )
-            return None
-        return await deed(asked)
+            await asked.say("This workspace is not connected to Upbeat; an admin connects it there.")
+        else:
+            return await deed(asked)
     except Exception as refused:  # the request is answered already: whoever asked is told all the same
         problem = of_exception(refused)
         if problem.status >= 500:
             log.exception("what was asked in Slack failed")
-        await asked.say(plain(problem.detail) if problem.status != 403 else problem.detail)
-        return None
+        await asked.say(plain(problem.detail))
+    return None
 
 
 @router.post("/commands")
@@ -120,17 +114,12 @@ async def interactions(request: Request) -> Response:
     sent = _json(_form(await _signed(request)).get("payload", ""))
     view: Any = sent.get("view")
     about = deeds.about(_text(view, "private_metadata"))
-    asked = Asked(
-        request.app,
-        _text(sent, "trigger_id"),
-        _text(sent.get("team"), "id"),
-        _text(sent.get("user"), "id"),
-        _text(sent.get("channel"), "id") or about.get("channel", ""),
-        _text(sent, "trigger_id"),
-        _text(sent, "response_url"),
-    )
+    team, user, channel = (_text(sent.get(name), "id") for name in ("team", "user", "channel"))
+    trigger, response_url = _text(sent, "trigger_id"), _text(sent, "response_url")
+    channel = channel or about.get("channel", "")
+    asked = Asked(request.app, trigger, team, user, channel, trigger, response_url)
     if sent.get("type") == "view_submission":
-        called, values = _text(view, "callback_id"), deeds.values(view or {})
+        called, values = _text(view, "callback_id"), forms.values(view)
         return await _take(request, asked, lambda a: deeds.submitted(a, called, about, values), waits=True)
     actions = sent.get("actions")
     if sent.get("type") != "block_actions" or not isinstance(actions, list) or not actions:
@@ -150,19 +139,18 @@ async def events(request: Request) -> Response:
     kind = _text(event, "type")
     if kind == "app_uninstalled" or (kind == "tokens_revoked" and _is_bots(event)):
         async with transaction(services_of(request).pool) as db:
-            if await slack.is_first(
-                db, _text(sent, "event_id")
-            ):  # not what is sent again after it was connected anew
+            # Not what is sent again after it was connected anew.
+            if await slack.is_first(db, _text(sent, "event_id")):
                 await slack.disconnect(db, Actor("Slack", "slack"), team)
     elif kind == "app_mention" and not _text(event, "bot_id"):
-        asked = Asked(
-            request.app, _text(sent, "event_id"), team, _text(event, "user"), _text(event, "channel")
-        )
+        user, channel = _text(event, "user"), _text(event, "channel")
+        asked = Asked(request.app, _text(sent, "event_id"), team, user, channel)
         said = re.sub(r"<@[^>]{1,100}>", " ", _text(event, "text"))
         return await _take(request, asked, lambda asked: deeds.command(asked, said))
     return Response()
 
 
 def _is_bots(event: Any) -> bool:
+    """Whether a revoked token is the bot's, and not one of a user."""
     tokens = event.get("tokens")
     return isinstance(tokens, dict) and bool(tokens.get("bot"))

@@ -123,14 +123,12 @@ CREATE TABLE targets (
 CREATE TABLE slack_workspaces (
     team_id      text PRIMARY KEY,
     name         text NOT NULL,
-    alias        text NOT NULL UNIQUE,                 -- its name as channels may write it
     connected_at timestamptz NOT NULL DEFAULT now(),
     connected_by text NOT NULL
 );
 CREATE TABLE slack_users (
     team_id    text NOT NULL REFERENCES slack_workspaces ON DELETE CASCADE,
     slack_user text NOT NULL,
-    name       text NOT NULL,
     user_id    uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     linked_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (team_id, slack_user)

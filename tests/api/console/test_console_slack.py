@@ -1,6 +1,8 @@
 """Slack in the console: connected over OAuth, linked by somebody who is signed in, set for a page."""
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
@@ -69,54 +71,44 @@ async def test_a_state_works_once_and_for_who_began(
     assert local.tokens == {}
 
 
-async def test_who_is_signed_in_says_who_they_are_once(
+async def test_who_is_signed_in_takes_a_code_and_ends_their_own_link(
     server: "Server", local: LocalSlack, sign_in: "SignIn"
 ) -> None:
     viewer, other = await sign_in("viewer@shop"), await sign_in("viewer@shop")
     keyring = server.services.secrets.keyring
     assert keyring
+    await viewer.get("/console/slack")
+    assert (await viewer.post("/console/slack/code", csrf="forged")).status == 403
+    page = await viewer.post("/console/slack/code")
+    found = re.search(r"/upbeat link ([\w-]{43})<", page.html)
+    assert found
     async with transaction(server.services.pool) as db:
+        about = await slack.use(db, found[1])
+        assert await slack.use(db, found[1]) == {}
         await slack.connect(db, ACTOR, keyring, TEAM, "Acme", TOKEN)
-        secret = await slack.issue(db, team=TEAM, user="U1", name="<b>Ada</b>")
-    page = await viewer.get(f"/console/slack/link?secret={secret}")
-    assert "&lt;b&gt;Ada&lt;/b&gt;" in page.html
-    async with server.services.pool.acquire() as db:
-        assert await slack.person(db, TEAM, "U1") is None  # looking links nobody
-    assert (await viewer.post("/console/slack/link", {"secret": secret}, csrf="forged")).status == 403
-    assert (
-        "what you do there, you do as yourself"
-        in (await viewer.post("/console/slack/link", {"secret": secret})).html
-    )
-    assert (await other.get(f"/console/slack/link?secret={secret}")).status == 409
+        await slack.link(db, ACTOR, TEAM, "U1", UUID(about["user"]))
+    assert "U1" in (await viewer.get("/console/slack")).html
     await other.get("/console")
     assert (await other.post(f"/console/slack/users/{TEAM}/U1/unlink")).status == 404
     assert "No longer linked" in (await viewer.post(f"/console/slack/users/{TEAM}/U1/unlink")).html
 
 
-async def test_a_page_says_what_slack_hears_and_mistakes_are_shown(
+async def test_a_code_of_somebody_else_is_shown_to_nobody(
     server: "Server", local: LocalSlack, sign_in: "SignIn"
 ) -> None:
-    admin = await sign_in("admin@shop")
-    await admin.get("/console/slack")
-    sent = {"channel": "ops-slack", "linking": "hard", "on": "create, resolve", "reminder": "30m"}
-    assert "Saved." in (await admin.post("/console/slack/pages/shop", sent)).html
-    there: dict[str, Any] = {"C0123": {"reminders": False}}
-    async with transaction(server.services.pool) as db:
+    viewer = await sign_in("viewer@shop")
+    assert "of-somebody-else" not in (await viewer.get("/console/slack?code=of-somebody-else")).html
+
+
+async def test_a_page_whose_slack_names_no_channel_is_not_saved(
+    server: "Server", local: LocalSlack, sign_in: "SignIn"
+) -> None:
+    async with server.services.pool.acquire() as db:
         shop = await objects.find(db, "page", "shop")
-        await objects.replace(
-            db, ACTOR, shop, shop.spec | {"slack": shop.spec["slack"] | {"channels": there}}
-        )
-    await admin.post("/console/slack/pages/shop", sent | {"reminder": ""})
-    async with server.services.pool.acquire() as db:
-        spec = (await objects.find(db, "page", "shop")).spec["slack"]
-    assert spec == {"channel": "ops-slack", "linking": "hard", "on": ["create", "resolve"], "channels": there}
-    page = await admin.post("/console/slack/pages/shop", sent | {"linking": "weak"})
-    assert page.status == 422
-    assert "weak" in page.html
-    page = await admin.post("/console/slack/pages/shop", {})
-    async with server.services.pool.acquire() as db:
-        assert "slack" not in (await objects.find(db, "page", "shop")).spec
-    assert (await admin.post("/console/slack/pages/blog", sent)).status == 404
+    sent = {"slack": {"channel": "no-such"}}
+    answer = await server.call("PATCH", f"/api/v1/pages/{shop.slug}", sent)
+    assert (answer.status, answer.body["errors"][0]["pointer"]) == (422, "/slack/channel")
+    assert "there is no channel 'no-such' on the page shop" in answer.body["detail"]
 
 
 @pytest.mark.browser
@@ -125,12 +117,8 @@ async def test_the_page_is_whole_in_a_browser(server: "Server", local: LocalSlac
     await page.goto(f"{server.url}/console/slack")
     await page.get_by_role("link", name="Connect a workspace").click()
     await page.get_by_text("Connected. Channels of the kind slack_bot may use it.").wait_for()
-    await page.get_by_text("Settings of Shop").click()
     assert await barriers(page) == []
-    async with transaction(server.services.pool) as db:
-        secret = await slack.issue(db, team=TEAM, user="U1", name="Ada")
-    await page.goto(f"{server.url}/console/slack/link?secret={secret}")
+    await page.get_by_role("button", name="Take a code").click()
+    await page.get_by_text("Write this in Slack within ten minutes").wait_for()
     assert await barriers(page) == []
-    await page.get_by_role("button", name="Yes, that is me").click()
-    await page.get_by_text("Linked: what you do there").wait_for()
     assert tab.trouble == []
