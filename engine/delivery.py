@@ -123,7 +123,7 @@ class Delivery:
                 if self._rests.get(target_id, 0.0) > now:
                     continue
                 heads = [row for row in found if (target_id, row["line"]) not in busy]
-                if heads and heads[0]["kind"] == "channel" and _is_up(heads[0]):
+                if heads and heads[0]["kind"] == "channel" and not _closed(heads[0]):
                     heads = await self._paced(connection, heads, now)
                 starting += heads[: PER_TARGET - self._taken[target_id]]
             begun = await outbox.begin(connection, [row["id"] for row in starting], now) if starting else ()
@@ -137,7 +137,9 @@ class Delivery:
     async def _paced(self, connection: Connection, heads: list[Row], now: float) -> list[Row]:
         """Of a channel's `heads` those that are told one by one; in a storm the rest leaves together, or waits for it."""
         target_id, spec = heads[0]["target_id"], heads[0]["spec"]
-        is_paired = digests.pairs("channel", spec["type"])
+        if spec.get("payload", "upbeat") != "upbeat":  # others' JSON has no word for a digest
+            return heads
+        is_paired = spec["type"] in digests.paired()
         folded = [row for row in heads if is_paired and row["digest_id"] and _told(row) not in BEGINS]
         if folded:
             heads = [row for row in heads if row not in folded]
@@ -173,12 +175,8 @@ class Delivery:
             self._freed.set()  # what waits behind it need not wait for the next look
 
     async def _try(self, row: Row) -> Outcome:
-        if row["removed_at"] is not None:
-            return Rejected(f"the {row['kind']} was removed")
-        if not row["spec"].get("enabled", True):
-            return Rejected(f"the {row['kind']} is not enabled")
-        if row["stopped_at"] is not None:
-            return Rejected(f"nothing is sent there since it said {row['error']}: edit or test it")
+        if why := _closed(row):
+            return Rejected(why)
         if row["gone_at"] is not None:
             return Removed()
         try:
@@ -227,7 +225,7 @@ class Delivery:
             self._rests[target_id] = max(self._rests.get(target_id, 0.0), now + asked_s)
         async with connection.transaction():
             await outbox.failed(connection, row["id"], outcome.reason, after_s, now, counts=not is_asked)
-            if _is_up(row):
+            if not _closed(row):
                 is_gone = isinstance(outcome, Rejected) and outcome.for_good
                 await targets.ill(connection, target_id, now, outcome.reason, is_gone=is_gone)
                 if after_s is None or for_s >= AILING_S:
@@ -262,10 +260,15 @@ class Delivery:
         )
 
 
-def _is_up(row: Row) -> bool:
-    """Whether its target is asked at all."""
-    is_stopped = row["removed_at"] is not None or row["stopped_at"] is not None
-    return not is_stopped and bool(row["spec"].get("enabled", True))
+def _closed(row: Row) -> str | None:
+    """Why its target is not asked at all."""
+    if row["removed_at"] is not None:
+        return f"the {row['kind']} was removed"
+    if not row["spec"].get("enabled", True):
+        return f"the {row['kind']} is not enabled"
+    if row["stopped_at"] is not None:
+        return f"nothing is sent there since it said {row['error']}: edit or test it"
+    return None
 
 
 def _told(row: Row) -> str | None:

@@ -1,5 +1,6 @@
 """Digests: what is due for one channel leaves as one notice, and ends as one where alerts must be ended."""
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Final
 from uuid import UUID
@@ -21,9 +22,9 @@ _OWN: Final = (
 """What was told of a line by itself, and so must be ended by itself; or all of it in a digest, but for what begins anew ($5)."""
 
 
-def pairs(kind: str, channel_type: str) -> bool:
-    """Whether alerts are opened and ended there."""
-    return bool(getattr(TYPED["channel"].get(channel_type), "pairs", False)) if kind == "channel" else False
+def paired() -> list[str]:
+    """Kinds of channels where alerts are opened and ended."""
+    return [name for name, rule in TYPED["channel"].items() if getattr(rule, "pairs", False)]
 
 
 async def fold(connection: Connection, target_id: UUID, now: float) -> int:
@@ -54,10 +55,11 @@ async def gather(
     """Make one of all that is due for a channel, but for lines that are `busy`; how many there were, 0 for fewer than two."""
     # Of a line all that is before goes with it, or nothing; what may have arrived alone stays alone where alerts are ended.
     rows = await connection.fetch(
-        "SELECT id FROM outbox o WHERE target_id = $1 AND status = 'pending' AND due_at <= to_timestamp($2) "
-        "AND incident_id IS NULL AND item->>'type' <> 'post' AND line <> ALL ($3) AND line NOT LIKE 'digest\\_%' "
-        "AND NOT EXISTS (SELECT FROM outbox e WHERE e.target_id = o.target_id AND e.line = o.line AND e.id < o.id "
-        " AND e.status = 'pending' AND e.due_at > to_timestamp($2)) "
+        "SELECT id, item->>'told' AS told, item->>'title' AS title, item->>'severity' AS severity, (SELECT p.slug FROM objects t "
+        "JOIN objects p ON p.id = t.page_id WHERE t.id = $1) AS page FROM outbox o WHERE target_id = $1 AND status = 'pending' "
+        "AND due_at <= to_timestamp($2) AND incident_id IS NULL AND item->>'type' <> 'post' AND line <> ALL ($3) "
+        "AND line NOT LIKE 'digest\\_%' AND NOT EXISTS (SELECT FROM outbox e WHERE e.target_id = o.target_id AND e.line = o.line "
+        " AND e.id < o.id AND e.status = 'pending' AND e.due_at > to_timestamp($2)) "
         f"AND ($4 = false OR o.begun_at IS NULL AND NOT EXISTS ({_OWN})) ORDER BY id FOR UPDATE",
         target_id,
         now,
@@ -68,58 +70,43 @@ async def gather(
     if len(rows) < 2:  # one alone is told as what it is
         return 0
     identity = derived_id("notice", "digest", target_id, rows[0]["id"], rows[-1]["id"])
+    severities = {row["severity"] for row in rows}
+    notice = digest(
+        f"digest_{identity.hex}",
+        str(identity),
+        Counter(row["told"] for row in rows),
+        [row["title"] for row in rows[:SHOWN]],
+        "critical" if "critical" in severities else "warning" if "warning" in severities else None,
+        now,
+        rows[0]["page"],
+        f"{public_url}/console/episodes?state=open",
+    )
     digest_id = await connection.fetchval(
         # Before whatever came after it, or it would wait behind that for its turn.
-        "INSERT INTO outbox (target_id, line, key, item, due_at) VALUES ($1, $2, $3, '{}', now() - interval '1 hour') RETURNING id",
+        "INSERT INTO outbox (target_id, line, key, item, due_at) VALUES ($1, $2, $3, $4, now() - interval '1 hour') RETURNING id",
         target_id,
-        line := f"digest_{identity.hex}",
-        str(identity),
+        notice.episode,
+        notice.id,
+        to_builtins(notice),
     )
-    ids = [row["id"] for row in rows]
     await connection.execute(
         "UPDATE outbox SET status = 'done', digest_id = $2, last_error = 'told in a digest', finished_at = now() "
         "WHERE id = ANY ($1)",
-        ids,
+        [row["id"] for row in rows],
         digest_id,
     )
-    said = await connection.fetch(
-        "SELECT item->>'told' AS told, count(*) AS count, bool_or(item->>'severity' = 'critical') AS critical, "
-        "bool_or(item->>'severity' = 'warning') AS warning FROM outbox WHERE id = ANY ($1) GROUP BY 1",
-        ids,
-    )
-    titles = await connection.fetch(
-        "SELECT item->>'title' AS title, p.slug FROM outbox n JOIN objects t ON t.id = n.target_id "
-        "JOIN objects p ON p.id = t.page_id WHERE n.id = ANY ($1) ORDER BY n.id LIMIT $2",
-        ids[:SHOWN],
-        SHOWN,
-    )
-    worst = next((level for level in ("critical", "warning") if any(row[level] for row in said)), None)
-    notice = digest(
-        line,
-        str(identity),
-        {row["told"]: row["count"] for row in said},
-        [row["title"] for row in titles],
-        worst,  # type: ignore[arg-type]
-        now,
-        titles[0]["slug"],
-        f"{public_url}/console/episodes?state=open",
-    )
-    await connection.execute("UPDATE outbox SET item = $2 WHERE id = $1", digest_id, to_builtins(notice))
-    return len(ids)
+    return len(rows)
 
 
 async def end(connection: Connection, now: float, _: str) -> None:
     """End the alert of each digest once every episode in it has ended: none of them ends by itself there."""
-    types = [name for name, rule in TYPED["channel"].items() if getattr(rule, "pairs", False)]
-    if not types:
-        return
     rows = await connection.fetch(
         "SELECT d.target_id, d.line, d.item FROM outbox d JOIN objects t ON t.id = d.target_id "
         "WHERE d.item->>'told' = 'digest' AND d.status IN ('pending', 'done') AND t.spec->>'type' = ANY ($1) "
         "AND NOT EXISTS (SELECT FROM outbox r WHERE r.line = d.line AND r.target_id = d.target_id AND r.id > d.id) "
         "AND NOT EXISTS (SELECT FROM outbox m JOIN episodes e ON e.id = "
         " CASE WHEN m.line LIKE 'epi\\_%' THEN substr(m.line, 5)::uuid END WHERE m.digest_id = d.id AND e.closed_at IS NULL)",
-        types,
+        paired(),
     )
     for row in rows:
         item = row["item"]

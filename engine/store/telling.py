@@ -61,7 +61,8 @@ async def tell_all(
         for telling in tellings
         for stored, rule in rules
         if stored.page_id == telling.page_id and stored.id != telling.but
-        if wants(rule, telling.notice, is_listed=_names(telling, stored), also=telling.also)
+        for is_listed in [telling.listed is None or stored.slug in telling.listed]
+        if wants(rule, telling.notice, is_listed=is_listed, also=telling.also)
     ]
     asked = {
         (target, told.line)
@@ -92,10 +93,6 @@ async def tell_all(
         entries.append(outbox.Entry(*key, notice, found))
     await outbox.drop(connection, drops)
     await outbox.put_all(connection, entries)
-
-
-def _names(telling: Telling, stored: Stored) -> bool:
-    return telling.listed is None or stored.slug in telling.listed
 
 
 async def tell_of_beats(
