@@ -1,5 +1,6 @@
 """How a console page is made: its template, what all pages share, and the headers that keep its content inert."""
 
+import asyncio
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -61,7 +62,6 @@ SAID: Final = {
     "promoted": "Promoted: what its target allows too is said without a review.",
     "connected": "Connected. Channels of the kind slack_bot may use it.",
     "disconnected": "Disconnected.",
-    "linked": "Linked: what you do there, you do as yourself.",
     "unlinked": "No longer linked.",
     "stored": "Stored. What refers to it uses the new value within seconds.",
     "revoked": "Revoked: it opens nothing from now on.",
@@ -113,7 +113,8 @@ async def render(
     """A page for who is signed in."""
     asking: Principal = request.state.principal
     waiting = await views.pending(connection, asking.pages_for(Permission.READ))
-    return bare(request, template, status, asking=asking, waiting=waiting, **values)
+    shared = {"asking": asking, "waiting": waiting, **values}
+    return await asyncio.to_thread(bare, request, template, status, **shared)  # Markdown may take a while
 
 
 def bare(request: Request, template: str, status: int = 200, **values: Any) -> Response:

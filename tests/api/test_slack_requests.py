@@ -14,6 +14,7 @@ import pytest
 from slack_sdk.signature import Clock, SignatureVerifier
 
 from api.slack.asked import is_slacks
+from engine.secrets import Secrets
 from engine.store import incidents, objects, people, reviews, slack
 from engine.store.audit import Actor
 from engine.store.database import transaction
@@ -102,6 +103,12 @@ class Workspace:
         payload = {"type": "view_submission", "team": {"id": self.team}, "user": {"id": user}, "view": sent}
         return await self.do("interactions", form(payload=payload | {"trigger_id": self.trigger()}))
 
+    async def mention(self, said: str, user: str = "UREV") -> None:
+        event = {"type": "app_mention", "user": user, "text": f"<@U0BOT> {said}", "channel": C}
+        body = {"type": "event_callback", "team_id": self.team, "event_id": new_id().hex, "event": event}
+        for _ in range(2):
+            await self.do("events", json.dumps(body).encode())
+
     def told(self) -> str:
         said = self.local.said[-1] if self.local.said else {}
         return str(said.get("text", ""))
@@ -140,7 +147,7 @@ async def workspace(server: Server) -> AsyncIterator[Workspace]:
             for slack_user, role in roles.items():
                 email = f"{role}-{new_id().hex}@shop.example"
                 user = await people.create_user(db, SEED, email, role, {shop.id: role})
-                await slack.link(db, SEED, TEAM, slack_user, role, user)
+                await slack.link(db, SEED, TEAM, slack_user, user)
                 found.users[email] = user
             await db.execute("UPDATE incidents SET status = 'resolved'")
             await _settings(db, linking="soft")
@@ -149,7 +156,7 @@ async def workspace(server: Server) -> AsyncIterator[Workspace]:
 
 async def _settings(db: Any, **slack_: Any) -> None:
     shop = await objects.find(db, "page", "shop")
-    ops = {"slug": "ops-slack", "type": "slack_bot", "workspace": "acme-sons", "channel": "C0ANNOUNCE"}
+    ops = {"slug": "ops-slack", "type": "slack_bot", "workspace": TEAM, "channel": "C0ANNOUNCE"}
     known = {one.slug for one in await objects.listing(db, "channel", pages=[shop.id])}
     if "ops-slack" not in known:
         await objects.create(db, SEED, "channel", shop.id, ops)
@@ -254,23 +261,45 @@ def test_answers_go_to_slacks_hooks_only(url: str, api: str, is_allowed: bool) -
 
 async def test_a_workspace_that_is_not_connected_can_do_nothing(workspace: Workspace) -> None:
     workspace.team = "T9FOREIGN"
-    assert "not connected" in await workspace.command("status")
+    assert "not connected" in await workspace.command("list")
     assert "not connected" in await workspace.command("link")
+
+
+async def test_an_app_whose_secret_is_empty_is_none_and_its_secrets_are_told_to_nobody() -> None:
+    app = SlackApp(client_id="a", client_secret="${env:LONG}", signing_secret="${env:EMPTY}")
+    secrets = Secrets({"LONG": "x" * 600, "EMPTY": ""})
+    assert Slack(lambda: app, lambda: EgressPolicy([]), secrets).app() is None
 
 
 # ---- who one is
 
 
-async def test_nobody_is_somebody_without_a_link_and_a_link_works_once(workspace: Workspace) -> None:
-    server = workspace.server
-    assert "/upbeat link" in await workspace.command("status", "UNEW")
-    said = await workspace.command("link", "UNEW")
-    found = re.search(r"secret=([\w-]+)\|", said)
+async def test_nobody_is_somebody_without_a_code_that_works_once_and_in_the_command_only(
+    workspace: Workspace,
+) -> None:
+    server, (reviewer, user) = workspace.server, next(iter(workspace.users.items()))
+    assert "/upbeat link" in await workspace.command("list", "UNEW")
+
+    async def code() -> str:
+        async with server.services.pool.acquire() as db:
+            return await slack.issue(db, user=str(user), name=reviewer)
+
+    for wrong in ("", "x", "a-state-of-oauth"):
+        assert "link CODE" in await workspace.command(f"link {wrong}", "UNEW")
+    async with server.services.pool.acquire() as db:
+        state = await slack.issue(db, session="x")
+    assert "link CODE" in await workspace.command(f"link {state}", "UNEW")
+    read_by_others = await code()
+    await workspace.mention(f"link {read_by_others}", "UNEW")
+    assert "link CODE" in await workspace.command(f"link {read_by_others}", "UEVIL")
+
+    good = await code()
+    assert f"done as {reviewer}" in await workspace.command(f"link {good}", "UNEW")
+    assert "link CODE" in await workspace.command(f"link {good}", "UEVIL")
+    async with server.services.pool.acquire() as db:
+        found, evil = await slack.person(db, TEAM, "UNEW"), await slack.person(db, TEAM, "UEVIL")
     assert found
-    async with transaction(server.services.pool) as db:
-        about = await slack.use(db, found[1])
-        assert about == {"team": TEAM, "user": "UNEW", "name": "Ada <Lovelace>"}
-        assert await slack.use(db, found[1]) is None
+    assert (found.email, evil) == (reviewer, None)
 
 
 async def test_rights_are_those_of_the_user_on_that_page(workspace: Workspace) -> None:
@@ -335,11 +364,13 @@ async def test_an_episode_is_handled_from_its_thread(workspace: Workspace) -> No
         shop = await objects.find(db, "page", "shop")
         beat = {"slug": f"b-{new_id().hex[-8:]}", "type": "tcp", "host": "x.example", "port": 1}
         owner = await objects.create(db, SEED, "beat", shop.id, beat)
-        await reviews.open_episode(db, owner, EpisodeOpened(server.services.clock.epoch_s(), 1, "critical"))
+        await reviews.open_episodes(
+            db, [(owner, EpisodeOpened(server.services.clock.epoch_s(), 1, "critical"))]
+        )
     episode = show("episode", reviews.episode_id(owner.id, 1))
     assert "needs the role reviewer" in await workspace.click("acknowledge", episode, "UVIEW")
-    assert "by reviewer-" in await workspace.command("ack")
-    assert "Nothing waits" in await workspace.command("ack")
+    assert "Done: acknowledge" in await workspace.click("acknowledge", episode)
+    assert "by reviewer-" in await workspace.command("list")
     for deed in ("assign", "snooze", "escalate"):
         assert f"Done: {deed}" in await workspace.click(deed, episode)
     await workspace.click("comment", episode)
@@ -373,7 +404,6 @@ async def test_an_incident_begins_in_a_channel_is_updated_and_ends_there(workspa
     assert item["title"] == "Checkout <!here> fails"
     assert item["components"][0]["status"] == "degraded_performance"
     assert "Checkout" in await workspace.command("list")
-    assert "Checkout" in await workspace.command("status")
 
     await workspace.command("resolve")
     await workspace.submit(text=text("It works again."))
@@ -417,12 +447,7 @@ async def test_maintenance_is_scheduled_by_who_may(workspace: Workspace) -> None
 
 
 async def test_a_mention_gets_a_button_for_the_form(workspace: Workspace) -> None:
-    event = {"type": "app_mention", "user": "UREV", "text": "<@U0BOT> create Down", "channel": C}
-    body = json.dumps(
-        {"type": "event_callback", "team_id": TEAM, "event_id": new_id().hex, "event": event}
-    ).encode()
-    for _ in range(2):
-        await workspace.do("events", body)
+    await workspace.mention("create Down")
     (said,) = workspace.local.said
     (button,) = said["blocks"][1]["elements"]
     assert (button["action_id"], button["value"]) == ("form", "create Down")
@@ -449,7 +474,7 @@ async def test_only_an_admin_of_everything_sees_and_ends_connections(workspace: 
     server = workspace.server
     assert (await server.call("GET", "/api/v1/slack/workspaces", who="admin")).status == 403
     (item,) = (await server.call("GET", "/api/v1/slack/workspaces", who="installation")).body["items"]
-    assert (item["team_id"], item["alias"], item["users"]) == (TEAM, "acme-sons", 3)
+    assert (item["team_id"], item["name"], item["users"]) == (TEAM, "Acme & Sons", 3)
     assert TOKEN not in str(item)
     assert (await server.call("GET", "/api/v1/slack/users", who="admin")).body["items"] == []
     assert len((await server.call("GET", "/api/v1/slack/users", who="installation")).body["items"]) == 3

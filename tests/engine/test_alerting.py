@@ -384,6 +384,14 @@ async def test_a_storm_is_a_digest_that_says_all_of_it_and_drops_nothing(desk: D
     assert (said, working.health.digested) == (500, 500)
 
 
+async def test_a_channel_whose_json_has_no_word_for_a_digest_is_told_one_by_one(desk: Desk) -> None:
+    bridge = await desk.channel("bridge", digest_over=2, payload="betterstack")
+    await desk.tell(*(desk.notice("open", str(n)) for n in range(5)))
+    async with desk.delivering():
+        await desk.until(lambda: len(bridge.took) >= 5 or "digest" in bridge.told)
+    assert bridge.told == ["open"] * 5
+
+
 async def test_in_a_storm_that_goes_on_a_digest_leaves_every_ten_seconds_and_one_alone_as_it_is(
     desk: Desk,
 ) -> None:
