@@ -133,7 +133,7 @@ Jinja2, as far as this page goes: `{{ variable|filter }}`, `{% if ... %}`, `{% e
 `loop.first`, `loop.last` and `loop.index`), comparisons with `and`, `or`, `not` and `in`, `a if b else c`, `{% raw %}`, `{# comments #}`. Anything else
 is refused when it is saved: calls, arithmetic, assignments, other filters. Text outside of braces is said as it is.
 
-A template has at most 8 KB and says at most 64 KiB in 50 ms of computing, a title at most 200 characters; over that, or where it fails or
+A template has at most 8 KB and says at most 25,000 bytes in 50 ms of computing, a title at most 200 characters; over that, or where it fails or
 says nothing, the default words are said, and the draft has a warning. What stands in `{{ }}` is put on one line, and in Markdown
 shown as it is, whatever marks are in it. [How to write what customers read](../how-to/write-what-customers-read.md).
 """

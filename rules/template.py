@@ -28,8 +28,8 @@ from rules.zone import zone_name
 
 MAX_SOURCE: Final = 8192
 """Bytes of a template."""
-MAX_OUTPUT: Final = 65_536
-"""Bytes that it may say."""
+MAX_OUTPUT: Final = 25_000
+"""Bytes that it may say: no more than people may write."""
 MAX_TURNS: Final = 10_000
 """Of all its loops together."""
 _MAX_DEPTH: Final = 30

@@ -107,12 +107,12 @@ class Kept:
                     503, "database-away", "this page cannot be read right now", headers={"Retry-After": "5"}
                 ) from None
             log.warning("the status page %s is shown as of %s: %s", slug, copy.as_of, away)
-            copy = self._made(copy.document, copy.as_of, now_s, is_stale=True)
+            copy = await asyncio.to_thread(self._made, copy.document, copy.as_of, now_s, is_stale=True)
         else:
             if document is None:
                 self.copies.pop(slug, None)
                 return None
-            copy = self._made(document, now, now_s, is_stale=False)
+            copy = await asyncio.to_thread(self._made, document, now, now_s, is_stale=False)
         if len(self.copies) >= MOST_PAGES:
             self.copies.clear()
         self.copies[slug] = copy

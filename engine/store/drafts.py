@@ -1,5 +1,7 @@
 """Telling operators of what waits for a review: that it does, that it still does, and what became of it. Deciding is `reviews`'."""
 
+from typing import Final
+
 import msgspec
 from msgspec.structs import replace
 
@@ -9,6 +11,10 @@ from engine.store.ids import derived_id, show
 from engine.store.telling import Telling
 from evaluators.model import Notice, Stage
 from evaluators.routing import Place
+from rules.markdown import plain
+
+_SHOWN: Final = 2000
+"""Characters that are read as Markdown; a longer text is told as it is written."""
 
 
 def line_of(action: Row) -> str:
@@ -33,7 +39,7 @@ def waiting(action: Row, at: float, public_url: str, *, again: int = 0) -> Telli
         page=action["page"],
         stage=None if action["step"] == "resolve" else Stage(action["severity"]),
         severity=action["severity"],
-        why=(action["text"], *action["warnings"]),
+        why=(_text(action), *action["warnings"]),
         episode=show("episode", action["episode_id"]) if action["episode_id"] else None,
         since=action["opened_at"].timestamp() if action["opened_at"] else None,
         action=shown,
@@ -43,6 +49,11 @@ def waiting(action: Row, at: float, public_url: str, *, again: int = 0) -> Telli
     )
     listed = (action["channels"] or ()) if action["owner_id"] else None
     return Telling(action["page_id"], listed, line_of(action), notice)
+
+
+def _text(action: Row) -> str:
+    text: str = action["text"]
+    return plain(text) if action["is_markdown"] and len(text) <= _SHOWN else text
 
 
 async def follow(connection: Connection, action: Row, said: str, at: float, by: str | None = None) -> None:
@@ -62,7 +73,7 @@ async def follow(connection: Connection, action: Row, said: str, at: float, by: 
         title=f"{said}: {action['title']}",
         at=at,
         severity=action["severity"],
-        why=(action["text"], action["reason"]) if action["reason"] else (action["text"],),
+        why=(_text(action), action["reason"]) if action["reason"] else (_text(action),),
         revision=action["revision"],
         by=by,
     )
