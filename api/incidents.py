@@ -273,7 +273,7 @@ async def update(
     async with transaction(services.pool) as db:
         found = await find_incident(db, asking, ref, Permission.REVIEW)
         home = await _home(db, found)
-        named = None if sent.components is None else await affected(db, asking, home, sent.components)
+        named = sent.components and await affected(db, asking, home, sent.components, found["components"])
         row, said = await by_hand.update_of(
             db,
             asking.actor,
@@ -427,8 +427,9 @@ async def edit(services: Services, asking: Principal, ref: str, sent: Edit) -> W
         changes["impact"] = sent.impact
     if sent.components is not None:
         async with services.pool.acquire() as db:
-            home = await _home(db, await find_incident(db, asking, ref, Permission.REVIEW))
-            changes["components"] = await affected(db, asking, home, sent.components)
+            found = await find_incident(db, asking, ref, Permission.REVIEW)
+            home = await _home(db, found)
+            changes["components"] = await affected(db, asking, home, sent.components, found["components"])
     return partial(by_hand.edit, changes=changes)
 
 

@@ -336,8 +336,10 @@ def editing(services: Services, asking: Principal, sent: Wording) -> Decision:
     """That a person changes what it says."""
 
     async def decision(db: Connection, by: Actor, action: UUID) -> Row:
-        home = await home_of(db, await reviews.one(db, action))
-        named = await affected(db, asking, home, sent.components) if sent.components is not None else None
+        row = await reviews.one(db, action)
+        named = sent.components and await affected(
+            db, asking, await home_of(db, row), sent.components, row["components"]
+        )
         return await reviews.edit(
             db,
             by,

@@ -383,8 +383,10 @@ async def _automatic(server: "Server", site: str) -> tuple[Stored, dict[str, Any
         page = await objects.find(db, "page", "shop")
         spec = {"slug": f"b-{new_id().hex[-8:]}", "type": "tcp", "host": "x.example", "port": 1}
         beat = await objects.create(db, ACTOR, "beat", page.id, spec | {"components": {site: {}}})
-        await reviews.open_episode(db, beat, EpisodeOpened(at, 1, "critical"))
-        (action,) = await reviews.propose(db, beat.id, 1, StepProposed(at, "open", "critical"), [])
+        await reviews.open_episodes(db, [(beat, EpisodeOpened(at, 1, "critical"))])
+        (action,) = await reviews.propose(
+            db, [reviews.Proposal(beat.id, 1, StepProposed(at, "open", "critical"))]
+        )
         await reviews.approve(db, ACTOR, action, 1, at)
     found = (await server.call("GET", f"/api/v1/incidents?beat={beat.slug}")).body["items"]
     return beat, found[0]
@@ -395,7 +397,7 @@ async def _propose(server: "Server", beat: Stored, step: Any, severity: Any = "c
         at = server.services.clock.epoch_s()
         if step == "resolve":
             await reviews.close_episode(db, beat.id, EpisodeClosed(at, 1, "recovered"))
-        return await reviews.propose(db, beat.id, 1, StepProposed(at, step, severity), [])
+        return await reviews.propose(db, [reviews.Proposal(beat.id, 1, StepProposed(at, step, severity))])
 
 
 async def test_what_a_person_took_over_says_nothing_by_itself_until_it_is_handed_back(
@@ -515,6 +517,20 @@ async def test_only_reviewers_of_its_page_handle_it(server: "Server", who: str, 
     ):
         assert (await server.call(method, path + below, body, who=who)).status == status
     assert (await server.call("POST", "/api/v1/incidents", NEW, who=who)).status == status
+
+
+async def test_what_stays_as_it_is_on_another_page_needs_no_right_there(server: "Server") -> None:
+    slug = f"c-{new_id().hex[-8:]}"
+    assert (
+        await server.call("POST", "/api/v1/components?page=blog", {"slug": slug, "name": slug})
+    ).status == 201
+    elsewhere = f"blog/{slug}"
+    made = await server.call("POST", "/api/v1/incidents", NEW | {"components": {elsewhere: "major_outage"}})
+    assert made.status == 201, made.body
+    said = await _said(server, made.body, components={elsewhere: "major_outage", "site": "partial_outage"})
+    assert (said.status, len(said.body["components"])) == (201, 2), said.body
+    worse = await _said(server, made.body, components={elsewhere: "partial_outage"})
+    assert worse.status == 404  # a page that they do not know
 
 
 async def test_a_draft_is_an_action_that_becomes_the_incident(server: "Server", site: str) -> None:
