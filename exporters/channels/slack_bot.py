@@ -9,13 +9,14 @@ from typing import Any, Final
 from evaluators.lifecycle import ENDED
 from evaluators.model import Notice, Post, Stage
 from exporters.channels.slack import MAX_SECTION, escaped, header, mrkdwn, of_blocks, payload
-from exporters.channels.words import line
+from exporters.channels.words import line, link
 from exporters.outcome import FIRST, Delivered, Memory, Outcome
 from exporters.publishing import TroubleError
 from exporters.slack import SlackError, Web
 from rules import markdown
 
 Blocks = list[dict[str, Any]]
+Remote = dict[str, Any]
 _STATES: Final = frozenset(
     {"open", "change", "recovery", "unknown", "flapping", "acknowledged", "assigned", "snoozed", "escalation"}
 )
@@ -23,7 +24,7 @@ _STATES: Final = frozenset(
 _THREADLESS: Final = frozenset({"cannot_reply_to_message", "message_not_found", "thread_not_found"})
 _UNCHANGEABLE: Final = frozenset({"cant_update_message", "edit_window_closed", "message_not_found"})
 _LOOK_BACK_S: Final = 900.0
-_LOOK_PAGES, _LOOK_LIMIT = 10, 100
+_LOOK_PAGES: Final = 10  # of 100 messages
 _ON_EPISODE: Final = (
     ("acknowledge", "Acknowledge"),
     ("assign", "Assign to me"),
@@ -42,83 +43,75 @@ class SlackBotExporter:
 
     async def export(self, item: Notice | Post, memory: Memory = FIRST) -> Outcome:
         """Say `item` once; `remote` holds channel, `ts` of the first message, and drafts with the messages that offer them."""
+        remote = {"channel": self._channel, **memory.remote}
         try:
             if isinstance(item, Post):
-                return Delivered(await self._post(item, memory))
-            return Delivered(await self._notice(item, memory))
+                return Delivered(await self._post(item, remote, memory.is_repeat))
+            return Delivered(await self._notice(item, remote, memory.is_repeat))
         except TroubleError as trouble:
             return trouble.outcome
 
-    async def _notice(self, notice: Notice, memory: Memory) -> dict[str, Any] | None:
-        remote = {"channel": self._channel, **memory.remote}
-        drafts: dict[str, Any] = dict(remote.get("drafts", {}))
+    async def _notice(self, notice: Notice, remote: Remote, is_repeat: bool) -> Remote | None:
+        drafts = dict(remote.get("drafts", {}))
         draft = notice.action if notice.told == "draft" else None
-        offered = drafts.get(draft, {}) if draft else {}
+        offered = drafts.get(draft, {})
         message = payload(notice, _buttons(notice))
         if notice.told == "incident" and "announced" in remote:
             return None  # what was announced says it
-        if offered:
-            await self._change(remote["channel"], offered["ts"], message)
+        if offered and not await self._change(remote, offered["ts"], message):
+            offered = {}  # removed by hand: it is offered anew
         if not offered or not (
             notice.by or offered["revision"] != notice.revision
-        ):  # else it is no news but seen
+        ):  # else only seen, no news
             is_thread = bool(notice.episode or notice.incident or draft)
             said = payload(notice) if offered else message
-            ts = await self._say(remote, notice.id, notice.at, said, memory, in_thread=is_thread)
+            ts = await self._say(remote if is_thread else {**remote, "ts": None}, notice, said, is_repeat)
             if not is_thread:
                 return None
             if remote.setdefault("ts", ts) != ts and notice.told in _STATES:
-                await self._change(remote["channel"], remote["ts"], message)
+                await self._change(remote, remote["ts"], message)
             offered = offered or {"ts": ts}
-        if draft:
+        if draft and notice.by:
+            drafts.pop(draft, None)
+        elif draft:
             drafts[draft] = {"ts": offered["ts"], "revision": notice.revision}
-            if notice.by:
-                del drafts[draft]
         return {name: value for name, value in (remote | {"drafts": drafts}).items() if value}
 
-    async def _post(self, post: Post, memory: Memory) -> dict[str, Any] | None:
-        remote = {"channel": self._channel, **memory.remote, "announced": True}
-        picture = _picture(post)
-        if "ts" not in remote:
-            if not post.notify or post.step == "delete":
-                return None
-            remote["ts"] = await self._say(remote, post.id, post.at, picture, memory)
-        else:
+    async def _post(self, post: Post, remote: Remote, is_repeat: bool) -> Remote | None:
+        picture, remote["announced"] = _picture(post), True
+        if "ts" in remote:
             if post.notify:
-                await self._say(remote, post.id, post.at, _step(post), memory)
-            await self._change(remote["channel"], remote["ts"], picture)
+                remote.setdefault("ts", await self._say(remote, post, _step(post), is_repeat))
+            await self._change(remote, remote["ts"], picture)
+        elif not post.notify or post.step == "delete":
+            return None
+        remote["ts"] = remote.get("ts") or await self._say(remote, post, picture, is_repeat)
         return remote
 
     async def _say(
-        self,
-        remote: dict[str, Any],
-        about: str,
-        at: float,
-        message: dict[str, Any],
-        memory: Memory,
-        *,
-        in_thread: bool = True,
+        self, remote: Remote, item: Notice | Post, message: dict[str, Any], is_repeat: bool
     ) -> str:
         """The `ts` of the message; one that an earlier try left is found. A thread that is gone begins anew."""
-        channel, thread = remote["channel"], remote.get("ts") if in_thread else None
-        if memory.is_repeat and (found := await self._found(channel, thread, about, at)):
+        where = {"channel": remote["channel"]}
+        if is_repeat and (found := await self._found(remote, item)):
             return found
-        marked = {"event_type": "upbeat_notice", "event_payload": {"id": about}}
-        body = message | {"channel": channel, "metadata": marked} | ({"thread_ts": thread} if thread else {})
+        where |= {"thread_ts": remote["ts"]} if remote.get("ts") else {}
+        marked = {"event_type": "upbeat_notice", "event_payload": {"id": item.id}}
         try:
-            answer = await self._web.call("chat.postMessage", body)
+            answer = await self._web.call("chat.postMessage", message | where | {"metadata": marked})
         except SlackError as refused:
-            if not thread or refused.code not in _THREADLESS:
+            if "thread_ts" not in where or refused.code not in _THREADLESS:
                 raise
             del remote["ts"]
-            return await self._say(remote, about, at, message, memory, in_thread=in_thread)
+            return await self._say(remote, item, message, is_repeat)
         return str(answer["ts"])
 
-    async def _found(self, channel: str, thread: str | None, about: str, at: float) -> str | None:
-        query = {"channel": channel, "include_all_metadata": "true", "limit": str(_LOOK_LIMIT)}
-        query |= {"oldest": f"{at - _LOOK_BACK_S:.6f}"} | ({"ts": thread} if thread else {})
+    async def _found(self, remote: Remote, item: Notice | Post) -> str | None:
+        thread = remote.get("ts")
+        method = "conversations.replies" if thread else "conversations.history"
+        query = {"channel": remote["channel"], "include_all_metadata": "true", "limit": "100"}
+        query |= {"oldest": f"{item.at - _LOOK_BACK_S:.6f}"} | ({"ts": thread} if thread else {})
         for _ in range(_LOOK_PAGES):
-            method = "conversations.replies" if thread else "conversations.history"
             try:
                 answer = await self._web.call(method, query)
             except SlackError as refused:
@@ -126,29 +119,29 @@ class SlackBotExporter:
                     return None  # told twice is better than not at all
                 raise
             for message in answer.get("messages", ()):
-                if ((message.get("metadata") or {}).get("event_payload") or {}).get("id") == about:
+                if ((message.get("metadata") or {}).get("event_payload") or {}).get("id") == item.id:
                     return str(message["ts"])
-            after = answer.get("response_metadata", {}).get("next_cursor")
-            if not after:
+            query["cursor"] = (answer.get("response_metadata") or {}).get("next_cursor")
+            if not query["cursor"]:
                 break
-            query["cursor"] = after
         return None
 
-    async def _change(self, channel: str, ts: str, message: dict[str, Any]) -> None:
+    async def _change(self, remote: Remote, ts: str, message: dict[str, Any]) -> bool:
+        """Whether it could be; not what was removed by hand."""
         try:
-            await self._web.call("chat.update", message | {"channel": channel, "ts": ts})
+            await self._web.call("chat.update", message | {"channel": remote["channel"], "ts": ts})
         except SlackError as refused:
-            if refused.code not in _UNCHANGEABLE:  # removed by hand: so be it
+            if refused.code not in _UNCHANGEABLE:
                 raise
+            return False
+        return True
 
 
 def _buttons(notice: Notice) -> Blocks:
     if notice.told == "draft" and notice.action and not notice.by:
-        value = f"{notice.action}:{notice.revision}"
+        value, where = f"{notice.action}:{notice.revision}", link(notice)
         given = [button("approve", "Approve", value, "primary"), button("reject", "Reject", value, "danger")]
-        if notice.link:
-            given.append(button("open", "Open", value) | {"url": notice.link})
-        return given
+        return given + ([button("open", "Open", value) | {"url": where}] if where else [])
     if notice.told == "reminder" and notice.incident:
         return [button("update", "Update", notice.incident)]
     if notice.told in _STATES and notice.episode and notice.stage is not Stage.OK:

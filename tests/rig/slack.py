@@ -251,6 +251,8 @@ def _check_block(block: dict[str, Any]) -> None:
     if len(names) != len(set(names)):
         raise RefusedError("invalid_blocks")
     for one in elements:
+        if one["type"] == "button" and not one.get("url", "http:").startswith(("http:", "https:")):
+            raise RefusedError("invalid_blocks")
         if one["type"] == "button" and (len(one["value"]) > 2000 or len(one["text"]["text"]) > 75):
             raise RefusedError("invalid_blocks")
     if kind == "input":

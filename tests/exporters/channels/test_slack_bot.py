@@ -111,6 +111,17 @@ async def test_a_draft_has_buttons_until_somebody_decided_and_says_who(
     assert len(slack.channels[C]["messages"]) == 3
 
 
+async def test_a_draft_whose_message_was_removed_by_hand_is_offered_anew(
+    slack: LocalSlack, bot: SlackBotExporter, notice: Notice
+) -> None:
+    draft = replace(notice, id="d1", told="draft", action="act_1", revision=1, link="/of-no-web-address")
+    remote = _remote(await bot.export(draft))
+    slack.channels[C]["messages"].clear()
+    await bot.export(replace(draft, id="d2", revision=2), Memory(remote))
+    (offer,) = slack.channels[C]["messages"]
+    assert _actions(offer) == {"approve": "act_1:2", "reject": "act_1:2"}
+
+
 async def test_a_lost_answer_leads_to_a_look_and_not_to_a_second_message(
     slack: LocalSlack, bot: SlackBotExporter, notice: Notice
 ) -> None:
@@ -208,6 +219,17 @@ async def test_a_thread_that_somebody_deleted_begins_anew(
     remote = _remote(await bot.export(replace(notice, id="n2", told="change"), Memory(remote)))
     (root,) = slack.channels[C]["messages"]
     assert remote["ts"] == root["ts"]
+
+
+async def test_an_announcement_that_somebody_deleted_begins_anew(
+    slack: LocalSlack, bot: SlackBotExporter, post: Post
+) -> None:
+    remote = _remote(await bot.export(post))
+    slack.channels[C]["messages"].clear()
+    end = replace(post, id="p2", step="resolve", status="resolved", text="Fixed.")
+    remote = _remote(await bot.export(end, Memory(remote)))
+    (root,) = slack.channels[C]["messages"]
+    assert (remote["ts"], root["text"], _actions(root)) == (root["ts"], "🟢 Checkout is down", {})
 
 
 async def test_slack_sdk_works_with_the_same_local_slack(
