@@ -27,15 +27,13 @@ STATUSPAGE_S = 1.0
 """Seconds between two requests of one key: that is its limit."""
 
 
-def _keyed(
-    site: Callable[[Api, Any], Site], sent: str = "Authorization: Bearer ", every_s: float = 0.0
-) -> Builder:
+def _keyed(site: Callable[[Api, Any], Site], sent: str = "Authorization: Bearer ") -> Builder:
     """What is reached at its `url` with its `key`, sent so."""
     name, _, scheme = sent.partition(": ")
 
     def build(rule: Any, wired: Wiring) -> Exporter:
         headers = {name: scheme + wired.expanded(rule.key), "Accept": "application/json"}
-        return wired.site(site, rule, rule.url, headers, every_s)
+        return wired.site(site, rule, rule.url, headers, STATUSPAGE_S if site is Statuspage else 0.0)
 
     return build
 
@@ -49,8 +47,12 @@ PUBLISHERS: Final[Builders] = {
     InstatusPublisher: _keyed(Instatus),
     OpenStatusPublisher: _keyed(OpenStatus, "x-openstatus-key: "),
     StatusApiPublisher: _keyed(StatusApi),
-    StatuspagePublisher: _keyed(Statuspage, "Authorization: OAuth ", STATUSPAGE_S),
+    StatuspagePublisher: _keyed(Statuspage, "Authorization: OAuth "),
     WebhookRule: lambda rule, wired: WebhookPublisher(
-        wired.session, wired.expanded(rule.url), wired.given(rule.secret), public_url=wired.public_url
+        wired.session,
+        wired.expanded(rule.url),
+        wired.given(rule.secret),
+        public_url=wired.public_url,
+        notify=rule.notify,
     ),
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from msgspec.structs import replace
 
 from evaluators.model import Post
 from exporters.answer import send
@@ -26,23 +27,23 @@ class WebhookPublisher:
         secret: str | None = None,
         *,
         public_url: str = "",
+        notify: bool = True,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        self._session, self._url, self._public_url, self._now_s = session, url, public_url, now_s
+        self._session, self._url, self._now_s = session, url, now_s
+        self._public_url, self._notify = public_url, notify
         self._key = signing_key(secret) if secret else None
 
     async def export(self, post: Post, _: Memory = FIRST) -> Outcome:
         """POST this step once. The id and body of every try are the same, its timestamp and signature are not."""
         now_s = self._now_s()
-        body = json.dumps(payload(post, self._public_url), separators=(",", ":")).encode()
+        body = json.dumps(self._payload(post), separators=(",", ":")).encode()
         headers = signed(self._key, post.id, int(now_s), body)
         return await send(self._session, self._url, body, headers, now_s=now_s)
 
     async def rehearse(self, post: Post, _: Memory = FIRST) -> Report:
         """The one request of this step."""
-        return Report(
-            Delivered(), (), post.title, post.text, (Call("POST", "", payload(post, self._public_url)),)
-        )
+        return Report(Delivered(), (), post.title, post.text, (Call("POST", "", self._payload(post)),))
 
     async def check(self) -> Report:
         """Nothing can be asked there."""
@@ -51,6 +52,9 @@ class WebhookPublisher:
     async def differences(self, _: Post, __: Memory) -> Report:
         """Nothing can be asked there."""
         return await self.check()
+
+    def _payload(self, post: Post) -> dict[str, Any]:
+        return payload(replace(post, notify=post.notify and self._notify), self._public_url)
 
 
 def payload(post: Post, public_url: str = "") -> dict[str, Any]:
