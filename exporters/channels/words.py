@@ -2,6 +2,7 @@
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
@@ -66,10 +67,8 @@ def fitted(text: str, limit: int, cost: Cost = utf16) -> str:
     """As much of `text` as costs at most `limit`, marked where it was cut."""
     if len(text) <= limit and cost(text) <= limit:
         return text
-    left, kept = limit - cost("…"), 0
-    while kept < len(text) and (left := left - cost(text[kept])) >= 0:
-        kept += 1
-    return text[:kept].rstrip("\\") + "…"
+    most = bisect_right(range(len(text) + 1), limit - cost("…"), key=lambda size: cost(text[:size])) - 1
+    return text[: max(most, 0)].rstrip("\\") + "…"
 
 
 def packed(lines: Iterable[str], limit: int, cost: Cost = utf16, each: int = 2) -> list[str]:
@@ -78,7 +77,7 @@ def packed(lines: Iterable[str], limit: int, cost: Cost = utf16, each: int = 2) 
     left = limit - cost(MORE) - 2 * each
     for one in filter(None, lines):
         if cost(one) > left:
-            return [*(kept or [fitted(one, left, cost)]), MORE]
+            return [*kept, *([fitted(one, left, cost)] if left > 0 else []), MORE]
         kept.append(one)
         left -= cost(one) + each
     return kept

@@ -24,6 +24,14 @@ def _memory(outcome: Outcome) -> Memory:
     return Memory(outcome.remote)
 
 
+def test_of_what_is_too_long_the_beginning_is_said(notice: Notice) -> None:
+    said = payload(replace(notice, why=("short", "x" * 9000, "more")))["embeds"][0][
+        "description"
+    ].splitlines()
+    assert [line[:9] for line in said] == ["short", "x" * 9, "… and mor"]
+    assert 3000 < len(said[1]) < 3500
+
+
 @pytest.mark.parametrize("link", ["http://localhost:8000/console", "http://upbeat/", "http://[::1]:8000/"])
 async def test_a_link_that_discord_refuses_is_left_out(
     link: str, session: ClientSession, notice: Notice
