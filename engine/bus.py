@@ -9,9 +9,10 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 
 import nats.errors
 from msgspec import DecodeError, Raw, Struct, structs
@@ -58,6 +59,28 @@ _orders = wire.Decoder(ConfirmOrder)
 _encoder = wire.Encoder()
 
 Handler = Callable[[bytes], Awaitable[None]]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _obedient(work: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Be cancelled when told so. nats-py is not always: one that comes at the moment of an answer is lost in it.
+
+    It waits in `asyncio.wait_for` (which before Python 3.12 then returns the answer), or takes it for the end of a flush.
+    """
+
+    @wraps(work)
+    async def obeying(*given: P.args, **named: P.kwargs) -> R:
+        task = asyncio.current_task()
+        assert task is not None
+        before = task.cancelling()
+        try:
+            return await work(*given, **named)
+        finally:
+            if task.cancelling() > before:
+                raise asyncio.CancelledError
+
+    return obeying
 
 
 class BusError(Exception):
@@ -174,6 +197,7 @@ class Bus:
         for tell in self.on_connect:
             tell()
 
+    @_obedient
     async def close(self) -> None:
         """Send what is still buffered and hang up."""
         self._is_closing, self._where = True, None
@@ -186,6 +210,7 @@ class Bus:
 
     # ---- results
 
+    @_obedient
     async def ensure(self) -> None:
         """Make the stream and its consumers where they are missing. Raises `BusError`."""
         async with self._making:
@@ -204,6 +229,7 @@ class Bus:
             except (OSError, TimeoutError, nats.errors.Error) as failure:
                 raise BusError(f"the stream {STREAM} cannot be made: {failure}") from failure
 
+    @_obedient
     async def publish(self, batch: Batch | Sealed, *, repeat: int = 0) -> bool:
         """Hand `batch` to the stream; it is stored there when this returns. Raises `BusError`.
 
@@ -228,6 +254,7 @@ class Bus:
         self._refusing_since_s = None
         return not stored.duplicate
 
+    @_obedient
     async def pending(self) -> int:
         """Messages that evaluators have still to commit. Raises `BusError`."""
         js = self._client.jetstream(timeout=ANSWER_S)
@@ -248,6 +275,7 @@ class Bus:
                 return True
         return False
 
+    @_obedient
     async def fetch(self, group: str, partition: int, most: int, wait_s: float) -> list[Delivery]:
         """What waits for `group` in `partition`: at most `most`, as soon as there is any, [] after `wait_s` seconds.
 
@@ -297,6 +325,7 @@ class Bus:
 
         return await self.listen(f"upbeat.orders.{region}.{partition}", ordered)
 
+    @_obedient
     async def announce(self, subject: str, payload: bytes) -> bool:
         """Tell whoever listens now. False if it could not be sent."""
         if not self.connected:
@@ -383,6 +412,7 @@ class Bus:
             await listening.start(self._client)
         await self._reconnected()
 
+    @_obedient
     async def _dial(self) -> None:
         assert self._where is not None
         self._url = self._where()

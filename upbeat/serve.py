@@ -348,7 +348,8 @@ async def _worker(node: Node, number: int, command: list[str]) -> None:
         try:
             while process.returncode is None and node.nats_url() == url:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), LOOK_S)
+                    async with asyncio.timeout(LOOK_S):  # `wait_for` may lose a cancellation
+                        await process.wait()
             if process.returncode is None:
                 _log.warning("NATS has another address: worker %d is started again", number)
             else:
@@ -358,4 +359,5 @@ async def _worker(node: Node, number: int, command: list[str]) -> None:
             if process.returncode is None:
                 process.terminate()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), 10)
+                    async with asyncio.timeout(10):
+                        await process.wait()

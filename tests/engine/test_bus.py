@@ -320,3 +320,22 @@ async def test_a_server_that_comes_back_elsewhere_is_found_there(server: Server,
     await bus.close()
     squatter.close()
     await squatter.wait_closed()
+
+
+async def test_a_cancellation_that_comes_with_the_answer_holds(server: Server) -> None:
+    bus = Bus()
+    await bus.connect(server.url, name="tests")
+
+    async def work() -> None:
+        while True:
+            await bus.publish(batch(1))
+
+    task = asyncio.create_task(work())
+    while not (answers := bus._client._resp_map):
+        await asyncio.sleep(0)
+    (answer,) = answers.values()
+    answer.add_done_callback(lambda _: task.cancel())  # after who waits for it was told, before it goes on
+    done, _ = await asyncio.wait([task], timeout=10.0)
+    assert done
+    assert task.cancelled()
+    await bus.close()
