@@ -24,7 +24,7 @@ from engine.store.database import Connection
 from engine.store.ids import read, show
 from engine.store.objects import Stored
 from engine.store.states import moment
-from engine.store.wording import Scene, last_scene, rendered
+from engine.store.wording import Scene, last_scene, named, rendered
 from evaluators.facts import Of
 from evaluators.model import Post, Severity
 from rules import markdown
@@ -139,7 +139,8 @@ async def _words(
     db: Connection, scene: Scene, variant: Variant, severity: Severity, publishers: Sequence[Stored]
 ) -> dict[str, Any]:
     step, of = _STEPS[variant]
-    said, components = await rendered(db, scene, step, severity, of)
+    known = await named(db, [(scene.page_id, scene.rule)])
+    said, components = await rendered(db, known, scene, step, severity, of)
     names = await incidents.component_names(db, list(components))
     page = await db.fetchval("SELECT slug FROM objects WHERE id = $1", scene.page_id)
     paths = {"/".join(names[key][:2]): status for key, status in components.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -80,9 +81,11 @@ async def record(
     news += [_standing_news(fold.subject(one), state, state.stage) for one, state in marked.items()]
     telling = {subject_id: group for subject_id, group in by_subject.items() if any(map(_is_told, group))}
     tellings: list[Telling] = []
-    for case in await _cases(connection, telling, public_url, tellings):
-        for consequence in telling[case.stored.id]:
-            news += await _one(case, consequence, telling[case.stored.id])
+    cases = await _cases(connection, telling, public_url, tellings)
+    # Turn by turn, each one's own in their order: what opens and is proposed is written for all of a turn at once.
+    for turn in zip_longest(*(telling[case.stored.id] for case in cases)):
+        turned = [(case, consequence) for case, consequence in zip(cases, turn, strict=True) if consequence]
+        news += await _turn(connection, turned, telling)
     tellings += await _renew(connection, fold, public_url)
     await tell_all(connection, tellings)
     return orders, news
@@ -104,7 +107,8 @@ async def _renew(connection: Connection, fold: Fold, public_url: str) -> list[Te
             connection, subject_id, state.episodes, evidence, subjects, is_templated=subject_id in templated
         )
         tellings += [
-            drafts.waiting(await reviews.one(connection, action), state.at, public_url) for action in waiting
+            drafts.waiting(action, state.at, public_url)
+            for action in await reviews.several(connection, waiting)
         ]
     return tellings
 
@@ -270,7 +274,31 @@ def _reach_s(policy: Policy) -> float:
     return 2 * policy.hold_s if policy.heartbeat is None else 3600.0 + policy.heartbeat.grace_s
 
 
-async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequence]) -> list[dict[str, Any]]:
+async def _turn(
+    connection: Connection,
+    turned: Sequence[tuple[_Case, Consequence]],
+    telling: Mapping[UUID, Sequence[Consequence]],
+) -> list[dict[str, Any]]:
+    """One consequence of each of these cases; returns news."""
+    opened = [(case.stored, c.effect) for case, c in turned if isinstance(c.effect, facts.EpisodeOpened)]
+    await reviews.open_episodes(connection, opened)
+    asked: dict[UUID, tuple[_Case, reviews.Proposal]] = {}
+    for case, consequence in turned:
+        effect, state = consequence.effect, consequence.state
+        if isinstance(effect, facts.StepProposed):
+            members = [*map(UUID, state.members)]
+            proposal = reviews.Proposal(case.stored.id, state.episodes, effect, case.evidence, members)
+            asked[proposal.episode] = (case, proposal)
+        else:
+            await _one(case, consequence, telling[case.stored.id])
+    waiting = await reviews.propose(connection, [proposal for _, proposal in asked.values()])
+    for action in await reviews.several(connection, waiting):
+        case, proposal = asked[action["episode_id"]]
+        case.tellings.append(drafts.waiting(action, proposal.effect.at, case.public_url))
+    return [_news(case.subject, "action") for case, _ in asked.values()]
+
+
+async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequence]) -> None:
     effect, state = consequence.effect, consequence.state
     connection, subject_id = case.connection, case.subject.subject_id
     same = [c.effect for c in group if c.state is state]  # of one decision: a transaction may hold several
@@ -280,7 +308,6 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
     elif isinstance(effect, facts.NeverAnswered):
         await _tell(case, "unknown", effect.at, f"{case.title} has never sent data", None, state)
     elif isinstance(effect, facts.EpisodeOpened):
-        await reviews.open_episode(connection, case.stored, effect)
         if not effect.reopened:
             case.began_at = effect.at
         headline = words.headline(Stage(effect.severity), case.title) + (" again" if effect.reopened else "")
@@ -322,14 +349,6 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
         said = f"{case.title} was paused while it was {state.stage}"
         await _tell(case, "change", effect.at, said, effect.number, state, ends=True)
         await _tell_drafts(case, waiting, effect.at)
-    elif isinstance(effect, facts.StepProposed):
-        members = [*map(UUID, state.members)]
-        waiting = await reviews.propose(
-            connection, subject_id, state.episodes, effect, case.evidence, members
-        )
-        await _tell_drafts(case, waiting, effect.at)
-        return [_news(case.subject, "action")]
-    return []
 
 
 async def _tell_transition(
@@ -352,8 +371,8 @@ async def _tell_transition(
 
 
 async def _tell_drafts(case: _Case, actions: Sequence[UUID], at: float) -> None:
-    for action in actions:
-        case.tellings.append(drafts.waiting(await reviews.one(case.connection, action), at, case.public_url))
+    for action in await reviews.several(case.connection, actions):
+        case.tellings.append(drafts.waiting(action, at, case.public_url))
 
 
 async def _tell(

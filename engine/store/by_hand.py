@@ -265,7 +265,7 @@ async def hand_back(connection: Connection, actor: Actor, incident: UUID, moment
     await _record(connection, actor, "hand_back", incident, row["page_id"])
     if await connection.fetchval("SELECT closed_at FROM episodes WHERE id = $1", row["episode_id"]):
         waiting = await reviews.stop_speaking(connection, row["episode_id"], moment.at, "it was handed back")
-        rows = [await reviews.one(connection, action) for action in waiting]
+        rows = await reviews.several(connection, waiting)
         await tell_all(connection, [drafts.waiting(one, moment.at, moment.public_url) for one in rows])
 
 

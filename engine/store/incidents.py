@@ -3,7 +3,7 @@
 Whatever changes what customers see goes to the publishers of the page in the same transaction: see `engine.store.posts`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -235,24 +235,23 @@ async def take_over(connection: Connection, incident: UUID, by: str, at: float) 
     )
 
 
-async def is_taken_over(connection: Connection, episode_id: UUID) -> bool:
-    """Whether a person speaks for this episode in public, or took its incident away."""
-    found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT 1 FROM incidents WHERE episode_id = $1 AND taken_over_by IS NOT NULL)",
-        episode_id,
+async def taken_over(connection: Connection, episodes: Collection[UUID]) -> set[UUID]:
+    """Those for which a person speaks in public, or of which one took the incident away."""
+    rows = await connection.fetch(
+        "SELECT episode_id FROM incidents WHERE episode_id = ANY ($1) AND taken_over_by IS NOT NULL", episodes
     )
-    return found
+    return {row["episode_id"] for row in rows}
 
 
-async def speaks_for_others(connection: Connection, episode_id: UUID) -> bool:
-    """Whether its incident took in another whose episode is still open."""
-    found: bool = await connection.fetchval(
-        "WITH RECURSIVE took AS (SELECT id, episode_id FROM incidents WHERE episode_id = $1 UNION "
-        "SELECT i.id, i.episode_id FROM incidents i JOIN took t ON i.merged_into = t.id) "
-        "SELECT EXISTS (SELECT FROM took t JOIN episodes e ON e.id = t.episode_id WHERE e.id <> $1 AND e.closed_at IS NULL)",
-        episode_id,
+async def speaking_for_others(connection: Connection, episodes: Collection[UUID]) -> set[UUID]:
+    """Those whose incident took in another whose episode is still open."""
+    rows = await connection.fetch(
+        "WITH RECURSIVE took AS (SELECT episode_id AS first, id, episode_id FROM incidents WHERE episode_id = ANY ($1) UNION "
+        "SELECT t.first, i.id, i.episode_id FROM incidents i JOIN took t ON i.merged_into = t.id) "
+        "SELECT DISTINCT first FROM took t JOIN episodes e ON e.id = t.episode_id WHERE e.id <> t.first AND e.closed_at IS NULL",
+        episodes,
     )
-    return found
+    return {row["first"] for row in rows}
 
 
 async def break_silence(connection: Connection, now_s: float, public_url: str) -> int:

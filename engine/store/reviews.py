@@ -4,6 +4,7 @@ Whoever touches an episode's actions holds its row lock first, so that an approv
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -15,11 +16,10 @@ from engine.store.evidence import published
 from engine.store.ids import derived_id, new_id, show
 from engine.store.objects import Stored
 from engine.store.telling import tell_all
-from engine.store.wording import wording
+from engine.store.wording import Named, named, wording
 from evaluators import review
 from evaluators.facts import EpisodeClosed, EpisodeOpened, Of, StepProposed
 from evaluators.lifecycle import impact_of
-from evaluators.model import Severity
 from evaluators.modes import least
 from rules.incident import Review
 from rules.owner import OwnerRule
@@ -99,25 +99,21 @@ async def shown_runs(connection: Connection, rows: Sequence[Row]) -> list[tuple[
     ]
 
 
-async def open_episode(connection: Connection, owner: Stored, effect: EpisodeOpened) -> None:
-    """Remember a new episode with its owner as it is now; one that goes on keeps the owner it had."""
-    if effect.reopened:
-        await connection.execute(
-            "UPDATE episodes SET closed_at = NULL, cause = NULL, reopened = reopened + 1, severity = $2, "
-            "acknowledged_at = NULL, acknowledged_by = NULL, snoozed_until = NULL WHERE id = $1",
-            episode_id(owner.id, effect.number),
-            effect.severity,
-        )
-        return
-    await connection.execute(
+async def open_episodes(connection: Connection, opened: Sequence[tuple[Stored, EpisodeOpened]]) -> None:
+    """Remember new episodes with their owners as they are now; one that goes on keeps the owner it had."""
+    await connection.executemany(
+        "UPDATE episodes SET closed_at = NULL, cause = NULL, reopened = reopened + 1, severity = $2, "
+        "acknowledged_at = NULL, acknowledged_by = NULL, snoozed_until = NULL WHERE id = $1",
+        [(episode_id(owner.id, e.number), e.severity) for owner, e in opened if e.reopened],
+    )
+    await connection.executemany(
         "INSERT INTO episodes (id, owner_id, number, severity, peak, opened_at, spec) "
         "VALUES ($1, $2, $3, $4, $4, to_timestamp($5), $6)",
-        episode_id(owner.id, effect.number),
-        owner.id,
-        effect.number,
-        effect.severity,
-        effect.at,
-        owner.spec,
+        [
+            (episode_id(owner.id, e.number), owner.id, e.number, e.severity, e.at, owner.spec)
+            for owner, e in opened
+            if not e.reopened
+        ],
     )
 
 
@@ -181,7 +177,7 @@ async def renew_evidence(
     Returns the actions a person must look at again.
     """
     episode = episode_id(owner_id, number)
-    held = await _locked(connection, episode) if is_templated else None
+    held = (await _locked(connection, [episode]))[episode] if is_templated else None
     rows = await connection.fetch(
         "UPDATE actions SET evidence = $2 WHERE episode_id = $1 AND status = 'pending' RETURNING id, severity, original",
         episode,
@@ -189,84 +185,116 @@ async def renew_evidence(
     )
     if held is None:
         return []
-    done = [
-        await _revise(connection, held, row["id"], row["severity"], subjects, evidence, is_new=False)
+    rule = _rule(held)
+    known = await named(connection, [(held["page_id"], rule)])
+    return [
+        row["id"]
         for row in rows
         if row["original"] is None
+        and await _revise(
+            connection,
+            known,
+            _Order(held, rule, review.Revise(str(row["id"]), row["severity"]), 0.0, evidence, subjects),
+            is_new=False,
+        )
     ]
-    return [action for action in done if action is not None]
 
 
 async def stop_speaking(connection: Connection, episode: UUID, at: float, why: str) -> list[UUID]:
     """Withdraw what waits; where customers were told of an opening, leave a draft of its end: returned."""
-    held = await _locked(connection, episode)
-    if await incidents.is_taken_over(connection, episode):
+    held = (await _locked(connection, [episode]))[episode]
+    if await incidents.taken_over(connection, [episode]):
         return []
-    actions = await _actions(connection, episode)
+    actions = (await _actions(connection, [episode]))[episode]
     commands: list[review.Command] = list(review.withdraw_pending(actions, why))
     if review.is_owed_resolve(actions):
         commands.append(review.Propose("resolve", held["severity"], "draft"))
-    done = [await _obey(connection, held, command, at) for command in commands]
-    return [action for action in done if action is not None]
+    return await _obey(connection, [_Order(held, _rule(held), command, at) for command in commands])
 
 
-async def propose(
-    connection: Connection,
-    owner_id: UUID,
-    number: int,
-    effect: StepProposed,
-    evidence: Sequence[Mapping[str, Any]],
-    members: Sequence[UUID] = (),
-) -> list[UUID]:
-    """Apply what `evaluators.review` decides about a proposed step; returns the actions a person must now look at.
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A step that an episode wants. `evidence`: per region, or member, what was seen; it is shown until newer is known.
 
-    `evidence` is per region, or member, what was seen; a pending action shows it until newer is known. It rests on the
-    signals on the owner and its `members`.
+    It rests on the signals on the owner and its `members`.
     """
-    episode = episode_id(owner_id, number)
-    held = await _locked(connection, episode)
-    peak = "critical" if "critical" in (effect.severity, held["peak"]) else effect.severity
-    if (held["frozen"], held["severity"], held["peak"]) != (False, effect.severity, peak):
-        await connection.execute(
-            "UPDATE episodes SET severity = $2, frozen = false, peak = $3 WHERE id = $1",
-            episode,
-            effect.severity,
-            peak,
-        )
-    if await incidents.is_taken_over(connection, episode):
+
+    owner_id: UUID
+    number: int
+    effect: StepProposed
+    evidence: Sequence[Mapping[str, Any]] = ()
+    members: Sequence[UUID] = ()
+
+    @property
+    def episode(self) -> UUID:
+        """Its id."""
+        return episode_id(self.owner_id, self.number)
+
+
+async def propose(connection: Connection, proposals: Sequence[Proposal]) -> list[UUID]:
+    """Apply what `evaluators.review` decides about steps, one an episode at most; returns the actions a person must now look at.
+
+    Ten thousand beats may fail at once: what is asked of the database is asked for all.
+    """
+    if not proposals:
         return []
-    policy, most = _rule(held).incidents, effect.most
-    if effect.step == "resolve" and await incidents.speaks_for_others(connection, episode):
-        most = least(most, "draft")
-    actions = await _actions(connection, episode)
-    waiting = []
-    for command in review.propose(actions, policy, effect.step, effect.severity, most=most, of=effect.of):
-        action = await _obey(connection, held, command, effect.at, evidence, [owner_id, *members])
-        if action is not None:
-            waiting.append(action)
-    return waiting
-
-
-async def _locked(connection: Connection, episode: UUID) -> Row:
-    row: Row | None = await connection.fetchrow(
-        "SELECT e.*, o.kind, o.slug, o.page_id FROM episodes e JOIN objects o ON o.id = e.owner_id WHERE e.id = $1 "
-        "FOR UPDATE OF e",
-        episode,
+    held = await _locked(connection, [asked.episode for asked in proposals])
+    changed = []
+    for asked in proposals:
+        row, severity = held[asked.episode], asked.effect.severity
+        peak = "critical" if "critical" in (severity, row["peak"]) else severity
+        if (row["frozen"], row["severity"], row["peak"]) != (False, severity, peak):
+            changed.append((asked.episode, severity, peak))
+    await connection.executemany(
+        "UPDATE episodes SET severity = $2, frozen = false, peak = $3 WHERE id = $1", changed
     )
-    if row is None:
-        raise LookupError(f"episode {episode} is not there")
-    return row
+    silent = await incidents.taken_over(connection, list(held))
+    ends = [asked.episode for asked in proposals if asked.effect.step == "resolve"]
+    speaking = await incidents.speaking_for_others(connection, ends) if ends else set()
+    actions = await _actions(connection, list(held))
+    orders = []
+    for asked in proposals:
+        if asked.episode in silent:
+            continue
+        effect, rule = asked.effect, _rule(held[asked.episode])
+        most = least(effect.most, "draft") if asked.episode in speaking else effect.most
+        orders += [
+            _Order(
+                held[asked.episode],
+                rule,
+                command,
+                effect.at,
+                asked.evidence,
+                [asked.owner_id, *asked.members],
+            )
+            for command in review.propose(
+                actions[asked.episode], rule.incidents, effect.step, effect.severity, most=most, of=effect.of
+            )
+        ]
+    return await _obey(connection, orders)
 
 
-async def _actions(connection: Connection, episode: UUID) -> list[review.Action]:
+async def _locked(connection: Connection, episodes: Sequence[UUID]) -> dict[UUID, Row]:
     rows = await connection.fetch(
-        "SELECT id, step, status, severity, of FROM actions WHERE episode_id = $1 ORDER BY created_at, id",
-        episode,
+        "SELECT e.*, o.kind, o.slug, o.page_id FROM episodes e JOIN objects o ON o.id = e.owner_id WHERE e.id = ANY ($1) "
+        "ORDER BY e.id FOR UPDATE OF e",
+        episodes,
     )
-    return [
-        review.Action(str(row["id"]), row["step"], review.Status(row["status"]), row["severity"], row["of"])
-        for row in rows
-    ]
+    return {row["id"]: row for row in rows}
+
+
+async def _actions(connection: Connection, episodes: Sequence[UUID]) -> dict[UUID, list[review.Action]]:
+    rows = await connection.fetch(
+        "SELECT id, episode_id, step, status, severity, of FROM actions WHERE episode_id = ANY ($1) ORDER BY created_at, id",
+        episodes,
+    )
+    found: dict[UUID, list[review.Action]] = {episode: [] for episode in episodes}
+    for row in rows:
+        status = review.Status(row["status"])
+        found[row["episode_id"]].append(
+            review.Action(str(row["id"]), row["step"], status, row["severity"], row["of"])
+        )
+    return found
 
 
 def _rule(episode: Row) -> OwnerRule:
@@ -274,43 +302,78 @@ def _rule(episode: Row) -> OwnerRule:
     return rule_of(episode["kind"], episode["spec"])
 
 
-async def _obey(
-    connection: Connection,
-    episode: Row,
-    command: review.Command,
-    at: float,
-    evidence: Sequence[Mapping[str, Any]] = (),
-    subjects: Sequence[UUID] = (),
-) -> UUID | None:
-    """Carry out one command; returns the action when a person must look at it."""
-    if isinstance(command, review.Withdraw):
-        await connection.execute(
-            "UPDATE actions SET status = 'withdrawn', reason = $2, decided_at = to_timestamp($3), decided_by = 'policy' "
-            "WHERE id = $1",
-            UUID(command.action),
-            command.why,
-            at,
-        )
-        return None
-    if isinstance(command, review.Approve):
-        await publish(connection, UUID(command.action), POLICY, at)
-        await drafts.follow(
-            connection, await one(connection, UUID(command.action)), "Approved by policy", at, "policy"
-        )
-        return None
-    if isinstance(command, review.Revise):
-        revised = UUID(command.action)
-        return await _revise(connection, episode, revised, command.severity, subjects, evidence)
-    rule, step = _rule(episode), command.step
-    said = await wording(connection, episode, rule, step, command.severity, command.of, evidence)
-    action: UUID = await connection.fetchval(
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A command about an episode, and what its words rest on."""
+
+    episode: Row
+    rule: OwnerRule
+    command: review.Command
+    at: float
+    evidence: Sequence[Mapping[str, Any]] = ()
+    subjects: Sequence[UUID] = ()
+
+
+async def _obey(connection: Connection, orders: Sequence[_Order]) -> list[UUID]:
+    """Carry out commands; returns the actions a person must look at."""
+    await connection.executemany(
+        "UPDATE actions SET status = 'withdrawn', reason = $2, decided_at = to_timestamp($3), decided_by = 'policy' "
+        "WHERE id = $1",
+        [
+            (UUID(o.command.action), o.command.why, o.at)
+            for o in orders
+            if isinstance(o.command, review.Withdraw)
+        ],
+    )
+    asked = [
+        (o.episode["page_id"], o.rule)
+        for o in orders
+        if isinstance(o.command, review.Propose | review.Revise)
+    ]
+    known = await named(connection, asked) if asked else Named({}, {})
+    waiting: list[UUID] = []
+    made: list[tuple[Any, ...]] = []
+    by_policy: list[tuple[UUID, float]] = []
+    for order in orders:
+        command = order.command
+        if isinstance(command, review.Approve):
+            approved = UUID(command.action)
+            await publish(connection, approved, POLICY, order.at)
+            await drafts.follow(
+                connection, await one(connection, approved), "Approved by policy", order.at, "policy"
+            )
+        elif isinstance(command, review.Revise):
+            await _revise(connection, known, order)
+            waiting.append(UUID(command.action))
+        elif isinstance(command, review.Propose):
+            action = new_id()
+            made.append(await _made(connection, known, order, command, action))
+            if command.mode == "draft":
+                waiting.append(action)
+            else:
+                by_policy.append((action, order.at))
+    await connection.executemany(
         "INSERT INTO actions (id, episode_id, owner_id, page_id, step, status, severity, title, text, components, "
         "evidence, created_at, expires_at, of, reopened, is_markdown, warnings, triggers) VALUES ($1, $2, $3, $4, $5, 'pending', "
         "$6, $7, $8, $9, $10, to_timestamp($11), CASE WHEN $5 = 'resolve' THEN to_timestamp($11 + $12) END, $13, "
         "$14, $16, $17, "
-        f"ARRAY({_SPEAKERS.format('$15')} UNION SELECT unnest(triggers) FROM actions WHERE episode_id = $2)) "
-        "RETURNING id",
-        new_id(),
+        f"ARRAY({_SPEAKERS.format('$15')} UNION SELECT unnest(triggers) FROM actions WHERE episode_id = $2))",
+        made,
+    )
+    for action, at in by_policy:
+        await publish(connection, action, POLICY, at)
+    return waiting
+
+
+async def _made(
+    connection: Connection, known: Named, order: _Order, command: review.Propose, action: UUID
+) -> tuple[Any, ...]:
+    episode, step = order.episode, command.step
+    said = await wording(
+        connection, known, episode, order.rule, step, command.severity, command.of, order.evidence
+    )
+    return (
+        action,
         episode["id"],
         episode["owner_id"],
         episode["page_id"],
@@ -319,40 +382,31 @@ async def _obey(
         said.title,
         said.text,
         said.components,
-        [dict(item) for item in evidence],
-        at,
+        [dict(item) for item in order.evidence],
+        order.at,
         (await review_of(connection, episode["page_id"])).expire_after if step == "resolve" else 0.0,
         command.of,
         episode["reopened"],
-        subjects,
+        order.subjects,
         said.is_markdown,
         said.warnings,
     )
-    if command.mode == "draft":
-        return action
-    await publish(connection, action, POLICY, at)
-    return None
 
 
-async def _revise(
-    connection: Connection,
-    episode: Row,
-    action: UUID,
-    severity: Severity,
-    subjects: Sequence[UUID],
-    evidence: Sequence[Mapping[str, Any]],
-    *,
-    is_new: bool = True,
-) -> UUID | None:
-    """Put it in words anew; None where it says the same as before, and nothing but that is new."""
+async def _revise(connection: Connection, known: Named, order: _Order, *, is_new: bool = True) -> bool:
+    """Put it in words anew; false where it says the same as before, and nothing but that is new."""
+    assert isinstance(order.command, review.Revise)
+    action, severity = UUID(order.command.action), order.command.severity
     row = await connection.fetchrow(
         "SELECT step, of, title, text, components, is_markdown FROM actions WHERE id = $1", action
     )
     assert row is not None
-    said = await wording(connection, episode, _rule(episode), row["step"], severity, row["of"], evidence)
+    said = await wording(
+        connection, known, order.episode, order.rule, row["step"], severity, row["of"], order.evidence
+    )
     now = (said.title, said.text, said.components, said.is_markdown)
     if not is_new and now == (row["title"], row["text"], row["components"], row["is_markdown"]):
-        return None
+        return False
     await connection.execute(
         "UPDATE actions SET revision = revision + 1, severity = $2, title = $3, text = $4, components = $5, "
         "is_markdown = $7, warnings = $8, edited = false, original = NULL, "
@@ -362,11 +416,11 @@ async def _revise(
         said.title,
         said.text,
         said.components,
-        subjects,
+        order.subjects,
         said.is_markdown,
         said.warnings,
     )
-    return action
+    return True
 
 
 async def review_of(connection: Connection, page_id: UUID) -> Review:
@@ -589,7 +643,7 @@ async def _held(connection: Connection, action_id: UUID) -> Row:
     if row is None:
         raise LookupError(f"there is no action {action_id}")
     if row["episode_id"]:
-        await _locked(connection, row["episode_id"])
+        await _locked(connection, [row["episode_id"]])
     elif row["incident_id"]:  # in the order of `engine.store.by_hand`: it may be taken away at this moment
         await incidents.hold(connection, row["incident_id"])
     await connection.execute("SELECT FROM actions WHERE id = $1 FOR UPDATE", action_id)
@@ -626,7 +680,7 @@ async def escalate(connection: Connection, now_s: float, public_url: str) -> int
         now_s,
         LONGEST_WAIT_S,
     )
-    found = [await one(connection, row["id"]) for row in rows]
+    found = await several(connection, [row["id"] for row in rows])
     await tell_all(
         connection,
         [drafts.waiting(action, now_s, public_url, again=action["escalations"] + 1) for action in found],
@@ -679,10 +733,19 @@ _ACTIONS = (
 
 async def one(connection: Connection, action_id: UUID) -> Row:
     """An action with the slugs of its owner and page. Raises `LookupError`."""
-    row: Row | None = await connection.fetchrow(f"{_ACTIONS} WHERE a.id = $1", action_id)
-    if row is None:
-        raise LookupError(f"there is no action {action_id}")
-    return row
+    for row in await several(connection, [action_id]):
+        return row
+    raise LookupError(f"there is no action {action_id}")
+
+
+async def several(connection: Connection, ids: Sequence[UUID]) -> list[Row]:
+    """Those of these actions that are there, in this order."""
+    rows = (
+        {row["id"]: row for row in await connection.fetch(f"{_ACTIONS} WHERE a.id = ANY ($1)", ids)}
+        if ids
+        else {}
+    )
+    return [rows[action] for action in ids if action in rows]
 
 
 async def actions(

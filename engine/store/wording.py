@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -49,8 +49,47 @@ class Scene:
     written: Mapping[str, Templates] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What words name, by id and by path: pages, and components of whatever page."""
+
+    pages: Mapping[UUID, Row]
+    components: Mapping[str, Row]
+
+    def of(self, page: UUID, rule: OwnerRule, severity: Severity) -> list[tuple[Row, str]]:
+        """The components of this beat or group, each with what it is when that is so bad."""
+        found: dict[UUID, tuple[Row, str]] = {}
+        for name, impact in sorted(rule.components.items(), key=lambda item: "/" in item[0]):
+            if row := self.components.get(name if "/" in name else f"{self.pages[page]['slug']}/{name}"):
+                status = impact.critical if severity == "critical" else impact.warning
+                found.setdefault(row["id"], (row, status))
+        return sorted(found.values(), key=lambda item: (item[0]["slug"], item[0]["path"]))
+
+
+async def named(connection: Connection, of: Collection[tuple[UUID, OwnerRule]]) -> Named:
+    """What the words of these beats and groups, each with its page, name: however many they are, in two queries."""
+    pages, names = {page for page, _ in of}, {name for _, rule in of for name in rule.components}
+    homes = await connection.fetch(
+        "SELECT id, slug, spec->>'name' AS name, spec->'templates' AS templates FROM objects WHERE id = ANY ($1)",
+        pages,
+    )
+    rows = (
+        await connection.fetch(
+            "SELECT c.id, c.slug, c.spec->>'name' AS name, p.slug || '/' || c.slug AS path FROM objects c "
+            "JOIN objects p ON p.id = c.page_id WHERE c.kind = 'component' AND c.removed_at IS NULL "
+            "AND (c.page_id = ANY ($1) AND c.slug = ANY ($2) OR p.slug || '/' || c.slug = ANY ($2))",
+            pages,
+            names,
+        )
+        if names
+        else []
+    )
+    return Named({row["id"]: row for row in homes}, {row["path"]: row for row in rows})
+
+
 async def wording(
     connection: Connection,
+    known: Named,
     episode: Row,
     rule: OwnerRule,
     step: Step,
@@ -60,31 +99,21 @@ async def wording(
 ) -> Wording:
     """Of a step of an episode; `rule` is the owner as it was when that opened, `evidence` what is seen now."""
     scene = Scene(episode["page_id"], episode["kind"], rule, episode["opened_at"], episode["id"], evidence)
-    said, components = await rendered(connection, scene, step, severity, of)
+    said, components = await rendered(connection, known, scene, step, severity, of)
     return Wording(said.title, said.text, components, said.is_markdown, said.warnings)
 
 
 async def rendered(
-    connection: Connection, scene: Scene, step: Step, severity: Severity, of: Of
+    connection: Connection, known: Named, scene: Scene, step: Step, severity: Severity, of: Of
 ) -> tuple[Rendered, dict[str, str]]:
-    """What is said in a step, by whose templates; and of which components, id to status.
+    """What is said in a step, by whose templates; and of which components, id to status. `known`: of its page at least.
 
     Where nothing is wrong any more, it is of what the last step before rested on.
     """
-    rule = scene.rule
-    rows = await connection.fetch(
-        "SELECT h.slug AS home, h.spec->>'name' AS home_name, h.spec->'templates' AS templates, c.* FROM objects h "
-        "LEFT JOIN LATERAL (SELECT c.id, c.slug, c.spec->>'name' AS name, p.slug AS page, c.page_id FROM objects c "
-        " JOIN objects p ON p.id = c.page_id WHERE c.kind = 'component' AND c.removed_at IS NULL "
-        " AND (c.page_id = $1 AND c.slug = ANY ($2) OR p.slug || '/' || c.slug = ANY ($2))) c ON true "
-        "WHERE h.id = $1 ORDER BY c.slug",
-        scene.page_id,
-        list(rule.components),
-    )
-    page, rows = rows[0], [row for row in rows if row["id"]]
-    statuses = [_status(rule, row, severity, is_home=row["page_id"] == scene.page_id) for row in rows]
-    components = {str(row["id"]): status for row, status in zip(rows, statuses, strict=True)}
-    names = [row["name"] for row in rows]
+    rule, page = scene.rule, known.pages[scene.page_id]
+    affected = known.of(scene.page_id, rule, severity)
+    components = {str(row["id"]): status for row, status in affected}
+    names = [row["name"] for row, _ in affected]
     title = words.public_title(severity, rule.title, names)
     otherwise = title, words.public_text(step, severity, rule.title, names, of)
     evidence = scene.evidence
@@ -103,11 +132,8 @@ async def rendered(
         step,
         severity,
         scene.since,
-        {"slug": page["home"], "name": page["home_name"]},
-        [
-            {"slug": row["slug"], "name": row["name"], "status": status}
-            for row, status in zip(rows, statuses, strict=True)
-        ],
+        {"slug": page["slug"], "name": page["name"]},
+        [{"slug": row["slug"], "name": row["name"], "status": status} for row, status in affected],
         evidence,
         await _regions(connection, evidence),
     )
@@ -164,10 +190,3 @@ async def _regions(connection: Connection, evidence: Evidence) -> dict[str, str]
         [item.get("region") or "" for item in evidence],
     )
     return {row["slug"]: row["name"] for row in rows}
-
-
-def _status(rule: OwnerRule, row: Row, severity: Severity, *, is_home: bool) -> str:
-    impact: Any = rule.components.get(row["slug"]) if is_home else None
-    impact = impact or rule.components[f"{row['page']}/{row['slug']}"]
-    status: str = impact.critical if severity == "critical" else impact.warning
-    return status

@@ -30,7 +30,7 @@ async def beat(server: "Server") -> Stored:
         spec = {"slug": slug, "name": "Cart", "type": "tcp", "host": "x.example", "port": 1}
         made = await objects.create(db, ACTOR, "beat", page.id, spec | {"channels": [f"c-{slug}"]})
         at = server.services.clock.epoch_s()
-        await reviews.open_episode(db, made, EpisodeOpened(at, 1, "critical"))
+        await reviews.open_episodes(db, [(made, EpisodeOpened(at, 1, "critical"))])
     return made
 
 

@@ -166,8 +166,10 @@ async def test_episodes_actions_and_incidents_name_a_group_that_owns_them(
 ) -> None:
     owner, at = await _stored(server, group), server.services.clock.epoch_s()
     async with transaction(server.services.pool) as db:
-        await reviews.open_episode(db, owner, EpisodeOpened(at, 1, "critical"))
-        (action,) = await reviews.propose(db, owner.id, 1, StepProposed(at, "open", "critical"), ())
+        await reviews.open_episodes(db, [(owner, EpisodeOpened(at, 1, "critical"))])
+        (action,) = await reviews.propose(
+            db, [reviews.Proposal(owner.id, 1, StepProposed(at, "open", "critical"))]
+        )
         await reviews.approve(db, ACTOR, action, 1, at)
     for kind in ("episodes", "actions", "incidents"):
         (item,) = (await server.call("GET", f"/api/v1/{kind}?group={group['slug']}&page=shop")).body["items"]

@@ -281,6 +281,15 @@ async def test_two_become_one(server: "Server", site: str, publisher: str) -> No
     assert await _status(server, site) == "operational"
 
 
+async def test_whose_subscribers_cannot_be_left_out_is_said_to_tell_them(server: "Server") -> None:
+    slug = f"p-{new_id().hex[-8:]}"
+    spec = {"slug": slug, "type": "statusapi", "url": "http://hook.example", "key": "k", "page": "shop"}
+    assert (await server.call("POST", "/api/v1/publishers", spec)).status == 201
+    quiet = await _begun(server, publishers=[slug], notify=False)
+    assert quiet["notified"]["targets"] == [slug]
+    await server.call("DELETE", f"/api/v1/publishers/{slug}?page=shop")
+
+
 async def test_it_goes_only_to_the_publishers_that_were_named(server: "Server", publisher: str) -> None:
     made = await _begun(server, publishers=[publisher])
     assert made["publishers"] == [publisher]

@@ -35,9 +35,11 @@ async def draft(server: "Server", beat: Stored) -> dict[str, Any]:
     """The pending draft of an outage of `beat`."""
     at = server.services.clock.epoch_s()
     async with transaction(server.services.pool) as db:
-        await reviews.open_episode(db, beat, EpisodeOpened(at, 1, "critical"))
+        await reviews.open_episodes(db, [(beat, EpisodeOpened(at, 1, "critical"))])
         evidence = [{"region": "eu", "verdict": "critical"}]
-        await reviews.propose(db, beat.id, 1, StepProposed(at, "open", "critical"), evidence)
+        await reviews.propose(
+            db, [reviews.Proposal(beat.id, 1, StepProposed(at, "open", "critical"), evidence)]
+        )
     listed = await server.call("GET", "/api/v1/actions?status=pending&limit=1")
     found: dict[str, Any] = listed.body["items"][0]
     assert found["owner"] == beat.slug
@@ -175,7 +177,7 @@ async def test_a_draft_withdrawn_by_recovery_cannot_be_approved(
     at = server.services.clock.epoch_s()
     async with transaction(server.services.pool) as db:
         await reviews.close_episode(db, beat.id, EpisodeClosed(at, 1, "recovered"))
-        await reviews.propose(db, beat.id, 1, StepProposed(at, "resolve", "critical"), [])
+        await reviews.propose(db, [reviews.Proposal(beat.id, 1, StepProposed(at, "resolve", "critical"))])
     answer = await _decide(server, draft, "approve", {"revision": 1})
     assert (answer.status, answer.body["action_status"]) == (409, "withdrawn")
     episode = (await server.call("GET", "/api/v1/episodes?open=false&limit=1")).body["items"][0]

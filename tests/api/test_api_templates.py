@@ -62,10 +62,12 @@ async def test_real_evidence_is_what_it_was_and_publishers_show_what_they_cut(
     small = {"type": "statusapi", "url": "http://127.0.0.1:9/", "key": "k", "components": {"site": "1"}}
     publisher = await made(server, "publisher", **small)
     async with transaction(server.services.pool) as db:
-        await reviews.open_episode(db, beat, EpisodeOpened(at, 1, "warning"))
+        await reviews.open_episodes(db, [(beat, EpisodeOpened(at, 1, "warning"))])
         error = {"type": "tls.expired", "message": "secret words of the target"}
         evidence = [{"region": "eu", "verdict": "warning", "run": "run_1", "error": error}]
-        await reviews.propose(db, beat.id, 1, StepProposed(at, "open", "warning"), evidence)
+        await reviews.propose(
+            db, [reviews.Proposal(beat.id, 1, StepProposed(at, "open", "warning"), evidence)]
+        )
     text = "**{{ what }}** in {{ regions|join }}: {{ evidence }}. <script>alert(1)</script>"
     asked = {
         "beat": str(beat.slug),

@@ -271,13 +271,13 @@ async def _incident(
     """An episode whose drafts were approved at once."""
     begin = world.now - ago_s
     async with transaction(world.server.services.pool) as db:
-        await reviews.open_episode(db, owner, EpisodeOpened(begin, 1, severity))
-        await reviews.propose(db, owner.id, 1, StepProposed(begin, "open", severity), [])
+        await reviews.open_episodes(db, [(owner, EpisodeOpened(begin, 1, severity))])
+        await reviews.propose(db, [reviews.Proposal(owner.id, 1, StepProposed(begin, "open", severity))])
         (action,) = await reviews.actions(db, owner=owner.id)
         await reviews.approve(db, ACTOR, action["id"], 1, begin)
         if until_ago_s is not None:
             end = world.now - until_ago_s
-            await reviews.propose(db, owner.id, 1, StepProposed(end, "resolve", severity), [])
+            await reviews.propose(db, [reviews.Proposal(owner.id, 1, StepProposed(end, "resolve", severity))])
 
 
 async def test_manually_only_approved_incidents_count(world: World) -> None:

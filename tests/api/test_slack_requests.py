@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from slack_sdk.signature import Clock, SignatureVerifier
 
+from api.slack import requests
 from api.slack.asked import is_slacks
 from engine.secrets import Secrets
 from engine.store import incidents, objects, people, reviews, slack
@@ -340,6 +341,22 @@ async def test_approving_asks_once_more_is_done_once_and_a_second_click_says_who
     assert [row["surface"] for row in rows if row["actor"].startswith("reviewer-")][-1] == "slack"
 
 
+async def test_of_two_approvals_the_same_person_gives_one_however_they_come(workspace: Workspace) -> None:
+    action = await _draft(workspace)
+    async with transaction(workspace.server.services.pool) as db:
+        shop = await objects.find(db, "page", "shop")
+        said = {"slack": {"channel": "ops-slack", "confirm": "never"}, "review": {"approvals": 2}}
+        await objects.replace(db, SEED, shop, shop.spec | said)
+    try:
+        for _ in range(2):
+            assert "(shop): pending" in await workspace.click("approve", f"{action}:1")
+        assert "(shop): approved" in await workspace.click("approve", f"{action}:1", "UADMIN")
+    finally:
+        async with transaction(workspace.server.services.pool) as db:
+            shop = await objects.find(db, "page", "shop")
+            await objects.replace(db, SEED, shop, shop.spec | {"review": {}})
+
+
 async def test_a_stale_revision_is_refused_and_a_rejection_has_its_reason(workspace: Workspace) -> None:
     action = await _draft(workspace)
     async with transaction(workspace.server.services.pool) as db:
@@ -436,6 +453,15 @@ async def test_mistakes_in_a_form_are_shown_in_it(workspace: Workspace) -> None:
     await workspace.command("create x")
     errors = await workspace.submit(title=text(""), text=text("We look."))
     assert list(errors["errors"]) == ["title"]
+
+
+async def test_mistakes_that_are_found_after_the_form_was_closed_are_said(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "ANSWER_WITHIN_S", 0.0)
+    await workspace.command("create x")
+    assert await workspace.submit(title=text(""), text=text("We look.")) is None
+    assert "/title" in workspace.told()
 
 
 async def test_maintenance_is_scheduled_by_who_may(workspace: Workspace) -> None:

@@ -107,7 +107,7 @@ class Desk:
         """An episode of `beat` opens, and channels are told."""
         episode = reviews.episode_id(beat.id, 1)
         async with transaction(self.pool) as db:
-            await reviews.open_episode(db, beat, EpisodeOpened(self.time.now, 1, severity))
+            await reviews.open_episodes(db, [(beat, EpisodeOpened(self.time.now, 1, severity))])
         await self.tell(self.notice("open", show("episode", episode), severity))
         return episode
 

@@ -326,7 +326,7 @@ async def test_who_folded_a_stale_state_loads_it_again_and_loses_no_result(lab: 
         lab.pool
     ) as connection:  # what another evaluator does meanwhile: it opens the episode
         opened = EpisodeOpened(lab.clock.epoch_s(), 1, "critical")
-        await reviews.open_episode(connection, lab.beat, opened)
+        await reviews.open_episodes(connection, [(lab.beat, opened)])
         await connection.execute(
             "UPDATE states SET version = version + 1, stage = 'critical', state = (state::jsonb || $1)::json",
             {"stage": "critical", "critical": True, "warning": True, "severity": "critical", "episodes": 1},

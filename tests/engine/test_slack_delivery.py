@@ -111,7 +111,7 @@ async def desk(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Des
         async with transaction(pool) as db:
             spec = {"slug": "shop", "name": "Shop", "slack": {"channel": "ops"}}
             page = await objects.create(db, ACTOR, "page", None, spec)
-            bot = {"slug": "ops", "type": "slack_bot", "workspace": "acme", "channel": OWN}
+            bot = {"slug": "ops", "type": "slack_bot", "workspace": TEAM, "channel": OWN}
             await objects.create(db, ACTOR, "channel", page.id, bot)
             await slack.connect(db, ACTOR, keyring, TEAM, "Acme", TOKEN)
             await secrets.refresh(db)
@@ -160,8 +160,10 @@ async def test_a_draft_that_is_decided_elsewhere_says_so_in_slack(desk: Desk) ->
     async with transaction(desk.pool) as db:
         spec = {"slug": "home", "type": "http", "url": "https://shop.example/", "channels": ["ops"]}
         beat = await objects.create(db, ACTOR, "beat", desk.page.id, spec)
-        await reviews.open_episode(db, beat, EpisodeOpened(desk.now, 1, "critical"))
-        (action,) = await reviews.propose(db, beat.id, 1, StepProposed(desk.now, "open", "critical"), [])
+        await reviews.open_episodes(db, [(beat, EpisodeOpened(desk.now, 1, "critical"))])
+        (action,) = await reviews.propose(
+            db, [reviews.Proposal(beat.id, 1, StepProposed(desk.now, "open", "critical"))]
+        )
         row = await reviews.one(db, action)
         await telling.tell_all(db, [drafts.waiting(row, desk.now, "https://up.example")])
     await desk.drain()
@@ -184,8 +186,10 @@ async def test_a_draft_that_is_withdrawn_loses_its_buttons_and_nobody_is_told_ag
     async with transaction(desk.pool) as db:
         spec = {"slug": "home", "type": "http", "url": "https://shop.example/", "channels": ["ops"]}
         beat = await objects.create(db, ACTOR, "beat", desk.page.id, spec)
-        await reviews.open_episode(db, beat, EpisodeOpened(desk.now, 1, "critical"))
-        (action,) = await reviews.propose(db, beat.id, 1, StepProposed(desk.now, "open", "critical"), [])
+        await reviews.open_episodes(db, [(beat, EpisodeOpened(desk.now, 1, "critical"))])
+        (action,) = await reviews.propose(
+            db, [reviews.Proposal(beat.id, 1, StepProposed(desk.now, "open", "critical"))]
+        )
         waits = drafts.waiting(await reviews.one(db, action), desk.now, "https://up.example")
         await telling.tell_all(db, [waits])
     await desk.drain()

@@ -31,9 +31,11 @@ async def _beat(server: "Server", **more: Any) -> Any:
 async def _draft(server: "Server") -> Any:
     beat, at = await _beat(server, components={"site": {}}), server.services.clock.epoch_s()
     async with transaction(server.services.pool) as db:
-        await reviews.open_episode(db, beat, EpisodeOpened(at, 1, "critical"))
+        await reviews.open_episodes(db, [(beat, EpisodeOpened(at, 1, "critical"))])
         evidence = [{"region": "eu", "verdict": "critical"}]
-        await reviews.propose(db, beat.id, 1, StepProposed(at, "open", "critical"), evidence)
+        await reviews.propose(
+            db, [reviews.Proposal(beat.id, 1, StepProposed(at, "open", "critical"), evidence)]
+        )
         (action,) = await reviews.actions(db, owner=beat.id)
     return action
 
@@ -216,7 +218,9 @@ async def test_a_draft_is_rejected_or_withdrawn_and_says_so(server: "Server", ad
     now = server.services.clock.epoch_s()
     async with transaction(server.services.pool) as db:
         await reviews.close_episode(db, second["owner_id"], EpisodeClosed(now, 1, "recovered"))
-        await reviews.propose(db, second["owner_id"], 1, StepProposed(now, "resolve", "critical"), [])
+        await reviews.propose(
+            db, [reviews.Proposal(second["owner_id"], 1, StepProposed(now, "resolve", "critical"))]
+        )
     path = f"/console/actions/{show('action', second['id'])}"
     assert "Customers were told nothing." in (await admin.get(path)).html
     too_late = await admin.post(f"{path}/approve", {"revision": "1"})

@@ -110,9 +110,11 @@ async def _poisoned(server: "Server") -> tuple[Any, Any]:
         await people.issue_token(db, ACTOR, PAYLOADS[5], "read", "viewer", None)
         await results.insert(db, [(str(uuid4()), now, _run(beats[0].id, now))], now)
         for beat in beats:
-            await reviews.open_episode(db, beat, EpisodeOpened(now, 1, "critical"))
+            await reviews.open_episodes(db, [(beat, EpisodeOpened(now, 1, "critical"))])
             evidence = [{"region": ALL, "verdict": "critical", "error": {"type": ALL, "message": ALL}}]
-            await reviews.propose(db, beat.id, 1, StepProposed(now, "open", "critical"), evidence)
+            await reviews.propose(
+                db, [reviews.Proposal(beat.id, 1, StepProposed(now, "open", "critical"), evidence)]
+            )
             (action,) = await reviews.actions(db, owner=beat.id)
             await reviews.edit(db, ACTOR, action["id"], 1, now, title=beat.spec["name"], text=ALL)
             if beat is not beats[0]:

@@ -97,8 +97,8 @@ async def _draft(server: "Server", page: Stored, severity: Any = "critical") -> 
     at = server.services.clock.epoch_s()
     async with transaction(server.services.pool) as db:
         beat = await objects.find(db, "beat", page.slug)
-        await reviews.open_episode(db, beat, EpisodeOpened(at, 1, severity))
-        await reviews.propose(db, beat.id, 1, StepProposed(at, "open", severity), [])
+        await reviews.open_episodes(db, [(beat, EpisodeOpened(at, 1, severity))])
+        await reviews.propose(db, [reviews.Proposal(beat.id, 1, StepProposed(at, "open", severity))])
         (action,) = await reviews.actions(db, owner=beat.id)
     return action
 
@@ -136,7 +136,9 @@ async def test_recovery_is_shown_and_the_incident_moves_to_its_day(
     now = server.services.clock.epoch_s() + 60
     async with transaction(server.services.pool) as db:
         await reviews.close_episode(db, action["owner_id"], EpisodeClosed(now, 1, "recovered"))
-        await reviews.propose(db, action["owner_id"], 1, StepProposed(now, "resolve", "warning"), [])
+        await reviews.propose(
+            db, [reviews.Proposal(action["owner_id"], 1, StepProposed(now, "resolve", "warning"))]
+        )
     after = (await look()).body
     assert (after["status"], after["open"]) == ("operational", [])
     past = [incident for day in after["days"] for incident in day["incidents"]]
@@ -189,7 +191,9 @@ async def test_an_incident_stands_above_maintenance_and_its_end_brings_that_back
     now = server.services.clock.epoch_s() + 60
     async with transaction(server.services.pool) as db:
         await reviews.close_episode(db, action["owner_id"], EpisodeClosed(now, 1, "recovered"))
-        await reviews.propose(db, action["owner_id"], 1, StepProposed(now, "resolve", "warning"), [])
+        await reviews.propose(
+            db, [reviews.Proposal(action["owner_id"], 1, StepProposed(now, "resolve", "warning"))]
+        )
     assert (await look()).body["status"] == "under_maintenance"
 
 
@@ -271,8 +275,8 @@ async def test_an_incident_of_one_page_shows_on_another_whose_component_it_feeds
         }
         beat = await objects.create(db, ACTOR, "beat", other.id, spec)
         at = server.services.clock.epoch_s()
-        await reviews.open_episode(db, beat, EpisodeOpened(at, 1, "critical"))
-        await reviews.propose(db, beat.id, 1, StepProposed(at, "open", "critical"), [])
+        await reviews.open_episodes(db, [(beat, EpisodeOpened(at, 1, "critical"))])
+        await reviews.propose(db, [reviews.Proposal(beat.id, 1, StepProposed(at, "open", "critical"))])
         (action,) = await reviews.actions(db, owner=beat.id)
         await reviews.approve(db, ACTOR, action["id"], 1, at)
     seen = (await look()).body

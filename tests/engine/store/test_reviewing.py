@@ -42,7 +42,7 @@ class Desk:
             return await reviews.approve(db, actor, self.action, revision, at, **more)
 
     async def propose(self, db: Connection, step: Any, at: float) -> None:
-        await reviews.propose(db, self.beat.id, 1, StepProposed(at, step, "critical"), [])
+        await reviews.propose(db, [reviews.Proposal(self.beat.id, 1, StepProposed(at, step, "critical"))])
 
     async def told(self) -> list[tuple[str, str | None]]:
         rows = await self.pool.fetch(
@@ -75,8 +75,10 @@ async def desk(pool: Pool) -> Desk:
         ops = {"slug": "ops", "type": "webhook", "url": "http://hook.example/"}
         await objects.create(db, ADA, "channel", page.id, ops)
         beat = await objects.create(db, ADA, "beat", page.id, BEAT | {"channels": ["ops"]})
-        await reviews.open_episode(db, beat, EpisodeOpened(0.0, 1, "critical"))
-        (action,) = await reviews.propose(db, beat.id, 1, StepProposed(0.0, "open", "critical"), [])
+        await reviews.open_episodes(db, [(beat, EpisodeOpened(0.0, 1, "critical"))])
+        (action,) = await reviews.propose(
+            db, [reviews.Proposal(beat.id, 1, StepProposed(0.0, "open", "critical"))]
+        )
         await tell_all(db, [drafts.waiting(await reviews.one(db, action), 0.0, "")])
     return Desk(pool, page, beat, publishers, action)
 
@@ -206,7 +208,7 @@ async def test_what_was_proposed_is_kept_when_people_change_it_and_counted(desk:
 async def test_new_words_of_the_machine_replace_those_of_people(desk: Desk) -> None:
     async with transaction(desk.pool) as db:
         await reviews.edit(db, ADA, desk.action, 1, 1.0, title="We are looking")
-        await reviews.propose(db, desk.beat.id, 1, StepProposed(2.0, "open", "warning"), [])
+        await reviews.propose(db, [reviews.Proposal(desk.beat.id, 1, StepProposed(2.0, "open", "warning"))])
         row = await reviews.one(db, desk.action)
     assert (row["revision"], row["edited"], row["original"]) == (3, False, None)
 
