@@ -126,13 +126,13 @@ class Delivery:
                 if heads and heads[0]["kind"] == "channel" and not _closed(heads[0]):
                     heads = await self._paced(connection, heads, now)
                 starting += heads[: PER_TARGET - self._taken[target_id]]
-            begun = await outbox.begin(connection, [row["id"] for row in starting], now) if starting else ()
+            begun = await outbox.begin(connection, [row["id"] for row in starting], now) if starting else {}
         for row in starting:
             if row["id"] in begun:
                 line = (row["target_id"], row["line"])
                 self._busy.add(line)
                 self._taken[row["target_id"]] += 1
-                group.create_task(self._deliver(row, line))
+                group.create_task(self._deliver(row, line, begun[row["id"]]))
 
     async def _paced(self, connection: Connection, heads: list[Row], now: float) -> list[Row]:
         """Of a channel's `heads` those that are told one by one; in a storm the rest leaves together, or waits for it."""
@@ -163,9 +163,9 @@ class Delivery:
             self.health.digested += gathered
         return alone
 
-    async def _deliver(self, row: Row, line: tuple[UUID, str]) -> None:
+    async def _deliver(self, row: Row, line: tuple[UUID, str], item: Any) -> None:
         try:
-            outcome = await self._try(row)
+            outcome = await self._try(row, item)
             # Sent is sent: a database that answers but takes no word of it must not make us send it again and again.
             while not await self._noted(row, outcome):
                 await asyncio.sleep(NOTE_AGAIN_S)
@@ -174,7 +174,7 @@ class Delivery:
             self._taken[row["target_id"]] -= 1
             self._freed.set()  # what waits behind it need not wait for the next look
 
-    async def _try(self, row: Row) -> Outcome:
+    async def _try(self, row: Row, item: Any) -> Outcome:
         if why := _closed(row):
             return Rejected(why)
         if row["gone_at"] is not None:
@@ -182,7 +182,7 @@ class Delivery:
         try:
             target = Target(row["kind"], row["spec"], row["page_id"])
             memory = Memory(row["remote"] or {}, is_repeat=row["begun_at"] is not None)
-            return await self._send(target, msgspec.convert(row["item"], Item), memory)
+            return await self._send(target, msgspec.convert(item, Item), memory)
         except DATABASE_AWAY as away:
             return Retry(f"the database is away: {type(away).__name__}")
         except Exception as bug:  # one bad item must not stop the others

@@ -154,19 +154,19 @@ async def due(connection: Connection, limit: int, now: float) -> list[Row]:
     )
 
 
-async def begin(connection: Connection, ids: Sequence[int], now: float) -> set[int]:
+async def begin(connection: Connection, ids: Sequence[int], now: float) -> dict[int, Any]:
     """These are tried from now on: of which nobody writes down what came of it, it may have arrived all the same.
 
-    Returns those that were not taken back meanwhile, nor begun by somebody else.
+    Returns what those say by now that were not taken back meanwhile, nor begun by somebody else.
     """
     rows = await connection.fetch(
         "UPDATE outbox SET begun_at = coalesce(begun_at, to_timestamp($2)), tried_at = to_timestamp($2) WHERE id IN "
         f"(SELECT id FROM outbox o WHERE id = ANY ($1) AND status = 'pending' AND {_FREE} "
-        "ORDER BY id FOR UPDATE SKIP LOCKED) RETURNING id",
+        "ORDER BY id FOR UPDATE SKIP LOCKED) RETURNING id, item",
         ids,
         now,
     )
-    return {row["id"] for row in rows}
+    return {row["id"]: row["item"] for row in rows}
 
 
 async def remember(

@@ -203,8 +203,10 @@ async def test_a_try_that_another_process_began_is_left_to_it(desk: Desk) -> Non
     async with desk.pool.acquire() as one, desk.pool.acquire() as two:
         now = await one.fetchval("SELECT extract(epoch FROM now())::float8 + 1")
         (row,) = await outbox.due(one, 8, now)
-        assert await outbox.begin(one, [row["id"]], now) == {row["id"]}
-        assert await outbox.begin(two, [row["id"]], now + 1.0) == set()
+        await one.execute('UPDATE outbox SET item = item || \'{"title": "reworded"}\'')
+        begun = await outbox.begin(one, [row["id"]], now)
+        assert [item["title"] for item in begun.values()] == ["reworded"]
+        assert await outbox.begin(two, [row["id"]], now + 1.0) == {}
         assert await outbox.due(two, 8, now + 1.0) == []
         (late,) = await outbox.due(two, 8, now + outbox.HOLD_S)  # it ended without a word
         assert late["begun_at"] is not None
