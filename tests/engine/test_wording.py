@@ -190,6 +190,7 @@ async def test_an_end_says_where_it_was_and_whose_words_count(world: World) -> N
 @pytest.mark.parametrize(
     ("template", "budget_s", "warning"),
     [
+        ("{{ 7*7 }}", 60.0, "the text is not that of the beat's template: line 1: arithmetic is not allowed"),
         ("{{ what|round }}", 60.0, "the text is not that of the beat's template: could not convert"),
         ("{{ captures.nothing }}", 60.0, "the text is not that of the beat's template: it says nothing"),
         ("{{ what }}", -1.0, "the text is not that of the beat's template: it takes too long"),
