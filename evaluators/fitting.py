@@ -28,6 +28,11 @@ def fitted(post: Post, rule: PublisherRule) -> Post:
     )
 
 
+def tells(post: Post, rule: PublisherRule) -> bool:
+    """Whether its subscribers are told of it."""
+    return not post.is_backfilled if rule.is_always_told else fitted(post, rule).notify
+
+
 def is_cut(post: Post, ours: Post, rule: PublisherRule) -> bool:
     """Whether `ours`, the fitted `post`, says less."""
     return not rule.takes_all and (ours.title != post.title or ours.text != _text(post, rule))

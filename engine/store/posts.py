@@ -7,9 +7,11 @@ from uuid import UUID
 from engine.store import outbox, slack
 from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, show
+from evaluators.fitting import tells
 from evaluators.lifecycle import ENDED, impact_of
 from evaluators.model import Post
 from evaluators.public import component_status
+from rules.publisher import PUBLISHER
 from rules.slack import PageSlack
 
 MOST_SETTLED: Final = 500
@@ -65,7 +67,7 @@ async def queue(
         connection, ids, show("incident", incident), post.id, post, incident=incident, update=update
     )
     await connection.execute("UPDATE incidents SET posted = $2 WHERE id = $1", incident, post.components)
-    return [one["slug"] for one in publishers if post.notify and one["spec"].get("notify", True)]
+    return [one["slug"] for one in publishers if tells(post, PUBLISHER.validate_python(one["spec"]))]
 
 
 async def picture(connection: Connection, incident: UUID, step: Step, at: float) -> Post:
