@@ -23,6 +23,8 @@ from engine.store.database import Connection
 from engine.store.ids import read
 from engine.store.incidents import NotNowError
 from engine.store.objects import MissingError, Stored
+from evaluators.words import joined
+from rules.wording import presets
 
 router = Router(prefix="/console/incidents", include_in_schema=False)
 
@@ -107,7 +109,8 @@ async def _new(
         if page_ref is None and len(pages) == 1:
             page_ref = pages[0][0]
         home = await locate(db, asking, "page", page_ref) if page_ref else None
-        sent = _BLANK | {"status": "investigating"} | dict(given or {})
+        taken = _taken(request, home.spec["name"]) if home else {}
+        sent = _BLANK | {"status": "investigating"} | taken | dict(given or {})
         return await render(
             request,
             db,
@@ -117,9 +120,20 @@ async def _new(
             home=home,
             components=await _choices(db, home) if home else [],
             publishers=await _publishers(db, home) if home else [],
+            presets=[one for one in presets().values() if one.use == "open"],
             given=sent,
             mistakes=mistakes,
         )
+
+
+def _taken(request: Request, what: str) -> dict[str, str]:
+    """What the preset that the address names says of `what`, as forms have it."""
+    preset = presets().get(request.query_params.get("preset", ""))
+    if preset is None:
+        return {}
+    said = {"title": preset.title or "", "text": preset.text}
+    found = {key: text.replace("{{ what }}", what) for key, text in said.items()}
+    return found if preset.use == "open" else found | {"status": preset.slug}
 
 
 async def _choices(db: Connection, home: Stored) -> list[tuple[str, str]]:
@@ -210,6 +224,7 @@ async def _page(
         choices = dict(await _choices(db, home)) | {path: one["name"] for path, one in now.items()}
         others = await incidents.listing(db, pages=[home.id], status="open", kind="incident", limit=100)
         said = {f"{_COMPONENT}{path}": one["status"] for path, one in now.items()}
+        what = joined(home.spec["name"], [one["name"] for one in now.values()])
         return await render(
             request,
             db,
@@ -220,7 +235,8 @@ async def _page(
             components=sorted(choices.items(), key=lambda choice: choice[1].lower()),
             others=[(one["id"], one["title"]) for one in others if one["id"] != row["id"]],
             deliveries=await published.deliveries(db, row["id"]),
-            given=_BLANK | said | dict(given or {}),
+            presets=[one for one in presets().values() if one.use != "open"],
+            given=_BLANK | said | _taken(request, what) | dict(given or {}),
             mistakes=mistakes,
         )
 

@@ -151,3 +151,17 @@ async def test_only_a_reviewer_sees_what_to_do(
     assert ("New incident" in listed.html) == may
     sent = await person.post(f"/console{path}/updates", {"text": "Mine.", "notify": "no"})
     assert sent.status == (200 if may else 403)
+
+
+async def test_presets_fill_the_forms(admin: "Person") -> None:
+    form = await admin.get("/console/incidents/new?page=shop")
+    assert 'href="/console/incidents/new?page=shop&amp;preset=outage"' in form.html
+    assert "preset=identified" not in form.html
+    filled = await admin.get("/console/incidents/new?page=shop&preset=outage")
+    assert 'value="Outage: Shop"' in filled.html
+    assert "Shop is currently unavailable" in filled.html
+    path, shown = await _begun(admin, **{"c:shop/site": "partial_outage"})
+    assert f'href="/console{path}?preset=identified"' in shown.html
+    update = await admin.get(f"/console{path}?preset=identified")
+    assert "We know what is wrong with Site," in update.html
+    assert '<option value="identified" selected>' in update.html
