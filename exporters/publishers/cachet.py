@@ -24,7 +24,10 @@ MANY: Final = "1000"
 
 
 class Cachet3:
-    """Version 3. Its updates notify as the incident says by then."""
+    """Version 3. Its updates notify as the incident says by then.
+
+    An incident that names components shows them, until it is over, as they were when it was made: ours names none.
+    """
 
     root: ClassVar = "/api"
     clock: ClassVar = "%Y-%m-%d %H:%M:%S"
@@ -44,11 +47,11 @@ class Cachet3:
 
     def _made(self, post: Post) -> dict[str, Any]:
         """What a new one has besides its name, message and when it is."""
-        affected = [{"id": int(one), "status": status} for one, status in self._wanted(post).items()]
-        made: dict[str, Any] = {"components": affected, "meta": {"upbeat": post.incident}}
-        if post.kind == "incident":
-            made |= {"status": INCIDENT[post.status], "visible": VISIBLE, "notifications": post.notify}
-        return made
+        if post.kind == "maintenance":
+            affected = [{"id": int(one), "status": status} for one, status in self._wanted(post).items()]
+            return {"components": affected}
+        made = {"status": INCIDENT[post.status], "visible": VISIBLE, "notifications": post.notify}
+        return made | {"meta": {"upbeat": post.incident}}
 
     def _changed(self, post: Post) -> dict[str, Any]:
         """What is set of it besides its name."""

@@ -211,6 +211,7 @@ async def test_whoever_delivers_is_killed_after_the_create_and_one_incident_is_t
         async with asyncio.timeout(30):
             while not site.incidents:
                 await asyncio.sleep(0.02)
+    await server.services.pool.execute("UPDATE outbox SET tried_at = tried_at - interval '1 day'")
     async with _delivering(server):
         target = await _target(server, incident, "done")
     assert (target["remote"], len(site.incidents)) == (site.incidents[0]["id"], 1)

@@ -201,6 +201,14 @@ class Cachet3Server(Cachet2Server):
     clock = "%Y-%m-%d %H:%M:%S"
     made = 201
 
+    def shown(self) -> str:
+        """As the newest incident that lasts said of it when that was made, whatever was said since."""
+        for one in reversed(self.kept["incidents"].values()):
+            said = {each["id"]: each["status"] for each in one.get("components", ())}
+            if one["status"] != 4 and 7 in said:
+                return SHOWN[said[7]]
+        return super().shown()
+
     def notifies(self, kind: str, there: dict[str, Any]) -> bool:
         return kind == "incidents" and bool(there["visible"] and there.get("notifications"))
 
