@@ -32,10 +32,10 @@ async def fold(connection: Connection, target_id: UUID, now: float) -> int:
     said = await connection.execute(
         "UPDATE outbox o SET status = 'done', digest_id = f.digest_id, last_error = 'told in a digest', finished_at = now() "
         "FROM (SELECT p.id, b.digest_id FROM outbox p CROSS JOIN LATERAL (SELECT b.digest_id FROM outbox b "
-        " WHERE b.target_id = p.target_id AND b.line = p.line AND b.id < p.id AND b.status = 'done' ORDER BY b.id DESC LIMIT 1) b "
+        " WHERE b.target_id = p.target_id AND b.line = p.line AND b.id < p.id "
+        " AND b.status IN ('done', 'pending') ORDER BY b.id DESC LIMIT 1) b "
         " WHERE p.target_id = $1 AND p.status = 'pending' AND p.due_at <= to_timestamp($2) AND b.digest_id IS NOT NULL "
-        " AND p.item->>'told' <> ALL ($3) AND NOT EXISTS (SELECT FROM outbox e WHERE e.target_id = p.target_id "
-        "  AND e.line = p.line AND e.id < p.id AND e.status = 'pending') ORDER BY p.id FOR UPDATE OF p) f WHERE o.id = f.id",
+        " AND p.item->>'told' <> ALL ($3) ORDER BY p.id FOR UPDATE OF p) f WHERE o.id = f.id",
         target_id,
         now,
         BEGINS,
