@@ -18,6 +18,7 @@ MOST_SETTLED: Final = 500
 _ALL_WORDS: Final = (
     "(SELECT string_agg(text, E'\n\n' ORDER BY at, position) FROM updates WHERE incident_id = $1)"
 )
+_SAID_LAST: Final = "SELECT item->>'status' FROM outbox WHERE target_id = objects.id AND incident_id = $5 ORDER BY id DESC LIMIT 1"
 _TELLS_ALL: Final = "item->>'step' = 'open' AND coalesce((item->>'is_backfilled')::bool, false)"
 Step = Literal["open", "update", "resolve", "edit", "delete"]
 
@@ -34,6 +35,7 @@ async def queue(
 ) -> list[str]:
     """Queue this step for every publisher that the incident goes to, or for `only` some. `update`: what is said with it.
 
+    An edit is not for those that were left out of its end: there it is still open.
     Slack hears of it where the page says so, with `only` in no more than the given `channel`.
 
     Returns the slugs of those that tell their subscribers.
@@ -44,12 +46,16 @@ async def queue(
         "AND coalesce((spec->>'enabled')::bool, true) AND ($2::uuid[] IS NULL OR id = ANY ($2)) "
         "AND ($3::uuid[] IS NULL OR id = ANY ($3)) AND ($4 = 'incident' OR coalesce((spec->>'maintenance')::bool, true)) "
         "AND NOT EXISTS (SELECT FROM outbox WHERE target_id = objects.id AND incident_id = $5 AND item->>'step' = 'delete') "
+        f"AND ($6 <> 'edit' OR $7 <> ALL ($8) OR coalesce(({_SAID_LAST}), $7) = ANY ($8)) "
         "ORDER BY slug",
         row["page_id"],
         row["publishers"],
         only,
         row["kind"],
         incident,
+        step,
+        row["status"],
+        ENDED,
     )
     said = PageSlack.model_validate(row["slack"]) if row["slack"] else None
     places = []

@@ -534,7 +534,8 @@ async def approve(
     if action["episode_id"] is None and action["incident_id"]:
         (row,) = await incidents.held(connection, action["incident_id"])
         incidents.refuse(row, action["public"], at, action["created_at"].timestamp())
-    if publishers is not None and sorted(publishers) != sorted(action["publishers"] or ()):
+    before = action["publishers"]
+    if publishers is not None and (before is None or sorted(publishers) != sorted(before)):
         await connection.execute("DELETE FROM approvals WHERE action_id = $1", action_id)
     await connection.execute(
         "UPDATE actions SET publishers = coalesce($2, publishers), reason = coalesce(nullif($3, ''), reason) WHERE id = $1",

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from engine.store import drafts, objects, outbox, reach, reviews
+from engine.store import drafts, objects, outbox, posts, reach, reviews
 from engine.store.audit import Actor
 from engine.store.database import Connection, Pool, Row, transaction
 from engine.store.incidents import Said
@@ -108,6 +108,26 @@ async def test_who_chooses_other_targets_approves_something_else(desk: Desk) -> 
     assert (await desk.approve(BOB, publishers=[desk.publishers["one"]]))["status"] == "pending"
     assert (await desk.approve(ADA))["status"] == "approved"
     assert await desk.posted() == ["one open"]
+
+
+async def test_its_own_page_only_is_something_else_than_everywhere(desk: Desk) -> None:
+    await desk.review(approvals=2)
+    await desk.approve(ADA)
+    assert (await desk.approve(BOB, publishers=[]))["status"] == "pending"
+    assert (await desk.approve(ADA))["status"] == "done"
+    assert await desk.posted() == []
+
+
+async def test_who_was_left_out_of_the_end_hears_nothing_of_it_later(desk: Desk) -> None:
+    await desk.approve(ADA)
+    async with transaction(desk.pool) as db:
+        await reviews.close_episode(db, desk.beat.id, EpisodeClosed(5.0, 1, "inactive"))
+        (end,) = await reviews.actions(db, status="pending")
+        await reviews.approve(db, ADA, end["id"], 1, 6.0, publishers=[desk.publishers["one"]])
+        late = await db.fetchval("SELECT id FROM outbox WHERE target_id = $1", desk.publishers["two"])
+        await outbox.delivered(db, late)  # it says that a component is bad, which is over
+        assert await posts.settle(db, 7.0, "") == 1
+    assert await desk.posted() == ["one open", "one resolve", "one edit", "two open"]
 
 
 async def test_what_was_approved_for_some_targets_goes_on_there(desk: Desk) -> None:
