@@ -29,7 +29,7 @@ class Life(Struct, frozen=True):
     status: str
     ended_at: float | None = None
     is_merged: bool = False
-    is_backfilled: bool = False
+    was_over: bool = False  # when it was entered
 
 
 class Dated(Struct, frozen=True):
@@ -63,7 +63,7 @@ def refusal(
         return "it was merged into another incident, which goes on: say it there"
     if status not in OPEN or life.status not in ENDED:
         return None
-    if life.is_backfilled:
+    if life.was_over:
         return "it was entered after it was over: it is not opened again; begin another"
     if life.ended_at is not None and drafted_at is not None and life.ended_at > drafted_at:
         return "it ended after this was drafted: draft it again to open it again"

@@ -4,6 +4,7 @@ What may be done is `evaluators.lifecycle`'s. An episode is held before its inci
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -39,32 +40,10 @@ async def backfill(
 ) -> UUID:
     """An incident that is entered after it began, `said.at`: nobody is notified, and publishers get all of it as one step."""
     incident = new_id()
-    await connection.execute(
-        "INSERT INTO incidents (id, page_id, title, status, components, created_at, acknowledged_at, resolved_at, impact, "
-        "by, is_backfilled, publishers, named) VALUES ($1, $2, $3, $4, $5, to_timestamp($6), to_timestamp($7), "
-        "to_timestamp($8), $9, $10, true, $11, $12)",
-        incident,
-        page_id,
-        said.title,
-        updates[-1].status,
-        said.components,
-        said.at,
-        acknowledged,
-        resolved,
-        said.impact,
-        said.by,
-        said.publishers,
-        [*map(UUID, said.components)],
-    )
-    ids = [new_id() for _ in updates]
-    await connection.executemany(
-        "INSERT INTO updates (id, incident_id, status, text, components, at, by, notify, is_markdown) "
-        "VALUES ($1, $2, $3, $4, $5, to_timestamp($6), $7, false, $8)",
-        [
-            (one, incident, update.status, update.text, said.components, update.at, said.by, said.is_markdown)
-            for one, update in zip(ids, updates, strict=True)
-        ],
-    )
+    said = replace(said, status=updates[-1].status, notify=False, is_backfilled=True)
+    await incidents.enter(connection, incident, page_id, said, acknowledged=acknowledged, resolved=resolved)
+    told = [replace(said, status=one.status, text=one.text, at=one.at) for one in updates]
+    ids = [await incidents.add_update(connection, incident, one) for one in told]
     await posts.queue(connection, incident, "open", updates[-1].at, ids[-1])
     await _record(connection, actor, "backfill", incident, page_id, None, {"title": said.title})
     return incident
@@ -217,16 +196,9 @@ async def merge(connection: Connection, actor: Actor, incident: UUID, moment: Mo
         moment.at,
         into,
     )
-    pointer: UUID = await connection.fetchval(
-        "INSERT INTO updates (id, incident_id, status, text, components, at, by, notify) "
-        "VALUES ($1, $2, 'resolved', $3, $4, to_timestamp($5), $6, false) RETURNING id",
-        new_id(),
-        incident,
-        f"This goes on as “{other['title']}”.",
-        row["components"],
-        moment.at,
-        actor.name,
-    )
+    text = f"This goes on as “{other['title']}”."
+    end = replace(joined, status="resolved", text=text, components=row["components"])
+    pointer = await incidents.add_update(connection, incident, end)
     await _stop_drafts(connection, row, actor, moment.at, "the incident was merged")
     await incidents.say(connection, into, joined)
     never = await connection.fetch(

@@ -91,7 +91,8 @@ async def held(connection: Connection, *ids: UUID) -> list[Row]:
 def life_of(row: Row) -> Life:
     """Where it stands."""
     ended_at = row["resolved_at"].timestamp() if row["resolved_at"] else None
-    return Life(row["status"], ended_at, row["merged_into"] is not None, row["is_backfilled"])
+    was_over = row["is_backfilled"] and bool(row["resolved_at"]) and row["resolved_at"] <= row["entered_at"]
+    return Life(row["status"], ended_at, row["merged_into"] is not None, was_over)
 
 
 def refuse(row: Row, status: str | None, at: float, drafted_at: float | None = None) -> None:
@@ -114,10 +115,27 @@ async def begin(
 
     With a `window` it is announced maintenance, from then until then.
     """
+    await enter(connection, incident, page_id, said, episode_id, window=window)
+    return await _write(connection, incident, said)
+
+
+async def enter(
+    connection: Connection,
+    incident: UUID,
+    page_id: UUID,
+    said: Said,
+    episode_id: UUID | None = None,
+    *,
+    window: tuple[UUID, datetime, datetime] | None = None,
+    acknowledged: float | None = None,
+    resolved: float | None = None,
+) -> None:
+    """A new incident of which nothing is said yet. Times are seconds since the epoch."""
     await connection.execute(
         "INSERT INTO incidents (id, page_id, episode_id, title, status, components, created_at, severity, impact, by, "
-        "is_backfilled, publishers, named, kind, window_id, starts_at, ends_at) VALUES ($1, $2, $3, $4, $5, $6, "
-        "to_timestamp($7), $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        "is_backfilled, publishers, named, kind, window_id, starts_at, ends_at, acknowledged_at, resolved_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6, to_timestamp($7), $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, "
+        "to_timestamp($18), to_timestamp($19))",
         incident,
         page_id,
         episode_id,
@@ -133,8 +151,9 @@ async def begin(
         [*map(UUID, said.components)],
         "maintenance" if window else "incident",
         *(window or (None, None, None)),
+        acknowledged,
+        resolved,
     )
-    return await _write(connection, incident, said)
 
 
 async def say(connection: Connection, incident: UUID, said: Said) -> list[str]:
@@ -160,10 +179,20 @@ async def say(connection: Connection, incident: UUID, said: Said) -> list[str]:
 
 
 async def _write(connection: Connection, incident: UUID, said: Said) -> list[str]:
+    update = await add_update(connection, incident, said)
+    told = await posts.queue(connection, incident, said.step, said.at, update, only=said.publishers)
+    if said.is_by_hand:
+        verb = {"open": "opened", "update": "updated", "resolve": "resolved"}[said.step]
+        await tell(connection, incident, "incident", f"Incident {verb}", said.text, said, str(update))
+    return told
+
+
+async def add_update(connection: Connection, incident: UUID, said: Said) -> UUID:
+    """What is said, with the incident; nobody is told of it. Returns its id."""
     update = update_id(said)
     await connection.execute(
         "INSERT INTO updates (id, incident_id, action_id, status, text, components, at, by, notify, is_markdown) "
-        "SELECT $1, $2, $3, status, $4, $5, to_timestamp($6), $7, $8, $9 FROM incidents WHERE id = $2",
+        "SELECT $1, $2, $3, coalesce($10, status), $4, $5, to_timestamp($6), $7, $8, $9 FROM incidents WHERE id = $2",
         update,
         incident,
         said.action_id,
@@ -173,12 +202,9 @@ async def _write(connection: Connection, incident: UUID, said: Said) -> list[str
         said.by,
         said.notify,
         said.is_markdown,
+        said.status,
     )
-    told = await posts.queue(connection, incident, said.step, said.at, update, only=said.publishers)
-    if said.is_by_hand:
-        verb = {"open": "opened", "update": "updated", "resolve": "resolved"}[said.step]
-        await tell(connection, incident, "incident", f"Incident {verb}", said.text, said, str(update))
-    return told
+    return update
 
 
 async def tell(

@@ -57,7 +57,7 @@ def test_while_it_lasts_any_status_may_follow(was: str, status: str | None) -> N
             Life("resolved", 1000.0, is_merged=True), None, 1001.0, "was merged", id="merged: say it there"
         ),
         pytest.param(
-            Life("resolved", 1000.0, is_backfilled=True),
+            Life("resolved", 1000.0, was_over=True),
             "identified",
             1001.0,
             "after it was over",

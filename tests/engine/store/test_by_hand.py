@@ -306,6 +306,18 @@ async def test_an_approval_waits_for_whoever_takes_the_incident_away(board: Boar
     }
 
 
+async def test_what_was_entered_while_it_lasted_is_opened_again_like_any_other(board: Board) -> None:
+    now = (await board.pool.fetchval("SELECT now()")).timestamp()
+    said = Said("open", None, "It", "", {}, now - 100.0, "ada")
+    async with transaction(board.pool) as db:
+        told = [Dated(now - 100.0, "investigating", "It began.")]
+        incident = await by_hand.backfill(db, ACTOR, board.page.id, said, told, None, None)
+        await board.said(db, incident, "resolved", now + 10.0)
+        await board.said(db, incident, "monitoring", now + 20.0)
+        (row,) = await incidents.held(db, incident)
+    assert (row["status"], row["resolved_at"]) == ("monitoring", None)
+
+
 async def test_where_two_approve_nobody_changes_alone_what_customers_read(board: Board) -> None:
     incident, moment = await board.begun(), Moment(200.0, "")
     async with transaction(board.pool) as db:
