@@ -24,6 +24,7 @@ def fitted(post: Post, rule: PublisherRule) -> Post:
         title=cut(post.title, rule.title_limit),
         text=cut(_text(post, rule), rule.text_limit),
         components=components,
+        status="completed" if post.status == "cancelled" else post.status,  # nobody else tells them apart
         notify=post.notify and rule.notify and not post.is_backfilled,
     )
 

@@ -13,13 +13,8 @@ from evaluators.model import Post
 from exporters.publishing import Api, began_at, differing, epoch_s, is_since, is_then, rfc3339, window
 from rules.publishers.betterstack import BetterStackPublisher
 
-RESOURCE: Final = {
-    "operational": "resolved",
-    "degraded_performance": "degraded",
-    "under_maintenance": "degraded",
-    "partial_outage": "degraded",
-    "major_outage": "downtime",
-}
+RESOURCE: Final = {"operational": "resolved", "major_outage": "downtime"}
+"""All else is degraded."""
 MANY: Final = "50"
 
 
@@ -90,7 +85,7 @@ class BetterStack:
             "affected_resources": [
                 {
                     "status_page_resource_id": one,
-                    "status": "maintenance" if is_maintenance else RESOURCE[status],
+                    "status": "maintenance" if is_maintenance else RESOURCE.get(status, "degraded"),
                 }
                 for one, status in post.components.items()
             ],

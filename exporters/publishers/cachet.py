@@ -15,7 +15,7 @@ from exporters.publishing import Api, GoneError, began_at, differing, is_since, 
 from rules.publishers.cachet import CachetPublisher
 
 INCIDENT: Final = {"investigating": 1, "identified": 2, "monitoring": 3, "resolved": 4}
-SCHEDULE: Final = {"scheduled": 0, "in_progress": 1, "verifying": 1, "completed": 2, "cancelled": 2}
+SCHEDULE: Final = {"scheduled": 0, "in_progress": 1, "verifying": 1, "completed": 2}
 KEPT: Final = {"incident": ("incidents", "occurred"), "maintenance": ("schedules", "scheduled")}
 """Of each kind: its path, and the moment of it that Upbeat says."""
 VISIBLE: Final = 1

@@ -17,7 +17,6 @@ MAINTENANCE: Final = {
     "in_progress": "maintenance_in_progress",
     "verifying": "maintenance_in_progress",
     "completed": "maintenance_complete",
-    "cancelled": "maintenance_complete",
 }
 
 

@@ -17,7 +17,6 @@ MAINTENANCE: Final = {
     "in_progress": "INPROGRESS",
     "verifying": "VERIFYING",
     "completed": "COMPLETED",
-    "cancelled": "COMPLETED",
 }
 KEPT: Final = {
     "incident": ("incidents", "started", "RESOLVED"),

@@ -30,13 +30,8 @@ KEPT: Final = {
 }
 """Of each kind: its service, what that calls it in methods, and in messages."""
 PAGE: Final = "/openstatus.status_page.v1.StatusPageService/GetStatusPageContent"
-IMPACT: Final = {
-    "operational": "OPERATIONAL",
-    "degraded_performance": "DEGRADED_PERFORMANCE",
-    "under_maintenance": "DEGRADED_PERFORMANCE",
-    "partial_outage": "PARTIAL_OUTAGE",
-    "major_outage": "MAJOR_OUTAGE",
-}
+IMPACT: Final = {"under_maintenance": "degraded_performance"}
+"""All else it calls as we do."""
 RECENT: Final = 50
 
 
@@ -122,7 +117,7 @@ class OpenStatus:
     def _said(self, post: Post) -> dict[str, Any]:
         """What every update of a report says besides its message."""
         impacts = [
-            {"pageComponentId": one, "impact": f"PAGE_COMPONENT_IMPACT_{IMPACT[status]}"}
+            {"pageComponentId": one, "impact": f"PAGE_COMPONENT_IMPACT_{IMPACT.get(status, status).upper()}"}
             for one, status in post.components.items()
         ]
         return {"status": f"STATUS_REPORT_STATUS_{post.status.upper()}", "componentImpacts": impacts}

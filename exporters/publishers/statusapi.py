@@ -6,23 +6,12 @@ It has no room for a marker: what an earlier try made is looked up by title and 
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from evaluators.model import Impact, Post
+from evaluators.model import Post
 from exporters.publishing import Api, differing, is_since
 from rules.publishers.statusapi import StatusApiPublisher
 
-SEVERITY: Final[dict[Impact, str]] = {
-    "none": "minor",
-    "minor": "minor",
-    "major": "major",
-    "critical": "critical",
-}
-COMPONENT: Final = {
-    "operational": "operational",
-    "degraded_performance": "degraded",
-    "partial_outage": "partial_outage",
-    "major_outage": "major_outage",
-    "under_maintenance": "maintenance",
-}
+COMPONENT: Final = {"degraded_performance": "degraded", "under_maintenance": "maintenance"}
+"""All else it calls as we do."""
 NOTHING: Final = "components"
 """What maintenance is called there: it is no incident, its components are shown so."""
 
@@ -48,7 +37,7 @@ class StatusApi:
             return NOTHING
         body = {
             "title": post.title,
-            "severity": SEVERITY[post.impact],
+            "severity": "minor" if post.impact == "none" else post.impact,
             "message": post.text or post.title,
             "affectedComponentIds": list(post.components),
         }
@@ -87,7 +76,7 @@ class StatusApi:
         """Title, status, and what its components are shown as."""
         shown = await self._shown()
         lines = differing(
-            *((one, shown.get(one), COMPONENT[status]) for one, status in post.components.items())
+            *((one, shown.get(one), COMPONENT.get(status, status)) for one, status in post.components.items())
         )
         if remote == NOTHING:
             return lines
@@ -97,7 +86,7 @@ class StatusApi:
 
     async def _show(self, post: Post) -> None:
         for one, status in post.components.items():
-            body = {"status": COMPONENT[status]}
+            body = {"status": COMPONENT.get(status, status)}
             await self._api.set(
                 "PATCH", "/api/v1/components/status", body, f"component {one}", componentId=one
             )

@@ -35,7 +35,7 @@ class Statuspage:
         """Whether the step it was last told is this one, or, if it lost that, one of its updates says the same since."""
         there = await self._api.get(f"{self._page}/incidents/{remote}")
         return _marker(there).get("step") == post.id or any(
-            (said["status"], said["body"]) == (_status(post), post.text)
+            (said["status"], said["body"]) == (post.status, post.text)
             and is_since(datetime.fromisoformat(said["created_at"]).timestamp(), post)
             for said in there["incident_updates"]
         )
@@ -60,12 +60,12 @@ class Statuspage:
         shown = {one["id"]: one["status"] for one in there.get("components", ())}
         return differing(
             ("title", there["name"], post.title),
-            ("status", there["status"], _status(post)),
+            ("status", there["status"], post.status),
             *((one, shown.get(one), status) for one, status in post.components.items()),
         )
 
     def _created(self, post: Post) -> dict[str, Any]:
-        incident = self._changed(post) | {"status": _status(post), "body": post.text}
+        incident = self._changed(post) | {"status": post.status, "body": post.text}
         if post.is_backfilled:  # components are not taken then
             day = datetime.fromtimestamp(post.began_at, UTC).date()
             incident |= {"backfilled": True, "backfill_date": day.isoformat()}
@@ -81,7 +81,7 @@ class Statuspage:
             "metadata": {"upbeat": {"incident": post.incident, "step": post.id}},
         }
         if post.step != "edit":
-            incident |= {"status": _status(post), "body": post.text}
+            incident |= {"status": post.status, "body": post.text}
         if post.kind == "incident":
             incident["impact_override"] = post.impact
         elif post.starts_at is not None and post.ends_at is not None:
@@ -93,10 +93,6 @@ class Statuspage:
                 "scheduled_remind_prior": False,
             }
         return incident
-
-
-def _status(post: Post) -> str:
-    return "completed" if post.status == "cancelled" else post.status
 
 
 def _marker(there: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """What a publisher is told of a step: which of its components, and how they are shown."""
 
+from msgspec.structs import replace
+
 from evaluators.fitting import fitted
 from evaluators.model import Post
 from rules.publishers.publisher import PublisherRule
@@ -38,3 +40,8 @@ def test_another_incident_that_lasts_keeps_what_they_share_as_it_is() -> None:
 
 def test_what_another_incident_affects_alone_is_left_to_it() -> None:
     assert fitted(POST, rule(site=["x"], mail=["y"])).components == {"x": "operational"}
+
+
+def test_what_was_called_off_is_over() -> None:
+    off = replace(POST, kind="maintenance", status="cancelled")
+    assert fitted(off, rule()).status == "completed"
