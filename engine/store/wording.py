@@ -22,6 +22,9 @@ from rules.wording import Templates
 RENDERING_S: Final = 0.05
 """Of this thread's own time, so that no other load makes words of a template those by default."""
 
+WAITING_S: Final = 10.0
+"""So long an episode's row is held for a rendering at most."""
+
 Evidence = Sequence[Mapping[str, Any]]
 
 
@@ -51,7 +54,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What words name, by id and by path: pages, and components of whatever page."""
+    """What words name, by id and by path: pages, which know the names of all regions, and components of whatever page."""
 
     pages: Mapping[UUID, Row]
     components: Mapping[str, Row]
@@ -70,7 +73,9 @@ async def named(connection: Connection, of: Collection[tuple[UUID, OwnerRule]]) 
     """What the words of these beats and groups, each with its page, name: however many they are, in two queries."""
     pages, names = {page for page, _ in of}, {name for _, rule in of for name in rule.components}
     homes = await connection.fetch(
-        "SELECT id, slug, spec->>'name' AS name, spec->'templates' AS templates FROM objects WHERE id = ANY ($1)",
+        "SELECT id, slug, spec->>'name' AS name, spec->'templates' AS templates, "
+        "(SELECT json_object_agg(slug, coalesce(spec->>'name', slug)) FROM objects WHERE kind = 'region' AND page_id IS NULL "
+        " AND removed_at IS NULL) AS regions FROM objects WHERE id = ANY ($1)",
         pages,
     )
     rows = (
@@ -124,7 +129,8 @@ async def rendered(
         spec = await connection.fetchval("SELECT spec->'templates' FROM objects WHERE id = $1", UUID(trigger))
         stored = {"trigger": Templates.model_validate(spec or {}), **stored}
     templates = {whose: scene.written.get(whose, each) for whose, each in stored.items()}
-    if all(each == Templates() for each in templates.values()):
+    variant = variant_of(step, of)
+    if not any(True for each in templates.values() for name in {variant, "open"} for _ in each.of(name)):
         return Rendered(*otherwise), components
     values = values_of(
         rule,
@@ -135,10 +141,16 @@ async def rendered(
         {"slug": page["slug"], "name": page["name"]},
         [{"slug": row["slug"], "name": row["name"], "status": status} for row, status in affected],
         evidence,
-        await _regions(connection, evidence),
+        page["regions"] or {},
     )
-    variant = variant_of(step, of)
-    return await asyncio.to_thread(render, templates, variant, values, otherwise, _deadline), components
+    try:
+        async with asyncio.timeout(WAITING_S):  # of whatever else the threads are held up by
+            said = await asyncio.to_thread(render, templates, variant, values, otherwise, _deadline)
+    except TimeoutError:
+        said = Rendered(
+            *otherwise, warnings=(f"no thread could render its templates within {WAITING_S:g} s",)
+        )
+    return said, components
 
 
 def _deadline() -> Callable[[], bool]:
@@ -182,11 +194,3 @@ async def _last(connection: Connection, episode: UUID) -> Evidence:
         episode,
     )
     return next((row["evidence"] for row in rows if bad(row["evidence"])), ())
-
-
-async def _regions(connection: Connection, evidence: Evidence) -> dict[str, str]:
-    rows = await connection.fetch(
-        "SELECT slug, coalesce(spec->>'name', slug) AS name FROM objects WHERE kind = 'region' AND slug = ANY ($1)",
-        [item.get("region") or "" for item in evidence],
-    )
-    return {row["slug"]: row["name"] for row in rows}

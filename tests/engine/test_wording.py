@@ -213,6 +213,22 @@ async def test_a_bad_template_gives_way_to_the_default_words_with_a_warning(
     assert await world.pool.fetchval("SELECT status FROM incidents") == "investigating"
 
 
+async def test_threads_that_are_held_up_hold_up_no_incident(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.store.wording.WAITING_S", 0.0)
+    await world.beat("shop", name="Shop", templates={"open": {"text": "{{ what }}"}}, incidents=AUTO)
+    await world.well("shop")
+    world.down.add("shop")
+    await world.look("shop", times=2)
+    await becomes(
+        world,
+        ("open", 1, "Shop is currently unavailable or failing for some customers. We are investigating."),
+    )
+    (found,) = await world.pool.fetchval("SELECT warnings FROM actions")
+    assert found == "no thread could render its templates within 0 s"
+
+
 async def test_captures_of_runs_are_shown_where_the_beat_lists_them(world: World) -> None:
     step = {
         "name": "a",
