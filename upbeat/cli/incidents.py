@@ -107,7 +107,7 @@ async def create(api: Client, out: Output, publishers: Sequence[str], page: str 
 @_speaks
 @remote
 async def update(api: Client, out: Output, incident: str, **given: Any) -> None:
-    """Say something of INCIDENT; its status stays unless another is given."""
+    """Say something of INCIDENT; its status stays unless another is given, which opens one that is over again."""
     _said(out, await api.post(f"{at('/incidents', incident)}/updates", body_of(given)))
 
 
@@ -121,20 +121,6 @@ async def resolve(api: Client, out: Output, incident: str, **given: Any) -> None
     _said(
         out, await api.post(f"{at('/incidents', incident)}/updates", body_of(given | {"status": "resolved"}))
     )
-
-
-@incidents.command()
-@_incident
-@_text
-@click.option(
-    "--status", default="investigating", show_default=True, help="investigating, identified or monitoring."
-)
-@_affects
-@_speaks
-@remote
-async def reopen(api: Client, out: Output, incident: str, **given: Any) -> None:
-    """Say that INCIDENT is not over after all; its page says for how long that can be done."""
-    _said(out, await api.post(f"{at('/incidents', incident)}/updates", body_of(given)))
 
 
 @incidents.command()
@@ -281,8 +267,7 @@ def _said(out: Output, item: Mapping[str, Any]) -> None:
 
 def _print_report(report: Mapping[str, Any] | None) -> None:
     click.echo(paint(report["status"]) if report else "none")
-    if report:
-        _print_text(report["text"])
+    _print_text(report["text"] if report else "")
 
 
 def _print_text(text: str) -> None:
