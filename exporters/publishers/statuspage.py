@@ -65,7 +65,7 @@ class Statuspage:
         )
 
     def _created(self, post: Post) -> dict[str, Any]:
-        incident = self._changed(post) | {"status": post.status, "body": post.text}
+        incident = self._changed(post)
         if post.is_backfilled:  # components are not taken then
             day = datetime.fromtimestamp(post.began_at, UTC).date()
             incident |= {"backfilled": True, "backfill_date": day.isoformat()}
