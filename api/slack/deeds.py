@@ -6,8 +6,6 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
-
 from api.auth import Permission
 from api.problems import ProblemError
 from api.slack import forms
@@ -18,6 +16,7 @@ from engine.store.database import Row, transaction
 from engine.store.ids import read, show
 from engine.store.states import moment
 
+Given = Mapping[str, Any]
 HELP: Final = """*Upbeat in Slack*
 `/upbeat link CODE`: say who you are in Upbeat, with a code from its page Slack
 `/upbeat list`: open episodes and incidents, and drafts that wait
@@ -30,25 +29,7 @@ _LISTS: Final = (
     ("Drafts that wait", "/actions", {"status": "pending"}),
 )
 _SHOWN: Final = 20
-_DEEDS: Final = {
-    "approve": "Customers read it as soon as you approve.",
-    "reject": "Why not",
-    "acknowledge": "You look at it.",
-    "assign": "It is yours.",
-    "snooze": "Nobody is reminded for an hour.",
-    "escalate": "Everybody is told.",
-    "comment": "What is said",
-}
-"""What buttons do, and what is said or asked before."""
-
-
-def about(text: str) -> dict[str, str]:
-    """What a form was opened with."""
-    try:
-        return msgspec.json.decode(text, type=dict[str, str]) if text else {}
-    except (msgspec.DecodeError, msgspec.ValidationError):
-        return {}
-
+_DEEDS: Final = ("acknowledge", "approve", "assign", "comment", "escalate", "reject", "snooze")
 
 # ---- commands
 
@@ -155,10 +136,9 @@ async def _places(asked: Asked, permission: Permission) -> tuple[Options, dict[s
         components = await objects.listing(db, "component", pages=[page.id for page in pages])
     if not pages:
         raise ProblemError(403, "forbidden", "on no page you may do that: ask an admin of Upbeat for a role")
-    groups = {
-        page.slug: [(f"{page.slug}/{c.slug}", c.spec["name"]) for c in components if c.page_id == page.id]
-        for page in pages
-    }
+    groups: dict[str, Options] = {page.slug: [] for page in pages}
+    for page, one in ((p, c) for p in pages for c in components if c.page_id == p.id):
+        groups[page.slug].append((f"{page.slug}/{one.slug}", one.spec["name"]))
     return [(page.slug, page.spec["name"]) for page in pages], groups
 
 
@@ -173,12 +153,11 @@ async def clicked(asked: Asked, name: str, value: str) -> None:
         await _update(asked, value, "resolved" if name == "resolve" else "")
     elif name in ("reject", "comment") or (name in _DEEDS and await _is_to_confirm(asked, name, value)):
         asked.known()
-        said, given = _DEEDS[name], {"channel": asked.channel, "of": value, "do": name}
-        is_text = name in ("reject", "comment")
-        field = forms.field("text", said, lines=True, needed=name == "comment")
-        block = field if is_text else forms.note(said)
-        title = name.capitalize() if is_text else "Are you sure?"
-        await asked.open(forms.form("deed", title, name.capitalize(), given, [block]))
+        given, label = {"channel": asked.channel, "of": value, "do": name}, name.capitalize()
+        said = "Customers read it as soon as you approve." if name == "approve" else "Are you sure?"
+        field = forms.field("text", "What is said", lines=True, needed=name == "comment")
+        block = field if name in ("reject", "comment") else forms.note(said)
+        await asked.open(forms.form("deed", label, label, given, [block]))
     elif name in _DEEDS:
         await _do(asked, name, value)
 
@@ -215,15 +194,13 @@ def _path(name: str, value: str) -> str:
 # ---- forms that were sent
 
 
-async def submitted(
-    asked: Asked, called: str, about: Mapping[str, str], given: Mapping[str, Any]
-) -> dict[str, Any] | None:
+async def submitted(asked: Asked, called: str, about: Given, given: Given) -> dict[str, Any] | None:
     """A form that was sent; what it is to show, when it was refused."""
     try:
         if called in SUBMITTED:
             await SUBMITTED[called](asked, given)
         elif about.get("do") in _DEEDS:
-            await _do(asked, about["do"], about.get("of", ""), given.get("text") or "")
+            await _do(asked, about["do"], str(about.get("of")), given.get("text") or "")
     except ProblemError as refused:
         named = {where.strip("/").partition("/")[0]: said for where, said in refused.errors}
         errors = {name: said for name, said in named.items() if name in given}
@@ -233,7 +210,7 @@ async def submitted(
     return None
 
 
-async def _began(asked: Asked, given: Mapping[str, Any]) -> None:
+async def _began(asked: Asked, given: Given) -> None:
     page = str(given.get("page", ""))
     settings = await asked.settings(page)
     linking, spoken_of = settings.linking if settings else "none", await _spoken_of(asked)
@@ -249,17 +226,15 @@ async def _began(asked: Asked, given: Mapping[str, Any]) -> None:
     await asked.say(f"{_titled(item)}, `{item['id']}`" + (f". Mind: {plain(also)}." if also else ""))
 
 
-async def _updated(asked: Asked, given: Mapping[str, Any]) -> None:
-    body: dict[str, Any] = {"text": given.get("text"), "notify": bool(given.get("notify"))}
-    body |= {"status": given["status"]} if given.get("status") else {}
-    ref = _path("", str(given.get("incident"))).split("/")[2]
-    await asked.say(_titled(await asked.rest("POST", f"/incidents/{ref}/updates", body)))
+async def _updated(asked: Asked, given: Given) -> None:
+    said = {name: given[name] for name in ("text", "status") if given.get(name)}
+    path = "/incidents/" + _path("updates", str(given.get("incident"))).split("/", 2)[2]
+    await asked.say(_titled(await asked.rest("POST", path, said | {"notify": bool(given.get("notify"))})))
 
 
-async def _scheduled(asked: Asked, given: Mapping[str, Any]) -> None:
-    kept = ("page", "name", "description", "duration", "components")
-    body = {name: given[name] for name in kept if given.get(name)} | {"announce": {}}
-    body["start"] = moment(float(given.get("start", 0))).isoformat()
+async def _scheduled(asked: Asked, given: Given) -> None:
+    start = moment(float(given.get("start", 0))).isoformat()
+    body = {**given, "start": start, "announce": {}}
     await asked.say(_titled(await asked.rest("POST", "/maintenances", body)))
 
 

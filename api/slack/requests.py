@@ -113,10 +113,10 @@ async def interactions(request: Request) -> Response:
     """A button that was clicked, a form that was sent."""
     sent = _json(_form(await _signed(request)).get("payload", ""))
     view: Any = sent.get("view")
-    about = deeds.about(_text(view, "private_metadata"))
+    about = _json(_text(view, "private_metadata") or "{}")
     team, user, channel = (_text(sent.get(name), "id") for name in ("team", "user", "channel"))
     trigger, response_url = _text(sent, "trigger_id"), _text(sent, "response_url")
-    channel = channel or about.get("channel", "")
+    channel = channel or _text(about, "channel")
     asked = Asked(request.app, trigger, team, user, channel, trigger, response_url)
     if sent.get("type") == "view_submission":
         called, values = _text(view, "callback_id"), forms.values(view)

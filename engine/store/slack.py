@@ -20,7 +20,7 @@ from rules.slack import PageSlack
 
 NONCE_LIFE: Final = timedelta(minutes=10)
 _MOST: Final = 200
-_STEPS: Final = {"open": "create", "delete": "resolve"}
+_STEPS: Final = {"open": "create", "update": "update", "resolve": "resolve", "delete": "resolve"}
 _CONNECT: Final = (
     "INSERT INTO slack_workspaces (team_id, name, connected_by) VALUES ($1, $2, $3) "
     "ON CONFLICT (team_id) DO UPDATE SET name = $2, connected_by = $3, connected_at = now()"
@@ -28,6 +28,37 @@ _CONNECT: Final = (
 _LINK: Final = (
     "INSERT INTO slack_users (team_id, slack_user, user_id) VALUES ($1, $2, $3) "
     "ON CONFLICT (team_id, slack_user) DO UPDATE SET user_id = $3, linked_at = now()"
+)
+_WORKSPACES: Final = (
+    "SELECT w.*, (SELECT count(*) FROM slack_users u WHERE u.team_id = w.team_id) AS users "
+    "FROM slack_workspaces w ORDER BY w.name, w.team_id"
+)
+_LINKS: Final = (
+    "SELECT s.team_id, w.name AS workspace, s.slack_user, u.email, s.linked_at FROM slack_users s "
+    "JOIN slack_workspaces w USING (team_id) JOIN users u ON u.id = s.user_id "
+    "WHERE $1::uuid IS NULL OR s.user_id = $1 ORDER BY u.email, s.team_id, s.slack_user"
+)
+_PLACES: Final = (
+    "SELECT o.id, o.spec->>'channel' AS own, l.channel FROM objects o LEFT JOIN slack_links l "
+    "ON l.incident_id = $3 AND l.team_id = o.spec->>'workspace' WHERE o.kind = 'channel' AND o.page_id = $1 "
+    "AND o.slug = $2 AND o.removed_at IS NULL AND o.spec->>'type' = 'slack_bot' "
+    "AND coalesce((o.spec->>'enabled')::bool, true) ORDER BY l.channel"
+)
+_SPOKEN_OF: Final = (
+    "SELECT i.id, i.title FROM slack_links l JOIN incidents i ON i.id = l.incident_id WHERE l.team_id = $1 "
+    "AND l.channel = $2 AND i.status <> ALL ($3) AND i.removed_at IS NULL ORDER BY i.created_at DESC LIMIT 50"
+)
+_WITHDRAWN: Final = (
+    "SELECT r.target_id, r.line, a.* FROM remotes r CROSS JOIN LATERAL jsonb_object_keys(r.remote->'drafts') k "
+    "JOIN actions a ON a.id = substr(k, 5)::uuid AND a.status = 'withdrawn' WHERE r.remote ? 'drafts' "
+    "AND NOT EXISTS (SELECT FROM outbox o WHERE o.target_id = r.target_id AND o.key = 'withdrawn:' || a.id) LIMIT $1"
+)
+_SILENT: Final = (
+    "SELECT i.id, i.title, i.page_id, p.slug AS page, p.spec->'slack' AS slack, extract(epoch FROM s.at)::float8 AS at "
+    "FROM incidents i JOIN objects p ON p.id = i.page_id AND p.spec->>'slack' IS NOT NULL, "
+    "LATERAL (SELECT greatest(max(u.at), i.entered_at) AS at FROM updates u WHERE u.incident_id = i.id) s "
+    "WHERE i.kind = 'incident' AND i.removed_at IS NULL AND i.status <> ALL ($1) "
+    "AND s.at < to_timestamp($2) - interval '5 minutes' LIMIT $3"
 )
 
 
@@ -62,10 +93,7 @@ async def is_connected(connection: Connection, team_id: str) -> bool:
 
 async def workspaces(connection: Connection) -> list[Row]:
     """Those that are connected, by name, each with how many of its users are linked."""
-    return await connection.fetch(
-        "SELECT w.*, (SELECT count(*) FROM slack_users u WHERE u.team_id = w.team_id) AS users "
-        "FROM slack_workspaces w ORDER BY w.name, w.team_id"
-    )
+    return await connection.fetch(_WORKSPACES)
 
 
 # ---- users
@@ -90,12 +118,7 @@ async def unlink(
 
 async def links(connection: Connection, user_id: UUID | None = None) -> list[Row]:
     """Linked users, `user_id`'s own or all."""
-    return await connection.fetch(
-        "SELECT s.team_id, w.name AS workspace, s.slack_user, u.email, s.linked_at FROM slack_users s "
-        "JOIN slack_workspaces w USING (team_id) JOIN users u ON u.id = s.user_id "
-        "WHERE $1::uuid IS NULL OR s.user_id = $1 ORDER BY u.email, s.team_id, s.slack_user",
-        user_id,
-    )
+    return await connection.fetch(_LINKS, user_id)
 
 
 async def person(connection: Connection, team_id: str, slack_user: str) -> people.Person | None:
@@ -148,15 +171,7 @@ class Place(NamedTuple):
 
 async def places(connection: Connection, page_id: UUID, slack: PageSlack, incident: UUID) -> list[Place]:
     """Where this incident is spoken of: the page's own channel first, then those that it is linked to."""
-    rows = await connection.fetch(
-        "SELECT o.id, o.spec->>'channel' AS own, l.channel FROM objects o LEFT JOIN slack_links l "
-        "ON l.incident_id = $3 AND l.team_id = o.spec->>'workspace' WHERE o.kind = 'channel' AND o.page_id = $1 "
-        "AND o.slug = $2 AND o.removed_at IS NULL AND o.spec->>'type' = 'slack_bot' "
-        "AND coalesce((o.spec->>'enabled')::bool, true) ORDER BY l.channel",
-        page_id,
-        slack.channel,
-        incident,
-    )
+    rows = await connection.fetch(_PLACES, page_id, slack.channel, incident)
     shown = show("incident", incident)
     own = [Place(row["id"], shown, row["own"]) for row in rows[:1] if slack.announce]
     return own + [
@@ -172,10 +187,7 @@ async def announce(
     """Queue a step for these places, quietly where it is not to be told; `only` one Slack channel."""
     for place in found:
         if only in (None, place.channel):
-            # What changes without an update is told only where that is wanted; the first message shows it anyway.
-            is_told = (post.notify or post.step == "edit") and slack.tells(
-                _STEPS.get(post.step, post.step), place.channel
-            )
+            is_told = post.notify and slack.tells(_STEPS.get(post.step, ""), place.channel)
             await _put(connection, place, replace(post, id=f"{post.id}:{place.channel}", notify=is_told))
 
 
@@ -188,13 +200,7 @@ async def _put(connection: Connection, place: Place, item: Item) -> None:
 
 async def spoken_of(connection: Connection, team_id: str, channel: str) -> list[Row]:
     """The open incidents that this Slack channel is linked to, newest first."""
-    return await connection.fetch(
-        "SELECT i.id, i.title FROM slack_links l JOIN incidents i ON i.id = l.incident_id WHERE l.team_id = $1 "
-        "AND l.channel = $2 AND i.status <> ALL ($3) AND i.removed_at IS NULL ORDER BY i.created_at DESC LIMIT 50",
-        team_id,
-        channel,
-        ENDED,
-    )
+    return await connection.fetch(_SPOKEN_OF, team_id, channel, ENDED)
 
 
 async def speak_of(connection: Connection, incident: UUID, team_id: str, channel: str) -> None:
@@ -208,13 +214,7 @@ async def speak_of(connection: Connection, incident: UUID, team_id: str, channel
 
 async def withdraw(connection: Connection, now_s: float, public_url: str) -> None:
     """Take the buttons from drafts that were withdrawn: nobody is told of that by itself, but they would lead nowhere."""
-    rows = await connection.fetch(
-        "SELECT r.target_id, r.line, a.* FROM remotes r CROSS JOIN LATERAL jsonb_object_keys(r.remote->'drafts') k "
-        "JOIN actions a ON a.id = substr(k, 5)::uuid AND a.status = 'withdrawn' WHERE r.remote ? 'drafts' "
-        "AND NOT EXISTS (SELECT FROM outbox o WHERE o.target_id = r.target_id AND o.key = 'withdrawn:' || a.id) LIMIT $1",
-        _MOST,
-    )
-    for row in rows:
+    for row in await connection.fetch(_WITHDRAWN, _MOST):
         action, reason = show("action", row["id"]), row["reason"]
         notice = Notice(
             id=f"withdrawn:{row['id']}",
@@ -231,17 +231,7 @@ async def withdraw(connection: Connection, now_s: float, public_url: str) -> Non
 
 async def remind(connection: Connection, now_s: float, public_url: str) -> None:
     """Remind Slack channels of open incidents that nobody spoke of for too long."""
-    rows = await connection.fetch(
-        "SELECT i.id, i.title, i.page_id, p.slug AS page, p.spec->'slack' AS slack, extract(epoch FROM s.at)::float8 AS at "
-        "FROM incidents i JOIN objects p ON p.id = i.page_id AND p.spec->>'slack' IS NOT NULL, "
-        "LATERAL (SELECT greatest(max(u.at), i.entered_at) AS at FROM updates u WHERE u.incident_id = i.id) s "
-        "WHERE i.kind = 'incident' AND i.removed_at IS NULL AND i.status <> ALL ($1) "
-        "AND s.at < to_timestamp($2) - interval '5 minutes' LIMIT $3",
-        ENDED,
-        now_s,
-        _MOST,
-    )
-    for row in rows:
+    for row in await connection.fetch(_SILENT, ENDED, now_s, _MOST):
         slack, incident = PageSlack.model_validate(row["slack"]), show("incident", row["id"])
         for place in await places(connection, row["page_id"], slack, row["id"]):
             every = slack.reminds_after(place.channel)

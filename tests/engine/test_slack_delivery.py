@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 ACTOR = Actor("ada", "api")
 OWN, OTHER = "C0ANNOUNCE", "C0OTHER"
-ALL = {"create", "update", "resolve", "edit"}
 
 
 class Later(SystemClock):
