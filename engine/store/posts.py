@@ -36,7 +36,8 @@ async def queue(
     """Queue this step for every publisher that the incident goes to, or for `only` some. `update`: what is said with it.
 
     An edit is not for those that were left out of its end: there it is still open.
-    Slack hears of it where the page says so, with `only` in no more than the given `channel`.
+    Slack hears of it where the page says so, whichever publishers do; of what goes to none only in channels that asked for
+    it, and with a `channel` there only.
 
     Returns the slugs of those that tell their subscribers.
     """
@@ -58,8 +59,11 @@ async def queue(
         ENDED,
     )
     said = PageSlack.model_validate(row["slack"]) if row["slack"] else None
+    goes_to = row["publishers"] if only is None else only
+    if said and not channel and goes_to is not None and not goes_to:
+        said = said.model_copy(update={"announce": False})
     places = []
-    if said and not row["is_backfilled"] and (only is None or channel):
+    if said and not row["is_backfilled"] and (only is None or step != "delete"):
         places = await slack.places(connection, row["page_id"], said, incident)
     if not publishers and not places:
         return []

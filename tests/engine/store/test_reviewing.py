@@ -118,6 +118,23 @@ async def test_its_own_page_only_is_something_else_than_everywhere(desk: Desk) -
     assert await desk.posted() == []
 
 
+@pytest.mark.parametrize(("chosen", "announced"), [(None, 2), (["one"], 2), ([], 0)])
+async def test_who_chooses_some_publishers_announces_it_all_the_same(
+    desk: Desk, chosen: list[str] | None, announced: int
+) -> None:
+    async with transaction(desk.pool) as db:
+        bot = {"slug": "slack", "type": "slack_bot", "workspace": "T1", "channel": "C1"}
+        await objects.create(db, ADA, "channel", desk.page.id, bot)
+        spec = desk.page.spec | {"slack": {"channel": "slack"}}
+        desk.page = await objects.replace(db, ADA, desk.page, spec)
+    publishers = None if chosen is None else [desk.publishers[slug] for slug in chosen]
+    await desk.approve(ADA, publishers=publishers)
+    async with transaction(desk.pool) as db:
+        await desk.propose(db, "resolve", 5.0)
+        posts_there = "SELECT count(*) FROM outbox o JOIN objects t ON t.id = o.target_id WHERE t.slug = 'slack' AND o.item->>'type' = 'post'"
+        assert await db.fetchval(posts_there) == announced
+
+
 async def test_who_was_left_out_of_the_end_hears_nothing_of_it_later(desk: Desk) -> None:
     await desk.approve(ADA)
     async with transaction(desk.pool) as db:
