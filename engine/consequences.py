@@ -281,7 +281,8 @@ async def _turn(
 ) -> list[dict[str, Any]]:
     """One consequence of each of these cases; returns news."""
     opened = [(case.stored, c.effect) for case, c in turned if isinstance(c.effect, facts.EpisodeOpened)]
-    await reviews.open_episodes(connection, opened)
+    if opened:
+        await reviews.open_episodes(connection, opened)
     asked: dict[UUID, tuple[_Case, reviews.Proposal]] = {}
     for case, consequence in turned:
         effect, state = consequence.effect, consequence.state

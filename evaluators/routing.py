@@ -15,10 +15,15 @@ _ABOUT: Final = ("acknowledged", "comment", "assigned", "snoozed", "recovery", "
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a channel knows of an episode. `held`: why news of it wait there, which may still be taken back."""
+    """What a channel knows of an episode: how it began last. `held`: why news of it wait there, which may still be taken back."""
 
     is_told: bool = False
     held: Literal["after", "hours"] | None = None
+
+    def then(self, told: str, held: Literal["after", "hours"] | None) -> "Standing":
+        """After one more of its news, which left or (`held`) waits. Where nothing waits, an opening that does is not known."""
+        begins_anew = self.held is None and told == "open"
+        return Standing(not held or (self.is_told and not begins_anew), self.held or held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +70,14 @@ def place(
     is_told = standing is not None and standing.is_told
     if standing is not None:
         if ends and standing.held:
-            why = "it was over before its opening was told"
-            return Place(dropped=why, drops=why)
-        if standing.held == "after" and notice.told == "acknowledged":
-            why = f"{notice.by} acknowledged it before"
-            return Place(dropped=why, drops=why)
-        if notice.told == "escalation" and standing.held == "after":
+            drops = "it was over before its opening was told"
+            if not is_told:
+                return Place(dropped=drops, drops=drops)
+            drops = "it was over before"  # and of that they are told
+        elif standing.held == "after" and notice.told == "acknowledged":
+            drops = f"{notice.by} acknowledged it before"
+            return Place(dropped=drops, drops=drops)
+        elif notice.told == "escalation" and standing.held == "after":
             drops = "it was escalated before"
         elif notice.told == "open" and channel.after:
             due_at, waits = notice.at + channel.after, "after"

@@ -13,7 +13,7 @@ from api.console.words import address
 from api.context import services_of
 from api.episodes import Verb, deed_of, do, find, whole
 from api.problems import ProblemError
-from engine.store import episodes, people, states
+from engine.store import episodes, states
 from engine.store.episodes import State
 
 router = Router(prefix="/console/episodes", include_in_schema=False)
@@ -54,7 +54,7 @@ async def _page(
     async with services_of(request).pool.acquire() as db:
         row = await find(db, asking, ref)
         told = await episodes.notices(db, row)
-        found = await people.users(db) if asking.may(Permission.REVIEW, row["page_id"]) else []
+        can_review = asking.may(Permission.REVIEW, row["page_id"])
         return await render(
             request,
             db,
@@ -63,8 +63,8 @@ async def _page(
             episode=await whole(db, row),
             course=await _course(db, row),
             told=told,
-            users=[user["email"] for user in found if not user["disabled"]],
-            can_review=asking.may(Permission.REVIEW, row["page_id"]),
+            users=await episodes.assignable(db, row["page_id"]) if can_review else [],
+            can_review=can_review,
             wrong=wrong,
         )
 

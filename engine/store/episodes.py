@@ -9,14 +9,13 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from engine.store import objects, outbox, people, telling
+from engine.store import objects, outbox, telling
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, new_id, show
 from engine.store.states import moment
-from evaluators.followup import due
 from evaluators.model import Notice, Stage
-from evaluators.routing import Standing, place
+from evaluators.routing import Place, Standing, place
 from rules.channel import CHANNEL
 from rules.channels.channel import Told
 from rules.duration import format_duration
@@ -54,10 +53,10 @@ class EpisodeOverError(Exception):
 
 
 class NoSuchUserError(Exception):
-    """Nobody here has that e-mail."""
+    """Nobody who may look at it has that e-mail."""
 
     def __init__(self, email: str) -> None:
-        super().__init__(f"there is no user {email!r}; name one by e-mail, or null for nobody")
+        super().__init__(f"there is no user {email!r} of this page; name one by e-mail, or null for nobody")
 
 
 async def listing(
@@ -153,13 +152,23 @@ async def comment(connection: Connection, by: By, episode: UUID, text: str) -> R
     )
 
 
+async def assignable(connection: Connection, page_id: UUID) -> list[str]:
+    """E-mails of the users who may look at what is of this page."""
+    rows = await connection.fetch(
+        "SELECT email FROM users u WHERE NOT disabled AND EXISTS (SELECT FROM roles r WHERE r.user_id = u.id "
+        "AND (r.page_id IS NULL OR r.page_id = $1)) ORDER BY lower(email)",
+        page_id,
+    )
+    return [row["email"] for row in rows]
+
+
 async def assign(connection: Connection, by: By, episode: UUID, email: str | None) -> Row:
     """It is theirs from now on; None: nobody's. Raises `NoSuchUserError`."""
     row = await one(connection, episode, lock=True)
-    user = await people.user_by_email(connection, email) if email else None
-    if email and (user is None or user["disabled"]):
+    found = await assignable(connection, row["page_id"]) if email else []
+    whose = next((one for one in found if one.lower() == (email or "").lower()), None)
+    if email and whose is None:
         raise NoSuchUserError(email)
-    whose = user["email"] if user else None
     if whose == row["assignee"]:
         return row
     said = f"{whose} was given" if whose else f"{row['assignee']} no longer has"
@@ -283,7 +292,7 @@ def notice_of(
 
 
 async def remind(connection: Connection, now: float, public_url: str) -> int:
-    """Tell channels again of what nobody acknowledged, as often as each asks for; how many were told."""
+    """Tell channels again of what nobody acknowledged, so long after they were last told as each asks for; how many were told."""
     entries: list[outbox.Entry] = []
     for stored in await objects.listing(connection, "channel"):
         rule = CHANNEL.validate_python(stored.spec)
@@ -291,8 +300,9 @@ async def remind(connection: Connection, now: float, public_url: str) -> int:
             continue
         rows = await connection.fetch(
             f"SELECT * FROM ({_EPISODES} WHERE o.page_id = $1 AND e.closed_at IS NULL AND e.acknowledged_at IS NULL "
-            "AND NOT e.frozen AND e.severity = ANY ($5)) e CROSS JOIN LATERAL (SELECT max((n.item->>'at')::float8) AS told_at, "
-            "bool_or(n.status = 'pending') AS waits FROM outbox n WHERE n.target_id = $2 AND n.status IN ('pending', 'done') "
+            "AND NOT e.frozen AND e.severity = ANY ($5) AND coalesce(e.snoozed_until, to_timestamp(0)) <= to_timestamp($6)) e "
+            "CROSS JOIN LATERAL (SELECT max(greatest((n.item->>'at')::float8, extract(epoch FROM n.due_at))) AS told_at, "
+            "bool_or(n.status = 'pending') AS waits FROM outbox n WHERE n.target_id = $2 AND n.status <> 'dropped' "
             "AND n.line = 'epi_' || replace(e.id::text, '-', '') AND n.item->>'told' IN ('open', 'change', 'reminder', 'escalation')) n "
             "WHERE n.told_at <= $3 AND NOT n.waits ORDER BY n.told_at LIMIT $4",
             stored.page_id,
@@ -300,14 +310,15 @@ async def remind(connection: Connection, now: float, public_url: str) -> int:
             now - rule.remind,
             REMINDED_AT_ONCE,
             rule.severities,
+            now,
         )
         for row in rows:
-            snoozed_until = row["snoozed_until"].timestamp() if row["snoozed_until"] else None
-            if due(rule.remind, row["told_at"], now, snoozed_until):
-                lasting = format_duration(round((now - row["opened_at"].timestamp()) / 60) * 60)
-                title = f"{row['owner_name'] or row['owner']} is still {row['severity']} after {lasting}, and nobody acknowledged it"
-                notice = notice_of(row, "reminder", title, now, public_url, f"{now:.3f}")
-                if found := place(rule, notice, Standing(is_told=True)):
-                    entries.append(outbox.Entry(stored.id, notice.episode or "", notice, found))
+            lasting = format_duration(round((now - row["opened_at"].timestamp()) / 60) * 60)
+            state = "flapping" if row["flapping"] else row["severity"]
+            title = f"{row['owner_name'] or row['owner']} is still {state} after {lasting}, and nobody acknowledged it"
+            notice = notice_of(row, "reminder", title, now, public_url, f"{row['told_at']:.3f}")
+            # Outside of its hours there is nothing to keep: it is reminded once they begin.
+            if place(rule, notice, Standing(is_told=True)) == Place():
+                entries.append(outbox.Entry(stored.id, notice.episode or "", notice, Place()))
     await outbox.put_all(connection, entries)
     return len(entries)

@@ -67,7 +67,8 @@ async def standings(
     if not lines:
         return {}
     rows = await connection.fetch(
-        "SELECT o.target_id, o.line, CASE WHEN o.status = 'pending' AND o.begun_at IS NULL THEN o.waits END AS held "
+        "SELECT o.target_id, o.line, o.item->>'told' AS told, "
+        "CASE WHEN o.status = 'pending' AND o.begun_at IS NULL THEN o.waits END AS held "
         "FROM outbox o JOIN unnest($1::uuid[], $2::text[]) AS n (target_id, line) USING (target_id, line) "
         "WHERE o.status <> 'dropped' ORDER BY o.id FOR UPDATE OF o",
         [target for target, _ in lines],
@@ -76,8 +77,7 @@ async def standings(
     found: dict[tuple[UUID, str], Standing] = {}
     for row in rows:
         key = row["target_id"], row["line"]
-        before = found.get(key, Standing())
-        found[key] = Standing(before.is_told or row["held"] is None, before.held or row["held"])
+        found[key] = found.get(key, Standing()).then(row["told"], row["held"])
     return found
 
 

@@ -86,8 +86,7 @@ async def tell_all(
         if standing is not None:
             if found.drops:
                 standing = Standing(standing.is_told)
-            is_told = standing.is_told or not (found.waits or found.dropped)
-            standings[key] = Standing(is_told, standing.held or found.waits)
+            standings[key] = standing if found.dropped else standing.then(notice.told, found.waits)
         if found.waits:
             waiting.setdefault(key, []).append(len(entries))
         entries.append(outbox.Entry(*key, notice, found))

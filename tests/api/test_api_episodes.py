@@ -102,6 +102,19 @@ async def test_what_people_do_is_noted_and_told_under_the_episode(
     assert [tuple(row) for row in lines] == [(whole["id"], whole["id"])]
 
 
+async def test_it_is_given_only_to_who_may_look_at_it(server: "Server", beat: Stored, do: Do) -> None:
+    email, gone = await _somebody(server), f"{new_id().hex[-8:]}@shop.example"
+    async with transaction(server.services.pool) as db:
+        blog = await objects.find(db, "page", "blog")
+        await people.create_user(db, ACTOR, gone, "Elsewhere", {blog.id: "admin"})
+    assert (await do("assign", {"to": email.upper()})).body["assignee"] == email
+    assert (await do("assign", {"to": gone})).status == 422
+    assert (await do("assign", {"to": email})).status == 200  # again: nothing new is told
+    assert [told for told, _, _ in await _told(server, beat)] == ["assigned"]
+    page = await server.call("GET", f"/console/episodes/{show('episode', reviews.episode_id(beat.id, 1))}")
+    assert gone not in str(page.body)
+
+
 async def test_lists_are_of_a_state_or_of_somebody(server: "Server", do: Do) -> None:
     me = (await do("acknowledge")).body
 
@@ -125,7 +138,7 @@ async def test_lists_are_of_a_state_or_of_somebody(server: "Server", do: Do) -> 
         ("comment", {}, "/text"),
         ("comment", {"text": ""}, "/text"),
         ("assign", {}, "/to"),
-        ("assign", {"to": "nobody@x.example"}, "/to: there is no user 'nobody@x.example'"),
+        ("assign", {"to": "nobody@x.example"}, "/to: there is no user 'nobody@x.example' of this page"),
         ("snooze", {}, "/for"),
         ("snooze", {"for": "8d"}, "/for: '8d' is out of range"),
         ("snooze", {"for": "soon"}, "/for: 'soon' is not a duration"),

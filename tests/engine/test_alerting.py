@@ -367,6 +367,29 @@ async def test_they_are_reminded_until_somebody_acknowledges_and_not_while_it_is
     assert ops.took[2]["title"] == "b is still critical after 67m, and nobody acknowledged it"
 
 
+async def test_reminders_leave_nothing_behind_where_they_cannot_be_told(desk: Desk) -> None:
+    night = {"from": "00:00", "to": "00:01", "outside": "drop", "days": ["mon"]}
+    ops = await desk.channel("ops", remind="1m", on=["open", "reminder"])
+    await desk.begin(await desk.beat("b"))
+    async with desk.delivering():
+        await desk.until(lambda: len(ops.took) == 1)
+        await desk.settled()
+        ops.status = 410
+        for _ in range(5):  # what is given up at once is not tried again at every look
+            desk.time.now += 30.0
+            await desk.look()
+            await desk.settled()
+        rows = await desk.rows()
+        assert [row[:2] for row in rows[1:]] == [("reminder", "dead")] * 2
+        async with transaction(desk.pool) as db:
+            stored = await objects.find(db, "channel", "ops")
+            await objects.replace(db, ACTOR, stored, stored.spec | {"hours": night})
+        for _ in range(5):
+            desk.time.now += 600.0
+            await desk.look()
+        assert await desk.rows() == rows
+
+
 async def test_a_storm_is_a_digest_that_says_all_of_it_and_drops_nothing(desk: Desk) -> None:
     ops, wide = await desk.channel("ops"), await desk.channel("wide", digest_over=1000)
     for part in range(5):

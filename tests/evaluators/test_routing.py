@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evaluators.digest import EVERY_S, Pace, digest
-from evaluators.followup import due
 from evaluators.model import Notice, Severity, Stage
 from evaluators.routing import Place, Standing, place, wants
 from rules.channels.channel import ChannelRule
@@ -163,9 +164,108 @@ def test_the_end_of_what_was_told_is_never_dropped_and_ends_an_alert_at_any_hour
     assert place(paired, over, TOLD, ends=True) == Place()
 
 
-def test_they_are_reminded_after_so_long_and_not_while_it_is_snoozed() -> None:
-    assert [due(60.0, 0.0, now) for now in (59.0, 60.0)] == [False, True]
-    assert [due(60.0, 0.0, now, snoozed_until=90.0) for now in (60.0, 90.0)] == [False, True]
+def test_the_end_of_what_was_told_is_told_although_news_of_it_wait() -> None:
+    night = MONDAY_NOON + 10 * HOUR
+    over = place(
+        channel(hours=DAY),
+        notice("recovery", None, at=night),
+        Standing(is_told=True, held="hours"),
+        ends=True,
+    )
+    assert over == Place(MONDAY_NOON + 20 * HOUR, "hours", drops="it was over before")
+
+
+class Line:
+    """The news of one episode on their way to one channel, as the outbox keeps them: a small model."""
+
+    def __init__(self, rule: ChannelRule) -> None:
+        self.rule, self.now, self.severity = rule, MONDAY_NOON, "critical"
+        self.rows: list[list[Any]] = []  # what, when it is due, why it may be taken back, what became of it
+
+    def wait(self, hours: float) -> None:
+        self.now += hours * HOUR
+        for row in self.rows:
+            if row[3] == "pending":
+                if row[1] > self.now:
+                    break
+                row[3] = "done"
+
+    def tell(self, told: str, *, ends: bool = False) -> None:
+        self.wait(0.0)
+        standing = Standing()
+        for what, _, held, status in self.rows:
+            if status != "dropped":
+                standing = standing.then(what, held if status == "pending" else None)
+        found = place(self.rule, notice(told, None if ends else "critical", at=self.now), standing, ends=ends)
+        if found is None:
+            return
+        for row in self.rows if found.drops else ():
+            if row[3] == "pending" and row[2]:
+                row[3] = "dropped"
+        self.rows.append(
+            [told, found.due_at or self.now, found.waits, "dropped" if found.dropped else "pending"]
+        )
+
+
+RULES = st.sampled_from(
+    [
+        {"after": "2h"},
+        {"hours": DAY},
+        {"hours": DAY | {"outside": "drop"}},
+        {"hours": DAY, "after": "2h"},
+        {"severities": ["critical"]},
+    ]
+)
+DEEDS = st.lists(
+    st.sampled_from(["acknowledged", "comment", "escalation", "change", "reopen", 1.0, 5.0, 14.0]),
+    max_size=10,
+)
+
+
+@given(RULES, st.booleans(), st.integers(0, 23), DEEDS)
+def test_whatever_people_do_every_opening_that_was_told_has_its_end_and_no_other_begins_with_one(
+    spec: dict[str, Any], pairs: bool, hour: int, deeds: list[str | float]
+) -> None:
+    kind = Paired if pairs else WebhookChannel
+    line = Line(kind.model_validate({"slug": "c", "type": "webhook", "url": "http://x.example/"} | spec))
+    line.wait(hour)
+    line.tell("open")
+    for deed in deeds:
+        if isinstance(deed, float):
+            line.wait(deed)
+        elif deed == "reopen":
+            line.tell("recovery", ends=True)
+            line.tell("open")
+        else:
+            line.tell(deed)
+    line.tell("recovery", ends=True)
+    line.wait(200.0)
+    told = [row[0] for row in line.rows if row[3] == "done"]
+    assert not told or told[0] != "recovery"
+    assert not told or told[-1] == "recovery"
+    assert all(row[3] != "pending" for row in line.rows)
+
+
+@pytest.mark.parametrize(
+    ("day", "begins"),
+    [
+        pytest.param(
+            datetime(2026, 3, 29, tzinfo=UTC), "2026-03-29T00:30:00+00:00", id="spring: 01:30 in winter time"
+        ),
+        pytest.param(
+            datetime(2026, 10, 25, tzinfo=UTC), "2026-10-24T23:30:00+00:00", id="autumn: 01:30 in summer time"
+        ),
+    ],
+)
+def test_hours_begin_once_on_the_days_on_which_clocks_change(day: datetime, begins: str) -> None:
+    rule = channel(hours={"from": "01:30", "to": "05:00", "timezone": "Europe/Berlin"})
+    found = place(rule, notice(at=day.timestamp() - 4 * HOUR), NEW)
+    assert found is not None
+    assert found.due_at is not None
+    assert datetime.fromtimestamp(found.due_at, UTC).isoformat() == begins
+    ends = datetime(day.year, day.month, day.day, 3 if day.month == 3 else 4, tzinfo=UTC).timestamp()
+    assert place(rule, notice(at=ends - 1), NEW) == Place()
+    assert place(rule, notice(at=ends), NEW) != Place()
 
 
 def test_a_storm_is_more_than_so_much_within_a_minute() -> None:
