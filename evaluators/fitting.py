@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from evaluators.model import Post
 from evaluators.public import PRECEDENCE
-from rules.markdown import plain
+from rules.markdown import escaped, plain
 from rules.publishers.publisher import PublisherRule
 
 
@@ -58,7 +58,10 @@ def lost(post: Post, ours: Post, rule: PublisherRule) -> Iterator[str]:
 
 
 def _text(post: Post, rule: PublisherRule) -> str:
-    return plain(post.text) if post.is_markdown and not rule.shows_markdown else post.text
+    if post.is_markdown == rule.shows_markdown:
+        return post.text
+    # Plain words stay plain where Markdown is shown: a value that a sender chose is no link there.
+    return plain(post.text) if post.is_markdown else escaped(post.text)
 
 
 def _mapped(rule: PublisherRule, page: str, path: str) -> Sequence[str]:

@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from evaluators.fitting import fitted
 from evaluators.model import Post
+from rules.publishers.instatus import InstatusPublisher
 from rules.publishers.publisher import PublisherRule
 from rules.publishers.statuspage import StatuspagePublisher
 
@@ -45,3 +46,11 @@ def test_what_another_incident_affects_alone_is_left_to_it() -> None:
 def test_what_was_called_off_is_over() -> None:
     off = replace(POST, kind="maintenance", status="cancelled")
     assert fitted(off, rule()).status == "completed"
+
+
+def test_plain_words_are_no_markdown_where_that_is_shown() -> None:
+    there = InstatusPublisher(slug="i", type="instatus", key="k", page_id="p")
+    said = replace(POST, text="[Log in](https://evil.example) <b>")
+    assert fitted(said, there).text == r"\[Log in\]\(https://evil.example\) \<b\>"
+    assert fitted(replace(said, is_markdown=True), there).text == said.text
+    assert fitted(said, rule()).text == said.text
