@@ -12,27 +12,22 @@ import aiohttp
 from exporters.outcome import Rejected, Retry
 from exporters.publishing import Api, GoneError, Pace, TroubleError
 
-_AGAIN: Final = frozenset(
-    {"fatal_error", "internal_error", "request_timeout", "service_unavailable", "team_added_to_org"}
-)
+_AGAIN: Final = {"fatal_error", "internal_error", "request_timeout", "service_unavailable", "ratelimited"}
 _CONNECT: Final = "connect the workspace again on /console/slack"
 _INVITE: Final = "invite the bot to it: /invite @Upbeat"
 READS: Final = frozenset(
     {"auth.revoke", "conversations.history", "conversations.replies", "oauth.v2.access", "users.info"}
 )
 """Methods that take no JSON: they are asked with GET."""
-WHAT_TO_DO: Final[Mapping[str, str]] = {
-    "account_inactive": _CONNECT,
+_UNCONNECTED: Final = ("account_inactive", "invalid_auth", "not_authed", "token_revoked")
+WHAT_TO_DO: Final[Mapping[str, str]] = dict.fromkeys(_UNCONNECTED, _CONNECT) | {
     "channel_not_found": f"check the channel's id, and if it is private {_INVITE}",
-    "invalid_auth": _CONNECT,
     "is_archived": "the channel is archived: choose another one, or unarchive it in Slack",
     "missing_scope": f"the app lacks a permission: update it from the manifest in docs/how-to/use-slack.md, and {_CONNECT}",
-    "not_authed": _CONNECT,
     "not_in_channel": _INVITE,
     "org_login_required": "the workspace moves to an organisation: wait, then " + _CONNECT,
     "restricted_action": "the workspace does not let apps post there: ask its admins",
     "token_expired": "turn token rotation off in the app's settings, and " + _CONNECT,
-    "token_revoked": _CONNECT,
 }
 
 
@@ -63,7 +58,7 @@ class Web:
             return answer
         said = answer.get("error") if isinstance(answer, dict) else None
         code = said if isinstance(said, str) and re.fullmatch(r"[a-z_]{1,80}", said) else "no_answer_of_slack"
-        if code in _AGAIN or code in ("ratelimited", "rate_limited"):
+        if code in _AGAIN:
             raise SlackError(code, Retry(f"Slack says {code}"))
         do = WHAT_TO_DO.get(code)
         raise SlackError(code, Rejected(f"Slack says {code}" + (f": {do}" if do else "")))

@@ -63,21 +63,13 @@ class Asked:
         key = hashlib.sha256(f"{self.key} {method} {path}".encode()).hexdigest()
         headers = [(b"content-type", b"application/json")]
         headers += [(b"idempotency-key", f"slack-{key}".encode())] if method == "POST" else []
-        scope: Scope = {
-            "type": "http",
-            "method": method,
-            "scheme": "http",
-            "path": f"/api/v1{path}",
-            "query_string": urlencode(query).encode(),
-            "headers": headers,
-            "server": ("slack", 80),
-            ACTING: self.known(),
-        }
+        scope: Scope = {"type": "http", "method": method, "scheme": "http", "path": f"/api/v1{path}"}
+        scope.update(query_string=urlencode(query).encode(), headers=headers, server=("slack", 80))
+        scope[ACTING] = self.known()
         status, parts = 500, []
 
         async def receive() -> Message:
-            sent = b"" if body is None else json.dumps(body).encode()
-            return {"type": "http.request", "body": sent, "more_body": False}
+            return {"type": "http.request", "body": b"" if body is None else json.dumps(body).encode()}
 
         async def send(message: Message) -> None:
             nonlocal status

@@ -25,13 +25,7 @@ _THREADLESS: Final = frozenset({"cannot_reply_to_message", "message_not_found", 
 _UNCHANGEABLE: Final = frozenset({"cant_update_message", "edit_window_closed", "message_not_found"})
 _LOOK_BACK_S: Final = 900.0
 _LOOK_PAGES: Final = 10  # of 100 messages
-_ON_EPISODE: Final = (
-    ("acknowledge", "Acknowledge"),
-    ("assign", "Assign to me"),
-    ("snooze", "Snooze 1 h"),
-    ("escalate", "Escalate"),
-    ("comment", "Comment"),
-)
+_ON_EPISODE: Final = ("acknowledge", "assign to me", "snooze 1 h", "escalate", "comment")
 _MARKS: Final = {"resolved": "🟢", "completed": "🟢", "cancelled": "⚪", "monitoring": "🟠", "scheduled": "🗓️"}
 
 
@@ -145,7 +139,7 @@ def _buttons(notice: Notice) -> Blocks:
     if notice.told == "reminder" and notice.incident:
         return [button("update", "Update", notice.incident)]
     if notice.told in _STATES and notice.episode and notice.stage is not Stage.OK:
-        return [button(name, label, notice.episode) for name, label in _ON_EPISODE]
+        return [button(said.split()[0], said.capitalize(), notice.episode) for said in _ON_EPISODE]
     return []
 
 
@@ -167,7 +161,7 @@ def _picture(post: Post) -> dict[str, Any]:
         blocks.append({"type": "section", "text": mrkdwn(_text(post))})
     blocks.append({"type": "context", "elements": [mrkdwn(escaped("\n".join(facts), MAX_SECTION))]})
     if post.status not in ENDED and not is_gone and post.kind == "incident":
-        offered = [button("update", "Update", post.incident), button("resolve", "Resolve", post.incident)]
+        offered = [button(name, name.capitalize(), post.incident) for name in ("update", "resolve")]
         blocks.append({"type": "actions", "elements": offered})
     return of_blocks(escaped(title, MAX_SECTION), blocks)
 
