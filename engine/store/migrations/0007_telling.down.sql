@@ -9,6 +9,7 @@ ALTER TABLE outbox RENAME COLUMN item TO notice;
 UPDATE outbox SET notice = notice - 'type';
 CREATE INDEX outbox_line ON outbox (target_id, line, id) WHERE status = 'pending';
 CREATE INDEX outbox_due ON outbox (due_at, id) WHERE status = 'pending';
+DROP INDEX actions_created, actions_owner, actions_incident;
 UPDATE actions SET incident_id = NULL WHERE episode_id IS NULL;
 UPDATE updates SET action_id = NULL WHERE action_id IN (SELECT id FROM actions WHERE episode_id IS NULL);
 DELETE FROM actions WHERE episode_id IS NULL;

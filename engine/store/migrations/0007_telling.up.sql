@@ -72,6 +72,10 @@ ALTER TABLE actions
     ADD COLUMN original     jsonb,                     -- title, text and components before people changed them
     ADD COLUMN escalated_at timestamptz,               -- when operators were last told that it still waits
     ADD COLUMN escalations  smallint NOT NULL DEFAULT 0;
+-- Lists and counts of all, of one beat's, and of what waits of an incident, of which there are very many after years.
+CREATE INDEX actions_created ON actions (created_at, id);
+CREATE INDEX actions_owner ON actions (owner_id, created_at);
+CREATE INDEX actions_incident ON actions (incident_id);
 CREATE TABLE approvals (
     action_id uuid NOT NULL REFERENCES actions (id) ON DELETE CASCADE,
     by        text NOT NULL,
