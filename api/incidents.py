@@ -21,7 +21,7 @@ from api.origin import base_url
 from api.owned import OfBeat, OfGroup, components, listed
 from api.paging import Cursor, Limit
 from api.problems import invalid, missing
-from api.reviews import shown_actions
+from api.reviews import home_of, shown_actions
 from api.saving import expected_revision
 from api.shapes import gives
 from api.shown_incidents import ShownIncident, ShownSaid
@@ -189,12 +189,7 @@ async def shown_incidents(db: Connection, rows: Sequence[Row]) -> list[dict[str,
             "still_open": open_still[row["id"]],
             "report": None
             if row["report"] is None
-            else {
-                "text": row["report"],
-                "status": row["report_status"],
-                "at": row["report_at"],
-                "by": row["report_by"],
-            },
+            else {"text": row["report"]} | {name: row[f"report_{name}"] for name in ("status", "at", "by")},
         }
         for row in rows
     ]
@@ -272,7 +267,7 @@ async def update(
     moment = Moment(services.clock.epoch_s(), public_url)
     async with transaction(services.pool) as db:
         found = await find_incident(db, asking, ref, Permission.REVIEW)
-        home = await _home(db, found)
+        home = await home_of(db, found)
         named = sent.components and await affected(db, asking, home, sent.components, found["components"])
         row, said = await by_hand.update_of(
             db,
@@ -359,12 +354,6 @@ async def _page_of(db: Connection, asking: Principal, ref: str | None) -> Stored
     return found
 
 
-async def _home(db: Connection, row: Row) -> Stored:
-    found = await objects.get(db, row["page_id"])
-    assert found is not None
-    return found
-
-
 # ---- changed
 
 
@@ -428,7 +417,7 @@ async def edit(services: Services, asking: Principal, ref: str, sent: Edit) -> W
     if sent.components is not None:
         async with services.pool.acquire() as db:
             found = await find_incident(db, asking, ref, Permission.REVIEW)
-            home = await _home(db, found)
+            home = await home_of(db, found)
             changes["components"] = await affected(db, asking, home, sent.components, found["components"])
     return partial(by_hand.edit, changes=changes)
 

@@ -18,6 +18,7 @@ from api.incidents import Edit, Into, NewIncident, NewUpdate, Text, find_inciden
 from api.objects import locate
 from api.origin import base_url
 from api.problems import ProblemError, missing
+from api.reviews import home_of
 from engine.store import by_hand, incidents, objects, published
 from engine.store.database import Connection
 from engine.store.ids import read
@@ -29,22 +30,7 @@ from rules.wording import presets
 router = Router(prefix="/console/incidents", include_in_schema=False)
 
 _REFUSALS: Final = (ProblemError, NotNowError, MissingError)
-_BLANK: Final = dict.fromkeys(
-    [
-        "title",
-        "text",
-        "status",
-        "impact",
-        "notify",
-        "is_markdown",
-        "draft",
-        "started_at",
-        "acknowledged_at",
-        "resolved_at",
-        "ended",
-    ],
-    "",
-)
+_BLANK: Final = dict.fromkeys((*NewIncident.model_fields, *rest.Backfilled.model_fields, "ended"), "")
 _DEEDS: Final[Mapping[str, rest.Work]] = {
     "take-over": by_hand.take_over,
     "hand-back": by_hand.hand_back,
@@ -218,8 +204,7 @@ async def _page(
     async with services_of(request).pool.acquire() as db:
         row = await find_incident(db, asking, ref)
         (shown,) = await shown_incidents(db, [row])
-        home = await objects.get(db, row["page_id"])
-        assert home is not None
+        home = await home_of(db, row)
         now = {f"{one['page']}/{one['slug']}": one for one in shown["components"]}
         choices = dict(await _choices(db, home)) | {path: one["name"] for path, one in now.items()}
         others = await incidents.listing(db, pages=[home.id], status="open", kind="incident", limit=100)
