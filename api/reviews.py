@@ -11,7 +11,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import Asking, Permission, Principal, Router, permits
+from api.auth import OPERATOR_KEYS, Asking, Permission, Principal, Router, permits
 from api.body import read_body, reply, takes
 from api.context import Services, services_of
 from api.meant import affected, publishers_of
@@ -19,7 +19,7 @@ from api.objects import PageRef, locate
 from api.origin import base_url
 from api.owned import OfBeat, OfGroup, components, listed
 from api.paging import Cursor, Limit
-from api.problems import invalid, missing
+from api.problems import ProblemError, invalid, missing
 from api.shapes import gives
 from api.shown_actions import ShownAction, ShownTally
 from engine.bus import LIVE
@@ -151,7 +151,7 @@ async def shown_actions(db: Connection, rows: Sequence[Row]) -> list[dict[str, A
             ],
             "original": row["original"]
             and row["original"] | {"components": components(row["original"]["components"], names)},
-            "targets": _targets(row, [one for one in publishers if one.page_id == row["page_id"]], names),
+            "targets": saying(row, [one for one in publishers if one.page_id == row["page_id"]], names),
             "told": [one.slug for one in channels if one.page_id == row["page_id"] and _is_told(row, one)],
             "deliveries": [
                 {"target": one["slug"]} | {name: one[name] for name in _DELIVERED}
@@ -175,8 +175,8 @@ _KEPT: Final = tuple(
 _DELIVERED: Final = ("status", "attempts", "last_error", "finished_at", "is_gone")
 
 
-def _targets(
-    row: Row, publishers: Sequence[Stored], names: Mapping[str, tuple[str, str, str]]
+def saying(
+    row: Row | Mapping[str, Any], publishers: Sequence[Stored], names: Mapping[str, tuple[str, str, str]]
 ) -> list[dict[str, Any]]:
     """Its own page, and the publishers that its incident goes to: what each is told."""
     paths = {"/".join(names[key][:2]): status for key, status in row["components"].items() if key in names}
@@ -290,6 +290,9 @@ def approving(services: Services, sent: Approval, public_url: str) -> Decision:
 
     async def decision(db: Connection, by: Actor, action: UUID) -> Row:
         row = await reviews.one(db, action)
+        if by.key_id in OPERATOR_KEYS and Review.model_validate(row["review"] or {}).approvals > 1:
+            detail = "its page wants two people, and the machine's own token is nobody: sign in, or send a token of yours"
+            raise ProblemError(403, "forbidden", detail)
         publishers = await publishers_of(db, await home_of(db, row), sent.publishers)
         if publishers is not None and row["goes_to"] is not None:
             publishers = [one for one in publishers if one in row["goes_to"]]

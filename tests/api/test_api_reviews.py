@@ -295,3 +295,21 @@ async def test_answers_are_what_the_description_says(
         assert answer.body.get("items") != [] or is_elsewhere, path
         checked += 1
     assert checked >= 16
+
+
+async def test_the_machines_own_token_is_not_one_of_two_people(
+    server: "Server", draft: dict[str, Any]
+) -> None:
+    async with transaction(server.services.pool) as db:
+        page = await objects.find(db, "page", "shop")
+        two = await objects.replace(db, Actor("t", "api"), page, page.spec | {"review": {"approvals": 2}})
+    try:
+        path = f"/api/v1/actions/{draft['id']}/approve"
+        token = {"Authorization": f"Bearer {server.services.settings.admin_token}"}
+        refused = await server.call("POST", path, {"revision": 1}, who=None, headers=token)
+        assert (refused.status, "the machine's own token is nobody" in refused.body["detail"]) == (403, True)
+        first = await server.call("POST", path, {"revision": 1}, who="reviewer")
+        assert (first.status, first.body["status"], len(first.body["approvals"])) == (200, "pending", 1)
+    finally:
+        async with transaction(server.services.pool) as db:
+            await objects.replace(db, Actor("t", "api"), two, page.spec)
