@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from api.shown_actions import ShownSaying
 from rules.wording import Variant
 
 
@@ -24,16 +25,6 @@ class ShownPreset(Struct):
     text: str
 
 
-class ShownThere(Struct):
-    """What a publisher is told; `notes`: what is lost."""
-
-    target: str
-    title: str
-    text: str
-    is_cut: bool
-    notes: list[str]
-
-
 class ShownWords(Struct):
     """A step in words. `title_of`, `text_of`: whose template says so (`trigger`, `beat`, `group`, `page`), or `default`."""
 
@@ -45,7 +36,7 @@ class ShownWords(Struct):
     title_of: str
     text_of: str
     warnings: list[str]
-    targets: list[ShownThere]
+    targets: list[ShownSaying]
 
 
 class ShownRendering(Struct):

@@ -16,7 +16,7 @@ from api.context import services_of
 from api.objects import locate
 from api.problems import invalid, missing
 from api.replays import Ref
-from api.reviews import told_there
+from api.reviews import saying
 from api.shapes import gives
 from api.shown_templates import ShownPreset, ShownRendering, ShownVariables
 from engine.store import incidents, objects
@@ -26,7 +26,7 @@ from engine.store.objects import Stored
 from engine.store.states import moment
 from engine.store.wording import Scene, last_scene, named, rendered
 from evaluators.facts import Of
-from evaluators.model import Post, Severity
+from evaluators.model import Severity
 from rules import markdown
 from rules.incident import Step
 from rules.kinds.external import ExternalBeat
@@ -140,34 +140,15 @@ async def _words(
 ) -> dict[str, Any]:
     step, of = _STEPS[variant]
     known = await named(db, [(scene.page_id, scene.rule)])
-    said, components = await rendered(db, known, scene, step, severity, of)
-    names = await incidents.component_names(db, list(components))
-    page = await db.fetchval("SELECT slug FROM objects WHERE id = $1", scene.page_id)
-    paths = {"/".join(names[key][:2]): status for key, status in components.items()}
-    post = Post(
-        id="",
-        step=step,
-        incident="",
-        kind="incident",
-        page=page,
-        title=said.title,
-        status="",
-        impact="none",
-        at=0.0,
-        began_at=0.0,
-        components=paths,
-        text=said.text,
-        is_markdown=said.is_markdown,
-    )
+    said = await rendered(db, known, scene, step, severity, of)
+    row: dict[str, Any] = msgspec.to_builtins(said)
+    names = await incidents.component_names(db, list(said.components))
+    told = {"step": step, "page": known.pages[scene.page_id]["slug"], "impact": None, "notify": True}
     shown = (
         await asyncio.to_thread(markdown.html, said.text) if said.is_markdown else markdown.as_html(said.text)
     )
-    words: dict[str, Any] = msgspec.to_builtins(said)
-    return words | {
-        "step": variant,
-        "html": shown,
-        "targets": [there for one in publishers if (there := told_there(post, one))],
-    }
+    targets = saying({**row, **told, "goes_to": None, "publishers": None}, publishers, names)
+    return {**row, "step": variant, "html": shown, "targets": targets}
 
 
 async def _sample(db: Connection, of: Stored, owner: Stored | None, now: Any) -> Scene:
@@ -191,12 +172,5 @@ async def _sample(db: Connection, of: Stored, owner: Stored | None, now: Any) ->
         "error": error,
         "captures": {name: f"[{name}]" for name in publish},
     }
-    evidence |= (
-        {"trigger_id": str(of.id)} if of.kind == "trigger" else {"run": "", "region": await _region(db)}
-    )
+    evidence |= {"trigger_id": str(of.id)} if of.kind == "trigger" else {"run": "", "region": "local"}
     return Scene(page, owner.kind if owner else "beat", rule, now, None, [evidence])
-
-
-async def _region(db: Connection) -> str:
-    known = await objects.listing(db, "region", limit=1)
-    return known[0].slug if known else "local"

@@ -5,7 +5,7 @@ incident from being told.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -26,7 +26,10 @@ _BAD: Final = ("warning", "critical")
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What is said. `title_of` and `text_of`: whose template says it, or `default`. `warnings`: why it is not what a template wants."""
+    """What is said. `title_of` and `text_of`: whose template says it, or `default`. `warnings`: why it is not what a template wants.
+
+    `components`: id to status.
+    """
 
     title: str
     text: str
@@ -34,6 +37,7 @@ class Rendered:
     title_of: str = DEFAULT
     text_of: str = DEFAULT
     warnings: tuple[str, ...] = ()
+    components: Mapping[str, str] = field(default_factory=dict)
 
 
 def variant_of(step: Step, of: Of) -> Variant:

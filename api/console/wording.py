@@ -50,10 +50,7 @@ async def edit_templates(request: Request, asking: Asking, stored: AnyNamed) -> 
     if sent.get("do") != "save":
         return await _page(request, asking, stored, document)
     try:
-        patch: dict[str, Any] = {
-            "templates": None,
-            **({"templates": _replacing(document)} if document else {}),
-        }
+        patch = {"templates": _replacing(document) if document else None}
         await saving.change(services_of(request), asking, stored, patch, patch=True)
     except ProblemError as refused:
         if refused.status != 422:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -26,17 +26,6 @@ WAITING_S: Final = 10.0
 """So long an episode's row is held for a rendering at most."""
 
 Evidence = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Wording:
-    """What is said. `components`: id to status. `warnings`: why it is not said as a template wants it."""
-
-    title: str
-    text: str
-    components: dict[str, str]
-    is_markdown: bool = False
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +90,16 @@ async def wording(
     severity: Severity,
     of: Of,
     evidence: Evidence = (),
-) -> Wording:
+) -> Rendered:
     """Of a step of an episode; `rule` is the owner as it was when that opened, `evidence` what is seen now."""
     scene = Scene(episode["page_id"], episode["kind"], rule, episode["opened_at"], episode["id"], evidence)
-    said, components = await rendered(connection, known, scene, step, severity, of)
-    return Wording(said.title, said.text, components, said.is_markdown, said.warnings)
+    return await rendered(connection, known, scene, step, severity, of)
 
 
 async def rendered(
     connection: Connection, known: Named, scene: Scene, step: Step, severity: Severity, of: Of
-) -> tuple[Rendered, dict[str, str]]:
-    """What is said in a step, by whose templates; and of which components, id to status. `known`: of its page at least.
+) -> Rendered:
+    """What is said in a step, by whose templates, and of which components. `known`: of its page at least.
 
     Where nothing is wrong any more, it is of what the last step before rested on.
     """
@@ -131,7 +119,7 @@ async def rendered(
     templates = {whose: scene.written.get(whose, each) for whose, each in stored.items()}
     variant = variant_of(step, of)
     if not any(True for each in templates.values() for name in {variant, "open"} for _ in each.of(name)):
-        return Rendered(*otherwise), components
+        return Rendered(*otherwise, components=components)
     values = values_of(
         rule,
         scene.kind,
@@ -150,7 +138,7 @@ async def rendered(
         said = Rendered(
             *otherwise, warnings=(f"no thread could render its templates within {WAITING_S:g} s",)
         )
-    return said, components
+    return replace(said, components=components)
 
 
 def _deadline() -> Callable[[], bool]:
