@@ -305,37 +305,37 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
     same = [c.effect for c in group if c.state is state]  # of one decision: a transaction may hold several
     calms = any(isinstance(one, facts.FlappingEnded) for one in same)
     if isinstance(effect, facts.Transitioned):
-        await _tell_transition(case, effect, state, same)
+        _tell_transition(case, effect, state, same)
     elif isinstance(effect, facts.NeverAnswered):
-        await _tell(case, "unknown", effect.at, f"{case.title} has never sent data", None, state)
+        _tell(case, "unknown", effect.at, f"{case.title} has never sent data", None, state)
     elif isinstance(effect, facts.EpisodeOpened):
         if not effect.reopened:
             case.began_at = effect.at
         headline = words.headline(Stage(effect.severity), case.title) + (" again" if effect.reopened else "")
-        await _tell(case, "open", effect.at, headline, effect.number, state)
+        _tell(case, "open", effect.at, headline, effect.number, state)
     elif isinstance(effect, facts.SeverityChanged):
         headline = words.headline(Stage(effect.severity), case.title)
         if effect.severity == "critical":
             await episodes.wake(connection, reviews.episode_id(subject_id, effect.number))
         if not calms:  # else it was just said where it ended
-            await _tell(case, "change", effect.at, headline, effect.number, state, was=Stage(effect.was))
+            _tell(case, "change", effect.at, headline, effect.number, state, was=Stage(effect.was))
     elif isinstance(effect, facts.FlappingStarted):
         await reviews.mark_flapping(connection, subject_id, effect.number, is_flapping=True)
         said = f"{case.title} is flapping: {effect.changes} changes in a short time; nothing more is said until it is quiet"
-        await _tell(case, "flapping", effect.at, said, effect.number, state)
+        _tell(case, "flapping", effect.at, said, effect.number, state)
     elif isinstance(effect, facts.FlappingEnded):
         await reviews.mark_flapping(connection, subject_id, effect.number, is_flapping=False)
         said = f"{case.title} no longer flaps: it is {effect.stage}"
         if not any(isinstance(one, facts.EpisodeClosed) for one in same):
-            await _tell(case, "flapping", effect.at, said, effect.number, state)
+            _tell(case, "flapping", effect.at, said, effect.number, state)
     elif isinstance(effect, facts.AdvisoryRaised):
         said = f"{case.title} is bad in {await _voters(case, effect.voters)}, and not elsewhere"
-        await _tell(case, "advisory", effect.at, said, None, state)
+        _tell(case, "advisory", effect.at, said, None, state)
     elif isinstance(effect, facts.AdvisoryCleared):
         said = f"{case.title} is ok everywhere again"
         if effect.silent:  # suspended, silent, paused, gone or under maintenance: that is no good news
             said = f"{case.title} is ok, but {await _voters(case, effect.silent)} does not vote any more"
-        await _tell(case, "advisory", effect.at, said, None, state)
+        _tell(case, "advisory", effect.at, said, None, state)
     elif isinstance(effect, facts.EpisodeClosed):
         waiting = await reviews.close_episode(connection, subject_id, effect)
         title = f"{case.title} no longer flaps: it" if calms else case.title
@@ -343,16 +343,16 @@ async def _one(case: _Case, consequence: Consequence, group: Sequence[Consequenc
         told: Told = "recovery" if effect.cause == "recovered" else "change"
         # The one notice in which flapping ends is for who wants to know of either.
         also: Told | None = "flapping" if calms else None
-        await _tell(case, told, effect.at, said, effect.number, state, also=also, ends=True)
+        _tell(case, told, effect.at, said, effect.number, state, also=also, ends=True)
         await _tell_drafts(case, waiting, effect.at)
     elif isinstance(effect, facts.EpisodeFrozen):
         waiting = await reviews.freeze_episode(connection, subject_id, effect.number, effect.at)
         said = f"{case.title} was paused while it was {state.stage}"
-        await _tell(case, "change", effect.at, said, effect.number, state, ends=True)
+        _tell(case, "change", effect.at, said, effect.number, state, ends=True)
         await _tell_drafts(case, waiting, effect.at)
 
 
-async def _tell_transition(
+def _tell_transition(
     case: _Case, effect: facts.Transitioned, state: State, same: Sequence[facts.Effect]
 ) -> None:
     """Tell what no episode tells: silence, and its end. That a member is bad is its group's to tell."""
@@ -368,7 +368,7 @@ async def _tell_transition(
     if told == "recovery":
         title = f"{case.title} sends data again"
     number = state.episodes if state.severity is not None else None
-    await _tell(case, told, effect.at, title, number, state, was=effect.was)
+    _tell(case, told, effect.at, title, number, state, was=effect.was)
 
 
 async def _tell_drafts(case: _Case, actions: Sequence[UUID], at: float) -> None:
@@ -376,7 +376,7 @@ async def _tell_drafts(case: _Case, actions: Sequence[UUID], at: float) -> None:
         case.tellings.append(drafts.waiting(action, at, case.public_url))
 
 
-async def _tell(
+def _tell(
     case: _Case,
     told: Told,
     at: float,
@@ -389,27 +389,12 @@ async def _tell(
     ends: bool = False,
 ) -> None:
     case.told += 1
-    _queue(case, _notice(case, told, at, title, number, state, was=was, key=str(case.told)), also, ends=ends)
-
-
-def _notice(
-    case: _Case,
-    told: Told,
-    at: float,
-    title: str,
-    number: int | None,
-    state: State,
-    *,
-    was: Stage | None = None,
-    key: str = "",
-) -> Notice:
     me, group = case.stored, case.group
     if number and me is not group:  # an episode of its own, from before it was a member
         group = None
-    episode = show("episode", reviews.episode_id(me.id, number)) if number else None
     is_beat = me is not group
-    return Notice(
-        id=str(derived_id("notice", told, me.id, f"{at:.6f}", key)),
+    notice = Notice(
+        id=str(derived_id("notice", told, me.id, f"{at:.6f}", str(case.told))),
         told=told,
         title=title,
         at=at,
@@ -424,9 +409,11 @@ def _notice(
         since=case.began_at if number else None,
         tags=tuple(me.spec.get("tags", ())),
         why=tuple(_line(item) for item in case.evidence),
-        episode=episode,
+        episode=show("episode", reviews.episode_id(me.id, number)) if number else None,
         link=f"{case.public_url}/console/{me.kind}s/{show(me.kind, me.id)}",
     )
+    listed, line = (group or me).spec.get("channels", ()), notice.episode or str(me.id)
+    case.tellings.append(Telling(case.subject.page_id, listed, line, notice, also, ends))
 
 
 def _title(stored: Stored) -> str:
@@ -441,13 +428,6 @@ def _line(item: Mapping[str, Any]) -> str:
         text for text in (where if who != where else "", error["message"] if error else "") if text
     )
     return f"{who}: {item['verdict']}" + (f" ({said})" if said else "")
-
-
-def _queue(case: _Case, notice: Notice, also: Told | None = None, *, ends: bool = False) -> None:
-    who = case.group if notice.group else case.stored
-    listed = who.spec.get("channels", ()) if who else ()
-    line = notice.episode or str(case.stored.id)
-    case.tellings.append(Telling(case.subject.page_id, listed, line, notice, also, ends))
 
 
 def _standing_news(subject: Subject, state: State, was: Stage) -> dict[str, Any]:

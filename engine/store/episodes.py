@@ -29,6 +29,15 @@ _STATES: Final[Mapping[State, str]] = {
     "snoozed": "e.closed_at IS NULL AND e.snoozed_until > now()",
     "closed": "e.closed_at IS NOT NULL",
 }
+_DEEDS: Final[Mapping[str, tuple[str, Told | None]]] = {
+    "acknowledge": ("acknowledged", "acknowledged"),
+    "unacknowledge": ("unacknowledged", None),
+    "comment": ("comment", "comment"),
+    "assign": ("assigned", "assigned"),
+    "escalate": ("escalated", "escalation"),
+    "snooze": ("snoozed", "snoozed"),
+}
+"""What people may do: how it is noted, and told."""
 _EPISODES: Final = (
     "SELECT e.*, o.kind AS owner_kind, o.slug AS owner, o.spec->>'name' AS owner_name, o.page_id, p.slug AS page, "
     "o.spec->'channels' AS channels, o.spec->'tags' AS tags FROM episodes e "
@@ -126,10 +135,7 @@ async def acknowledge(connection: Connection, by: By, episode: UUID) -> Row:
     if row["acknowledged_at"] is not None:
         return row
     changed = {"acknowledged_at": moment(by.at), "acknowledged_by": by.actor.name}
-    said = f"{by.actor.name} acknowledged"
-    return await _done(
-        connection, by, _lasting(row), "acknowledged", changed, said, verb="acknowledge", told="acknowledged"
-    )
+    return await _done(connection, by, row, "acknowledge", changed, f"{by.actor.name} acknowledged")
 
 
 async def unacknowledge(connection: Connection, by: By, episode: UUID) -> Row:
@@ -137,19 +143,15 @@ async def unacknowledge(connection: Connection, by: By, episode: UUID) -> Row:
     row = await one(connection, episode, lock=True)
     if row["acknowledged_at"] is None:
         return row
-    changed = {"acknowledged_at": None, "acknowledged_by": None}
-    said = f"{by.actor.name} no longer looks at"
     return await _done(
-        connection, by, _lasting(row), "unacknowledged", changed, said, verb="unacknowledge", told=None
+        connection, by, row, "unacknowledge", {"acknowledged_at": None, "acknowledged_by": None}
     )
 
 
 async def comment(connection: Connection, by: By, episode: UUID, text: str) -> Row:
     """Say something of it to the others; also once it is over."""
     row = await one(connection, episode, lock=True)
-    return await _done(
-        connection, by, row, "comment", {}, f"{by.actor.name} on", text, verb="comment", told="comment"
-    )
+    return await _done(connection, by, row, "comment", {}, f"{by.actor.name} on", text)
 
 
 async def assignable(connection: Connection, page_id: UUID) -> list[str]:
@@ -172,20 +174,13 @@ async def assign(connection: Connection, by: By, episode: UUID, email: str | Non
     if whose == row["assignee"]:
         return row
     said = f"{whose} was given" if whose else f"{row['assignee']} no longer has"
-    changed = {"assignee": whose}
-    return await _done(
-        connection, by, _lasting(row), "assigned", changed, said, whose or "", verb="assign", told="assigned"
-    )
+    return await _done(connection, by, row, "assign", {"assignee": whose}, said, whose or "")
 
 
 async def escalate(connection: Connection, by: By, episode: UUID, text: str = "") -> Row:
     """Tell everybody who may be told of it now, also who would be told later."""
-    row = await one(connection, episode, lock=True)
-    changed = {"escalated_at": moment(by.at)}
-    said = f"{by.actor.name} escalated"
-    return await _done(
-        connection, by, _lasting(row), "escalated", changed, said, text, verb="escalate", told="escalation"
-    )
+    row, changed = await one(connection, episode, lock=True), {"escalated_at": moment(by.at)}
+    return await _done(connection, by, row, "escalate", changed, f"{by.actor.name} escalated", text)
 
 
 async def snooze(connection: Connection, by: By, episode: UUID, for_s: float | None) -> Row:
@@ -196,10 +191,7 @@ async def snooze(connection: Connection, by: By, episode: UUID, for_s: float | N
         return row
     said = f"{by.actor.name} snoozed" if for_s else f"{by.actor.name} ended the snooze of"
     text = f"for {format_duration(for_s)}" if for_s else ""
-    changed = {"snoozed_until": until}
-    return await _done(
-        connection, by, _lasting(row), "snoozed", changed, said, text, verb="snooze", told="snoozed"
-    )
+    return await _done(connection, by, row, "snooze", {"snoozed_until": until}, said, text)
 
 
 async def wake(connection: Connection, episode: UUID) -> None:
@@ -209,25 +201,19 @@ async def wake(connection: Connection, episode: UUID) -> None:
     )
 
 
-def _lasting(row: Row) -> Row:
-    if row["closed_at"] is not None:
-        raise EpisodeOverError
-    return row
-
-
 async def _done(
     connection: Connection,
     by: By,
     row: Row,
-    kind: str,
-    changed: Mapping[str, Any],
-    said: str,
-    text: str = "",
-    *,
     verb: str,
-    told: Told | None,
+    changed: Mapping[str, Any],
+    said: str = "",
+    text: str = "",
 ) -> Row:
-    """Write it, note it, audit it and tell it, in the caller's transaction; the episode as it is now."""
+    """Write it, note it, audit it and tell it, in the caller's transaction; the episode as it is now. Raises `EpisodeOverError`."""
+    if row["closed_at"] is not None and verb != "comment":
+        raise EpisodeOverError
+    kind, told = _DEEDS[verb]
     if changed:
         places = ", ".join(f"{name} = ${n}" for n, name in enumerate(changed, 2))
         await connection.execute(f"UPDATE episodes SET {places} WHERE id = $1", row["id"], *changed.values())
@@ -299,7 +285,8 @@ async def remind(connection: Connection, now: float, public_url: str) -> int:
         if rule.remind is None or not rule.enabled or "reminder" not in rule.on:
             continue
         rows = await connection.fetch(
-            f"SELECT * FROM ({_EPISODES} WHERE o.page_id = $1 AND e.closed_at IS NULL AND e.acknowledged_at IS NULL "
+            "SELECT e.*, n.told_at, (SELECT stage FROM states WHERE subject_id = e.owner_id) AS stage "
+            f"FROM ({_EPISODES} WHERE o.page_id = $1 AND e.closed_at IS NULL AND e.acknowledged_at IS NULL "
             "AND NOT e.frozen AND e.severity = ANY ($5) AND coalesce(e.snoozed_until, to_timestamp(0)) <= to_timestamp($6)) e "
             "CROSS JOIN LATERAL (SELECT max(greatest((n.item->>'at')::float8, extract(epoch FROM n.due_at))) AS told_at, "
             "bool_or(n.status = 'pending') AS waits FROM outbox n WHERE n.target_id = $2 AND n.status <> 'dropped' "
@@ -314,7 +301,9 @@ async def remind(connection: Connection, now: float, public_url: str) -> int:
         )
         for row in rows:
             lasting = format_duration(round((now - row["opened_at"].timestamp()) / 60) * 60)
-            state = "flapping" if row["flapping"] else row["severity"]
+            state = (
+                "flapping" if row["flapping"] else "unknown" if row["stage"] == "unknown" else row["severity"]
+            )
             title = f"{row['owner_name'] or row['owner']} is still {state} after {lasting}, and nobody acknowledged it"
             notice = notice_of(row, "reminder", title, now, public_url, f"{row['told_at']:.3f}")
             # Outside of its hours there is nothing to keep: it is reminded once they begin.

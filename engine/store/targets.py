@@ -32,8 +32,13 @@ async def ill(connection: Connection, target_id: UUID, now: float, reason: str, 
 
 
 async def resume(connection: Connection, target_id: UUID) -> None:
-    """It is asked again: it was edited, or took a test."""
+    """It is asked again: it was edited, or took a test. Where nothing is to wait any more, nothing does."""
     await connection.execute("UPDATE targets SET stopped_at = NULL WHERE target_id = $1", target_id)
+    await connection.execute(
+        "UPDATE outbox o SET waits = NULL, due_at = least(o.due_at, now()) FROM objects t WHERE t.id = $1 AND o.target_id = t.id "
+        "AND o.status = 'pending' AND o.waits IS NOT NULL AND o.begun_at IS NULL AND coalesce(t.spec->>'hours', t.spec->>'after') IS NULL",
+        target_id,
+    )
 
 
 async def health(connection: Connection, pages: Sequence[UUID] | None, only: UUID | None = None) -> list[Row]:

@@ -108,6 +108,7 @@ class Desk:
         episode = reviews.episode_id(beat.id, 1)
         async with transaction(self.pool) as db:
             await reviews.open_episodes(db, [(beat, EpisodeOpened(self.time.now, 1, severity))])
+            await db.execute("UPDATE states SET stage = $2 WHERE subject_id = $1", beat.id, severity)
         await self.tell(self.notice("open", show("episode", episode), severity))
         return episode
 
@@ -388,6 +389,40 @@ async def test_reminders_leave_nothing_behind_where_they_cannot_be_told(desk: De
             desk.time.now += 600.0
             await desk.look()
         assert await desk.rows() == rows
+
+
+async def test_what_waits_leaves_once_its_channel_has_nothing_to_wait_for(desk: Desk) -> None:
+    boss = await desk.channel("boss", after="15m")
+    episode = await desk.begin(await desk.beat("b"))
+    async with desk.delivering():
+        await desk.settled()
+        assert not boss.took
+        async with transaction(desk.pool) as db:
+            stored = await objects.find(db, "channel", "boss")
+            await objects.replace(db, ACTOR, stored, stored.spec | {"after": None})
+            await episodes.acknowledge(db, desk.by, episode)
+        await desk.until(lambda: len(boss.took) == 2)
+    assert boss.told == ["open", "acknowledged"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("UPDATE episodes SET flapping = true", "flapping"),
+        ("UPDATE states SET stage = 'unknown'", "unknown"),
+    ],
+)
+async def test_a_reminder_says_what_it_is_now(desk: Desk, change: str, said: str) -> None:
+    ops = await desk.channel("ops", remind="30m", on=["open", "reminder"])
+    await desk.begin(await desk.beat("b"))
+    await desk.pool.execute(change)
+    async with desk.delivering():
+        await desk.until(lambda: len(ops.took) == 1)
+        await desk.settled()
+        desk.time.now += 1800
+        await desk.look()
+        await desk.until(lambda: len(ops.took) == 2)
+    assert ops.took[1]["title"] == f"b is still {said} after 30m, and nobody acknowledged it"
 
 
 async def test_a_storm_is_a_digest_that_says_all_of_it_and_drops_nothing(desk: Desk) -> None:
