@@ -225,6 +225,18 @@ async def test_channels_are_reminded_of_an_incident_without_news_once_for_each_i
     assert reminder["blocks"][-1]["elements"][0]["value"] == show("incident", incident)
 
 
+async def test_a_channel_that_was_archived_holds_up_nothing_that_follows(desk: Desk) -> None:
+    await desk.say("open", "We look.")
+    await desk.drain()
+    desk.local.channels[OWN]["archived"] = True
+    await desk.say("update", "Found.")
+    await desk.drain()
+    desk.local.channels[OWN]["archived"] = False
+    await desk.say("resolve", "Fixed.")
+    await desk.drain()
+    assert desk.said(OWN) == ["🟢 Incident one", "Resolved: Incident one"]
+
+
 async def test_a_workspace_that_was_disconnected_is_a_dead_letter_that_says_so(desk: Desk) -> None:
     async with transaction(desk.pool) as db:
         await slack.disconnect(db, ACTOR, TEAM)

@@ -1,7 +1,7 @@
 """Slack in the console: connected over OAuth, linked by somebody who is signed in, set for a page."""
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from engine.store import objects, slack
 from engine.store.database import transaction
 from rules.address import EgressPolicy
-from rules.slack import SlackApp
+from rules.slack import PageSlack, SlackApp
 from tests.api.console.conftest import ACTOR
 from tests.rig.browser import barriers
 from tests.rig.slack import CLIENT, TEAM, TOKEN, LocalSlack, local_slack
@@ -109,6 +109,19 @@ async def test_a_page_whose_slack_names_no_channel_is_not_saved(
     answer = await server.call("PATCH", f"/api/v1/pages/{shop.slug}", sent)
     assert (answer.status, answer.body["errors"][0]["pointer"]) == (422, "/slack/channel")
     assert "there is no channel 'no-such' on the page shop" in answer.body["detail"]
+
+
+async def test_reminders_that_are_off_stay_off(server: "Server") -> None:
+    ops = {"slug": "ops-slack", "page": "shop", "type": "slack_bot", "workspace": TEAM, "channel": "C0123"}
+    assert (await server.call("POST", "/api/v1/channels", ops)).status == 201
+    there = {"C0123": {"reminder": "2h"}, "C0456": {"on": ["create"]}}
+    said: dict[str, Any] = {"channel": "ops-slack", "reminder": "off", "channels": there}
+    for slack_ in (said, {"announce": False}):
+        assert (await server.call("PATCH", "/api/v1/pages/shop", {"slack": slack_})).status == 200
+    async with server.services.pool.acquire() as db:
+        kept = PageSlack.model_validate((await objects.find(db, "page", "shop")).spec["slack"])
+    assert [kept.reminds_after(channel) for channel in ("C0123", "C0456", "C0789")] == [7200.0, None, None]
+    assert not kept.announce
 
 
 @pytest.mark.browser
