@@ -506,7 +506,9 @@ async def test_an_answer_that_is_something_else_is_trouble_of_theirs(place: Plac
 
 @pytest.mark.parametrize("status", [400, 422])
 async def test_what_it_says_is_wrong_is_told_without_the_key(place: Place, status: int) -> None:
-    place.server.refuses = Refusal(status, {"error": {"message": f"Bad\0name for\n{KEY}", "n": [1, "x" * 400]}})
+    place.server.refuses = Refusal(
+        status, {"error": {"message": f"Bad\0name for\n{KEY}", "n": [1, "x" * 400]}}
+    )
     outcome = await place.tell(OPEN)
     assert isinstance(outcome, Rejected)
     assert outcome.reason.startswith(f"HTTP {status}: Bad name for [redacted]; xxx")
