@@ -16,14 +16,14 @@ from rules.secret import Sources, UnsetReferenceError, expand
 from rules.slack import SLACK_API, SlackApp
 
 TIMEOUT_S = 5.0
+Answered = dict[str, Any] | Retry | Rejected
+Settings = Callable[[], SlackApp | None]
 
 
 class Slack:
     """What `api.context.Slack` asks for; a session per call, as there are few."""
 
-    def __init__(
-        self, settings: Callable[[], SlackApp | None], policy: Callable[[], EgressPolicy], secrets: Secrets
-    ) -> None:
+    def __init__(self, settings: Settings, policy: Callable[[], EgressPolicy], secrets: Secrets) -> None:
         self._settings, self._policy, self._secrets = settings, policy, secrets
 
     @property
@@ -43,9 +43,7 @@ class Slack:
         # Not validated anew: what is wrong with a secret is not said with the secret. With an empty one anybody could sign.
         return app.model_copy(update=told) if all(told.values()) else None
 
-    async def call(
-        self, team: str | None, method: str, body: Mapping[str, Any]
-    ) -> dict[str, Any] | Retry | Rejected:
+    async def call(self, team: str | None, method: str, body: Mapping[str, Any]) -> Answered:
         """What a method answers to the bot of this workspace; None: to the app itself."""
         try:
             if team is not None:

@@ -13,6 +13,7 @@ from starlette.types import Message, Scope
 from api.auth import ACTING, Permission, Principal
 from api.context import Services
 from api.problems import ProblemError
+from api.slack import forms
 from engine.store import objects, slack
 from rules.slack import PageSlack
 
@@ -101,8 +102,9 @@ class Asked:
             whom = {"channel": self.channel, "user": self.user}
             await self.services.slack.call(self.team, "chat.postEphemeral", body | whom)
 
-    async def open(self, view: dict[str, Any]) -> None:
-        """Show them a form. Raises `ProblemError` where Slack does not."""
+    async def open(self, called: str, title: str, submit: str, blocks: Blocks, **about: str) -> None:
+        """Show them a form, which comes back with `about`. Raises `ProblemError` where Slack does not."""
+        view = forms.form(called, title, submit, {"channel": self.channel, **about}, blocks)
         sent = {"trigger_id": self.trigger, "view": view}
         said = await self.services.slack.call(self.team, "views.open", sent)
         if not isinstance(said, dict):

@@ -43,8 +43,8 @@ async def command(asked: Asked, text: str) -> None:
         said = {"type": "plain_text", "text": "Open the form"}
         button = {"type": "button", "action_id": "form", "text": said, "value": f"{name} {rest}"[:2000]}
         await asked.say("It takes a form:", [{"type": "actions", "elements": [button]}])
-        return
-    await COMMANDS.get(name, _help)(asked, rest.strip())
+    else:
+        await COMMANDS.get(name, _help)(asked, rest.strip())
 
 
 async def _help(asked: Asked, _: str) -> None:
@@ -81,10 +81,10 @@ def _titled(item: Mapping[str, Any]) -> str:
 
 async def _create(asked: Asked, title: str) -> None:
     pages, groups = await _places(asked, Permission.REVIEW)
-    said = [f"This channel speaks of {row['title']} already." for row in await _spoken_of(asked)]
+    said = [forms.note(f"This channel speaks of {row['title']}.") for row in await _spoken_of(asked)]
     statuses = [(one, one.replace("_", " ")) for one in forms.COMPONENT_STATUSES]
     blocks = [
-        forms.note(said[0]) if said else {},
+        *said[:1],
         forms.choice("page", "Page", pages, pages[0][0]),
         forms.field("title", "Title", title, most=200),
         forms.field("text", "What customers read", lines=True),
@@ -92,14 +92,13 @@ async def _create(asked: Asked, title: str) -> None:
         forms.choice("as", "They are", statuses, statuses[0][0]),
         forms.tick("notify", "Subscribers", "are notified"),
     ]
-    await asked.open(forms.form("incident", "New incident", "Publish", {"channel": asked.channel}, blocks))
+    await asked.open("incident", "New incident", "Publish", blocks)
 
 
 async def _update(asked: Asked, ref: str, status: str = "") -> None:
     found = (await asked.rest("GET", "/incidents", status="open", limit="100"))["items"]
     if not found:
-        await asked.say("No incident is open.")
-        return
+        raise ProblemError(404, "missing", "no incident is open")
     linked = [show("incident", row["id"]) for row in await _spoken_of(asked)]
     first = ref or next((one["id"] for one in found if one["id"] in linked), found[0]["id"])
     blocks = [
@@ -108,8 +107,7 @@ async def _update(asked: Asked, ref: str, status: str = "") -> None:
         forms.field("text", "What customers read", lines=True),
         forms.tick("notify", "Subscribers", "are notified"),
     ]
-    title = "Resolve an incident" if status else "Update an incident"
-    await asked.open(forms.form("update", title, "Publish", {"channel": asked.channel}, blocks))
+    await asked.open("update", "Resolve an incident" if status else "Update an incident", "Publish", blocks)
 
 
 async def _schedule(asked: Asked, name: str) -> None:
@@ -122,8 +120,7 @@ async def _schedule(asked: Asked, name: str) -> None:
         forms.field("duration", "Lasts, such as 90m or 2h", "1h", most=20),
         forms.choices("components", "Components", groups),
     ]
-    given = {"channel": asked.channel}
-    await asked.open(forms.form("maintenance", "Schedule maintenance", "Schedule", given, blocks))
+    await asked.open("maintenance", "Schedule maintenance", "Schedule", blocks)
 
 
 Options = list[tuple[str, str]]
@@ -153,11 +150,11 @@ async def clicked(asked: Asked, name: str, value: str) -> None:
         await _update(asked, value, "resolved" if name == "resolve" else "")
     elif name in ("reject", "comment") or (name in _DEEDS and await _is_to_confirm(asked, name, value)):
         asked.known()
-        given, label = {"channel": asked.channel, "of": value, "do": name}, name.capitalize()
+        label = name.capitalize()
         said = "Customers read it as soon as you approve." if name == "approve" else "Are you sure?"
         field = forms.field("text", "What is said", lines=True, needed=name == "comment")
         block = field if name in ("reject", "comment") else forms.note(said)
-        await asked.open(forms.form("deed", label, label, given, [block]))
+        await asked.open("deed", label, label, [block], of=value, do=name)
     elif name in _DEEDS:
         await _do(asked, name, value)
 
@@ -246,8 +243,7 @@ async def _spoken_of(asked: Asked) -> list[Row]:
 
 async def _speak_of(asked: Asked, shown: str) -> None:
     """Tell this channel what was just begun in it, and all that follows."""
-    incident = read("incident", shown)
-    assert incident is not None
+    assert (incident := read("incident", shown)) is not None
     async with transaction(asked.services.pool) as db:
         await slack.speak_of(db, incident, asked.team, asked.channel)
         first = (await incidents.updates(db, [incident]))[incident][-1]
@@ -256,13 +252,7 @@ async def _speak_of(asked: Asked, shown: str) -> None:
 
 
 Command = Callable[[Asked, str], Awaitable[None]]
-COMMANDS: Final[Mapping[str, Command]] = {
-    "link": _link,
-    "list": _list,
-    "create": _create,
-    "update": _update,
-    "resolve": partial(_update, status="resolved"),
-    "schedule": _schedule,
-}
-FORMS: Final = ("create", "update", "resolve", "schedule")
+FORMS: Final[dict[str, Command]] = {"create": _create, "update": _update, "schedule": _schedule}
+FORMS["resolve"] = partial(_update, status="resolved")
+COMMANDS: Final = {"link": _link, "list": _list} | FORMS
 SUBMITTED: Final = {"incident": _began, "update": _updated, "maintenance": _scheduled}
