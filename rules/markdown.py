@@ -17,7 +17,9 @@ from markdown_it.token import Token
 MAX_TEXT: Final = 25_000
 """Characters that are read as Markdown, some 10 µs each where they are hostile; longer text is shown as it is."""
 _SCHEMES: Final = frozenset({"http", "https", "mailto"})
-_TAGS: Final = set("p br hr strong em s code pre blockquote ul ol li a h3 h4 h5 h6".split())
+_TAGS: Final = {
+    "p", "br", "hr", "strong", "em", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a", "h3", "h4", "h5", "h6",
+}  # fmt: skip
 _SPECIAL: Final = re.compile(r"[\\`*_{}\[\]<>()#+\-!|~&=^$]|(?<=\d)[.](?=\s|$)")
 
 

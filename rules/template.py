@@ -32,7 +32,7 @@ MAX_OUTPUT: Final = 25_000
 """Bytes that it may say: no more than people may write."""
 MAX_TURNS: Final = 10_000
 """Of all its loops together."""
-_MAX_DEPTH: Final = 30
+_MAX_DEPTH: Final = 35  # of the tree that Jinja2 makes of it
 _MAX_LOOPS: Final = 2
 _MAX_CONST: Final = 100  # characters of a text
 _MAX_NUMBER: Final = 10**9
@@ -225,10 +225,13 @@ def _parsed(source: str) -> tuple[nodes.Template, frozenset[str]]:
         raise TemplateError("NUL and half a surrogate pair are not allowed")
     try:
         parsed = _PLAIN.parse(source)
+        depth = _depth(parsed)
     except TemplateSyntaxError as wrong:
         raise TemplateError(f"line {wrong.lineno}: {wrong.message}") from None
     except (RecursionError, ValueError, OverflowError):  # too deep, or a number of 5,000 digits
         raise TemplateError("it is nested too deeply, or has too long a number") from None
+    if depth > _MAX_DEPTH:
+        raise TemplateError("it is nested too deeply")
     checker = _Checker()
     checker.body(parsed.body, _SHAPES, 0)
     return parsed, frozenset(checker.captures)
@@ -260,24 +263,23 @@ class _Checker:
     def __init__(self) -> None:
         self.captures = set[str]()
 
-    def body(self, body: Sequence[nodes.Node], scope: Mapping[str, Any], loops: int, depth: int = 0) -> None:
-        _expect_shallow(depth)
+    def body(self, body: Sequence[nodes.Node], scope: Mapping[str, Any], loops: int) -> None:
         for node in body:
             if isinstance(node, nodes.Output):
                 for part in node.nodes:
                     if not isinstance(part, nodes.TemplateData):
-                        self.shape(part, scope, depth)
+                        self.shape(part, scope)
             elif isinstance(node, nodes.If):
-                self.shape(node.test, scope, depth)
+                self.shape(node.test, scope)
                 for inner in (node.body, node.elif_, node.else_):
-                    self.body(inner, scope, loops, depth + 1)
+                    self.body(inner, scope, loops)
             elif isinstance(node, nodes.For):
-                self._loop(node, scope, loops, depth)
+                self._loop(node, scope, loops)
             else:
                 raise _refused(node)
 
-    def _loop(self, node: nodes.For, scope: Mapping[str, Any], loops: int, depth: int) -> None:
-        items = self.shape(node.iter, scope, depth)
+    def _loop(self, node: nodes.For, scope: Mapping[str, Any], loops: int) -> None:
+        items = self.shape(node.iter, scope)
         if not isinstance(items, list) or node.recursive:
             raise _wrong(node, "a loop is over one of the lists regions and components, and not recursive")
         if loops == _MAX_LOOPS:
@@ -286,22 +288,20 @@ class _Checker:
             raise _wrong(node, "a loop has one name of its own for an item")
         inner = {**scope, node.target.name: items[0]}
         if node.test is not None:
-            self.shape(node.test, inner, depth)
-        self.body(node.body, {**inner, "loop": _LOOP}, loops + 1, depth + 1)
-        self.body(node.else_, scope, loops, depth + 1)
+            self.shape(node.test, inner)
+        self.body(node.body, {**inner, "loop": _LOOP}, loops + 1)
+        self.body(node.else_, scope, loops)
 
-    def shape(self, node: nodes.Node, scope: Mapping[str, Any], depth: int) -> Shape:
+    def shape(self, node: nodes.Node, scope: Mapping[str, Any]) -> Shape:
         """What is known of the value of an expression."""
-        depth += 1
-        _expect_shallow(depth)
         if isinstance(node, nodes.Name):
             return self._field(node, scope, node.name, "variable")
         if isinstance(node, nodes.Getattr):
-            return self._of(node, self.shape(node.node, scope, depth), node.attr)
+            return self._of(node, self.shape(node.node, scope), node.attr)
         if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
-            return self._of(node, self.shape(node.node, scope, depth), node.arg.value)
+            return self._of(node, self.shape(node.node, scope), node.arg.value)
         if isinstance(node, nodes.Filter) and node.node is not None:
-            return self._filtered(node, self.shape(node.node, scope, depth))
+            return self._filtered(node, self.shape(node.node, scope))
         if isinstance(node, nodes.Const):
             _expect_small(node)
         elif isinstance(
@@ -309,7 +309,7 @@ class _Checker:
             nodes.Compare | nodes.Operand | nodes.And | nodes.Or | nodes.Not | nodes.CondExpr,
         ):
             for inner in node.iter_child_nodes():
-                self.shape(inner, scope, depth)
+                self.shape(inner, scope)
         elif isinstance(node, nodes.List | nodes.Tuple):  # of variables it could be made large without a loop
             for item in node.items:
                 _expect_small(item)
@@ -363,9 +363,8 @@ def _expect_small(node: nodes.Node) -> Any:
     raise _wrong(node, f"a value that is written here is a text of {_MAX_CONST} characters or a number")
 
 
-def _expect_shallow(depth: int) -> None:
-    if depth > _MAX_DEPTH:
-        raise TemplateError(f"it is nested more than {_MAX_DEPTH} deep")
+def _depth(node: nodes.Node) -> int:
+    return 1 + max(map(_depth, node.iter_child_nodes()), default=0)
 
 
 def _wrong(node: nodes.Node, said: str) -> TemplateError:

@@ -22,11 +22,11 @@ VARIANTS: Final[tuple[Variant, ...]] = ("open", "update", "reopened", "member", 
 
 MAX_PUBLISHED: Final = 200
 """Characters of a value from elsewhere that customers may be shown."""
-_BREAKING: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_BREAKING: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
 def one_line(value: str) -> str:
-    """`value` without line ends and control characters, which could pretend to be something else."""
+    """`value` without line ends, control characters and halves of pairs, which could pretend to be something else."""
     return _BREAKING.sub(" ", value).strip()
 
 

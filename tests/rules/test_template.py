@@ -80,7 +80,7 @@ def test_values_are_data_in_markdown() -> None:
 
 
 def test_a_value_is_one_line() -> None:
-    assert one_line("a\r\nb\x00\u202ec\u2028d ") == "a b c d"
+    assert one_line("a\r\nb\x00\u202ec\u2028d\ud800 ") == "a b c d"
 
 
 SSTI = [
