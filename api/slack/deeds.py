@@ -218,8 +218,9 @@ async def _began(asked: Asked, given: Given) -> None:
     body = {"page": page, "title": given.get("title"), "text": given.get("text")}
     body |= {"components": {path: given.get("as") for path in given.get("components", ())}}
     item = await asked.rest("POST", "/incidents", body | {"notify": bool(given.get("notify"))})
-    if "step" not in item and linking != "none" and asked.channel[:1] in ("C", "G"):
-        await _speak_of(asked, item["id"])
+    begun = read("incident", item["id"])  # None: a draft of it
+    if begun and linking != "none" and asked.channel[:1] in ("C", "G"):
+        await _speak_of(asked, begun)
     await asked.say(f"{_titled(item)}, `{item['id']}`" + (f". Mind: {plain(also)}." if also else ""))
 
 
@@ -241,9 +242,8 @@ async def _spoken_of(asked: Asked) -> list[Row]:
         return await slack.spoken_of(db, asked.team, asked.channel)
 
 
-async def _speak_of(asked: Asked, shown: str) -> None:
+async def _speak_of(asked: Asked, incident: UUID) -> None:
     """Tell this channel what was just begun in it, and all that follows."""
-    assert (incident := read("incident", shown)) is not None
     async with transaction(asked.services.pool) as db:
         await slack.speak_of(db, incident, asked.team, asked.channel)
         first = (await incidents.updates(db, [incident]))[incident][-1]
