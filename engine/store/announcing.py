@@ -4,9 +4,10 @@ Whoever says something holds the lock of the window's row, and says it in the tr
 or one that is killed and started again, say nothing twice.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from engine.store import incidents, posts
@@ -34,55 +35,59 @@ async def look(connection: Connection, now_s: float, _: str) -> int:
         "(SELECT 1 FROM incidents WHERE window_id = o.id AND status <> ALL ($1) AND removed_at IS NULL)) ORDER BY id",
         ENDED,
     )
-    return sum([await follow(connection, row["id"], now_s) for row in rows])
+    due = await _due(connection, [row["id"] for row in rows], now_s)
+    return sum([await follow(connection, window, now_s) for window in due])
 
 
 async def follow(connection: Connection, window_id: UUID, now_s: float, by: str = POLICY.name) -> int:
     """Say whatever is due of one window, in the name of `by`; returns how many steps were taken."""
-    if not await _due(connection, window_id, now_s):
-        return 0
     await connection.execute("SELECT FROM objects WHERE id = $1 FOR UPDATE", window_id)
-    steps = await _due(connection, window_id, now_s)
-    for window, rule, step, told in steps:
-        await _take(connection, window, rule, step, told, now_s, by)
+    steps = (await _due(connection, [window_id], now_s)).get(window_id, [])
+    for step in steps:
+        await _take(connection, step, now_s, by)
     return len(steps)
 
 
-async def _due(
-    connection: Connection, window_id: UUID, now_s: float
-) -> list[tuple[Row, Maintenance, Step | None, Row | None]]:
-    """The window, its rule, a step (None: only what it is called or is about has changed), and what was told of that time."""
-    window = await connection.fetchrow(
-        "SELECT o.*, p.slug AS page FROM objects o JOIN objects p ON p.id = o.page_id WHERE o.id = $1",
-        window_id,
+class _Due(NamedTuple):
+    """A step (None: only what it is called or is about has changed) of a window, and what was told of that time."""
+
+    window: Row
+    rule: Maintenance
+    step: Step | None
+    told: Row | None
+
+
+async def _due(connection: Connection, window_ids: Sequence[UUID], now_s: float) -> dict[UUID, list[_Due]]:
+    """What is to be said of those of these windows of which anything is, in a few queries however many they are."""
+    windows = await connection.fetch(
+        "SELECT o.*, p.slug AS page FROM objects o JOIN objects p ON p.id = o.page_id WHERE o.id = ANY ($1) ORDER BY o.id",
+        window_ids,
     )
-    assert window is not None
-    rule = Maintenance.model_validate(window["spec"])
-    rows = {str(row["id"]): row for row in await listing(connection, [window_id], now_s)}
-    known = [
-        Told(
-            told,
-            row["status"],
-            row["starts_at"].timestamp(),
-            row["ends_at"].timestamp(),
-            row["said_at"].timestamp(),
-        )
-        for told, row in rows.items()
-    ]
-    steps = announcement.due(rule, known, now_s, is_removed=window["removed_at"] is not None)
-    found: list[tuple[Row, Maintenance, Step | None, Row | None]] = [
-        (window, rule, step, rows.get(step.told or "")) for step in steps
-    ]
-    named = {step.told for step in steps}
-    if window["removed_at"] is None and any(one.is_live and one.id not in named for one in known):
-        components = await _components(connection, window, rule)
-        found += [
-            (window, rule, None, row)
-            for told, row in rows.items()
-            if row["status"] not in ENDED and told not in named
-            if (row["title"], row["components"]) != (announcement.title(rule), _shown(components))
-        ]
-    return found
+    heard: dict[UUID, dict[str, Row]] = {window["id"]: {} for window in windows}
+    for row in await listing(connection, window_ids, now_s):
+        heard[row["window_id"]][str(row["id"])] = row
+    found: dict[UUID, list[_Due]] = {}
+    quiet: list[_Due] = []
+    for window in windows:
+        await asyncio.sleep(0)  # there may be hundreds
+        rule, rows = Maintenance.model_validate(window["spec"]), heard[window["id"]]
+        is_removed = window["removed_at"] is not None
+        known = [Told(told, row["status"], *_seconds(row)) for told, row in rows.items()]
+        steps = announcement.due(rule, known, now_s, is_removed=is_removed)
+        found[window["id"]] = [_Due(window, rule, step, rows.get(step.told or "")) for step in steps]
+        named = {step.told for step in steps}
+        live = [rows[one.id] for one in known if one.is_live and one.id not in named and not is_removed]
+        quiet += [_Due(window, rule, None, row) for row in live]
+    components = await _components(connection, [(one.window, one.rule) for one in quiet])
+    for one in quiet:
+        now = announcement.title(one.rule), _shown(components[one.window["id"]])
+        if one.told is not None and (one.told["title"], one.told["components"]) != now:
+            found[one.window["id"]].append(one)
+    return {window: due for window, due in found.items() if due}
+
+
+def _seconds(told: Row) -> tuple[float, float, float]:
+    return told["starts_at"].timestamp(), told["ends_at"].timestamp(), told["said_at"].timestamp()
 
 
 async def listing(connection: Connection, window_ids: Sequence[UUID], now_s: float) -> list[Row]:
@@ -104,16 +109,9 @@ async def say(
     return await incidents.say(connection, row["id"], said)
 
 
-async def _take(
-    connection: Connection,
-    window: Row,
-    rule: Maintenance,
-    step: Step | None,
-    told: Row | None,
-    now_s: float,
-    by: str,
-) -> None:
-    components = await _components(connection, window, rule)
+async def _take(connection: Connection, due: _Due, now_s: float, by: str) -> None:
+    window, rule, step, told = due
+    components = (await _components(connection, [(window, rule)]))[window["id"]]
     title = announcement.title(rule)
     if told is not None and told["status"] not in ENDED and window["removed_at"] is None:
         await connection.execute(
@@ -147,22 +145,27 @@ async def _take(
     await incidents.say(connection, told["id"], said)
 
 
-async def _components(connection: Connection, window: Row, rule: Maintenance) -> dict[UUID, str]:
-    """Ids and names of the components that are shown under maintenance, as on the status page."""
-    paths = list(rule.components)
+async def _components(
+    connection: Connection, windows: Sequence[tuple[Row, Maintenance]]
+) -> dict[UUID, dict[UUID, str]]:
+    """Of each window ids and names of the components that are shown under maintenance, as on the status page."""
+    if not windows:
+        return {}
     rows = await connection.fetch(
         "SELECT c.id, c.slug, c.spec->>'name' AS name, p.slug AS page FROM objects c JOIN objects p ON p.id = c.page_id "
-        "WHERE c.kind = 'component' AND c.removed_at IS NULL AND (c.page_id = $1 OR p.slug || '/' || c.slug = ANY ($2)) "
+        "WHERE c.kind = 'component' AND c.removed_at IS NULL AND (c.page_id = ANY ($1) OR p.slug || '/' || c.slug = ANY ($2)) "
         "ORDER BY coalesce((c.spec->>'position')::int, 0), c.spec->>'name'",
-        window["page_id"],
-        paths,
+        list({window["page_id"] for window, _ in windows}),
+        list({path for _, rule in windows for path in rule.components}),
     )
-    about = rule.about(window["page"])
-    return {
-        row["id"]: row["name"]
-        for row in rows
-        if not about.isdisjoint(keys("component", row["page"], row["slug"], None, ()))
-    }
+    known = [
+        (row["id"], row["name"], {*keys("component", row["page"], row["slug"], None, ())}) for row in rows
+    ]
+    found: dict[UUID, dict[UUID, str]] = {}
+    for window, rule in windows:
+        about = rule.about(window["page"])
+        found[window["id"]] = {one: name for one, name, named in known if not about.isdisjoint(named)}
+    return found
 
 
 def _shown(components: Mapping[UUID, str]) -> dict[str, str]:

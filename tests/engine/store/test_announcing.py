@@ -147,3 +147,21 @@ async def test_each_time_of_a_recurrence_has_its_own(desk: Desk) -> None:
         ("completed", 0),
         ("completed", 24),
     ]
+
+
+async def test_of_many_windows_each_has_its_own_say(desk: Desk) -> None:
+    async with transaction(desk.pool) as db:
+        own = {"slug": "blog", "name": "Blog work", "components": ["blog"], "start": "2026-01-04T03:00:00Z"}
+        other = await objects.create(db, ACTOR, "maintenance", desk.window.page_id, SPEC | own)
+    await desk.at(-23)
+    assert await desk.said() == ["scheduled", "scheduled"]
+    async with transaction(desk.pool) as db:
+        await objects.replace(db, ACTOR, other, other.spec | {"name": "Blog works"})
+    await desk.at(-22)
+    await desk.at(0.5)
+    rows = await desk.pool.fetch("SELECT title, status, components FROM incidents ORDER BY starts_at")
+    assert [(row["title"], row["status"]) for row in rows] == [
+        ("New disks", "in_progress"),
+        ("Blog works", "scheduled"),
+    ]
+    assert len({tuple(row["components"]) for row in rows}) == 2
