@@ -101,19 +101,26 @@ async def shown_runs(connection: Connection, rows: Sequence[Row]) -> list[tuple[
 
 async def open_episodes(connection: Connection, opened: Sequence[tuple[Stored, EpisodeOpened]]) -> None:
     """Remember new episodes with their owners as they are now; one that goes on keeps the owner it had."""
-    await connection.executemany(
-        "UPDATE episodes SET closed_at = NULL, cause = NULL, reopened = reopened + 1, severity = $2, "
-        "acknowledged_at = NULL, acknowledged_by = NULL, snoozed_until = NULL WHERE id = $1",
-        [(episode_id(owner.id, e.number), e.severity) for owner, e in opened if e.reopened],
+    rows = [
+        {
+            "id": str(episode_id(owner.id, e.number)),
+            "owner": str(owner.id),
+            "number": e.number,
+            "severity": e.severity,
+        }
+        | {"at": e.at, "spec": owner.spec, "again": e.reopened}
+        for owner, e in opened
+    ]
+    given = "jsonb_to_recordset($1) AS n (id uuid, owner uuid, number bigint, severity text, at float8, spec jsonb, again boolean)"
+    await connection.execute(
+        "UPDATE episodes e SET closed_at = NULL, cause = NULL, reopened = reopened + 1, severity = n.severity, "
+        f"acknowledged_at = NULL, acknowledged_by = NULL, snoozed_until = NULL FROM {given} WHERE e.id = n.id AND n.again",
+        rows,
     )
-    await connection.executemany(
+    await connection.execute(
         "INSERT INTO episodes (id, owner_id, number, severity, peak, opened_at, spec) "
-        "VALUES ($1, $2, $3, $4, $4, to_timestamp($5), $6)",
-        [
-            (episode_id(owner.id, e.number), owner.id, e.number, e.severity, e.at, owner.spec)
-            for owner, e in opened
-            if not e.reopened
-        ],
+        f"SELECT id, owner, number, severity, severity, to_timestamp(at), spec FROM {given} WHERE NOT again",
+        rows,
     )
 
 
@@ -245,9 +252,12 @@ async def propose(connection: Connection, proposals: Sequence[Proposal]) -> list
         peak = "critical" if "critical" in (severity, row["peak"]) else severity
         if (row["frozen"], row["severity"], row["peak"]) != (False, severity, peak):
             changed.append((asked.episode, severity, peak))
-    await connection.executemany(
-        "UPDATE episodes SET severity = $2, frozen = false, peak = $3 WHERE id = $1", changed
-    )
+    if changed:
+        await connection.execute(
+            "UPDATE episodes e SET severity = n.severity, frozen = false, peak = n.peak "
+            "FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n (id, severity, peak) WHERE e.id = n.id",
+            *map(list, zip(*changed, strict=True)),
+        )
     silent = await incidents.taken_over(connection, list(held))
     ends = [asked.episode for asked in proposals if asked.effect.step == "resolve"]
     speaking = await incidents.speaking_for_others(connection, ends) if ends else set()
@@ -316,15 +326,17 @@ class _Order:
 
 async def _obey(connection: Connection, orders: Sequence[_Order]) -> list[UUID]:
     """Carry out commands; returns the actions a person must look at."""
-    await connection.executemany(
-        "UPDATE actions SET status = 'withdrawn', reason = $2, decided_at = to_timestamp($3), decided_by = 'policy' "
-        "WHERE id = $1",
-        [
-            (UUID(o.command.action), o.command.why, o.at)
-            for o in orders
-            if isinstance(o.command, review.Withdraw)
-        ],
-    )
+    withdrawn = [
+        (UUID(o.command.action), o.command.why, o.at)
+        for o in orders
+        if isinstance(o.command, review.Withdraw)
+    ]
+    if withdrawn:
+        await connection.execute(
+            "UPDATE actions a SET status = 'withdrawn', reason = n.why, decided_at = to_timestamp(n.at), decided_by = 'policy' "
+            "FROM unnest($1::uuid[], $2::text[], $3::float8[]) AS n (id, why, at) WHERE a.id = n.id",
+            *map(list, zip(*withdrawn, strict=True)),
+        )
     asked = [
         (o.episode["page_id"], o.rule)
         for o in orders
@@ -332,7 +344,7 @@ async def _obey(connection: Connection, orders: Sequence[_Order]) -> list[UUID]:
     ]
     known = await named(connection, asked) if asked else Named({}, {})
     waiting: list[UUID] = []
-    made: list[tuple[Any, ...]] = []
+    made: list[dict[str, Any]] = []
     by_policy: list[tuple[UUID, float]] = []
     for order in orders:
         command = order.command
@@ -352,14 +364,18 @@ async def _obey(connection: Connection, orders: Sequence[_Order]) -> list[UUID]:
                 waiting.append(action)
             else:
                 by_policy.append((action, order.at))
-    await connection.executemany(
-        "INSERT INTO actions (id, episode_id, owner_id, page_id, step, status, severity, title, text, components, "
-        "evidence, created_at, expires_at, of, reopened, is_markdown, warnings, triggers) VALUES ($1, $2, $3, $4, $5, 'pending', "
-        "$6, $7, $8, $9, $10, to_timestamp($11), CASE WHEN $5 = 'resolve' THEN to_timestamp($11 + $12) END, $13, "
-        "$14, $16, $17, "
-        f"ARRAY({_SPEAKERS.format('$15')} UNION SELECT unnest(triggers) FROM actions WHERE episode_id = $2))",
-        made,
-    )
+    if made:
+        await connection.execute(
+            "INSERT INTO actions (id, episode_id, owner_id, page_id, step, status, severity, title, text, components, evidence, "
+            "created_at, expires_at, of, reopened, is_markdown, warnings, triggers) SELECT n.id, e.id, e.owner_id, o.page_id, "
+            "n.step, 'pending', n.severity, n.title, n.text, n.components, n.evidence, to_timestamp(n.at), "
+            "to_timestamp(n.at + n.expires), n.of, e.reopened, n.is_markdown, n.warnings, "
+            f"ARRAY({_SPEAKERS.format('n.subjects')} UNION SELECT unnest(triggers) FROM actions WHERE episode_id = e.id) "
+            "FROM jsonb_to_recordset($1) AS n (id uuid, episode uuid, step text, severity text, title text, text text, "
+            "components jsonb, evidence jsonb, at float8, expires float8, of text, is_markdown boolean, warnings jsonb, "
+            "subjects uuid[]) JOIN episodes e ON e.id = n.episode JOIN objects o ON o.id = e.owner_id",
+            made,
+        )
     for action, at in by_policy:
         await publish(connection, action, POLICY, at)
     return waiting
@@ -367,30 +383,34 @@ async def _obey(connection: Connection, orders: Sequence[_Order]) -> list[UUID]:
 
 async def _made(
     connection: Connection, known: Named, order: _Order, command: review.Propose, action: UUID
-) -> tuple[Any, ...]:
-    episode, step = order.episode, command.step
+) -> dict[str, Any]:
+    page = order.episode["page_id"]
     said = await wording(
-        connection, known, episode, order.rule, step, command.severity, command.of, order.evidence
-    )
-    return (
-        action,
-        episode["id"],
-        episode["owner_id"],
-        episode["page_id"],
-        step,
+        connection,
+        known,
+        order.episode,
+        order.rule,
+        command.step,
         command.severity,
-        said.title,
-        said.text,
-        said.components,
-        [dict(item) for item in order.evidence],
-        order.at,
-        (await review_of(connection, episode["page_id"])).expire_after if step == "resolve" else 0.0,
         command.of,
-        episode["reopened"],
-        order.subjects,
-        said.is_markdown,
-        said.warnings,
+        order.evidence,
     )
+    return {
+        "id": str(action),
+        "episode": str(order.episode["id"]),
+        "step": command.step,
+        "severity": command.severity,
+        "title": said.title,
+        "text": said.text,
+        "components": said.components,
+        "evidence": order.evidence,
+        "at": order.at,
+        "expires": (await review_of(connection, page)).expire_after if command.step == "resolve" else None,
+        "of": command.of,
+        "is_markdown": said.is_markdown,
+        "warnings": said.warnings,
+        "subjects": [str(subject) for subject in order.subjects],
+    }
 
 
 async def _revise(connection: Connection, known: Named, order: _Order, *, is_new: bool = True) -> bool:
