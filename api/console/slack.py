@@ -40,7 +40,7 @@ async def _page(request: Request, asking: Principal, code: str = "") -> Response
 async def code(request: Request, asking: Asking) -> Response:
     """A code with which they say in Slack who they are. It is shown to who is signed in, so no link that others sent binds them."""
     if asking.user_id is None:
-        raise ProblemError(403, "forbidden", "a user is linked in a session, not with a token")
+        raise ProblemError(409, "no-user", "sign in as a user: a token is nobody in Slack")
     async with services_of(request).pool.acquire() as db:
         made = await slack.issue(db, user=str(asking.user_id), name=asking.name)
     return await _page(request, asking, made)
