@@ -201,20 +201,12 @@ def saying(
     for stored in publishers:
         if row["goes_to"] is not None and stored.id not in row["goes_to"]:
             continue
-        if (there := told_there(post, stored)) is not None:
-            is_chosen = row["publishers"] is None or stored.id in row["publishers"]
-            shown.append(there | {"is_chosen": is_chosen})
+        rule = PUBLISHER.validate_python(stored.spec)
+        if rule.enabled:
+            ours, is_chosen = fitted(post, rule), row["publishers"] is None or stored.id in row["publishers"]
+            said = {"target": stored.slug, "is_chosen": is_chosen, "title": ours.title, "text": ours.text}
+            shown.append(said | {"is_cut": is_cut(post, ours, rule), "notes": [*lost(post, ours, rule)]})
     return shown
-
-
-def told_there(post: Post, publisher: Stored) -> dict[str, Any] | None:
-    """What a publisher is told, as JSON; None where it is not enabled."""
-    rule = PUBLISHER.validate_python(publisher.spec)
-    if not rule.enabled:
-        return None
-    ours = fitted(post, rule)
-    said = {"target": publisher.slug, "title": ours.title, "text": ours.text}
-    return said | {"is_cut": is_cut(post, ours, rule), "notes": [*lost(post, ours, rule)]}
 
 
 def _is_told(row: Row, channel: Stored) -> bool:
