@@ -43,7 +43,7 @@ async def callback(request: Request, asking: Asking, state: str = "", code: str 
     services = services_of(request)
     async with services.pool.acquire() as db:
         about = await slack.use(db, state)
-    if about.get("session") != _session(asking):
+    if not about or about.get("session") != _session(asking):
         said = "this did not begin here within ten minutes: connect the workspace again"
         raise ProblemError(409, "gone", said)
     if not code:
