@@ -11,7 +11,8 @@ from api import saving
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_body, takes
 from api.context import Services, services_of
-from api.objects import PageRef, answer, locate
+from api.named import named
+from api.objects import answer
 from api.problems import ProblemError, invalid
 from api.shapes import ShownMaintenance, gives
 from api.windows import rule_of
@@ -29,6 +30,8 @@ from rules.shape import Rule, expect_one, spec_of
 MOST_ENDED = 500
 
 router = Router(prefix="/api/v1/maintenances/{ref}", tags=["maintenances"])
+
+Window = Annotated[Stored, named("maintenance")]
 
 
 class Extension(Rule):
@@ -55,10 +58,8 @@ class Say(Rule):
 @router.post("/end")
 @permits(Permission.WRITE)
 @gives(ShownMaintenance)
-async def end(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def end(request: Request, asking: Asking, stored: Window) -> Response:
     """End the time of it that runs now; one that comes again comes again. 409 when it does not run."""
-    async with services_of(request).pool.acquire() as db:
-        stored = await locate(db, asking, "maintenance", ref, page_ref)
     return await answer(request, asking, await ended(services_of(request), asking, stored))
 
 
@@ -66,21 +67,17 @@ async def end(request: Request, asking: Asking, ref: str, page_ref: PageRef = No
 @permits(Permission.WRITE)
 @takes(Extension)
 @gives(ShownMaintenance)
-async def extend(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def extend(request: Request, asking: Asking, stored: Window) -> Response:
     """Let the time of it that runs, or comes next, last longer. What was announced says so."""
     sent = await read_body(request, Extension)
-    async with services_of(request).pool.acquire() as db:
-        stored = await locate(db, asking, "maintenance", ref, page_ref)
     return await answer(request, asking, await extended(services_of(request), asking, stored, sent))
 
 
 @router.post("/cancel")
 @permits(Permission.WRITE)
 @gives(ShownMaintenance)
-async def cancel(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def cancel(request: Request, asking: Asking, stored: Window) -> Response:
     """Cancel the time of it that comes next; what runs is over early. One that comes again comes again."""
-    async with services_of(request).pool.acquire() as db:
-        stored = await locate(db, asking, "maintenance", ref, page_ref)
     return await answer(request, asking, await cancelled(services_of(request), asking, stored))
 
 
@@ -88,11 +85,9 @@ async def cancel(request: Request, asking: Asking, ref: str, page_ref: PageRef =
 @permits(Permission.REVIEW)
 @takes(Say)
 @gives(ShownMaintenance)
-async def say(request: Request, asking: Asking, ref: str, page_ref: PageRef = None) -> Response:
+async def say(request: Request, asking: Asking, stored: Window) -> Response:
     """An update by a person of the time of it that was announced; `completed` ends it."""
     sent = await read_body(request, Say)
-    async with services_of(request).pool.acquire() as db:
-        stored = await locate(db, asking, "maintenance", ref, page_ref)
     return await answer(request, asking, await said(services_of(request), asking, stored, sent))
 
 

@@ -1,7 +1,7 @@
 """Maintenance windows: those that run, come and are over; one begun or planned; what customers are told of one. What they do is `rules.maintenance`'s."""
 
 from collections.abc import Coroutine, Mapping
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +12,7 @@ from api.body import validated
 from api.console.forms import fields, filled, listed, page_choices, refusal
 from api.console.page import go, go_to, render
 from api.context import services_of
-from api.named import named
+from api.maintenance import Window
 from api.problems import ProblemError
 from api.showing import shown
 from engine.store import objects
@@ -84,7 +84,7 @@ async def create(request: Request, asking: Asking) -> Response:
 
 @router.post("/{ref}/end")
 @permits(Permission.WRITE)
-async def end(request: Request, asking: Asking, stored: Annotated[Stored, named("maintenance")]) -> Response:
+async def end(request: Request, asking: Asking, stored: Window) -> Response:
     """End the time of it that runs."""
     await maintenance.ended(services_of(request), asking, stored)
     return go("/console/maintenances", "ended")
@@ -92,9 +92,7 @@ async def end(request: Request, asking: Asking, stored: Annotated[Stored, named(
 
 @router.get("/{ref}")
 @permits(Permission.READ)
-async def window(
-    request: Request, asking: Asking, stored: Annotated[Stored, named("maintenance")]
-) -> Response:
+async def window(request: Request, asking: Asking, stored: Window) -> Response:
     """One window, and what customers were told of it."""
     return await _window(request, asking, stored)
 
@@ -124,9 +122,7 @@ async def _done(
 
 @router.post("/{ref}/extend")
 @permits(Permission.WRITE)
-async def extend(
-    request: Request, asking: Asking, stored: Annotated[Stored, named("maintenance")]
-) -> Response:
+async def extend(request: Request, asking: Asking, stored: Window) -> Response:
     """Let it last longer."""
     sent = filled(await fields(request))
     try:
@@ -139,9 +135,7 @@ async def extend(
 
 @router.post("/{ref}/cancel")
 @permits(Permission.WRITE)
-async def cancel(
-    request: Request, asking: Asking, stored: Annotated[Stored, named("maintenance")]
-) -> Response:
+async def cancel(request: Request, asking: Asking, stored: Window) -> Response:
     """Leave its next time out; what runs is over early."""
     work = maintenance.cancelled(services_of(request), asking, stored)
     return await _done(request, asking, stored, work, "cancelled")
@@ -149,7 +143,7 @@ async def cancel(
 
 @router.post("/{ref}/say")
 @permits(Permission.REVIEW)
-async def say(request: Request, asking: Asking, stored: Annotated[Stored, named("maintenance")]) -> Response:
+async def say(request: Request, asking: Asking, stored: Window) -> Response:
     """Tell customers how it goes."""
     sent = filled(await fields(request))
     ticks = {key: key in sent for key in ("notify", "is_markdown")}
