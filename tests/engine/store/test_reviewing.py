@@ -83,6 +83,36 @@ async def desk(pool: Pool) -> Desk:
     return Desk(pool, page, beat, publishers, action)
 
 
+async def test_however_many_fail_at_once_they_are_opened_drafted_and_withdrawn_in_as_many_queries(
+    desk: Desk,
+) -> None:
+    asked: list[int] = []
+    for count in (2, 20):
+        async with transaction(desk.pool) as db:
+            beats = [
+                await objects.create(db, ADA, "beat", desk.page.id, BEAT | {"slug": f"b{count}-{n}"})
+                for n in range(count)
+            ]
+            queries: list[object] = []
+            db.add_query_logger(queries.append)
+            effect = EpisodeOpened(5.0, 1, "critical")
+            await reviews.open_episodes(db, [(beat, effect) for beat in beats])
+            for step in ("open", "resolve"):
+                proposals = [
+                    reviews.Proposal(beat.id, 1, StepProposed(6.0, step, "critical")) for beat in beats
+                ]
+                found = await reviews.several(db, await reviews.propose(db, proposals))
+                assert [(one["owner_id"], one["title"]) for one in found] == [
+                    (beat.id, "Outage: Site") for beat in beats if step == "open"
+                ]
+            db.remove_query_logger(queries.append)
+            asked.append(len(queries))
+            ids = [beat.id for beat in beats]
+            withdrawn = "SELECT count(*) FROM actions WHERE owner_id = ANY ($1) AND status = 'withdrawn' AND components <> '{}'"
+            assert await db.fetchval(withdrawn, ids) == count
+    assert asked[0] == asked[1]
+
+
 async def test_four_eyes_are_of_two_people_and_an_edit_begins_anew(desk: Desk) -> None:
     await desk.review(approvals=2)
     assert (await desk.approve(ADA))["status"] == "pending"
