@@ -92,6 +92,7 @@ async def _page(
     status: int = 200,
     stale: bool = False,
     wrong: str | None = None,
+    typed: Mapping[str, str] | None = None,
 ) -> Response:
     async with services_of(request).pool.acquire() as db:
         row = await reviews.one(db, await find_action(db, asking, ref, Permission.READ))
@@ -110,6 +111,7 @@ async def _page(
             choices=await _choices(db, row, action),
             stale=stale,
             wrong=wrong,
+            typed=typed,
         )
 
 
@@ -158,18 +160,27 @@ async def _newest(db: Connection, owner_id: UUID) -> list[dict[str, Any]]:
     return [*map(reviews.evidence_of, newest), *map(reviews.signal_evidence, reported)]
 
 
-async def _decided(request: Request, asking: Principal, ref: str, decision: Decision, said: str) -> Response:
-    """Carry out `decision`; where it comes too late, the page says so and shows what is there now."""
+async def _decided(
+    request: Request,
+    asking: Principal,
+    ref: str,
+    decision: Decision,
+    said: str,
+    typed: Mapping[str, str] | None = None,
+) -> Response:
+    """Carry out `decision`; where it comes too late, the page says so and shows what is there now, and what was `typed`."""
     try:
         done = await decide(services_of(request), asking, ref, decision)
     except reviews.StaleRevisionError:
-        return await _page(request, asking, ref, status=409, stale=True)
+        return await _page(request, asking, ref, status=409, stale=True, typed=typed)
     except (reviews.ActionGoneError, NotNowError) as gone:
         return await _page(request, asking, ref, status=409, wrong=f"Too late: {gone}.")
     except ProblemError as refused:
         if refused.status != 422:
             raise
-        return await _page(request, asking, ref, status=422, wrong=f"Not done: {refused.detail}.")
+        return await _page(
+            request, asking, ref, status=422, wrong=f"Not done: {refused.detail}.", typed=typed
+        )
     is_pending = done["status"] == Status.PENDING and said == "approved"
     return go(address("action", ref), "approved_once" if is_pending else said)
 
@@ -210,5 +221,9 @@ async def edit(request: Request, asking: Asking, ref: str) -> Response:
     try:
         wording = validated(Wording, said)
     except ProblemError as refused:
-        return await _page(request, asking, ref, status=422, wrong=f"Not saved: {refused.detail}.")
-    return await _decided(request, asking, ref, editing(services_of(request), asking, wording), "revised")
+        return await _page(
+            request, asking, ref, status=422, wrong=f"Not saved: {refused.detail}.", typed=sent
+        )
+    return await _decided(
+        request, asking, ref, editing(services_of(request), asking, wording), "revised", sent
+    )

@@ -190,6 +190,15 @@ async def test_a_draft_is_edited_approved_and_stands_on_the_page(server: "Server
     assert "revision 2" in revised.html
     stale = await admin.post(f"{path}/approve", {"revision": "1"})
     assert (stale.status, "It says something else now." in stale.html) == (409, True)
+    typed = {"revision": "1", "title": "Typed meanwhile", "text": "All of it.", "is_markdown": "on"}
+    kept = await admin.post(f"{path}/edit", typed)
+    assert (kept.status, 'value="Typed meanwhile"' in kept.html, "All of it." in kept.html) == (
+        409,
+        True,
+        True,
+    )
+    empty = await admin.post(f"{path}/edit", {"revision": "2", "title": "", "text": "Kept, too."})
+    assert (empty.status, "Kept, too." in empty.html) == (422, True)
     approved = await admin.post(f"{path}/approve", {"revision": "2"})
     assert (approved.status, "Approved by" in approved.html) == (200, True)
     again = await admin.post(f"{path}/approve", {"revision": "2"})
