@@ -98,8 +98,9 @@ async def test_however_many_fail_at_once_they_are_opened_drafted_and_withdrawn_i
             effect = EpisodeOpened(5.0, 1, "critical")
             await reviews.open_episodes(db, [(beat, effect) for beat in beats])
             for step in ("open", "resolve"):
+                seen = [{"region": "eu", "verdict": "critical", "error": None}]
                 proposals = [
-                    reviews.Proposal(beat.id, 1, StepProposed(6.0, step, "critical")) for beat in beats
+                    reviews.Proposal(beat.id, 1, StepProposed(6.0, step, "critical"), seen) for beat in beats
                 ]
                 found = await reviews.several(db, await reviews.propose(db, proposals))
                 assert [(one["owner_id"], one["title"]) for one in found] == [
