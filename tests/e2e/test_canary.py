@@ -18,6 +18,10 @@ egress: {{allow: [127.0.0.1/32]}}
 otlp: {{endpoint: "{url}", headers: {{X-Token: "${{env:CANARY}}"}}, interval: 1s, spans: true}}
 channels:
   - {{slug: ops, type: webhook, url: "{url}/hook?token=${{env:CANARY}}"}}
+  - {{slug: many, type: apprise, urls: ["{json}/many?+X-Token=${{env:CANARY}}"]}}
+publishers:
+  - {{slug: page, type: statuspage, url: "{url}/refused", key: "${{env:CANARY}}", page_id: x}}
+  - {{slug: hook, type: webhook, url: "{url}/posted?token=${{env:CANARY}}"}}
 components: [{{slug: site, name: Site}}]
 beats:
   - slug: echo
@@ -29,7 +33,7 @@ beats:
     interval: 1s
     timeout: 900ms
     retries: 0
-    channels: [ops]
+    channels: [ops, many]
     components: [site]
     incidents: {{open: auto}}
     assertions:
@@ -50,13 +54,27 @@ PAGES = (
         "/audit?limit=1000",
         "/secrets",
         "/channels",
+        "/publishers",
+        "/channels/many/health",
+        "/publishers/page/health",
         "/deliveries",
         "//metrics",
         "//p/shop",
         "//p/shop/status.json",
     ),
-    *("//console", "//console/beats/shop/echo", "//console/secrets", "//console/channels", "//console/audit"),
+    *(
+        "//console",
+        "//console/beats/shop/echo",
+        "//console/secrets",
+        "//console/channels",
+        "//console/publishers",
+        "//console/publishers/page",
+        "//console/audit",
+    ),
 )
+
+
+TOLD = {"/hook", "/many", "/refused", "/posted", "/v1/metrics", "/v1/traces"}
 
 
 class Echo:
@@ -75,6 +93,11 @@ class Echo:
             status=500, reason=said, headers={"X-Echo": said, "Set-Cookie": f"a={ENV}"}, text=sent
         )
 
+    async def refuse(self, request: web.Request) -> web.Response:
+        """As pages do that quote what was wrong."""
+        self.posted.setdefault("/refused", []).append(await request.read())
+        return web.json_response({"error": f"not with {dict(request.headers)}"}, status=422)
+
     async def take(self, request: web.Request) -> web.Response:
         self.posted.setdefault(request.path, []).append(await request.read())
         return web.Response(body=b"")
@@ -84,6 +107,7 @@ class Echo:
 async def echo() -> AsyncIterator[Echo]:
     target, app = Echo(), web.Application()
     app.router.add_post("/echo", target.echo)
+    app.router.add_post("/refused/{any:.*}", target.refuse)
     app.router.add_post("/{any:.*}", target.take)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -121,16 +145,14 @@ async def test_secrets_are_found_nowhere_although_a_target_says_them_again(echo:
     with fresh_folder() as folder:
         file = folder / "token"
         file.write_text(FILE + "\n")
-        config = CONFIG.format(url=echo.url, file=file)
+        config = CONFIG.format(url=echo.url, json=echo.url.replace("http:", "json:"), file=file)
         async with upbeat(folder, config, environment={"CANARY": ENV, "UPBEAT_LOG": "json"}) as running:
             await until(
                 lambda: _verdicts(running, {"error"}), "a secret that is not stored is the probe's trouble"
             )
             status, _ = await running.call("PUT", "/secrets/CANARY", {"value": STORED})
             assert status == 200
-            await until(
-                lambda: _true({"/hook", "/v1/metrics", "/v1/traces"} <= echo.posted.keys()), "all is told", 40
-            )
+            await until(lambda: _true(echo.posted.keys() >= TOLD), "all is told", 40)
             assert all(value in echo.heard[-1] for value in (ENV, FILE)), echo.heard[-1]
             assert "stored" in echo.heard[-1]
             stage = (await running.get("/beats/echo"))["stage"]
@@ -138,6 +160,8 @@ async def test_secrets_are_found_nowhere_although_a_target_says_them_again(echo:
             await until(lambda: _true(NEWER in echo.heard[-1]), "a changed file is used without a restart")
             assert (await running.get("/beats/echo"))["stage"] == stage == "critical"
             seen = {path: str((await running.call("GET", path))[1]) for path in PAGES}
+            dead = await running.items("/deliveries?status=dead")
+            assert [row["last_error"][:8] for row in dead] == ["HTTP 422"]
             seen["database"] = await dumped(running)
         seen["log"] = running.log.read_text()
         seen["otlp and webhooks"] = str(echo.posted)
