@@ -96,7 +96,8 @@ def propose(
     """
     if step == "resolve":
         return _resolve(actions, policy, severity, most)
-    over = _no_longer_over(actions)
+    # A resolve that was drafted when the beat was paused, and that nobody has approved.
+    over = withdraw_pending([action for action in actions if action.step == "resolve"], "it is not over")
     opens = [action for action in actions if action.step == "open"]
     if any(action.status in PUBLISHED for action in opens):
         return over + (_update(actions, policy, severity, most, of) if step == "update" else ())
@@ -109,15 +110,6 @@ def propose(
         is_firmer = step == "open" and mode_of(policy, "open", most) == "auto"
         return (*revised, Approve(pending.id)) if is_firmer else revised
     return _new(policy, "open", severity, most) if opens or step == "open" else ()
-
-
-def _no_longer_over(actions: Sequence[Action]) -> tuple[Command, ...]:
-    """Take back a resolve that was drafted when the beat was paused, and that nobody has approved."""
-    return tuple(
-        Withdraw(action.id, "it is not over")
-        for action in actions
-        if action.step == "resolve" and action.status is Status.PENDING
-    )
 
 
 def withdraw_pending(actions: Sequence[Action], why: str) -> tuple[Withdraw, ...]:
