@@ -53,9 +53,10 @@ class Approval(Rule):
 
 
 class Rejection(Rule):
-    """Why not."""
+    """Why not. `revision`: as it was read; 409 where it says something else by now."""
 
     reason: Text = ""
+    revision: int | None = Field(default=None, ge=1)
 
 
 class Wording(Rule):
@@ -309,12 +310,14 @@ def approving(services: Services, sent: Approval, public_url: str) -> Decision:
 async def reject(request: Request, asking: Asking, ref: str) -> Response:
     """Say no."""
     services, sent = services_of(request), await read_body(request, Rejection)
-    return reply(await decide(services, asking, ref, rejecting(services, sent.reason)))
+    return reply(await decide(services, asking, ref, rejecting(services, sent)))
 
 
-def rejecting(services: Services, reason: str) -> Decision:
+def rejecting(services: Services, sent: Rejection) -> Decision:
     """That a person rejects it."""
-    return lambda db, by, action: reviews.reject(db, by, action, reason, services.clock.epoch_s())
+    return lambda db, by, action: reviews.reject(
+        db, by, action, sent.reason, services.clock.epoch_s(), sent.revision
+    )
 
 
 @router.patch("/actions/{ref}")

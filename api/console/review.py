@@ -20,6 +20,7 @@ from api.problems import ProblemError
 from api.reviews import (
     Approval,
     Decision,
+    Rejection,
     Wording,
     approving,
     decide,
@@ -203,9 +204,10 @@ async def approve(request: Request, asking: Asking, ref: str) -> Response:
 @router.post("/{ref}/reject")
 @permits(Permission.REVIEW)
 async def reject(request: Request, asking: Asking, ref: str) -> Response:
-    """Say no."""
-    reason = (await fields(request)).get("reason", "")[:4000]
-    return await _decided(request, asking, ref, rejecting(services_of(request), reason), "rejected")
+    """Say no to the revision that was shown."""
+    sent = await fields(request)
+    said = Rejection(reason=sent.get("reason", "")[:4000], revision=whole(sent.get("revision"), 0) or None)
+    return await _decided(request, asking, ref, rejecting(services_of(request), said), "rejected")
 
 
 @router.post("/{ref}/edit")

@@ -593,13 +593,19 @@ async def approvals(connection: Connection, action_ids: Sequence[UUID]) -> dict[
     return {action: [row for row in rows if row["action_id"] == action] for action in action_ids}
 
 
-async def reject(connection: Connection, actor: Actor, action_id: UUID, reason: str, at: float) -> Row:
-    """A person says no. Raises as `approve`."""
+async def reject(
+    connection: Connection,
+    actor: Actor,
+    action_id: UUID,
+    reason: str,
+    at: float,
+    revision: int | None = None,
+) -> Row:
+    """A person says no, to this revision where one is named: what is worse by now they have not read. Raises as `approve`."""
     action = await _held(connection, action_id)
     if action["status"] == "rejected":
         return action
-    if action["status"] != "pending":
-        raise ActionGoneError(action["status"], action["decided_by"])
+    _refuse_gone_or_stale(action, revision or action["revision"])
     await connection.execute(
         "UPDATE actions SET status = 'rejected', reason = $2, decided_at = to_timestamp($3), decided_by = $4 "
         "WHERE id = $1",

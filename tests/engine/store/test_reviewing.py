@@ -273,6 +273,14 @@ async def test_what_was_proposed_is_kept_when_people_change_it_and_counted(desk:
     }
 
 
+async def test_what_became_worse_meanwhile_is_not_rejected_unread(desk: Desk) -> None:
+    async with transaction(desk.pool) as db:
+        await reviews.edit(db, ADA, desk.action, 1, 1.0, text="All of it is down.")
+        with pytest.raises(reviews.StaleRevisionError):
+            await reviews.reject(db, BOB, desk.action, "a drill", 2.0, 1)
+        assert (await reviews.reject(db, BOB, desk.action, "a drill", 2.0, 2))["status"] == "rejected"
+
+
 async def test_new_words_of_the_machine_replace_those_of_people(desk: Desk) -> None:
     async with transaction(desk.pool) as db:
         await reviews.edit(db, ADA, desk.action, 1, 1.0, title="We are looking")
