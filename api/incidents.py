@@ -329,7 +329,7 @@ async def _drafted(
     db: Connection, asking: Principal, home: Stored, said: Said, incident: UUID | None = None
 ) -> dict[str, Any]:
     action = await reviews.draft(db, home.id, said, incident)
-    await record(db, asking.actor, "action.draft", show("action", action), home.id)
+    await record(db, asking.actor, "action.draft", str(action), home.id)
     (item,) = await shown_actions(db, [await reviews.one(db, action)])
     return item
 

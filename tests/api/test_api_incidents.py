@@ -564,6 +564,8 @@ async def test_a_page_that_wants_two_approvals_has_every_word_reviewed(server: "
     body = NEW | {"page": page["slug"]}
     asked = await server.call("POST", "/api/v1/incidents", body)
     assert (asked.status, asked.body["status"]) == (202, "pending")
+    log = (await server.call("GET", "/api/v1/audit?limit=1")).body["items"]
+    assert (log[0]["verb"], log[0]["object"]) == ("action.draft", asked.body["id"])
     past = {"started_at": "2026-01-01T10:00Z"}
     refused = await server.call("POST", "/api/v1/incidents", body | {"notify": False, "backfilled": past})
     assert (refused.status, "two approvals" in refused.body["detail"]) == (422, True)
