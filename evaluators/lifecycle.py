@@ -80,7 +80,7 @@ def merge_refusal(life: Life, into: Life, *, is_same: bool, is_same_page: bool) 
     if not is_same_page:
         return "they are on different pages, with other readers and publishers"
     over = "it is over" if life.status in ENDED else "the other one is over" if into.status in ENDED else None
-    return f"{over}: two that last are merged" if over else None
+    return f"{over}: only incidents that are not are merged" if over else None
 
 
 def merged(components: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
