@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from engine.store import objects, outbox, telling
+from engine.store import objects, outbox
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, new_id, show
 from engine.store.states import moment
+from engine.store.telling import Telling, tell_all
 from evaluators.model import Notice, Stage
 from evaluators.routing import Place, Standing, place
 from rules.channel import CHANNEL
@@ -234,7 +235,7 @@ async def _done(
     if told is not None:
         title = f"{said} {row['owner_name'] or row['owner']}"
         notice = notice_of(row, told, title, by.at, by.public_url, str(note), why=text, by=by.actor.name)
-        await telling.tell(connection, row["page_id"], row["channels"] or (), shown, notice)
+        await tell_all(connection, [Telling(row["page_id"], row["channels"] or (), shown, notice)])
     return await one(connection, row["id"])
 
 

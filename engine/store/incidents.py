@@ -241,7 +241,7 @@ async def tell(
         by=said.by,
         link=f"{said.public_url}/console/incidents/{shown}",
     )
-    await telling.tell(connection, row["page_id"], None, shown, notice)
+    await telling.tell_all(connection, [telling.Telling(row["page_id"], None, shown, notice)])
 
 
 async def take_over(connection: Connection, incident: UUID, by: str, at: float) -> None:

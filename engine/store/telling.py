@@ -34,18 +34,6 @@ class Telling:
     but: UUID | None = None
 
 
-async def tell(
-    connection: Connection,
-    page_id: UUID,
-    listed: Collection[str] | None,
-    line: str,
-    notice: Notice,
-    also: Told | None = None,
-) -> None:
-    """Queue `notice` for the channels of this page that want it, once."""
-    await tell_all(connection, [Telling(page_id, listed, line, notice, also)])
-
-
 async def tell_all(
     connection: Connection, tellings: Sequence[Telling], channels: Sequence[Stored] | None = None
 ) -> None:
@@ -61,8 +49,12 @@ async def tell_all(
         for telling in tellings
         for stored, rule in rules
         if stored.page_id == telling.page_id and stored.id != telling.but
-        for is_listed in [telling.listed is None or stored.slug in telling.listed]
-        if wants(rule, telling.notice, is_listed=is_listed, also=telling.also)
+        if wants(
+            rule,
+            telling.notice,
+            is_listed=telling.listed is None or stored.slug in telling.listed,
+            also=telling.also,
+        )
     ]
     asked = {
         (target, told.line)
