@@ -127,6 +127,8 @@ class Client:
 
     def _refusal(self, status: int, problem: Mapping[str, Any]) -> click.ClickException:
         said = _in_words(problem)
+        if status >= 500:  # what its log has the details under
+            said += f" ({problem.get('request_id')})"
         if status in (401, 403):
             hint = (
                 "" if self._has_token else "\nGive a token with --token, UPBEAT_TOKEN or UPBEAT_TOKEN_FILE."

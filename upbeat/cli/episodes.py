@@ -7,7 +7,7 @@ import click
 
 from upbeat.cli.client import Client, at, remote
 from upbeat.cli.listed import Listed, listing, of_page
-from upbeat.cli.output import Output, harmless, paint, print_fields, when
+from upbeat.cli.output import Output, harmless, paint, print_fields, until, when
 
 NOBODY: Final = "nobody"
 
@@ -102,8 +102,8 @@ async def snooze(api: Client, out: Output, episode: str, for_: str | None, end: 
     if (for_ is None) != end:
         raise click.UsageError("Give one of --for and --end.")
     item = await api.post(f"{at('/episodes', episode)}/snooze", {"for": for_})
-    until = item["snoozed_until"]
-    out.done(item, f"{item['owner']} is snoozed until {when(until)}" if until else "it is snoozed no longer")
+    lasts = item["snoozed_until"]
+    out.done(item, f"{item['owner']} is snoozed {until(lasts)}" if lasts else "it is snoozed no longer")
 
 
 def _print(item: Mapping[str, Any]) -> None:
@@ -115,7 +115,7 @@ def _print(item: Mapping[str, Any]) -> None:
             "ended": over,
             "acknowledged by": item["acknowledged_by"],
             "assigned to": item["assignee"],
-            "snoozed until": when(item["snoozed_until"]),
+            "snoozed": until(item["snoozed_until"]) if item["snoozed_until"] else "",
         }
     )
     for note in item["notes"]:

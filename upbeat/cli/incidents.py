@@ -62,6 +62,7 @@ _speaks = _options(
     click.option(
         "--notify/--no-notify",
         default=None,
+        required=True,
         help="Whether subscribers are told; always to be said.",
     ),
     click.option("--markdown", "is_markdown", is_flag=True, help="The text is Markdown."),
