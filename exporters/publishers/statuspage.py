@@ -61,7 +61,11 @@ class Statuspage:
         return differing(
             ("title", there["name"], post.title),
             ("status", there["status"], post.status),
-            *((one, shown.get(one), status) for one, status in post.components.items()),
+            *(
+                (one, shown.get(one), status)
+                for one, status in post.components.items()
+                if not post.is_backfilled  # it took none then
+            ),
         )
 
     def _created(self, post: Post) -> dict[str, Any]:
