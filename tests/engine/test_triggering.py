@@ -346,6 +346,7 @@ async def test_while_nobody_listens_what_is_held_opens_and_what_is_open_expires_
         await trigger(world, "quiet", silence="40s", target={"external": "quiet"})
         async with evaluated(world), judging(world):
             await becomes(world, ("held", "x", "critical"), ("quiet", "x", "critical"))
+            await settled(world)
             assert await told(world, await beat(world, "brief")) == [("critical", False), (None, False)]
 
 
