@@ -110,6 +110,8 @@ def _words(wrong: MarkedYAMLError) -> str:
         return f"not YAML: a value cannot begin with {character}; put it in quotes"
     if "expected <block end>" in said:
         return "not YAML: the indentation fits nothing above it"
+    if "flow mapping" in said and "'{'" in said:
+        return "not YAML: inside { } a value that holds ${...} is put in quotes"
     return f"not YAML: {said}"
 
 
