@@ -132,10 +132,17 @@ class Catalog(Generic[T]):
         self._secrets_wanted += 1
         self._told.set()
 
-    async def refresh(self) -> None:
-        """Look now, without waiting to be told. Raises what the database does."""
-        async with self._looking, self._pool.acquire() as connection:
-            await self._follow(connection)
+    async def refresh(self, connection: "Connection | None" = None) -> None:
+        """Look now, without waiting to be told. Raises what the database does. `connection`: that of who is in a transaction.
+
+        Whoever looks has a connection already: nobody waits for one while others, in transactions, wait for their turn to look.
+        """
+        if connection is None:
+            async with self._pool.acquire() as mine:
+                await self.refresh(mine)
+        else:
+            async with self._looking:
+                await self._follow(connection)
 
     def _say(self, failure: Exception) -> None:
         reason = str(failure) or type(failure).__name__

@@ -83,7 +83,7 @@ class Evaluator(partitions.Partitions["Partition"]):
         subjects: Mapping[UUID, Subject],
         *,
         holder: str,
-        refresh: Callable[[], Awaitable[None]],
+        refresh: Callable[["Connection | None"], Awaitable[object]],
         public_url: Callable[[], str],
         children: Callable[[UUID], Sequence[UUID]],
     ) -> None:
@@ -136,7 +136,7 @@ class Partition(partitions.Partition):
         subjects: Mapping[UUID, Subject],
         health: Health,
         *,
-        refresh: Callable[[], Awaitable[None]],
+        refresh: Callable[["Connection | None"], Awaitable[object]],
         public_url: Callable[[], str],
         children: Callable[[UUID], Sequence[UUID]],
     ) -> None:
@@ -389,7 +389,7 @@ class Partition(partitions.Partition):
             if most and not taken and not due:
                 return 0
             if unknown := {one.subject_id for one in taken} - self._subjects.keys():
-                await self._refresh()
+                await self._refresh(connection)
                 dirty = dirty | unknown
             due = due if not most or len(taken) < most else set()
             await self._meet(
@@ -477,7 +477,7 @@ class Partition(partitions.Partition):
             if held is not None and subject is not None and subject.revision < held.revision:
                 behind.add(subject_id)
         if behind:
-            await self._refresh()
+            await self._refresh(None)
         return behind
 
     async def _meet(self, connection: Connection, beats: set[UUID]) -> None:

@@ -131,7 +131,7 @@ class Lab:
         await self.becomes("ok")
 
     def evaluator(self, holder: str = "one") -> Evaluator:
-        async def refresh() -> None:
+        async def refresh(_: object) -> None:
             await asyncio.sleep(0)
 
         return Evaluator(
@@ -368,7 +368,7 @@ async def test_a_partition_that_works_says_nothing_of_one_that_does_not(idle: La
             idle.clock,
             idle.subjects,
             health,
-            refresh=asyncio.Event().wait,  # type: ignore[arg-type]
+            refresh=lambda _: asyncio.Event().wait(),
             public_url=str,
             children=lambda _: (),
         )
@@ -394,7 +394,7 @@ async def test_who_takes_over_with_an_older_view_of_a_beat_looks_again_before_it
     newest, idle.subjects = idle.subjects, known
     second = idle.evaluator("two")
 
-    async def refresh() -> None:
+    async def refresh(_: object) -> None:
         known.update(newest)
 
     second._refresh = refresh
@@ -420,7 +420,7 @@ async def test_who_returns_writes_down_since_when_nobody_looked(idle: Lab) -> No
         idle.clock,
         idle.subjects,
         Health(),
-        refresh=asyncio.Event().wait,  # type: ignore[arg-type]
+        refresh=lambda _: asyncio.Event().wait(),
         public_url=str,
         children=lambda _: (),
     )
