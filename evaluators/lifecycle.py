@@ -61,11 +61,14 @@ def refusal(
     """Why people may not say this of it now; None where they may. `status` None: it stays what it is."""
     if life.is_merged:
         return "it was merged into another incident, which goes on: say it there"
-    if status not in OPEN or life.status not in ENDED:
+    if status is None or life.status not in ENDED:
         return None
+    ended_since = life.ended_at is not None and drafted_at is not None and life.ended_at > drafted_at
+    if status not in OPEN:
+        return "it ended after this was drafted: reject this" if ended_since else None
     if life.was_over:
         return "it was entered after it was over: it is not opened again; begin another"
-    if life.ended_at is not None and drafted_at is not None and life.ended_at > drafted_at:
+    if ended_since:
         return "it ended after this was drafted: draft it again to open it again"
     if life.ended_at is not None and at - life.ended_at > reopen_within_s:
         within = format_duration(reopen_within_s)
