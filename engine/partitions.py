@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import asyncpg
+
 from engine.bus import Bus
 from engine.leases import Leases
 from engine.store.database import DATABASE_AWAY, POISON, Pool
@@ -134,4 +136,6 @@ class Partitions(ABC, Generic[P]):
 
 def is_passing(failure: Exception) -> bool:
     """Whether to try again is all there is to do: it says nothing of what was folded."""
+    if isinstance(failure, asyncpg.CheckViolationError) and failure.constraint_name is None:
+        return True  # its day's table was made while it was on its way into `_rest`
     return isinstance(failure, (ConflictError, *DATABASE_AWAY)) and not isinstance(failure, POISON)

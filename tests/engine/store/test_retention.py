@@ -1,13 +1,16 @@
 """Day partitions: made ahead, filled from the rest, dropped by age and by size, evidence before results."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from secrets import token_urlsafe
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from engine.clock import SystemClock
+from engine.partitions import is_passing
 from engine.store import facts, objects, outbox, results, retention
 from engine.store.audit import Actor
 from engine.store.database import Connection, migrate, open_pool
@@ -73,6 +76,25 @@ async def test_rows_that_came_before_their_day_was_made_move_into_it(db: Connect
     assert await db.fetchval("SELECT count(*) FROM results_20261120") == 3
     assert await db.fetchval("SELECT count(*) FROM results_rest") == 0
     assert await db.fetchval("SELECT count(DISTINCT position) FROM results") == 3
+
+
+async def test_rows_that_come_while_their_day_is_made_are_tried_again(
+    db: Connection, database_url: str
+) -> None:
+    maker = await asyncpg.connect(database_url)
+    making = maker.transaction()
+    await making.start()
+    await retention.make_days(maker, TODAY)
+    coming = asyncio.create_task(put(db, TODAY))
+    while not await maker.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+        await asyncio.sleep(0.01)
+    await making.commit()
+    await maker.close()
+    with pytest.raises(asyncpg.CheckViolationError) as refused:
+        await coming
+    assert is_passing(refused.value)
+    await put(db, TODAY)
+    assert await db.fetchval("SELECT count(*) FROM results_20261120") == 1
 
 
 async def test_a_watermark_is_kept_while_anything_of_its_boot_is_heard(db: Connection) -> None:
