@@ -58,11 +58,19 @@ _affects = _options(
     ),
     click.option("--impact", help="none, minor, major or critical; else as the components say."),
 )
+
+
+def _must_say(_: click.Context, __: click.Parameter, notify: bool | None) -> bool:
+    if notify is None:
+        raise click.UsageError("Give --notify or --no-notify: whether subscribers are told.")
+    return notify
+
+
 _speaks = _options(
     click.option(
         "--notify/--no-notify",
         default=None,
-        required=True,
+        callback=_must_say,
         help="Whether subscribers are told; always to be said.",
     ),
     click.option("--markdown", "is_markdown", is_flag=True, help="The text is Markdown."),
