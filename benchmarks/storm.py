@@ -97,7 +97,12 @@ async def declared(world: World, count: int, receivers: dict[str, Receiver]) -> 
     for slug, receiver in receivers.items():
         kind = "slack" if slug == "paired" else "webhook"
         await world.declare(
-            "channel", slug, type=kind, url=await receiver.url(), on=["open", "recovery", "draft"]
+            "channel",
+            slug,
+            type=kind,
+            url=await receiver.url(),
+            digest_over=10,
+            on=["open", "recovery", "draft"],
         )
     async with transaction(world.pool) as db:
         return [

@@ -145,7 +145,8 @@ class Delivery:
             heads = [row for row in heads if row not in folded]
             self.health.digested += await digests.fold(connection, target_id, now)
         pace = self._paces.setdefault(target_id, Pace())
-        if not pace.is_storm(heads[0]["waiting"] if heads else 0, spec.get("digest_over", DIGEST_OVER), now):
+        over = spec.get("digest_over", DIGEST_OVER if spec["type"] != "webhook" else None)
+        if over is None or not pace.is_storm(heads[0]["waiting"] if heads else 0, over, now):
             return heads
         # What ends an alert that was opened alone ends it alone.
         alone = [row for row in heads if row["line"].startswith("digest_") or row["item"]["type"] == "post"]

@@ -206,7 +206,8 @@ class SitePublisher(Generic[R]):
         if post.is_backfilled and self.rule.is_always_told:
             return Delivered()  # history is nobody's news
         api = with_(self.api, notes=[])
-        outcome = await publish(self.site(api, self.rule), fitted(post, self.rule), memory)
+        ours = await asyncio.to_thread(fitted, post, self.rule)  # Markdown may take a while
+        outcome = await publish(self.site(api, self.rule), ours, memory)
         if isinstance(outcome, Delivered) and api.notes:
             return with_(outcome, reason="; ".join(api.notes))
         return outcome

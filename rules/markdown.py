@@ -20,7 +20,9 @@ _SCHEMES: Final = frozenset({"http", "https", "mailto"})
 _TAGS: Final = {
     "p", "br", "hr", "strong", "em", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a", "h3", "h4", "h5", "h6",
 }  # fmt: skip
-_SPECIAL: Final = re.compile(r"[\\`*_{}\[\]<>()#+\-!|~&=^$]|(?<=\d)[.](?=\s|$)")
+_SPECIAL: Final = re.compile(
+    r"(?m)^([ \t]*)([#+\-=>])|[\\`*_\[\]<|~]|&(?=#?\w)|(?<=\d)[.)](?=\s|$)"  # some only where a line begins
+)
 
 
 def _is_allowed(url: str) -> bool:
@@ -102,4 +104,4 @@ def _inline(tokens: Iterable[Token]) -> str:
 
 def escaped(value: str) -> str:
     """`value` so that Markdown shows it as it is."""
-    return _SPECIAL.sub(r"\\\g<0>", value)
+    return _SPECIAL.sub(lambda found: f"{found[1]}\\{found[2]}" if found[2] else f"\\{found[0]}", value)

@@ -123,11 +123,11 @@ class ChannelRule(Rule):
         le=7 * 86400.0,
         description="How often it is told again while nobody acknowledges it.",
     )
-    digest_over: int = Field(
+    digest_over: int | None = Field(
         default=DIGEST_OVER,
         ge=1,
         le=1000,
-        description="More news than that within a minute leave together, as one message.",
+        description="More news than that within a minute leave together, as one message; null: each by itself.",
     )
 
     @property

@@ -14,6 +14,12 @@ class WebhookChannel(ChannelRule):
     """POSTs JSON, signed by Standard Webhooks when it has a secret."""
 
     type: Literal["webhook"] = Field(description="The kind of channel.")
+    digest_over: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="More news than that within a minute leave together, as one message; programs get each by itself.",
+    )
     url: HttpUrl = Field(description="Where JSON is posted; may be `${env:NAME}`.")
     secret: Annotated[str, StringConstraints(max_length=200)] | None = Field(
         default=None, description="`whsec_` and base64 of 24 to 64 bytes, or `${env:NAME}`."

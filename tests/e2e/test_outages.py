@@ -57,7 +57,7 @@ STORIES = {
         1..12    draft is ok
         by 12    incidents of draft: resolved
         by 12    episodes of draft: recovered
-        by 14    told of draft: open, draft, recovery
+        by 14    told of draft: open, draft, draft, recovery
     """,
     "a policy of auto publishes and resolves by itself": """
         by 15    auto is ok

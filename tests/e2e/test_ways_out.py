@@ -156,7 +156,9 @@ async def everything_is_drawn(running: Upbeat, collector: Collector) -> None:
     theirs = {name for name in there if not name.startswith("upbeat_run_phase")}
     assert theirs <= here.keys()
     of_groups = {f"upbeat_group_{what}" for what in ("stage", "flapping", "suppressed")}
-    assert here.keys() - theirs == {"upbeat_certificate_days", *of_groups}  # nothing here has one
+    of_targets = {f"upbeat_target_{what}" for what in ("pending", "failures", "dead", "stopped")}
+    # Nothing here has one of these.
+    assert here.keys() - theirs == {"upbeat_certificate_days", *of_groups, *of_targets}
     documented = (GRAFANA.parent / "reference" / "metrics.md").read_text("utf-8")
     assert [name for name in here if f"`{name}`" not in documented] == []
 

@@ -251,7 +251,7 @@ async def test_to_be_asked_to_come_later_is_no_failed_try_for_a_day(desk: Desk) 
 
 
 async def test_a_slow_target_with_many_lines_delays_no_other(desk: Desk) -> None:
-    slow, quick = await desk.channel("slow", digest_over=1000), await desk.channel("quick", digest_over=1000)
+    slow, quick = await desk.channel("slow"), await desk.channel("quick")
     slow.hangs = asyncio.Event()
     await desk.tell(*(desk.notice("open", str(n)) for n in range(60)))
     async with desk.delivering():
@@ -426,7 +426,7 @@ async def test_a_reminder_says_what_it_is_now(desk: Desk, change: str, said: str
 
 
 async def test_a_storm_is_a_digest_that_says_all_of_it_and_drops_nothing(desk: Desk) -> None:
-    ops, wide = await desk.channel("ops"), await desk.channel("wide", digest_over=1000)
+    ops, wide = await desk.channel("ops", digest_over=10), await desk.channel("wide")
     for part in range(5):
         await desk.tell(*(desk.notice("open", f"{part}-{n}") for n in range(100)))
     async with desk.delivering() as working:

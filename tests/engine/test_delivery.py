@@ -72,7 +72,7 @@ async def desk(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         page = await objects.create(connection, ACTOR, "page", None, {"slug": "p", "name": "P"})
         for slug in ("good", "bad"):
             spec: dict[str, Any] = {"slug": slug, "type": "webhook", "url": "http://127.0.0.1:9/"}
-            spec |= {"on": ["open"], "digest_over": 1000}
+            spec |= {"on": ["open"]}
             channels[slug] = (await objects.create(connection, ACTOR, "channel", page.id, spec)).id
     yield Desk(pool, channels)
     await pool.close()

@@ -51,6 +51,6 @@ def test_what_was_called_off_is_over() -> None:
 def test_plain_words_are_no_markdown_where_that_is_shown() -> None:
     there = InstatusPublisher(slug="i", type="instatus", key="k", page_id="p")
     said = replace(POST, text="[Log in](https://evil.example) <b>")
-    assert fitted(said, there).text == r"\[Log in\]\(https://evil.example\) \<b\>"
+    assert fitted(said, there).text == r"\[Log in\](https://evil.example) \<b>"
     assert fitted(replace(said, is_markdown=True), there).text == said.text
     assert fitted(said, rule()).text == said.text

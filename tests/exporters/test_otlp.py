@@ -15,6 +15,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from evaluators.model import PHASES, Failure, Kind, Stage, Timings, Verdict
+from exporters.answer import TOO_MANY_S
 from exporters.measurement import BOUNDS_S, Named, Standing, Totals
 from exporters.otlp import OtlpSettings, Tls, settings_from, settings_of
 from exporters.otlp_encoding import Encoder
@@ -369,7 +370,7 @@ async def test_openstatus_names_say_milliseconds_of_the_newest_run_and_count_all
     ("status", "headers", "expected"),
     [
         (503, {"Retry-After": "5"}, Retry("HTTP 503", 5.0)),
-        (429, {}, Retry("HTTP 429")),
+        (429, {}, Retry("HTTP 429", TOO_MANY_S)),
         (400, {}, Rejected("HTTP 400")),
         (401, {}, Rejected("HTTP 401")),
         (307, {"Location": "http://127.0.0.1:1/"}, Rejected("HTTP 307: redirects are not followed")),

@@ -46,7 +46,7 @@ defaults:
   episodes: {{flapping: off}}  # every outage is one episode here, however fast they come
   quorum: {{confirm: {{runs: 2, spacing: 300ms, wait: 2s}}}}
 channels:
-  - {{slug: ops, type: webhook, url: "{url}", digest_over: 1000}}
+  - {{slug: ops, type: webhook, url: "{url}"}}
 publishers:
   - {{slug: elsewhere, type: cachet, url: "{elsewhere}", key: {key}, components: {mapped}}}
 components:

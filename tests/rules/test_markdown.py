@@ -60,10 +60,20 @@ def test_plain(text: str, plain: str) -> None:
         "~~a~~",
         "> a",
         "\\*",
+        "+ a",
+        "1) a",
+        "!([a](b))",
+        "&#60;",
+        "a\n===",
     ],
 )
 def test_an_escaped_value_is_shown_as_it_is(value: str) -> None:
     assert markdown.plain(markdown.escaped(value)) == value
+
+
+def test_what_needs_no_escape_has_none() -> None:
+    said = "auto-3 (eu) is 40 % slower: HTTP 503! {id} = 7 & more."
+    assert markdown.escaped(said) == said
 
 
 def test_text_that_is_too_long_is_shown_as_it_is() -> None:
