@@ -55,21 +55,14 @@ def step_of(life: Life, status: str | None) -> Step:
     return "resolve" if status in ENDED and life.status not in ENDED else "update"
 
 
-def refusal(
-    life: Life, status: str | None, at: float, reopen_within_s: float, drafted_at: float | None = None
-) -> str | None:
+def refusal(life: Life, status: str | None, at: float, reopen_within_s: float) -> str | None:
     """Why people may not say this of it now; None where they may. `status` None: it stays what it is."""
     if life.is_merged:
         return "it was merged into another incident, which goes on: say it there"
-    if status is None or life.status not in ENDED:
+    if status not in OPEN or life.status not in ENDED:
         return None
-    ended_since = life.ended_at is not None and drafted_at is not None and life.ended_at > drafted_at
-    if status not in OPEN:
-        return "it ended after this was drafted: reject this" if ended_since else None
     if life.was_over:
         return "it was entered after it was over: it is not opened again; begin another"
-    if ended_since:
-        return "it ended after this was drafted: draft it again to open it again"
     if life.ended_at is not None and at - life.ended_at > reopen_within_s:
         within = format_duration(reopen_within_s)
         return f"it ended more than {within} ago, the time in which its page opens one again (reopen_within); begin another"

@@ -297,14 +297,7 @@ def _refuse_alone(row: Row) -> None:
 async def _stop_drafts(connection: Connection, row: Row, actor: Actor, at: float, why: str) -> None:
     """Nothing more is said of it: neither by its episode nor by what people drafted."""
     await incidents.take_over(connection, row["id"], actor.name, at)
-    await connection.execute(
-        "UPDATE actions SET status = 'withdrawn', reason = $2, decided_at = to_timestamp($3), decided_by = $4 "
-        "WHERE incident_id = $1 AND status = 'pending'",
-        row["id"],
-        why,
-        at,
-        actor.name,
-    )
+    await incidents.withdraw(connection, row["id"], why, at, actor.name)
 
 
 async def _record(

@@ -95,10 +95,10 @@ def life_of(row: Row) -> Life:
     return Life(row["status"], ended_at, row["merged_into"] is not None, was_over)
 
 
-def refuse(row: Row, status: str | None, at: float, drafted_at: float | None = None) -> None:
+def refuse(row: Row, status: str | None, at: float) -> None:
     """Raises `NotNowError` where people may not say this of one that is held."""
     within_s = Page.model_validate(row["page_spec"]).reopen_within
-    if refused := refusal(life_of(row), status, at, within_s, drafted_at):
+    if refused := refusal(life_of(row), status, at, within_s):
         raise NotNowError(refused)
 
 
@@ -173,9 +173,26 @@ async def say(connection: Connection, incident: UUID, said: Said) -> list[str]:
         ENDED,
         [*map(UUID, said.components)],
     )
-    if said.is_by_hand and said.status in ENDED:
-        await take_over(connection, incident, said.by, said.at)
+    if said.status in ENDED:
+        await withdraw(connection, incident, "the incident is over", said.at, said.by, but=said.action_id)
+        if said.is_by_hand:
+            await take_over(connection, incident, said.by, said.at)
     return await _write(connection, incident, said)
+
+
+async def withdraw(
+    connection: Connection, incident: UUID, why: str, at: float, by: str, *, but: UUID | None = None
+) -> None:
+    """Take back what people drafted of it."""
+    await connection.execute(
+        "UPDATE actions SET status = 'withdrawn', reason = $2, decided_at = to_timestamp($3), decided_by = $4 "
+        "WHERE incident_id = $1 AND status = 'pending' AND id IS DISTINCT FROM $5",
+        incident,
+        why,
+        at,
+        by,
+        but,
+    )
 
 
 async def _write(connection: Connection, incident: UUID, said: Said) -> list[str]:

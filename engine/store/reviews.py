@@ -553,7 +553,7 @@ async def approve(
     _refuse_gone_or_stale(action, revision)
     if action["episode_id"] is None and action["incident_id"]:
         (row,) = await incidents.held(connection, action["incident_id"])
-        incidents.refuse(row, action["public"], at, action["created_at"].timestamp())
+        incidents.refuse(row, action["public"], at)
     before = action["publishers"]
     if publishers is not None and (before is None or sorted(publishers) != sorted(before)):
         await connection.execute("DELETE FROM approvals WHERE action_id = $1", action_id)

@@ -73,12 +73,6 @@ def test_what_is_over_is_opened_again_only_for_so_long(
     assert step_of(life, status) == "update"
 
 
-@pytest.mark.parametrize("status", ["resolved", "monitoring"])
-def test_what_was_drafted_before_it_ended_is_refused_then(status: str) -> None:
-    assert "ended after this was drafted" in str(refusal(OVER, status, 1001.0, 7 * DAY_S, drafted_at=999.0))
-    assert refusal(OVER, status, 1002.0, 7 * DAY_S, drafted_at=1001.0) is None
-
-
 @pytest.mark.parametrize(
     ("life", "into", "is_same", "is_same_page", "why"),
     [
