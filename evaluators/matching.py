@@ -22,6 +22,7 @@ from evaluators.subjects import number_of
 from rules.comparison import NEVER_KEPT, is_kept, parts_of
 from rules.condition import Condition
 from rules.expectation import compile_condition
+from rules.markdown import one_line
 from rules.pattern import compile_pattern
 from rules.reference import Reference, parse_reference, parse_template
 from rules.selection import (
@@ -36,7 +37,7 @@ from rules.selection import (
 )
 from rules.sentence import compared
 from rules.trigger import MAX_ITEMS, EventTime, NamedValue, Trigger
-from rules.wording import MAX_PUBLISHED, one_line
+from rules.wording import MAX_PUBLISHED
 
 OVER_BUDGET: Final = "over budget: "
 """How an error begins that says that a rule asks too much of an event."""

@@ -14,10 +14,11 @@ from evaluators.facts import Of
 from evaluators.model import Severity
 from evaluators.policy import SERVER
 from rules.incident import Step
+from rules.markdown import one_line
 from rules.owner import OwnerRule
 from rules.secret import references
 from rules.template import compile_template
-from rules.wording import Templates, Variant, one_line
+from rules.wording import Templates, Variant
 
 DEFAULT: Final = "default"
 MAX_TITLE: Final = 200

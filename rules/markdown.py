@@ -24,6 +24,8 @@ _SPECIAL: Final = re.compile(
     r"(?m)^([ \t]*)([#+\-=>])|[\\`*_\[\]<|~]|&(?=#?\w)|(?<=\d)[.)](?=\s|$)"  # some only where a line begins
 )
 
+_BREAKING: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
+
 
 def _is_allowed(url: str) -> bool:
     return url.strip().partition(":")[0].lower() in _SCHEMES
@@ -105,3 +107,8 @@ def _inline(tokens: Iterable[Token]) -> str:
 def escaped(value: str) -> str:
     """`value` so that Markdown shows it as it is."""
     return _SPECIAL.sub(lambda found: f"{found[1]}\\{found[2]}" if found[2] else f"\\{found[0]}", value)
+
+
+def one_line(value: str) -> str:
+    """`value` without line ends, control characters and halves of pairs, which could pretend to be something else."""
+    return _BREAKING.sub(" ", value).strip()

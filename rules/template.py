@@ -21,9 +21,8 @@ from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import SandboxedEnvironment
 
 from rules.comparison import is_kept
-from rules.markdown import escaped
+from rules.markdown import escaped, one_line
 from rules.problem import nearest
-from rules.wording import one_line
 from rules.zone import zone_name
 
 MAX_SOURCE: Final = 8192

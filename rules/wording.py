@@ -3,7 +3,6 @@
 Presets are data, in `rules/presets.yaml`.
 """
 
-import re
 from collections.abc import Collection, Iterator
 from functools import cache
 from importlib.resources import files
@@ -14,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from rules.node import read
 from rules.problem import nearest, show
 from rules.shape import WRITTEN, Name, Rule, Slug
+from rules.template import check
 
 Format = Literal["plain", "markdown"]
 Variant = Literal["open", "update", "reopened", "member", "resolve"]
@@ -22,18 +22,10 @@ VARIANTS: Final[tuple[Variant, ...]] = ("open", "update", "reopened", "member", 
 
 MAX_PUBLISHED: Final = 200
 """Characters of a value from elsewhere that customers may be shown."""
-_BREAKING: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
-
-
-def one_line(value: str) -> str:
-    """`value` without line ends, control characters and halves of pairs, which could pretend to be something else."""
-    return _BREAKING.sub(" ", value).strip()
 
 
 def _template(source: str, info: ValidationInfo) -> str:
     if info.context == WRITTEN:
-        from rules.template import check
-
         check(source)
     return source
 

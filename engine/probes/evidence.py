@@ -12,9 +12,10 @@ from rules.check import Check
 from rules.kinds.http import HttpCheck
 from rules.kinds.tcp import TcpCheck
 from rules.kinds.tls import TlsCheck
+from rules.markdown import one_line
 from rules.secret import REDACTED, hide, is_secret_name
 from rules.tls import TlsOptions
-from rules.wording import MAX_PUBLISHED, one_line
+from rules.wording import MAX_PUBLISHED
 
 HEADERS_KEPT: Final = 50
 RECORDS_KEPT: Final = 50

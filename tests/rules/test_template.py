@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rules.comparison import is_kept
+from rules.markdown import one_line
 from rules.shape import WRITTEN
 from rules.template import FILTERS, MAX_OUTPUT, VARIABLES, TemplateError, check, compile_template
 from rules.trigger import Trigger
-from rules.wording import VARIANTS, Templates, one_line, presets
+from rules.wording import VARIANTS, Templates, presets
 
 VALUES: dict[str, Any] = {
     "what": "Checkout and Cart",
