@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from engine.bus import Bus, decode, encode
+from engine.bus import STREAM, Bus, decode, encode
 from engine.catalog import Declared
 from engine.clock import SystemClock
 from engine.evaluator import Evaluator, Health, Partition
@@ -164,6 +164,7 @@ async def idle(database_url: str, nats_url: str) -> AsyncIterator[Lab]:
     await migrate(pool)
     bus = Bus()
     await bus.connect(nats_url, name="test")
+    await bus._client.jetstream().purge_stream(STREAM)  # what another test left is not this one's
     async with transaction(pool) as connection:
         page = await objects.create(connection, ACTOR, "page", None, {"slug": "p", "name": "P"})
         await objects.create(
