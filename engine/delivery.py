@@ -26,7 +26,7 @@ from evaluators.digest import Pace
 from evaluators.model import Item, Notice
 from evaluators.routing import BEGINS
 from exporters.outcome import Delivered, Memory, Outcome, Rejected, Removed, Retry
-from rules.channels.channel import DIGEST_OVER
+from rules.models import TYPED
 
 PER_TARGET: Final = 4
 """Deliveries to one target at once."""
@@ -145,7 +145,7 @@ class Delivery:
             heads = [row for row in heads if row not in folded]
             self.health.digested += await digests.fold(connection, target_id, now)
         pace = self._paces.setdefault(target_id, Pace())
-        over = spec.get("digest_over", DIGEST_OVER if spec["type"] != "webhook" else None)
+        over = spec.get("digest_over", TYPED["channel"][spec["type"]].model_fields["digest_over"].default)
         if over is None or not pace.is_storm(heads[0]["waiting"] if heads else 0, over, now):
             return heads
         # What ends an alert that was opened alone ends it alone.

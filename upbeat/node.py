@@ -30,7 +30,7 @@ from engine.secrets import Secrets
 from engine.sickness import Sickness
 from engine.spool import Spool
 from engine.store import events, installation, objects
-from engine.store.database import DATABASE_AWAY, Pool, listening
+from engine.store.database import DATABASE_AWAY, Connection, Pool, follow
 from engine.store.ids import new_id
 from engine.store.objects import Stored
 from engine.subject import Subject, compile_subject
@@ -232,23 +232,13 @@ class Node:
 
     async def _follow_settings(self) -> None:
         """Take up the installation's settings when they change."""
-        changed = asyncio.Event()
-        while True:
-            try:
-                async with (
-                    self.pool.acquire() as connection,
-                    listening(connection, installation.CHANGED, changed.set),
-                    listening(connection, objects.CHANGED, changed.set),
-                ):
-                    while True:  # a lost connection fails at the next look
-                        changed.clear()
-                        await self._take_settings(await installation.read_settings(connection))
-                        self._take_pages(await objects.listing(connection, "page"))
-                        with contextlib.suppress(TimeoutError):
-                            async with asyncio.timeout(SETTINGS_S):
-                                await changed.wait()
-            except DATABASE_AWAY:
-                await asyncio.sleep(1.0)
+
+        async def look(connection: Connection) -> float:
+            await self._take_settings(await installation.read_settings(connection))
+            self._take_pages(await objects.listing(connection, "page"))
+            return SETTINGS_S
+
+        await follow(self.pool, [installation.CHANGED, objects.CHANGED], look)
 
     async def _take_settings(self, spec: dict[str, Any]) -> None:
         try:
