@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,9 +144,9 @@ def _process(
 
 def _settled(url: str, folder: Path) -> dict[str, Any]:
     """The beat once its stage is known and every region has voted."""
-    until, seen = time.monotonic() + 60, ""
+    until, seen = time.monotonic() + 120, ""
     while time.monotonic() < until:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+        with contextlib.suppress(OSError):  # no answer yet, or none in time
             request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
             with urllib.request.urlopen(request, timeout=5) as answer:
                 beat: dict[str, Any] = json.load(answer)

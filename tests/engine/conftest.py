@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from engine.bus import EVALUATOR, STREAM, Bus, Delivery, decode
+from engine.bus import EVALUATOR, STREAM, Bus, BusError, Delivery, decode
 from engine.clock import SystemClock
 from engine.store import watermarks
 from engine.store.database import Pool, migrate, open_pool
@@ -28,9 +28,19 @@ async def bus(nats_url: str) -> AsyncIterator[Bus]:
     connected = Bus()
     await connected.connect(nats_url, name="tests")
     await connected._client.jetstream().delete_stream(STREAM)  # and what it knows of duplicates
-    await connected.ensure()
+    await _ensured(connected)
     yield connected
     await connected.close()
+
+
+async def _ensured(bus: Bus) -> None:
+    """Make the stream; a server that still removes the deleted one's files refuses it for a moment."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await bus.ensure()
+            except BusError:
+                await asyncio.sleep(0.1)
 
 
 Until = Callable[..., Awaitable[None]]
