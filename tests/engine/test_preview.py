@@ -308,10 +308,10 @@ async def test_a_rule_that_takes_too_long_is_killed_with_what_was_found_and_nobo
         job = await asked(world, running, plan(world, hostile), budget_s)
         assert (await ended(world, await asked(world, running, quick)))["status"] == "done"
         row = await ended(world, job)
-        assert (row["status"], row["is_cut"], row["error"]) == ("done", True, None)
-        if row["done"]:
+        assert (row["status"], row["error"]) == ("done", None)
+        if row["is_cut"] and row["done"]:
             break
-        budget_s *= 3  # a busy machine gave it no time
+        budget_s *= 1.5 if row["is_cut"] else 0.6  # a busy machine gave it no time, or a quick one all it needs
     assert 0 < row["done"] < 1
     findings = msgspec.json.decode(row["found"])["findings"]
     assert 0 < findings["events"] < MANY
