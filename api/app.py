@@ -116,7 +116,7 @@ def create_app(services: Services) -> FastAPI:
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
     app.add_middleware(Frame)
-    app.front = pings.Pings(ingest.Ingest(app.behind, services), services)
+    app.front = pings.Pings(ingest.Ingest(status.Front(app.behind, services), services), services)
     return app
 
 

@@ -34,7 +34,7 @@ from engine.store.incidents import Moment, Said
 from engine.store.objects import StaleError, Stored
 from evaluators.lifecycle import Dated, backfill_mistakes, impact_of
 from evaluators.model import Impact
-from rules import component, maintenance
+from rules import component, maintenance, page
 from rules.owner import ComponentPath
 from rules.shape import Name, Rule, Slug
 
@@ -303,7 +303,7 @@ def _text_of(sent: NewIncident) -> str:
 
 
 def _wants_approval(home: Stored) -> bool:
-    return component.Page.model_validate(home.spec).review.approvals > 1
+    return page.Page.model_validate(home.spec).review.approvals > 1
 
 
 async def _backfill(db: Connection, actor: Actor, home: Stored, said: Said, sent: NewIncident) -> UUID:

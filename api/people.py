@@ -21,8 +21,8 @@ from engine.store import audit, people
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import read, show
 from engine.store.people import RANK, SCOPE_CAP, TOKEN_LIFE, Grants, Role, Scope
-from rules.channels.channel import Mailbox
 from rules.duration import Duration
+from rules.mail import Mailbox
 from rules.shape import Name, Rule
 
 router = Router(prefix="/api/v1", tags=["people"])

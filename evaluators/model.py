@@ -184,5 +184,44 @@ class Post(Struct, frozen=True, omit_defaults=True, tag="post"):
     ends_at: float | None = None
 
 
+class Letter(Struct, frozen=True, omit_defaults=True, tag="letter"):
+    """What subscribers of a page are told, whoever they are. Whom it is for, and their links, are its envelope's: `Envelope`."""
+
+    kind: Literal["update", "message", "confirm", "entrance"]
+    """An update of an incident or maintenance; a message by hand; a link to confirm a subscription, or one that lets in."""
+    id: str  # of the update or the message: the same in every try
+    at: float
+    title: str = ""
+    text: str = ""
+    is_markdown: bool = False
+    incident: str | None = None  # inc_...
+    of: Literal["incident", "maintenance"] = "incident"
+    status: str = ""
+    impact: Impact = "none"
+    components: dict[str, str] = {}  # name in public -> status in public
+    began_at: float | None = None
+    starts_at: float | None = None  # of maintenance
+    ends_at: float | None = None
+
+
+class Envelope(Struct, frozen=True, omit_defaults=True):
+    """One letter on its way to one subscriber, in their language."""
+
+    letter: Letter
+    to: str  # a mailbox, or a URL
+    kind: Literal["email", "webhook", "slack"]
+    key: str  # of this letter to them: the same in every try
+    page: str  # its name
+    page_url: str  # where it is read
+    language: str
+    timezone: str
+    link: str = ""  # what it asks to open: the incident, to confirm, to enter
+    manage_url: str = ""
+    unsubscribe_url: str = ""
+    sender: str | None = None
+    reply_to: str | None = None
+    accent: str | None = None
+
+
 Item = Notice | Post
 """What leaves for a target: notices for channels, steps of incidents for publishers."""

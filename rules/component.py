@@ -1,4 +1,4 @@
-"""Pages, components and regions as operators write them."""
+"""Components and regions as operators write them. Pages are `rules.page`'s."""
 
 import ipaddress
 import re
@@ -8,55 +8,18 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    StringConstraints,
     field_validator,
     model_validator,
 )
 
 from rules.address import EgressPolicy
-from rules.duration import Duration
-from rules.incident import Review
-from rules.otlp import Otlp
-from rules.quorum import ZONE, DurationOrOff
+from rules.quorum import ZONE
 from rules.shape import Name, Rule, Slug, Text
-from rules.slack import PageSlack
-from rules.wording import Templates
 
 ComponentStatus = Literal[
     "operational", "degraded_performance", "partial_outage", "major_outage", "under_maintenance"
 ]
 Impact = Literal["operational", "degraded_performance", "partial_outage", "major_outage"]
-
-
-Homepage = Annotated[str, StringConstraints(pattern=r"^(https?://\S+)?$", max_length=500)]
-
-
-class Page(Rule):
-    """A public status page at `/p/{slug}`."""
-
-    slug: Slug = Field(description="Its name in URLs and references.")
-    name: Name = Field(description="Its title.")
-    description: Text = Field(default="", description="Shown below the title.")
-    homepage: Homepage = Field(default="", description="Where its logo leads.")
-    otlp: Otlp | None = Field(
-        default=None,
-        description="Where measurements of its beats are exported to, instead of the installation's.",
-    )
-    templates: Templates = Field(
-        default=Templates(), description="What customers read, instead of the default words."
-    )
-    reopen_within: Duration = Field(
-        default=7 * 86400.0,
-        le=366 * 86400.0,
-        description="So long after its end people may open an incident again; later a new one is begun.",
-    )
-    speak_every: DurationOrOff = Field(
-        default=3600.0,
-        ge=60,
-        description="Once customers heard nothing of an open incident for so long, operators are told; `off` never.",
-    )
-    review: Review = Field(default=Review(), description="How what customers are told is reviewed.")
-    slack: PageSlack | None = Field(default=None, description="What Slack hears of its incidents, and does.")
 
 
 UptimeBy = Literal["manual", "duration", "requests"]
@@ -102,6 +65,9 @@ class Component(Rule):
     )
     position: int = Field(default=0, ge=0, le=10_000, description="Order on the page; ties by name.")
     listed: bool = Field(default=True, description="Whether the public page shows it.")
+    shows_uptime: bool = Field(
+        default=True, description="Whether the public page shows its bars and its share of time."
+    )
     uptime: Annotated[Uptime, BeforeValidator(_by, json_schema_input_type=UptimeBy | Uptime)] = Field(
         default=Uptime(),
         description="`manual`, or what publishes measurement, without anybody's approval: `duration` or `requests`.",

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from rules.check import compile_check
-from rules.component import Page, Region
+from rules.component import Region
 from rules.declared import Declared, Document
 from rules.export import dump
 from rules.group import Group
@@ -16,6 +16,7 @@ from rules.known import KINDS, PAGELESS, Kind, Known, Ref, check_references, plu
 from rules.models import MODELS, TYPED
 from rules.node import Node, read
 from rules.owner import ComponentImpact
+from rules.page import Page
 from rules.problem import ConfigError, Problem, nearest, show
 from rules.secret import (
     HIDDEN_LEAST,

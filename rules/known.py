@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from rules.channels.channel import ChannelRule
-from rules.component import Page
 from rules.kinds.kind import BeatRule, ProbedRule
 from rules.maintenance import Maintenance
 from rules.owner import OwnerRule, ParentPath
+from rules.page import Page
 from rules.problem import nearest, show
 from rules.publishers.publisher import PublisherRule
 from rules.shape import Rule

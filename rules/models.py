@@ -4,11 +4,12 @@ from typing import Any, Final, get_args
 
 from rules.beat import AnyBeat
 from rules.channel import AnyChannel
-from rules.component import Component, Page, Region
+from rules.component import Component, Region
 from rules.group import Group
 from rules.inbox import Inbox
 from rules.known import Kind
 from rules.maintenance import Maintenance
+from rules.page import Page
 from rules.publisher import AnyPublisher
 from rules.shape import Rule
 from rules.trigger import Trigger

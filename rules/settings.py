@@ -7,13 +7,15 @@ from pydantic import Field, StringConstraints, create_model
 from rules.beat import Beat
 from rules.channel import Channel
 from rules.channels.channel import HttpUrl
-from rules.component import Component, Egress, Network, Page, Region
+from rules.component import Component, Egress, Network, Region
 from rules.duration import Duration
 from rules.group import Group
 from rules.inbox import Inbox
 from rules.kinds.http import HttpBeat
+from rules.mail import Mail
 from rules.maintenance import Maintenance
 from rules.otlp import Otlp
+from rules.page import Page
 from rules.publisher import Publisher
 from rules.shape import Rule, Slug
 from rules.size import Size
@@ -78,6 +80,9 @@ class Settings(Rule):
     watchdog: Watchdog | None = Field(default=None, description="Who notices when Upbeat itself is silent.")
     otlp: Otlp | None = Field(default=None, description="Where measurements are exported to.")
     retention: Retention = Field(default=Retention(), description="How long is kept what was measured.")
+    mail: Mail | None = Field(
+        default=None, description="The relay through which subscribers of pages are mailed."
+    )
     slack: SlackApp | None = Field(default=None, description="The Slack app of this installation.")
     secrets: Lending = Field(
         default=Lending(), description="What of this machine the API and the console may refer to."

@@ -9,13 +9,14 @@ from pydantic_core import ErrorDetails
 
 from rules.assertion import HeaderName, HeaderValue
 from rules.channels.apprise import AppriseUrl
-from rules.channels.channel import SECRET_FIELDS, HttpUrl, Mailbox
-from rules.component import Homepage
+from rules.channels.channel import SECRET_FIELDS, HttpUrl
 from rules.duration import format_duration
 from rules.kinds.http import HttpBeat, Method
 from rules.kinds.kind import Host
+from rules.mail import Mailbox
 from rules.node import Node
 from rules.owner import ComponentPath, ParentPath
+from rules.page import Homepage
 from rules.problem import Problem, cut, nearest, show
 from rules.settings import PublicUrl
 from rules.shape import WRITTEN, Rule, Slug, Tag

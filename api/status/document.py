@@ -1,23 +1,146 @@
-"""What a public page says, as one JSON-like document: from components, approved incidents, manual settings, and measured
-days of components that are set so. Pure.
+"""What a public page says: components, incidents and maintenance, made of what was approved, of manual settings, and of measured
+days where components are set so. Values and how they are made; no view of them. Pure.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
+
+from msgspec import Struct
 
 from api.uptime import DAY_S, first_day, whole
 from engine.store.database import Row
 from engine.store.ids import show
 from engine.store.objects import Stored
+from evaluators.lifecycle import ENDED, impact_of
+from evaluators.model import Impact
 from evaluators.public import component_status, overall_status
 from evaluators.uptime import INCIDENTS_DOWN, Bar, bars, edges, incident_line, of_incidents
 from rules.component import Component
+from rules.page import Page
 
 PAST_DAYS: Final = 14
-_SHARED: Final = ("id", "components", "updates")
 _OF_STAGE: Final = {"ok": "operational", "warning": "degraded_performance", "critical": "major_outage"}
+
+
+class Day(Struct, frozen=True):
+    """One bar of a component: UTC."""
+
+    date: str  # 2026-11-21
+    status: str | None  # None: nothing is known of it
+    uptime: float | None
+
+
+class Series(Struct, frozen=True):
+    """What a public beat took, hour by hour."""
+
+    name: str
+    since: float  # seconds since the epoch
+    step_s: float
+    p50: list[float | None]  # seconds
+    p95: list[float | None]
+
+
+class Picture(Struct, frozen=True):
+    """An uploaded picture, as it is served."""
+
+    file: str  # its name below `assets/`, which changes with its content
+    media_type: str
+    body: bytes
+
+
+class Shown(Struct, frozen=True):
+    """A component as it is shown."""
+
+    id: str
+    slug: str
+    name: str
+    description: str
+    group: str | None
+    status: str
+    position: int
+    created_at: datetime
+    updated_at: datetime
+    uptime: float | None
+    uptime_by: str
+    days: list[Day]  # empty where it does not show them
+    shows_uptime: bool = True
+    latency: list[Series] = []
+
+
+class Update(Struct, frozen=True):
+    """What was said of an incident."""
+
+    id: str
+    status: str
+    text: str
+    is_markdown: bool
+    at: datetime
+    components: dict[str, str] = {}  # ids of listed components -> what they were shown as from then on
+
+
+class Report(Struct, frozen=True):
+    """Written after it was over; Markdown."""
+
+    text: str
+    at: datetime
+
+
+class Incident(Struct, frozen=True):
+    """An incident or announced maintenance as it is shown."""
+
+    id: str
+    kind: Literal["incident", "maintenance"]
+    title: str
+    status: str
+    impact: Impact
+    created_at: datetime
+    updated_at: datetime
+    resolved_at: datetime | None
+    starts_at: datetime | None  # of maintenance
+    ends_at: datetime | None
+    components: dict[str, str]  # ids of listed components -> what it says of them now
+    updates: list[Update]  # newest first
+    report: Report | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is expected of it."""
+        return self.status in ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole page at one moment: all that any view of it is made from."""
+
+    id: str
+    rule: Page
+    status: str
+    components: list[Shown]  # in the page's order
+    incidents: list[Incident]  # all that the page remembers, newest first; open ones are among them
+    maintenances: list[
+        Incident
+    ]  # likewise: those to come and under way by when they begin, then those that are over, newest first
+    at: datetime  # when it was read
+    pictures: Mapping[str, Picture]  # logo, logo-dark, favicon
+    proof: str = ""  # what a link or cookie has to carry; "" where everybody is let in
+    stale_since: datetime | None = None  # when newer could not be read any more
+
+    @property
+    def open(self) -> list[Incident]:
+        """Incidents that are not over."""
+        return [incident for incident in self.incidents if not incident.is_over]
+
+    @property
+    def ahead(self) -> list[Incident]:
+        """Maintenance that is not over."""
+        return [one for one in self.maintenances if not one.is_over]
+
+    def named(self, incident: Incident) -> list[str]:
+        """The names of the components it is about."""
+        return [shown.name for shown in self.components if shown.id in incident.components]
 
 
 def days(now: float) -> list[float]:
@@ -25,50 +148,51 @@ def days(now: float) -> list[float]:
     return edges(first_day(now), now, DAY_S)
 
 
-def _midnight(now: datetime) -> datetime:
-    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was read of a page. `incidents` and `maintenances` newest first, their `updates` newest first."""
+
+    page: Stored
+    components: Sequence[Stored]
+    incidents: Sequence[Row]
+    maintenances: Sequence[Row]
+    updates: Mapping[UUID, Sequence[Row]]
+    measured: Mapping[UUID, Sequence[Bar]]  # days of components that are measured
+    latencies: Mapping[UUID, list[Series]]
+    maintained: Collection[UUID]  # components that a window of them, or of the page, covers now
+    pictures: Mapping[str, Picture]
 
 
-def document(
-    page: Stored,
-    components: Sequence[Stored],
-    incidents: Sequence[Row],
-    updates: Mapping[UUID, Sequence[Row]],
-    measured: Mapping[UUID, Sequence[Bar]],
-    maintained: Collection[UUID],
-    announced: Sequence[Row],
-    now: datetime,
-) -> dict[str, Any]:
-    """The page at `now`; `incidents` newest first, their `updates` newest first; `measured`: days of those that are.
-
-    `maintained` are the components that a maintenance window of them, or of their page, covers now; `announced` is
-    maintenance that is not over.
-    """
-    running = {key for row in announced if row["status"] != "scheduled" for key in row["components"]}
-    listed = public(components)
-    names = {str(stored.id): stored.spec["name"] for stored in listed}
+def document(found: Found, now: datetime) -> Document:
+    """The page at `now`."""
+    running = {
+        key
+        for row in found.maintenances
+        if row["status"] not in ("scheduled", *ENDED)
+        for key in row["components"]
+    }
+    listed = public(found.components)
+    ids = {str(stored.id): show("component", stored.id) for stored in listed}
     shown = [
         _component(
-            stored,
-            incidents,
-            measured.get(stored.id) or _told(stored, incidents, updates, now),
-            is_maintained=stored.id in maintained or str(stored.id) in running,
+            stored, found, now, is_maintained=stored.id in found.maintained or str(stored.id) in running
         )
         for stored in listed
     ]
-    open_now = [row for row in incidents if row["status"] != "resolved"]
-    return {
-        "page": {key: page.spec.get(key, "") for key in ("slug", "name", "description", "homepage")},
-        "status": overall_status(component["status"] for component in shown),
-        "components": shown,
-        "open": [_incident(row, updates[row["id"]], names) for row in open_now],
-        "maintenances": [
-            {key: row[key] for key in ("title", "status", "starts_at", "ends_at")}
-            | {key: said for key, said in _incident(row, updates[row["id"]], names).items() if key in _SHARED}
-            for row in announced
+    told = [_incident(row, found.updates.get(row["id"], ()), ids) for row in found.maintenances]
+    return Document(
+        id=show("page", found.page.id),
+        rule=Page.model_validate(found.page.spec),
+        status=overall_status(component.status for component in shown),
+        components=shown,
+        incidents=[_incident(row, found.updates.get(row["id"], ()), ids) for row in found.incidents],
+        maintenances=[
+            *sorted((one for one in told if not one.is_over), key=lambda one: (one.starts_at or now, one.id)),
+            *(one for one in told if one.is_over),
         ],
-        "days": _past(incidents, updates, names, now),
-    }
+        at=now,
+        pictures=found.pictures,
+    )
 
 
 def public(components: Iterable[Stored]) -> list[Stored]:
@@ -77,30 +201,35 @@ def public(components: Iterable[Stored]) -> list[Stored]:
     return sorted(listed, key=lambda stored: (stored.spec.get("position", 0), stored.spec["name"].lower()))
 
 
-def _component(
-    stored: Stored, incidents: Sequence[Row], daily: Sequence[Bar], *, is_maintained: bool
-) -> dict[str, Any]:
+def _component(stored: Stored, found: Found, now: datetime, *, is_maintained: bool) -> Shown:
     rule = Component.model_validate(stored.spec)
     key = str(stored.id)
     current = [
         row["components"][key]
-        for row in incidents
-        if row["status"] != "resolved" and key in row["components"]
+        for row in found.incidents
+        if row["status"] not in ENDED and key in row["components"]
     ]
     if is_maintained:
         current.append("under_maintenance")
-    return {
-        "slug": rule.slug,
-        "name": rule.name,
-        "description": rule.description,
-        "group": rule.group,
-        "status": component_status(rule.status, current),
-        "uptime": whole(daily).uptime,
-        "uptime_by": rule.uptime.by,
-        "bars": [
-            {"date": _date(bar.start), "status": _status(bar), "uptime": bar.parts.uptime} for bar in daily
-        ],
-    }
+    daily = found.measured.get(stored.id) or _told(stored, found, now)
+    return Shown(
+        id=show("component", stored.id),
+        slug=rule.slug,
+        name=rule.name,
+        description=rule.description,
+        group=rule.group,
+        status=component_status(rule.status, current),
+        position=rule.position,
+        created_at=stored.created_at,
+        updated_at=stored.updated_at,
+        uptime=whole(daily).uptime if rule.shows_uptime else None,
+        uptime_by=rule.uptime.by,
+        days=[Day(_date(bar.start), _status(bar), bar.parts.uptime) for bar in daily]
+        if rule.shows_uptime
+        else [],
+        shows_uptime=rule.shows_uptime,
+        latency=found.latencies.get(stored.id, []),
+    )
 
 
 def _status(bar: Bar) -> str | None:
@@ -113,13 +242,11 @@ def _date(epoch_s: float) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).date().isoformat()
 
 
-def _told(
-    stored: Stored, incidents: Sequence[Row], updates: Mapping[UUID, Sequence[Row]], now: datetime
-) -> list[Bar]:
+def _told(stored: Stored, found: Found, now: datetime) -> list[Bar]:
     """Its days by what approved updates said of it."""
     key, said = str(stored.id), list[tuple[UUID, float, str | None]]()
-    for row in incidents:
-        spoken = updates[row["id"]][::-1]
+    for row in found.incidents:
+        spoken = found.updates.get(row["id"], ())[::-1]
         for first in spoken[:1]:  # what was entered after the fact began before that
             said.append((row["id"], row["created_at"].timestamp(), first["components"].get(key)))
         for one in spoken:
@@ -129,36 +256,41 @@ def _told(
     return bars(incident_line(of_incidents(said, now_s), born, now_s), days(now_s), INCIDENTS_DOWN)
 
 
-def _incident(row: Row, updates: Sequence[Row], names: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "id": show("incident", row["id"]),
-        "title": row["title"],
-        "status": row["status"],
-        "impact": overall_status(row["components"].values()),
-        "created_at": row["created_at"],
-        "resolved_at": row["resolved_at"],
-        "components": [names[key] for key in row["components"] if key in names],
-        "updates": [{key: u[key] for key in ("status", "text", "is_markdown", "at")} for u in updates],
-        "report": {"text": row["report"], "at": row["report_at"]}
-        if row["report_status"] == "published" and row["status"] == "resolved"
-        else None,
-    }
+def _incident(row: Row, updates: Sequence[Row], ids: Mapping[str, str]) -> Incident:
+    is_told = row["report_status"] == "published" and row["status"] == "resolved"
+    return Incident(
+        id=show("incident", row["id"]),
+        kind=row["kind"],
+        title=row["title"],
+        status=row["status"],
+        impact=impact_of(row["severity"], row["components"].values(), row["impact"]),
+        created_at=row["created_at"],
+        updated_at=max((update["at"] for update in updates), default=row["created_at"]),
+        resolved_at=row["resolved_at"],
+        starts_at=row["starts_at"],
+        ends_at=row["ends_at"],
+        components={ids[key]: said for key, said in row["components"].items() if key in ids},
+        updates=[
+            Update(
+                show("update", one["id"]),
+                one["status"],
+                one["text"],
+                one["is_markdown"],
+                one["at"],
+                {ids[key]: said for key, said in one["components"].items() if key in ids},
+            )
+            for one in updates
+        ],
+        report=Report(row["report"], row["report_at"]) if is_told else None,
+    )
 
 
-def _past(
-    incidents: Sequence[Row],
-    updates: Mapping[UUID, Sequence[Row]],
-    names: Mapping[str, str],
-    now: datetime,
-) -> list[dict[str, Any]]:
-    """The last `PAST_DAYS` days, newest first, with the resolved incidents that began there."""
-    today, days = _midnight(now), []
-    for back in range(PAST_DAYS):
-        day = (today - timedelta(days=back)).date()
-        began = [
-            _incident(row, updates[row["id"]], names)
-            for row in incidents
-            if row["status"] == "resolved" and row["created_at"].astimezone(UTC).date() == day
-        ]
-        days.append({"date": day.isoformat(), "incidents": began})
-    return days
+def past(page: Document) -> list[tuple[str, list[Incident]]]:
+    """The last `PAST_DAYS` days, newest first, each with the incidents that are over and began there."""
+    today = page.at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    dates = [(today - timedelta(days=back)).date() for back in range(PAST_DAYS)]
+    over: dict[Any, list[Incident]] = {}
+    for incident in page.incidents:
+        if incident.is_over:
+            over.setdefault(incident.created_at.astimezone(UTC).date(), []).append(incident)
+    return [(date.isoformat(), over.get(date, [])) for date in dates]

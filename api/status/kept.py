@@ -1,80 +1,81 @@
-"""Public pages kept in memory for seconds: fast while all is well, still there, with their age, while the database is away.
+"""Public pages kept in memory: read anew in the background while somebody looks, still there, with their age, without a database.
 
-Measured days are kept for longer.
+What was made of a page is kept until the page changes: `Copy.rendition`. Measured days and older incidents are read less often: `api.status.reading`.
 """
 
 import asyncio
+import gzip
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final
-from uuid import UUID
-
-import msgspec
+from typing import Final
 
 from api.problems import ProblemError
-from api.status.document import days
-from api.uptime import measure
-from engine.store.database import DATABASE_AWAY, Connection
-from engine.store.objects import Stored
-from evaluators.uptime import Bar
-from rules.component import Component, Uptime
+from api.status.document import Document
+from api.status.view import Place, Rendition, View
+from engine.store.database import DATABASE_AWAY
 
 FRESH_S: Final = 1.0
+SOON_S: Final = 10.0
+"""What is older is not shown before it is read anew; what is younger is, while that is done."""
 READ_S: Final = 3.0
 """How long the database may take before what is kept is shown."""
 MOST_PAGES: Final = 1000
-MEASURED_S: Final = 60.0
-"""How old measured days may be: they cost more than all else on the page."""
-MEASURING_S: Final = 1.0
-"""How long a page waits for newer ones, those measured longest ago first, while it has all."""
-MOST_MEASURED: Final = 10_000
+MOST_RENDITIONS: Final = 500
+"""Of one page: options of the query make many of one address."""
+LEAST_GZIP: Final = 500
 
 log = logging.getLogger(__name__)
 
-Read = Callable[[str], Awaitable[dict[str, Any] | None]]
-Render = Callable[[dict[str, Any], datetime | None], str]
+Read = Callable[[str], Awaitable[Document | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A rendition as it is sent."""
+
+    rendition: Rendition
+    etag: str
+    gzipped: bytes | None  # where that is smaller
+
+
+Key = tuple[int, Place, tuple[str | None, ...], tuple[tuple[str, str], ...]]
 
 
 @dataclass(slots=True)
 class Copy:
-    """One page as it was read at `as_of`; `is_stale` while newer cannot be read."""
+    """One page as it was read, and what was made of it since."""
 
-    document: dict[str, Any]
-    as_of: datetime
+    document: Document
     read_s: float  # monotonic
-    is_stale: bool
-    html: bytes
-    json: bytes
-    etag: str
+    made: OrderedDict[Key, Made | None] = field(default_factory=OrderedDict)
+
+    async def rendition(
+        self, view: View, place: Place, groups: Mapping[str, str | None], options: Mapping[str, str]
+    ) -> Made | None:
+        """What `view` makes of it there. None: there is no such thing."""
+        heeded = {name: value for name, value in sorted(options.items()) if name in view.options}
+        key = (id(view), place, tuple(groups.values()), tuple(heeded.items()))
+        if key not in self.made:
+            given = heeded | {name: value for name, value in groups.items() if value is not None}
+            self.made[key] = await asyncio.to_thread(_make, view, self.document, place, given)
+            if len(self.made) > MOST_RENDITIONS:
+                self.made.popitem(last=False)
+        return self.made[key]
 
 
-@dataclass(slots=True)
-class Measured:
-    """The days of components whose uptime is measured."""
-
-    made: dict[UUID, tuple[float, int, list[Bar]]] = field(default_factory=dict)
-
-    async def days(self, db: Connection, components: Sequence[Stored], now_s: float) -> dict[UUID, list[Bar]]:
-        """Of those whose uptime is not simply what incidents said, the days up to now (seconds since the epoch)."""
-        ways = {one.id: (one, Component.model_validate(one.spec).uptime) for one in components}
-        clock = asyncio.get_running_loop().time
-        shown, enough = {}, clock() + MEASURING_S
-        for key in sorted(ways, key=lambda key: self.made[key][0] if key in self.made else 0.0):
-            component, how = ways[key]
-            if how == Uptime():
-                continue
-            at, revision, found = self.made.get(key, (0.0, 0, []))
-            is_old = not 0 <= now_s - at < MEASURED_S and clock() < enough
-            if is_old or revision != component.revision:
-                (found,), _ = await measure(db, component, how, now_s, days(now_s))
-                if len(self.made) >= MOST_MEASURED:
-                    self.made.clear()
-                self.made[key] = now_s, component.revision, found
-            shown[key] = found
-        return shown
+def _make(view: View, page: Document, place: Place, given: Mapping[str, str]) -> Made | None:
+    rendition = view.make(page, place, given)
+    if rendition is None:
+        return None
+    etag = f'W/"{hashlib.sha256(rendition.body).hexdigest()[:24]}"'  # weak: the same with and without gzip
+    smaller = None
+    if len(rendition.body) >= LEAST_GZIP and not rendition.media_type.startswith("image/png"):
+        smaller = gzip.compress(rendition.body, 6, mtime=0)
+    return Made(rendition, etag, smaller)
 
 
 @dataclass(slots=True)
@@ -82,19 +83,21 @@ class Kept:
     """The copies of this process."""
 
     read: Read
-    render: Render
     copies: dict[str, Copy] = field(default_factory=dict)
     reading: dict[str, asyncio.Task[Copy | None]] = field(default_factory=dict)
 
     async def page(self, slug: str, now: datetime, now_s: float) -> Copy | None:
         """The page, or None where there is none. Raises 503 when it was never read and cannot be."""
         copy = self.copies.get(slug)
-        # One request reads; the others are answered at once with what is there, or wait for it where nothing is.
-        if copy is not None and (now_s - copy.read_s < FRESH_S or slug in self.reading):
+        if copy is not None and now_s - copy.read_s < FRESH_S:
             return copy
-        if slug not in self.reading:
+        # One request reads; the others are answered at once with what is there, or wait for it where nothing is.
+        is_reading = slug in self.reading
+        if not is_reading:
             self.reading[slug] = asyncio.create_task(self._newer(slug, copy, now, now_s))
             self.reading[slug].add_done_callback(lambda _: self.reading.pop(slug))
+        if copy is not None and (is_reading or now_s - copy.read_s < SOON_S):
+            return copy
         return await asyncio.shield(self.reading[slug])
 
     async def _newer(self, slug: str, copy: Copy | None, now: datetime, now_s: float) -> Copy | None:
@@ -106,22 +109,15 @@ class Kept:
                 raise ProblemError(
                     503, "database-away", "this page cannot be read right now", headers={"Retry-After": "5"}
                 ) from None
-            log.warning("the status page %s is shown as of %s: %s", slug, copy.as_of, away)
-            copy = await asyncio.to_thread(self._made, copy.document, copy.as_of, now_s, is_stale=True)
-        else:
-            if document is None:
-                self.copies.pop(slug, None)
-                return None
-            copy = await asyncio.to_thread(self._made, document, now, now_s, is_stale=False)
+            log.warning("the status page %s is shown as of %s: %s", slug, copy.document.at, away)
+            document = replace(copy.document, stale_since=copy.document.stale_since or copy.document.at)
+        if document is None:
+            self.copies.pop(slug, None)
+            return None
+        if copy is not None and replace(document, at=copy.document.at) == copy.document:
+            copy.read_s = now_s  # nothing is otherwise: what was made of it stands, its moment included
+            return copy
         if len(self.copies) >= MOST_PAGES:
             self.copies.clear()
-        self.copies[slug] = copy
-        return copy
-
-    def _made(self, document: dict[str, Any], as_of: datetime, now_s: float, *, is_stale: bool) -> Copy:
-        # Of what is said, not of when it was read: an unchanged page is 304.
-        said = msgspec.json.encode(document)
-        etag = f'W/"{hashlib.sha256(said).hexdigest()[:24]}{"-stale" if is_stale else ""}"'
-        html = self.render(document, as_of if is_stale else None).encode()
-        json = msgspec.json.encode({"as_of": as_of, "is_stale": is_stale} | document)
-        return Copy(document, as_of, now_s, is_stale, html, json, etag)
+        self.copies[slug] = Copy(document, now_s)
+        return self.copies[slug]

@@ -18,7 +18,7 @@ from engine.store.telling import tell_all
 from evaluators import lifecycle
 from evaluators.lifecycle import ENDED, Dated
 from evaluators.model import Impact, Severity
-from rules.component import Page
+from rules.page import Page
 
 
 async def begin(connection: Connection, actor: Actor, page_id: UUID, said: Said) -> tuple[UUID, list[str]]:

@@ -9,15 +9,15 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-from engine.store import posts, telling
+from engine.store import broadcasts, posts, telling
 from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, new_id, show
 from engine.store.objects import MissingError
 from evaluators.lifecycle import ENDED, Life, impact_of, refusal
 from evaluators.model import Impact, Notice, Severity, Stage
-from rules.component import Page
 from rules.duration import format_duration
 from rules.incident import Step
+from rules.page import Page
 
 _NAMED: Final = "ARRAY(SELECT DISTINCT unnest(named || {}::uuid[]))"
 _OVER: Final = f"ARRAY[{', '.join(map(repr, ENDED))}]"
@@ -198,6 +198,8 @@ async def withdraw(
 async def _write(connection: Connection, incident: UUID, said: Said) -> list[str]:
     update = await add_update(connection, incident, said)
     told = await posts.queue(connection, incident, said.step, said.at, update, only=said.publishers)
+    if said.notify and not said.is_backfilled:
+        await broadcasts.queue(connection, incident, update, said.by)
     if said.is_by_hand:
         verb = {"open": "opened", "update": "updated", "resolve": "resolved"}[said.step]
         await tell(connection, incident, "incident", f"Incident {verb}", said.text, said, str(update))

@@ -182,24 +182,26 @@ async def published(
 ) -> list[Row]:
     """Incidents of a page, or that touch its components, which lasted into the time from `since` on; newest first."""
     return await connection.fetch(
-        "SELECT i.id, i.title, i.status, i.components, i.created_at, i.resolved_at, i.report, i.report_status, i.report_at "
-        "FROM incidents i "
-        "WHERE i.kind = 'incident' AND i.removed_at IS NULL AND (i.page_id = $1 OR i.components ?| $2::text[]) AND (i.resolved_at IS NULL OR i.resolved_at >= $3) "
-        "ORDER BY i.created_at DESC, i.id DESC LIMIT 1000",
+        "SELECT * FROM incidents "
+        "WHERE kind = 'incident' AND removed_at IS NULL AND (page_id = $1 OR components ?| $2::text[]) "
+        "AND (resolved_at IS NULL OR resolved_at >= $3) ORDER BY created_at DESC, id DESC LIMIT 1000",
         page_id,
         [str(component) for component in component_ids],
         since,
     )
 
 
-async def announced(connection: Connection, page_id: UUID, component_ids: Sequence[UUID]) -> list[Row]:
-    """Maintenance that was announced on a page, or of its components, and is not over; the next one first."""
+async def announced(
+    connection: Connection, page_id: UUID, component_ids: Sequence[UUID], since: datetime
+) -> list[Row]:
+    """Maintenance that was announced on a page, or of its components, and is not over, or was not before `since`; newest first."""
     return await connection.fetch(
-        "SELECT * FROM incidents WHERE kind = 'maintenance' AND removed_at IS NULL AND status <> ALL ($3) "
-        "AND (page_id = $1 OR components ?| $2::text[]) ORDER BY starts_at, id LIMIT 200",
+        "SELECT * FROM incidents WHERE kind = 'maintenance' AND removed_at IS NULL AND (status <> ALL ($3) OR ends_at >= $4) "
+        "AND (page_id = $1 OR components ?| $2::text[]) ORDER BY starts_at DESC, id LIMIT 500",
         page_id,
         [str(component) for component in component_ids],
         ENDED,
+        since,
     )
 
 

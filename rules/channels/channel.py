@@ -42,7 +42,6 @@ DIGEST_OVER: Final = 10
 HttpUrl = Annotated[
     str, StringConstraints(pattern=rf"^(https?://[^\s/?#]+\S*|{REFERENCE}\S*)$", max_length=2000)
 ]
-Mailbox = Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;\r\n]+@[^\s@<>,;\r\n]+$", max_length=254)]
 Secret = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 """A key or password of an outside system, best as `${env:NAME}`."""
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from api import shapes
-from api.status import kept
+from api.status import reading
 from engine.store import facts, objects, results, retention, reviews, rollups, states, uptime
 from engine.store.audit import Actor
 from engine.store.database import transaction
@@ -403,12 +403,12 @@ async def test_a_page_with_more_to_measure_than_it_has_time_for_shows_what_it_ha
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = [await world.make("component", name, uptime="duration") for name in ("one", "two")]
-    measured = kept.Measured()
+    measured = reading.Measured()
     async with world.server.services.pool.acquire() as db:
         await measured.days(db, pair[:1], world.now - DAY)
         assert (await measured.days(db, pair, world.now)).keys() == {one.id for one in pair}
-        monkeypatch.setattr(kept, "MEASURING_S", 0.0)
-        later = world.now + kept.MEASURED_S + 1
+        monkeypatch.setattr(reading, "MEASURING_S", 0.0)
+        later = world.now + reading.MEASURED_S + 1
         assert (await measured.days(db, pair, later)).keys() == {one.id for one in pair}
     assert {made_at for made_at, _, _ in measured.made.values()} == {world.now}
 

@@ -311,7 +311,9 @@ async def test_a_rule_that_takes_too_long_is_killed_with_what_was_found_and_nobo
         assert (row["status"], row["error"]) == ("done", None)
         if row["is_cut"] and row["done"]:
             break
-        budget_s *= 1.5 if row["is_cut"] else 0.6  # a busy machine gave it no time, or a quick one all it needs
+        budget_s *= (
+            1.5 if row["is_cut"] else 0.6
+        )  # a busy machine gave it no time, or a quick one all it needs
     assert 0 < row["done"] < 1
     findings = msgspec.json.decode(row["found"])["findings"]
     assert 0 < findings["events"] < MANY

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from rules.beat import BEAT
 from rules.channel import CHANNEL
-from rules.component import Component, Page, Region
+from rules.component import Component, Region
 from rules.config import Declared, Document, dump, parse
 from rules.group import Group
+from rules.page import Page
 from rules.settings import Settings
 from rules.shape import Rule, written
 from rules.size import format_size, parse_size_bytes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from api.status import kept
+from api.status.document import Document
 from engine.clock import SystemClock
 from engine.store import objects, reviews
 from engine.store.audit import Actor
@@ -15,6 +16,7 @@ from engine.store.database import transaction
 from engine.store.ids import derived_id, new_id, show
 from engine.store.objects import Stored
 from evaluators.facts import EpisodeClosed, EpisodeOpened, StepProposed
+from rules.page import Page
 
 if TYPE_CHECKING:
     from tests.api.conftest import Answer, Server
@@ -87,7 +89,7 @@ async def look(server: "Server", clock: Ahead, page: Stored) -> Any:
     """The page as somebody sees it later, when what is kept may be read anew."""
 
     async def later(path: str = "/status.json", **headers: str) -> "Answer":
-        clock.ahead_s += kept.FRESH_S + 1
+        clock.ahead_s += kept.SOON_S + 1
         return await server.call("GET", f"/p/{page.slug}{path}", who=None, headers=headers)
 
     return later
@@ -288,12 +290,21 @@ async def test_an_incident_of_one_page_shows_on_another_whose_component_it_feeds
 async def test_a_page_that_was_never_read_is_read_once_whoever_comes() -> None:
     reads, go = [], asyncio.Event()
 
-    async def read(slug: str) -> dict[str, Any]:
+    async def read(slug: str) -> Document:
         reads.append(slug)
         await go.wait()
-        return {"page": slug}
+        return Document(
+            slug,
+            Page(slug=slug, name="Shop"),
+            "operational",
+            [],
+            [],
+            [],
+            datetime(2026, 11, 20, tzinfo=UTC),
+            {},
+        )
 
-    pages = kept.Kept(read, lambda *_: "")
+    pages = kept.Kept(read)
     visitors = [
         asyncio.create_task(pages.page("shop", datetime(2026, 11, 20, tzinfo=UTC), 1.0)) for _ in range(50)
     ]

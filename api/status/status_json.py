@@ -1,0 +1,68 @@
+"""`status.json`: the page for programs, in Upbeat's own words. Statuspage's are another module's."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from api.status.document import Document, Incident, past
+from api.status.view import OPEN, Place, Rendition, View, view
+from evaluators.public import overall_status
+
+
+def _incident(page: Document, one: Incident) -> dict[str, Any]:
+    names = page.named(one)
+    return {
+        "id": one.id,
+        "title": one.title,
+        "status": one.status,
+        "impact": overall_status(one.components.values()),
+        "created_at": one.created_at,
+        "resolved_at": one.resolved_at,
+        "components": names,
+        "updates": [
+            {"status": said.status, "text": said.text, "is_markdown": said.is_markdown, "at": said.at}
+            for said in one.updates
+        ],
+        "report": {"text": one.report.text, "at": one.report.at} if one.report else None,
+    }
+
+
+def _maintenance(page: Document, one: Incident) -> dict[str, Any]:
+    shown = _incident(page, one)
+    return {
+        **{key: shown[key] for key in ("id", "title", "status", "components", "updates")},
+        "starts_at": one.starts_at,
+        "ends_at": one.ends_at,
+    }
+
+
+def _status_json(page: Document, _: Place, __: Mapping[str, str]) -> Rendition:
+    said = {
+        "as_of": page.stale_since or page.at,
+        "is_stale": page.stale_since is not None,
+        "page": {key: getattr(page.rule, key) for key in ("slug", "name", "description", "homepage")},
+        "status": page.status,
+        "components": [
+            {
+                "slug": shown.slug,
+                "name": shown.name,
+                "description": shown.description,
+                "group": shown.group,
+                "status": shown.status,
+                "uptime": shown.uptime,
+                "uptime_by": shown.uptime_by,
+                "bars": shown.days,
+            }
+            for shown in page.components
+        ],
+        "open": [_incident(page, one) for one in page.open],
+        "maintenances": [_maintenance(page, one) for one in page.ahead],
+        "days": [
+            {"date": date, "incidents": [_incident(page, one) for one in over]} for date, over in past(page)
+        ],
+    }
+    return Rendition(msgspec.json.encode(said), "application/json", OPEN)
+
+
+VIEWS: Final[tuple[View, ...]] = (view(r"status\.json", _status_json, paths=["status.json"]),)

@@ -1,0 +1,11 @@
+"""Every view of a public page, in the order in which they are asked. A new one is a module with `VIEWS`, and a line here."""
+
+from typing import Final
+
+from api.status import pages, status_json
+from api.status.view import View
+
+VIEWS: Final[tuple[View, ...]] = (
+    *pages.VIEWS,
+    *status_json.VIEWS,
+)

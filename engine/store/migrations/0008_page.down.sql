@@ -1,0 +1,2 @@
+DROP TABLE letters, broadcasts, subscribers, hosts, assets;
+DELETE FROM settings WHERE key = 'signing';
