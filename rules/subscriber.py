@@ -1,0 +1,53 @@
+"""Where subscribers of a page are told: mailboxes and URLs, as they are written to and as they are compared. Who they are is stored."""
+
+import re
+import unicodedata
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+import idna
+from pydantic import StringConstraints
+
+from rules.page import SubscriberKind
+
+PersonName = Annotated[
+    str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f<>\"]*$", max_length=200, strip_whitespace=True)
+]
+_LOCAL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_URL: Final = re.compile(r"[\x21-\x7e]{1,2000}")
+_SLACK: Final = ("hooks.slack.com", "hooks.slack-gov.com")
+
+
+def address_of(kind: SubscriberKind, text: str) -> tuple[str, str]:
+    """(as it is written to, as it is compared). What is after a + is kept. Raises `ValueError` saying what is wrong."""
+    return _mailbox(text.strip()) if kind == "email" else _url(kind, text.strip())
+
+
+def _mailbox(text: str) -> tuple[str, str]:
+    local, at, domain = unicodedata.normalize("NFC", text).rpartition("@")
+    if not at or len(local) > 64 or not _LOCAL.fullmatch(local):
+        raise ValueError("is no e-mail address: write name@example.com, the name in ASCII")
+    try:
+        host = idna.encode(domain, uts46=True).decode().lower()
+    except (idna.IDNAError, UnicodeError):
+        host = ""
+    if "." not in host or host.rpartition(".")[2].isdigit() or len(local) + len(host) > 253:
+        raise ValueError("is no e-mail address: what is behind the @ is no domain")
+    return f"{local}@{host}", f"{local.lower()}@{host}"
+
+
+def _url(kind: SubscriberKind, text: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        host = None
+    if not host or not _URL.fullmatch(text) or parts.scheme not in ("http", "https"):
+        raise ValueError("is no URL: write https://, a host and a path, up to 2000 ASCII characters")
+    if "@" in parts.netloc:
+        raise ValueError("has a user name or password in it: leave them out")
+    if kind == "slack" and (parts.scheme != "https" or host not in _SLACK):
+        raise ValueError(f"is no incoming webhook of Slack: those begin with https://{_SLACK[0]}/")
+    bare = parts._replace(netloc=parts.netloc.lower(), fragment="")
+    return bare.geturl(), bare.geturl()
