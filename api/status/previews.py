@@ -62,10 +62,12 @@ def head(page: Document, place: Place, title: str, description: str, path: str) 
         "og:description": said,
         "og:url": place.url(path),
         "og:locale": place.language.code.replace("-", "_"),
-        "og:image": keyed(place, place.url("badge.png", language="")),
+        "og:image": keyed(place, place.url("preview.png")),
         "og:image:type": "image/png",
         "og:image:alt": said,
     }
     lines += [_META.format("property", name, value) for name, value in shown.items()]
-    lines.append(_META.format("name", "twitter:card", "summary"))  # its other words are those of og:
+    lines.append(
+        _META.format("name", "twitter:card", "summary_large_image")
+    )  # its other words are those of og:
     return Markup("\n").join(lines)

@@ -2,10 +2,11 @@
 
 from typing import Final
 
-from api.status import pages, status_json
+from api.status import badge, pages, status_json
 from api.status.view import View
 
 VIEWS: Final[tuple[View, ...]] = (
     *pages.VIEWS,
     *status_json.VIEWS,
+    *badge.VIEWS,
 )

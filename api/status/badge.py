@@ -1,0 +1,269 @@
+"""A page's state as a picture: badges as SVG and PNG, and the large one that comes with a link to it. Nothing here is HTML.
+
+`badge.svg` is the page's, `badge/pay.svg` its component's: a path and no option, so that an export has them too. The SVG's
+text is fitted to the width that the font here says, whichever font the reader has.
+"""
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Final
+from unicodedata import east_asian_width, normalize
+from xml.sax.saxutils import escape, quoteattr
+
+from PIL import Image, ImageDraw, ImageFont
+
+from api.status.document import Document
+from api.status.view import OPEN, Place, Rendition, View, view
+from rules.markdown import one_line
+
+COLOURS: Final[Mapping[str, str]] = {
+    "operational": "#17784a",
+    "degraded_performance": "#8f5600",
+    "partial_outage": "#a84300",
+    "major_outage": "#b91f2e",
+    "under_maintenance": "#22609c",
+}
+"""Of statuses, where a page has none of its own."""
+HEIGHTS: Final[Mapping[str, tuple[int, int]]] = {"sm": (20, 11), "md": (26, 14), "lg": (34, 18)}
+"""Of a badge and of its text, in pixels."""
+THEMES: Final[Mapping[str, tuple[str, str, str, str]]] = {
+    "light": ("#e7eaef", "#ffffff", "#868e9c", "#191c22"),
+    "dark": ("#2a303b", "#15181e", "#6b7484", "#e7e9ee"),
+}
+"""Behind the label, behind an outlined badge, its edge, and text."""
+VARIANTS: Final = ("flat", "outline", "dot")
+MOST_LABEL: Final = 50
+_FONT: Final = (resources.files("api.status") / "fonts" / "DejaVuSans-part.ttf").read_bytes()
+_NOT_XML: Final = dict.fromkeys((0xFFFE, 0xFFFF))
+_SVG: Final = {**OPEN, "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox"}
+_FINE: Final = 4
+"""Times larger than it is sent is a PNG drawn: Pillow's edges are hard."""
+_SHARP: Final = 2
+"""Times larger than its size in CSS pixels is a PNG sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    x: float
+    y: float
+    width: float
+    height: float
+    radius: float
+    fill: str
+    edge: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    x: float
+    width: float
+    text: str
+    fill: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Badge:
+    title: str
+    width: float
+    height: int
+    size: int  # of text
+    boxes: list[_Box]
+    words: list[_Words]
+
+
+def headline(page: Document, place: Place, component: str | None = None) -> tuple[str, str] | None:
+    """The status of the page, or of its component with this slug, and what it is called; None where there is none."""
+    say = place.language.say
+    if component is None:
+        if page.status != "operational":
+            return page.status, say(f"status_{page.status}")
+        return (
+            ("degraded_performance", say("open_incident")) if page.open else ("operational", say("all_well"))
+        )
+    return next(
+        ((one.status, say(f"status_{one.status}")) for one in page.components if one.slug == component), None
+    )
+
+
+def colour(page: Document, status: str) -> str:
+    """Of a status, on this page."""
+    return next((tone for of, tone in page.rule.look.colours.items() if of == status), COLOURS[status])
+
+
+def upon(background: str) -> str:
+    """The one of black and white that is easier to read on a colour (WCAG 2.2: relative luminance)."""
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (int(background[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    ]
+    return "#000000" if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179 else "#ffffff"
+
+
+def _badge(page: Document, place: Place, given: Mapping[str, str], *, drawn: bool) -> _Badge | None:
+    """`drawn`: whether its text has to be of letters that the font here has."""
+    slug = given.get("component")
+    found = headline(page, place, slug)
+    if found is None:
+        return None
+    status, state = found
+    name = page.rule.name if slug is None else next(c.name for c in page.components if c.slug == slug)
+    label = _clean(given.get("label", name))
+    label = label if len(label) <= MOST_LABEL else f"{label[: MOST_LABEL - 1]}…"
+    if drawn:
+        label, state = writable(label, slug or page.rule.slug), writable(state, status.replace("_", " "))
+    height, size = HEIGHTS.get(given.get("size", ""), HEIGHTS["sm"])
+    behind, surface, edge, text = THEMES.get(given.get("theme", ""), THEMES["light"])
+    variant, tone, pad = given.get("variant"), colour(page, status), size * 0.6
+    said = width(label, size), width(state, size)
+    first = said[0] + 2 * pad if label else 0.0
+    title = f"{label}: {state}" if label else state
+    if variant not in VARIANTS[1:]:
+        whole = first + said[1] + 2 * pad
+        boxes = [_Box(0, 0, whole, height, 4, tone)]
+        if label:
+            boxes = [
+                _Box(0, 0, whole, height, 4, behind),
+                _Box(first, 0, whole - first, height, 4, tone),
+                _Box(first, 0, 4, height, 0, tone),
+            ]
+        words = [_Words(pad, said[0], label, text)] * bool(label)
+        words += [_Words(first + pad, said[1], state, upon(tone))]
+        return _Badge(title, whole, height, size, boxes, words)
+    dot = size * 0.7
+    outer = pad if variant == "outline" else 1.0
+    boxes = [_Box(outer, (height - dot) / 2, dot, dot, dot / 2, tone)]
+    x = outer + dot + pad * 0.8
+    words = [_Words(x, said[0], label, text)] * bool(label)
+    x += said[0] + pad if label else 0
+    words += [_Words(x, said[1], state, text)]
+    whole = x + said[1] + outer
+    if variant == "outline":
+        boxes.insert(0, _Box(0.5, 0.5, whole - 1, height - 1, 4, surface, edge))
+    return _Badge(title, whole, height, size, boxes, words)
+
+
+def _clean(text: str) -> str:
+    return one_line(text).translate(_NOT_XML)
+
+
+def _svg(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | None:
+    made = _badge(page, place, given, drawn=False)
+    if made is None:
+        return None
+    size = f'width="{made.width:.0f}" height="{made.height}" viewBox="0 0 {made.width:.1f} {made.height}"'
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label={quoteattr(made.title)}>',
+        f"<title>{escape(made.title)}</title>",
+    ]
+    lines += [
+        f'<rect x="{b.x:.1f}" y="{b.y:.1f}" width="{b.width:.1f}" height="{b.height:.1f}" rx="{b.radius:.1f}" '
+        f'fill="{b.fill}"{f""" stroke="{b.edge}" """ if b.edge else ""}/>'
+        for b in made.boxes
+    ]
+    lines.append(f'<g font-family="Verdana,DejaVu Sans,Geneva,sans-serif" font-size="{made.size}">')
+    lines += [
+        f'<text x="{w.x:.1f}" y="{made.height / 2 + made.size * 0.36:.1f}" textLength="{w.width:.1f}" '
+        f'lengthAdjust="spacingAndGlyphs" fill="{w.fill}">{escape(w.text)}</text>'
+        for w in made.words
+    ]
+    return Rendition("\n".join([*lines, "</g></svg>"]).encode(), "image/svg+xml", _SVG)
+
+
+def _png(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | None:
+    made = _badge(page, place, given, drawn=True)
+    if made is None:
+        return None
+    scale = _FINE * _SHARP
+    picture = Image.new("RGBA", (round(made.width * scale), made.height * scale))
+    pen = ImageDraw.Draw(picture)
+    for box in made.boxes:
+        corner = (box.x * scale, box.y * scale)
+        far = ((box.x + box.width) * scale - 1, (box.y + box.height) * scale - 1)
+        pen.rounded_rectangle(
+            (*corner, *far), box.radius * scale, box.fill, box.edge or None, scale if box.edge else 0
+        )
+    for words in made.words:
+        at = (words.x * scale, (made.height / 2 + made.size * 0.36) * scale)
+        pen.text(at, words.text, words.fill, font(made.size * scale), "ls")
+    small = picture.resize((round(made.width * _SHARP), made.height * _SHARP), Image.Resampling.LANCZOS)
+    return _sent(small.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+
+
+def _preview(page: Document, place: Place, _: Mapping[str, str]) -> Rendition | None:
+    """1200 x 630, as those who show links want it."""
+    status, state = headline(page, place) or ("operational", "")
+    tone = colour(page, status)
+    picture = Image.new("RGB", (1200, 630), "#ffffff")
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((0, 430, 1200, 630), tone)
+    name = writable(_clean(page.rule.name), page.rule.slug)
+    pen.text((80, 240), _fitting(name, 84), "#191c22", font(_fit(name, 84)), "lm")
+    address = place.url().partition("://")[2]
+    pen.text((80, 350), _fitting(address, 36), "#59616e", font(_fit(address, 36)), "lm")
+    state = f"● {writable(state, status.replace('_', ' '))}"
+    pen.text((80, 530), state, upon(tone), font(_fit(state, 64)), "lm")
+    return _sent(picture.quantize(64, dither=Image.Dither.NONE))
+
+
+def _fit(text: str, size: int) -> int:
+    """The largest size, down to its half, at which `text` is no wider than the preview."""
+    return next((one for one in range(size, size // 2, -2) if width(text, one) <= 1040), size // 2)
+
+
+def _fitting(text: str, size: int) -> str:
+    while width(text, size // 2) > 1040:
+        text = text.removesuffix("…")[:-1] + "…"
+    return text
+
+
+def _sent(picture: Image.Image) -> Rendition:
+    body = io.BytesIO()
+    picture.save(body, "PNG", optimize=True)
+    return Rendition(body.getvalue(), "image/png", OPEN)
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Ours, in pixels."""
+    return ImageFont.truetype(io.BytesIO(_FONT), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@lru_cache(maxsize=5000)
+def _has(letter: str) -> bool:
+    """Whether the font has it: what it lacks is drawn as what no font has."""
+    drawn = font(20)
+    return letter == " " or bytes(drawn.getmask(letter)) != bytes(drawn.getmask("\U0010ffff"))
+
+
+def width(text: str, size: int) -> float:
+    """Of `text` in pixels; of letters that the font lacks an estimate."""
+    known = "".join(letter for letter in text if _has(letter))
+    lacking = sum(1.0 if east_asian_width(one) in "WF" else 0.65 for one in text if not _has(one))
+    return font(100).getlength(known) * size / 100 + lacking * size
+
+
+def writable(text: str, otherwise: str) -> str:
+    """`text` in letters that the font has, without marks where it must be; `otherwise` where that is not all of it."""
+    letters = "".join(one if _has(one) else _plain(one) for one in text)
+    return letters if (all(map(_has, letters)) and letters.strip()) or not text else otherwise
+
+
+def _plain(letter: str) -> str:
+    return "".join(one for one in normalize("NFKD", letter) if _has(one)) or letter
+
+
+def _paths(page: Document) -> Iterable[str]:
+    names = ["badge", *(f"badge/{component.slug}" for component in page.components)]
+    return [f"{name}.{kind}" for name in names for kind in ("svg", "png")]
+
+
+_OPTIONS: Final = ("size", "theme", "variant", "label")
+_OF: Final = r"badge(?:/(?P<component>[a-z0-9-]{1,63}))?\."
+VIEWS: Final[tuple[View, ...]] = (
+    view(_OF + "svg", _svg, paths=_paths, is_spoken=True, options=_OPTIONS),
+    view(_OF + "png", _png, is_spoken=True, options=_OPTIONS),
+    view(r"preview\.png", _preview, paths=["preview.png"], is_spoken=True),
+)
