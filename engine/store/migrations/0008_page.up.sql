@@ -60,8 +60,10 @@ CREATE TABLE broadcasts (
     by          text NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT now(),
     number      bigint GENERATED ALWAYS AS IDENTITY,   -- their order
-    spread_at   timestamptz,                           -- when its letters were written
-    finished_at timestamptz                            -- when nothing more of it was to be sent
+    spread_to   uuid,                                  -- the subscriber for whom the last of its letters so far was written
+    spread_at   timestamptz,                           -- when all were
+    finished_at timestamptz,                           -- when nothing more of it was to be sent
+    outcome     jsonb                                  -- then: how many letters of each status
 );
 CREATE INDEX broadcasts_unspread ON broadcasts (number) WHERE spread_at IS NULL;
 CREATE INDEX broadcasts_unfinished ON broadcasts (number) WHERE finished_at IS NULL;
@@ -70,6 +72,8 @@ CREATE INDEX broadcasts_listed ON broadcasts (page_id, number);
 -- One of these for one subscriber, or what one mailbox alone is sent: a link to confirm, a link that lets in.
 CREATE TABLE letters (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    page_id       uuid NOT NULL REFERENCES objects (id) ON DELETE CASCADE,  -- whose subscriber, or visitor, it is for
+    kind          text NOT NULL CHECK (kind IN ('email', 'webhook', 'slack')),
     broadcast_id  uuid REFERENCES broadcasts (id) ON DELETE CASCADE,
     subscriber_id uuid REFERENCES subscribers (id) ON DELETE CASCADE,
     address       text,                                -- of a letter without a subscriber
@@ -85,6 +89,7 @@ CREATE TABLE letters (
     finished_at   timestamptz,
     UNIQUE (broadcast_id, subscriber_id)
 );
-CREATE INDEX letters_due ON letters (due_at, id) WHERE status = 'pending';
+CREATE INDEX letters_due ON letters (kind, page_id, (broadcast_id IS NOT NULL), due_at, id) WHERE status = 'pending';
+CREATE INDEX letters_unsent ON letters (broadcast_id) WHERE status = 'pending';
 CREATE INDEX letters_subscriber ON letters (subscriber_id, line, id) WHERE status = 'pending';
 CREATE INDEX letters_finished ON letters (finished_at) WHERE finished_at IS NOT NULL;
