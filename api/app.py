@@ -46,6 +46,8 @@ from api.limits import WINDOW_S, Limiter
 from engine.store.ids import new_id
 
 MAX_BODY_BYTES = 1_000_000
+LARGER = {f"{root}/subscribers/import": 5_000_000 for root in ("/api/v1", "/console")}
+"""Paths that a longer body may be sent to."""
 DRAINED_BYTES = 10 * MAX_BODY_BYTES
 VERSION = "1"
 
@@ -168,7 +170,7 @@ class Frame:
             await send(message)
 
         try:
-            await self._app(scope, _capped(receive), framed)
+            await self._app(scope, _capped(receive, LARGER.get(scope["path"], MAX_BODY_BYTES)), framed)
         except Exception as bug:
             # Here rather than in Starlette's outermost layer, so that a bug's answer is framed like any other.
             if is_begun:
@@ -177,19 +179,19 @@ class Frame:
             await response(scope, receive, framed)
 
 
-def _capped(receive: Receive) -> Receive:
+def _capped(receive: Receive, most: int) -> Receive:
     taken = 0
 
     async def capped() -> Message:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken <= MAX_BODY_BYTES:
+        if taken <= most:
             return message
         # Read on for a while: closing a connection with unread data would destroy the answer on its way.
         while message.get("more_body") and taken < DRAINED_BYTES:
             message = await receive()
             taken += len(message.get("body", b""))
-        raise problems.ProblemError(413, "too-large", f"a request may have {MAX_BODY_BYTES} bytes")
+        raise problems.ProblemError(413, "too-large", f"a request may have {most} bytes")
 
     return capped

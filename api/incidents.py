@@ -233,7 +233,7 @@ async def create(
     """The new incident with who is notified, or the action that asks for it."""
     now_s = services.clock.epoch_s()
     async with transaction(services.pool) as db:
-        home = await _page_of(db, asking, sent.page or page_ref)
+        home = await page_of(db, asking, sent.page or page_ref)
         text = _text_of(sent)
         said = Said(
             "open",
@@ -339,18 +339,20 @@ async def _answer(db: Connection, incident: UUID, told: Sequence[str]) -> dict[s
     return item | {"notified": {"subscribers": 0, "targets": told}}
 
 
-async def _page_of(db: Connection, asking: Principal, ref: str | None) -> Stored:
+async def page_of(
+    db: Connection, asking: Principal, ref: str | None, permission: Permission = Permission.REVIEW
+) -> Stored:
     """The page that is named, or the only one."""
     if ref is not None:
         found = await locate(db, asking, "page", ref)
     else:
-        pages = await objects.listing(db, "page", pages=asking.pages_for(Permission.REVIEW), limit=2)
+        pages = await objects.listing(db, "page", pages=asking.pages_for(permission), limit=2)
         if len(pages) != 1:
             raise invalid(
                 [("/page", "is missing: there are several pages" if pages else "is missing: there is none")]
             )
         found = pages[0]
-    asking.require(Permission.REVIEW, found.id)
+    asking.require(permission, found.id)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Where subscribers of a page are told: mailboxes and URLs, as they are written to and as they are compared. Who they are is stored."""
+"""Where subscribers of a page are told: mailboxes and URLs that may be written to. Who they are is stored."""
 
 import re
 import unicodedata
@@ -18,12 +18,12 @@ _URL: Final = re.compile(r"[\x21-\x7e]{1,2000}")
 _SLACK: Final = ("hooks.slack.com", "hooks.slack-gov.com")
 
 
-def address_of(kind: SubscriberKind, text: str) -> tuple[str, str]:
-    """(as it is written to, as it is compared). What is after a + is kept. Raises `ValueError` saying what is wrong."""
+def address_of(kind: SubscriberKind, text: str) -> str:
+    """The address as it is written to: IDN in ASCII, what is after a + kept. Raises `ValueError` saying what is wrong."""
     return _mailbox(text.strip()) if kind == "email" else _url(kind, text.strip())
 
 
-def _mailbox(text: str) -> tuple[str, str]:
+def _mailbox(text: str) -> str:
     local, at, domain = unicodedata.normalize("NFC", text).rpartition("@")
     if not at or len(local) > 64 or not _LOCAL.fullmatch(local):
         raise ValueError("is no e-mail address: write name@example.com, the name in ASCII")
@@ -33,10 +33,10 @@ def _mailbox(text: str) -> tuple[str, str]:
         host = ""
     if "." not in host or host.rpartition(".")[2].isdigit() or len(local) + len(host) > 253:
         raise ValueError("is no e-mail address: what is behind the @ is no domain")
-    return f"{local}@{host}", f"{local.lower()}@{host}"
+    return f"{local}@{host}"
 
 
-def _url(kind: SubscriberKind, text: str) -> tuple[str, str]:
+def _url(kind: SubscriberKind, text: str) -> str:
     try:
         parts = urlsplit(text)
         host = parts.hostname
@@ -49,5 +49,4 @@ def _url(kind: SubscriberKind, text: str) -> tuple[str, str]:
         raise ValueError("has a user name or password in it: leave them out")
     if kind == "slack" and (parts.scheme != "https" or host not in _SLACK):
         raise ValueError(f"is no incoming webhook of Slack: those begin with https://{_SLACK[0]}/")
-    bare = parts._replace(netloc=parts.netloc.lower(), fragment="")
-    return bare.geturl(), bare.geturl()
+    return text

@@ -27,6 +27,8 @@ PREFIXES: Final = {
     "token": "tok",
     "replay": "rpl",
     "preview": "prv",
+    "subscriber": "sub",
+    "broadcast": "brd",
 }
 PARTITIONS: Final = 8
 """How many ways beats are split over evaluators and probes. Changing it needs a migration of `states`."""

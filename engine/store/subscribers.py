@@ -62,13 +62,16 @@ async def ask(
     address: str,
     components: Sequence[UUID] | None = None,
     language: str | None = None,
+    *,
+    name: str = "",
+    source: Literal["page", "admin", "import"] = "page",
 ) -> Asked:
     """Somebody wants to be told, and has to confirm. Who is told already stays as they are; who ended it has not begun again
     before they confirm.
     """
     row = await connection.fetchrow(
-        "INSERT INTO subscribers AS s (id, page_id, kind, address, folded, components, language, status, token, source) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, 'page') ON CONFLICT (page_id, kind, folded) DO UPDATE SET "
+        "INSERT INTO subscribers AS s (id, page_id, kind, address, folded, components, language, status, token, name, source) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10) ON CONFLICT (page_id, kind, folded) DO UPDATE SET "
         "components = CASE s.status WHEN 'active' THEN s.components ELSE $6 END, "
         "language = CASE s.status WHEN 'active' THEN s.language ELSE $7 END RETURNING *",
         new_id(),
@@ -79,6 +82,8 @@ async def ask(
         list(components) if components is not None else None,
         language,
         _token(),
+        name,
+        source,
     )
     assert row is not None
     asked = await connection.fetchrow(
