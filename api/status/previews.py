@@ -26,6 +26,11 @@ def keyed(place: Place, url: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}{KEY}={quote(place.key)}" if place.key else url
 
 
+def is_listed(page: Document) -> bool:
+    """Whether search engines may list it."""
+    return page.rule.indexed and page.rule.access.is_public
+
+
 def codes(page: Document) -> list[tuple[str, str]]:
     """The page's languages: (code, as `Place.path` is asked for it)."""
     first, *others = page.rule.languages
@@ -37,7 +42,7 @@ def head(page: Document, place: Place, title: str, description: str, path: str) 
     rule = page.rule
     said = one_line(description)[:MOST_DESCRIPTION]
     lines = [_META.format("name", "description", said)]
-    if not (rule.indexed and rule.access.is_public):
+    if not is_listed(page):
         lines.append(_META.format("name", "robots", "noindex"))
     if rule.look.accent:
         lines.append(_META.format("name", "theme-color", rule.look.accent))

@@ -1,13 +1,15 @@
-"""`status.json`: the page for programs, in Upbeat's own words. Statuspage's are another module's."""
+"""`status.json`: the page for programs, in Upbeat's own words, and `badge.json`, as shields.io reads it. Statuspage's words are another module's."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
+from api.status.badge import colour, headline
 from api.status.document import Document, Incident, past
 from api.status.view import OPEN, Place, Rendition, View, view
 from evaluators.public import overall_status
+from rules.markdown import one_line
 
 
 def _incident(page: Document, one: Incident) -> dict[str, Any]:
@@ -65,4 +67,22 @@ def _status_json(page: Document, _: Place, __: Mapping[str, str]) -> Rendition:
     return Rendition(msgspec.json.encode(said), "application/json", OPEN)
 
 
-VIEWS: Final[tuple[View, ...]] = (view(r"status\.json", _status_json, paths=["status.json"]),)
+def _badge(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | None:
+    found = headline(page, place, given.get("component"))
+    if found is None:
+        return None
+    status, state = found
+    name = next((one.name for one in page.components if one.slug == given.get("component")), page.rule.name)
+    said = {"schemaVersion": 1, "label": one_line(name), "message": state, "color": colour(page, status)}
+    return Rendition(msgspec.json.encode(said), "application/json", OPEN)
+
+
+VIEWS: Final[tuple[View, ...]] = (
+    view(r"status\.json", _status_json, paths=["status.json"]),
+    view(
+        r"badge(?:/(?P<component>[a-z0-9-]{1,63}))?\.json",  # as shields.io reads it
+        _badge,
+        paths=lambda page: ["badge.json", *(f"badge/{one.slug}.json" for one in page.components)],
+        is_spoken=True,
+    ),
+)

@@ -2,11 +2,15 @@
 
 from typing import Final
 
-from api.status import badge, pages, status_json
+from api.status import badge, calendar, crawlers, feeds, pages, status_json, statuspage
 from api.status.view import View
 
 VIEWS: Final[tuple[View, ...]] = (
     *pages.VIEWS,
     *status_json.VIEWS,
     *badge.VIEWS,
+    *feeds.VIEWS,
+    *calendar.VIEWS,
+    *statuspage.VIEWS,
+    *crawlers.VIEWS,
 )
