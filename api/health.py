@@ -1,4 +1,4 @@
-"""For machines that watch Upbeat: /healthz, /readyz, /metrics. What they say is handed in."""
+"""For machines that come by themselves: /healthz, /readyz, /metrics, /robots.txt. What the first three say is handed in."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,13 @@ from api.context import services_of
 router = Router(tags=["health"])
 
 AskedRole = Annotated[Literal["api", "evaluator", "exporter", "probe"] | None, Query()]
+
+
+@router.get("/robots.txt", include_in_schema=False)
+@permits(Permission.PUBLIC)
+async def robots() -> Response:
+    """Search engines read public pages only; each says itself whether it may be listed. A page's own host has its own."""
+    return PlainTextResponse("User-agent: *\nAllow: /p/\nAllow: /static/\nDisallow: /\n")
 
 
 @router.get("/healthz")

@@ -21,6 +21,7 @@ from api.problems import ProblemError, answer, missing
 from api.status import access, pages
 from api.status.document import Document
 from api.status.kept import Copy, Kept, Made
+from api.status.previews import is_listed
 from api.status.reading import Reader
 from api.status.view import CSP, OPEN, Place, Rendition
 from api.status.views import VIEWS
@@ -183,6 +184,8 @@ async def _send(
         said = {name: value for name, value in said.items() if name not in OPEN or name in _SECURITY} | {
             "Cache-Control": "private, no-cache"
         }
+    if page is not None and not is_listed(page):
+        said["X-Robots-Tag"] = "noindex"
     if made is None:
         said["Cache-Control"] = "no-store"
     elif headers is not None:

@@ -44,6 +44,7 @@ PUBLIC = {"/api/v1/" + path for path in ("openapi.json", "docs", "schema", "logi
     "/healthz",
     "/readyz",
     "/metrics",
+    "/robots.txt",
     *(f"/slack/{path}" for path in ("commands", "interactions", "events")),  # signed by Slack
 }
 
