@@ -12,14 +12,14 @@ from api.context import services_of
 def address_of(connection: HTTPConnection) -> str:
     """The client's address: the last hop of X-Forwarded-For that no trusted proxy is."""
     hop = connection.client.host if connection.client else "unknown"
-    if not _is_trusted(connection, hop):
+    if not is_trusted(connection, hop):
         return hop
     # Some proxies add a header of their own below the one that they were sent: the last one is theirs.
     for said in reversed(",".join(connection.headers.getlist("x-forwarded-for")).split(",")):
         if not said.strip():
             break
         hop = said.strip()[:64]
-        if not _is_trusted(connection, hop):
+        if not is_trusted(connection, hop):
             break
     return hop
 
@@ -29,7 +29,7 @@ def is_https(connection: HTTPConnection) -> bool:
     public_url = services_of(connection).settings.public_url
     if public_url is not None:
         return public_url.startswith("https://")
-    if connection.client and _is_trusted(connection, connection.client.host):
+    if connection.client and is_trusted(connection, connection.client.host):
         return connection.headers.get("x-forwarded-proto", connection.url.scheme) == "https"
     return connection.url.scheme == "https"
 
@@ -52,13 +52,15 @@ def is_foreign(connection: HTTPConnection) -> bool:
     return urlsplit(origin).netloc not in ours - {""}
 
 
-def _is_trusted(connection: HTTPConnection, hop: str) -> bool:
+def is_trusted(connection: HTTPConnection, hop: str) -> bool:
+    """Whether this address is a proxy's whose word counts."""
     networks = services_of(connection).settings.trusted_proxies
-    return bool(networks) and _is_within(hop, networks)
+    return bool(networks) and is_within(hop, networks)
 
 
 @lru_cache(1024)
-def _is_within(hop: str, networks: tuple[str, ...]) -> bool:
+def is_within(hop: str, networks: tuple[str, ...]) -> bool:
+    """Whether this is an address in one of these networks; one of IPv4 in the form of IPv6 is of IPv4."""
     try:
         address = ipaddress.ip_address(hop)
     except ValueError:

@@ -2,8 +2,8 @@
 days where components are set so. Values and how they are made; no view of them. Pure.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -125,7 +125,8 @@ class Document:
     ]  # likewise: those to come and under way by when they begin, then those that are over, newest first
     at: datetime  # when it was read
     pictures: Mapping[str, Picture]  # logo, logo-dark, favicon
-    proof: str = ""  # what a link or cookie has to carry; "" where everybody is let in
+    seal: str = field(default="", repr=False)  # what its cookies and links are signed with
+    proof: str = field(default="", repr=False)  # what a link carries that lets in by password; "": none does
     stale_since: datetime | None = None  # when newer could not be read any more
 
     @property
@@ -149,43 +150,69 @@ def days(now: float) -> list[float]:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """An incident or maintenance, and what it said of each listed component: made once for each of its revisions."""
+
+    incident: Incident
+    said: Mapping[
+        str, Sequence[tuple[object, float, str | None]]
+    ]  # of `of_incidents`, by id of the component
+    changed: Mapping[str, datetime]  # when that was last something else
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """What was read of a page. `incidents` and `maintenances` newest first, their `updates` newest first."""
+    """What was read of a page. `incidents` and `maintenances` newest first."""
 
     page: Stored
     components: Sequence[Stored]
-    incidents: Sequence[Row]
-    maintenances: Sequence[Row]
-    updates: Mapping[UUID, Sequence[Row]]
+    incidents: Sequence[Told]
+    maintenances: Sequence[Told]
     measured: Mapping[UUID, Sequence[Bar]]  # days of components that are measured
     latencies: Mapping[UUID, list[Series]]
-    maintained: Collection[UUID]  # components that a window of them, or of the page, covers now
+    maintained: Mapping[
+        UUID, float
+    ]  # components that a window of them, or of the page, covers now: since when
     pictures: Mapping[str, Picture]
 
 
 def document(found: Found, now: datetime) -> Document:
     """The page at `now`."""
-    running = {
-        key
-        for row in found.maintenances
-        if row["status"] not in ("scheduled", *ENDED)
-        for key in row["components"]
-    }
-    listed = public(found.components)
-    ids = {str(stored.id): show("component", stored.id) for stored in listed}
-    shown = [
+    told = [one.incident for one in found.maintenances]
+    current: dict[str, list[str]] = {}
+    for incident in [one.incident for one in found.incidents if not one.incident.is_over]:
+        for key, status in incident.components.items():
+            current.setdefault(key, []).append(status)
+    for one in told:
+        for key in () if one.is_over or one.status == "scheduled" else one.components:
+            current.setdefault(key, []).append("under_maintenance")
+    said: dict[str, list[tuple[object, float, str | None]]] = {}
+    changed: dict[str, datetime] = {}
+    for history in (*found.incidents, *found.maintenances):
+        for key, at in history.changed.items():
+            changed[key] = max(at, changed.get(key, at))
+    since = days(now.timestamp())[0]
+    for history in found.incidents:
+        if history.incident.resolved_at is None or history.incident.resolved_at.timestamp() >= since:
+            for key, steps in history.said.items():
+                said.setdefault(key, []).extend(steps)
+    components = [
         _component(
-            stored, found, now, is_maintained=stored.id in found.maintained or str(stored.id) in running
+            stored,
+            found,
+            now,
+            current.get(key := show("component", stored.id), []),
+            said.get(key, []),
+            changed.get(key),
         )
-        for stored in listed
+        for stored in public(found.components)
     ]
-    told = [_incident(row, found.updates.get(row["id"], ()), ids) for row in found.maintenances]
     return Document(
         id=show("page", found.page.id),
         rule=Page.model_validate(found.page.spec),
-        status=overall_status(component.status for component in shown),
-        components=shown,
-        incidents=[_incident(row, found.updates.get(row["id"], ()), ids) for row in found.incidents],
+        status=overall_status(component.status for component in components),
+        components=components,
+        incidents=[one.incident for one in found.incidents],
         maintenances=[
             *sorted((one for one in told if not one.is_over), key=lambda one: (one.starts_at or now, one.id)),
             *(one for one in told if one.is_over),
@@ -201,17 +228,26 @@ def public(components: Iterable[Stored]) -> list[Stored]:
     return sorted(listed, key=lambda stored: (stored.spec.get("position", 0), stored.spec["name"].lower()))
 
 
-def _component(stored: Stored, found: Found, now: datetime, *, is_maintained: bool) -> Shown:
+def _component(
+    stored: Stored,
+    found: Found,
+    now: datetime,
+    current: list[str],
+    said: Sequence[tuple[object, float, str | None]],
+    changed: datetime | None,
+) -> Shown:
     rule = Component.model_validate(stored.spec)
-    key = str(stored.id)
-    current = [
-        row["components"][key]
-        for row in found.incidents
-        if row["status"] not in ENDED and key in row["components"]
-    ]
-    if is_maintained:
-        current.append("under_maintenance")
-    daily = found.measured.get(stored.id) or _told(stored, found, now)
+    moments = [stored.created_at, *([changed] if changed else [])]
+    if rule.status is not None:
+        moments.append(stored.updated_at)
+    if stored.id in found.maintained:
+        current = [*current, "under_maintenance"]
+        moments.append(datetime.fromtimestamp(found.maintained[stored.id], UTC))
+    daily: Sequence[Bar] = []
+    if rule.shows_uptime:
+        daily = found.measured.get(stored.id) or _told_days(
+            said, stored.created_at.timestamp(), now.timestamp()
+        )
     return Shown(
         id=show("component", stored.id),
         slug=rule.slug,
@@ -221,12 +257,10 @@ def _component(stored: Stored, found: Found, now: datetime, *, is_maintained: bo
         status=component_status(rule.status, current),
         position=rule.position,
         created_at=stored.created_at,
-        updated_at=stored.updated_at,
-        uptime=whole(daily).uptime if rule.shows_uptime else None,
+        updated_at=max(moments),
+        uptime=whole(daily).uptime,
         uptime_by=rule.uptime.by,
-        days=[Day(_date(bar.start), _status(bar), bar.parts.uptime) for bar in daily]
-        if rule.shows_uptime
-        else [],
+        days=[Day(_date(bar.start), _status(bar), bar.parts.uptime) for bar in daily],
         shows_uptime=rule.shows_uptime,
         latency=found.latencies.get(stored.id, []),
     )
@@ -242,23 +276,15 @@ def _date(epoch_s: float) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).date().isoformat()
 
 
-def _told(stored: Stored, found: Found, now: datetime) -> list[Bar]:
-    """Its days by what approved updates said of it."""
-    key, said = str(stored.id), list[tuple[UUID, float, str | None]]()
-    for row in found.incidents:
-        spoken = found.updates.get(row["id"], ())[::-1]
-        for first in spoken[:1]:  # what was entered after the fact began before that
-            said.append((row["id"], row["created_at"].timestamp(), first["components"].get(key)))
-        for one in spoken:
-            status = None if one["status"] == "resolved" else one["components"].get(key)
-            said.append((row["id"], one["at"].timestamp(), status))
-    now_s, born = now.timestamp(), stored.created_at.timestamp()
-    return bars(incident_line(of_incidents(said, now_s), born, now_s), days(now_s), INCIDENTS_DOWN)
+def _told_days(said: Sequence[tuple[object, float, str | None]], born: float, now: float) -> list[Bar]:
+    """Days by what approved updates said."""
+    return bars(incident_line(of_incidents(said, now), born, now), days(now), INCIDENTS_DOWN)
 
 
-def _incident(row: Row, updates: Sequence[Row], ids: Mapping[str, str]) -> Incident:
+def told(row: Row, updates: Sequence[Row], ids: Mapping[str, str]) -> Told:
+    """An incident or maintenance and its updates, newest first. `ids`: of listed components, as they are stored -> as shown."""
     is_told = row["report_status"] == "published" and row["status"] == "resolved"
-    return Incident(
+    incident = Incident(
         id=show("incident", row["id"]),
         kind=row["kind"],
         title=row["title"],
@@ -283,6 +309,29 @@ def _incident(row: Row, updates: Sequence[Row], ids: Mapping[str, str]) -> Incid
         ],
         report=Report(row["report"], row["report_at"]) if is_told else None,
     )
+    return Told(incident, *_said(incident))
+
+
+def _said(
+    incident: Incident,
+) -> tuple[dict[str, list[tuple[object, float, str | None]]], dict[str, datetime]]:
+    said: dict[str, list[tuple[object, float, str | None]]] = {}
+    changed: dict[str, datetime] = {}
+    spoken = incident.updates[::-1]
+    for key in {key for one in spoken for key in one.components}:
+        # What was entered after the fact began before that.
+        steps: list[tuple[object, float, str | None]] = [
+            (incident.id, incident.created_at.timestamp(), spoken[0].components.get(key))
+        ]
+        before = "operational"
+        for one in spoken:
+            is_none = one.status == "scheduled" or one.status in ENDED
+            status = None if is_none else one.components.get(key)
+            steps.append((incident.id, one.at.timestamp(), status))
+            if (shown := status or "operational") != before:
+                changed[key], before = one.at, shown
+        said[key] = steps
+    return said, changed
 
 
 def past(page: Document) -> list[tuple[str, list[Incident]]]:

@@ -7,7 +7,7 @@ page's own host nothing else of Upbeat can be reached.
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -20,10 +20,10 @@ from api.origin import base_url
 from api.problems import ProblemError, answer, missing
 from api.status import access, pages
 from api.status.document import Document
-from api.status.kept import Copy, Kept, Made
+from api.status.kept import Kept, Made
 from api.status.previews import is_listed
 from api.status.reading import Reader
-from api.status.view import CSP, OPEN, Place, Rendition
+from api.status.view import CSP, OPEN, Place, Rendition, View
 from api.status.views import VIEWS
 from engine.store import hosts
 from engine.store.database import DATABASE_AWAY
@@ -35,6 +35,8 @@ PLACE: Final = "upbeat.place"
 """Of a scope: where the page is shown that a live route is about."""
 LIVE: Final = frozenset({"subscribe", "confirm", "manage", "unsubscribe", "unlock"})
 """First parts of paths below a page that the application answers."""
+_UNGATED: Final = frozenset({"unlock", "unsubscribe"})
+"""Those of them that nobody has to be let in for: to be let in, and to be told no more."""
 HOSTS_S: Final = 5.0
 _SECURITY: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
@@ -112,31 +114,41 @@ class Front:
         first, _, below = rest.partition("/")
         is_prefixed = first in rule.languages[1:]
         rest = below if is_prefixed else rest
+        asked = _asked(scope)
+        key = access.key_of(copy.document, connection, asked)
         place = Place(
             base,
             f"{connection.url.scheme}://{headers.get('host', '')}" if base == "" else base_url(connection),
             language(first if is_prefixed else rule.languages[0]),
-            key=copy.document.proof,
+            key=key or "",
             is_prefixed=is_prefixed,
         )
-        if rest.partition("/")[0] in LIVE:
+        first = rest.partition("/")[0]
+        if first in LIVE and (key is not None or first in _UNGATED):
             inner = {**scope, "path": f"{PREFIX}{slug}/{rest}", PLACE: (copy.document, place)}
             await self._app(inner, receive, send)
+            return
+        view, groups = _view(rest, place)
+        is_open = view is not None and view.is_open
+        if key is None and not is_open:
+            query = scope["query_string"].decode("latin-1")
+            wanted = f"{rest}?{query}" if query else rest
+            await _send(send, scope, pages.gate(access.outside(copy.document), place, to=wanted))
             return
         if scope["method"] not in ("GET", "HEAD"):
             await _send(
                 send, scope, Rendition(b"use GET or HEAD\n", "text/plain", {"Allow": "GET, HEAD"}, 405)
             )
             return
-        asked = dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=50))
-        if not access.admits(copy.document, connection, asked):
-            await _send(send, scope, pages.gate(copy.document, place))
-            return
-        made = await self._made(copy, place, rest, asked, headers)
+        made = await copy.rendition(view, place, groups, asked) if view else None
         if made is None:
             await _send(send, scope, pages.missing(copy.document, place))
             return
-        await _send(send, scope, made.rendition, copy.document, made, headers)
+        rendition = made.rendition
+        if key and asked.get(access.KEY) == key and not is_open:
+            entered = {"Set-Cookie": access.cookie(copy.document, place, connection)}
+            rendition = replace(rendition, headers={**rendition.headers, **entered})
+        await _send(send, scope, rendition, copy.document, made, headers)
 
     def _kept(self, state: Any) -> Kept:
         kept: Kept | None = getattr(state, "status_pages", None)
@@ -144,15 +156,20 @@ class Front:
             kept = state.status_pages = Kept(Reader(self._services).page)
         return kept
 
-    async def _made(
-        self, copy: Copy, place: Place, rest: str, asked: Mapping[str, str], headers: Headers
-    ) -> Made | None:
-        for view in VIEWS:
-            found = view.pattern.fullmatch(rest)
-            if found is None or (place.is_prefixed and not view.is_spoken):
-                continue
-            return await copy.rendition(view, place, found.groupdict(), asked)
-        return None
+
+def _asked(scope: Scope) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=50))
+    except ValueError:  # too many
+        return {}
+
+
+def _view(rest: str, place: Place) -> tuple[View | None, Mapping[str, str | None]]:
+    for view in VIEWS:
+        found = view.pattern.fullmatch(rest)
+        if found is not None and (view.is_spoken or not place.is_prefixed):
+            return view, found.groupdict()
+    return None, {}
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, problem: ProblemError) -> None:
@@ -180,10 +197,12 @@ async def _send(
     """The rendition as it is sent: 304 for who has it, gzip for who reads it."""
     said = {**_SECURITY, **rendition.headers, "Content-Type": rendition.media_type}
     status, body = rendition.status, rendition.body
-    if page is not None and page.proof:
-        said = {name: value for name, value in said.items() if name not in OPEN or name in _SECURITY} | {
-            "Cache-Control": "private, no-cache"
+    if page is not None and not page.rule.access.is_public:
+        said = {name: value for name, value in said.items() if name not in OPEN} | {
+            "Cross-Origin-Resource-Policy": "same-origin"
         }
+        if "immutable" not in said["Cache-Control"]:  # what is, is shown at the gate too
+            said["Cache-Control"] = "private, no-cache"
     if page is not None and not is_listed(page):
         said["X-Robots-Tag"] = "noindex"
     if made is None:

@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 from api.context import Services
+from api.status.access import proof_of, seal_of
 from api.status.document import Document, Found, Picture, days, document, public
 from api.uptime import first_day, measure
 from engine.store import assets, incidents, objects, uptime, views
 from engine.store.database import Connection
 from engine.store.objects import Stored
+from engine.store.signing import signing_key
 from engine.store.states import moment
 from evaluators.uptime import Bar
 from rules.component import Component, Uptime
@@ -77,6 +79,7 @@ class Reader:
             measured = await self.measured.days(db, public(components), now_s)
             windows = await uptime.windows(db, components, now_s, now_s + _NOW_S)
             pictures = await self._pictures(db, stored.id)
+            seal = seal_of(await signing_key(db), stored.id)
         found = Found(
             page=stored,
             components=components,
@@ -88,7 +91,8 @@ class Reader:
             maintained={component_id for component_id, spans in windows.items() if spans},
             pictures=pictures,
         )
-        return await asyncio.to_thread(document, found, now)
+        page = await asyncio.to_thread(document, found, now)
+        return replace(page, seal=seal, proof=proof_of(page.rule, seal, self.services.secrets.of(stored.id)))
 
     async def _pictures(self, db: Connection, page_id: UUID) -> dict[str, Picture]:
         """Those of a page, read where they changed."""

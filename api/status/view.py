@@ -33,10 +33,17 @@ class Place:
         ""  # the link's proof of access, for addresses that carry it (feeds); "" where the page is public
     )
     live: str = ""  # of an export: the address of the live page, for forms; "" unknown
+    leaf: str = (
+        ""  # of an export: what addresses of pages end with, which are folders there: "/" or "/index.html"
+    )
 
     def path(self, path: str = "", *, language: str | None = None) -> str:
         """Of something on this page, in its language (or another: a code, "" for what has none), as it stands in a link."""
         prefix = self._prefix if language is None else language and f"{language}/"
+        if self.leaf:
+            page, mark, rest = path.partition("#")
+            ending = "" if "." in page.rpartition("/")[2] else self.leaf
+            return f"{self.base}/{prefix}{(page + ending).removeprefix('/')}{mark}{rest}"
         return f"{self.base}/{prefix}{path}" if prefix or path else self.base or "/"
 
     def url(self, path: str = "", *, language: str | None = None) -> str:
@@ -81,6 +88,9 @@ class View:
     make: Make
     paths: Callable[[Document], Iterable[str]] = _none  # those that an export has
     is_spoken: bool = False  # whether it is made in each language of the page
+    is_open: bool = (
+        False  # whether who is not let in is shown it too: style and pictures, nothing that the page says
+    )
     options: frozenset[str] = frozenset()  # names in the query that it heeds; others change nothing
 
 
@@ -90,8 +100,9 @@ def view(
     *,
     paths: Callable[[Document], Iterable[str]] | Iterable[str] = _none,
     is_spoken: bool = False,
+    is_open: bool = False,
     options: Iterable[str] = (),
 ) -> View:
     """A `View` of a pattern (RE, whole path) whose exported paths are given, or made from the document."""
     listed = paths if callable(paths) else lambda _, known=tuple(paths): known
-    return View(re.compile(pattern, re.ASCII), make, listed, is_spoken, frozenset(options))
+    return View(re.compile(pattern, re.ASCII), make, listed, is_spoken, is_open, frozenset(options))
