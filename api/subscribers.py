@@ -1,0 +1,450 @@
+"""Subscribers of pages as operators manage them: listed, added, imported, exported, ended. How people subscribe is `api.status.subscribing`'s."""
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from fastapi import Query
+from pydantic import Field, model_validator
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from api import subscriber_files
+from api.auth import Asking, Permission, Principal, Router, permits
+from api.body import read_body, reply, takes
+from api.context import Services, services_of
+from api.incidents import page_of
+from api.objects import PageRef, Text, locate
+from api.origin import base_url
+from api.paging import AtAndId, Cursor, Limit, page, read_cursor
+from api.problems import ProblemError, invalid, missing
+from api.shapes import gives
+from api.shown_subscribers import ShownImport, ShownSubscriber
+from engine.store import letters, objects, subscribers
+from engine.store.audit import record
+from engine.store.database import Connection, Row, transaction
+from engine.store.ids import new_id, read, show
+from engine.store.objects import Stored
+from engine.store.subscribers import Asked, Entry, Status
+from evaluators.model import Letter
+from rules.page import Page, SubscriberKind
+from rules.shape import Rule, Slug
+from rules.subscriber import PersonName, address_of
+
+router = Router(prefix="/api/v1/subscribers", tags=["subscribers"])
+
+MOST_ASKED: Final = 5000
+"""Links that one import mails: who imports more than that has their word already, or none at all."""
+_PART: Final = 1000
+_WHY: Final = "is missing: say how it is known that they want it; it is kept in the audit log"
+Components = Annotated[list[Slug], Field(min_length=1, max_length=1000)] | None
+Reason = Annotated[str, Field(max_length=1000)]
+
+
+class NewSubscriber(Rule):
+    """Somebody to be told: mailed a link to confirm, or known to want it, for a `reason`. `components` not given: all."""
+
+    kind: SubscriberKind = "email"
+    address: Annotated[str, Field(min_length=1, max_length=2000)]
+    name: PersonName = ""
+    components: Components = None
+    language: str | None = None
+    is_confirmed: bool = False
+    reason: Reason = ""
+
+    @model_validator(mode="after")
+    def _says_why(self) -> Self:
+        if self.is_confirmed and not self.reason.strip():
+            raise ValueError(f"reason {_WHY}")
+        return self
+
+
+class SubscriberChange(Rule):
+    """What changes; `active` needs a `reason`."""
+
+    name: PersonName = ""
+    components: Components = None
+    language: str | None = None
+    status: Literal["active", "unsubscribed"] = "active"
+    reason: Reason = ""
+
+    @model_validator(mode="after")
+    def _says_why(self) -> Self:
+        if "status" in self.model_fields_set and self.status == "active" and not self.reason.strip():
+            raise ValueError(f"reason {_WHY}")
+        return self
+
+
+OfKind = Annotated[SubscriberKind | None, Query(description="Only of this kind.")]
+OfStatus = Annotated[Status | None, Query(description="Only of this status.")]
+OfComponent = Annotated[
+    str | None, Query(max_length=100, description="Slug or id of a component: who hears of it.")
+]
+
+
+async def found(
+    db: Connection,
+    asking: Principal,
+    page_ref: str | None,
+    *,
+    kind: SubscriberKind | None = None,
+    component: str | None = None,
+    search: str | None = None,
+    **chosen: Any,
+) -> list[Row]:
+    """Those of the pages they may read, as `subscribers.listing` has them."""
+    pages = asking.pages_for(Permission.READ)
+    if page_ref is not None:
+        pages = [(await locate(db, asking, "page", page_ref)).id]
+    edits = (
+        asking.may(Permission.WRITE, None)
+        if pages is None
+        else all(asking.may(Permission.WRITE, one) for one in pages)
+    )
+    if search and not edits:  # a URL that is masked must not be guessed letter by letter
+        if kind not in (None, "email"):
+            return []
+        kind = "email"
+    of = (await locate(db, asking, "component", component, page_ref)).id if component else None
+    return await subscribers.listing(db, pages=pages, kind=kind, component=of, search=search, **chosen)
+
+
+async def shown_subscribers(db: Connection, asking: Principal, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Subscribers as JSON."""
+    pages = list({row["page_id"] for row in rows})
+    slugs = {one.id: one.slug for one in await objects.several(db, pages)}
+    named = {one.id: one.slug for one in await objects.listing(db, "component", pages=pages)} if pages else {}
+    kept = [
+        name
+        for name in ShownSubscriber.__struct_fields__
+        if name not in ("id", "page", "address", "components")
+    ]
+    return [
+        {
+            "id": show("subscriber", row["id"]),
+            "page": slugs[row["page_id"]],
+            "address": _seen(row, is_open=asking.may(Permission.WRITE, row["page_id"])),
+            "components": None
+            if row["components"] is None
+            else sorted(named[one] for one in row["components"] if one in named),
+        }
+        | {name: row[name] for name in kept}
+        for row in rows
+    ]
+
+
+def _seen(row: Row, *, is_open: bool) -> str:
+    address: str = row["address"]
+    return (
+        address
+        if is_open or row["kind"] == "email"
+        else f"{urlsplit(address).scheme}://{urlsplit(address).hostname}/..."
+    )
+
+
+async def components_of(db: Connection, home: Stored) -> dict[str, UUID]:
+    """Of a page, those that customers see, by slug."""
+    listed = await objects.listing(db, "component", pages=[home.id])
+    return {one.slug: one.id for one in listed if one.spec.get("listed", True)}
+
+
+async def meant(db: Connection, home: Stored, slugs: Sequence[str] | None) -> list[UUID] | None:
+    """The components that a body names. Raises 422."""
+    if slugs is None:
+        return None
+    known = await components_of(db, home)
+    if wrong := [
+        (f"/components/{at}", f"is {slug!r}; allowed are {', '.join(known) or 'none'}")
+        for at, slug in enumerate(slugs)
+        if slug not in known
+    ]:
+        raise invalid(wrong)
+    return [known[slug] for slug in slugs]
+
+
+def _language(home: Stored, code: str | None) -> str | None:
+    languages = Page.model_validate(home.spec).languages
+    if code is not None and code not in languages:
+        raise invalid([("/language", f"is {code!r}; allowed are {', '.join(languages)}")])
+    return code
+
+
+async def ask(
+    db: Connection,
+    page_id: UUID,
+    entry: Entry,
+    below: str,
+    at_s: float,
+    source: Literal["page", "admin", "import"],
+) -> Asked:
+    """Mail them a link to confirm, at most as often as one mailbox may be. `below`: the page's URL."""
+    asked = await subscribers.ask(
+        db,
+        page_id,
+        entry.kind,
+        entry.address,
+        entry.components,
+        entry.language,
+        name=entry.name,
+        source=source,
+    )
+    if asked.is_new:
+        row = asked.row
+        letter = Letter(kind="confirm", id=new_id().hex, at=at_s)
+        await letters.put_single(
+            db,
+            page_id,
+            row["kind"],
+            row["address"],
+            letter,
+            link=f"{below}/confirm/{row['token']}",
+            language=row["language"],
+            subscriber=row["id"],
+        )
+    return asked
+
+
+def page_url(request: Request, home: Stored) -> str:
+    """Where links to a page lead that operators cause."""
+    return f"{base_url(request)}/p/{home.slug}"
+
+
+# ---- read
+
+
+@router.get("")
+@permits(Permission.READ)
+@gives(ShownSubscriber, listed=True)
+async def list_subscribers(
+    request: Request,
+    asking: Asking,
+    page_ref: PageRef = None,
+    kind: OfKind = None,
+    status: OfStatus = None,
+    component: OfComponent = None,
+    search: Text = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """Newest first, the unsubscribed and bounced too. `search`: part of an address or name."""
+    before = read_cursor(cursor, AtAndId)
+    async with services_of(request).pool.acquire() as db:
+        rows = await found(
+            db,
+            asking,
+            page_ref,
+            kind=kind,
+            status=status,
+            component=component,
+            search=search,
+            before=before,
+            limit=limit + 1,
+        )
+        items = await shown_subscribers(db, asking, rows[:limit])
+    last = (rows[limit - 1]["created_at"], rows[limit - 1]["id"]) if len(rows) > limit else None
+    return page(request, items, last)
+
+
+@router.get("/export")
+@permits(Permission.WRITE)
+async def export_subscribers(
+    request: Request, asking: Asking, page_ref: PageRef = None, kind: OfKind = None, status: OfStatus = None
+) -> Response:
+    """All of a page as CSV, which `import` takes. Cells that a spreadsheet would compute begin with '."""
+    services = services_of(request)
+    async with transaction(services.pool) as db:
+        home = await page_of(db, asking, page_ref, Permission.WRITE)
+        await record(db, asking.actor, "subscribers.export", home.slug, home.id)
+    name = f"{home.slug}-subscribers.csv"
+    return StreamingResponse(
+        _exported(services, asking, partial(subscribers.listing, pages=[home.id], kind=kind, status=status)),
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        media_type="text/csv; charset=utf-8",
+    )
+
+
+async def _exported(services: Services, asking: Principal, query: Any) -> AsyncIterator[str]:
+    before = None
+    yield ",".join(subscriber_files.COLUMNS) + "\r\n"
+    while True:
+        async with services.pool.acquire() as db:
+            rows = await query(db, before=before, limit=_PART)
+            items = await shown_subscribers(db, asking, rows)
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(subscriber_files.rows(items))
+        yield text.getvalue()
+        if len(rows) < _PART:
+            return
+        before = (rows[-1]["created_at"], rows[-1]["id"])
+
+
+@router.get("/{ref}")
+@permits(Permission.READ)
+@gives(ShownSubscriber)
+async def read_subscriber(request: Request, asking: Asking, ref: str) -> Response:
+    """One of them."""
+    async with services_of(request).pool.acquire() as db:
+        return await _answer(db, asking, await _one(db, asking, ref, Permission.READ))
+
+
+async def _one(db: Connection, asking: Principal, ref: str, permission: Permission = Permission.WRITE) -> Row:
+    key = read("subscriber", ref)
+    row = await subscribers.get(db, key) if key else None
+    if row is None or not asking.may(Permission.READ, row["page_id"]):
+        raise missing(f"there is no subscriber {ref!r}")
+    asking.require(permission, row["page_id"])
+    return row
+
+
+async def _answer(db: Connection, asking: Principal, row: Row, status: int = 200) -> Response:
+    (item,) = await shown_subscribers(db, asking, [row])
+    return reply(item, status)
+
+
+# ---- changed
+
+
+@router.post("", status_code=201)
+@permits(Permission.WRITE)
+@takes(NewSubscriber)
+@gives(ShownSubscriber)
+async def create_subscriber(request: Request, asking: Asking, page_ref: PageRef = None) -> Response:
+    """Ask somebody to confirm, or tell who is known to want it. 200: they are there; who unsubscribed stays so."""
+    sent = await read_body(request, NewSubscriber)
+    try:
+        address = address_of(sent.kind, sent.address)
+    except ValueError as wrong:
+        raise invalid([("/address", str(wrong))]) from None
+    services = services_of(request)
+    async with transaction(services.pool) as db:
+        home = await page_of(db, asking, page_ref, Permission.WRITE)
+        wanted = await meant(db, home, sent.components)
+        entry = Entry(sent.kind, address, sent.name, wanted, _language(home, sent.language))
+        asked = (
+            await subscribers.add(db, home.id, entry)
+            if sent.is_confirmed
+            else await ask(db, home.id, entry, page_url(request, home), services.clock.epoch_s(), "admin")
+        )
+        said = {"kind": sent.kind, "is_confirmed": sent.is_confirmed, "reason": sent.reason}
+        await record(
+            db, asking.actor, "subscriber.add", show("subscriber", asked.row["id"]), home.id, None, said
+        )
+        return await _answer(db, asking, asked.row, 201 if asked.is_new else 200)
+
+
+@router.patch("/{ref}")
+@permits(Permission.WRITE)
+@takes(SubscriberChange)
+@gives(ShownSubscriber)
+async def change_subscriber(request: Request, asking: Asking, ref: str) -> Response:
+    """Change what they hear of, or end it; tell again who bounced or unsubscribed, for a reason."""
+    sent = await read_body(request, SubscriberChange)
+    changes: dict[str, Any] = {name: getattr(sent, name) for name in sent.model_fields_set - {"reason"}}
+    async with transaction(services_of(request).pool) as db:
+        row = await _one(db, asking, ref)
+        home = await locate(db, asking, "page", show("page", row["page_id"]))
+        if "components" in changes:
+            changes["components"] = await meant(db, home, sent.components)
+        _language(home, changes.get("language"))
+        changed = await subscribers.edit(db, row["id"], changes)
+        assert changed is not None
+        said = {"changed": sorted(changes), "status": changed["status"], "reason": sent.reason}
+        await record(db, asking.actor, "subscriber.change", ref, home.id, {"status": row["status"]}, said)
+        return await _answer(db, asking, changed)
+
+
+@router.delete("/{ref}", status_code=204)
+@permits(Permission.WRITE)
+async def delete_subscriber(request: Request, asking: Asking, ref: str) -> Response:
+    """Forget one. Who may not be asked again is better set to `unsubscribed`."""
+    async with transaction(services_of(request).pool) as db:
+        row = await _one(db, asking, ref)
+        await subscribers.remove(db, row["id"])
+        await record(db, asking.actor, "subscriber.remove", ref, row["page_id"])
+    return Response(status_code=204)
+
+
+class _DryRun(Exception):  # noqa: N818 - nothing went wrong: it ends a transaction whose changes are not wanted
+    pass
+
+
+@router.post("/import")
+@permits(Permission.WRITE)
+@gives(ShownImport)
+async def import_subscribers(
+    request: Request,
+    asking: Asking,
+    page_ref: PageRef = None,
+    dry_run: bool = False,
+    skip_bad: bool = False,
+    confirmed: bool = False,
+    reason: Annotated[str, Query(max_length=1000)] = "",
+) -> Response:
+    """Those of a CSV file (text/csv). Who is not `confirmed`, by their line or all of them, is mailed a link. Nothing is
+    imported while a line is bad, unless those are to be skipped.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "text/csv":
+        raise ProblemError(415, "media-type", "send text/csv")
+    return reply(
+        await imported(
+            request,
+            asking,
+            page_ref,
+            await request.body(),
+            dry_run=dry_run,
+            skip_bad=skip_bad,
+            confirmed=confirmed,
+            reason=reason,
+        )
+    )
+
+
+async def imported(
+    request: Request,
+    asking: Principal,
+    page_ref: str | None,
+    raw: bytes,
+    *,
+    dry_run: bool,
+    skip_bad: bool,
+    confirmed: bool,
+    reason: str,
+) -> Mapping[str, Any]:
+    """What became of a file, or would have. Raises 422 naming every bad line."""
+    services, at_s = services_of(request), services_of(request).clock.epoch_s()
+    async with services.pool.acquire() as db:
+        home = await page_of(db, asking, page_ref, Permission.WRITE)
+        known = await components_of(db, home)
+    languages = Page.model_validate(home.spec).languages
+    sheet = await asyncio.to_thread(
+        subscriber_files.read_sheet, raw, known, languages, are_confirmed=confirmed
+    )
+    if len(sheet.pending) > MOST_ASKED:
+        said = f"{len(sheet.pending)} would be mailed a link; one import mails {MOST_ASKED} at most"
+        raise ProblemError(422, "too-many", said)
+    if not dry_run and sheet.bad and not skip_bad:
+        raise invalid([(f"/{number}", f"line {number} {why}") for number, why in sheet.bad])
+    if not dry_run and sheet.confirmed and not reason.strip():
+        raise ProblemError(422, "invalid", f"reason {_WHY}")
+    counts = {"ended": sheet.ended, "repeated": sheet.repeated}
+    try:
+        async with transaction(services.pool) as db:
+            added = await subscribers.import_many(db, home.id, sheet.confirmed)
+            asked = [
+                await ask(db, home.id, one, page_url(request, home), at_s, "import") for one in sheet.pending
+            ]
+            counts |= {"added": len(added), "asked": sum(one.is_new for one in asked)}
+            counts["kept"] = len(sheet.confirmed) + len(asked) - counts["added"] - counts["asked"]
+            await record(
+                db, asking.actor, "subscribers.import", home.slug, home.id, None, counts | {"reason": reason}
+            )
+            if dry_run:
+                raise _DryRun
+    except _DryRun:
+        pass
+    return {"dry_run": dry_run, "bad": [{"line": n, "reason": why} for n, why in sheet.bad]} | counts
