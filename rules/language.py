@@ -14,6 +14,7 @@ from typing import Final
 from babel import Locale
 from babel.dates import format_date, format_skeleton
 from babel.numbers import format_percent
+from babel.units import format_unit
 from ruamel.yaml import YAML
 
 DEFAULT: Final = "en"
@@ -63,9 +64,28 @@ class Language:
         """A month and its year."""
         return format_skeleton("yMMMM", at, locale=self.locale)
 
+    def lasting(self, seconds: float) -> str:
+        """A duration in its two largest units, such as "1 hr 5 min"."""
+        left, parts = int(max(seconds, 0)), list[str]()
+        for unit, size_s in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
+            number, left = divmod(left, size_s)
+            if number or (unit == "second" and not parts):
+                parts.append(format_unit(number, f"duration-{unit}", "short", locale=self.locale))
+            elif parts:
+                break
+        return " ".join(parts[:2])
+
+    def seconds(self, value: float) -> str:
+        """What something took, such as "84 ms" or "1.24 sec"."""
+        if value < 1:
+            unit, number, digits = "millisecond", value * 1000, "#,##0" if value >= 0.01 else "0.#"
+        else:
+            unit, number, digits = "second", value, "#,##0.##"
+        return format_unit(number, f"duration-{unit}", "short", digits, self.locale)
+
     def percent(self, share: float) -> str:
         """A share of one with two digits, never rounded up to all of it."""
-        return format_percent(int(share * 10_000) / 10_000, "#,##0.##%", self.locale)
+        return format_percent(int(share * 10_000 + 1e-6) / 10_000, "#,##0.##%", self.locale)
 
 
 @cache
