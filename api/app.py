@@ -114,6 +114,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.limiter = Limiter(WINDOW_S)
     app.state.logins = Limiter(300.0)
+    app.state.entrances = Limiter(3600.0)  # links into pages that are not public, asked for by mail
     app.state.hub = events.Hub()
     app.state.slack = set()  # what Slack was answered for and is under way
     problems.install(app, HTML_PROBLEM)

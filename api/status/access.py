@@ -53,6 +53,11 @@ def proven(seal: str, password: str) -> str:
     return signature(seal.encode(), "password", password)
 
 
+def knows(page: Document, password: str) -> bool:
+    """Whether it is the page's password; takes as long whatever it is."""
+    return bool(page.proof) and _is_same(proven(page.seal, password), page.proof)
+
+
 def key_of(page: Document, connection: HTTPConnection, asked: Mapping[str, str]) -> str | None:
     """What links may carry for who asks: the proof where they proved it, else "". None: they are not let in."""
     if page.rule.access.is_public:
