@@ -221,7 +221,15 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
     sender: str | None = None
     reply_to: str | None = None
     accent: str | None = None
+    secret: bytes = b""  # what a webhook is signed with
 
 
-Item = Notice | Post
-"""What leaves for a target: notices for channels, steps of incidents for publishers."""
+class Refresh(Struct, frozen=True, tag="refresh"):
+    """A page is to be written anew by who keeps it as files, whatever changed."""
+
+    at: float
+    title: str = "the page as it is"
+
+
+Item = Notice | Post | Refresh
+"""What leaves for a target: notices for channels, steps of incidents and whole pages for publishers."""

@@ -1,0 +1,1 @@
+"""Ways to subscribers of pages, one module each. Which one serves which kind of subscriber is `upbeat.letters`' to say."""

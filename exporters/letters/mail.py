@@ -1,0 +1,210 @@
+"""Letters by mail, through the installation's relay: many over one connection. It reads no bounces that come back as mail."""
+
+import asyncio
+import html
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiosmtplib
+
+from evaluators.model import Envelope
+from exporters.answer import failed
+from exporters.channels.words import line
+from exporters.letters.words import facts, heading, leads, moment, speech, status, text
+from exporters.mail import Connector, Relay, framed
+from exporters.outcome import Delivered, Outcome, Rejected, Retry
+from rules import markdown
+
+TIMEOUT_S: Final = 10.0
+RELAY_AWAY_S: Final = 15.0
+"""How long nothing is sent once the relay itself does not take mail."""
+MOST_OVER_ONE: Final = 500
+"""Mails over one connection: relays have limits of their own."""
+_NOBODY: Final = re.compile(r"5\.1\.(1|2|3|6|10)\b")
+_MAILBOX: Final = re.compile(r"5\.2\.\d")
+_CODE: Final = re.compile(r"5\.\d{1,3}\.\d{1,3}\b")
+_URL: Final = re.compile(r"https?://[!-;=?-~]{1,1000}")
+
+
+class MailExporter:
+    """Hands letters to one relay over up to `connections` connections, which it keeps."""
+
+    def __init__(
+        self, connector: Connector, relay: Relay, *, connections: int = 8, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._connector, self._relay, self._timeout_s = connector, relay, timeout_s
+        self._free = asyncio.Semaphore(connections)
+        self._idle: list[tuple[aiosmtplib.SMTP, int]] = []  # with how many mails went over it
+
+    async def export(self, envelope: Envelope) -> Outcome:
+        """Send it once. `Retry` with `after_s`: the relay takes nothing, whoever it is for."""
+        sender = envelope.sender or self._relay.sender
+        body = composed(envelope, sender)
+        async with self._free:
+            try:
+                client, sent = await self._connected()
+            except aiosmtplib.SMTPResponseException as answer:
+                return Retry(f"the relay says SMTP {answer.code}", RELAY_AWAY_S)
+            except (aiosmtplib.SMTPException, OSError) as failure:
+                return Retry(f"the relay: {failed_as(failure)}", RELAY_AWAY_S)
+            try:
+                outcome = await self._send(client, sender, envelope.to, body)
+            except (aiosmtplib.SMTPException, OSError) as failure:  # broken off: it may have it
+                client.close()
+                return Retry(f"the relay: {failed_as(failure)}", RELAY_AWAY_S)
+            except BaseException:
+                client.close()
+                raise
+            if sent + 1 < MOST_OVER_ONE and client.is_connected:
+                self._idle.append((client, sent + 1))
+            else:
+                client.close()
+            return outcome
+
+    async def _connected(self) -> tuple[aiosmtplib.SMTP, int]:
+        """One that answers: a relay hangs up on who was silent."""
+        while self._idle:
+            client, sent = self._idle.pop()
+            try:
+                if client.is_connected and (await client.rset()).code == 250:
+                    return client, sent
+            except (aiosmtplib.SMTPException, OSError):
+                pass
+            client.close()
+        client = await self._relay.client(self._connector, self._timeout_s)
+        await client.connect()
+        return client, 0
+
+    async def _send(self, client: aiosmtplib.SMTP, sender: str, to: str, body: bytes) -> Outcome:
+        utf8 = {} if (sender + to).isascii() else {"options": ["SMTPUTF8"], "encoding": "utf-8"}
+        try:
+            await client.mail(sender, **utf8)  # type: ignore[arg-type]
+        except aiosmtplib.SMTPResponseException as answer:
+            return Retry(
+                f"SMTP {answer.code} for the sender {sender}", RELAY_AWAY_S if answer.code == 421 else None
+            )
+        try:
+            await client.rcpt(to, encoding=utf8.get("encoding", "ascii"))  # type: ignore[arg-type]
+            await client.data(body)
+        except aiosmtplib.SMTPResponseException as answer:
+            return judged(answer.code, answer.message)
+        except (ValueError, UnicodeError):
+            return Rejected("it is not a mail address", for_good=True)
+        return Delivered()
+
+    async def close(self) -> None:
+        """Hang up."""
+        for client, _ in self._idle:
+            client.close()
+        self._idle.clear()
+
+
+def failed_as(failure: Exception) -> str:
+    """In a few words, none of them the relay's."""
+    if isinstance(failure, TimeoutError):
+        return "no answer in time"
+    if isinstance(failure, aiosmtplib.SMTPNotSupported) or type(failure) is aiosmtplib.SMTPException:
+        return "it does not offer what `mail` needs: STARTTLS, AUTH or SMTPUTF8"
+    return type(failure).__name__ if isinstance(failure, aiosmtplib.SMTPException) else failed(failure).reason
+
+
+def judged(code: int, said: str) -> Outcome:
+    """What a refusal of this recipient means. Only of one whose mailbox it blames is counted that it was refused.
+
+    A relay may refuse everybody, because of its policy or ours: then a mailbox is not to blame.
+    """
+    found = _CODE.search(said)
+    reason = f"SMTP {code}" + (f" {found[0]}" if found else "")
+    if code == 421:
+        return Retry(reason, RELAY_AWAY_S)
+    if code < 500 or (found and not _NOBODY.match(found[0]) and not _MAILBOX.match(found[0])):
+        return Retry(reason)
+    return Rejected(reason, for_good=bool(found and _NOBODY.match(found[0])))
+
+
+def composed(envelope: Envelope, sender: str) -> bytes:
+    """The message: plain text and HTML, threaded by incident. No data can add a header or a tag."""
+    letter = envelope.letter
+    said = status(envelope)
+    subject = f"[{envelope.page}] {heading(envelope)}" if envelope.manage_url else heading(envelope)
+    message = framed(
+        sender,
+        envelope.to,
+        f"{subject}: {said}" if said else subject,
+        letter.at,
+        envelope.key,
+        letter.incident and f"incident.{letter.incident}",
+        envelope.page,
+    )
+    if envelope.reply_to:
+        message["Reply-To"] = envelope.reply_to
+    if envelope.manage_url:
+        message["Precedence"] = "bulk"
+        message["List-Id"] = f"<{_list_id(envelope.page_url)}>"
+    message.set_content(_text(envelope))
+    message.add_alternative(_html(envelope), subtype="html")
+    return _unsubscribing(envelope.unsubscribe_url) + message.as_bytes()
+
+
+def _unsubscribing(url: str) -> bytes:
+    """RFC 8058, ahead of the rest: EmailMessage makes encoded words of what is longer than a line, and nobody reads those."""
+    if not _URL.fullmatch(url):
+        return b""
+    return f"List-Unsubscribe: <{url}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n".encode()
+
+
+def _list_id(page_url: str) -> str:
+    """RFC 2919: the page, the smallest part first."""
+    parts = urlsplit(page_url)
+    return ".".join([*reversed(parts.path.strip("/").split("/")), parts.hostname or "localhost"]).lstrip(".")
+
+
+def _text(envelope: Envelope) -> str:
+    say = speech(envelope).say
+    parts = [heading(envelope), " · ".join(_about(envelope)), text(envelope), "\n".join(facts(envelope))]
+    parts += [f"{leads(envelope)}:\n{envelope.link}"] if envelope.link else []
+    foot = [say("letter_why", page=line(envelope.page), address=line(envelope.to))]
+    if envelope.manage_url:
+        foot += [
+            f"{say('letter_manage')}: {envelope.manage_url}",
+            f"{say('letter_end')}: {envelope.unsubscribe_url}",
+        ]
+        parts.append("-- \n" + "\n".join(foot))
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _about(envelope: Envelope) -> list[str]:
+    said = status(envelope)
+    return [said, moment(envelope, envelope.letter.at)] if said else []
+
+
+def _html(envelope: Envelope) -> str:
+    say, letter, accent = speech(envelope).say, envelope.letter, envelope.accent or "#2563eb"
+    parts = [
+        f"<p><strong>{html.escape(line(envelope.page))}</strong></p>",
+        f"<h2>{html.escape(heading(envelope))}</h2>",
+    ]
+    parts += [f"<p>{html.escape(' · '.join(about))}</p>"] if (about := _about(envelope)) else []
+    is_theirs = letter.is_markdown and letter.kind in ("update", "message")
+    lines = map(html.escape, text(envelope).split("\n"))
+    parts.append(markdown.html(letter.text) if is_theirs else f"<p>{'<br>'.join(lines)}</p>")
+    parts += (
+        [f"<ul>{''.join(f'<li>{html.escape(fact)}</li>' for fact in found)}</ul>"]
+        if (found := [*facts(envelope)])
+        else []
+    )
+    if envelope.link:
+        parts.append(f"<p>{_anchor(envelope.link, leads(envelope), f'color:{accent};font-weight:bold')}</p>")
+    if envelope.manage_url:
+        why = html.escape(say("letter_why", page=line(envelope.page), address=line(envelope.to)))
+        ends = [(envelope.manage_url, "letter_manage"), (envelope.unsubscribe_url, "letter_end")]
+        links = " · ".join(_anchor(url, say(key), "color:inherit") for url, key in ends)
+        parts.append(f'<hr><p style="color:#6b7280;font-size:13px">{why}<br>{links}</p>')
+    style = f"font-family:sans-serif;max-width:40em;margin:auto;padding:1em;border-top:4px solid {accent}"
+    head = f'<!doctype html>\n<html lang="{html.escape(envelope.language)}"><head><meta charset="utf-8"></head>\n'
+    return f'{head}<body style="{html.escape(style)}">\n' + "\n".join(parts) + "\n</body></html>\n"
+
+
+def _anchor(url: str, said: str, style: str) -> str:
+    return f'<a href="{html.escape(url)}" style="{html.escape(style)}">{html.escape(said)}</a>'
