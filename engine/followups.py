@@ -10,7 +10,7 @@ from typing import Final
 
 from engine.clock import Clock
 from engine.leases import Leases
-from engine.store import announcing, digests, episodes, incidents, posts, reviews, slack
+from engine.store import announcing, digests, episodes, incidents, posts, refreshing, reviews, slack
 from engine.store.database import DATABASE_AWAY, Connection, Pool, transaction
 
 EVERY_S: Final = 2.0
@@ -28,6 +28,7 @@ LOOKS: Final[Sequence[Look]] = (
     digests.end,
     slack.remind,
     slack.withdraw,
+    refreshing.look,
 )
 """In the order in which they are taken."""
 

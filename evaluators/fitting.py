@@ -31,7 +31,7 @@ def fitted(post: Post, rule: PublisherRule) -> Post:
 
 def tells(post: Post, rule: PublisherRule) -> bool:
     """Whether its subscribers are told of it."""
-    return not post.is_backfilled if rule.is_always_told else fitted(post, rule).notify
+    return not post.is_backfilled if rule.is_always_told else rule.notify and fitted(post, rule).notify
 
 
 def is_cut(post: Post, ours: Post, rule: PublisherRule) -> bool:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import aiohttp
+from yarl import URL
 
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
 from rules.address import EgressRefusedError
@@ -43,7 +44,7 @@ class Answer:
 async def exchange(
     session: aiohttp.ClientSession,
     method: str,
-    url: str,
+    url: str | URL,
     body: bytes | None,
     headers: Mapping[str, str],
     *,

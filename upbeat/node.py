@@ -48,6 +48,7 @@ from upbeat import __version__
 from upbeat.check import check_now
 from upbeat.identity import Identity
 from upbeat.otlp import OtlpExport
+from upbeat.pages import Pages
 from upbeat.selfmetrics import queue_families, self_families
 from upbeat.settings import ServeSettings
 from upbeat.slack import Slack
@@ -89,8 +90,9 @@ class Node:
         self.holder = self.identity.holder
         self.policy = kept.egress.policy()
         self.secrets, self.sources = secrets, secrets.of(None)
+        self.pages = Pages(lambda: self._services or self.services())
         self.secrets.lending = kept.secrets
-        self.targets = Targets(self.policy, secrets, self.public_url)
+        self.targets = Targets(self.policy, secrets, self.public_url, self.pages.rendered)
         self.slack = Slack(lambda: self.kept.slack, lambda: self.policy, secrets)
         self.targets.slack_api = self.slack.api
         self.relations = Relations()

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
+from uuid import UUID
 from weakref import WeakValueDictionary
 
 import aiohttp
@@ -16,9 +17,11 @@ from engine.store.objects import Stored
 from evaluators.model import Item, Post
 from exporters.outcome import FIRST, Memory, Outcome, Rejected, Report
 from exporters.publishing import Pace
+from exporters.static import Rendered
 from rules.address import EgressPolicy
 from rules.channel import CHANNEL
 from rules.publisher import PUBLISHER
+from rules.publishers.static import StaticPublisher
 from rules.secret import UnsetReferenceError, expand, references, value_of
 from rules.slack import SLACK_API
 from upbeat.channels import CHANNELS
@@ -31,6 +34,12 @@ KEPT = 500
 """Exporters, by the specs of their targets: an edited one has another exporter, the old one goes in its time."""
 _BUILDERS: Builders = {**CHANNELS, **PUBLISHERS}
 T = TypeVar("T")
+Render = Callable[[UUID | None, StaticPublisher], Awaitable[Rendered | Rejected]]
+"""Makes files of the page with this id, as one of its publishers wants them."""
+
+
+async def _no_page(_: UUID | None, __: StaticPublisher) -> Rejected:
+    return Rejected("pages are not known here")
 
 
 @dataclass(slots=True, eq=False)
@@ -55,8 +64,15 @@ class _Era:
 class Targets:
     """Delivers to channels and publishers by their specs. Exporters are kept: an smtp one remembers who already has a notice."""
 
-    def __init__(self, policy: EgressPolicy, secrets: Secrets, public_url: Callable[[], str] = str) -> None:
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        secrets: Secrets,
+        public_url: Callable[[], str] = str,
+        render: Render = _no_page,
+    ) -> None:
         self._secrets, self._public_url, self.slack_api = secrets, public_url, SLACK_API
+        self._render = render
         self._era = _Era(policy)
         self._retired: set[_Era] = set()
         self._paces: MutableMapping[str, Pace] = WeakValueDictionary()  # for as long as an exporter has it
@@ -112,12 +128,20 @@ class Targets:
         values += (
             [token_of(spec["workspace"], sources)] if (spec := target.spec).get("type") == "slack_bot" else []
         )
-        key = repr((target.kind, sorted(target.spec.items()), values, self.slack_api))
+        key = repr((target.kind, target.page_id, sorted(target.spec.items()), values, self.slack_api))
         if key not in era.exporters:
             model: Any = CHANNEL if target.kind == "channel" else PUBLISHER
             rule = model.validate_python(dict(target.spec))
             expanded = partial(expand, sources=sources)
-            wiring = Wiring(era.web(), era.policy, self._public_url(), expanded, self._paces, self.slack_api)
+            wiring = Wiring(
+                era.web(),
+                era.policy,
+                self._public_url(),
+                expanded,
+                self._paces,
+                self.slack_api,
+                partial(self._render, target.page_id),
+            )
             era.exporters[key] = _BUILDERS[type(rule)](rule, wiring)
         era.exporters.move_to_end(key)
         if len(era.exporters) > KEPT:

@@ -1,16 +1,18 @@
 """What exporters of channels and publishers are built with: the guarded session of their time, secrets, turns. Not which there are."""
 
 import socket
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import aiohttp
 
 from engine.egress import connect
-from exporters.outcome import Memory, Outcome
+from exporters.outcome import Memory, Outcome, Rejected
 from exporters.publishing import Api, Pace, R, Site, SitePublisher
+from exporters.static import Rendered
 from rules.address import EgressPolicy
+from rules.publishers.static import StaticPublisher as StaticRule
 
 
 class Exporter(Protocol):
@@ -23,7 +25,7 @@ class Exporter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """Of one target. `expanded` replaces references to secrets, and raises `UnsetReferenceError`."""
+    """Of one target. `expanded` replaces references to secrets, and raises `UnsetReferenceError`; `render` makes files of its page."""
 
     session: aiohttp.ClientSession
     policy: EgressPolicy
@@ -31,6 +33,7 @@ class Wiring:
     expanded: Callable[[str], str]
     paces: MutableMapping[str, Pace]
     slack_api: str
+    render: Callable[[StaticRule], Awaitable[Rendered | Rejected]]
 
     def given(self, text: str | None) -> str | None:
         """`expanded`, of what may be left out."""

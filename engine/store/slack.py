@@ -14,7 +14,7 @@ from engine.store.database import Connection, Row
 from engine.store.ids import derived_id, show
 from engine.store.secrets import Keyring
 from evaluators.lifecycle import ENDED
-from evaluators.model import Item, Notice, Post
+from evaluators.model import Notice, Post
 from rules.duration import format_duration
 from rules.slack import PageSlack
 
@@ -191,7 +191,7 @@ async def announce(
             await _put(connection, place, replace(post, id=f"{post.id}:{place.channel}", notify=is_told))
 
 
-async def _put(connection: Connection, place: Place, item: Item) -> None:
+async def _put(connection: Connection, place: Place, item: Notice | Post) -> None:
     """Queue it for this place, which the line remembers from the first on."""
     sql = "INSERT INTO remotes (target_id, line, remote) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
     await connection.execute(sql, place.target_id, place.line, {"channel": place.channel})
