@@ -67,8 +67,8 @@ def latency(rows: Sequence[Mapping[str, Any]], since: datetime, until: datetime,
             Line(
                 region,
                 index % 6,
-                _path(places, [row["p50"] / top for row in mine], gap),
-                _path(places, [row["p95"] / top for row in mine], gap),
+                path(places, [row["p50"] / top for row in mine], gap),
+                path(places, [row["p95"] / top for row in mine], gap),
                 mine[-1]["p50"],
                 mine[-1]["p95"],
             )
@@ -80,7 +80,8 @@ def latency(rows: Sequence[Mapping[str, Any]], since: datetime, until: datetime,
     return Latency(tuple(lines), top, ticks, said or "no runs in this time")
 
 
-def _path(places: Sequence[float], heights: Sequence[float], gap: float) -> str:
+def path(places: Sequence[float], heights: Sequence[float], gap: float) -> str:
+    """A line through (place, height), each of 1, in the box; it breaks where more than `gap` lies between two."""
     steps, before = [], -1.0
     for place, height in zip(places, heights, strict=True):
         command = "L" if before >= 0 and place - before <= gap else "M"

@@ -1,47 +1,323 @@
-"""The pages that people read: the page itself. Their look is `static/status.css`."""
+"""The pages that people read: the page itself, its history, and each incident. Their look is `api.status.look`'s and `static/status.css`.
 
-from collections.abc import Mapping
-from datetime import datetime
+Other pages of the same look (who subscribes, who signs in) extend `base.html`, and are made by `render`.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
-from api.console.page import environment
-from api.status.document import Document, Incident, past
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from msgspec import Struct
+
+from api.status import look
+from api.status.document import PAST_DAYS, Document, Incident, Shown
+from api.status.drawing import Bars, lasted, latency
+from api.status.previews import FEEDS, codes, head, keyed
 from api.status.view import Place, Rendition, View, view
+from evaluators.public import overall_status
+from rules import markdown
+from rules.language import language
 
-_TEMPLATES: Final = environment("api.status")
-_HTML: Final = "text/html; charset=utf-8"
+HTML: Final = "text/html; charset=utf-8"
+MOST_OPEN: Final = 24
+"""Components of a page whose groups are all unfolded; of a larger page only groups in which something is wrong."""
+MOST_CHARTS: Final = 4
+_DAYS: Final = 90
+_OF_IMPACT: Final = {
+    "none": "operational",
+    "minor": "degraded_performance",
+    "major": "partial_outage",
+    "critical": "major_outage",
+}
+_TEMPLATES: Final = Environment(
+    loader=PackageLoader("api.status"),
+    autoescape=True,
+    auto_reload=False,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters["iso"] = lambda at: at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+_TEMPLATES.filters["markdown"] = lambda text: Markup(markdown.html(text))  # noqa: S704 - it is made to be shown as it is
 
 
-def _index(page: Document, place: Place, _: Mapping[str, str]) -> Rendition:
-    groups: dict[str | None, list[Any]] = {}
-    for component in page.components:
-        groups.setdefault(component.group, []).append(component)
-    html = _TEMPLATES.get_template("status.html").render(
-        page=page, place=place, groups=groups, past=_stretches(past(page))
-    )
-    return Rendition(html.encode(), _HTML)
+def render(
+    template: str,
+    page: Document,
+    place: Place,
+    *,
+    title: str,
+    description: str = "",
+    path: str = "",
+    status: int = 200,
+    **values: Any,
+) -> Rendition:
+    """A page of `templates/`. `path` is its own, below the page; what is not 200 has none, and tells machines nothing."""
+    zone, words, said = page.rule.zone, place.language, place.language.say
+    shared = {
+        "page": page,
+        "place": place,
+        "say": said,
+        "words": words,
+        "moment": lambda at: words.moment(at, zone),
+        "assets": look.assets(page),
+        "asset": lambda name: place.path(f"assets/{name}", language=""),
+        "title": title,
+        "head": head(page, place, title, description, path) if status == 200 else None,
+        "feeds": [(keyed(place, place.path(file)), name) for file, _, name in FEEDS],
+        "languages": [
+            (code, language(code).name, place.path(path, language=prefix)) for code, prefix in codes(page)
+        ],
+        "subscribing": place.path("subscribe")
+        if place.is_live
+        else f"{place.live}/subscribe"
+        if place.live
+        else "",
+        "tone": tone,
+        "lasted": lambda incident: lasted(incident, page.at),
+        "lasting": lambda incident: words.lasting(_length_s(incident, page.at)),
+        "named": {shown.id: shown.name for shown in page.components},
+        "zone": zone_said(zone, page.at),
+        "status": status,
+    }
+    html = _TEMPLATES.get_template(template).render(shared | values)
+    return Rendition(html.encode(), HTML, status=status)
 
 
-def _stretches(days: list[tuple[str, list[Incident]]]) -> list[tuple[str, str, list[Incident]]]:
-    """(newest day, oldest day, incidents), newest first: quiet days beside each other are one stretch."""
-    stretches: list[tuple[str, str, list[Incident]]] = []
-    for day, incidents in days:
-        date = f"{datetime.fromisoformat(day):%d %B %Y}".lstrip("0")
-        if stretches and not incidents and not stretches[-1][2]:
-            stretches[-1] = (stretches[-1][0], date, [])
+def tone(incident: Incident) -> str:
+    """The status whose colour it has: while it is open the worst that it says, then how much was felt of it."""
+    if incident.kind == "maintenance":
+        return "under_maintenance"
+    worst = overall_status(incident.components.values())
+    return worst if worst != "operational" and not incident.is_over else _OF_IMPACT[incident.impact]
+
+
+def headline(page: Document, place: Place) -> str:
+    """The state of it all in a few words."""
+    if page.status == "operational":
+        return place.language.say("open_incident" if page.open else "all_well")
+    return place.language.say("under_way" if page.status == "under_maintenance" else f"status_{page.status}")
+
+
+def since(page: Document) -> datetime | None:
+    """Since when the page is in its state; None where nobody said so: it was set by hand, or all is well."""
+    found: list[datetime] = []
+    for incident in page.open:
+        at = None
+        for update in incident.updates:
+            if page.status not in (update.components or incident.components).values():
+                break
+            at = update.at
+        found += [at] if at else []
+    if page.status == "under_maintenance":
+        found += [one.starts_at for one in page.ahead if one.starts_at and one.status != "scheduled"]
+    return min(found, default=None)
+
+
+class Section(Struct, frozen=True):
+    """Components that stand together."""
+
+    name: str | None
+    components: list[Shown]
+    status: str
+    is_open: bool
+
+
+def sections(page: Document) -> list[Section]:
+    """The page's groups in the order of their first component; those without one are one of them."""
+    groups: dict[str | None, list[Shown]] = {}
+    for shown in page.components:
+        groups.setdefault(shown.group, []).append(shown)
+    is_small = len(page.components) <= MOST_OPEN
+    return [
+        Section(name, members, status, is_small or status != "operational")
+        for name, members in groups.items()
+        for status in [overall_status(shown.status for shown in members)]
+    ]
+
+
+class Stretch(Struct, frozen=True):
+    """A day on which something began, or quiet days beside each other."""
+
+    first: date
+    last: date
+    incidents: list[Incident]
+
+
+def happened(page: Document, first: date, last: date) -> dict[date, list[Incident]]:
+    """What was or is over between these days, the page's, by the day it began (or the first); the newest first."""
+    found: dict[date, list[Incident]] = {}
+    for incident in (*page.incidents, *page.maintenances):
+        begin, end = (at.astimezone(page.rule.zone).date() for at in lasted(incident, page.at))
+        if begin <= last and end >= first:
+            found.setdefault(max(begin, first), []).append(incident)
+    for those in found.values():
+        those.sort(key=lambda incident: lasted(incident, page.at)[0], reverse=True)
+    return dict(sorted(found.items(), reverse=True))
+
+
+def _past(page: Document) -> list[Stretch]:
+    """The last `PAST_DAYS` days, newest first, with what is over and began there."""
+    today = _today(page)
+    over = {
+        on: [incident for incident in those if incident.is_over]
+        for on, those in happened(page, today - timedelta(days=PAST_DAYS - 1), today).items()
+    }
+    stretches: list[Stretch] = []
+    for back in range(PAST_DAYS):
+        on = today - timedelta(days=back)
+        those = over.get(on, [])
+        if stretches and not those and not stretches[-1].incidents:
+            stretches[-1] = Stretch(on, stretches[-1].last, [])
         else:
-            stretches.append((date, date, incidents))
+            stretches.append(Stretch(on, on, those))
     return stretches
 
 
-def gate(page: Document, place: Place) -> Rendition:
-    """What is shown to who is not let in."""
-    return Rendition(b"this page is not public\n", "text/plain; charset=utf-8", status=401)
+def _today(page: Document) -> date:
+    return page.at.astimezone(page.rule.zone).date()
+
+
+def _length_s(incident: Incident, now: datetime) -> float:
+    begin, end = lasted(incident, now)
+    return (end - begin).total_seconds()
+
+
+def _index(page: Document, place: Place, _: Mapping[str, str]) -> Rendition:
+    bars = Bars(page, place)
+    charts = {
+        shown.id: [drawn for series in shown.latency if (drawn := latency(series, place))]
+        for shown in page.components
+    }
+    said = headline(page, place)
+    return render(
+        "index.html",
+        page,
+        place,
+        title=f"{said} · {page.rule.name}",
+        description=". ".join([said, *(incident.title for incident in page.open)]),
+        headline=said,
+        since=since(page),
+        sections=sections(page),
+        bars=bars,
+        charts=charts,
+        unfolds_charts=sum(map(len, charts.values())) <= MOST_CHARTS,
+        ways=sorted({shown.uptime_by for shown in page.components if shown.days}),
+        running=[one for one in page.ahead if one.status != "scheduled"],
+        planned=[one for one in page.ahead if one.status == "scheduled"],
+        past=_past(page),
+    )
+
+
+def _month(text: str) -> date | None:
+    try:
+        return date.fromisoformat(f"{text}-01")
+    except ValueError:
+        return None
+
+
+def _months(page: Document) -> list[date]:
+    """Those that have a history, newest first: since the oldest that the page remembers, and of all of its bars."""
+    known = [lasted(incident, page.at)[0] for incident in (*page.incidents, *page.maintenances)]
+    oldest = min([*known, page.at - timedelta(days=_DAYS)]).astimezone(page.rule.zone).date().replace(day=1)
+    month, found = _today(page).replace(day=1), list[date]()
+    while month >= oldest:
+        found.append(month)
+        month = (month - timedelta(days=1)).replace(day=1)
+    return found
+
+
+def _history(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | None:
+    months = _months(page)
+    month = _month(given["month"]) if "month" in given else months[0]
+    if month not in months:
+        return None
+    at = months.index(month)
+    last = (month + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    name = place.language.month(month)
+    title = place.language.say("history_of", month=name)
+    return render(
+        "history.html",
+        page,
+        place,
+        title=f"{title} · {page.rule.name}",
+        description=f"{title}: {page.rule.name}",
+        path=f"history/{given['month']}" if "month" in given else "history",
+        heading=title,
+        month=name,
+        days=happened(page, month, last),
+        earlier=months[at + 1] if at + 1 < len(months) else None,
+        later=months[at - 1] if at else None,
+    )
+
+
+def _history_paths(page: Document) -> Iterable[str]:
+    return ["history", *(f"history/{month:%Y-%m}" for month in _months(page))]
+
+
+def _incident(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | None:
+    shown = next((one for one in (*page.incidents, *page.maintenances) if one.id == given["id"]), None)
+    if shown is None:
+        return None
+    said = place.language.say(f"said_{shown.status}")
+    return render(
+        "incident.html",
+        page,
+        place,
+        title=f"{shown.title} · {page.rule.name}",
+        description=f"{said}. {plain(shown.updates[0].text, shown.updates[0].is_markdown) if shown.updates else ''}",
+        path=f"incidents/{shown.id}",
+        incident=shown,
+        begin=lasted(shown, page.at)[0],
+    )
+
+
+def plain(text: str, is_markdown: bool) -> str:
+    """What somebody wrote, for who is shown no Markdown."""
+    return markdown.plain(text) if is_markdown else text
+
+
+def _incident_paths(page: Document) -> Iterable[str]:
+    return (f"incidents/{one.id}" for one in (*page.incidents, *page.maintenances))
+
+
+def _asset(page: Document, _: Place, given: Mapping[str, str]) -> Rendition | None:
+    found = look.found(page, given["name"])
+    if found is None:
+        return None
+    file, headers = found
+    is_picture = file.media_type.startswith("image/")
+    inert = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+    return Rendition(file.body, file.media_type, headers | (inert if is_picture else {}))
+
+
+def gate(page: Document, place: Place, *, to: str = "", said: str = "") -> Rendition:
+    """What is shown to who is not let in; `to`: the path they wanted; `said`: the key of what they are told."""
+    return render("gate.html", page, place, title=page.rule.name, path=to, status=401, to=to, said=said)
 
 
 def missing(page: Document, place: Place) -> Rendition:
     """What is shown where there is nothing."""
-    return Rendition(b"there is no such page\n", "text/plain; charset=utf-8", status=404)
+    title = f"{place.language.say('missing_title')} · {page.rule.name}"
+    return render("missing.html", page, place, title=title, status=404)
 
 
-VIEWS: Final[tuple[View, ...]] = (view("", _index, paths=[""], is_spoken=True),)
+def zone_said(zone: ZoneInfo, at: datetime) -> str:
+    """A time zone as it is called then."""
+    return f"{zone.key} ({at.astimezone(zone):%Z})"
+
+
+VIEWS: Final[tuple[View, ...]] = (
+    view("", _index, paths=[""], is_spoken=True),
+    view(r"history(?:/(?P<month>\d{4}-\d{2}))?", _history, paths=_history_paths, is_spoken=True),
+    view(r"incidents/(?P<id>inc_\w+)", _incident, paths=_incident_paths, is_spoken=True),
+    view(
+        r"assets/(?P<name>[\w.-]+)",
+        _asset,
+        paths=lambda page: (f"assets/{name}" for name in look.files(page)),
+        is_open=True,
+    ),
+)

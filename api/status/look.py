@@ -1,0 +1,173 @@
+"""How a public page looks: its files below `assets/`, and its colours as a stylesheet. What it says is `api.status.pages`'.
+
+Colours that an operator chose are shown as they are where that can be seen, and are moved towards black or white where it
+cannot: WCAG 2.2 AA asks 4.5:1 of text and 3:1 of what is no text.
+"""
+
+import hashlib
+from importlib import resources
+from typing import Final
+
+from msgspec import Struct
+
+from api.status.document import Document
+from rules.page import Look
+
+Colour = tuple[float, float, float]  # red, green, blue, each of 1
+
+_BLACK: Final[Colour] = (0.0, 0.0, 0.0)
+_WHITE: Final[Colour] = (1.0, 1.0, 1.0)
+_SURFACES: Final[tuple[Colour, Colour]] = ((0.969, 0.973, 0.980), (0.082, 0.094, 0.118))
+"""What text stands on, light and dark: of `static/status.css` the one that is nearer to the text."""
+_TEXT: Final = 4.6
+_GRAPHIC: Final = 3.05
+_SOFT: Final = 0.88
+ICONS: Final = {
+    "operational": "#2a9d68",
+    "under_maintenance": "#3f86cc",
+    "degraded_performance": "#d68a12",
+    "partial_outage": "#e0661b",
+    "major_outage": "#d93848",
+}
+"""Of a browser's tab, where no picture was uploaded."""
+_ICON: Final = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="15" fill="{}"/><path d="{}" fill="none" stroke="#fff" stroke-width="3.4" stroke-linecap="round" stroke-linejoin="round"/></svg>'
+_TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+
+class File(Struct, frozen=True):
+    """Something below `assets/`."""
+
+    media_type: str
+    body: bytes
+
+
+def _named(stem: str, suffix: str, body: bytes) -> str:
+    return f"{stem}-{hashlib.sha256(body).hexdigest()[:12]}.{suffix}"
+
+
+def _icon(status: str) -> bytes:
+    sign = "m9 16.5 5 5 9-10.5" if status == "operational" else "M16 8.5v9m0 5.5v.1"
+    return _ICON.format(ICONS[status], sign).encode()
+
+
+_OURS: Final = {
+    **{file.name: file.read_bytes() for file in resources.files("api.status").joinpath("static").iterdir()},
+    **{f"icon-{status}.svg": _icon(status) for status in ICONS},
+}
+_NAMES: Final = {name: _named(*name.rsplit(".", 1), body) for name, body in _OURS.items()}
+_FILES: Final = {_NAMES[name]: File(_TYPES[name.rpartition(".")[2]], body) for name, body in _OURS.items()}
+
+
+def ours(name: str) -> str:
+    """The name below `assets/` of one of our files, such as `status.css`, which changes with its content."""
+    return _NAMES[name]
+
+
+class Assets(Struct, frozen=True):
+    """Names below `assets/` that a page refers to, in the order in which styles are read."""
+
+    styles: list[str]
+    script: str
+    icon: str
+    logo: str | None
+    logo_dark: str | None
+
+
+def assets(page: Document) -> Assets:
+    """What this page refers to now."""
+    pictures = {name: picture.file for name, picture in page.pictures.items()}
+    return Assets(
+        [ours("status.css"), *_styles(page.rule.look)],
+        ours("status.js"),
+        pictures.get("favicon", ours(f"icon-{page.status}.svg")),
+        pictures.get("logo"),
+        pictures.get("logo-dark"),
+    )
+
+
+def files(page: Document) -> dict[str, File]:
+    """All of them."""
+    shown = {picture.file: File(picture.media_type, picture.body) for picture in page.pictures.values()}
+    return _FILES | _styles(page.rule.look) | shown
+
+
+def _styles(look: Look) -> dict[str, File]:
+    sheets = {"page": stylesheet(look), "own": look.css}
+    return {
+        _named(stem, "css", css.encode()): File("text/css", css.encode())
+        for stem, css in sheets.items()
+        if css.strip()
+    }
+
+
+def found(page: Document, name: str) -> tuple[File, dict[str, str]] | None:
+    """The file and its headers. Under a name of before it is that of now, which is not kept: another process may be ahead."""
+    known = files(page)
+    if name in known:
+        return known[name], _FOREVER
+    stem, _, rest = name.rpartition("-")
+    for now, file in known.items():
+        if stem and now.rpartition("-")[0] == stem and now.rpartition(".")[2] == rest.rpartition(".")[2]:
+            return file, {"Cache-Control": "public, no-cache"}
+    return None
+
+
+def stylesheet(look: Look) -> str:
+    """The colours that a page has of its own; "" where it has none."""
+    said: list[str] = []
+    if look.accent:
+        accent = _read(look.accent)
+        said.append(f"--accent:{look.accent};--on-accent:{_hex(on(accent))}")
+        said.append(f"--link:{_both(*(readable(accent, surface, _TEXT) for surface in _SURFACES))}")
+    for status, value in look.colours.items():
+        colour = _read(value)
+        soft = [mixed(colour, surface, _SOFT) for surface in _SURFACES]
+        said.append(f"--{status}:{_both(*(readable(colour, surface, _GRAPHIC) for surface in _SURFACES))}")
+        said.append(f"--{status}-soft:{_both(*soft)}")
+        said.append(f"--{status}-text:{_both(*(readable(colour, behind, _TEXT) for behind in soft))}")
+    return f":root{{{';'.join(said)}}}" if said else ""
+
+
+def contrast(one: Colour, other: Colour) -> float:
+    """WCAG 2.2: 1 to 21."""
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def on(colour: Colour) -> Colour:
+    """Black or white, whichever is better read on it."""
+    return max(_BLACK, _WHITE, key=lambda text: contrast(text, colour))
+
+
+def readable(colour: Colour, behind: Colour, ratio: float) -> Colour:
+    """`colour`, moved as little as can be towards black or white until its contrast to `behind` is `ratio`."""
+    end = on(behind)
+    steps = (mixed(colour, end, step / 50) for step in range(50))
+    return next((near for near in steps if contrast(near, behind) >= ratio), end)
+
+
+def mixed(colour: Colour, other: Colour, share: float) -> Colour:
+    """Of both, `share` of the other; as a screen shows it."""
+    red, green, blue = (round((a + (b - a) * share) * 255) / 255 for a, b in zip(colour, other, strict=True))
+    return red, green, blue
+
+
+def _luminance(colour: Colour) -> float:
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _read(value: str) -> Colour:
+    red, green, blue = (int(value[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    return red, green, blue
+
+
+def _hex(colour: Colour) -> str:
+    return "#" + "".join(f"{round(part * 255):02x}" for part in colour)
+
+
+def _both(light: Colour, dark: Colour) -> str:
+    return f"light-dark({_hex(light)},{_hex(dark)})"
