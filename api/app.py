@@ -33,6 +33,7 @@ from api import (
     secrets,
     session,
     slack,
+    static_page,
     status,
     subjects,
     subscribers,
@@ -69,6 +70,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     episodes.router,
     incidents.router,
     publishers.router,
+    static_page.router,
     subscribers.router,
     replays.router,
     previews.router,
@@ -115,13 +117,16 @@ def create_app(services: Services) -> FastAPI:
     app.state.limiter = Limiter(WINDOW_S)
     app.state.logins = Limiter(300.0)
     app.state.entrances = Limiter(3600.0)  # links into pages that are not public, asked for by mail
+    app.state.subscribing = {}  # limits of asking for links to confirm, by what they are of
     app.state.hub = events.Hub()
     app.state.slack = set()  # what Slack was answered for and is under way
     problems.install(app, HTML_PROBLEM)
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
     app.add_middleware(Frame)
-    app.front = pings.Pings(ingest.Ingest(status.Front(app.behind, services), services), services)
+    app.state.addresses = status.Addresses(services)
+    behind = pings.Pings(ingest.Ingest(app.behind, services), services)
+    app.front = status.Front(behind, services, app.state.addresses)
     return app
 
 

@@ -54,7 +54,7 @@ def answered(rendition: Rendition, status: int | None = None) -> Response:
 @permits(Permission.PUBLIC)
 async def come(request: Request) -> Response:
     """Where a mailed link leads: to one button, because programs that look into mail open links too."""
-    page, place = _shown(request)
+    page, place = shown(request)
     ticket = request.query_params.get("ticket", "")
     if not ticket or page.rule.access.is_public:
         return Response(status_code=303, headers={"Location": place.path()})
@@ -76,7 +76,7 @@ async def come(request: Request) -> Response:
 @permits(Permission.PUBLIC, csrf=False)
 async def unlock(request: Request) -> Response:
     """Take a password, a mailed link's ticket, or a mailbox that a link is mailed to."""
-    page, place = _shown(request)
+    page, place = shown(request)
     async with request.form(max_files=0, max_fields=10) as form:
         given = {name: value for name, value in form.items() if isinstance(value, str)}
     to, outside = _below(given.get("to")), access.outside(page)
@@ -101,7 +101,7 @@ def _judged(request: Request, page: Document, password: str) -> tuple[str, int] 
     """What is wrong with this password, and the status that says so; None: nothing."""
     tries: Limiter = request.app.state.logins
     now_s = services_of(request).clock.monotonic_s()
-    quotas = {(page.id, _near(request)): WRONG_PER_ADDRESS, page.id: WRONG_PER_PAGE}
+    quotas = {(page.id, near(request)): WRONG_PER_ADDRESS, page.id: WRONG_PER_PAGE}
     if any(tries.spent_s(key, quota, now_s) for key, quota in quotas.items()):
         return "gate_too_many", 429
     if access.knows(page, password):
@@ -130,7 +130,7 @@ async def _mailed(request: Request, page: Document, place: Place, given: str, to
     local, _, domain = mailbox.partition("@")
     quotas = {
         hashlib.sha256(f"{local.partition('+')[0]}@{domain}".lower().encode()).digest(): LETTERS_PER_MAILBOX,
-        (page.id, _near(request)): LETTERS_PER_ADDRESS,
+        (page.id, near(request)): LETTERS_PER_ADDRESS,
         page.id: LETTERS_PER_PAGE,
     }
     asked: Limiter = request.app.state.entrances
@@ -149,7 +149,7 @@ async def _mailed(request: Request, page: Document, place: Place, given: str, to
     return "gate_sent", 202
 
 
-def _shown(request: Request) -> tuple[Document, Place]:
+def shown(request: Request) -> tuple[Document, Place]:
     shown: tuple[Document, Place] = request.scope[PLACE]
     return shown
 
@@ -158,7 +158,7 @@ def _below(path: str | None) -> str:
     return path if path and _PATH.fullmatch(path) else ""
 
 
-def _near(request: Request) -> str:
+def near(request: Request) -> str:
     """The address of who asks, as far as one of them has only one: of IPv6 its network."""
     address = address_of(request)
     try:
