@@ -34,6 +34,14 @@ def is_https(connection: HTTPConnection) -> bool:
     return connection.url.scheme == "https"
 
 
+def scheme_of(connection: HTTPConnection) -> str:
+    """By which scheme it was asked for, in the words of a trusted proxy; where none says so, by which people reach us."""
+    said = connection.headers.get("x-forwarded-proto", "")
+    if said in ("http", "https") and connection.client and is_trusted(connection, connection.client.host):
+        return said
+    return "https" if is_https(connection) else "http"
+
+
 def base_url(connection: HTTPConnection) -> str:
     """How people reach this installation, without a slash at the end."""
     public_url = services_of(connection).settings.public_url

@@ -4,30 +4,26 @@ What has to be written down (who subscribes, who gives a password) is the applic
 page's own host nothing else of Upbeat can be reached.
 """
 
-import asyncio
-import logging
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.context import Services
-from api.origin import base_url
+from api.origin import base_url, scheme_of
 from api.problems import ProblemError, answer, missing
 from api.status import access, pages
+from api.status.addresses import FRESH_S, Addresses
 from api.status.document import Document
-from api.status.kept import Kept, Made
-from api.status.previews import is_listed
+from api.status.kept import SECURITY, Kept, Made, made
 from api.status.reading import Reader
-from api.status.view import CSP, OPEN, Place, Rendition, View
+from api.status.view import Place, Rendition, View
 from api.status.views import VIEWS
-from engine.store import hosts
-from engine.store.database import DATABASE_AWAY
-from engine.store.states import moment
 from rules.language import language
 
 PREFIX: Final = "/p/"
@@ -35,133 +31,130 @@ PLACE: Final = "upbeat.place"
 """Of a scope: where the page is shown that a live route is about."""
 LIVE: Final = frozenset({"subscribe", "confirm", "manage", "unsubscribe", "unlock"})
 """First parts of paths below a page that the application answers."""
-_UNGATED: Final = frozenset({"unlock", "unsubscribe"})
+_UNGATED: Final = frozenset({"unlock", "confirm", "unsubscribe"})
 """Those of them that nobody has to be let in for: to be let in, and to be told no more."""
-HOSTS_S: Final = 5.0
-_SECURITY: Final[Mapping[str, str]] = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": CSP,
-    "Cache-Control": "public, no-cache",
-}
-_log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Hosts:
-    """The host names of pages, read anew every few seconds while somebody asks."""
-
-    services: Services
-    slugs: Mapping[str, str] = field(default_factory=dict)
-    read_s: float = float("-inf")
-    reading: "asyncio.Task[None] | None" = None
-
-    async def slug(self, host: str) -> str | None:
-        """Of the page that is shown there."""
-        now_s = self.services.clock.monotonic_s()
-        if now_s - self.read_s >= HOSTS_S and self.reading is None:
-            self.reading = asyncio.create_task(self._read(now_s))
-        if self.reading is not None and self.read_s == float("-inf"):
-            await asyncio.shield(self.reading)
-        return self.slugs.get(host)
-
-    async def _read(self, now_s: float) -> None:
-        try:
-            async with asyncio.timeout(2.0), self.services.pool.acquire() as db:
-                self.slugs = await hosts.verified(db)
-        except DATABASE_AWAY as away:
-            _log.warning("host names of pages are those of before: %s", away)
-        finally:
-            self.read_s, self.reading = now_s, None
+LONGEST: Final = 200
+"""Characters of an option that a view is given; a longer one is none."""
+_HOST: Final = re.compile(rb"([\w.-]{0,255}|\[[\da-fA-F:.]{2,45}\])((?::\d{0,5})?)")
+_ONLY_READ: Final = made(
+    Rendition(b"use GET or HEAD\n", "text/plain", {"Allow": "GET, HEAD"}, 405), is_public=True, is_listed=True
+)
+_ABSURD: Final = made(
+    Rendition(b"the Host header names no host\n", "text/plain", status=400), is_public=True, is_listed=True
+)
 
 
 class Front:
     """Takes what is for a public page; everything else is the application's."""
 
-    def __init__(self, app: ASGIApp, services: Services) -> None:
-        self._app, self._services, self._hosts = app, services, Hosts(services)
+    def __init__(self, app: ASGIApp, services: Services, addresses: Addresses) -> None:
+        self._app, self._services, self._addresses = app, services, addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        addresses, now_s = self._addresses, self._services.clock.monotonic_s()
+        if now_s - addresses.read_s >= FRESH_S:
+            await addresses.renew(now_s)
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        name, port = _named(host)
+        if name is None:
+            await _send(scope, send, _ABSURD)
+            return
         path: str = scope["path"]
-        slug = await self._hosts.slug(headers.get("host", "").partition(":")[0].lower().rstrip("."))
+        slug = addresses.hosts.get(name)
         if slug is not None:
             base, rest = "", path[1:]
+            origin = f"{scheme_of(HTTPConnection(scope))}://{name}{port}"
         elif path.startswith(PREFIX):
             slug, _, rest = path[len(PREFIX) :].partition("/")
             base = PREFIX + slug
+            origin = self._services.settings.public_url or base_url(HTTPConnection(scope))
         else:
             await self._app(scope, receive, send)
             return
+        kept = self._kept(scope["app"].state)
         try:
-            copy = await self._kept(scope["app"].state).page(
-                slug, moment(self._services.clock.epoch_s()), self._services.clock.monotonic_s()
-            )
+            copy = await kept.page(slug, now_s)
         except ProblemError as away:
             await _refuse(scope, receive, send, away)
             return
         if copy is None:
             await _refuse(scope, receive, send, missing("there is no such status page"))
             return
-        connection = HTTPConnection(scope)
-        rule = copy.document.rule
-        first, _, below = rest.partition("/")
-        is_prefixed = first in rule.languages[1:]
-        rest = below if is_prefixed else rest
+        is_read = scope["method"] in ("GET", "HEAD")
+        if is_read and copy.is_public and not scope["query_string"]:
+            found = kept.plain.get((copy.number, base, origin, "", rest, ()))
+            if found is not None:
+                await _send(scope, send, found)
+                return
+        connection, page = HTTPConnection(scope), copy.document
         asked = _asked(scope)
-        key = access.key_of(copy.document, connection, asked)
+        key = access.key_of(page, connection, asked)
+        first, _, below = rest.partition("/")
+        is_prefixed = first in copy.languages
         place = Place(
             base,
-            f"{connection.url.scheme}://{headers.get('host', '')}" if base == "" else base_url(connection),
-            language(first if is_prefixed else rule.languages[0]),
+            origin.rstrip("/"),
+            language(first if is_prefixed else page.rule.languages[0]),
             key=key or "",
             is_prefixed=is_prefixed,
         )
-        first = rest.partition("/")[0]
-        if first in LIVE and (key is not None or first in _UNGATED):
-            inner = {**scope, "path": f"{PREFIX}{slug}/{rest}", PLACE: (copy.document, place)}
+        below = below if is_prefixed else rest
+        live = below.partition("/")[0]
+        if live in LIVE and (key is not None or live in _UNGATED):
+            inner = {**scope, "path": f"{PREFIX}{slug}/{below}", PLACE: (page, place)}
             await self._app(inner, receive, send)
             return
-        view, groups = _view(rest, place)
+        view, groups = _view(below, place)
         is_open = view is not None and view.is_open
         if key is None and not is_open:
-            query = scope["query_string"].decode("latin-1")
-            wanted = f"{rest}?{query}" if query else rest
-            await _send(send, scope, pages.gate(access.outside(copy.document), place, to=wanted))
+            view, groups = _gate(access.outside(page), below, scope["query_string"].decode("latin-1"))
+            rest = f"{place.language.code}\0gate"
+            asked = {_TO: groups[_TO] or ""}
+        elif not is_read:
+            await _send(scope, send, _ONLY_READ)
             return
-        if scope["method"] not in ("GET", "HEAD"):
-            await _send(
-                send, scope, Rendition(b"use GET or HEAD\n", "text/plain", {"Allow": "GET, HEAD"}, 405)
-            )
-            return
-        made = await copy.rendition(view, place, groups, asked) if view else None
-        if made is None:
-            await _send(send, scope, pages.missing(copy.document, place))
-            return
-        rendition = made.rendition
-        if key and asked.get(access.KEY) == key and not is_open:
-            entered = {"Set-Cookie": access.cookie(copy.document, place, connection)}
-            rendition = replace(rendition, headers={**rendition.headers, **entered})
-        await _send(send, scope, rendition, copy.document, made, headers)
+        found = await kept.rendition(copy, view, place, rest, groups, asked) if view else None
+        if found is None:
+            found = await kept.rendition(copy, _MISSING, place, f"{place.language.code}\0", {}, {})
+        assert found is not None
+        is_entered = bool(key) and not is_open and asked.get(access.KEY) == key
+        await _send(scope, send, found, access.cookie(page, place, connection) if is_entered else None)
 
     def _kept(self, state: Any) -> Kept:
         kept: Kept | None = getattr(state, "status_pages", None)
         if kept is None:
-            kept = state.status_pages = Kept(Reader(self._services).page)
+            reader = Reader(self._services)
+
+            async def read(slug: str) -> Document | None:
+                now_s = self._services.clock.monotonic_s()
+                return await reader.page(slug) if await self._addresses.has(slug, now_s) else None
+
+            kept = state.status_pages = Kept(read)
         return kept
 
 
+@lru_cache(1024)
+def _named(host: bytes) -> tuple[str | None, str]:
+    """The name in a Host header, as names are compared, and what follows it; None: it is none (RFC 9110 section 7.2)."""
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return None, ""
+    port = found[2].decode()
+    return found[1].decode().lower().rstrip("."), "" if port in (":", ":80", ":443") else port
+
+
 def _asked(scope: Scope) -> dict[str, str]:
+    if not scope["query_string"]:
+        return {}
     try:
-        return dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=50))
+        given = parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=50)
     except ValueError:  # too many
         return {}
+    return {name: value for name, value in given if len(value) <= LONGEST}
 
 
 def _view(rest: str, place: Place) -> tuple[View | None, Mapping[str, str | None]]:
@@ -172,13 +165,27 @@ def _view(rest: str, place: Place) -> tuple[View | None, Mapping[str, str | None
     return None, {}
 
 
+_TO: Final = "to"
+_MISSING: Final = View(re.compile(""), lambda page, place, _: pages.missing(page, place))
+
+
+def _gate(page: Document, path: str, query: str) -> tuple[View, Mapping[str, str | None]]:
+    wanted = f"{path}?{query}" if query else path
+    gate = View(
+        re.compile(""),
+        lambda _, place, given: pages.gate(page, place, to=given[_TO]),
+        options=frozenset({_TO}),
+    )
+    return gate, {_TO: wanted if len(wanted) <= LONGEST else ""}
+
+
 async def _refuse(scope: Scope, receive: Receive, send: Send, problem: ProblemError) -> None:
     """Where there is no page whose look it could have: as everywhere else."""
 
     async def framed(message: Message) -> None:
         if message["type"] == "http.response.start":
             said = MutableHeaders(scope=message)
-            for name, value in {**_SECURITY, "Cache-Control": "no-store"}.items():
+            for name, value in {**SECURITY, "Cache-Control": "no-store"}.items():
                 said.setdefault(name, value)
         await send(message)
 
@@ -186,36 +193,34 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, problem: ProblemEr
     await response(scope, receive, framed)
 
 
-async def _send(
-    send: Send,
-    scope: Scope,
-    rendition: Rendition,
-    page: Document | None = None,
-    made: Made | None = None,
-    headers: Headers | None = None,
-) -> None:
+async def _send(scope: Scope, send: Send, rendition: Made, cookie: str | None = None) -> None:
     """The rendition as it is sent: 304 for who has it, gzip for who reads it."""
-    said = {**_SECURITY, **rendition.headers, "Content-Type": rendition.media_type}
-    status, body = rendition.status, rendition.body
-    if page is not None and not page.rule.access.is_public:
-        said = {name: value for name, value in said.items() if name not in OPEN} | {
-            "Cross-Origin-Resource-Policy": "same-origin"
-        }
-        if "immutable" not in said["Cache-Control"]:  # what is, is shown at the gate too
-            said["Cache-Control"] = "private, no-cache"
-    if page is not None and not is_listed(page):
-        said["X-Robots-Tag"] = "noindex"
-    if made is None:
-        said["Cache-Control"] = "no-store"
-    elif headers is not None:
-        said |= {"ETag": made.etag, "Vary": "Accept-Encoding"}
-        if made.etag in (tag.strip() for tag in headers.get("if-none-match", "").split(",")):
-            status, body = 304, b""
-            said.pop("Content-Type")
-        elif made.gzipped is not None and "gzip" in headers.get("accept-encoding", ""):
-            said["Content-Encoding"], body = "gzip", made.gzipped
-    if status != 304:
-        said["Content-Length"] = str(len(body))
-    listed = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in said.items()]
-    await send({"type": "http.response.start", "status": status, "headers": listed})
+    known = encodings = b""
+    for name, value in scope["headers"]:
+        if name == b"accept-encoding":
+            encodings = value
+        elif name == b"if-none-match":
+            known = value
+    status, head, body = rendition.status, rendition.head, rendition.body
+    if known and rendition.etag and _has(known, rendition.etag):
+        status, head, body = 304, rendition.same_head, b""
+    elif rendition.gzip_head is not head and _takes_gzip(encodings):
+        head, body = rendition.gzip_head, rendition.gzipped
+    if cookie is not None:
+        head = [*head, (b"set-cookie", cookie.encode("latin-1"))]
+    await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _has(known: bytes, etag: bytes) -> bool:
+    opaque = etag.removeprefix(b"W/")
+    return any(tag.strip().removeprefix(b"W/") in (opaque, b"*") for tag in known.split(b","))
+
+
+@lru_cache(1024)
+def _takes_gzip(encodings: bytes) -> bool:
+    for one in encodings.lower().split(b","):
+        name, _, quality = one.replace(b" ", b"").partition(b";")
+        if name == b"gzip":
+            return re.fullmatch(rb"q=0(\.0*)?", quality) is None
+    return False

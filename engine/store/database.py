@@ -48,6 +48,17 @@ async def codecs(connection: "asyncpg.Connection[Any]") -> None:
 
 
 @asynccontextmanager
+async def unless_cancelled(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection that is hung up on when its user is cancelled: to give it back would wait for a database that hangs."""
+    async with pool.acquire() as connection:
+        try:
+            yield connection
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
+
+
+@asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """A connection in a transaction: committed when the block ends, rolled back when it raises."""
     async with pool.acquire() as connection, connection.transaction():

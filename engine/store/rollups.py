@@ -133,6 +133,19 @@ SELECT start, region, {_NAMES}, last_at, last_verdict, coalesce(failures, '{{}}'
     coalesce(buckets, '{{}}') AS buckets, coalesce(counts, '{{}}') AS counts
 FROM counted LEFT JOIN failures USING (start, region) LEFT JOIN sketches USING (start, region) ORDER BY start, region
 """
+# What many beats took in all regions, hour by hour, in one moment.
+_TOTALS: Final = f"""
+WITH mark AS (SELECT position, at - $3::interval AS since FROM rolled)
+SELECT beat_id, start, array_agg(bucket) AS buckets, array_agg(n) AS counts FROM (
+    SELECT beat_id, start, bucket, sum(n)::int8 AS n FROM (
+        SELECT beat_id, start, bucket, n FROM rollups CROSS JOIN unnest(buckets, counts) AS u (bucket, n)
+        WHERE beat_id = ANY ($1) AND hours = 1 AND start >= $2
+        UNION ALL SELECT beat_id, date_bin('1 hour', scheduled_at, 'epoch'), {_BUCKET}, 1 FROM (
+            SELECT * FROM results WHERE beat_id = ANY ($1) AND scheduled_at >= greatest($2::timestamptz, (SELECT since FROM mark))
+                AND position > (SELECT position FROM mark) AND kind = 'scheduled') fresh {_PHASES}
+    ) s WHERE bucket >= {PHASES.index("total") * BUCKETS} GROUP BY beat_id, start, bucket
+) t GROUP BY beat_id, start
+"""
 # Sums of many stretches of time at once, each read from days, hours or (0) raw rows, and in one moment.
 _COUNT: Final = f"""
 WITH mark AS (SELECT position, at - $6::interval AS since FROM rolled)
@@ -208,6 +221,11 @@ async def read(
         0 if step is None else PHASES.index("total") * BUCKETS,
         _LATEST,
     )
+
+
+async def totals(connection: Connection, beats: Sequence[UUID], since: datetime) -> list[Row]:
+    """What `sketches` reads of `total`, of scheduled runs in all regions, per beat and hour from the full hour `since` on."""
+    return await connection.fetch(_TOTALS, list(beats), since, _LATEST)
 
 
 def pieces(

@@ -1,6 +1,6 @@
 """What the console's and the status page's views read at once: each a constant number of queries, whatever the count."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -177,32 +177,60 @@ async def pending(connection: Connection, pages: Sequence[UUID] | None) -> int:
     return count
 
 
-async def published(
-    connection: Connection, page_id: UUID, component_ids: Sequence[UUID], since: datetime
+async def stamps(
+    connection: Connection, page_id: UUID, component_ids: Sequence[UUID], since: datetime, limit: int
 ) -> list[Row]:
-    """Incidents of a page, or that touch its components, which lasted into the time from `since` on; newest first."""
+    """Incidents and maintenance of a page, or of its components, that lasted into the time from `since` on: which revision each has.
+
+    Of each kind the newest `limit`.
+    """
     return await connection.fetch(
-        "SELECT * FROM incidents "
-        "WHERE kind = 'incident' AND removed_at IS NULL AND (page_id = $1 OR components ?| $2::text[]) "
-        "AND (resolved_at IS NULL OR resolved_at >= $3) ORDER BY created_at DESC, id DESC LIMIT 1000",
+        "SELECT s.* FROM unnest(ARRAY['incident', 'maintenance']) AS k (kind) CROSS JOIN LATERAL (SELECT id, revision, "
+        "starts_at, ends_at FROM incidents WHERE kind = k.kind AND removed_at IS NULL "
+        "AND (page_id = $1 OR components ?| $2::text[]) "
+        "AND (status <> ALL ($4) OR resolved_at >= $3 OR ends_at >= $3) ORDER BY created_at DESC, id DESC LIMIT $5) s",
         page_id,
         [str(component) for component in component_ids],
         since,
-    )
-
-
-async def announced(
-    connection: Connection, page_id: UUID, component_ids: Sequence[UUID], since: datetime
-) -> list[Row]:
-    """Maintenance that was announced on a page, or of its components, and is not over, or was not before `since`; newest first."""
-    return await connection.fetch(
-        "SELECT * FROM incidents WHERE kind = 'maintenance' AND removed_at IS NULL AND (status <> ALL ($3) OR ends_at >= $4) "
-        "AND (page_id = $1 OR components ?| $2::text[]) ORDER BY starts_at DESC, id LIMIT 500",
-        page_id,
-        [str(component) for component in component_ids],
         ENDED,
-        since,
+        limit,
     )
+
+
+async def told(connection: Connection, incident_ids: Sequence[UUID]) -> list[Row]:
+    """These incidents and maintenance, in no order."""
+    return await connection.fetch("SELECT * FROM incidents WHERE id = ANY ($1)", list(incident_ids))
+
+
+async def shown_beats(
+    connection: Connection, page: str, page_id: UUID, components: Mapping[UUID, str], limit: int
+) -> list[Row]:
+    """The beats whose latency each of these components (id -> slug) of a page shows, as their editors said; they or their groups feed it.
+
+    Rows of component_id, beat_id, name, and `versions`: the revisions of what says so.
+    """
+    return await connection.fetch(
+        "SELECT c.id AS component_id, b.id AS beat_id, coalesce(b.spec->>'name', b.slug) AS name, "
+        "jsonb_strip_nulls(jsonb_build_object(b.id, b.revision, coalesce(g.id, b.id), coalesce(g.revision, b.revision))) "
+        "AS versions FROM objects b LEFT JOIN objects g ON g.kind = 'group' AND g.page_id = b.page_id "
+        "AND g.slug = b.spec->>'group' AND g.removed_at IS NULL CROSS JOIN LATERAL (SELECT CASE WHEN b.spec ? 'group' "
+        "THEN g.spec ELSE b.spec END->'components' AS names) f JOIN unnest($1::uuid[], $2::text[]) AS c (id, slug) "
+        "ON f.names ? ($3 || '/' || c.slug) OR b.page_id = $4 AND f.names ? c.slug "
+        "WHERE b.kind = 'beat' AND b.removed_at IS NULL AND b.spec->'public' = 'true' ORDER BY b.slug, b.id LIMIT $5",
+        list(components),
+        list(components.values()),
+        page,
+        page_id,
+        limit,
+    )
+
+
+async def versions(connection: Connection, ids: Sequence[UUID]) -> dict[str, int]:
+    """The revision of each of these objects that is there."""
+    rows = await connection.fetch(
+        "SELECT id, revision FROM objects WHERE id = ANY ($1) AND removed_at IS NULL", list(ids)
+    )
+    return {str(row["id"]): row["revision"] for row in rows}
 
 
 async def run_together(connection: Connection, regions: Sequence[str]) -> bool:

@@ -53,6 +53,9 @@ class BeatRule(OwnerRule):
     otlp: Otlp | None = Field(
         default=None, description="Where its measurements are exported to, instead of its page's."
     )
+    public: bool = Field(
+        default=False, description="Whether its latency is shown on the pages of its components."
+    )
 
     waits_for: ClassVar[str] = ""
     """What moves a beat that no probe runs."""
