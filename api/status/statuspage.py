@@ -146,7 +146,6 @@ def _incident(
         "page_id": page.id,
         "incident_updates": updates[::-1],
         "components": [components[key] for key in one.components if key in components],
-        "reminder_intervals": None,
     }
     if one.starts_at and one.ends_at:
         shown |= {"scheduled_for": _moment(one.starts_at), "scheduled_until": _moment(one.ends_at)}
