@@ -15,6 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from PIL import Image, ImageDraw, ImageFont
 
+from api.status import look, pages
 from api.status.document import Document
 from api.status.view import OPEN, Place, Rendition, View, view
 from rules.markdown import one_line
@@ -76,16 +77,11 @@ class _Badge:
 
 def headline(page: Document, place: Place, component: str | None = None) -> tuple[str, str] | None:
     """The status of the page, or of its component with this slug, and what it is called; None where there is none."""
-    say = place.language.say
     if component is None:
-        if page.status != "operational":
-            return page.status, say(f"status_{page.status}")
-        return (
-            ("degraded_performance", say("open_incident")) if page.open else ("operational", say("all_well"))
-        )
-    return next(
-        ((one.status, say(f"status_{one.status}")) for one in page.components if one.slug == component), None
-    )
+        is_calm = page.status == "operational" and page.open
+        return "degraded_performance" if is_calm else page.status, pages.headline(page, place)
+    found = (one.status for one in page.components if one.slug == component)
+    return next(((status, place.language.say(f"status_{status}")) for status in found), None)
 
 
 def colour(page: Document, status: str) -> str:
@@ -93,13 +89,12 @@ def colour(page: Document, status: str) -> str:
     return next((tone for of, tone in page.rule.look.colours.items() if of == status), COLOURS[status])
 
 
-def upon(background: str) -> str:
-    """The one of black and white that is easier to read on a colour (WCAG 2.2: relative luminance)."""
-    linear = [
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in (int(background[at : at + 2], 16) / 255 for at in (1, 3, 5))
-    ]
-    return "#000000" if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179 else "#ffffff"
+def _upon(background: str) -> str:
+    return look.written(look.on(look.read(background)))
+
+
+def _seen(tone: str, surface: str) -> str:
+    return look.written(look.readable(look.read(tone), look.read(surface), look.GRAPHIC))
 
 
 def _badge(page: Document, place: Place, given: Mapping[str, str], *, drawn: bool) -> _Badge | None:
@@ -130,11 +125,11 @@ def _badge(page: Document, place: Place, given: Mapping[str, str], *, drawn: boo
                 _Box(first, 0, 4, height, 0, tone),
             ]
         words = [_Words(pad, said[0], label, text)] * bool(label)
-        words += [_Words(first + pad, said[1], state, upon(tone))]
+        words += [_Words(first + pad, said[1], state, _upon(tone))]
         return _Badge(title, whole, height, size, boxes, words)
     dot = size * 0.7
     outer = pad if variant == "outline" else 1.0
-    boxes = [_Box(outer, (height - dot) / 2, dot, dot, dot / 2, tone)]
+    boxes = [_Box(outer, (height - dot) / 2, dot, dot, dot / 2, _seen(tone, surface))]
     x = outer + dot + pad * 0.8
     words = [_Words(x, said[0], label, text)] * bool(label)
     x += said[0] + pad if label else 0
@@ -189,7 +184,7 @@ def _png(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | 
         at = (words.x * scale, (made.height / 2 + made.size * 0.36) * scale)
         pen.text(at, words.text, words.fill, font(made.size * scale), "ls")
     small = picture.resize((round(made.width * _SHARP), made.height * _SHARP), Image.Resampling.LANCZOS)
-    return _sent(small.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+    return _sent(small.quantize(32, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
 
 
 def _preview(page: Document, place: Place, _: Mapping[str, str]) -> Rendition | None:
@@ -204,7 +199,7 @@ def _preview(page: Document, place: Place, _: Mapping[str, str]) -> Rendition | 
     address = place.url().partition("://")[2]
     pen.text((80, 350), _fitting(address, 36), "#59616e", font(_fit(address, 36)), "lm")
     state = f"● {writable(state, status.replace('_', ' '))}"
-    pen.text((80, 530), state, upon(tone), font(_fit(state, 64)), "lm")
+    pen.text((80, 530), state, _upon(tone), font(_fit(state, 64)), "lm")
     return _sent(picture.quantize(64, dither=Image.Dither.NONE))
 
 

@@ -20,7 +20,7 @@ _WHITE: Final[Colour] = (1.0, 1.0, 1.0)
 _SURFACES: Final[tuple[Colour, Colour]] = ((0.969, 0.973, 0.980), (0.082, 0.094, 0.118))
 """What text stands on, light and dark: of `static/status.css` the one that is nearer to the text."""
 _TEXT: Final = 4.6
-_GRAPHIC: Final = 3.05
+GRAPHIC: Final = 3.05
 _SOFT: Final = 0.88
 ICONS: Final = {
     "operational": "#2a9d68",
@@ -117,13 +117,13 @@ def stylesheet(look: Look) -> str:
     """The colours that a page has of its own; "" where it has none."""
     said: list[str] = []
     if look.accent:
-        accent = _read(look.accent)
-        said.append(f"--accent:{look.accent};--on-accent:{_hex(on(accent))}")
+        accent = read(look.accent)
+        said.append(f"--accent:{look.accent};--on-accent:{written(on(accent))}")
         said.append(f"--link:{_both(*(readable(accent, surface, _TEXT) for surface in _SURFACES))}")
     for status, value in look.colours.items():
-        colour = _read(value)
+        colour = read(value)
         soft = [mixed(colour, surface, _SOFT) for surface in _SURFACES]
-        said.append(f"--{status}:{_both(*(readable(colour, surface, _GRAPHIC) for surface in _SURFACES))}")
+        said.append(f"--{status}:{_both(*(readable(colour, surface, GRAPHIC) for surface in _SURFACES))}")
         said.append(f"--{status}-soft:{_both(*soft)}")
         said.append(f"--{status}-text:{_both(*(readable(colour, behind, _TEXT) for behind in soft))}")
     return f":root{{{';'.join(said)}}}" if said else ""
@@ -160,14 +160,16 @@ def _luminance(colour: Colour) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def _read(value: str) -> Colour:
+def read(value: str) -> Colour:
+    """Of `#rrggbb`."""
     red, green, blue = (int(value[place : place + 2], 16) / 255 for place in (1, 3, 5))
     return red, green, blue
 
 
-def _hex(colour: Colour) -> str:
+def written(colour: Colour) -> str:
+    """As `#rrggbb`."""
     return "#" + "".join(f"{round(part * 255):02x}" for part in colour)
 
 
 def _both(light: Colour, dark: Colour) -> str:
-    return f"light-dark({_hex(light)},{_hex(dark)})"
+    return f"light-dark({written(light)},{written(dark)})"
