@@ -105,11 +105,12 @@ def _entry(page: Document, place: Place, update: Update, incident: Incident) -> 
         for one in page.components
         if one.id in update.components
     ]
+    part = update.id if update.status != "report" else "report"
     return Entry(
         id=UUID(update.id.rpartition("_")[2]).urn,
         title=one_line(f"{say(f'said_{update.status}')} · {incident.title}"),
         html="".join([*parts, "<ul>", *states, "</ul>"] if states else parts),
-        url=f"{keyed(place, place.url(f'incidents/{incident.id}'))}#{update.id}",
+        url=f"{keyed(place, place.url(f'incidents/{incident.id}'))}#{part}",
         at=update.at.astimezone(UTC),
         about=page.named(incident),
     )

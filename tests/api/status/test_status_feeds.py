@@ -57,6 +57,7 @@ def test_each_thing_that_was_said_is_an_entry_newest_first(path: str) -> None:
     assert "<li>Pay: Partial outage</li><li>App: Degraded performance</li>" in said
     assert [tag.term for tag in newest.tags] == ["Pay", "App"]
     assert newest.link == f"https://up.example/p/shop/incidents/{LASTS.id}#{LASTS.updates[0].id}"
+    assert feed.entries[0].link == f"https://up.example/p/shop/incidents/{FAILED.id}#report"
     assert newest.published_parsed[:5] == (2026, 11, 20, 11, 0)
     assert feed.feed.title == "The Shop & Co."
     assert feed.feed.link == "https://up.example/p/shop"
