@@ -6,7 +6,7 @@ no secret to who has it, though the page may be. Nobody learns here whether an a
 """
 
 import logging
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -75,7 +75,6 @@ async def subscribe(request: Request) -> Response:
     kind = _text(sent, "kind")
     if kind not in page.rule.subscribers.kinds:
         return _form(request, kind)
-    kind = cast("SubscriberKind", kind)
     try:
         address = address_of(kind, _text(sent, "address"))
     except ValueError:
