@@ -11,6 +11,7 @@ from api import (
     beats,
     channels,
     console,
+    domains,
     episodes,
     events,
     explaining,
@@ -22,6 +23,7 @@ from api import (
     objects,
     openapi,
     people,
+    pictures,
     pings,
     previews,
     problems,
@@ -56,6 +58,7 @@ VERSION = "1"
 # One line per router; each module makes its `router` with `api.auth.Router`.
 ROUTERS: tuple[APIRouter, ...] = (
     *objects.ROUTERS,
+    pictures.router,
     beats.router,
     *subjects.ROUTERS,
     pushed.router,
@@ -85,6 +88,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     openapi.router,
     *console.ROUTERS,
+    domains.router,
     status.router,
 )
 
