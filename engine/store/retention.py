@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Final
 
+from engine.store import subscribers
 from engine.store.database import Connection
 
 AHEAD_DAYS = 3
 HISTORY_DAYS = 400
+LETTER_DAYS: Final = 90
 # By the column that says on which day a row is: tables in the order in which they are given up.
 _RESULTS: Final = ("scheduled_at", ("evidence", "results"))
 _EVENTS: Final = ("received_at", ("judged", "events"))
@@ -120,6 +122,7 @@ _REMEMBERED: Final = (
     f"updated_at < now() - interval '{HISTORY_DAYS} days' AND left(line, 36) NOT IN (SELECT 'inc_' || replace(id::text, '-', '') "
     "FROM incidents WHERE status NOT IN ('resolved', 'completed', 'cancelled') AND removed_at IS NULL)"
 )
+_UNCONFIRMED: Final = f"interval '{subscribers.PENDING_DAYS} days'"
 _SWEPT: Final = (
     ("outbox", _BEHIND),
     ("outbox", "status <> 'pending' AND finished_at < now() - interval '30 days'"),
@@ -141,6 +144,8 @@ _SWEPT: Final = (
     ("sessions", "expires_at < now()"),
     ("login_links", "expires_at < now()"),
     ("dead_letters", "at < now() - interval '30 days'"),
+    ("letters", f"finished_at < now() - interval '{LETTER_DAYS} days'"),
+    ("subscribers", f"status = 'pending' AND greatest(created_at, asked_at) < now() - {_UNCONFIRMED}"),
 )
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+from uuid import UUID
 
 from engine.store.database import Connection
 
@@ -13,10 +14,20 @@ async def signing_key(connection: Connection) -> bytes:
     return bytes.fromhex(found)
 
 
-def signature(key: bytes, *parts: object) -> str:
-    """Of these parts, 43 characters for URLs and cookies (HMAC-SHA-256). No part can pass for a part of another."""
+def digest(key: bytes, *parts: object) -> bytes:
+    """Of these parts, 32 bytes (HMAC-SHA-256). No part can pass for a part of another."""
     said = "".join(f"{len(text)}:{text}" for text in map(str, parts))
-    return base64.urlsafe_b64encode(hmac.digest(key, said.encode(), hashlib.sha256)).decode().rstrip("=")
+    return hmac.digest(key, said.encode(), hashlib.sha256)
+
+
+def signature(key: bytes, *parts: object) -> str:
+    """The same as 43 characters for URLs and cookies."""
+    return base64.urlsafe_b64encode(digest(key, *parts)).decode().rstrip("=")
+
+
+def webhook_key(key: bytes, subscriber: UUID) -> bytes:
+    """What a subscriber's webhook is signed with; they know it as `whsec_` and its base64."""
+    return digest(key, "webhook", subscriber)
 
 
 def is_signed(given: str, key: bytes, *parts: object) -> bool:

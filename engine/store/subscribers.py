@@ -291,11 +291,3 @@ async def bounced(connection: Connection, refusals: Mapping[UUID, tuple[str, boo
     await _drop(
         connection, [row["id"] for row in rows if row["status"] == "bounced"], "their address bounced"
     )
-
-
-async def sweep(connection: Connection) -> None:
-    """Forget who never confirmed."""
-    await connection.execute(
-        "DELETE FROM subscribers WHERE status = 'pending' AND greatest(created_at, asked_at) < now() - make_interval(days => $1)",
-        PENDING_DAYS,
-    )

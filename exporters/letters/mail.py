@@ -52,7 +52,7 @@ class MailExporter:
                 outcome = await self._send(client, sender, envelope.to, body)
             except (aiosmtplib.SMTPException, OSError) as failure:  # broken off: it may have it
                 client.close()
-                return Retry(f"the relay: {failed_as(failure)}", RELAY_AWAY_S)
+                return Retry(f"the relay: {failed_as(failure)}")
             except BaseException:
                 client.close()
                 raise
@@ -93,7 +93,7 @@ class MailExporter:
             return Rejected("it is not a mail address", for_good=True)
         return Delivered()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Hang up."""
         for client, _ in self._idle:
             client.close()
