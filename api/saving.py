@@ -24,6 +24,7 @@ from rules.maintenance import Maintenance
 from rules.models import MODELS, TYPED
 from rules.owner import OwnerRule
 from rules.problem import nearest, show
+from rules.publishers.folder import FolderPublisher
 from rules.secret import (
     MISSPELT,
     UnsetReferenceError,
@@ -184,6 +185,8 @@ def masked(spec: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
         return {key: MASK if key in SECRET_FIELDS and value else value for key, value in shown.items()}
     if kind == "inbox" and "signature" in shown:
         shown["signature"] = shown["signature"] | {"secrets": [MASK]}
+    if kind == "page" and shown.get("access", {}).get("password"):
+        shown["access"] = shown["access"] | {"password": MASK}
     if shown.get("otlp"):
         shown["otlp"] = _masked_otlp(shown["otlp"])
     return _masked_request(shown)
@@ -323,6 +326,9 @@ async def _unrunnable(
     before: Mapping[str, Any],
 ) -> list[tuple[str, str]]:
     """References that may not be, and what cannot be compiled."""
+    folder = rule.folder if isinstance(rule, FolderPublisher) and rule.folder != before.get("folder") else None
+    if folder and not asking.is_operator and (refused := refusal(f"folder:{folder}", services.secrets.lending)):
+        return [("/folder", f"{folder} {refused}")]
     old = frozenset(references(before))
     errors = await unlent(services, db, asking, rule.model_dump(mode="json"), page_id, old)
     if any(_refusal(services, asking, reference, page_id) for reference in old):

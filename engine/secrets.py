@@ -110,23 +110,27 @@ class _Lent:
 
 
 def refusal(reference: str, lending: Lending) -> str | None:
-    """Why nobody but the operator may make `reference` by API or console; None when others may. What to do is said."""
+    """Why nobody but the operator may make `reference` by API or console; None when others may. What to do is said.
+
+    `folder:/path` is one to write to.
+    """
     source, _, name = reference.partition(":")
     if source == "env":
         if any(name.startswith(one[:-1]) if one.endswith("*") else name == one for one in lending.env):
             return None
         listed = f"{{env: [{name}]}}"
-    elif source == "file":
+    elif source in ("file", "folder"):
         real = Path(os.path.realpath(name))
-        if any(real.is_relative_to(os.path.realpath(folder)) for folder in lending.files):
+        lent = lending.files if source == "file" else lending.folders
+        if any(real.is_relative_to(os.path.realpath(folder)) for folder in lent):
             return None
-        listed = f"{{files: [{Path(name).parent}]}}"
+        listed = f"{{files: [{Path(name).parent}]}}" if source == "file" else f"{{folders: [{name}]}}"
     else:
         return None
-    return (
-        f"is not lent to API and console: list it in upbeat.yaml as `secrets: {listed}`, "
-        "declare the object there, or store the value as a secret and write ${secret:NAME}"
-    )
+    said = f"is not lent to API and console: list it in upbeat.yaml as `secrets: {listed}`"
+    if source == "folder":
+        return f"{said}, or declare the object there"
+    return f"{said}, declare the object there, or store the value as a secret and write ${{secret:NAME}}"
 
 
 def _stamp(path: str) -> Stamp:

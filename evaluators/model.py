@@ -228,7 +228,8 @@ class Refresh(Struct, frozen=True, tag="refresh"):
     """A page is to be written anew by who keeps it as files, whatever changed."""
 
     at: float
-    title: str = "the page as it is"
+    title: str = "The page as it is"
+    step: str = "refresh"
 
 
 Item = Notice | Post | Refresh

@@ -67,6 +67,10 @@ class StaticPublisher:
     last: Outcome | None = None
 
     async def export(self, _: Post | Refresh, __: Memory = FIRST) -> Outcome:
+        """Write it."""
+        return await self.write()
+
+    async def write(self) -> Outcome:
         """Write it once for all who asked before that began."""
         asked = self.begun
         async with self.lock:

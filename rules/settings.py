@@ -65,6 +65,11 @@ class Lending(Rule):
     files: list[Annotated[str, StringConstraints(pattern=r"^/", max_length=1000)]] = Field(
         default=[], max_length=200, description="Folders for `${file:/path}`, such as `/run/secrets`."
     )
+    folders: list[Annotated[str, StringConstraints(pattern=r"^/", max_length=1000)]] = Field(
+        default=[],
+        max_length=200,
+        description="Folders below which publishers of the type `folder` may write, such as `/srv/status`.",
+    )
 
 
 class Settings(Rule):

@@ -53,9 +53,8 @@ class Folder:
             self._root.mkdir(parents=True, exist_ok=True)
             for path, body, _ in files:
                 target = self._root / path
-                if not target.parent.is_dir():
-                    target.parent.mkdir(parents=True, exist_ok=True)
                 self._stay(target)
+                target.parent.mkdir(parents=True, exist_ok=True)
                 half = target.with_name(target.name + _HALF)
                 half.unlink(missing_ok=True)  # of a process that was ended
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

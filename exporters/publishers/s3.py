@@ -140,4 +140,4 @@ def signed(
     credential = (
         f"AWS4-HMAC-SHA256 Credential={key_id}/{scope}, SignedHeaders={names}, Signature={made.hex()}"
     )
-    return {name: value for name, value in sent.items() if name != "host"} | {"Authorization": credential}
+    return {**sent, "authorization": credential}

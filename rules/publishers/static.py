@@ -8,6 +8,8 @@ from rules.duration import Duration
 from rules.publishers.publisher import PublisherRule
 
 EVERY_S: Final = 300.0
+ORIGIN: Final = r"https?://[^\s/?#@]+"
+BASE: Final = r"(/[A-Za-z0-9._~-]+)*"
 
 
 class StaticPublisher(PublisherRule):
@@ -15,10 +17,10 @@ class StaticPublisher(PublisherRule):
 
     takes_all: ClassVar[bool] = True
 
-    origin: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+$", max_length=300)] = Field(
+    origin: Annotated[str, StringConstraints(pattern=rf"^{ORIGIN}$", max_length=300)] = Field(
         description="Scheme and host that it is read at, such as `https://status.example.com`: feeds carry it."
     )
-    base: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=300)] = Field(
+    base: Annotated[str, StringConstraints(pattern=rf"^{BASE}$", max_length=300)] = Field(
         default="", description="The path there that leads to it, such as `/status`."
     )
     index: bool = Field(

@@ -79,6 +79,10 @@ class Client:
 
     async def text(self, path: str, **query: object) -> str:
         """What is at `path`, as it is."""
+        return (await self.content(path, **query)).decode()
+
+    async def content(self, path: str, **query: object) -> bytes:
+        """The same, of what may be no text."""
         return (await self._ask("GET", path, query))[1]
 
     async def items(self, path: str, *, limit: int | None = None, **query: object) -> dict[str, Any]:
@@ -94,8 +98,8 @@ class Client:
                 return {"items": found, "next": cursor}
 
     async def _json(self, method: str, path: str, query: Mapping[str, object], body: Any = None) -> Any:
-        answer, text = await self._ask(method, path, query, body)
-        if not text:
+        answer, content = await self._ask(method, path, query, body)
+        if not content:
             return {}
         if answer.content_type != "application/json":
             raise _no_upbeat(self.server, answer)
@@ -103,13 +107,13 @@ class Client:
 
     async def _ask(
         self, method: str, path: str, query: Mapping[str, object], body: Any = None
-    ) -> tuple[aiohttp.ClientResponse, str]:
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
         sent = {key: str(value) for key, value in {"page": self._page, **query}.items() if value is not None}
         try:
             async with self._session.request(
                 method, f"{self.server}{self._root}{path}", params=sent, json=body, allow_redirects=False
             ) as answer:
-                text = await answer.text()
+                content = await answer.read()
                 is_problem = answer.content_type == "application/problem+json"
                 problem = await answer.json(content_type=None) if is_problem else None
         except aiohttp.InvalidURL:
@@ -120,7 +124,7 @@ class Client:
                 "Start one with `upbeat serve`, or name another with --server or UPBEAT_SERVER."
             ) from None
         if answer.ok:
-            return answer, text
+            return answer, content
         if problem is None:
             raise _no_upbeat(self.server, answer)
         raise self._refusal(answer.status, problem)

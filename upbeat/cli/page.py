@@ -1,0 +1,71 @@
+"""`upbeat page`: what is on one status page. What was declared of it is `upbeat pages`'."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import click
+
+from exporters.outcome import Delivered, Rejected
+from exporters.publishers.folder import Folder
+from exporters.static import Rendered, StaticPublisher
+from upbeat.cli.client import Client, RefusedError
+from upbeat.cli.listed import on_one
+from upbeat.cli.output import Output
+
+
+@click.group()
+def page() -> None:
+    """Work with what is on a status page."""
+
+
+@page.command()
+@on_one(
+    "/pages",
+    click.option(
+        "--out",
+        "folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="A folder that is empty, or has an earlier export: then only what changed is written.",
+    ),
+    click.option("--zip", "archive", type=click.Path(path_type=Path, dir_okay=False), help="A zip file."),
+    click.option("--base", default="", help="The path that leads to the page where it is read: /status."),
+    click.option("--origin", default="", help="Scheme and host there: https://status.example.com."),
+    click.option(
+        "--index", is_flag=True, help="Let links name index.html, for hosts that do not look for it."
+    ),
+    click.option("--public", is_flag=True, help="Also of a page that is not public: the files are."),
+)
+async def export(
+    api: Client,
+    out: Output,
+    folder: Path | None,
+    archive: Path | None,
+    base: str,
+    origin: str,
+    index: bool,
+    public: bool,
+) -> None:
+    """Write a whole status page as static files, for any web server: all languages, history, feeds, badges."""
+    if (folder is None) == (archive is None):
+        raise click.UsageError("Give either --out or --zip.")
+    asked = {"base": base, "origin": origin, "index": index, "public": public}
+    content = await api.content("/export", **asked)
+    with zipfile.ZipFile(io.BytesIO(content)) as zipped:
+        names = zipped.namelist()
+        if archive is not None:
+            try:
+                archive.write_bytes(content)
+            except OSError as failure:
+                raise click.UsageError(f"{archive} cannot be written: {failure.strerror}") from None
+        else:
+            assert folder is not None
+
+            async def render() -> Rendered | Rejected:
+                return Rendered("", ((name, zipped.read(name), "") for name in names))
+
+            came = await StaticPublisher(Folder(str(folder.absolute())), render).write()
+            if not isinstance(came, Delivered):
+                raise RefusedError(f"It was not written: {came.reason}")
+    place = str(archive or folder)
+    out.done({"files": len(names), "place": place}, f"{len(names)} files are in {place}", brief=[place])
