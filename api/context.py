@@ -28,6 +28,7 @@ class ApiSettings:
     admin_token: str | None = None  # UPBEAT_ADMIN_TOKEN
     local_token: str | None = None  # of the command line on this machine, new with every start
     metrics_public: bool = False
+    can_mail: bool = False  # whether the installation has a relay for what subscribers are sent
     requests_per_minute: int = 3000  # per principal, or address while nobody is signed in
 
 
@@ -106,6 +107,7 @@ class Services:
     start_job: Callable[[JobKind, UUID, int, float], None]  # in so many workers, for so many seconds
     publishers: Publishers
     slack: Slack
+    txt: Callable[[str], Awaitable[list[str] | Retry]]  # the DNS' texts at a name
     guide: Callable[[], Guide | None] = lambda: None
 
 

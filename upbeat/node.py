@@ -22,6 +22,7 @@ from engine.evaluator import Evaluator
 from engine.followups import Followups
 from engine.janitor import Janitor
 from engine.jobs import Jobs
+from engine.mailing import Mailing
 from engine.metering import Metering
 from engine.prober import Prober
 from engine.probes.context import Context
@@ -47,6 +48,8 @@ from rules.settings import Settings, Watchdog
 from upbeat import __version__
 from upbeat.check import check_now
 from upbeat.identity import Identity
+from upbeat.letters import Letters
+from upbeat.names import txt
 from upbeat.otlp import OtlpExport
 from upbeat.pages import Pages
 from upbeat.selfmetrics import queue_families, self_families
@@ -93,6 +96,7 @@ class Node:
         self.pages = Pages(lambda: self._services or self.services())
         self.secrets.lending = kept.secrets
         self.targets = Targets(self.policy, secrets, self.public_url, self.pages.rendered)
+        self.letters = Letters(lambda: self.kept.mail, lambda: self.policy, secrets)
         self.slack = Slack(lambda: self.kept.slack, lambda: self.policy, secrets)
         self.targets.slack_api = self.slack.api
         self.relations = Relations()
@@ -103,6 +107,7 @@ class Node:
         self.triggering: Triggering | None = None
         self.prober: Prober | None = None
         self.delivery: Delivery | None = None
+        self.mailing: Mailing | None = None
         self._pages: dict[UUID, str] = {}
         self._pages_read = asyncio.Event()
         self.totals = Totals(self._named)
@@ -118,7 +123,10 @@ class Node:
         secrets.on_change.append(self.otlp.refresh)
         self._context: Context | None = None
         self._services: Services | None = None
-        self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = [self.targets.close]
+        self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            self.targets.close,
+            self.letters.close,
+        ]
 
     # ---- roles
 
@@ -156,6 +164,15 @@ class Node:
                 public_url=self.public_url,
             )
             yield self.delivery.run()
+            self.mailing = Mailing(
+                self.pool,
+                self.letters.send,
+                holder=self.holder,
+                base_url=self.public_url,
+                mail=lambda: self.kept.mail,
+                clock=self.clock,
+            )
+            yield self.mailing.run()
             yield Followups(self.pool, self.clock, holder=self.holder, public_url=self.public_url).run()
             yield Janitor(self.pool, self.clock, holder=self.holder, keep=lambda: self.kept.retention).run()
             metering = Metering(self.pool, self.bus, observe=self.otlp.observe, stand=self._stand)
@@ -292,7 +309,9 @@ class Node:
 
     async def _self_families(self) -> list[prometheus.Family]:
         shared = await queue_families(self.pool, self.bus) if self.delivery is not None else []
-        own = self_families(self.bus, self.evaluator, self.triggering, self.delivery, self.prober)
+        own = self_families(
+            self.bus, self.evaluator, self.triggering, self.delivery, self.mailing, self.prober
+        )
         return [*own, *shared, *self.otlp.families()]
 
     # ---- what the ways in are handed
@@ -318,6 +337,7 @@ class Node:
             jobs.start,
             self.targets,
             self.slack,
+            txt,
             self.guide,
         )
         return self._services
@@ -328,6 +348,7 @@ class Node:
             trusted_proxies=tuple(self.kept.trusted_proxies),
             admin_token=self.settings.admin_token,
             local_token=self.local_token or None,
+            can_mail=self.kept.mail is not None,
         )
 
     async def _test_channel(self, spec: Mapping[str, Any], page_id: UUID | None) -> Outcome:

@@ -29,6 +29,7 @@ from engine.store.secrets import Keyring
 from exporters.outcome import Outcome, Rejected
 from rules.address import EgressPolicy
 from rules.beat import AnyBeat
+from upbeat.names import txt
 from upbeat.slack import Slack
 from upbeat.targets import Targets
 
@@ -132,6 +133,7 @@ def _services(pool: Any, bus: Bus) -> Services:
         lambda *_: None,
         Targets(EgressPolicy(["127.0.0.0/8"]), Secrets({})),
         Slack(lambda: None, EgressPolicy, Secrets({})),
+        txt,
     )
 
 

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from dnslib import QTYPE, RCODE, RR, A, DNSRecord
+from dnslib import QTYPE, RCODE, RR, TXT, A, DNSRecord
 
 Mood = Literal["answers", "fails", "refuses", "hangs", "drags", "resets", "babbles"]
 """Well; an error (500, SERVFAIL); closed; silent; a byte now and then; RST after the request; no protocol at all."""
@@ -111,11 +111,12 @@ class StreamTarget:
 
 
 class DnsTarget(asyncio.DatagramProtocol):
-    """A name server on 127.0.0.1 that knows one `address` for every name."""
+    """A name server on 127.0.0.1 that knows one `address` for every name, and `texts` of some."""
 
     def __init__(self) -> None:
         self.mood: Mood = "answers"
         self.address = "192.0.2.7"
+        self.texts: dict[str, list[str]] = {}  # at names, in TXT records
         self.port = 0
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -143,6 +144,9 @@ class DnsTarget(asyncio.DatagramProtocol):
         reply = DNSRecord.parse(data).reply()
         if self.mood == "fails":
             reply.header.rcode = RCODE.SERVFAIL
+        elif reply.q.qtype == QTYPE.TXT:
+            for text in self.texts.get(str(reply.q.qname).rstrip("."), ()):
+                reply.add_answer(RR(str(reply.q.qname), QTYPE.TXT, rdata=TXT(text), ttl=1))
         else:
             reply.add_answer(RR(str(reply.q.qname), QTYPE.A, rdata=A(self.address), ttl=1))
         self._transport.sendto(reply.pack(), addr)
