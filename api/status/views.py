@@ -2,13 +2,14 @@
 
 from typing import Final
 
-from api.status import badge, calendar, crawlers, feeds, pages, status_json, statuspage
+from api.status import badge, calendar, crawlers, embed, feeds, pages, status_json, statuspage
 from api.status.view import View
 
 VIEWS: Final[tuple[View, ...]] = (
     *pages.VIEWS,
     *status_json.VIEWS,
     *badge.VIEWS,
+    *embed.VIEWS,
     *feeds.VIEWS,
     *calendar.VIEWS,
     *statuspage.VIEWS,
