@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -72,10 +72,10 @@ SAID: Final = {
 router = Router(include_in_schema=False)
 
 
-def environment(package: str) -> Environment:
-    """Templates of `package`, everything escaped; the console's macros are there for all."""
+def _environment() -> Environment:
+    """The console's templates, everything escaped."""
     made = Environment(
-        loader=ChoiceLoader([PackageLoader(package), PackageLoader("api.console")]),
+        loader=PackageLoader("api.console"),
         autoescape=True,
         auto_reload=False,
         undefined=StrictUndefined,
@@ -104,7 +104,7 @@ def environment(package: str) -> Environment:
     return made
 
 
-TEMPLATES: Final = environment("api.console")
+TEMPLATES: Final = _environment()
 
 
 async def render(

@@ -127,8 +127,20 @@
     const button = event.submitter;
     if (button?.dataset.busy) button.textContent = button.dataset.busy;
   });
-  if (body.dataset.every) setInterval(refresh, Number(body.dataset.every)); // a public page hears no news
-  else if (document.querySelector("[data-live]") && body.dataset.method === "GET") listen();
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    const text = document.getElementById(button.dataset.copy);
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      text.select();
+      try {
+        await navigator.clipboard.writeText(text.value);
+      } catch {
+        document.execCommand("copy"); // without https there is no clipboard of that kind
+      }
+      button.textContent = "Copied";
+    });
+  }
+  if (document.querySelector("[data-live]") && body.dataset.method === "GET") listen();
   poll();
   setInterval(age, 1000);
 })();
