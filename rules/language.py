@@ -56,6 +56,13 @@ class Language:
         there = at.astimezone(zone)
         return f"{format_date(there, 'medium', self.locale)}, {there:%H:%M %Z}"
 
+    def span(self, begin: datetime, end: datetime, zone: tzinfo) -> str:
+        """From one moment to another; the day is said once where it is the same."""
+        first, last = begin.astimezone(zone), end.astimezone(zone)
+        if first.date() == last.date() and first.tzname() == last.tzname():
+            return f"{format_date(first, 'medium', self.locale)}, {first:%H:%M} – {last:%H:%M %Z}"
+        return f"{self.moment(begin, zone)} – {self.moment(end, zone)}"
+
     def day(self, at: date) -> str:
         """A day in full, such as "21 November 2026"."""
         return format_date(at, "long", self.locale)
@@ -85,7 +92,7 @@ class Language:
 
     def percent(self, share: float) -> str:
         """A share of one with two digits, never rounded up to all of it."""
-        return format_percent(int(share * 10_000 + 1e-6) / 10_000, "#,##0.##%", self.locale)
+        return format_percent(int(share * 10_000 + 1e-6) / 10_000, None, self.locale, decimal_quantization=False)
 
 
 @cache

@@ -77,6 +77,7 @@ def render(
         if place.live
         else "",
         "tone": tone,
+        "span": lambda begin, end: words.span(begin, end, zone),
         "lasted": lambda incident: lasted(incident, page.at),
         "lasting": lambda incident: words.lasting(_length_s(incident, page.at)),
         "named": {shown.id: shown.name for shown in page.components},

@@ -1,0 +1,155 @@
+"""A public page for terminals: 80 columns of plain text, in colour only where that was asked for. Not for browsers."""
+
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from api.status.document import Document, Incident, Shown
+from api.status.drawing import lasted
+from api.status.pages import headline, plain, sections, since, tone
+from api.status.view import Place, Rendition, View, view
+from rules.markdown import one_line
+
+WIDTH: Final = 80
+_MEDIA: Final = "text/plain; charset=utf-8"
+_TERMINALS: Final = re.compile(r"(?i)(curl|wget2?|httpie|xh|fetch libfetch)\b")
+_COLOURS: Final = {
+    "operational": 32,
+    "under_maintenance": 34,
+    "degraded_performance": 33,
+    "partial_outage": 33,
+    "major_outage": 31,
+}
+_SIGNS: Final = {
+    "operational": "●",
+    "under_maintenance": "◆",
+    "degraded_performance": "▲",
+    "partial_outage": "▲",
+    "major_outage": "✖",
+}
+_UNSHOWN: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What a terminal would obey instead of showing it."""
+_NAME: Final = 34
+
+
+def is_terminal(headers: Mapping[str, str]) -> bool:
+    """Whether who asks reads text and no HTML: curl and its like, or who says that text is what they want."""
+    accept = headers.get("accept", "*/*").strip().lower()
+    if "html" in accept:
+        return False
+    return accept.startswith("text/plain") or bool(_TERMINALS.match(headers.get("user-agent", "")))
+
+
+def instead(path: str) -> str:
+    """The address that shows a terminal what `path` shows a browser; without one, itself."""
+    if path == "":
+        return "index.txt"
+    return f"{path}.txt" if re.fullmatch(r"incidents/inc_\w+", path) else path
+
+
+def _text(lines: Iterable[str]) -> Rendition:
+    return Rendition(("\n".join(lines) + "\n").encode(), _MEDIA)
+
+
+def _index(page: Document, place: Place, given: Mapping[str, str]) -> Rendition:
+    said = place.language.say
+    paint = _paint(given)
+    lines = ["", f"  {one_line(page.rule.name)}", ""]
+    begun = since(page)
+    state = f"{_SIGNS[page.status]} {headline(page, place)}"
+    lines.append(f"  {paint(state, page.status)}")
+    if begun:
+        lines.append(f"    {said('since', moment=place.language.moment(begun, page.rule.zone))}")
+    if page.stale_since:
+        stale = said("stale", moment=place.language.moment(page.stale_since, page.rule.zone))
+        lines += ["", *_wrapped(stale, 2)]
+    for section in sections(page):
+        lines += ["", *([f"  {one_line(section.name)}"] if section.name else [])]
+        lines += [_component(shown, place, paint) for shown in section.components]
+    for heading, those in (
+        ("open_incidents", page.open),
+        ("running", [one for one in page.ahead if one.status != "scheduled"]),
+        ("planned", [one for one in page.ahead if one.status == "scheduled"]),
+    ):
+        if those:
+            lines += ["", f"  {said(heading)}"]
+        for incident in those:
+            lines += ["", *_incident(page, place, incident, paint)]
+    return _text([*lines, "", f"  {said('text_more', url=place.url())}"])
+
+
+def _component(shown: Shown, place: Place, paint: "Paint") -> str:
+    name = one_line(shown.name)
+    if len(name) > _NAME:
+        name = name[: _NAME - 1] + "…"
+    share = "" if shown.uptime is None else place.language.percent(shown.uptime)
+    status = place.language.say(f"status_{shown.status}")
+    return f"  {paint(_SIGNS[shown.status], shown.status)} {name:<{_NAME}} {status:<26}{share:>10}".rstrip()
+
+
+def _incident(page: Document, place: Place, incident: Incident, paint: "Paint") -> list[str]:
+    said, zone = place.language.say, page.rule.zone
+    begin, end = lasted(incident, page.at)
+    when = (
+        said("since", moment=place.language.moment(begin, zone))
+        if incident.kind == "incident" and not incident.is_over
+        else place.language.span(begin, end, zone)
+    )
+    lines = [paint(line, tone(incident)) for line in _wrapped(one_line(incident.title), 2)]
+    lines += _wrapped(f"{said(f'said_{incident.status}')} · {when}", 2)
+    if incident.components:
+        lines += _wrapped(f"{said('affected')}: {', '.join(map(one_line, page.named(incident)))}", 2)
+    for update in incident.updates:
+        lines += [
+            "",
+            f"    {said(f'said_{update.status}')} · {place.language.moment(update.at, zone)}",
+            *_wrapped(plain(update.text, update.is_markdown), 4),
+        ]
+    return lines
+
+
+def _one(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | None:
+    found = next((one for one in (*page.incidents, *page.maintenances) if one.id == given["id"]), None)
+    if found is None:
+        return None
+    lines = ["", *_incident(page, place, found, _paint(given))]
+    if found.report:
+        lines += ["", f"  {place.language.say('report')}", "", *_wrapped(plain(found.report.text, True), 2)]
+    return _text([*lines, "", f"  {place.language.say('text_more', url=place.url(f'incidents/{found.id}'))}"])
+
+
+def _wrapped(text: str, margin: int) -> list[str]:
+    """Lines of at most `WIDTH`; longer words stand as they are, so that addresses can be copied."""
+    lines: list[str] = []
+    for line in _UNSHOWN.sub(" ", text).splitlines():
+        lines += textwrap.wrap(line, WIDTH - margin, break_long_words=False, break_on_hyphens=False) or [""]
+    return [(" " * margin + line).rstrip() for line in lines]
+
+
+Paint = Callable[[str, str], str]
+"""A text in the colour of a status."""
+
+
+def _painted(text: str, status: str) -> str:
+    return f"\x1b[{_COLOURS[status]}m{text}\x1b[0m"
+
+
+def _plain(text: str, _: str) -> str:
+    return text
+
+
+def _paint(given: Mapping[str, str]) -> Paint:
+    return _painted if "color" in given else _plain
+
+
+VIEWS: Final[tuple[View, ...]] = (
+    view(r"index\.txt", _index, paths=["index.txt"], is_spoken=True, options=["color"]),
+    view(
+        r"incidents/(?P<id>inc_\w+)\.txt",
+        _one,
+        paths=lambda page: (f"incidents/{one.id}.txt" for one in (*page.incidents, *page.maintenances)),
+        is_spoken=True,
+        options=["color"],
+    ),
+)
