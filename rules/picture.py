@@ -136,12 +136,13 @@ def _cleaned(body: bytes) -> bytes:
     try:
         root = etree.fromstring(text.encode(), parser)
     except etree.XMLSyntaxError as wrong:
-        raise ValueError(f"is no SVG: {wrong.msg}") from None
+        raise ValueError(f"is no SVG: {' '.join(str(wrong.msg).split())}") from None
     if root.tag != f"{_SVG}svg":
         raise ValueError("is no SVG: its first element is not svg of http://www.w3.org/2000/svg")
     if sum(len("".join(style.itertext())) for style in root.iter(f"{_SVG}style")) > MOST_CSS:
         raise ValueError(f"has more than {MOST_CSS} characters of style; up to that are allowed")
-    if sum(1 for _ in root.iter()) > MOST_SHAPES:
+    # lxml looks each attribute up among all of its element's.
+    if any(n >= MOST_SHAPES or len(one.attrib) > 100 for n, one in enumerate(root.iter())):
         raise ValueError(_TOO_MUCH)
     made = etree.Element(root.tag, nsmap={None: _SVG[1:-1]})
     _copy(root, made)
