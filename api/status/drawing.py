@@ -146,11 +146,11 @@ def latency(series: Series, place: Place) -> Drawn | None:
     p50, p95 = ([float(values[n] or 0) for n in known] for values in (series.p50, series.p95))
     top = nice(max(p95) * 1.05)
     places = [(n + 0.5) / count for n in known]
-    drawn = (path(places, [value / top for value in values], 1.5 / count) for values in (p50, p95))
     seconds = place.language.seconds
     return Drawn(
         series.name,
-        *drawn,
+        path(places, [value / top for value in p50], 1.5 / count),
+        path(places, [value / top for value in p95], 1.5 / count),
         top=seconds(top),
         said=place.language.say("latency_said", p50=seconds(p50[-1]), p95=seconds(p95[-1])),
         since=datetime.fromtimestamp(series.since, UTC),

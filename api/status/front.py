@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.context import Services
 from api.origin import base_url, scheme_of
 from api.problems import ProblemError, answer, missing
-from api.status import access, pages
+from api.status import access, pages, text
 from api.status.addresses import FRESH_S, Addresses
 from api.status.document import Document
 from api.status.kept import SECURITY, Kept, Made, made
@@ -75,6 +75,7 @@ class Front:
         else:
             await self._app(scope, receive, send)
             return
+        rest = text.for_reader(rest, scope["headers"])
         kept = self._kept(scope["app"].state)
         try:
             copy = await kept.page(slug, now_s)

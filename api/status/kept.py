@@ -82,7 +82,10 @@ def made(rendition: Rendition, *, is_public: bool, is_listed: bool) -> Made:
     if rendition.status == 200:
         # Weak: the same with and without gzip.
         etag = b'W/"%b"' % hashlib.sha256(rendition.body).hexdigest()[:24].encode()
-        said |= {"ETag": etag.decode(), "Vary": "Accept-Encoding" if is_public else "Accept-Encoding, Cookie"}
+        vary = "Accept-Encoding" if is_public else "Accept-Encoding, Cookie"
+        if rendition.media_type.startswith(("text/html", "text/plain")):  # terminals are shown text
+            vary += ", User-Agent, Accept"
+        said |= {"ETag": etag.decode(), "Vary": vary}
     else:
         said["Cache-Control"] = "no-store"
     body = rendition.body

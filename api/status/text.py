@@ -3,6 +3,7 @@
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from api.status.document import Document, Incident, Shown
@@ -13,7 +14,8 @@ from rules.markdown import one_line
 
 WIDTH: Final = 80
 _MEDIA: Final = "text/plain; charset=utf-8"
-_TERMINALS: Final = re.compile(r"(?i)(curl|wget2?|httpie|xh|fetch libfetch)\b")
+_TERMINALS: Final = re.compile(rb"(?i)(curl|wget2?|httpie|xh|fetch libfetch)\b")
+_HAS_TEXT: Final = re.compile(r"([a-z]{2}(?=$|/))?/?(incidents/inc_\w+)?", re.ASCII)
 _COLOURS: Final = {
     "operational": 32,
     "under_maintenance": 34,
@@ -33,19 +35,28 @@ _UNSHOWN: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u
 _NAME: Final = 34
 
 
-def is_terminal(headers: Mapping[str, str]) -> bool:
+@lru_cache(1024)
+def is_terminal(agent: bytes, accept: bytes) -> bool:
     """Whether who asks reads text and no HTML: curl and its like, or who says that text is what they want."""
-    accept = headers.get("accept", "*/*").strip().lower()
-    if "html" in accept:
-        return False
-    return accept.startswith("text/plain") or bool(_TERMINALS.match(headers.get("user-agent", "")))
+    wanted = accept.strip().lower()
+    return b"html" not in wanted and (wanted.startswith(b"text/plain") or bool(_TERMINALS.match(agent)))
 
 
-def instead(path: str) -> str:
-    """The address that shows a terminal what `path` shows a browser; without one, itself."""
-    if path == "":
-        return "index.txt"
-    return f"{path}.txt" if re.fullmatch(r"incidents/inc_\w+", path) else path
+def for_reader(path: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The path below a page, its language included, that answers this reader: of a terminal that of the text, where there is one."""
+    found = _HAS_TEXT.fullmatch(path)
+    if found is None:
+        return path
+    agent = accept = b""
+    for name, value in headers:
+        if name == b"user-agent":
+            agent = value
+        elif name == b"accept":
+            accept = value
+    if not is_terminal(agent, accept):
+        return path
+    code, incident = found.groups()
+    return f"{path}.txt" if incident else f"{code}/index.txt" if code else "index.txt"
 
 
 def _text(lines: Iterable[str]) -> Rendition:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from api.status import badge, calendar, crawlers, embed, feeds, pages, status_json, statuspage
+from api.status import badge, calendar, crawlers, embed, feeds, pages, status_json, statuspage, text
 from api.status.view import View
 
 VIEWS: Final[tuple[View, ...]] = (
@@ -14,4 +14,5 @@ VIEWS: Final[tuple[View, ...]] = (
     *calendar.VIEWS,
     *statuspage.VIEWS,
     *crawlers.VIEWS,
+    *text.VIEWS,
 )
