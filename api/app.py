@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import (
     beats,
+    broadcasts,
     channels,
     console,
     domains,
@@ -75,6 +76,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     publishers.router,
     static_page.router,
     subscribers.router,
+    broadcasts.router,
     replays.router,
     previews.router,
     templates.router,

@@ -13,7 +13,7 @@ from engine.secrets import Secrets
 from engine.store.database import Pool
 from engine.store.jobs import JobKind
 from engine.store.objects import Stored
-from evaluators.model import Post
+from evaluators.model import Envelope, Post
 from exporters.outcome import FIRST, Memory, Outcome, Rejected, Report, Retry
 from rules.beat import AnyBeat
 from rules.slack import SlackApp
@@ -108,6 +108,7 @@ class Services:
     publishers: Publishers
     slack: Slack
     txt: Callable[[str], Awaitable[list[str] | Retry]]  # the DNS' texts at a name
+    preview_mail: Callable[[Envelope], Mapping[str, str]]  # subject, text, html
     guide: Callable[[], Guide | None] = lambda: None
 
 

@@ -26,7 +26,7 @@ from api.saving import expected_revision
 from api.shapes import gives
 from api.shown_incidents import ShownIncident, ShownSaid
 from engine.bus import LIVE
-from engine.store import by_hand, incidents, objects, reach, reviews
+from engine.store import broadcasts, by_hand, incidents, objects, reach, reviews
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import read, show
@@ -255,7 +255,9 @@ async def create(
         elif sent.draft or _wants_approval(home):
             item = await _drafted(db, asking, home, said)
         else:
-            item = await _answer(db, *await by_hand.begin(db, asking.actor, home.id, said))
+            item = await _answer(
+                db, *await by_hand.begin(db, asking.actor, home.id, said), notify=sent.notify
+            )
     await announce(services, home.id)
     return item
 
@@ -284,7 +286,9 @@ async def update(
         if sent.draft or _wants_approval(home):
             item = await _drafted(db, asking, home, said, found["id"])
         else:
-            item = await _answer(db, found["id"], await by_hand.say(db, asking.actor, row, said))
+            item = await _answer(
+                db, found["id"], await by_hand.say(db, asking.actor, row, said), notify=sent.notify
+            )
     await announce(services, home.id)
     return item
 
@@ -334,9 +338,13 @@ async def _drafted(
     return item
 
 
-async def _answer(db: Connection, incident: UUID, told: Sequence[str]) -> dict[str, Any]:
-    (item,) = await shown_incidents(db, await incidents.listing(db, incident=incident))
-    return item | {"notified": {"subscribers": 0, "targets": told}}
+async def _answer(
+    db: Connection, incident: UUID, told: Sequence[str], *, notify: bool = False
+) -> dict[str, Any]:
+    (row,) = await incidents.listing(db, incident=incident)
+    (item,) = await shown_incidents(db, [row])
+    heard = await broadcasts.reach(db, row["page_id"], row["named"]) if notify else 0
+    return item | {"notified": {"subscribers": heard, "targets": told}}
 
 
 async def page_of(

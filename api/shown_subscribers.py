@@ -57,10 +57,12 @@ class ShownProgress(Struct):
 
 
 class ShownBroadcast(Struct):
-    """A message by hand, and how far it is. `components` null: to all of the page."""
+    """A message by hand, or an update of an `incident`, whose text is there; and how far it is. `components` null: all."""
 
     id: str
     page: str
+    kind: Literal["message", "update"]
+    incident: str | None
     subject: str
     text: str
     is_markdown: bool
@@ -80,7 +82,8 @@ class ShownLetter(Struct):
 
 
 class ShownBroadcastPreview(Struct):
-    """Who would be told, by kind, and what they would be mailed."""
+    """How many would be told, and what they would be mailed."""
 
-    subscribers: dict[SubscriberKind, int]
+    page: str
+    subscribers: int
     mail: ShownLetter

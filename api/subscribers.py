@@ -209,9 +209,10 @@ async def ask(
     return asked
 
 
-def page_url(request: Request, home: Stored) -> str:
+async def page_url(request: Request, db: Connection, home: Stored) -> str:
     """Where links to a page lead that operators cause."""
-    return f"{base_url(request)}/p/{home.slug}"
+    host = (await letters.pages(db, [home.id]))[home.id]["host"]
+    return f"https://{host}" if host else f"{base_url(request)}/p/{home.slug}"
 
 
 # ---- read
@@ -328,7 +329,9 @@ async def create_subscriber(request: Request, asking: Asking, page_ref: PageRef 
         asked = (
             await subscribers.add(db, home.id, entry)
             if sent.is_confirmed
-            else await ask(db, home.id, entry, page_url(request, home), services.clock.epoch_s(), "admin")
+            else await ask(
+                db, home.id, entry, await page_url(request, db, home), services.clock.epoch_s(), "admin"
+            )
         )
         said = {"kind": sent.kind, "is_confirmed": sent.is_confirmed, "reason": sent.reason}
         await record(
@@ -419,7 +422,7 @@ async def imported(
     services, at_s = services_of(request), services_of(request).clock.epoch_s()
     async with services.pool.acquire() as db:
         home = await page_of(db, asking, page_ref, Permission.WRITE)
-        known = await components_of(db, home)
+        known, below = await components_of(db, home), await page_url(request, db, home)
     languages = Page.model_validate(home.spec).languages
     sheet = await asyncio.to_thread(
         subscriber_files.read_sheet, raw, known, languages, are_confirmed=confirmed
@@ -435,9 +438,7 @@ async def imported(
     try:
         async with transaction(services.pool) as db:
             added = await subscribers.import_many(db, home.id, sheet.confirmed)
-            asked = [
-                await ask(db, home.id, one, page_url(request, home), at_s, "import") for one in sheet.pending
-            ]
+            asked = [await ask(db, home.id, one, below, at_s, "import") for one in sheet.pending]
             counts |= {"added": len(added), "asked": sum(one.is_new for one in asked)}
             counts["kept"] = len(sheet.confirmed) + len(asked) - counts["added"] - counts["asked"]
             await record(

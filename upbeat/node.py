@@ -38,6 +38,7 @@ from engine.subject import Subject, compile_subject
 from engine.triggering import Triggering
 from evaluators.model import Notice, Stage
 from exporters import prometheus
+from exporters.letters.preview import preview
 from exporters.measurement import Named, Standing, Totals
 from exporters.otlp import resource
 from exporters.outcome import Outcome
@@ -338,6 +339,7 @@ class Node:
             self.targets,
             self.slack,
             txt,
+            preview,
             self.guide,
         )
         return self._services

@@ -51,6 +51,7 @@ def _shown(request: Request, template: str, path: str, status: int = 200, **valu
     title = (
         f"{place.language.say(values.get('heading', 'sub_title'), page=page.rule.name)} · {page.rule.name}"
     )
+    values["sections"] = pages.sections(page)
     response = answered(pages.render(template, page, place, title=title, path=path, status=status, **values))
     response.headers["X-Robots-Tag"] = "noindex"
     return response

@@ -188,3 +188,13 @@ async def finish(connection: Connection) -> None:
         "WHERE finished_at IS NULL AND spread_at IS NOT NULL "
         "AND NOT EXISTS (SELECT FROM letters WHERE broadcast_id = b.id AND status = 'pending')"
     )
+
+
+async def reach(connection: Connection, page_id: UUID, named: Sequence[UUID]) -> int:
+    """How many would hear of an update at home on this page that names these components, as `queue` tells it."""
+    others = await connection.fetch(
+        "SELECT DISTINCT page_id FROM objects WHERE id = ANY ($1) AND removed_at IS NULL "
+        "AND coalesce((spec->>'listed')::bool, true)",
+        list(named),
+    )
+    return await audience(connection, {page_id, *(other["page_id"] for other in others)}, named)

@@ -26,6 +26,7 @@ from engine.store.audit import Actor
 from engine.store.database import migrate, open_pool, transaction
 from engine.store.objects import Stored
 from engine.store.secrets import Keyring
+from exporters.letters.preview import preview
 from exporters.outcome import Outcome, Rejected
 from rules.address import EgressPolicy
 from rules.beat import AnyBeat
@@ -134,6 +135,7 @@ def _services(pool: Any, bus: Bus) -> Services:
         Targets(EgressPolicy(["127.0.0.0/8"]), Secrets({})),
         Slack(lambda: None, EgressPolicy, Secrets({})),
         txt,
+        preview,
     )
 
 
