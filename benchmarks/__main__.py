@@ -20,6 +20,7 @@ ALL: dict[str, Sequence[Sequence[str]]] = {
     "burst": ((),),
     "start": ((),),
     "list_beats": ((),),
+    "page": ((),),
     "detection": ((),),
     "replay": ((),),
     "preview": ((),),
