@@ -5,15 +5,16 @@ import contextlib
 import os
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from engine.bus import Bus, BusError
 from engine.delivery import Delivery
 from engine.evaluator import Evaluator
 from engine.leases import Leases
+from engine.mailing import Mailing
 from engine.prober import Prober
-from engine.store import events, objects, outbox, pushed, regions, targets
+from engine.store import events, letters, objects, outbox, pushed, regions, targets
 from engine.store.database import DATABASE_AWAY, Pool, Row
 from engine.triggering import Triggering
 from exporters.prometheus import Family, LabelPairs, Sample
@@ -28,6 +29,7 @@ def self_families(
     evaluator: Evaluator | None,
     triggering: Triggering | None,
     delivery: Delivery | None,
+    mailing: Mailing | None,
     prober: Prober | None,
 ) -> Iterator[Family]:
     """The families of the roles this process has; None: it has not."""
@@ -70,6 +72,15 @@ def self_families(
         yield counter("upbeat_notices_retried_total", "Deliveries that will be tried again.", sent.retried)
         yield counter("upbeat_notices_dead_total", "Notices given up.", sent.dead)
         yield counter("upbeat_notices_digested_total", "Notices told together in a digest.", sent.digested)
+    if mailing is not None:
+        leases.append(mailing.lease)
+        for name, text, count in (
+            ("sent", "Letters that subscribers were sent.", mailing.health.sent),
+            ("retried", "Letters that will be tried again.", mailing.health.retried),
+            ("failed", "Letters that were given up.", mailing.health.failed),
+        ):
+            each = ((count[kind], (("kind", kind),)) for kind in ("email", "webhook", "slack"))
+            yield counter(f"upbeat_letters_{name}_total", text, *each)
     if prober is not None:
         spool = prober.spool
         leases += prober.leases
@@ -89,6 +100,7 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
     try:
         async with asyncio.timeout(ANSWER_S), pool.acquire() as connection:
             pending, dead, age_s = await outbox.waiting(connection)
+            unsent = await letters.waiting(connection)
             unfolded, oldest_s = await pushed.waiting(connection)
             unjudged, unjudged_s = await events.waiting(connection)
             sick = await regions.suspended(connection)
@@ -102,6 +114,7 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
             gauge("upbeat_outbox_dead", "Notices that were given up.", dead),
             gauge("upbeat_outbox_oldest_seconds", "Age of the oldest pending notice.", age_s),
             *_of_targets(health),
+            *_of_letters(unsent),
             gauge(
                 "upbeat_pushed_pending", "Pings, reports and what members say, not yet evaluated.", unfolded
             ),
@@ -130,6 +143,16 @@ def _of_targets(health: Sequence[Row]) -> Iterator[Family]:
         yield gauge(f"upbeat_target_{name}", text, *values)
     stopped = zip((row["stopped_at"] is not None for row in health), names, strict=True)
     yield gauge("upbeat_target_stopped", "Whether it said that it is gone for good.", *stopped)
+
+
+def _of_letters(unsent: Mapping[str, tuple[int, float]]) -> Iterator[Family]:
+    for name, text, place in (
+        ("pending", "Letters to subscribers that wait.", 0),
+        ("oldest_seconds", "Age of the oldest of them.", 1),
+    ):
+        kinds = ("email", "webhook", "slack")
+        named = ((unsent.get(kind, (0, 0.0))[place], (("kind", kind),)) for kind in kinds)
+        yield gauge(f"upbeat_letters_{name}", text, *named)
 
 
 def _process() -> Iterator[Family]:
