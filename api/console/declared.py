@@ -85,14 +85,14 @@ def _routes(kind: Kind) -> None:
     async def create(request: Request, asking: Asking) -> Response:
         sent = await fields(request)
         try:
-            await saving.create(services_of(request), asking, kind, _document(sent))
+            made = await saving.create(services_of(request), asking, kind, _document(sent))
         except ProblemError as refused:
             if refused.status != 422:
                 raise
             return await _page(request, asking, kind, given=sent, mistakes=mistakes_of(refused), status=422)
         except TakenError as taken:
             return await _page(request, asking, kind, given=sent, mistakes=[("", str(taken))], status=409)
-        return go(f"/console/{kind}s", "saved")
+        return go(f"/console/{kind}s" + (f"/{made.slug}" if kind == "page" else ""), "saved")
 
 
 for _kind in _MAKES:

@@ -60,13 +60,17 @@ async def yaml_of(text: str) -> tuple[Node, Mistakes]:
 
 def as_json(request: Request, document: Any) -> Request:
     """The request as REST would have got it: the same asker, `document` as its body."""
+    return with_body(request, json.dumps(document).encode(), b"application/json")
+
+
+def with_body(request: Request, body: bytes, media_type: bytes) -> Request:
+    """The same with any body."""
     kept = [pair for pair in request.scope["headers"] if pair[0] not in (b"content-type", b"content-length")]
-    body = json.dumps(document).encode()
 
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return Request({**request.scope, "headers": [*kept, (b"content-type", b"application/json")]}, receive)
+    return Request({**request.scope, "headers": [*kept, (b"content-type", media_type)]}, receive)
 
 
 def older(rows: Sequence[Row], column: str) -> str | None:

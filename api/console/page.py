@@ -60,6 +60,7 @@ SAID: Final = {
     "disabled": "Disabled: it opens nothing, and what is open may still end.",
     "ended_signal": "Ended by hand. The next event that fires opens it again.",
     "promoted": "Promoted: what its target allows too is said without a review.",
+    "proved": "The record is there: the page is shown on its host name from now on.",
     "connected": "Connected. Channels of the kind slack_bot may use it.",
     "disconnected": "Disconnected.",
     "unlinked": "No longer linked.",

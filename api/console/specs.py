@@ -85,7 +85,7 @@ async def _page(
 
 
 def _back(stored: Stored, page_slug: str | None) -> str:
-    has_page = stored.kind in ("beat", "group", "inbox", "publisher", "trigger")
+    has_page = stored.kind in ("beat", "group", "inbox", "page", "publisher", "trigger")
     return address(stored.kind, stored.slug, page_slug) if has_page else f"/console/{plural(stored.kind)}"
 
 
