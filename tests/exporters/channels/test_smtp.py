@@ -1,13 +1,8 @@
 """The smtp channel against aiosmtpd, with real TLS minted here."""
 
-import asyncio
-import email
-import email.policy
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from email.message import EmailMessage
 from functools import partial
 
 import pytest
@@ -20,38 +15,9 @@ from evaluators.model import Notice
 from exporters.channels.smtp import Relay, SmtpExporter, compose
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
 from rules.address import EgressPolicy
+from tests.rig.mailroom import Mailroom, open_mailroom
 
 _CONNECT = partial(connect, EgressPolicy(), "relay")
-
-
-@dataclass
-class Mailroom:
-    """A relay: answers each RCPT and DATA as the test says, keeps what it accepted."""
-
-    port: int = 0
-    answers: dict[str, str] = field(default_factory=dict)  # mailbox or "DATA" -> answer
-    kept: list[Envelope] = field(default_factory=list)
-    secured: list[bool] = field(default_factory=list)
-
-    async def handle_RCPT(
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        answer = self.answers.get(address, "250 OK")
-        if answer.startswith("250"):
-            envelope.rcpt_tos.append(address)
-        return answer
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        answer = self.answers.get("DATA", "250 OK")
-        if answer.startswith("250"):
-            self.kept.append(envelope)
-            self.secured.append(session.ssl is not None)
-        return answer
-
-    def read(self, place: int = 0) -> EmailMessage:
-        content = self.kept[place].content
-        assert isinstance(content, bytes)
-        return email.message_from_bytes(content, _class=EmailMessage, policy=email.policy.default)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +48,7 @@ def _login(
 @pytest.fixture
 async def plain() -> AsyncIterator[Mailroom]:
     """A relay without TLS."""
-    async for mailroom in _serve(Mailroom(), None):
+    async with open_mailroom(Mailroom()) as mailroom:
         yield mailroom
 
 
@@ -93,27 +59,15 @@ async def starttls(server_tls: ssl.SSLContext) -> AsyncIterator[Mailroom]:
     secure = partial(
         SMTP, room, tls_context=server_tls, require_starttls=True, authenticator=_login, auth_required=True
     )
-    async for mailroom in _serve(room, None, secure):
+    async with open_mailroom(room, None, secure) as mailroom:
         yield mailroom
 
 
 @pytest.fixture
 async def implicit(server_tls: ssl.SSLContext) -> AsyncIterator[Mailroom]:
     """A relay that speaks TLS from the first byte."""
-    async for mailroom in _serve(Mailroom(), server_tls):
+    async with open_mailroom(Mailroom(), server_tls) as mailroom:
         yield mailroom
-
-
-async def _serve(
-    room: Mailroom, tls: ssl.SSLContext | None, make: partial[SMTP] | None = None
-) -> AsyncIterator[Mailroom]:
-    loop = asyncio.get_running_loop()
-    factory = make or partial(SMTP, room)
-    server = await loop.create_server(lambda: factory(hostname="relay.test"), "127.0.0.1", 0, ssl=tls)
-    room.port = server.sockets[0].getsockname()[1]
-    yield room
-    server.close()
-    await server.wait_closed()
 
 
 def _relay(port: int, context: ssl.SSLContext | None = None, **changed: object) -> Relay:
