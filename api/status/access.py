@@ -108,13 +108,14 @@ def cookie(page: Document, place: Place, connection: HTTPConnection, mailbox: st
 
 
 def _is_near(rule: Page, connection: HTTPConnection) -> bool:
-    networks = tuple(rule.access.networks)
+    """Whether their address lets them in. One who comes by a proxy that is not trusted, or does not say for whom it asks, has none."""
+    networks, address = tuple(rule.access.networks), address_of(connection)
     peer = connection.client.host if connection.client else ""
-    names = ("x-forwarded-for",) if (by_proxy := is_trusted(connection, peer)) else _FORWARDED
-    # Who comes by a proxy that is not trusted, or that does not say for whom it asks, has no address that is known.
-    if any(name in connection.headers for name in names) is not by_proxy:
-        return False
-    return bool(networks) and is_within(address_of(connection), networks)
+    if is_trusted(connection, peer):
+        is_known = address != peer
+    else:
+        is_known = not any(name in connection.headers for name in _FORWARDED)
+    return is_known and bool(networks) and is_within(address, networks)
 
 
 _FORWARDED: Final = ("x-forwarded-for", "forwarded", "x-real-ip")
