@@ -42,7 +42,8 @@ class File(Struct, frozen=True):
     body: bytes
 
 
-def _named(stem: str, suffix: str, body: bytes) -> str:
+def _named(name: str, body: bytes) -> str:
+    stem, _, suffix = name.partition(".")
     return f"{stem}-{hashlib.sha256(body).hexdigest()[:12]}.{suffix}"
 
 
@@ -55,7 +56,7 @@ _OURS: Final = {
     **{file.name: file.read_bytes() for file in resources.files("api.status").joinpath("static").iterdir()},
     **{f"icon-{status}.svg": _icon(status) for status in ICONS},
 }
-_NAMES: Final = {name: _named(*name.rsplit(".", 1), body) for name, body in _OURS.items()}
+_NAMES: Final = {name: _named(name, body) for name, body in _OURS.items()}
 _FILES: Final = {_NAMES[name]: File(_TYPES[name.rpartition(".")[2]], body) for name, body in _OURS.items()}
 
 
@@ -95,7 +96,7 @@ def files(page: Document) -> dict[str, File]:
 def _styles(look: Look) -> dict[str, File]:
     sheets = {"page": stylesheet(look), "own": look.css}
     return {
-        _named(stem, "css", css.encode()): File("text/css", css.encode())
+        _named(f"{stem}.css", css.encode()): File("text/css", css.encode())
         for stem, css in sheets.items()
         if css.strip()
     }

@@ -25,6 +25,11 @@ HTML: Final = "text/html; charset=utf-8"
 MOST_OPEN: Final = 24
 """Components of a page whose groups are all unfolded; of a larger page only groups in which something is wrong."""
 MOST_CHARTS: Final = 4
+"""Latency charts that are unfolded."""
+MOST_TOLD: Final = 10
+"""Updates of an open incident that the page itself shows; all of them are on its own."""
+MOST_BRIEF: Final = 1000
+"""Characters of the last update of one that is over, wherever several are listed."""
 _DAYS: Final = 90
 _OF_IMPACT: Final = {
     "none": "operational",
@@ -83,6 +88,9 @@ def render(
         "named": {shown.id: shown.name for shown in page.components},
         "zone": zone_said(zone, page.at),
         "status": status,
+        "plain": plain,
+        "most_told": MOST_TOLD,
+        "most_brief": MOST_BRIEF,
     }
     html = _TEMPLATES.get_template(template).render(shared | values)
     return Rendition(html.encode(), HTML, status=status)

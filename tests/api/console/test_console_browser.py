@@ -63,7 +63,7 @@ async def test_from_a_url_to_an_incident_that_customers_read(
     await page.get_by_text("Approved: it is on the status page.").wait_for()
     await page.get_by_role("link", name="the status page", exact=True).click()
     await page.get_by_text("We cannot take orders. <b>Sorry.</b>").wait_for()
-    assert await page.locator(".banner").inner_text() == "Major outage"
+    assert await page.locator(".banner h2").inner_text() == "Major outage"
     assert tab.trouble == []
     assert await tab.attacks() == []
 

@@ -106,7 +106,7 @@ async def test_maintenance_is_announced_extended_spoken_of_and_ended(server: "Se
     await page.goto(f"{server.url}/p/shop")
     shown = page.locator("article", has_text=name)
     assert await shown.locator("strong", has_text="early").count() == 1
-    assert await shown.get_by_text("affects Site").count() == 1
+    assert await shown.locator(".affected", has_text="Site").count() == 1
     assert await barriers(page) == []
 
     await page.go_back()

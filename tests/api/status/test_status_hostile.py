@@ -74,10 +74,10 @@ _MARKED = (
 _AROUND = ("{}", "**{}**", "[x]({})", "[{}](https://e.example/)", "![x]({})", "<{}>")
 ATTACKS = [*_MARKED, *(around.format(payload) for around in _AROUND for payload in PAYLOADS)]
 FOUND = """() => ({
-  titles: document.querySelectorAll("article > .head h3").length,
+  titles: document.querySelectorAll("#past article > .head h4").length,
   scripts: [...document.querySelectorAll("main script, main iframe, main object, main embed, main img, main style, main link, main meta, main base, main form")].map(e => e.outerHTML),
   handlers: [...document.querySelectorAll("*")].filter(e => [...e.attributes].some(a => a.name.startsWith("on") || a.name === "style")).map(e => e.outerHTML),
-  links: [...new Set([...document.querySelectorAll("article a")].map(e => e.protocol + " " + e.rel))].sort(),
+  links: [...new Set([...document.querySelectorAll("article .prose a")].map(e => e.protocol + " " + e.rel))].sort(),
 })"""
 
 
