@@ -21,6 +21,7 @@ ALL: dict[str, Sequence[Sequence[str]]] = {
     "start": ((),),
     "list_beats": ((),),
     "page": ((),),
+    "letters": ((),),
     "detection": ((),),
     "replay": ((),),
     "preview": ((),),

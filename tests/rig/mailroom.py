@@ -21,7 +21,7 @@ class Mailroom:
     answers: dict[str, str] = field(default_factory=dict)
     kept: list[Envelope] = field(default_factory=list)
     secured: list[bool] = field(default_factory=list)
-    sessions: set[tuple[str, int]] = field(default_factory=set)  # where mail came from
+    sessions: set[object] = field(default_factory=set)  # where mail came from
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
