@@ -90,7 +90,7 @@ class StaticPublisher:
     async def check(self) -> Report:
         """The place can be read, and is empty or ours."""
         try:
-            known = _read(await self.shelf.manifest())
+            known = await asyncio.to_thread(_read, await self.shelf.manifest())
         except TroubleError as trouble:
             return Report(trouble.outcome)
         return Report(Delivered(), (f"{self.shelf.called}: {len(known)} files",))
@@ -110,7 +110,7 @@ class StaticPublisher:
         return Delivered({"state": rendered.state})
 
     async def _written(self, files: Iterator[File], calls: list[Call], *, is_dry: bool) -> None:
-        before = _read(await self.shelf.manifest())
+        before = await asyncio.to_thread(_read, await self.shelf.manifest())
         kept, now = before, dict[str, str]()
         while batch := await asyncio.to_thread(_digested, files):
             changed = [file for file, digest in batch if before.get(file[0]) != digest]

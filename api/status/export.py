@@ -25,18 +25,17 @@ def place_of(page: Document, origin: str, base: str, live: str, *, index: bool) 
 
 def files(page: Document, place: Place) -> Iterator[File]:
     """One after the other as they are made; what leads to others comes after them, the page itself last of all."""
-    page, (first, *others) = replace(page, proof=""), page.rule.languages
+    page, (first, *others) = replace(page, proof="", seal=""), page.rule.languages
     spoken = [replace(place, language=language(code), is_prefixed=True) for code in others]
-    asked = [
-        (view, path, where)
+    asked = {
+        (where.language.code, path): (where, path)
         for where in (*spoken, replace(place, language=language(first), is_prefixed=False))
         for view in VIEWS
         if view.is_spoken or not where.is_prefixed
         for path in view.paths(page)
-    ]
-    for view, path, where in sorted(asked, key=lambda one: one[1] == ""):
-        found = view.pattern.fullmatch(path)
-        assert found is not None, path
+    }
+    for where, path in sorted(asked.values(), key=lambda one: one[1] == ""):
+        view, found = next((one, match) for one in VIEWS if (match := one.pattern.fullmatch(path)))
         given = {name: said for name, said in found.groupdict().items() if said is not None}
         rendition = view.make(page, where, given)
         if rendition is not None:
