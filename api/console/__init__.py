@@ -25,6 +25,7 @@ from api.console import (
     session,
     slack,
     specs,
+    subscribers,
     triggers,
     wording,
 )
@@ -50,6 +51,7 @@ ROUTERS = tuple(
         maintenance,
         channels,
         publishers,
+        subscribers,
         declared,
         pages,
         people,

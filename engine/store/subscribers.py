@@ -13,7 +13,7 @@ from engine.store.ids import new_id
 from rules.page import SubscriberKind
 
 Status = Literal["pending", "active", "unsubscribed", "bounced"]
-ASK_AGAIN_S: Final = 300.0
+ASK_AGAIN_S: Final = 3600.0
 """So long after a link was mailed no other one is, whoever asks."""
 MOST_ASKED: Final = 3
 """Links to one address a day."""
