@@ -90,7 +90,8 @@ class Remembered:
         """Make those anew that are otherwise, and forget those that are gone."""
         is_whole = not 0 <= now_s - self.whole_s < ARCHIVED_S
         since = moment(0.0 if is_whole else first_day(now_s) - DAY_S)
-        rows = await views.stamps(db, page.id, [one.id for one in components], since, MOST_TOLD)
+        unlisted = [one.id for one in components if str(one.id) not in self.ids]
+        rows = await views.stamps(db, page.id, [*self.ids], unlisted, since, MOST_TOLD)
         stamps = {row["id"]: row for row in rows}
         fresh = [key for key, row in stamps.items() if key not in self.made or self.made[key][0] != row]
         gone = [key for key, (_, one) in self.made.items() if key not in stamps and _lasted(one, since)]

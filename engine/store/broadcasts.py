@@ -28,11 +28,16 @@ async def queue(connection: Connection, incident: UUID, update: UUID, by: str) -
         update,
     )
     assert row is not None
-    others = await connection.fetch(
-        "SELECT DISTINCT page_id FROM objects WHERE id = ANY ($1) AND removed_at IS NULL "
-        "AND coalesce((spec->>'listed')::bool, true)",
+    named = await connection.fetch(
+        "SELECT page_id, coalesce((spec->>'listed')::bool, true) AS is_listed FROM objects "
+        "WHERE id = ANY ($1) AND removed_at IS NULL",
         row["named"],
     )
+    pages = {one["page_id"] for one in named if one["is_listed"]}
+    if not named or len(named) < len(row["named"]) or any(one["page_id"] != row["page_id"] for one in named):
+        pages.add(row["page_id"])
+    if not pages:  # it is only about what the page does not list, and so is not on it
+        return
     letter = Letter(
         kind="update",
         id=show("update", update),
@@ -51,7 +56,7 @@ async def queue(connection: Connection, incident: UUID, update: UUID, by: str) -
         "VALUES ($1, $2, $3, 'update', $4, $5, $6, $7, $8) ON CONFLICT (update_id) DO NOTHING",
         new_id(),
         row["page_id"],
-        list({row["page_id"], *(other["page_id"] for other in others)}),
+        list(pages),
         incident,
         update,
         row["named"],

@@ -178,22 +178,28 @@ async def pending(connection: Connection, pages: Sequence[UUID] | None) -> int:
 
 
 async def stamps(
-    connection: Connection, page_id: UUID, component_ids: Sequence[UUID], since: datetime, limit: int
+    connection: Connection,
+    page_id: UUID,
+    listed: Sequence[str],
+    unlisted: Sequence[UUID],
+    since: datetime,
+    limit: int,
 ) -> list[Row]:
-    """Incidents and maintenance of a page, or of its components, that lasted into the time from `since` on: which revision each has.
+    """Incidents and maintenance of a page, or of components that it lists, that lasted into the time from `since` on: which revision each has.
 
-    Of each kind the newest `limit`.
+    Not what was only ever about components that it does not list. Of each kind the newest `limit`.
     """
     return await connection.fetch(
         "SELECT s.* FROM unnest(ARRAY['incident', 'maintenance']) AS k (kind) CROSS JOIN LATERAL (SELECT id, revision, "
         "starts_at, ends_at FROM incidents WHERE kind = k.kind AND removed_at IS NULL "
-        "AND (page_id = $1 OR components ?| $2::text[]) "
+        "AND (page_id = $1 AND (named = '{}' OR NOT named <@ $6::uuid[]) OR components ?| $2::text[]) "
         "AND (status <> ALL ($4) OR resolved_at >= $3 OR ends_at >= $3) ORDER BY created_at DESC, id DESC LIMIT $5) s",
         page_id,
-        [str(component) for component in component_ids],
+        listed,
         since,
         ENDED,
         limit,
+        unlisted,
     )
 
 
