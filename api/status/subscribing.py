@@ -82,13 +82,12 @@ async def subscribe(request: Request) -> Response:
         return _form(request, kind, sent, f"sub_wrong_{kind}", 422)
     if not _text(sent, _TRAP):
         services = services_of(request)
-        if (
-            place.base
-            and services.settings.public_url is None
-            and urlsplit(place.origin).hostname not in _HERE
-        ):
-            # The Host header is whatever who asks says: a link made of it could lead who is told to them.
-            _log.warning("nobody can subscribe to the page %s: set public_url", page.rule.slug)
+        settings = services.settings
+        # The Host header is whatever who asks says: a link made of it could lead who is told to them.
+        is_lost = place.base and settings.public_url is None and urlsplit(place.origin).hostname not in _HERE
+        if is_lost or (kind == "email" and not settings.can_mail):
+            unset = "public_url" if is_lost else "mail"
+            _log.warning("nobody can subscribe to the page %s by %s: set %s", page.rule.slug, kind, unset)
             return _form(request, kind, sent, "gate_unmailed", 503)
         if _is_too_much(request, kind, address):
             return _form(request, kind, sent, "gate_too_many", 429)

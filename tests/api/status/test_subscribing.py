@@ -22,6 +22,7 @@ SHOP = "/p/shop/"
 async def _empty(server: "Server") -> AsyncIterator[None]:
     server.app.state.subscribing.clear()
     settings = server.services.settings
+    server.services.settings = replace(settings, can_mail=True)
     async with server.services.pool.acquire() as db:
         await db.execute("TRUNCATE subscribers, letters CASCADE")
     yield
@@ -250,6 +251,12 @@ async def test_a_link_leads_nowhere_that_the_asker_chose(server: "Server") -> No
     )
     (letter,) = await _rows(server, "letters")
     assert letter["item"]["link"].startswith("https://status.shop.example/p/shop/confirm/")
+
+
+async def test_who_cannot_be_mailed_is_told_so(server: "Server") -> None:
+    server.services.settings = replace(server.services.settings, can_mail=False)
+    assert (await _ask(server, "ann@shop.example")).status == 503
+    assert (await _ask(server, "https://hook.example/", "webhook")).status == 200
 
 
 async def test_another_sites_form_subscribes_nobody(server: "Server") -> None:
