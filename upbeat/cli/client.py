@@ -66,7 +66,7 @@ class Client:
         return await self._json("POST", path, query, body)
 
     async def put(self, path: str, body: Any, **query: object) -> Any:
-        """Replace what is at `path`."""
+        """Replace what is at `path`; bytes are sent as they are."""
         return await self._json("PUT", path, query, body)
 
     async def patch(self, path: str, body: Any, **query: object) -> Any:
@@ -108,10 +108,11 @@ class Client:
     async def _ask(
         self, method: str, path: str, query: Mapping[str, object], body: Any = None
     ) -> tuple[aiohttp.ClientResponse, bytes]:
+        given = {"data": body} if isinstance(body, bytes) else {"json": body}
         sent = {key: str(value) for key, value in {"page": self._page, **query}.items() if value is not None}
         try:
             async with self._session.request(
-                method, f"{self.server}{self._root}{path}", params=sent, json=body, allow_redirects=False
+                method, f"{self.server}{self._root}{path}", params=sent, allow_redirects=False, **given
             ) as answer:
                 content = await answer.read()
                 is_problem = answer.content_type == "application/problem+json"

@@ -2,16 +2,19 @@
 
 import io
 import zipfile
+from operator import itemgetter
 from pathlib import Path
+from typing import Any, BinaryIO, get_args
 
 import click
 
 from exporters.outcome import Delivered, Rejected
 from exporters.publishers.folder import Folder
 from exporters.static import Rendered, StaticPublisher
+from rules.picture import MOST_BYTES, Use
 from upbeat.cli.client import Client, RefusedError
 from upbeat.cli.listed import on_one
-from upbeat.cli.output import Output
+from upbeat.cli.output import Output, print_items
 
 
 @click.group()
@@ -69,3 +72,41 @@ async def export(
                 raise RefusedError(f"It was not written: {came.reason}")
     place = str(archive or folder)
     out.done({"files": len(names), "place": place}, f"{len(names)} files are in {place}", brief=[place])
+
+
+@page.command()
+@on_one(
+    "/pages",
+    click.argument("name", type=click.Choice(get_args(Use))),
+    click.argument("file", type=click.File("rb")),
+)
+async def upload(api: Client, out: Output, name: Use, file: BinaryIO) -> None:
+    """Show this picture on a status page: PNG, JPEG, WebP, GIF, ICO or SVG of up to 1 MB. It is made anew from what is seen in it."""
+    made = await api.put(f"/pictures/{name}", file.read(MOST_BYTES + 1))
+    said = f"{api.slug} shows it as {made['media_type']} of {made['size_bytes']} bytes"
+    out.done(made, said, brief=[made["file"]])
+
+
+@page.command()
+@on_one("/pages", click.option("--check", is_flag=True, help="Look for the record that proves it now."))
+async def domain(api: Client, out: Output, check: bool) -> None:
+    """Print the DNS records for a status page's own host name, or check them; 1 while it is not proved."""
+    found = await (api.post("/domain/check") if check else api.get("/domain"))
+    if found["domain"] is None:
+        raise RefusedError(f"{api.slug} names no domain; set `domain:` first")
+
+    def render(_: Any) -> None:
+        print_items(
+            {"TYPE": itemgetter("type"), "NAME": itemgetter("name"), "VALUE": itemgetter("value")},
+            found["records"],
+        )
+        click.echo()
+        click.echo(
+            f"{found['domain']} shows {api.slug}"
+            if found["is_verified"]
+            else found["problem"] or "Set them, then: --check"
+        )
+
+    out.show(found, render, brief=[record["value"] for record in found["records"]])
+    if check and found["problem"]:
+        raise SystemExit(1)
