@@ -25,7 +25,12 @@ def config_text(targets: Targets, interval_s: float) -> str:
     http, interval = f"http://{HOST}:{targets.http_port}", format_duration(interval_s)
     return f"""\
 version: 1
-pages: [{{slug: shop, name: Shop, description: "A small shop that fails on cue."}}]
+pages:
+  - slug: shop
+    name: Shop
+    description: A small shop that fails on cue.
+    languages: [en, de, fr, tr]
+    look: {{accent: "#0f766e"}}
 components:
   - {{slug: storefront, name: Storefront, group: Shopping, position: 1}}
   - {{slug: search, name: Search, group: Shopping, position: 2}}
@@ -63,7 +68,7 @@ beats:
     url: {http}/search
     degraded_after: 300ms
     incidents: {{open: "off"}}
-  - {{slug: storefront, name: Storefront, type: http, url: "{http}/", components: [storefront]}}
+  - {{slug: storefront, name: Storefront, type: http, url: "{http}/", components: [storefront], public: true}}
   - {{slug: db, name: Database, group: {GROUP}, type: tcp, host: {HOST}, port: {targets.db_port}}}
   - slug: dns
     name: DNS
