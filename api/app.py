@@ -1,6 +1,7 @@
 """The HTTP application: one list of routers, and what all of them share. Its routes are in their own modules."""
 
 import re
+from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import MutableHeaders
@@ -109,8 +110,11 @@ SECURITY_HEADERS = {
 }
 
 
-def create_app(services: Services) -> FastAPI:
-    """The application over `services`. Serve it with uvicorn's `proxy_headers=False`: `trusted_proxies` are ours."""
+def create_app(services: Services, around: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> FastAPI:
+    """The application over `services`. Serve it with uvicorn's `proxy_headers=False`: `trusted_proxies` are ours.
+
+    `around` goes around all but public pages, which are there whatever else is not.
+    """
     app = _Application(
         title="Upbeat",
         version=VERSION,
@@ -131,7 +135,7 @@ def create_app(services: Services) -> FastAPI:
         app.router.routes.extend(router.routes)
     app.add_middleware(Frame)
     app.state.addresses = status.Addresses(services)
-    behind = pings.Pings(ingest.Ingest(app.behind, services), services)
+    behind = around(pings.Pings(ingest.Ingest(app.behind, services), services))
     app.front = status.Front(behind, services, app.state.addresses)
     return app
 

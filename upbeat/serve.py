@@ -242,11 +242,10 @@ async def _work(
             host, port = listener.getsockname()[:2]
             base_url = _url(host, port)
             node.base_url = base_url
-            app = create_app(node.services())
             watch = Watch(node.database_url)
             group.create_task(watch.run())
-            patient = Patience(app, watch.silent)
-            group.create_task(serve_http(patient, listener, end_streams=app.state.hub.close))
+            app = create_app(node.services(), lambda behind: Patience(behind, watch.silent))
+            group.create_task(serve_http(app, listener, end_streams=app.state.hub.close))
             group.create_task(keep_listening(node.pool))
             _say_where(settings, node, host, port)
         if on_ready is not None:
