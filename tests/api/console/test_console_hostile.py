@@ -219,5 +219,5 @@ async def test_hostile_text_is_shown_as_it_was_written(server: "Server", tab: "T
     page, _ = await _poisoned(server)
     await tab.page.goto(f"{server.url}/p/{page.slug}")
     assert await tab.page.locator("h1").inner_text() == PAYLOADS[9]
-    names = await tab.page.locator(".components strong").all_inner_texts()
+    names = await tab.page.locator(".component > .head > :first-child").all_inner_texts()
     assert {" ".join(name.split()) for name in names} == {" ".join(p.split()) for p in PAYLOADS}

@@ -1,0 +1,255 @@
+"""What the pages that people read say, of a page made by hand: no browser, no database."""
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from api.status import look, pages, text
+from api.status.document import Day, Document, Picture
+from api.status.pages import VIEWS
+from api.status.view import Place, Rendition
+from rules.language import LANGUAGES, language
+from rules.page import Look
+from tests.api.status.shown import NOW, component, crowded, document, incident, usual
+
+PLACE = Place("/p/usual", "https://status.example", language("en"))
+
+
+def _made(page: Document, path: str = "", place: Place = PLACE, **given: str) -> Rendition | None:
+    for view in (*VIEWS, *text.VIEWS):
+        if found := view.pattern.fullmatch(path):
+            groups = {name: value for name, value in found.groupdict().items() if value is not None}
+            return view.make(page, place, groups | given)
+    raise AssertionError(path)
+
+
+def _html(page: Document, path: str = "", place: Place = PLACE) -> str:
+    made = _made(page, path, place)
+    assert made is not None
+    return made.body.decode()
+
+
+def test_every_path_that_an_export_has_is_made_in_every_language() -> None:
+    page = usual()
+    for code in LANGUAGES:
+        place = Place("", "https://x.example", language(code), is_live=False, is_prefixed=code != "en")
+        for view in (*VIEWS, *text.VIEWS):
+            for path in view.paths(page):
+                assert _made(page, path, place) is not None, path
+
+
+def test_twenty_components_are_less_than_60_kb() -> None:
+    parts = [component(n, f"Part {n}", f"Group {n // 5}", bad={n: "major_outage", 50: "partial_outage"}) for n in range(20)]  # fmt: skip
+    assert (
+        len(_html(document("twenty", parts, [incident(1, "Down", "investigating", timedelta(hours=1))])))
+        < 60_000
+    )
+
+
+def test_a_day_says_what_it_was_and_leads_to_what_was_said() -> None:
+    html = _html(usual())
+    said = re.search(r'<a href="/p/usual/incidents/inc_2" aria-label="([^"]+)">', html)
+    assert said is not None
+    assert said[1] == "November 18, 2026: Major outage, 50%. Checkout was down"
+    assert '<a href="/p/usual/history/2026-10#d2026-10-12"' in html  # of which nobody said anything
+    assert "Search, last 90 days: 1 day with something to report" in html
+
+
+def test_days_that_components_share_may_be_others_of_each() -> None:
+    later = component(2, "B")
+    shifted = [Day((NOW + timedelta(days=1)).date().isoformat(), "operational", 1.0), *later.days[1:]]
+    html = _html(document("two", [component(1, "A"), component(2, "B", days=shifted)]))
+    assert 'href="#o0"' in html
+    assert 'href="#o1"' in html
+
+
+def test_components_without_a_group_stand_apart_and_a_group_shows_its_worst() -> None:
+    found = pages.sections(usual())
+    assert [(one.name, one.status) for one in found] == [
+        ("Shopping", "partial_outage"),
+        (None, "operational"),
+        ("Infrastructure", "under_maintenance"),
+    ]
+
+
+def test_of_a_large_page_only_groups_with_trouble_are_unfolded() -> None:
+    parts = [component(n, f"Part {n}", f"Group {n // 10}", "major_outage" if n == 15 else "operational") for n in range(30)]  # fmt: skip
+    assert [one.is_open for one in pages.sections(document("large", parts))] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("page", "begun"),
+    [
+        pytest.param(usual(), timedelta(minutes=52), id="since the update that said so"),
+        pytest.param(document("by-hand", [component(1, "A", status="major_outage")]), None, id="set by hand: nobody said"),
+        pytest.param(document("calm", [component(1, "A")]), None, id="all is well"),
+        pytest.param(
+            document("kept", [component(1, "A", status="under_maintenance")], [incident(1, "M", "in_progress", timedelta(hours=2), timedelta(hours=4), "maintenance")]),
+            timedelta(hours=2),
+            id="since maintenance began",
+        ),
+    ],
+)  # fmt: skip
+def test_since_when_is_what_was_said(page: Document, begun: timedelta | None) -> None:
+    assert pages.since(page) == (None if begun is None else NOW - begun)
+
+
+def test_a_month_has_what_lasted_into_it_and_its_neighbours() -> None:
+    over = incident(7, "Through the night", "resolved", timedelta(days=30), timedelta(days=12))
+    page = replace(usual(), incidents=[*usual().incidents, over])
+    november, october = _html(page, "history/2026-11"), _html(page, "history/2026-10")
+    assert "Through the night" in november
+    assert 'id="d2026-11-01"' in november
+    assert "Through the night" in october
+    assert "Old certificates" in october
+    assert 'rel="prev" href="/p/usual/history/2026-10"' in november
+    assert 'rel="next" href="/p/usual/history/2026-11"' in october
+    for nowhere in (
+        "history/2026-12",
+        "history/2019-01",
+        "history/2026-13",
+        "incidents/inc_99",
+        "assets/x.css",
+    ):
+        assert _made(page, nowhere) is None, nowhere
+
+
+def test_what_is_long_is_cut_where_it_is_listed_and_whole_on_its_own_page() -> None:
+    page = crowded()
+    assert len(_html(page, "history")) < 60_000
+    assert len(_html(page, "incidents/inc_2")) > 50_000
+
+
+def test_the_page_itself_says_the_last_ten_updates() -> None:
+    one = incident(1, "Long", "identified", timedelta(hours=30))
+    many = replace(usual(), incidents=[_with_updates(one, 40)])
+    assert _html(many).count('id="upd_1b"') == pages.MOST_TOLD
+    assert "All 40 updates" in _html(many)
+    assert _html(many, "incidents/inc_1").count('id="upd_1b"') == 40
+
+
+def _with_updates(one: Any, count: int) -> Any:
+    return msgspec.structs.replace(one, updates=[one.updates[0]] * count)
+
+
+@pytest.mark.parametrize(
+    "accent", ["#000000", "#ffffff", "#ffd400", "#0b5fff", "#7a7a7a", "#ff0000", "#00ff7f"]
+)
+def test_text_in_an_operators_colours_can_be_read(accent: str) -> None:
+    sheet = look.stylesheet(Look.model_validate({"accent": accent, "colours": {"operational": accent}}))
+    said = dict(re.findall(r"--([\w-]+):([^;}]+)", sheet))
+    pairs = {name: re.findall(r"#\w{6}", value) for name, value in said.items()}
+    assert _contrast(said["accent"], said["on-accent"]) >= 4.5
+    for scheme, surfaces in enumerate((("#f8f9fb", "#ffffff"), ("#0d0f13", "#15181e"))):
+        for surface in surfaces:
+            assert _contrast(pairs["link"][scheme], surface) >= 4.5
+            assert _contrast(pairs["operational-text"][scheme], surface) >= 4.5
+            assert _contrast(pairs["operational"][scheme], surface) >= 3
+        assert _contrast(pairs["operational-text"][scheme], pairs["operational-soft"][scheme]) >= 4.5
+
+
+def _contrast(one: str, other: str) -> float:
+    return look.contrast(look.read(one), look.read(other))
+
+
+def test_files_are_kept_for_good_and_an_old_name_leads_to_what_is_there_now() -> None:
+    page = usual(look={"accent": "#0b5fff", "css": ".lead { font-weight: 700 }"})
+    html = _html(page)
+    names = re.findall(r'"/p/usual/assets/([\w.-]+)"', html)
+    assert [re.sub(r"-\w+(?=\.)", "", name) for name in names] == [
+        "icon-partial_outage.svg", "status.css", "page.css", "own.css", "status.js",
+    ]  # fmt: skip
+    for name in names:
+        made = _made(page, f"assets/{name}")
+        assert made is not None
+        assert "immutable" in made.headers["Cache-Control"]
+    old = _made(page, "assets/page-000000000000.css")
+    assert old is not None
+    assert (old.headers["Cache-Control"], b"#0b5fff" in old.body) == ("public, no-cache", True)
+
+
+def test_pictures_of_the_page_are_shown_and_can_do_nothing() -> None:
+    picture = Picture("logo-1.png", "image/png", b"png")
+    page = replace(
+        usual(), pictures={"logo": picture, "logo-dark": replace_file(picture), "favicon": picture}
+    )
+    html = _html(page)
+    assert '<link rel="icon" href="/p/usual/assets/logo-1.png"' in html
+    assert '<source media="(prefers-color-scheme: dark)" srcset="/p/usual/assets/dark-1.png"><img src="/p/usual/assets/logo-1.png" alt="Shop">' in html  # fmt: skip
+    made = _made(page, "assets/logo-1.png")
+    assert made is not None
+    assert (made.body, "sandbox" in made.headers["Content-Security-Policy"]) == (b"png", True)
+
+
+def replace_file(picture: Picture) -> Picture:
+    return Picture("dark-1.png", picture.media_type, picture.body)
+
+
+def test_an_export_has_no_forms_and_leads_to_the_live_page_where_it_is_known() -> None:
+    export = Place("", "https://x.example", language("en"), is_live=False)
+    assert "/subscribe" not in _html(usual(), place=export)
+    known = replace(export, live="https://live.example/p/usual")
+    assert 'href="https://live.example/p/usual/subscribe"' in _html(usual(), place=known)
+    assert "E-mail" not in _html(usual(subscribers={"kinds": []}))
+
+
+@pytest.mark.parametrize(
+    ("access", "fields"),
+    [
+        pytest.param({"password": "x"}, ["password"], id="password"),
+        pytest.param({"emails": ["a.example"]}, ["email"], id="mailbox"),
+        pytest.param({"password": "x", "emails": ["a.example"]}, ["password", "email"], id="both"),
+        pytest.param({"networks": ["10.0.0.0/8"]}, [], id="network"),
+    ],
+)
+def test_the_gate_asks_for_what_lets_in_and_says_nothing_of_the_page(
+    access: dict[str, Any], fields: list[str]
+) -> None:
+    html = pages.gate(usual(access=access), PLACE, to="history").body.decode()
+    assert [name for name in re.findall(r'<input id="(\w+)"', html) if name != "to"] == fields
+    assert html.count('name="to" value="history"') == len(fields)
+    for secret in ("Checkout", "payments", "feed.", "calendar"):
+        assert secret not in html
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_a_terminal_is_shown_eighty_columns(code: str) -> None:
+    place = Place("/p/usual", "https://status.example", language(code))
+    made = _made(usual(), "index.txt", place)
+    assert made is not None
+    lines = made.body.decode().splitlines()
+    assert max(map(len, lines)) <= text.WIDTH
+    assert any(line.startswith("  ▲ Checkout") for line in lines)
+    assert "\x1b" not in made.body.decode()
+    coloured = _made(usual(), "index.txt", place, color="")
+    assert coloured is not None
+    assert re.sub(r"\x1b\[\d+m", "", coloured.body.decode()) == made.body.decode()
+    assert coloured.body != made.body
+
+
+def test_a_terminal_is_told_nothing_that_it_would_obey() -> None:
+    evil = "a\x1b]0;title\x07\x1b[2Jb\u202ec\rd"
+    page = document("evil", [component(1, evil)], [incident(1, evil, "investigating", timedelta(hours=1), said=evil)], name=evil)  # fmt: skip
+    for path in ("index.txt", "incidents/inc_1.txt"):
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", _html(page, path))
+
+
+@pytest.mark.parametrize(
+    ("agent", "accept", "is_terminal"),
+    [
+        pytest.param(b"curl/8.5.0", b"*/*", True, id="curl"),
+        pytest.param(b"Wget/1.21.4", b"*/*", True, id="wget"),
+        pytest.param(b"HTTPie/3.2.2", b"*/*", True, id="httpie"),
+        pytest.param(b"curl/8.5.0", b"text/html", False, id="curl that wants HTML"),
+        pytest.param(b"Mozilla/5.0", b"text/html,*/*", False, id="a browser"),
+        pytest.param(b"Mozilla/5.0", b"text/plain", True, id="who says that it wants text"),
+        pytest.param(b"python-requests/2", b"*/*", False, id="a program"),
+        pytest.param(b"", b"", False, id="nobody knows"),
+    ],
+)
+def test_who_is_shown_text(agent: bytes, accept: bytes, is_terminal: bool) -> None:
+    assert text.is_terminal(agent, accept) is is_terminal
