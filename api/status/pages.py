@@ -293,14 +293,22 @@ def _incident_paths(page: Document) -> Iterable[str]:
     return (f"incidents/{one.id}" for one in (*page.incidents, *page.maintenances))
 
 
+_INERT: Final = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+
+
 def _asset(page: Document, _: Place, given: Mapping[str, str]) -> Rendition | None:
     found = look.found(page, given["name"])
     if found is None:
         return None
     file, headers = found
     is_picture = file.media_type.startswith("image/")
-    inert = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
-    return Rendition(file.body, file.media_type, headers | (inert if is_picture else {}))
+    return Rendition(file.body, file.media_type, headers | (_INERT if is_picture else {}))
+
+
+def _favicon(page: Document, _: Place, __: Mapping[str, str]) -> Rendition | None:
+    """For what asks for it without having read the page."""
+    picture = page.pictures.get("favicon")
+    return Rendition(picture.body, picture.media_type, _INERT) if picture else None
 
 
 def gate(page: Document, place: Place, *, to: str = "", said: str = "") -> Rendition:
@@ -327,6 +335,12 @@ VIEWS: Final[tuple[View, ...]] = (
         r"assets/(?P<name>[\w.-]+)",
         _asset,
         paths=lambda page: (f"assets/{name}" for name in look.files(page)),
+        is_open=True,
+    ),
+    view(
+        r"favicon\.ico",
+        _favicon,
+        paths=lambda page: ["favicon.ico"] if "favicon" in page.pictures else [],
         is_open=True,
     ),
 )

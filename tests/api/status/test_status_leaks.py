@@ -105,6 +105,8 @@ async def stage(server: "Server") -> Stage:
     }
     await it.make("pages", page | {"slug": it.slug})
     await it.make("pages", {"slug": it.other, "name": HIDDEN})
+    icon = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
+    assert (await server.call("PUT", f"/api/v1/pages/{it.slug}/pictures/favicon", data=icon)).status == 200
     for slug, more in (
         ("pay", {"name": SEEN}),
         ("own", {"name": HIDDEN, "listed": False}),
