@@ -326,9 +326,10 @@ async def _unrunnable(
     before: Mapping[str, Any],
 ) -> list[tuple[str, str]]:
     """References that may not be, and what cannot be compiled."""
-    folder = rule.folder if isinstance(rule, FolderPublisher) and rule.folder != before.get("folder") else None
-    if folder and not asking.is_operator and (refused := refusal(f"folder:{folder}", services.secrets.lending)):
-        return [("/folder", f"{folder} {refused}")]
+    if isinstance(rule, FolderPublisher) and rule.folder != before.get("folder") and not asking.is_operator:
+        refused = refusal(f"folder:{rule.folder}", services.secrets.lending)
+        if refused:
+            return [("/folder", f"{rule.folder} {refused}")]
     old = frozenset(references(before))
     errors = await unlent(services, db, asking, rule.model_dump(mode="json"), page_id, old)
     if any(_refusal(services, asking, reference, page_id) for reference in old):

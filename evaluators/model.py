@@ -228,6 +228,7 @@ class Refresh(Struct, frozen=True, tag="refresh"):
     """A page is to be written anew by who keeps it as files, whatever changed."""
 
     at: float
+    id: str = "page"
     title: str = "The page as it is"
     step: str = "refresh"
 

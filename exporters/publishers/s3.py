@@ -20,8 +20,8 @@ from exporters.static import MANIFEST, MOST_MANIFEST, File
 from rules.publishers.s3 import S3Publisher
 
 AT_ONCE: Final = 8
+KEPT: Final = "public, max-age=60"
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
-_HASHED: Final = re.compile(r"(assets|static)/.*")
 _CODE: Final = re.compile(rb"<Code>(\w{1,60})</Code>")
 
 
@@ -73,7 +73,7 @@ class Bucket:
             raise troubles.exceptions[0] from None
 
     async def _put(self, path: str, body: bytes, media_type: str) -> Answer:
-        cache = IMMUTABLE if _HASHED.match(path) else "no-store" if path == MANIFEST else self._rule.cache
+        cache = IMMUTABLE if path.startswith("assets/") else "no-store" if path == MANIFEST else KEPT
         return await self._ask("PUT", path, body, {"content-type": media_type, "cache-control": cache})
 
     async def _ask(

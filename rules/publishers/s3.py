@@ -31,10 +31,6 @@ class S3Publisher(StaticPublisher):
     )
     key_id: Secret = Field(description="The id of the access key.")
     secret: Secret = Field(description="The secret of the access key; best `${env:NAME}`.")
-    cache: Annotated[str, StringConstraints(pattern=r"^[ -~]+$", max_length=200)] = Field(
-        default="public, max-age=60",
-        description="`Cache-Control` of objects; of those whose name changes with their content it is a year.",
-    )
     index: bool = Field(
         default=True,
         description="Whether links name `index.html`; buckets that are served as a website do not need it.",

@@ -37,8 +37,8 @@ class StaticPublisher(PublisherRule):
         default=False,
         description="Write a page that is not public all the same: whoever finds the files reads it.",
     )
-    notify: Literal[False] = Field(default=False, description="Nobody is told by files.")  # type: ignore[assignment]
-    maintenance: Literal[True] = Field(default=True, description="The page has it.")  # type: ignore[assignment]
+    notify: Literal[False] = Field(default=False, description="Nobody is told by files.")
+    maintenance: Literal[True] = Field(default=True, description="The page has it.")
     components: dict[str, list[str]] = Field(
         default={}, max_length=0, description="Nothing: they are what they are on the page."
     )

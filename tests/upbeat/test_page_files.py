@@ -86,14 +86,14 @@ async def test_publishers_keep_a_page_fresh_in_a_folder_and_a_bucket(
         try:
             await until(lambda: both("Payments"), "the page is written", 60)
             assert json.loads(s3.kept["status.json"].body)["status"] == "operational"
-            spec = {
+            said = {
                 "title": "Cards fail",
                 "text": "We look.",
                 "components": {"pay": "major_outage"},
                 "page": page,
                 "notify": False,
             }
-            status, incident = await server.call("POST", "/incidents", spec)
+            status, incident = await server.call("POST", "/incidents", said)
             assert status == 201, incident
             await until(lambda: both("Cards fail"), "the incident is written", 60)
             assert (folder / "incidents" / incident["id"] / "index.html").is_file()

@@ -39,20 +39,10 @@ def page() -> None:
     ),
     click.option("--public", is_flag=True, help="Also of a page that is not public: the files are."),
 )
-async def export(
-    api: Client,
-    out: Output,
-    folder: Path | None,
-    archive: Path | None,
-    base: str,
-    origin: str,
-    index: bool,
-    public: bool,
-) -> None:
+async def export(api: Client, out: Output, folder: Path | None, archive: Path | None, **asked: Any) -> None:
     """Write a whole status page as static files, for any web server: all languages, history, feeds, badges."""
     if (folder is None) == (archive is None):
         raise click.UsageError("Give either --out or --zip.")
-    asked = {"base": base, "origin": origin, "index": index, "public": public}
     content = await api.content("/export", **asked)
     with zipfile.ZipFile(io.BytesIO(content)) as zipped:
         names = zipped.namelist()
