@@ -92,7 +92,9 @@ class Language:
 
     def percent(self, share: float) -> str:
         """A share of one with two digits, never rounded up to all of it."""
-        return format_percent(int(share * 10_000 + 1e-6) / 10_000, None, self.locale, decimal_quantization=False)
+        return format_percent(
+            int(share * 10_000 + 1e-6) / 10_000, None, self.locale, decimal_quantization=False
+        )
 
 
 @cache

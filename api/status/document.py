@@ -139,6 +139,15 @@ class Document:
         """Maintenance that is not over."""
         return [one for one in self.maintenances if not one.is_over]
 
+    @property
+    def told(self) -> list[Incident]:
+        """All incidents and maintenance."""
+        return [*self.incidents, *self.maintenances]
+
+    def one(self, incident_id: str) -> Incident | None:
+        """The one of them with this id."""
+        return next((one for one in self.told if one.id == incident_id), None)
+
     def named(self, incident: Incident) -> list[str]:
         """The names of the components it is about."""
         return [shown.name for shown in self.components if shown.id in incident.components]

@@ -111,7 +111,7 @@ def _piece(strip: str, at: int, count: int) -> Markup:
 
 def _about(page: Document, shown: Shown) -> Iterator[tuple[date, date, Incident]]:
     """(first day, last day, what was told) of this component, in UTC as the days are."""
-    for incident in (*page.incidents, *page.maintenances):
+    for incident in page.told:
         said = incident.components.keys() | {key for update in incident.updates for key in update.components}
         if shown.id in said:
             begin, end = lasted(incident, page.at)

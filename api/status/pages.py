@@ -6,7 +6,6 @@ Other pages of the same look (who subscribes, who signs in) extend `base.html`, 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -86,7 +85,7 @@ def render(
         "lasted": lambda incident: lasted(incident, page.at),
         "lasting": lambda incident: words.lasting(_length_s(incident, page.at)),
         "named": {shown.id: shown.name for shown in page.components},
-        "zone": zone_said(zone, page.at),
+        "zone": f"{zone.key} ({page.at.astimezone(zone):%Z})",
         "status": status,
         "plain": plain,
         "most_told": MOST_TOLD,
@@ -159,7 +158,7 @@ class Stretch(Struct, frozen=True):
 def happened(page: Document, first: date, last: date) -> dict[date, list[Incident]]:
     """What was or is over between these days, the page's, by the day it began (or the first); the newest first."""
     found: dict[date, list[Incident]] = {}
-    for incident in (*page.incidents, *page.maintenances):
+    for incident in page.told:
         begin, end = (at.astimezone(page.rule.zone).date() for at in lasted(incident, page.at))
         if begin <= last and end >= first:
             found.setdefault(max(begin, first), []).append(incident)
@@ -230,7 +229,7 @@ def _month(text: str) -> date | None:
 
 def _months(page: Document) -> list[date]:
     """Those that have a history, newest first: since the oldest that the page remembers, and of all of its bars."""
-    known = [lasted(incident, page.at)[0] for incident in (*page.incidents, *page.maintenances)]
+    known = [lasted(incident, page.at)[0] for incident in page.told]
     oldest = min([*known, page.at - timedelta(days=_DAYS)]).astimezone(page.rule.zone).date().replace(day=1)
     month, found = _today(page).replace(day=1), list[date]()
     while month >= oldest:
@@ -268,7 +267,7 @@ def _history_paths(page: Document) -> Iterable[str]:
 
 
 def _incident(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | None:
-    shown = next((one for one in (*page.incidents, *page.maintenances) if one.id == given["id"]), None)
+    shown = page.one(given["id"])
     if shown is None:
         return None
     said = place.language.say(f"said_{shown.status}")
@@ -290,7 +289,7 @@ def plain(text: str, is_markdown: bool) -> str:
 
 
 def _incident_paths(page: Document) -> Iterable[str]:
-    return (f"incidents/{one.id}" for one in (*page.incidents, *page.maintenances))
+    return (f"incidents/{one.id}" for one in page.told)
 
 
 _INERT: Final = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
@@ -320,11 +319,6 @@ def missing(page: Document, place: Place) -> Rendition:
     """What is shown where there is nothing."""
     title = f"{place.language.say('missing_title')} · {page.rule.name}"
     return render("missing.html", page, place, title=title, status=404)
-
-
-def zone_said(zone: ZoneInfo, at: datetime) -> str:
-    """A time zone as it is called then."""
-    return f"{zone.key} ({at.astimezone(zone):%Z})"
 
 
 VIEWS: Final[tuple[View, ...]] = (

@@ -17,20 +17,14 @@ WIDTH: Final = 80
 _MEDIA: Final = "text/plain; charset=utf-8"
 _TERMINALS: Final = re.compile(rb"(?i)(curl|wget2?|httpie|xh|fetch libfetch)\b")
 _HAS_TEXT: Final = re.compile(r"([a-z]{2}(?=$|/))?/?(incidents/inc_\w+)?", re.ASCII)
-_COLOURS: Final = {
-    "operational": 32,
-    "under_maintenance": 34,
-    "degraded_performance": 33,
-    "partial_outage": 33,
-    "major_outage": 31,
-}
 _SIGNS: Final = {
-    "operational": "●",
-    "under_maintenance": "◆",
-    "degraded_performance": "▲",
-    "partial_outage": "▲",
-    "major_outage": "✖",
+    "operational": ("●", 32),
+    "under_maintenance": ("◆", 34),
+    "degraded_performance": ("▲", 33),
+    "partial_outage": ("▲", 33),
+    "major_outage": ("✖", 31),
 }
+"""Of a status: its sign, and the number of its colour."""
 _UNSHOWN: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """What a terminal would obey instead of showing it."""
 _NAME: Final = 34
@@ -48,16 +42,21 @@ def for_reader(path: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
     found = _HAS_TEXT.fullmatch(path)
     if found is None:
         return path
-    agent = accept = b""
-    for name, value in headers:
-        if name == b"user-agent":
-            agent = value
-        elif name == b"accept":
-            accept = value
-    if not is_terminal(agent, accept):
+    said = dict(headers)
+    if not is_terminal(said.get(b"user-agent", b""), said.get(b"accept", b"")):
         return path
     code, incident = found.groups()
     return f"{path}.txt" if incident else f"{code}/index.txt" if code else "index.txt"
+
+
+Paint = Callable[[str, str], str]
+"""A text in the colour of a status."""
+
+
+def _paint(given: Mapping[str, str]) -> Paint:
+    if "color" in given:
+        return lambda text, status: f"\x1b[{_SIGNS[status][1]}m{text}\x1b[0m"
+    return lambda text, _: text
 
 
 def _text(lines: Iterable[str]) -> Rendition:
@@ -70,7 +69,7 @@ def _index(page: Document, place: Place, given: Mapping[str, str]) -> Rendition:
     lines = ["", f"  {one_line(page.rule.name)}", ""]
     begun = since(page)
     status, state = headline(page, place) or ("operational", "")
-    lines.append(f"  {paint(f'{_SIGNS[status]} {state}', status)}")
+    lines.append(f"  {paint(f'{_SIGNS[status][0]} {state}', status)}")
     if begun:
         lines.append(f"    {said('since', moment=place.language.moment(begun, page.rule.zone))}")
     if page.stale_since:
@@ -91,16 +90,18 @@ def _index(page: Document, place: Place, given: Mapping[str, str]) -> Rendition:
     return _text([*lines, "", f"  {said('text_more', url=place.url())}"])
 
 
-def _component(shown: Shown, place: Place, paint: "Paint") -> str:
+def _component(shown: Shown, place: Place, paint: Paint) -> str:
     name = one_line(shown.name)
     if len(name) > _NAME:
         name = name[: _NAME - 1] + "…"
     share = "" if shown.uptime is None else place.language.percent(shown.uptime)
     status = place.language.say(f"status_{shown.status}")
-    return f"  {paint(_SIGNS[shown.status], shown.status)} {name:<{_NAME}} {status:<26}{share:>10}".rstrip()
+    return (
+        f"  {paint(_SIGNS[shown.status][0], shown.status)} {name:<{_NAME}} {status:<26}{share:>10}".rstrip()
+    )
 
 
-def _incident(page: Document, place: Place, incident: Incident, paint: "Paint") -> list[str]:
+def _incident(page: Document, place: Place, incident: Incident, paint: Paint) -> list[str]:
     said, zone = place.language.say, page.rule.zone
     begin, end = lasted(incident, page.at)
     when = (
@@ -122,7 +123,7 @@ def _incident(page: Document, place: Place, incident: Incident, paint: "Paint") 
 
 
 def _one(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | None:
-    found = next((one for one in (*page.incidents, *page.maintenances) if one.id == given["id"]), None)
+    found = page.one(given["id"])
     if found is None:
         return None
     lines = ["", *_incident(page, place, found, _paint(given))]
@@ -139,28 +140,12 @@ def _wrapped(text: str, margin: int) -> list[str]:
     return [(" " * margin + line).rstrip() for line in lines]
 
 
-Paint = Callable[[str, str], str]
-"""A text in the colour of a status."""
-
-
-def _painted(text: str, status: str) -> str:
-    return f"\x1b[{_COLOURS[status]}m{text}\x1b[0m"
-
-
-def _plain(text: str, _: str) -> str:
-    return text
-
-
-def _paint(given: Mapping[str, str]) -> Paint:
-    return _painted if "color" in given else _plain
-
-
 VIEWS: Final[tuple[View, ...]] = (
     view(r"index\.txt", _index, paths=["index.txt"], is_spoken=True, options=["color"]),
     view(
         r"incidents/(?P<id>inc_\w+)\.txt",
         _one,
-        paths=lambda page: (f"incidents/{one.id}.txt" for one in (*page.incidents, *page.maintenances)),
+        paths=lambda page: (f"incidents/{one.id}.txt" for one in page.told),
         is_spoken=True,
         options=["color"],
     ),
