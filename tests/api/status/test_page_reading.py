@@ -49,7 +49,7 @@ class Shown:
     async def make(self, kind: Any, slug: str, page: Stored | None = None, **spec: Any) -> Stored:
         async with transaction(self.server.services.pool) as db:
             home = page or (self.page if kind != "page" else None)
-            return await objects.create(db, ACTOR, kind, home and home.id, {"slug": slug, **spec})
+            return await objects.create(db, ACTOR, kind, home.id if home else None, {"slug": slug, **spec})
 
     async def begin(self) -> "Shown":
         self.page = await self.make("page", self.slug, name="Shop")
