@@ -1,9 +1,10 @@
 """What is read of a page: all that it remembers, each incident made once per revision; latency of public beats and of no others."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import pytest
@@ -14,7 +15,7 @@ from api.status.reading import Reader
 from engine.clock import SystemClock
 from engine.store import objects, results, retention, rollups
 from engine.store.audit import Actor
-from engine.store.database import transaction
+from engine.store.database import Connection, Pool, transaction
 from engine.store.ids import new_id, show
 from engine.store.objects import Stored
 from evaluators.model import Kind, Result, Timings, Verdict
@@ -191,32 +192,30 @@ async def test_what_is_removed_is_gone(shown: Shown, ago: int) -> None:
     assert page.components[0].days[-1].status == "operational"
 
 
+class Only:
+    """A pool of this one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:
+        yield self._connection
+
+
 async def test_a_page_takes_as_many_queries_whatever_it_says(shown: Shown) -> None:
     counts = []
     for number in (1, 20):
         for n in range(number):
             await shown.tell(days(1 + n), (days(1 + n), "investigating", DOWN), (days(n), "resolved", {}))
-        reader, queries = Reader(shown.reader.services), list[str]()
+        queries: list[str] = []
         async with shown.server.services.pool.acquire() as db:
-            one = db._con  # type: ignore[union-attr]
-
-            class Pool:
-                def acquire(self, one: Any = one) -> "Pool":
-                    return self
-
-                async def __aenter__(self, one: Any = one) -> Any:
-                    return one
-
-                async def __aexit__(self, *_: object) -> None:
-                    pass
-
-            reader.services = replace(reader.services, pool=Pool())  # type: ignore[arg-type]
-            one.add_query_logger(lambda said, queries=queries: queries.append(said.query))
-            await reader.page(shown.slug)
-            first = len(queries)
-            await reader.page(shown.slug)
+            reader = Reader(replace(shown.reader.services, pool=cast("Pool", Only(db))))
+            with db.query_logger(lambda said, queries=queries: queries.append(said.query)):
+                await reader.page(shown.slug)
+                first = len(queries)
+                await reader.page(shown.slug)
             counts.append((first, len(queries) - first))
-            one._query_loggers.clear()
     assert counts[0] == counts[1]
     assert counts[0][1] < counts[0][0]  # what is known is not read again
 
