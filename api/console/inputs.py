@@ -45,8 +45,8 @@ def _input(name: str, field: FieldInfo) -> Input | None:
     is_list = get_origin(kind) is list
     inner = _bare(get_args(kind)[0]) if is_list else kind
     words = get_args(inner) if get_origin(inner) is Literal else ()
-    if not (words or inner in (str, int, float, bool)):
-        return None
+    if not (words or inner in (str, int, float, bool)) or words == (field.default,):
+        return None  # nothing that one line holds, or nothing to choose
     hint = (field.description or "").replace("`", "")
     default = field.get_default(call_default_factory=False)
     options: tuple[tuple[Any, Any], ...] = ()

@@ -25,6 +25,7 @@ from engine.store.ids import show
 from engine.store.objects import Stored, TakenError
 from rules.models import TYPED
 from rules.publishers.publisher import PublisherRule
+from rules.publishers.static import StaticPublisher
 
 _DELIVERIES: Final = 50
 _NAMED: Final = frozenset({"slug", "name", "page", "type", "components"})
@@ -81,6 +82,7 @@ async def _list(
             kinds={name: (model.__doc__ or "").strip() for name, model in _KINDS.items()},
             kind=kind if kind in _KINDS else None,
             inputs=_inputs(kind),
+            is_mapped=kind in _KINDS and not issubclass(_KINDS[kind], StaticPublisher),
             given=given,
             mistakes=mistakes or [],
         )

@@ -14,6 +14,7 @@ from engine.store import objects, outbox
 from engine.store.database import transaction
 from engine.store.ids import new_id
 from rules.models import TYPED
+from rules.settings import Lending
 from tests.exporters.publishers.site_server import KEY
 from tests.exporters.publishers.statuspage_server import PAGE, StatuspageServer
 from tests.rig.browser import barriers
@@ -24,8 +25,17 @@ if TYPE_CHECKING:
     from tests.api.conftest import Server
     from tests.api.console.conftest import Person, SignIn, Tab
 
+FILES = ("folder", "s3")
 KINDS: dict[str, dict[str, str]] = {
     "betterstack": {"key": "k", "page_id": "123"},
+    "folder": {"folder": "/srv/status/shop", "origin": "https://status.example", "every": "10m"},
+    "s3": {
+        "bucket": "b-1",
+        "origin": "https://status.example",
+        "key_id": "k",
+        "secret": "s",
+        "style": "path",
+    },
     "cachet": {"url": "https://cachet.example", "key": "k", "version": "2", "timezone": "Europe/Berlin"},
     "incident_io": {"key": "k", "page_id": "01F"},
     "instatus": {"key": "k", "page_id": "ckf"},
@@ -97,20 +107,23 @@ async def test_the_form_of_each_kind_asks_for_all_that_it_requires(kind: str, ad
     fields = TYPED["publisher"][kind].model_fields
     assert {name for name, field in fields.items() if field.is_required()} <= asked
     assert {one.name for one in inputs_of(TYPED["publisher"][kind])} - {"page"} <= asked
-    assert "shop/site: " in page
+    assert ("shop/site: " in page) == (kind not in FILES)
 
 
 @pytest.mark.parametrize("kind", TYPED["publisher"])
 async def test_a_publisher_of_each_kind_is_saved_by_its_form(
-    kind: str, server: "Server", admin: "Person"
+    kind: str, server: "Server", admin: "Person", monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(server.services.secrets, "lending", Lending(folders=["/srv/status"]))
     slug = f"{kind.replace('_', '-')}-{new_id().hex[-6:]}"
-    sent = {"slug": slug, "page": "shop", "type": kind, "components": "shop/site: 1, 2\nshop/cart:"}
+    sent = {"slug": slug, "page": "shop", "type": kind}
+    if kind not in FILES:
+        sent["components"] = "shop/site: 1, 2\nshop/cart:"
     made = await admin.post("/console/publishers", sent | KINDS[kind])
     assert (made.status, slug in made.html) == (200, True), made.html
     async with server.services.pool.acquire() as db:
         spec = (await objects.find(db, "publisher", slug)).spec
-    assert spec["components"] == {"shop/site": ["1", "2"]}
+    assert spec.get("components") == (None if kind in FILES else {"shop/site": ["1", "2"]})
     for name, value in KINDS[kind].items():
         assert str(spec[name]).lower() == value.lower()
 
