@@ -17,7 +17,7 @@ from typing import Final
 from api.problems import ProblemError
 from api.status.document import Document
 from api.status.previews import is_listed
-from api.status.view import CSP, OPEN, Place, Rendition, View
+from api.status.view import CSP, Place, Rendition, View
 from engine.store.database import DATABASE_AWAY
 
 FRESH_S: Final = 1.0
@@ -68,12 +68,13 @@ class Made:
         return len(self.body) + (len(self.gzipped) if self.gzipped is not self.body else 0) + 4000
 
 
-def made(rendition: Rendition, *, is_public: bool, is_listed: bool) -> Made:
-    """As it is sent. Of a page that is not public, others may neither keep nor read it."""
+def made(rendition: Rendition, *, is_public: bool, is_listed: bool, is_proved: bool = False) -> Made:
+    """As it is sent. Of a page that is not public, others may neither keep nor read it; who has its proof may show it (a badge)."""
     said = {**SECURITY, "Cache-Control": "public, no-cache", **rendition.headers}
     if not is_public:
-        said = {name: value for name, value in said.items() if name not in OPEN}
-        said["Cross-Origin-Resource-Policy"] = "same-origin"
+        said.pop("Access-Control-Allow-Origin", None)
+        if not is_proved:
+            said["Cross-Origin-Resource-Policy"] = "same-origin"
         if "immutable" not in said["Cache-Control"]:  # what is, is shown at the gate too
             said["Cache-Control"] = "private, no-cache"
     if not is_listed:
@@ -250,7 +251,9 @@ class Kept:
                 rendition = Rendition(b"this cannot be shown: a fault of Upbeat\n", "text/plain", status=500)
             if rendition is None:
                 return None
-            return made(rendition, is_public=copy.is_public, is_listed=copy.is_listed)
+            return made(
+                rendition, is_public=copy.is_public, is_listed=copy.is_listed, is_proved=bool(place.key)
+            )
 
         shelf = self.optional if heeded else self.plain
         key = (copy.number, place.base, place.origin, place.key, path, tuple(heeded.items()))

@@ -206,6 +206,22 @@ async def test_hostile_text_in_a_frame_is_text_and_the_frame_is_accessible(serve
             assert await barriers(tab) == []
 
 
+@pytest.mark.browser
+async def test_of_a_page_that_is_not_public_other_sites_show_what_carries_its_proof(
+    server: "Server", sites: list[str]
+) -> None:
+    slug = await _made(server, frames="any", access={"password": "tulips", "networks": ["127.0.0.1"]})
+    key = next(iter((await server.call("GET", f"/api/v1/pages/{slug}/link")).body.values())).partition("?")[2]
+    load = "url => new Promise(done => { const i = new Image(); i.onload = () => done(true); i.onerror = () => done(false); i.src = url })"
+    async with chromium() as browser:
+        tab = await browser.new_page()
+        await tab.goto(f"{sites[0]}/?to=about:blank")
+        # Who is let in by address lends that to no other site.
+        assert await tab.evaluate(load, f"{server.url}/p/{slug}/badge.svg") is False
+        for badge in ("badge.svg", "badge.png"):
+            assert await tab.evaluate(load, f"{server.url}/p/{slug}/{badge}?{key}") is True
+
+
 async def test_a_page_that_is_not_public_is_framed_with_its_proof_only(server: "Server") -> None:
     slug = await _made(server, frames="any", access={"password": "tulips"})
     link = (await server.call("GET", f"/api/v1/pages/{slug}/link")).body
