@@ -10,9 +10,10 @@ from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_json, reply, takes
 from api.context import Services, services_of
 from api.problems import ProblemError, invalid
-from api.saving import rule_of, unlent
+from api.saving import masked, may_edit, rule_of, unlent
 from engine.store import installation, objects
 from engine.store.database import Connection
+from engine.store.objects import Stored
 from rules.beat import AnyBeat, Beat
 from rules.config import Declared, dump, json_schema, parse
 from rules.kinds.kind import ProbedRule
@@ -104,9 +105,18 @@ async def declared(db: Connection, asking: Principal) -> list[Declared]:
     for kind in KINDS:
         for stored in await objects.listing(db, kind, pages=pages):
             page = slugs.get(stored.page_id) if stored.page_id else None
-            spec = stored.spec if page is None else stored.spec | {"page": page}
+            spec = stored.spec if may_edit(asking, stored) else _without_secrets(stored)
+            spec = spec if page is None else spec | {"page": page}
             found.append(Declared(kind, stored.slug, page, rule_of(kind, spec), 0))
     return found
+
+
+def _without_secrets(stored: Stored) -> dict[str, Any]:
+    """For who edits what is on a page, and not the page. What stands for its password must not become it: a secret to store does."""
+    spec = masked(stored.spec, stored.kind)
+    if "password" in spec.get("access", {}):
+        spec["access"] |= {"password": "${secret:PASSWORD}"}
+    return spec
 
 
 @router.get("/schema")

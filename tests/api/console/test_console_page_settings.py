@@ -262,3 +262,24 @@ async def test_hostile_settings_are_text(server: "Server", tab: "Tab") -> None:
     await tab.page.goto(f"{server.url}/console/pages/{slug}")
     assert await tab.page.locator("main script, main iframe, main object, main embed").count() == 0
     assert (await tab.attacks(), tab.trouble) == ([], [])
+
+
+async def test_who_may_not_edit_a_page_sees_neither_its_password_nor_what_proves_it(
+    server: "Server", sign_in: "SignIn"
+) -> None:
+    slug, secret = f"s-{new_id().hex[-8:]}", "canary-sesame-78"
+    async with transaction(server.services.pool) as db:
+        spec = {"slug": slug, "name": "Inner", "access": {"password": secret}}
+        await objects.create(db, ACTOR, "page", None, spec)
+    link = (await server.call("GET", f"/api/v1/pages/{slug}/link")).body["link"]
+    proof = link.partition("key=")[2]
+    assert len(proof) > 40
+    for role, is_shown in (("viewer", False), ("reviewer", False), ("editor", False), ("admin", True)):
+        person = await sign_in(f"{role}@{slug}")
+        settings = await person.get(f"/console/pages/{slug}")
+        assert settings.status == 200
+        assert (proof in settings.html) is is_shown
+        assert secret not in settings.html
+        declared = (await person.get(f"/console/pages/{slug}/edit")).html
+        assert (secret in declared) is is_shown
+        assert proof not in declared

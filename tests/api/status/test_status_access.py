@@ -395,7 +395,14 @@ async def test_the_password_is_shown_to_who_administers_the_page_and_nobody_else
         changed = {"access": {"password": secret, "emails": ["corp.example"]}}
         assert (await server.call("PATCH", "/api/v1/pages/shop", changed)).status == 200
         for who in ("viewer", "reviewer", "editor", "reader", "writer", "other"):
-            for path in ("/pages/shop", "/pages", "/pages/shop/link", "/audit", "/pages/shop/domain"):
+            for path in (
+                "/pages/shop",
+                "/pages",
+                "/pages/shop/link",
+                "/audit",
+                "/pages/shop/domain",
+                "/export",
+            ):
                 assert secret not in str((await server.call("GET", f"/api/v1{path}", who=who)).body), path
             assert (await server.call("GET", "/api/v1/pages/shop/link", who=who)).status in (403, 404)
         assert (await server.call("GET", "/api/v1/pages/shop", who="admin")).body["access"][
@@ -404,6 +411,9 @@ async def test_the_password_is_shown_to_who_administers_the_page_and_nobody_else
         assert (await server.call("GET", "/api/v1/pages/shop", who="viewer")).body["access"] == {
             "password": "***", "networks": [], "emails": ["corp.example"],
         }  # fmt: skip
+        exported = (await server.call("GET", "/api/v1/export", who="editor")).body
+        assert 'password: "${secret:PASSWORD}"' in exported
+        assert secret in (await server.call("GET", "/api/v1/export", who="admin")).body
         # Even who installed it finds neither in the audit log.
         assert secret not in str((await server.call("GET", "/api/v1/audit")).body)
         async with server.services.pool.acquire() as db:
