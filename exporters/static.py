@@ -31,6 +31,7 @@ Digests = Mapping[str, str]
 class Rendered:
     """A page at one moment: `state` says which, `files` are made as they are asked for."""
 
+    page: str  # slug
     state: str
     files: Iterator[File]
 
@@ -66,9 +67,12 @@ class StaticPublisher:
     begun: int = 0
     last: Outcome | None = None
 
-    async def export(self, _: Post | Refresh, __: Memory = FIRST) -> Outcome:
-        """Write it."""
-        return await self.write()
+    async def export(self, item: Post | Refresh, _: Memory = FIRST) -> Outcome:
+        """Write it. What is remembered of an incident is where it is."""
+        outcome = await self.write()
+        if isinstance(outcome, Delivered) and isinstance(item, Post):
+            return Delivered({**(outcome.remote or {}), "id": f"incidents/{item.incident}"})
+        return outcome
 
     async def write(self) -> Outcome:
         """Write it once for all who asked before that began."""
@@ -104,15 +108,15 @@ class StaticPublisher:
         if isinstance(rendered, Rejected):
             return rendered
         try:
-            await self._written(rendered.files, calls, is_dry=is_dry)
+            await self._written(rendered, calls, is_dry=is_dry)
         except TroubleError as trouble:
             return trouble.outcome
         return Delivered({"state": rendered.state})
 
-    async def _written(self, files: Iterator[File], calls: list[Call], *, is_dry: bool) -> None:
-        before = await asyncio.to_thread(_read, await self.shelf.manifest())
+    async def _written(self, rendered: Rendered, calls: list[Call], *, is_dry: bool) -> None:
+        before = await asyncio.to_thread(_read, await self.shelf.manifest(), rendered.page)
         kept, now = before, dict[str, str]()
-        while batch := await asyncio.to_thread(_digested, files):
+        while batch := await asyncio.to_thread(_digested, rendered.files):
             changed = [file for file, digest in batch if before.get(file[0]) != digest]
             now |= {path: digest for (path, _, __), digest in batch}
             calls += (Call("PUT", path, None) for path, _, __ in changed)
@@ -120,7 +124,7 @@ class StaticPublisher:
                 continue
             if any(path not in kept for path, _, __ in changed):  # what we are ended in is ours all the same
                 kept = {**before, **now, **dict.fromkeys((path for path, _, __ in changed), "")}
-                await self._keep(kept)
+                await self._keep(rendered.page, kept)
             for late in (False, True):
                 if some := [file for file in changed if _leads(file[0]) == late]:
                     await self.shelf.put(some)
@@ -131,10 +135,10 @@ class StaticPublisher:
         if gone:
             await self.shelf.remove(gone)
         if now != kept:
-            await self._keep(now)
+            await self._keep(rendered.page, now)
 
-    async def _keep(self, digests: Digests) -> None:
-        body = await asyncio.to_thread(lambda: json.dumps({"upbeat": 1, "files": digests}).encode())
+    async def _keep(self, page: str, digests: Digests) -> None:
+        body = await asyncio.to_thread(lambda: json.dumps({"page": page, "files": digests}).encode())
         await self.shelf.put([(MANIFEST, body, "application/json")])
 
 
@@ -147,10 +151,13 @@ def _leads(path: str) -> bool:
     return path == "index.html" or (path.endswith("/index.html") and path.count("/") == 1)
 
 
-def _read(manifest: bytes | None) -> Digests:
-    """The files of a manifest, which may have been meddled with."""
+def _read(manifest: bytes | None, page: str | None = None) -> Digests:
+    """The files of a manifest, which may have been meddled with; of this page, where one is named."""
     try:
-        files = json.loads(manifest or b'{"files": {}}')["files"]
-        return {path: str(digest) for path, digest in files.items() if _OURS.fullmatch(path)}
+        known = json.loads(manifest or b'{"files": {}}')
+        files = {path: str(said) for path, said in known["files"].items() if _OURS.fullmatch(path)}
+        if page in (None, known.get("page", page)):
+            return files
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise TroubleError(Rejected(f"{MANIFEST} there is not Upbeat's: empty the place")) from None
+    raise TroubleError(Rejected("another page is there: each needs a place of its own"))

@@ -36,4 +36,4 @@ class Pages:
         url = services.settings.public_url
         live = f"{url}/p/{page.rule.slug}" if url else ""
         place = export.place_of(page, rule.origin, rule.base, live, index=rule.index)
-        return Rendered(state, export.files(page, place))
+        return Rendered(page.rule.slug, state, export.files(page, place))

@@ -49,12 +49,10 @@ async def test_an_export_that_cannot_be_written_says_why(remote: Cli, page: str,
         2,
         f"Error: It was not written: {tmp_path} has files that are not Upbeat's: name an empty folder\n",
     )
-    assert (await remote("page", "export", page)).code == 2
-    assert (await remote("page", "export", "nowhere", "--zip", tmp_path / "z")).code == 2
 
 
 async def test_publishers_keep_a_page_fresh_in_a_folder_and_a_bucket(
-    server: Upbeat, remote: Cli, page: str, tmp_path: Path
+    server: Upbeat, page: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "status"
     common = {"page": page, "origin": "https://status.example.com"}
@@ -106,12 +104,13 @@ async def test_publishers_keep_a_page_fresh_in_a_folder_and_a_bucket(
                 return steps == {"files": "done", "bucket": "done"}
 
             await until(arrived, "both are targets of the incident", 60)
-            checked = await remote("publishers", "check", "files", "--page", page)
-            assert checked.out.startswith(f"files can be used: {folder}: "), checked.err
-            ran = await remote("publishers", "dry-run", "bucket", "--page", page)
-            assert ran.code == 0, ran.err
-            drift = await remote("publishers", "drift", "files", "--page", page)
-            assert (drift.code, drift.err) == (0, "")
+            asked = f"/publishers/files/{{}}?page={page}"
+            _, checked = await server.call("POST", asked.format("check"))
+            assert (checked["outcome"], checked["lines"][0].partition(": ")[0]) == ("delivered", str(folder))
+            _, ran = await server.call("POST", asked.format("dry-run"), {"incident": incident["id"]})
+            assert ran["outcome"] == "delivered"
+            (there,) = (await server.get(asked.format("drift")))["items"]
+            assert (there["remote"], there["lines"]) == (f"incidents/{incident['id']}", [])
             health = await server.get(f"/publishers/files/health?page={page}")
             assert (health["state"], health["pending"], health["dead"]) == ("ok", 0, 0)
         finally:

@@ -55,7 +55,7 @@ async def export(api: Client, out: Output, folder: Path | None, archive: Path | 
             assert folder is not None
 
             async def render() -> Rendered | Rejected:
-                return Rendered("", ((name, zipped.read(name), "") for name in names))
+                return Rendered(api.slug, "", ((name, zipped.read(name), "") for name in names))
 
             came = await StaticPublisher(Folder(str(folder.absolute())), render).write()
             if not isinstance(came, Delivered):

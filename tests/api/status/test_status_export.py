@@ -177,7 +177,7 @@ async def test_a_browser_walks_all_of_it_on_a_plain_server_and_asks_nobody_else(
         place = export.place_of(document, origin, "/pages/status", "", index=False)
 
         async def render() -> Rendered | Rejected:
-            return Rendered("", export.files(document, place))
+            return Rendered("shop", "", export.files(document, place))
 
         folder = tmp_path / "pages" / "status"
         assert isinstance(await StaticPublisher(Folder(str(folder)), render).write(), Delivered)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from evaluators.model import Refresh
+from evaluators.model import Post, Refresh
 from exporters.outcome import Delivered, Outcome, Rejected, Retry
 from exporters.publishers.folder import Folder
 from exporters.publishers.s3 import Bucket, signed
@@ -39,6 +39,7 @@ class Site:
     def __init__(self, **pages: str) -> None:
         self.pages, self.rendered = pages, 0
         self.refusal: Rejected | None = None
+        self.page = "shop"
 
     def files(self) -> Iterable[File]:
         names = sorted(self.pages, key=lambda name: name == "index")
@@ -46,7 +47,7 @@ class Site:
 
     async def render(self) -> Rendered | Rejected:
         self.rendered += 1
-        return self.refusal or Rendered(f"state-{self.rendered}", iter(self.files()))
+        return self.refusal or Rendered(self.page, f"state-{self.rendered}", iter(self.files()))
 
 
 def into(folder: Path, site: Site) -> StaticPublisher:
@@ -99,6 +100,21 @@ async def test_a_folder_with_anything_else_in_it_is_refused(tmp_path: Path) -> N
     assert there(tmp_path) == set()
 
 
+async def test_two_pages_do_not_share_a_folder(tmp_path: Path) -> None:
+    site, other = Site(index="one"), Site(index="two")
+    other.page = "other"
+    await into(tmp_path, site).export(TELL)
+    said = "another page is there: each needs a place of its own"
+    assert await into(tmp_path, other).export(TELL) == Rejected(said)
+    assert (tmp_path / "index.html").read_text() == "one"
+
+
+async def test_of_an_incident_it_is_remembered_where_it_is(tmp_path: Path) -> None:
+    post = Post("p1", "open", "inc_1", "incident", "shop", "Down", "investigating", "major", 1.0, 1.0)
+    outcome = await into(tmp_path, Site(index="one")).export(post)
+    assert outcome == Delivered({"state": "state-1", "id": "incidents/inc_1"})
+
+
 async def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     folder, outside = tmp_path / "www", tmp_path / "outside"
     outside.mkdir()
@@ -120,7 +136,7 @@ async def test_a_manifest_that_was_meddled_with_takes_nothing_away(tmp_path: Pat
     (tmp_path / "victim").write_text("alive")
     folder = tmp_path / "www"
     folder.mkdir()
-    (folder / MANIFEST).write_text(json.dumps({"upbeat": 1, "files": {path: "x"}}))
+    (folder / MANIFEST).write_text(json.dumps({"page": "shop", "files": {path: "x"}}))
     assert isinstance(await into(folder, Site(index="one")).export(TELL), Delivered)
     assert (tmp_path / "victim").read_text() == "alive"
     (folder / MANIFEST).write_text("[]")
@@ -149,7 +165,7 @@ async def test_what_was_cut_short_is_ours_all_the_same(tmp_path: Path) -> None:
 
     ending = StaticPublisher(Ends(str(tmp_path)), site.render)
     with pytest.raises(KeyboardInterrupt):
-        await ending._written(iter(site.files()), [], is_dry=False)
+        await ending._written(Rendered("shop", "", iter(site.files())), [], is_dry=False)
     assert there(tmp_path) == {"b.html"}
     del site.pages["b"]
     (tmp_path / "index.html.upbeat-half").write_text("of a process that was ended")
