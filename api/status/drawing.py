@@ -1,7 +1,6 @@
 """What a public page draws, as SVG that is made here: days as bars, and how long beats took. Their colours are `static/status.css`'s."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from itertools import groupby
 from typing import Final
@@ -28,7 +27,7 @@ class Bars:
     """The days of all components of a page. Days on which nothing was are drawn once for all: 60 components have 5,400."""
 
     def __init__(self, page: Document, place: Place) -> None:
-        self._page, self._place, self._say = page, place, place.language.say
+        self._place, self._say, self._about = place, place.language.say, _about(page)
         self._strips: dict[tuple[str, ...], int] = {}
         self.drawn = {shown.id: self._component(shown) for shown in page.components if shown.days}
 
@@ -54,7 +53,7 @@ class Bars:
 
     def _component(self, shown: Shown) -> Markup:
         strip = self._strips.setdefault(tuple(day.date for day in shown.days), len(self._strips))
-        about = list(_about(self._page, shown))
+        about = self._about.get(shown.id, ())
         parts: list[Markup] = []
         at = 0
         for what, grouped in groupby(shown.days, _is_plain):
@@ -64,19 +63,25 @@ class Bars:
             else:
                 parts += [self._day(at + n, day, about) for n, day in enumerate(run)]
             at += len(run)
-        bad = Counter(day.status not in (None, "operational") for day in shown.days)[True]
+        bad = sum(day.status not in (None, "operational") for day in shown.days)
+        percent = self._place.language.percent
+        figures = [
+            percent(day.uptime) if day.uptime is not None and day.uptime < 1 and _is_plain(day) else ""
+            for day in shown.days
+        ]
         return Markup(
-            '<svg class="bars" viewBox="0 0 {} 34" preserveAspectRatio="none" role="group" aria-label="{}">{}</svg>'
+            '<svg class="bars" viewBox="0 0 {} 34" preserveAspectRatio="none" role="group" aria-label="{}"{}>{}</svg>'
         ).format(
             len(shown.days) * _STEP,
             self._say("bars_label", name=shown.name, days=len(shown.days), count=bad),
+            Markup(' data-figures="{}"').format(";".join(figures)) if any(figures) else "",
             Markup().join(parts),
         )
 
     def _day(self, at: int, day: Day, about: Sequence[tuple[date, date, Incident]]) -> Markup:
         on = date.fromisoformat(day.date)
         said = f"{self._place.language.day(on)}: {self._status(day.status)}"
-        if day.uptime is not None and (day.status != "operational" or day.uptime < 1):
+        if day.uptime is not None and day.uptime < 1:
             said += f", {self._place.language.percent(day.uptime)}"
         if day.status in (None, "operational"):
             return _rect(at, day.status, "" if day.status else _LIKE.format("unknown"), said)
@@ -92,7 +97,7 @@ def _is_plain(day: Day) -> str:
     """The letter of the strip that shows it; "" where it has something to say."""
     if day.status is None:
         return "n"
-    return "o" if day.status == "operational" and day.uptime in (None, 1.0) else ""
+    return "o" if day.status == "operational" else ""
 
 
 def _rect(at: int, status: str | None, like: str, said: str) -> Markup:
@@ -109,13 +114,14 @@ def _piece(strip: str, at: int, count: int) -> Markup:
     ).format(x, width, like, strip)
 
 
-def _about(page: Document, shown: Shown) -> Iterator[tuple[date, date, Incident]]:
-    """(first day, last day, what was told) of this component, in UTC as the days are."""
+def _about(page: Document) -> dict[str, list[tuple[date, date, Incident]]]:
+    """By component (first day, last day, what was told) of it, in UTC as the days are."""
+    found: dict[str, list[tuple[date, date, Incident]]] = {}
     for incident in page.told:
-        said = incident.components.keys() | {key for update in incident.updates for key in update.components}
-        if shown.id in said:
-            begin, end = lasted(incident, page.at)
-            yield begin.astimezone(UTC).date(), end.astimezone(UTC).date(), incident
+        begin, end = (at.astimezone(UTC).date() for at in lasted(incident, page.at))
+        for key in {*incident.components, *(key for update in incident.updates for key in update.components)}:
+            found.setdefault(key, []).append((begin, end, incident))
+    return found
 
 
 def lasted(incident: Incident, now: datetime) -> tuple[datetime, datetime]:
@@ -138,10 +144,10 @@ class Drawn(Struct, frozen=True):
 
 
 def latency(series: Series, place: Place) -> Drawn | None:
-    """How it is drawn; None while nothing is known."""
+    """How it is drawn; None while too little is known for a line."""
     count = len(series.p50)
     known = [n for n in range(count) if series.p50[n] is not None and series.p95[n] is not None]
-    if not known:
+    if len(known) < 2:
         return None
     p50, p95 = ([float(values[n] or 0) for n in known] for values in (series.p50, series.p95))
     top = nice(max(p95) * 1.05)

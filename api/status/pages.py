@@ -85,7 +85,7 @@ def render(
         "lasted": lambda incident: lasted(incident, page.at),
         "lasting": lambda incident: words.lasting(_length_s(incident, page.at)),
         "named": {shown.id: shown.name for shown in page.components},
-        "zone": f"{zone.key} ({page.at.astimezone(zone):%Z})",
+        "zone": " · ".join(dict.fromkeys((zone.key, f"{page.at.astimezone(zone):%Z}"))),
         "status": status,
         "plain": plain,
         "most_told": MOST_TOLD,

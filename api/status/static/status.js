@@ -42,8 +42,8 @@
       title.remove();
     }
   };
-  const show = (bars, on, place) => {
-    tip.textContent = on.dataset.tip;
+  const show = (bars, text, place) => {
+    tip.textContent = text;
     tip.hidden = false;
     const box = bars.getBoundingClientRect();
     const left = Math.min(Math.max(place - tip.offsetWidth / 2, 8), document.documentElement.clientWidth - tip.offsetWidth - 8);
@@ -55,14 +55,16 @@
     const bars = event.target.closest?.(".bars");
     if (!bars) return hide();
     const box = bars.getBoundingClientRect();
-    let on = event.target.closest("[data-tip]");
+    let text = event.target.closest("[data-tip]")?.dataset.tip;
     const use = event.target.closest("use") ?? event.target.querySelector?.("use");
-    if (!on && use) {
+    if (!text && use) {
       const strip = find(use.getAttribute("href").slice(1)).children;
       const at = Math.floor(((event.clientX - box.left) / box.width) * strip.length);
-      on = strip[Math.min(Math.max(at, 0), strip.length - 1)];
+      const day = Math.min(Math.max(at, 0), strip.length - 1);
+      const figure = bars.dataset.figures?.split(";")[day];
+      text = strip[day].dataset.tip + (figure ? `, ${figure}` : "");
     }
-    return on ? show(bars, on, event.clientX) : hide();
+    return text ? show(bars, text, event.clientX) : hide();
   };
   document.addEventListener("pointermove", pointed);
   document.addEventListener("pointerdown", pointed);
@@ -70,7 +72,7 @@
     const on = event.target.closest(".bars a")?.querySelector("[data-tip]");
     if (!on || !event.target.matches(":focus-visible")) return hide();
     const box = on.getBoundingClientRect();
-    show(on.closest(".bars"), on, box.left + box.width / 2);
+    show(on.closest(".bars"), on.dataset.tip, box.left + box.width / 2);
   });
 
   // An open menu closes for what is done elsewhere.

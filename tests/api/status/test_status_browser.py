@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from api.status.document import Document
+from api.status.document import Day, Document
 from rules.language import LANGUAGES
 from tests.api.console.conftest import WATCH
 from tests.api.status.shown import component, crowded, document, incident, showing, usual
@@ -154,6 +154,11 @@ async def test_a_pointer_is_told_of_any_day(server: "Server", tab: Page) -> None
         await expect(tab.locator(".tip")).to_have_text(said)
     await tab.mouse.move(2, 2)
     await expect(tab.locator(".tip")).to_be_hidden()
+    days = [Day(day.date, "operational", 0.9991) for day in component(1, "A").days]
+    async with showing(server, document("figures", [component(1, "A", days=days)])):
+        await tab.goto(f"{server.url}/p/figures")
+        await tab.locator(".bars").hover()
+        await expect(tab.locator(".tip")).to_contain_text("Operational, 99.91%")
 
 
 async def test_it_reads_without_script_and_each_day_has_its_words(server: "Server", browser: Browser) -> None:

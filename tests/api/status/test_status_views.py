@@ -50,6 +50,14 @@ def test_twenty_components_are_less_than_60_kb() -> None:
     )
 
 
+def test_that_holds_where_every_day_has_a_figure_of_its_own() -> None:
+    days = [Day(day.date, "operational", 0.9991) for day in component(1, "A").days]
+    parts = [component(n, f"Part {n}", days=days, uptime_by="duration") for n in range(20)]
+    html = _html(document("figures", parts))
+    assert len(html) < 60_000
+    assert 'data-figures="99.91%;99.91%' in html
+
+
 def test_a_day_says_what_it_was_and_leads_to_what_was_said() -> None:
     html = _html(usual())
     said = re.search(r'<a href="/p/usual/incidents/inc_2" aria-label="([^"]+)">', html)
