@@ -32,7 +32,7 @@ from engine.embedded.process import ServerError
 from engine.probes.icmp import allowed_kind
 from engine.probes.trouble import TroubleError
 from engine.secrets import Secrets
-from engine.store import events, regions, secrets
+from engine.store import events, installation, regions, secrets
 from engine.store.database import Connection, Row, codecs, versions
 from engine.store.ids import PARTITIONS
 from engine.store.triggers import modes_of
@@ -41,6 +41,7 @@ from evaluators.words import region_is_sick
 from rules.config import ConfigError, parse
 from rules.incident import IncidentPolicy
 from rules.secret import UnsetReferenceError, references, value_of
+from rules.settings import Settings
 from rules.trigger import Trigger
 from upbeat import __version__
 from upbeat.keys import keyring
@@ -283,7 +284,7 @@ async def _installation(settings: ServeSettings, connection: Connection) -> Asyn
     if members and free:
         said = f"{free} partitions have no evaluator"
         yield Finding("leases", "warn", said, "Start one: upbeat serve --roles evaluator")
-    for part in (_regions, _backlog, _webhooks, partial(_secrets, settings)):
+    for part in (_regions, _backlog, _webhooks, partial(_secrets, settings), partial(_pages, settings)):
         async for one in part(connection):
             yield one
 
@@ -318,6 +319,23 @@ async def _secrets(settings: ServeSettings, connection: Connection) -> AsyncIter
             except UnsetReferenceError as unset:
                 said = f"of the {row['kind']} {row['slug']}: {unset}"
                 yield Finding("secrets", "warn", said, "It matters where the beat runs; here it is not so.")
+
+
+async def _pages(settings: ServeSettings, connection: Connection) -> AsyncIterator[Finding]:
+    """Whom pages that are not public cannot let in, though they say so."""
+    kept = Settings.model_validate(await installation.read_settings(connection))
+    url = settings.public_url or kept.public_url or ""
+    rows = await connection.fetch(
+        "SELECT slug, spec->'access' AS access FROM objects WHERE kind = 'page' AND removed_at IS NULL AND spec ? 'access' "
+        "ORDER BY slug"
+    )
+    for row in rows:
+        if row["access"].get("emails") and not (url and kept.mail):
+            said = f"{row['slug']} cannot mail links that let in"
+            yield Finding("pages", "warn", said, "Set `mail` and `public_url` in upbeat.yaml.")
+        if row["access"].get("networks") and url.startswith("https://") and not kept.trusted_proxies:
+            said = f"{row['slug']} lets nobody in by address: all come by a proxy that is not trusted"
+            yield Finding("pages", "warn", said, "List the proxy's address in `trusted_proxies`.")
 
 
 async def _regions(connection: Connection) -> AsyncIterator[Finding]:

@@ -123,9 +123,11 @@ async def _mailed(request: Request, page: Document, place: Place, given: str, to
         mailbox = subscriber.address_of("email", given)
     except ValueError:
         return "gate_no_mailbox", 422
-    if place.base and services.settings.public_url is None:
-        # The Host header is whatever who asks says: a link made of it could lead who is mailed to them.
-        _log.warning("no link to the page %s is mailed: set public_url", page.rule.slug)
+    # The Host header is whatever who asks says: a link made of it could lead who is mailed to them.
+    is_lost = bool(place.base) and services.settings.public_url is None
+    if is_lost or not services.settings.can_mail:
+        unset = "public_url" if is_lost else "mail"
+        _log.warning("no link to the page %s is mailed: set %s", page.rule.slug, unset)
         return "gate_unmailed", 503
     local, _, domain = mailbox.partition("@")
     quotas = {

@@ -279,7 +279,7 @@ async def _letters(visitor: Visitor) -> list[Any]:
 
 async def test_a_mailbox_of_a_listed_domain_is_sent_a_link_that_lets_in(visitor: Visitor) -> None:
     services = visitor.server.services
-    services.settings = replace(services.settings, public_url="https://up.example")
+    services.settings = replace(services.settings, public_url="https://up.example", can_mail=True)
     await visitor.limit({"emails": ["corp.example"]})
     answers = [
         await visitor.ask("/de/unlock", {"email": mailbox, "to": "history"}, headers={"Host": "evil.example"})
@@ -319,7 +319,7 @@ async def test_a_mailbox_of_a_listed_domain_is_sent_a_link_that_lets_in(visitor:
 
 async def test_a_link_ends_and_is_no_cookie_and_neither_can_be_made_up(visitor: Visitor) -> None:
     services = visitor.server.services
-    services.settings = replace(services.settings, public_url="https://up.example")
+    services.settings = replace(services.settings, public_url="https://up.example", can_mail=True)
     await visitor.limit({"emails": ["corp.example"]})
     await visitor.ask("/unlock", {"email": "ann@corp.example"})
     (letter,) = await _letters(visitor)
@@ -339,7 +339,7 @@ async def test_a_link_ends_and_is_no_cookie_and_neither_can_be_made_up(visitor: 
 
 async def test_a_mailbox_is_not_bombed(visitor: Visitor) -> None:
     services = visitor.server.services
-    services.settings = replace(services.settings, public_url="https://up.example")
+    services.settings = replace(services.settings, public_url="https://up.example", can_mail=True)
     await visitor.limit({"emails": ["corp.example"]})
     for domain in ("corp.example", "other.example"):
         answers = [
@@ -350,11 +350,15 @@ async def test_a_mailbox_is_not_bombed(visitor: Visitor) -> None:
     assert len(await _letters(visitor)) == LETTERS_PER_MAILBOX
 
 
-async def test_no_link_is_made_of_the_host_that_who_asks_names(visitor: Visitor) -> None:
+@pytest.mark.parametrize("known", [{"can_mail": True}, {"public_url": "https://up.example"}], ids=str)
+async def test_no_link_is_made_of_the_host_that_who_asks_names_nor_without_a_relay(
+    visitor: Visitor, known: Mapping[str, Any]
+) -> None:
+    services = visitor.server.services
+    services.settings = replace(services.settings, **known)
     await visitor.limit({"emails": ["corp.example"]})
-    assert (
-        await visitor.ask("/unlock", {"email": "ann@corp.example"}, headers={"Host": "evil.example"})
-    ).status == 503
+    form, headers = {"email": "ann@corp.example"}, {"Host": "evil.example"}
+    assert (await visitor.ask("/unlock", form, headers)).status == 503
     assert await _letters(visitor) == []
 
 
