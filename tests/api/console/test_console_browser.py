@@ -135,7 +135,9 @@ async def test_every_page_reads_without_script(server: "Server", tab: "Tab") -> 
         "/console/groups/together?page=shop",
         "/console/channels",
         "/console/publishers?add=cachet",
+        "/console/pages/shop",
         "/p/shop",
+        "/p/shop/embed",
     ],
 )
 async def test_no_page_is_wider_than_a_small_phone(server: "Server", tab: "Tab", path: str) -> None:
@@ -162,6 +164,7 @@ async def test_every_field_and_button_has_a_name(server: "Server", tab: "Tab") -
         "/console/publishers?add=cachet",
         "/console/tokens",
         "/console/users",
+        "/console/pages/shop",
         "/p/shop",
     ):
         await tab.page.goto(server.url + path)

@@ -201,7 +201,9 @@ async def test_hostile_text_is_inert_everywhere(server: "Server", tab: "Tab") ->
         *(f"/console/{name}" for name in ("groups", "maintenances")),
         *(f"/console/{name}" for name in ("pages", "regions", "tokens", "users", "audit")),
         "/console/" + PAYLOADS[0],
+        f"/console/pages/{page.slug}",
         f"/p/{page.slug}",
+        *(f"/p/{page.slug}/{path}" for path in ("embed", "widget", "embed?compact=1&components=c1,c2")),
         "/p/" + PAYLOADS[2],
         "/api/v1/docs",
     ]
@@ -219,5 +221,5 @@ async def test_hostile_text_is_shown_as_it_was_written(server: "Server", tab: "T
     page, _ = await _poisoned(server)
     await tab.page.goto(f"{server.url}/p/{page.slug}")
     assert await tab.page.locator("h1").inner_text() == PAYLOADS[9]
-    names = await tab.page.locator(".component > .head > :first-child").all_inner_texts()
+    names = await tab.page.locator(".component > .head > :first-child").all_text_contents()
     assert {" ".join(name.split()) for name in names} == {" ".join(p.split()) for p in PAYLOADS}
