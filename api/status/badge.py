@@ -200,7 +200,7 @@ def _preview(page: Document, place: Place, _: Mapping[str, str]) -> Rendition | 
     pen.text((80, 350), _fitting(address, 36), "#59616e", font(_fit(address, 36)), "lm")
     state = f"● {writable(state, status.replace('_', ' '))}"
     pen.text((80, 530), state, _upon(tone), font(_fit(state, 64)), "lm")
-    return _sent(picture.quantize(64, dither=Image.Dither.NONE))
+    return _sent(picture.quantize(32, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
 
 
 def _fit(text: str, size: int) -> int:
@@ -251,8 +251,7 @@ def _plain(letter: str) -> str:
 
 
 def _paths(page: Document) -> Iterable[str]:
-    names = ["badge", *(f"badge/{component.slug}" for component in page.components)]
-    return [f"{name}.{kind}" for name in names for kind in ("svg", "png")]
+    return ["badge.svg", "badge.png", *(f"badge/{component.slug}.svg" for component in page.components)]
 
 
 _OPTIONS: Final = ("size", "theme", "variant", "label")
