@@ -75,10 +75,14 @@ class Access(Rule):
         default=None, description="Best as `${env:NAME}`. A link that carries its proof is made for feeds."
     )
     networks: list[Network] = Field(
-        default=[], max_length=200, description="Addresses and networks that are let in as they are."
+        default=[],
+        max_length=200,
+        description="Addresses and networks that are let in as they are; behind a proxy `trusted_proxies` says who is.",
     )
     emails: list[HostName] = Field(
-        default=[], max_length=50, description="Domains whose mailboxes may ask for a link that lets in."
+        default=[],
+        max_length=50,
+        description="Domains, not those below them, whose mailboxes may ask for a link that lets in; needs `mail`.",
     )
 
     @property
