@@ -6,11 +6,9 @@ cannot: WCAG 2.2 AA asks 4.5:1 of text and 3:1 of what is no text.
 
 import hashlib
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
-from msgspec import Struct
-
-from api.status.document import Document
+from api.status.document import Document, Picture
 from rules.page import Look
 
 Colour = tuple[float, float, float]  # red, green, blue, each of 1
@@ -35,13 +33,6 @@ _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+x
 _FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
-class File(Struct, frozen=True):
-    """Something below `assets/`."""
-
-    media_type: str
-    body: bytes
-
-
 def _named(name: str, body: bytes) -> str:
     stem, _, suffix = name.partition(".")
     return f"{stem}-{hashlib.sha256(body).hexdigest()[:12]}.{suffix}"
@@ -57,7 +48,9 @@ _OURS: Final = {
     **{f"icon-{status}.svg": _icon(status) for status in ICONS},
 }
 _NAMES: Final = {name: _named(name, body) for name, body in _OURS.items()}
-_FILES: Final = {_NAMES[name]: File(_TYPES[name.rpartition(".")[2]], body) for name, body in _OURS.items()}
+_FILES: Final = {
+    _NAMES[name]: Picture(_NAMES[name], _TYPES[name.rpartition(".")[2]], body) for name, body in _OURS.items()
+}
 
 
 def ours(name: str) -> str:
@@ -65,44 +58,30 @@ def ours(name: str) -> str:
     return _NAMES[name]
 
 
-class Assets(Struct, frozen=True):
-    """Names below `assets/` that a page refers to, in the order in which styles are read."""
-
-    styles: list[str]
-    script: str
-    icon: str
-    logo: str | None
-    logo_dark: str | None
-
-
-def assets(page: Document) -> Assets:
-    """What this page refers to now."""
+def assets(page: Document) -> dict[str, Any]:
+    """Names below `assets/` that this page refers to now; styles in the order in which they are read."""
     pictures = {name: picture.file for name, picture in page.pictures.items()}
-    return Assets(
-        [ours("status.css"), *_styles(page.rule.look)],
-        ours("status.js"),
-        pictures.get("favicon", ours(f"icon-{page.status}.svg")),
-        pictures.get("logo"),
-        pictures.get("logo-dark"),
-    )
-
-
-def files(page: Document) -> dict[str, File]:
-    """All of them."""
-    shown = {picture.file: File(picture.media_type, picture.body) for picture in page.pictures.values()}
-    return _FILES | _styles(page.rule.look) | shown
-
-
-def _styles(look: Look) -> dict[str, File]:
-    sheets = {"page": stylesheet(look), "own": look.css}
     return {
-        _named(f"{stem}.css", css.encode()): File("text/css", css.encode())
-        for stem, css in sheets.items()
-        if css.strip()
+        "styles": [ours("status.css"), *_styles(page.rule.look)],
+        "script": ours("status.js"),
+        "icon": pictures.get("favicon", ours(f"icon-{page.status}.svg")),
+        "logo": pictures.get("logo"),
+        "logo_dark": pictures.get("logo-dark"),
     }
 
 
-def found(page: Document, name: str) -> tuple[File, dict[str, str]] | None:
+def files(page: Document) -> dict[str, Picture]:
+    """All that is below `assets/`."""
+    return _FILES | _styles(page.rule.look) | {picture.file: picture for picture in page.pictures.values()}
+
+
+def _styles(look: Look) -> dict[str, Picture]:
+    sheets = {"page.css": stylesheet(look).encode(), "own.css": look.css.strip().encode()}
+    named = {_named(name, css): css for name, css in sheets.items() if css}
+    return {name: Picture(name, "text/css", css) for name, css in named.items()}
+
+
+def found(page: Document, name: str) -> tuple[Picture, dict[str, str]] | None:
     """The file and its headers. Under a name of before it is that of now, which is not kept: another process may be ahead."""
     known = files(page)
     if name in known:

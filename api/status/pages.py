@@ -72,14 +72,8 @@ def render(
         "title": title,
         "head": head(page, place, title, description, path) if status == 200 else None,
         "feeds": [(keyed(place, place.path(file)), name) for file, _, name in FEEDS],
-        "languages": [
-            (code, language(code).name, place.path(path, language=prefix)) for code, prefix in codes(page)
-        ],
-        "subscribing": place.path("subscribe")
-        if place.is_live
-        else f"{place.live}/subscribe"
-        if place.live
-        else "",
+        "languages": [(code, language(code).name, place.path(path, language=at)) for code, at in codes(page)],
+        "subscribing": place.path("subscribe") if place.is_live else place.live and f"{place.live}/subscribe",
         "tone": tone,
         "span": lambda begin, end: words.span(begin, end, zone),
         "lasted": lambda incident: lasted(incident, page.at),
@@ -220,13 +214,6 @@ def _index(page: Document, place: Place, _: Mapping[str, str]) -> Rendition:
     )
 
 
-def _month(text: str) -> date | None:
-    try:
-        return date.fromisoformat(f"{text}-01")
-    except ValueError:
-        return None
-
-
 def _months(page: Document) -> list[date]:
     """Those that have a history, newest first: since the oldest that the page remembers, and of all of its bars."""
     known = [lasted(incident, page.at)[0] for incident in page.told]
@@ -240,10 +227,10 @@ def _months(page: Document) -> list[date]:
 
 def _history(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | None:
     months = _months(page)
-    month = _month(given["month"]) if "month" in given else months[0]
-    if month not in months:
+    at = next((n for n, one in enumerate(months) if given.get("month") in (None, f"{one:%Y-%m}")), None)
+    if at is None:
         return None
-    at = months.index(month)
+    month = months[at]
     last = (month + timedelta(days=31)).replace(day=1) - timedelta(days=1)
     name = place.language.month(month)
     title = place.language.say("history_of", month=name)
