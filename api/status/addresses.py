@@ -32,9 +32,10 @@ class Addresses:
     reading: "asyncio.Task[None] | None" = None
 
     async def renew(self, now_s: float) -> None:
-        """Read them anew, without waiting for it where what is there is young enough."""
+        """Read them anew, without waiting for it where what is there is young enough, or could not be read the last time."""
+        is_away = bool(self.slugs) and not self.is_known
         task = self._start(now_s)
-        if now_s - self.read_s >= SOON_S:
+        if now_s - self.read_s >= SOON_S and not is_away:
             await asyncio.shield(task)
 
     async def has(self, slug: str, now_s: float) -> bool:
@@ -56,14 +57,14 @@ class Addresses:
         return self.reading
 
     async def _read(self, now_s: float) -> None:
-        self.is_known = False
+        is_known = False
         try:
             async with asyncio.timeout(READ_S), unless_cancelled(self.services.pool) as db:
                 known = await hosts.known(db)
             ours = urlsplit(self.services.settings.public_url or "").hostname
             self.hosts = {host: slug for slug, found in known.items() for host in found if host != ours}
-            self.slugs, self.is_known = known.keys(), True
+            self.slugs, is_known = known.keys(), True
         except DATABASE_AWAY as away:
             log.warning("which pages there are is what it was before: %s", away)
         finally:
-            self.read_s, self.reading = now_s, None
+            self.read_s, self.is_known, self.reading = now_s, is_known, None

@@ -42,7 +42,7 @@ ARCHIVED_S: Final = 60.0
 """How old what was over before the first day shown may be."""
 MOST_TOLD: Final = 5000
 """Incidents that a page remembers, and as much maintenance."""
-AT_ONCE: Final = 500
+AT_ONCE: Final = 200
 HOURS: Final = 24
 """Of latency."""
 MOST_SERIES: Final = 100

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.store import objects
+from engine.store import hosts, objects
 from engine.store.audit import Actor
 from engine.store.database import transaction
 from engine.store.ids import new_id
@@ -119,6 +119,15 @@ async def test_what_cannot_be_a_pages_host_is_refused(
 ) -> None:
     refused = await server.call("POST", f"/api/v1/pages/{await _page(server, domain)}/domain/check")
     assert (refused.status, refused.body["type"].rpartition("#")[2]) == (409, "no-domain")
+
+
+async def test_the_host_of_the_installation_never_becomes_a_pages(server: "Server", dns: DnsTarget) -> None:
+    slug = await _page(server, "up.example")
+    async with transaction(server.services.pool) as db:
+        page = await objects.find(db, "page", slug)
+        await hosts.verify(db, "up.example", page.id, server.services.clock.epoch_s())
+    server.app.state.addresses.read_s = float("-inf")
+    assert (await _at(server, "up.example", "/healthz")).status == 200
 
 
 async def test_who_may_not_edit_the_page_sees_no_records(server: "Server") -> None:
