@@ -122,9 +122,9 @@ class StaticPublisher:
             calls += (Call("PUT", path, None) for path, _, __ in changed)
             if is_dry or not changed:
                 continue
-            if any(path not in kept for path, _, __ in changed):  # what we are ended in is ours all the same
-                kept = {**before, **now, **dict.fromkeys((path for path, _, __ in changed), "")}
-                await self._keep(rendered.page, kept)
+            # Whenever this is ended: what is ours is known, and what may be half done is done again.
+            kept = {**before, **now, **dict.fromkeys((path for path, _, __ in changed), "")}
+            await self._keep(rendered.page, kept)
             for late in (False, True):
                 if some := [file for file in changed if _leads(file[0]) == late]:
                     await self.shelf.put(some)
@@ -133,6 +133,8 @@ class StaticPublisher:
         if is_dry:
             return
         if gone:
+            kept = {**now, **dict.fromkeys(gone, "")}
+            await self._keep(rendered.page, kept)
             await self.shelf.remove(gone)
         if now != kept:
             await self._keep(rendered.page, now)

@@ -72,8 +72,10 @@ class Folder:
                 target = self._root / path
                 if target.parent.is_dir():
                     self._stay(target)
-                    target.unlink(missing_ok=True)
-            for folder in {parent for path in paths for parent in (self._root / path).parents}:
+                    for found in (target, target.with_name(target.name + _HALF)):
+                        found.unlink(missing_ok=True)
+            folders = {parent for path in paths for parent in (self._root / path).parents}
+            for folder in sorted(folders, reverse=True):  # what is in another one first
                 if folder.is_relative_to(self._root) and folder != self._root:
                     with contextlib.suppress(OSError):  # something is in it
                         folder.rmdir()
