@@ -17,6 +17,7 @@ from engine.store.audit import Actor
 from engine.store.database import transaction
 from engine.store.ids import new_id
 from engine.store.objects import Stored
+from tests.api.status.test_status_page import Away
 
 if TYPE_CHECKING:
     from tests.api.conftest import Answer, Server
@@ -380,6 +381,21 @@ async def test_a_page_taken_away_lets_nobody_in_even_under_its_old_name(visitor:
     spec = {"slug": visitor.page.slug, "name": "New", "access": {"password": "open sesame"}}
     await visitor.server.call("POST", "/api/v1/pages", spec)
     assert (await visitor.ask()).status == 401
+
+
+async def test_while_the_database_is_away_the_same_are_let_in_as_before(visitor: Visitor) -> None:
+    services, pool = visitor.server.services, visitor.server.services.pool
+    assert (await visitor.ask()).status == 401
+    services.pool = Away(hangs=False)  # type: ignore[assignment]
+    try:
+        assert (await visitor.ask()).status == 401
+        assert (await visitor.enter("wrong")).status == 401
+        assert (await visitor.enter("open sesame")).status == 303
+        seen = await visitor.ask()
+        assert seen.status == 200
+        assert '"is_stale":true' in seen.body
+    finally:
+        services.pool = pool
 
 
 async def test_a_cookie_of_one_page_opens_no_other(visitor: Visitor, server: "Server") -> None:
