@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import pytest
 from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from api.status.document import Document
 from api.status.embed import VIEWS
@@ -99,6 +101,20 @@ def test_theme_and_size_are_chosen() -> None:
     whole, compact = _html(), _html(compact="1")
     assert ("We know" in whole, "We know" in compact) == (True, False)
     assert _order(_html(path="widget", sections="components", compact="0")) == [STATUS]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["sections", "components", "theme", "compact"]),
+        st.one_of(st.text(max_size=200), st.sampled_from(["status,,", "pay,web", "1", "light", *PAYLOADS])),
+    ),
+    st.sampled_from(["embed", "widget"]),
+)
+def test_whatever_is_asked_a_page_comes_out_with_nothing_of_it(asked: dict[str, str], path: str) -> None:
+    html = _html(_page(), path, **asked)
+    assert not any(said in html for said in asked.values() if "<" in said)
+    assert html.count("<h1") == 1
 
 
 def test_a_frame_has_no_form_and_leads_out_of_itself() -> None:
