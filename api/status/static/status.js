@@ -16,9 +16,9 @@
   const ago = (passed, only) => {
     const seconds = passed < 0 && passed > -300 ? 0 : passed; // clocks are not the same everywhere
     const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? ["minute", 60];
-    const count = Math.trunc(seconds / size);
+    const count = seconds < 0 ? Math.round(seconds / size) : Math.trunc(seconds / size);
     if (only) return new Intl.NumberFormat(lang, { style: "unit", unit, unitDisplay: "long" }).format(count);
-    return relative.format(-count, unit);
+    return relative.format(-count, unit).replaceAll(" ", "\u00a0");
   };
   const age = () => {
     for (const time of document.querySelectorAll("time[data-ago]")) {
