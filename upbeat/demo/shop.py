@@ -36,7 +36,7 @@ components:
   - {{slug: search, name: Search, group: Shopping, position: 2}}
   - {{slug: checkout, name: Checkout, group: Shopping, position: 3}}
   - {{slug: delivery, name: Delivery, group: Shopping, position: 4}}
-  - {{slug: partners, name: Partner API, group: Partners, description: "Fed by nothing: set by hand."}}
+  - {{slug: partners, name: Partner API, group: Partners, position: 5, description: "Fed by nothing: set by hand."}}
 regions:
   - {{slug: eu-west, name: Western Europe}}
   - {{slug: us-east, name: Eastern United States}}
