@@ -283,3 +283,13 @@ async def test_who_may_not_edit_a_page_sees_neither_its_password_nor_what_proves
         declared = (await person.get(f"/console/pages/{slug}/edit")).html
         assert (secret in declared) is is_shown
         assert proof not in declared
+
+
+async def test_a_password_that_stands_for_nothing_is_said_to(server: "Server", admin: "Person") -> None:
+    for password, is_said in (("${env:NOT_SET_HERE}", True), ("open sesame", False)):
+        slug = f"s-{new_id().hex[-8:]}"
+        async with transaction(server.services.pool) as db:
+            spec = {"slug": slug, "name": "Inner", "access": {"password": password}}
+            await objects.create(db, ACTOR, "page", None, spec)
+        html = (await admin.get(f"/console/pages/{slug}")).html
+        assert ("stands for nothing here" in html) is is_said
