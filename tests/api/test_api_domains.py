@@ -163,6 +163,28 @@ async def test_on_a_pages_own_host_there_is_nothing_but_the_page(server: "Server
     assert posted.status == 405
 
 
+async def test_a_pages_own_host_outlives_the_database(server: "Server", dns: DnsTarget) -> None:
+    host = f"{new_id().hex[-8:]}.shop.example"
+    slug = await _page(server, host)
+    await _prove(server, dns, slug)
+    assert (await _at(server, host)).status == 200
+
+    class Away:
+        def acquire(self) -> Any:
+            raise ConnectionRefusedError("nobody listens there")
+
+    pool = server.services.pool
+    server.services.pool = Away()  # type: ignore[assignment]
+    try:
+        for _ in range(2):
+            server.app.state.addresses.read_s = float("-inf")
+            assert (await _at(server, host)).body["page"]["slug"] == slug
+            assert (await _at(server, host, "/healthz")).status == 404
+            assert (await server.call("GET", f"/api/v1/hosts?domain={host}", who=None)).status == 200
+    finally:
+        server.services.pool = pool
+
+
 async def test_only_the_host_header_says_which_host_is_asked(server: "Server", dns: DnsTarget) -> None:
     host = f"{new_id().hex[-8:]}.shop.example"
     slug = await _page(server, host)
