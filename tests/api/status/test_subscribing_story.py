@@ -16,6 +16,7 @@ from engine.mailing import Mailing
 from engine.secrets import Secrets
 from rules.address import EgressPolicy
 from rules.mail import Mail
+from tests.rig.browser import chromium
 from tests.rig.mailroom import Mailroom, open_mailroom
 from upbeat.letters import Letters
 
@@ -133,3 +134,26 @@ async def test_a_webhook_is_told_only_once_its_owner_followed_a_link(
         assert "Not yet" not in str(got)
     finally:
         await runner.cleanup()
+
+
+@pytest.mark.browser
+async def test_who_asks_at_the_gate_is_let_in_by_what_is_mailed(server: "Server", relay: Mailroom) -> None:
+    server.services.settings = replace(server.services.settings, public_url=server.url)
+    access = {"password": "x", "emails": ["corp.example"]}
+    page = {"slug": "gated", "name": "Inner", "access": access, "languages": ["en", "de"]}
+    await server.call("POST", "/api/v1/pages", page)
+    async with chromium() as browser:
+        tab = await browser.new_page()
+        await tab.goto(f"{server.url}/p/gated/de/history")
+        await tab.fill("#email", "ann@corp.example")
+        await tab.keyboard.press("Enter")
+        await tab.wait_for_selector("[role=status]")
+        mail = await _mail(relay, 1)
+        assert mail["To"] == "ann@corp.example"
+        found = re.search(rf"{re.escape(server.url)}/p/gated/de/unlock\?\S+", _text(mail))
+        assert found is not None
+        await tab.goto(found[0])
+        await tab.click("main button")
+        await tab.wait_for_url(f"{server.url}/p/gated/de/history")
+        await tab.goto(f"{server.url}/p/gated")
+        assert await tab.inner_text("h1") == "Inner"
