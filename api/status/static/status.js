@@ -100,9 +100,10 @@
 
   // What changed is swapped in; what somebody unfolded or has the focus on stays.
   const known = new Map();
+  const told = () => [...document.querySelectorAll("#now :is(#state, h3, .pill)")].map((one) => one.textContent.trim()).join(", ");
   const parts = (page) => page.querySelectorAll("[data-live]");
   const swap = (fresh) => {
-    const state = find("state")?.textContent;
+    const before = told();
     for (const next of parts(fresh)) {
       const old = find(next.id);
       const html = next.outerHTML;
@@ -121,8 +122,7 @@
     }
     document.title = fresh.title;
     find("icon").href = fresh.getElementById("icon").getAttribute("href");
-    const now = find("state")?.textContent;
-    if (now !== state) find("said").textContent = now;
+    if (told() !== before) find("said").textContent = told();
     quiet();
     age();
   };

@@ -216,7 +216,7 @@ async def test_news_is_swapped_in_said_aloud_and_what_was_folded_stays_so(
         await tab.evaluate("window.kept = true")
     async with showing(server, down):
         await tab.clock.fast_forward(16_000)
-        await expect(tab.locator("#said")).to_have_text("Major outage")
+        await expect(tab.locator("#said")).to_have_text("Major outage, All is down, Investigating")
         await expect(tab.get_by_role("link", name="All is down")).to_be_visible()
         await expect(tab.get_by_text("Search")).to_be_hidden()
         await expect(tab).to_have_title("Major outage · Shop")
