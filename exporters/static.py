@@ -19,7 +19,7 @@ from exporters.publishing import TroubleError
 
 MANIFEST: Final = ".upbeat-manifest.json"
 MOST_MANIFEST: Final = 16 << 20
-BATCH: Final = 100
+BATCH: Final = 250
 MOST_SHOWN: Final = 20
 _OURS: Final = re.compile(r"(?!\.)[A-Za-z0-9._~-]+(/(?!\.)[A-Za-z0-9._~-]+)*", re.ASCII)
 File = tuple[str, bytes, str]
