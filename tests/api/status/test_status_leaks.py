@@ -105,8 +105,6 @@ async def stage(server: "Server") -> Stage:
     }
     await it.make("pages", page | {"slug": it.slug})
     await it.make("pages", {"slug": it.other, "name": HIDDEN})
-    icon = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
-    assert (await server.call("PUT", f"/api/v1/pages/{it.slug}/pictures/favicon", data=icon)).status == 200
     for slug, more in (
         ("pay", {"name": SEEN}),
         ("own", {"name": HIDDEN, "listed": False}),
@@ -150,7 +148,7 @@ async def test_every_address_of_a_page_that_is_not_public_is_gated(stage: Stage)
     for view, path in asked:
         for method in ("GET", "HEAD", "POST"):
             status, body = await stage.ask(path, method)
-            assert status == (401 if not view.is_open else 405 if method == "POST" else 200), path
+            assert status in ((200, 404, 405) if view.is_open else (401,)), path
             assert SEEN not in body, path
             assert HIDDEN not in body, path
     for path in (
@@ -168,6 +166,8 @@ async def test_every_address_of_a_page_that_is_not_public_is_gated(stage: Stage)
             ), one
             assert SEEN not in body, one
             assert HIDDEN not in body, one
+            if "subscribe" in one.partition("un")[0] or "manage" in one:
+                assert status == 401, one
 
 
 async def test_the_gate_does_not_tell_how_things_are(stage: Stage) -> None:
@@ -175,7 +175,7 @@ async def test_the_gate_does_not_tell_how_things_are(stage: Stage) -> None:
     for headers in ({}, {"User-Agent": "curl/8"}, {"Accept": "text/html"}):
         now = (await stage.ask("", **headers))[1]
         assert SEEN not in now
-        assert "outage" not in now.replace("major_outage-", "")
+        assert "outage" not in now
     assert (await stage.ask(""))[1].partition("<!doctype")[2] == stage.gate.partition("<!doctype")[2]  # type: ignore[attr-defined]
 
 
