@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html import escape
 from typing import Final
+from urllib.parse import urlsplit
 
 from api.status.document import Document
 from api.status.view import CSP, Place, Rendition
@@ -20,6 +21,8 @@ REFUSED: Final = (
 def place_of(page: Document, origin: str, base: str, live: str, *, index: bool) -> Place:
     """Where an export is read. `index`: links name the index.html of a folder, for hosts that do not look for it."""
     leaf = "/index.html" if index else "/"
+    if urlsplit(live).hostname in ("127.0.0.1", "::1", "localhost"):
+        live = ""  # nobody told us how others reach it
     return Place(base, origin, language(page.rule.languages[0]), is_live=False, live=live, leaf=leaf)
 
 

@@ -121,6 +121,15 @@ def _is_link(line: str) -> bool:
     return line.startswith("https://") or (line.startswith("body") and "data-every" in line)
 
 
+def test_what_files_cannot_take_leads_to_the_live_page_where_that_is_known() -> None:
+    assert f'href="{LIVE}/subscribe"' in exported()["index.html"][0].decode()
+    for unknown in ("", "http://127.0.0.1:8000/p/shop"):
+        place = export.place_of(page(), ORIGIN, "", unknown, index=False)
+        for _, body, __ in export.files(page(), place):
+            assert b"/subscribe" not in body
+            assert b"127.0.0.1" not in body
+
+
 def test_feeds_carry_the_address_where_the_page_is_read() -> None:
     found = exported()
     for path in ("feed.atom", "feed.rss", "feed.json", "de/feed.atom", "sitemap.xml"):
