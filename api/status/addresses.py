@@ -65,6 +65,8 @@ class Addresses:
             self.hosts = {host: slug for slug, found in known.items() for host in found if host != ours}
             self.slugs, is_known = known.keys(), True
         except DATABASE_AWAY as away:
-            log.warning("which pages there are is what it was before: %s", away)
+            if self.is_known:
+                why = str(away) or type(away).__name__
+                log.warning("which pages there are is what it was before: %s", why)
         finally:
             self.read_s, self.is_known, self.reading = now_s, is_known, None

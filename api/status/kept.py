@@ -203,13 +203,16 @@ class Kept:
             if copy is None:
                 said = "this page cannot be read right now"
                 raise ProblemError(503, "database-away", said, headers={"Retry-After": "5"}) from None
-            log.warning("the status page %s is shown as of %s: %s", slug, copy.seen_at, away)
+            if copy.document.stale_since is None:
+                why = str(away) or type(away).__name__
+                log.warning("the status page %s is shown as of %s: %s", slug, copy.seen_at, why)
             document = _stale(copy)
         except Exception:
             if copy is None:
                 raise
             # A bug is no reason to take away what was read before it.
-            log.exception("the status page %s cannot be read", slug)
+            if copy.document.stale_since is None:
+                log.exception("the status page %s is shown as of %s", slug, copy.seen_at)
             document = _stale(copy)
         if document is None:
             self._forget(slug)
