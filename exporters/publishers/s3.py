@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -14,7 +14,7 @@ import aiohttp
 from yarl import URL
 
 from exporters.answer import Answer, exchange, judge
-from exporters.outcome import Delivered, Rejected
+from exporters.outcome import Delivered, Rejected, Retry
 from exporters.publishing import TroubleError
 from exporters.static import MANIFEST, MOST_MANIFEST, File
 from rules.publishers.s3 import S3Publisher
@@ -29,15 +29,9 @@ class Bucket:
     """What of a bucket begins with the prefix."""
 
     def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        rule: S3Publisher,
-        endpoint: str,
-        key: tuple[str, str],
-        *,
-        now_s: Callable[[], float] = time.time,
+        self, session: aiohttp.ClientSession, rule: S3Publisher, endpoint: str, key: tuple[str, str]
     ) -> None:
-        self._session, self._rule, self._key, self._now_s = session, rule, key, now_s
+        self._session, self._rule, self._key = session, rule, key
         scheme, _, host = endpoint.rstrip("/").partition("://")
         in_path = rule.style == "path" or (rule.style is None and rule.endpoint is not None)
         self._root = f"{scheme}://{host}/{rule.bucket}" if in_path else f"{scheme}://{rule.bucket}.{host}"
@@ -91,18 +85,20 @@ class Bucket:
         key = "" if path is None else self._rule.prefix + path
         url = f"{self._root}/{quote(key, safe='/-._~')}" + (f"?{query}" if query else "")
         async with self._places:
-            at = datetime.fromtimestamp(self._now_s(), UTC)
+            at = datetime.fromtimestamp(time.time(), UTC)
             sent = signed(method, url, headers, body, self._key, self._rule.region, at)
             answer = await exchange(
                 self._session, method, URL(url, encoded=True), body or None, sent, most_bytes=most_bytes
             )
         if not isinstance(answer, Answer):
             raise TroubleError(answer)
+        if not answer.is_whole:
+            raise TroubleError(Retry("the answer broke off"))
         if missing and answer.status == 404 and b"NoSuchBucket" not in answer.body:
             return answer
         said = _CODE.search(answer.body) if answer.status >= 300 else None
         code = said[1].decode() if said else ""
-        outcome = judge(answer.status, answer.retry_after, now_s=self._now_s(), code=code)
+        outcome = judge(answer.status, answer.retry_after, now_s=time.time(), code=code)
         if not isinstance(outcome, Delivered):
             raise TroubleError(outcome)  # type: ignore[arg-type]  # a judgement is never Removed
         return answer

@@ -54,12 +54,15 @@ def signature_of(method: str, url: str, headers: dict[str, str], region: str, se
 
 @dataclass
 class S3Server:
-    """One bucket, by path and by host name. `refuses`: what the n-th request from now on is answered."""
+    """One bucket, by path and by host name. `refuses`: what the n-th request from now on is answered;
+    `breaks_off`: the next answer ends in its middle.
+    """
 
     url: str = ""
     kept: dict[str, Kept] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     refuses: dict[int, Refusal] = field(default_factory=dict)
+    breaks_off: bool = False
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -93,7 +96,11 @@ class S3Server:
             if refusal := self.refuses.pop(len(self.asked), None):
                 raise refusal
             self._verify(request, body)
-            return self._done(request, key, body)
+            done = self._done(request, key, body)
+            if self.breaks_off and request.method == "GET":
+                self.breaks_off = False
+                return await _broken(request, done)
+            return done
         except Refusal as no:
             said = f"<?xml version='1.0'?><Error><Code>{no.code}</Code><Message>no</Message></Error>"
             return web.Response(status=no.status, text=said, content_type="application/xml")
@@ -154,3 +161,14 @@ class S3Server:
         )
         said = f"<ListBucketResult><KeyCount>{len(keys)}</KeyCount>{inner}</ListBucketResult>"
         return web.Response(text=said, content_type="application/xml")
+
+
+async def _broken(request: web.Request, whole: web.Response) -> web.Response:
+    body = whole.body
+    assert isinstance(body, bytes)
+    assert request.transport is not None
+    part = web.StreamResponse(headers={"Content-Length": str(len(body))})
+    await part.prepare(request)
+    await part.write(body[: len(body) // 2])
+    request.transport.close()
+    return whole

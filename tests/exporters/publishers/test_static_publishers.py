@@ -381,6 +381,16 @@ async def test_whichever_request_fails_the_next_time_makes_it_right(
     }
 
 
+async def test_a_manifest_that_broke_off_is_read_again_and_not_taken_for_somebody_elses(
+    session: aiohttp.ClientSession, s3: S3Server
+) -> None:
+    publisher = bucket(session, s3, Site(index="one"))
+    await publisher.export(TELL)
+    s3.breaks_off = True
+    assert await publisher.export(TELL) == Retry("the answer broke off")
+    assert isinstance(await publisher.export(TELL), Delivered)
+
+
 @pytest.mark.parametrize(
     "key",
     [
