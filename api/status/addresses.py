@@ -33,9 +33,9 @@ class Addresses:
 
     async def renew(self, now_s: float) -> None:
         """Read them anew, without waiting for it where what is there is young enough, or could not be read the last time."""
-        is_away = bool(self.slugs) and not self.is_known
+        is_needed = self.is_known and now_s - self.read_s >= SOON_S or self.read_s == float("-inf")
         task = self._start(now_s)
-        if now_s - self.read_s >= SOON_S and not is_away:
+        if is_needed:
             await asyncio.shield(task)
 
     async def has(self, slug: str, now_s: float) -> bool:
