@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from api.status.document import Document, Incident
-from api.status.feeds import chosen, told
+from api.status.feeds import chosen
 from api.status.previews import keyed
 from api.status.view import OPEN, Place, Rendition, View, view
 from rules.markdown import one_line, plain
@@ -19,7 +19,8 @@ _LINE: Final = 75  # octets, its end not counted
 
 
 def _all(page: Document, place: Place, given: Mapping[str, str]) -> Rendition:
-    return _calendar(page, place, told(page, page.maintenances, chosen(page, given)))
+    page = chosen(page, given)
+    return _calendar(page, place, page.maintenances)
 
 
 def _one(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | None:

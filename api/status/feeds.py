@@ -18,6 +18,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 import msgspec
 
 from api.status.document import Document, Incident, Update
+from api.status.embed import only
 from api.status.previews import keyed
 from api.status.view import OPEN, Place, Rendition, View, view
 from engine.store.ids import derived_id
@@ -53,31 +54,23 @@ class Feed:
     at: datetime  # of the newest
 
 
-def chosen(page: Document, given: Mapping[str, str]) -> list[str] | None:
-    """Slugs of components that `components=` asks for, of those there are; None where it does not ask."""
-    asked = given.get("components")
-    return None if asked is None else sorted({one.slug for one in page.components} & {*asked.split(",")})
-
-
-def told(page: Document, incidents: list[Incident], slugs: list[str] | None) -> list[Incident]:
-    """Those that are about one of these components; all of them for None."""
-    if slugs is None:
-        return incidents
-    ids = {one.id for one in page.components if one.slug in slugs}
-    return [incident for incident in incidents if not ids.isdisjoint(incident.components)]
+def chosen(page: Document, given: Mapping[str, str]) -> Document:
+    """The page with what `components=` asks for; all of it where it does not ask."""
+    return only(page, given["components"].split(",")) if "components" in given else page
 
 
 def _feed(page: Document, place: Place, given: Mapping[str, str], file: str) -> Feed:
-    slugs = chosen(page, given)
+    page = chosen(page, given)
+    slugs = sorted(one.slug for one in page.components) if "components" in given else []
     said = [
         (update, incident)
-        for incident in told(page, [*page.incidents, *page.maintenances], slugs)
+        for incident in [*page.incidents, *page.maintenances]
         for update in [*incident.updates, *_report(incident)]
     ]
     newest = nlargest(MOST_ENTRIES, said, key=lambda one: (one[0].at, one[0].id))
-    asked = "" if slugs is None else f"?components={','.join(slugs)}"
+    asked = f"?components={','.join(slugs)}" if "components" in given else ""
     return Feed(
-        id=derived_id("feed", page.id, place.language.code, *(slugs or ())).urn,
+        id=derived_id("feed", page.id, place.language.code, asked).urn,
         title=one_line(page.rule.name),
         description=page.rule.description or one_line(page.rule.name),
         home=keyed(place, place.url()),
