@@ -1,6 +1,5 @@
 """Maintenance through the API: begun now with one request, planned, ended early, and what it says of itself."""
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +180,7 @@ async def told(server: "Server", slug: str, **sent: Any) -> Any:
 
 
 async def public(server: "Server", slug: str) -> list[str]:
-    await asyncio.sleep(1.1)  # the public page is kept for a second
+    server.app.state.status_pages = None  # nothing of before is kept
     shown = (await server.call("GET", "/p/shop/status.json", who=None)).body["maintenances"]
     return [one["status"] for one in shown if one["title"] == slug]
 
