@@ -33,7 +33,7 @@ class Addresses:
 
     async def renew(self, now_s: float) -> None:
         """Read them anew, without waiting for it where what is there is young enough, or could not be read the last time."""
-        is_needed = self.is_known and now_s - self.read_s >= SOON_S or self.read_s == float("-inf")
+        is_needed = (self.is_known and now_s - self.read_s >= SOON_S) or self.read_s == float("-inf")
         task = self._start(now_s)
         if is_needed:
             await asyncio.shield(task)
