@@ -130,10 +130,11 @@ async def _mailed(request: Request, page: Document, place: Place, given: str, to
         _log.warning("no link to the page %s is mailed: set %s", page.rule.slug, unset)
         return "gate_unmailed", 503
     local, _, domain = mailbox.partition("@")
+    # Mailboxes last: who may ask no more cannot push others out of the limiter by making up many.
     quotas = {
-        hashlib.sha256(f"{local.partition('+')[0]}@{domain}".lower().encode()).digest(): LETTERS_PER_MAILBOX,
         (page.id, near(request)): LETTERS_PER_ADDRESS,
         page.id: LETTERS_PER_PAGE,
+        hashlib.sha256(f"{local.partition('+')[0]}@{domain}".lower().encode()).digest(): LETTERS_PER_MAILBOX,
     }
     asked: Limiter = request.app.state.entrances
     now_s = services.clock.monotonic_s()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from multidict import CIMultiDict
 
 from api.status.access import COOKIE, ENTRY_S
 from api.status.unlocking import LETTERS_PER_MAILBOX, LINK_S, WRONG_PER_ADDRESS
@@ -243,6 +244,8 @@ ASKED_BY_PROXY: list[tuple[str, Mapping[str, str], int]] = [
     ("IPv4 written as IPv6", {"X-Forwarded-For": "::ffff:10.1.2.3"}, 200),
     ("what a reader claims stands before", {"X-Forwarded-For": "192.0.2.1, 10.1.2.3"}, 200),
     ("only claimed, as the proxy adds the true one", {"X-Forwarded-For": "10.1.2.3, 192.0.2.1"}, 401),
+    ("IPv6 from the network", {"X-Forwarded-For": "2001:db8::5"}, 200),
+    ("IPv6 from elsewhere", {"X-Forwarded-For": "2001:db9::5"}, 401),
     ("from elsewhere", {"X-Forwarded-For": "192.0.2.1"}, 401),
     ("not said for whom", {}, 401),
     ("said otherwise", {"X-Real-IP": "10.1.2.3", "Forwarded": "for=10.1.2.3"}, 401),
@@ -262,8 +265,21 @@ async def test_a_trusted_proxy_says_who_asks(
     services = visitor.server.services
     services.settings = replace(services.settings, trusted_proxies=("127.0.0.0/8",))
     # The proxy itself is in a network that is let in: that it asks says nothing.
-    await visitor.limit({"networks": ["10.0.0.0/8", "127.0.0.0/8"]})
+    await visitor.limit({"networks": ["10.0.0.0/8", "127.0.0.0/8", "2001:db8::/32"]})
     assert (await visitor.ask(headers=headers)).status == status
+
+
+async def test_of_several_headers_the_proxys_own_is_the_last(visitor: Visitor) -> None:
+    services = visitor.server.services
+    services.settings = replace(services.settings, trusted_proxies=("127.0.0.0/8",))
+    await visitor.limit({"networks": ["10.0.0.0/8"]})
+    for said, status in ((("10.1.2.3", "192.0.2.1"), 401), (("192.0.2.1", "10.1.2.3"), 200)):
+        headers = CIMultiDict(("X-Forwarded-For", address) for address in said)
+        visitor.clock.ahead_s += 20
+        async with visitor.server.session.get(
+            f"{visitor.server.url}{visitor.base}/status.json", headers=headers
+        ) as answer:
+            assert answer.status == status
 
 
 async def test_who_comes_by_a_proxy_that_is_not_trusted_has_no_address(visitor: Visitor) -> None:
