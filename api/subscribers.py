@@ -391,7 +391,8 @@ async def import_subscribers(
     """Those of a CSV file (text/csv). Who is not `confirmed`, by their line or all of them, is mailed a link. Nothing is
     imported while a line is bad, unless those are to be skipped.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "text/csv":
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("text/csv", "application/octet-stream"):
         raise ProblemError(415, "media-type", "send text/csv")
     return reply(
         await imported(

@@ -49,6 +49,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "pages": ("objects", "Status pages."),
         "page": ("page", "What is on a status page: as files for any web server."),
         "components": ("objects", "Components of status pages."),
+        "subscribers": ("subscribers", "Subscribers: who is told by a status page itself."),
         "regions": ("objects", "Regions beats run in."),
         "channels": ("channels", "Channels: where operators are told."),
         "publishers": ("publishers", "Publishers: where incidents are posted besides the page."),
