@@ -31,7 +31,7 @@ Picture = Annotated[
     Use, Path(description="`logo`, `logo-dark` (instead of it where the look is dark) or `favicon`.")
 ]
 _DRAWING: Final = ThreadPoolExecutor(1, "pictures")
-"""One after the other: a picture may take 64 MB and a second."""
+"""One after the other: a picture may take 130 MB and a second."""
 
 
 async def _page(db: Connection, asking: Principal, ref: str, permission: Permission) -> Stored:

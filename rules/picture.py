@@ -20,8 +20,8 @@ from rules.stylesheet import refused
 Use = Literal["logo", "logo-dark", "favicon"]
 MOST_BYTES: Final = 1_000_000
 MOST_DRAWN_BYTES: Final = 100_000
-MOST_PIXELS: Final = 16_000_000
-"""Of a file: 64 MB once they are decoded."""
+MOST_PIXELS: Final = 4096 * 4096
+"""Of a file: 130 MB while they are drawn again."""
 MOST_SHAPES: Final = 20_000
 """What a browser draws of an SVG, where one shape refers to another."""
 _TOO_MUCH: Final = f"has more than {MOST_SHAPES} shapes, or one that refers to itself; save it simpler, and without references"
@@ -54,7 +54,7 @@ _FUNCTIONS: Final = {"rgb", "rgba", "hsl", "hsla", "matrix", "translate", "scale
 _LOCAL: Final = re.compile(r"""url\(\s*(["']?)#([\w.:-]+)\1\s*\)""", re.IGNORECASE)
 _PAINTED: Final = re.compile(r"""\b(fill|stroke)\s*:\s*url\(\s*(["']?)#[\w.:-]+\2\s*\)""", re.IGNORECASE)
 # An icon's frames are decoded by Pillow whatever its head says: this keeps them in bounds, too.
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
 
 class Drawn(NamedTuple):
@@ -85,7 +85,8 @@ def _redrawn(body: bytes, use: Use) -> bytes:
             if opened.width * opened.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
             opened.load()
-            picture = ImageOps.exif_transpose(opened).convert("RGBA")
+            ImageOps.exif_transpose(opened, in_place=True)
+            picture = opened.convert("RGBA")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"has too many pixels; up to {MOST_PIXELS} are allowed") from None
     except UnidentifiedImageError:
