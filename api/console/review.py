@@ -30,7 +30,7 @@ from api.reviews import (
     shown_actions,
 )
 from api.showing import policy_of
-from engine.store import objects, results, reviews, signals, states
+from engine.store import broadcasts, objects, results, reviews, signals, states
 from engine.store.database import Connection, Row
 from engine.store.incidents import NotNowError
 from engine.store.objects import Stored
@@ -98,6 +98,7 @@ async def _page(
     async with services_of(request).pool.acquire() as db:
         row = await reviews.one(db, await find_action(db, asking, ref, Permission.READ))
         (action,) = await shown_actions(db, [row])
+        named = [UUID(component) for component in row["components"]]
         return await render(
             request,
             db,
@@ -105,6 +106,7 @@ async def _page(
             status,
             action=action,
             row=row,
+            heard=await broadcasts.reach(db, row["page_id"], named) if row["notify"] else 0,
             triggers=await triggers_of(db, [row]),
             owner_kind=row["owner_kind"],
             evidence=await _evidence(db, row),

@@ -5,6 +5,7 @@ there pressed a button. GET changes nothing, as programs that look through mail 
 no secret to who has it, though the page may be. Nobody learns here whether an address is known.
 """
 
+import base64
 import logging
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from api.subscribers import ask
 from engine.store import subscribers
 from engine.store.database import Row, transaction
 from engine.store.ids import read, show
+from engine.store.signing import signing_key, webhook_key
 from engine.store.subscribers import Entry
 from rules.page import SubscriberKind
 from rules.subscriber import address_of
@@ -220,7 +222,17 @@ async def confirm(request: Request, token: str) -> Response:
 @permits(Permission.PUBLIC)
 async def manage(request: Request, token: str) -> Response:
     """What they hear of, to be changed."""
-    return _of(request, await _whose(request, token), "sub_manage_title", is_saved=False)
+    row = await _whose(request, token)
+    return _of(request, row, "sub_manage_title", is_saved=False, secret=await _secret(request, row))
+
+
+async def _secret(request: Request, row: Row | None) -> str:
+    """With which the owner of a webhook knows that it is us; "" of others."""
+    if row is None or row["kind"] != "webhook":
+        return ""
+    async with services_of(request).pool.acquire() as db:
+        key = webhook_key(await signing_key(db), row["id"])
+    return f"whsec_{base64.b64encode(key).decode()}"
 
 
 @router.post("/manage/{token}")
@@ -232,7 +244,7 @@ async def change(request: Request, token: str) -> Response:
         choice = _choice(page, await _sent(request))
         async with transaction(services_of(request).pool) as db:
             row = await subscribers.change(db, token, *choice)
-    return _of(request, row, "sub_manage_title", is_saved=True)
+    return _of(request, row, "sub_manage_title", is_saved=True, secret=await _secret(request, row))
 
 
 @router.get("/unsubscribe/{token}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
+from standardwebhooks import Webhook
 
 from engine import mailing
 from engine.mailing import Mailing
@@ -106,8 +107,10 @@ async def test_a_webhook_is_told_only_once_its_owner_followed_a_link(
     server: "Server", relay: Mailroom
 ) -> None:
     got: list[Any] = []
+    raw: list[tuple[dict[str, str], bytes]] = []
 
     async def taken(request: web.Request) -> web.Response:
+        raw.append((dict(request.headers), await request.read()))
         got.append(await request.json())
         return web.Response()
 
@@ -132,6 +135,10 @@ async def test_a_webhook_is_told_only_once_its_owner_followed_a_link(
                 await asyncio.sleep(0.02)
         assert "For them too." in str(got[1])
         assert "Not yet" not in str(got)
+        manage = await server.call("GET", _path(server, str(got[1]), "manage"), who=None)
+        secret = re.search(r"whsec_[\w+/=]+", manage.body)
+        assert secret is not None
+        Webhook(secret[0]).verify(raw[1][1], raw[1][0])
     finally:
         await runner.cleanup()
 
