@@ -16,7 +16,7 @@ from uuid import UUID
 from starlette.requests import HTTPConnection
 
 from api.context import services_of
-from api.origin import address_of, is_https, is_trusted, is_within
+from api.origin import address_of, is_trusted, is_within, scheme_of
 from api.status.document import Document
 from api.status.view import Place
 from engine.store.signing import signature
@@ -103,7 +103,7 @@ def is_listed(rule: Page, mailbox: str) -> bool:
 def cookie(page: Document, place: Place, connection: HTTPConnection, mailbox: str = "") -> str:
     """The Set-Cookie with which a browser is let in from now on: to this page and no other."""
     given = ticket(page, "entry", mailbox, int(_now_s(connection)) + ENTRY_S)
-    secure = "; Secure" if is_https(connection) else ""
+    secure = "; Secure" if scheme_of(connection) == "https" else ""
     return f"{COOKIE}={given}; Max-Age={ENTRY_S}; Path={place.base or '/'}; HttpOnly; SameSite=Lax{secure}"
 
 
