@@ -188,7 +188,8 @@ def _html(envelope: Envelope) -> str:
     parts += [f"<p>{html.escape(' · '.join(about))}</p>"] if (about := _about(envelope)) else []
     is_theirs = letter.is_markdown and letter.kind in ("update", "message")
     lines = map(html.escape, text(envelope).split("\n"))
-    parts.append(markdown.html(letter.text) if is_theirs else f"<p>{'<br>'.join(lines)}</p>")
+    whole = letter.text.encode(errors="replace").decode()  # of a preview: halves of pairs are nowhere else
+    parts.append(markdown.html(whole) if is_theirs else f"<p>{'<br>'.join(lines)}</p>")
     parts += (
         [f"<ul>{''.join(f'<li>{html.escape(fact)}</li>' for fact in found)}</ul>"]
         if (found := [*facts(envelope)])
