@@ -40,7 +40,7 @@ router = Router(prefix="/api/v1/subscribers", tags=["subscribers"])
 
 MOST_ASKED: Final = 5000
 """Links that one import mails: who imports more than that has their word already, or none at all."""
-_PART: Final = 1000
+_PART: Final = 500
 _WHY: Final = "is missing: say how it is known that they want it; it is kept in the audit log"
 Components = Annotated[list[Slug], Field(min_length=1, max_length=1000)] | None
 Reason = Annotated[str, Field(max_length=1000)]
@@ -438,9 +438,12 @@ async def imported(
     counts = {"ended": sheet.ended, "repeated": sheet.repeated}
     try:
         async with transaction(services.pool) as db:
-            added = await subscribers.import_many(db, home.id, sheet.confirmed)
+            added = 0
+            for part in range(0, len(sheet.confirmed), _PART):  # so that others are answered in between
+                chunk = sheet.confirmed[part : part + _PART]
+                added += len(await subscribers.import_many(db, home.id, chunk))
             asked = [await ask(db, home.id, one, below, at_s, "import") for one in sheet.pending]
-            counts |= {"added": len(added), "asked": sum(one.is_new for one in asked)}
+            counts |= {"added": added, "asked": sum(one.is_new for one in asked)}
             counts["kept"] = len(sheet.confirmed) + len(asked) - counts["added"] - counts["asked"]
             await record(
                 db, asking.actor, "subscribers.import", home.slug, home.id, None, counts | {"reason": reason}

@@ -15,6 +15,7 @@ PersonName = Annotated[
 ]
 _LOCAL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _URL: Final = re.compile(r"[\x21-\x7e]{1,2000}")
+_NO_URL: Final = "is no URL: write https://, a host and a path, up to 2000 ASCII characters"
 _SLACK: Final = ("hooks.slack.com", "hooks.slack-gov.com")
 
 
@@ -42,9 +43,9 @@ def _url(kind: SubscriberKind, text: str) -> str:
         host = parts.hostname
         _ = parts.port
     except ValueError:
-        host = None
+        raise ValueError(_NO_URL) from None
     if not host or not _URL.fullmatch(text) or parts.scheme not in ("http", "https"):
-        raise ValueError("is no URL: write https://, a host and a path, up to 2000 ASCII characters")
+        raise ValueError(_NO_URL)
     if "@" in parts.netloc:
         raise ValueError("has a user name or password in it: leave them out")
     if kind == "slack" and (parts.scheme != "https" or host not in _SLACK):
