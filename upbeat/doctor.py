@@ -32,7 +32,7 @@ from engine.embedded.process import ServerError
 from engine.probes.icmp import allowed_kind
 from engine.probes.trouble import TroubleError
 from engine.secrets import Secrets
-from engine.store import events, installation, regions, secrets
+from engine.store import events, installation, regions, secrets, subscribers
 from engine.store.database import Connection, Row, codecs, versions
 from engine.store.ids import PARTITIONS
 from engine.store.triggers import modes_of
@@ -322,7 +322,7 @@ async def _secrets(settings: ServeSettings, connection: Connection) -> AsyncIter
 
 
 async def _pages(settings: ServeSettings, connection: Connection) -> AsyncIterator[Finding]:
-    """Whom pages that are not public cannot let in, though they say so."""
+    """Whom pages that are not public cannot let in, though they say so, and whom others cannot tell."""
     kept = Settings.model_validate(await installation.read_settings(connection))
     url = settings.public_url or kept.public_url or ""
     rows = await connection.fetch(
@@ -336,6 +336,13 @@ async def _pages(settings: ServeSettings, connection: Connection) -> AsyncIterat
         if row["access"].get("networks") and url.startswith("https://") and not kept.trusted_proxies:
             said = f"{row['slug']} lets nobody in by address: all come by a proxy that is not trusted"
             yield Finding("pages", "warn", said, "List the proxy's address in `trusted_proxies`.")
+    mailed, told = await subscribers.told(connection)
+    if mailed and kept.mail is None:
+        said = f"{mailed} subscribers are told by mail, and there is no relay: what they are to read waits"
+        yield Finding("subscribers", "warn", said, "Set `mail` in upbeat.yaml.")
+    if told and not url:
+        said = "links in what subscribers are sent lead to where this process listens"
+        yield Finding("subscribers", "warn", said, "Set `public_url` in upbeat.yaml.")
 
 
 async def _regions(connection: Connection) -> AsyncIterator[Finding]:

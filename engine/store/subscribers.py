@@ -209,6 +209,15 @@ async def counts(connection: Connection, page_id: UUID) -> dict[str, int]:
     return {row["status"]: row["n"] for row in rows}
 
 
+async def told(connection: Connection) -> tuple[int, int]:
+    """How many are told by mail, and in all."""
+    row = await connection.fetchrow(
+        "SELECT count(*) FILTER (WHERE kind = 'email') AS mailed, count(*) AS n FROM subscribers WHERE status = 'active'"
+    )
+    assert row is not None
+    return row["mailed"], row["n"]
+
+
 async def add(connection: Connection, page_id: UUID, entry: Entry) -> Asked:
     """One whom an operator answers for, told from now on. Not new: they were told before, or had unsubscribed and stay so."""
     key = entry.kind, folded(entry.kind, entry.address)

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from engine.store import installation, objects
+from engine.store import installation, objects, subscribers
 from engine.store.audit import Actor
 from engine.store.database import migrate, open_pool, transaction
+from engine.store.subscribers import Entry
 from upbeat.doctor import examine
 from upbeat.settings import ServeSettings
 
@@ -33,4 +34,28 @@ async def test_a_page_that_cannot_let_in_who_it_should_is_found(database_url: st
         proxies = {"trusted_proxies": ["10.0.0.1/32"]}
         await installation.write_settings(db, {"public_url": "https://up.example", "mail": mail} | proxies)
     assert len(await said()) == 1
+    await pool.close()
+
+
+async def test_subscribers_who_cannot_be_mailed_or_led_to_the_page_are_found(
+    database_url: str, tmp_path: Path
+) -> None:
+    async def said() -> list[str]:
+        found = await examine(ServeSettings(data=tmp_path), database_url, None)
+        return [one.said for one in found if one.about == "subscribers"]
+
+    pool = await open_pool(database_url)
+    await migrate(pool)
+    assert await said() == []
+    async with transaction(pool) as db:
+        page = await objects.create(db, ACTOR, "page", None, {"slug": "p", "name": "P"})
+        await subscribers.add(db, page.id, Entry("email", "ada@a.example"))
+    assert await said() == [
+        "1 subscribers are told by mail, and there is no relay: what they are to read waits",
+        "links in what subscribers are sent lead to where this process listens",
+    ]
+    async with transaction(pool) as db:
+        mail = {"host": "mail.example", "sender": "status@corp.example"}
+        await installation.write_settings(db, {"public_url": "https://up.example", "mail": mail})
+    assert await said() == []
     await pool.close()
