@@ -12,7 +12,7 @@ from api.status.previews import keyed
 from api.status.view import OPEN, Place, Rendition, View, view
 from rules.markdown import one_line, plain
 
-MOST_EVENTS: Final = 500
+MOST_EVENTS: Final = 200
 MOST_TEXT: Final = 5_000
 """Characters of what was said of one: calendars show little of it."""
 _LINE: Final = 75  # octets, its end not counted
@@ -54,7 +54,7 @@ def _event(page: Document, place: Place, event: Incident) -> list[str]:
     spoken = "\n\n".join(
         f"{say(f'said_{said.status}')} · {place.language.moment(said.at, page.rule.zone)}\n"
         f"{plain(said.text) if said.is_markdown else said.text}"
-        for said in event.updates[:20]
+        for said in event.updates[:5]
     )
     return [
         "BEGIN:VEVENT",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -107,7 +108,7 @@ def _components(page: Document) -> list[dict[str, Any]]:
 
 def _incidents(page: Document, place: Place, incidents: Iterable[Incident]) -> list[dict[str, Any]]:
     components = {one["id"]: one for one in _components(page)}
-    return [_incident(page, place, one, components) for one in incidents]
+    return [_incident(page, place, one, components) for one in islice(incidents, MOST)]
 
 
 def _incident(
@@ -180,7 +181,7 @@ def _moment(at: datetime) -> str:
 
 
 def _newest(incidents: Iterable[Incident]) -> list[Incident]:
-    return sorted(incidents, key=lambda one: one.created_at, reverse=True)[:MOST]
+    return sorted(incidents, key=lambda one: one.created_at, reverse=True)
 
 
 def _of(page: Document, place: Place, given: Mapping[str, str]) -> Rendition:

@@ -123,6 +123,16 @@ def test_lists_have_what_their_names_say() -> None:
     assert ids("summary", maintenances) == [RUNS.id, AHEAD.id]
 
 
+def test_no_list_is_longer_than_theirs() -> None:
+    many = page(
+        incidents=[changed(LASTS, id=f"inc_{n:032x}") for n in range(60)],
+        maintenances=[changed(AHEAD, id=f"inc_{n:032x}") for n in range(60)],
+    )
+    for asked, fields in ADDRESSES.items():
+        said = read(asked, many)
+        assert all(len(said[key]) in (0, 50) for key in fields & {"incidents", "scheduled_maintenances"})
+
+
 def test_an_incident_with_a_report_is_a_postmortem_that_says_what_each_update_changed() -> None:
     over = read("incidents")["incidents"][1]
     assert (over["status"], over["impact"], over["shortlink"]) == (
