@@ -224,7 +224,7 @@ def test_two_hundred_attacks_are_text() -> None:
         *ATTACKS[:200]
     }
     assert {one["name"] for one in read("summary", document)["incidents"]} == {
-        one.title for one in document.open
+        one.title for one in document.open[:50]
     }
 
 
