@@ -20,8 +20,9 @@ _WIDGET: Final = {"sections": "status", "compact": "1"}
 
 def _embed(page: Document, place: Place, given: Mapping[str, str]) -> Rendition:
     asked = [name for name in given.get("sections", "").split(",") if name in SECTIONS]
-    if "components" in given:
-        page = only(page, given["components"].split(","))
+    slugs = given.get("components", "").split(",")
+    if any(one.slug in slugs for one in page.components):  # of none nothing would be said to be well
+        page = only(page, slugs)
     state, said = headline(page, place) or ("operational", "")
     made = render(
         "embed.html",

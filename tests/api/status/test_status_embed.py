@@ -92,7 +92,9 @@ def test_of_chosen_components_there_is_only_what_is_about_them() -> None:
     assert ("All systems operational" in html, "Cards fail" in html, "Disks" in html) == (True, False, True)
     html = _html(components="pay,unknown")
     assert ("Major outage" in html, "Cards fail" in html, "Disks" in html) == (True, True, False)
-    assert _order(_html(components="")) == [STATUS]
+    for misspelt in ("", "pays", ",,"):
+        html = _html(components=misspelt)
+        assert ("Major outage" in html, _order(html)) == (True, [STATUS, LISTED, OPEN, PLANNED])
 
 
 def test_theme_and_size_are_chosen() -> None:
