@@ -23,6 +23,7 @@ from rules.known import PAGELESS, Kind, check_references
 from rules.maintenance import Maintenance
 from rules.models import MODELS, TYPED
 from rules.owner import OwnerRule
+from rules.page import Page
 from rules.problem import nearest, show
 from rules.publishers.folder import FolderPublisher
 from rules.secret import (
@@ -51,7 +52,7 @@ READ_ONLY: Final = frozenset(
 )
 """What is shown beside a spec: ignored when it is sent back."""
 
-_LEADS_NOWHERE: Final = frozenset(ProbedRule.model_fields) - {"otlp"} | {"on"}
+_LEADS_NOWHERE: Final = frozenset({*ProbedRule.model_fields, *Page.model_fields, "on"}) - {"otlp"}
 """Fields that do not say where an object's secrets go, nor how safely."""
 
 

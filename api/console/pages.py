@@ -89,7 +89,7 @@ def _patch(sent: Mapping[str, str], languages: list[str], kinds: list[str]) -> d
     if texts["frames"] == ["any"]:
         texts["frames"] = "any"
     patch: dict[str, Any] = {
-        "languages": [first, *(code for code in LANGUAGES if code in languages and code != first)],
+        "languages": list(dict.fromkeys([first, *languages])),
         "look": {
             "accent": sent.get("look.accent") if "accent_own" in sent else None,
             "colours": {status: sent.get(status) if f"{status}_own" in sent else None for status in COLOURS},
@@ -155,7 +155,7 @@ async def _page(
 ) -> Response:
     spec = saving.merged(stored.spec, patch or {})
     given = saving.merged(_DEFAULTS, spec)
-    has_password = bool(given["access"].get("password"))
+    access = (patch or {}).get("access", {})  # what was written stays, or a mistake elsewhere would lose it
     services, editable = services_of(request), saving.may_edit(asking, stored)
     rule = Page.model_validate(stored.spec)
     if domain is None and rule.domain and asking.may(Permission.WRITE, stored.id):
@@ -177,13 +177,15 @@ async def _page(
             412 if changed else 422 if mistakes else 200,
             stored=stored,
             given=given,
-            has_password=has_password,
+            has_password=bool(rule.access.password),
+            password=access.get("password") or "",
+            is_opened="password" in access and access["password"] is None,
             is_private=not rule.access.is_public,
             wrong={where.strip("/").replace("/", "."): said for where, said in mistakes or []},
             mistakes=mistakes or [],
             changed=changed,
             editable=editable and stored.managed_by == "api",
-            languages=[(code, language(code).name) for code in LANGUAGES],
+            languages=[(code, language(code).name) for code in dict.fromkeys([*rule.languages, *LANGUAGES])],
             zones=sorted(available_timezones()),
             colours=COLOURS,
             kinds=get_args(SubscriberKind),

@@ -127,6 +127,9 @@
     const button = event.submitter;
     if (button?.dataset.busy) button.textContent = button.dataset.busy;
   });
+  for (const tint of document.querySelectorAll("input[type=color]")) {
+    tint.addEventListener("input", () => (tint.parentElement.querySelector("[type=checkbox]").checked = true));
+  }
   for (const button of document.querySelectorAll("[data-copy]")) {
     const text = document.getElementById(button.dataset.copy);
     button.hidden = false;

@@ -1,6 +1,7 @@
 """The console's settings of a status page: all of it by a form, without JavaScript and without YAML, by who may."""
 
 import io
+import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,54 @@ async def test_a_password_is_set_kept_and_taken_away_and_never_shown(
     assert "access" not in (await _stored(server, slug)).spec
 
 
+async def test_a_mistake_elsewhere_loses_no_password_and_says_of_none_that_it_is_set(
+    server: "Server", admin: "Person", slug: str
+) -> None:
+    path, wrong = f"/console/pages/{slug}", {"name": "Shop", "timezone": "Mars/Olympus"}
+    refused = await admin.post(path, wrong | {"access.password": "tulips"})
+    assert (refused.status, "One is set" in refused.html, 'value="tulips"' in refused.html) == (
+        422,
+        False,
+        True,
+    )
+    saved = await admin.post(path, {"name": "Shop", "access.password": "tulips"})
+    assert ("One is set" in saved.html, "tulips" in saved.html) == (True, False)
+    refused = await admin.post(path, wrong | {"access.open": "on"})
+    assert ("One is set" in refused.html, 'name="access.open" value="on" checked' in refused.html) == (
+        True,
+        True,
+    )
+
+
+async def test_who_may_not_use_the_machine_s_secrets_sets_the_rest_of_a_page_that_rests_on_one(
+    server: "Server", sign_in: "SignIn"
+) -> None:
+    slug = await _made(server, access={"password": "${env:HOME}"}, languages=["en", "tr", "de"])
+    person = await sign_in(f"admin@{slug}")
+    form = {"name": "Shop", "look.accent": "#aa3300", "accent_own": "on"}
+    assert "Saved." in (await person.post(f"/console/pages/{slug}", form)).html
+    spec = (await _stored(server, slug)).spec
+    assert (spec["access"], spec["look"]["accent"]) == ({"password": "${env:HOME}"}, "#aa3300")
+    lent = await person.post(f"/console/pages/{slug}", form | {"access.password": "${env:PATH}"})
+    assert (lent.status, "is the installation" in lent.html) == (422, True)
+
+
+async def test_languages_stay_in_their_order(server: "Server", admin: "Person") -> None:
+    slug = await _made(server, languages=["tr", "fr", "en"])
+    shown = (await admin.get(f"/console/pages/{slug}")).html
+    ticks = re.findall(r'name="languages" value="(\w\w)"', shown)
+    assert ticks == ["tr", "fr", "en", "de"]
+    form = [
+        ("csrf", admin.csrf),
+        ("name", "Shop"),
+        ("language", "tr"),
+        *(("languages", one) for one in ticks[:3]),
+    ]
+    async with admin.session.post(f"{admin.base}/console/pages/{slug}", data=form) as answer:
+        assert answer.status == 200
+    assert (await _stored(server, slug)).spec["languages"] == ["tr", "fr", "en"]
+
+
 async def test_who_may_not_edit_sees_no_secret_and_saves_nothing(server: "Server", sign_in: "SignIn") -> None:
     slug = await _made(server, access={"password": "tulips"})
     for role in ("viewer", "editor"):
@@ -245,12 +294,13 @@ async def test_settings_are_made_by_keyboard_on_a_phone(server: "Server", tab: "
     await page.keyboard.press("Space")
     await page.get_by_role("checkbox", name="Major outage").focus()
     await page.keyboard.press("Space")
+    await page.get_by_label("Partial outage").first.fill("#777700")  # ticks itself
     await page.get_by_role("button", name="Save").focus()
     await page.keyboard.press("Enter")
     await page.get_by_text("Saved.", exact=True).wait_for()
     spec = (await _stored(server, slug)).spec
     assert (spec["name"], spec["languages"]) == ("Bakery", ["en", "de"])
-    assert spec["look"] == {"colours": {"major_outage": "#b91f2e"}}
+    assert spec["look"] == {"colours": {"partial_outage": "#777700", "major_outage": "#b91f2e"}}
     await page.get_by_role("button", name="Copy The page in a frame").click()
     await page.get_by_role("button", name="Copied").wait_for()
     assert tab.trouble == []
