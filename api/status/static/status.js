@@ -11,10 +11,11 @@
 
   // How long ago, in the page's language.
   const lang = document.documentElement.lang;
+  const SKEW = 300; // seconds: clocks are not the same everywhere
   const relative = new Intl.RelativeTimeFormat(lang, { numeric: "auto" });
   const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
   const ago = (passed, only) => {
-    const seconds = passed < 0 && passed > -300 ? 0 : passed; // clocks are not the same everywhere
+    const seconds = passed < 0 && passed > -SKEW ? 0 : passed;
     const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? ["minute", 60];
     const count = seconds < 0 ? Math.round(seconds / size) : Math.trunc(seconds / size);
     if (only) return new Intl.NumberFormat(lang, { style: "unit", unit, unitDisplay: "long" }).format(count);
@@ -23,9 +24,12 @@
   const age = () => {
     for (const time of document.querySelectorAll("time[data-ago]")) {
       time.dataset.said ??= time.textContent;
+      const passed = (Date.now() - Date.parse(time.dateTime)) / 1000;
       const only = time.dataset.ago === "only";
-      const said = ago((Date.now() - Date.parse(time.dateTime)) / 1000, only);
-      const text = only ? said : time.dataset.said ? `${time.dataset.said} · ${said}` : `· ${said}`;
+      const said = ago(passed, only);
+      // What was is not to come: this clock is wrong, and nothing is said by it.
+      const isAstray = passed <= -SKEW && time.dataset.ago !== "ahead";
+      const text = isAstray ? time.dataset.said : only ? said : time.dataset.said ? `${time.dataset.said} · ${said}` : `· ${said}`;
       if (time.textContent !== text) time.textContent = text;
     }
   };
@@ -100,7 +104,8 @@
 
   // What changed is swapped in; what somebody unfolded or has the focus on stays.
   const known = new Map();
-  const told = () => [...document.querySelectorAll("#now :is(#state, h3, .pill)")].map((one) => one.textContent.trim()).join(", ");
+  const TOLD = "#now :is(#state, h3, .pill, .timeline > li:first-child > .prose)";
+  const told = () => [...document.querySelectorAll(TOLD)].map((one) => one.textContent.trim().slice(0, 300)).join(", ");
   const parts = (page) => page.querySelectorAll("[data-live]");
   const swap = (fresh) => {
     const before = told();
@@ -117,22 +122,26 @@
       const href = at?.getAttribute("href");
       const holder = at?.closest("details[id]")?.id;
       old.replaceWith(document.importNode(next, true));
-      if (href) find(next.id).querySelector(`[href="${CSS.escape(href)}"]`)?.focus({ preventScroll: true });
-      else if (holder) find(holder)?.querySelector("summary")?.focus({ preventScroll: true });
+      const same = href ? find(next.id).querySelector(`[href="${CSS.escape(href)}"]`) : holder && find(holder)?.querySelector("summary");
+      if (at) (same || find("main"))?.focus({ preventScroll: true });
     }
+    hide();
     document.title = fresh.title;
-    find("icon").href = fresh.getElementById("icon").getAttribute("href");
+    const icon = find("icon"); // a frame has none
+    if (icon) icon.href = fresh.getElementById("icon").getAttribute("href");
     if (told() !== before) find("said").textContent = told();
     quiet();
     age();
   };
+  const every = Number(body.dataset.every);
   let last = null;
   let failed = 0;
-  let at = Date.now();
+  let at = performance.now();
   const refresh = async () => {
-    at = Date.now();
+    at = performance.now();
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-cache" });
+      // Answers come one after the other.
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-cache", signal: AbortSignal.timeout(every) });
       if (!answer.ok) throw new Error(`${answer.status}`);
       const text = await answer.text();
       if (text !== last) swap(parse(text));
@@ -141,12 +150,12 @@
     } catch {
       failed += 1; // the next time finds it
     }
-    find("lost").hidden = failed < 2;
+    const lost = find("lost");
+    if (lost) lost.hidden = failed < 2;
   };
-  const every = Number(body.dataset.every);
   if (every && parts(document).length) {
     for (const part of parts(document)) known.set(part.id, part.outerHTML);
-    const due = () => document.hidden || Date.now() - at < every || refresh();
+    const due = () => document.hidden || performance.now() - at < every || refresh();
     setInterval(due, 1000);
     document.addEventListener("visibilitychange", due);
   }

@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from playwright.async_api import Browser, Page, expect
 
 from api.status.document import Day, Document
 from rules.language import LANGUAGES
 from tests.api.console.conftest import WATCH
-from tests.api.status.shown import component, crowded, document, incident, showing, usual
+from tests.api.status.shown import NOW, component, crowded, document, incident, showing, usual
 from tests.rig.browser import barriers, chromium
 
 if TYPE_CHECKING:
@@ -207,27 +208,55 @@ async def test_news_is_swapped_in_said_aloud_and_what_was_folded_stays_so(
 ) -> None:
     calm = document("live", [component(1, "Storefront", "Shopping"), component(2, "Search", "More")])
     down = document("live", [component(1, "Storefront", "Shopping", "major_outage"), component(2, "Search", "More")], [incident(1, "All is down", "investigating", timedelta(minutes=1), about={"comp_1": "major_outage"})])  # fmt: skip
+    told = replace(down, incidents=[msgspec.structs.replace(down.incidents[0], updates=[msgspec.structs.replace(down.incidents[0].updates[0], text="A disk is full.")])])  # fmt: skip
     context = await browser.new_context()
-    tab = await context.new_page()
+    tab, trouble = await context.new_page(), list[str]()
+    frame = await context.new_page()
+    frame.on("pageerror", lambda error: trouble.append(str(error)))
     await tab.clock.install()
+    await frame.clock.install()
     async with showing(server, calm):
+        await frame.goto(f"{server.url}/p/live/embed")
         await tab.goto(f"{server.url}/p/live")
         await tab.locator(".group summary").nth(1).click()
         await tab.evaluate("window.kept = true")
     async with showing(server, down):
         await tab.clock.fast_forward(16_000)
-        await expect(tab.locator("#said")).to_have_text("Major outage, All is down, Investigating")
+        await expect(tab.locator("#said")).to_have_text(
+            "Major outage, All is down, Investigating, We look into it."
+        )
         await expect(tab.get_by_role("link", name="All is down")).to_be_visible()
         await expect(tab.get_by_text("Search")).to_be_hidden()
         await expect(tab).to_have_title("Major outage · Shop")
         assert "icon-major_outage" in (await tab.locator("#icon").get_attribute("href") or "")
         assert await tab.evaluate("window.kept") is True
+        await tab.get_by_role("link", name="All is down").focus()
+        await frame.clock.fast_forward(16_000)
+        await expect(frame.get_by_role("heading", name="Major outage")).to_be_visible()
+    async with showing(server, told):
+        await tab.clock.fast_forward(16_000)
+        await expect(tab.locator("#said")).to_contain_text("A disk is full.")
+        await expect(tab.get_by_role("link", name="All is down")).to_be_focused()
+    async with showing(server, calm):
+        await tab.clock.fast_forward(16_000)
+        await expect(tab.get_by_role("link", name="All is down")).to_have_count(0)
+        await expect(tab.locator("main")).to_be_focused()
+    assert trouble == []
     await context.set_offline(True)
     for _ in range(2):
         await expect(tab.locator("#lost")).to_be_hidden()
         await tab.clock.fast_forward(16_000)
     await expect(tab.locator("#lost")).to_be_visible()
     await context.close()
+
+
+async def test_a_readers_wrong_clock_puts_nothing_that_was_ahead(server: "Server", tab: Page) -> None:
+    await tab.clock.install(time=NOW - timedelta(hours=11))
+    for path in ("usual", "usual/incidents/inc_1"):
+        await tab.goto(f"{server.url}/p/{path}")
+        assert not re.search(r"in \d+ hours|-\d", await tab.locator("main").inner_text())
+    await tab.goto(f"{server.url}/p/usual/incidents/inc_5")
+    await expect(tab.locator(".facts")).to_contain_text("15:05 CET · in 4 days")
 
 
 async def test_an_old_page_says_so(server: "Server", tab: Page) -> None:
