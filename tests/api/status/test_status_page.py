@@ -1,6 +1,7 @@
 """The public page over HTTP: what was approved and nothing else, cheap to ask again, still there without a database."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -258,6 +259,9 @@ async def test_without_the_database_the_page_is_still_there_and_says_how_old(
 async def test_a_page_that_is_gone_is_gone(server: "Server", look: Any) -> None:
     missing = await server.call("GET", "/p/nowhere", who=None)
     assert (missing.status, missing.body["detail"]) == (404, "there is no such status page")
+    browser = await server.call("GET", "/p/nowhere", who=None, headers={"Accept": "text/html"})
+    assert (browser.status, "There is no such status page." in browser.body) == (404, True)
+    assert "onsole" not in re.sub('"[^"]*"', "", browser.body)  # a stranger is told of none
     head = await server.session.head(f"{server.url}/p/shop")
     assert head.status == 200
     assert await head.read() == b""
