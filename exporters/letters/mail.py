@@ -78,6 +78,8 @@ class MailExporter:
 
     async def _send(self, client: aiosmtplib.SMTP, sender: str, to: str, body: bytes) -> Outcome:
         utf8 = {} if (sender + to).isascii() else {"options": ["SMTPUTF8"], "encoding": "utf-8"}
+        if not to.isascii() and not client.supports_extension("smtputf8"):
+            return Rejected("the relay takes no mailbox that is not written in ASCII (SMTPUTF8)")
         try:
             await client.mail(sender, **utf8)  # type: ignore[arg-type]
         except aiosmtplib.SMTPResponseException as answer:
