@@ -78,7 +78,7 @@ class MailExporter:
 
     async def _send(self, client: aiosmtplib.SMTP, sender: str, to: str, body: bytes) -> Outcome:
         utf8 = {} if (sender + to).isascii() else {"options": ["SMTPUTF8"], "encoding": "utf-8"}
-        if not to.isascii() and not client.supports_extension("smtputf8"):
+        if not to.isascii() and "SMTPUTF8" not in (await client.ehlo()).message.upper():
             return Rejected("the relay takes no mailbox that is not written in ASCII (SMTPUTF8)")
         try:
             await client.mail(sender, **utf8)  # type: ignore[arg-type]
