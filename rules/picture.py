@@ -51,8 +51,10 @@ _ATTRIBUTES: Final = _PAINT | frozenset(
     "clipPathUnits maskUnits maskContentUnits".split()
 )
 _FUNCTIONS: Final = {"rgb", "rgba", "hsl", "hsla", "matrix", "translate", "scale", "rotate", "skewx", "skewy"}
-_LOCAL: Final = re.compile(r"""url\(\s*(["']?)#([\w.:-]+)\1\s*\)""", re.IGNORECASE)
-_PAINTED: Final = re.compile(r"""\b(fill|stroke)\s*:\s*url\(\s*(["']?)#[\w.:-]+\2\s*\)""", re.IGNORECASE)
+_REFERENCE: Final = re.compile(r"#[\w.:-]+")
+"""To a shape in the file, by its name as it stands there: browsers would undo a `%61`."""
+_LOCAL: Final = re.compile(r"""url\( *(["']?)#([\w.:-]+)\1 *\)""", re.IGNORECASE)
+_PAINTED: Final = re.compile(r"""\b(fill|stroke)\s*:\s*url\( *(["']?)#[\w.:-]+\2 *\)""", re.IGNORECASE)
 # An icon's frames are decoded by Pillow whatever its head says: this keeps them in bounds, too.
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
@@ -171,7 +173,7 @@ def _copy(source: etree._Element, made: etree._Element) -> None:
 
 def _said(source: etree._Element) -> Iterator[tuple[str, str]]:
     for name, value in source.attrib.items():
-        if name in _HREF and value.strip().startswith("#"):
+        if name in _HREF and _REFERENCE.fullmatch(value.strip()):
             yield "href", value.strip()
         elif name == "style":
             declared = (part.partition(":") for part in value.split(";"))
@@ -196,7 +198,9 @@ def _is_inert(value: str) -> bool:
 
 def _expect_small(root: etree._Element) -> None:
     """What refers to others that refer to others doubles with each step. Raises `ValueError`."""
-    named = {element.get("id"): element for element in root.iter()}
+    named: dict[str | None, etree._Element] = {}
+    for element in root.iter():
+        named.setdefault(element.get("id"), element)  # of two of one name browsers draw the first
     weighed: dict[etree._Element, float] = {}
 
     def weight(element: etree._Element, depth: int) -> float:

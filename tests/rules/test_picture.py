@@ -148,6 +148,7 @@ def _doubling(link: Callable[[int], str]) -> str:
         _doubling(lambda n: f"<use href='#a{n}'/>"),
         _doubling(lambda n: f"<use xlink:href='#a{n}'/>"),
         _doubling(lambda n: f"<g style='mask: url(#a{n})'/>"),
+        _doubling(lambda n: f"<use href='#a{n}'/>") + "".join(f"<g id='a{n}'/>" for n in range(9)),
         "<g id='a'><use href='#a'/></g>",
         "<g id='a'><use href='#b'/></g><g id='b'><use href='#a'/></g>",
         "".join(f"<g id='a{n}'><use href='#a{n + 1}'/></g>" for n in range(5000)),
@@ -156,6 +157,18 @@ def _doubling(link: Callable[[int], str]) -> str:
 def test_a_picture_that_draws_itself_without_end_is_refused(inner: str) -> None:
     with pytest.raises(ValueError, match="shapes, or one that refers to itself"):
         cleaned(inner)
+
+
+@pytest.mark.parametrize(
+    "inner", ["<use href='#%61'/>", "<path fill='url(\u2003#a)'/>", "<path mask='url(#%61)'/>"]
+)
+def test_what_a_browser_reads_as_another_name_is_no_reference(inner: str) -> None:
+    assert "#" not in cleaned(f"<g id='a'/>{inner}")
+
+
+def test_a_style_with_a_blank_that_is_none_to_a_browser_is_refused() -> None:
+    with pytest.raises(ValueError, match="style that is not allowed"):
+        cleaned("<style>a{fill:url(\xa0#a)}</style>")
 
 
 def test_an_ordinary_logo_stays_what_it_is() -> None:
