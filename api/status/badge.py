@@ -78,8 +78,7 @@ class _Badge:
 def headline(page: Document, place: Place, component: str | None = None) -> tuple[str, str] | None:
     """The status of the page, or of its component with this slug, and what it is called; None where there is none."""
     if component is None:
-        is_calm = page.status == "operational" and page.open
-        return "degraded_performance" if is_calm else page.status, pages.headline(page, place)
+        return pages.headline(page, place)
     found = (one.status for one in page.components if one.slug == component)
     return next(((status, place.language.say(f"status_{status}")) for status in found), None)
 
@@ -189,7 +188,7 @@ def _png(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | 
 
 def _preview(page: Document, place: Place, _: Mapping[str, str]) -> Rendition | None:
     """1200 x 630, as those who show links want it."""
-    status, state = headline(page, place) or ("operational", "")
+    status, state = pages.headline(page, place)
     tone = colour(page, status)
     picture = Image.new("RGB", (1200, 630), "#ffffff")
     pen = ImageDraw.Draw(picture)

@@ -125,9 +125,11 @@ def _about(page: Document) -> dict[str, list[tuple[date, date, Incident]]]:
 
 
 def lasted(incident: Incident, now: datetime) -> tuple[datetime, datetime]:
-    """From when to when: as it was planned, while it is ahead; until now, while an incident is open."""
+    """From when to when: as it was planned, while it is ahead or never came to be; until now, while an incident is open."""
     begin = incident.starts_at or incident.created_at
     end = incident.resolved_at or incident.ends_at or now
+    if end < begin and incident.ends_at:
+        return begin, incident.ends_at
     return min(begin, end), end
 
 

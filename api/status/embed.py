@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
-from api.status.badge import headline
 from api.status.document import Document
 from api.status.drawing import Bars
-from api.status.pages import render, sections
+from api.status.pages import headline, render, sections
 from api.status.view import CSP, OPEN, Place, Rendition, View, view
 from evaluators.public import overall_status
 
@@ -23,7 +22,7 @@ def _embed(page: Document, place: Place, given: Mapping[str, str]) -> Rendition:
     slugs = given.get("components", "").split(",")
     if any(one.slug in slugs for one in page.components):  # of none nothing would be said to be well
         page = only(page, slugs)
-    state, said = headline(page, place) or ("operational", "")
+    state, said = headline(page, place)
     made = render(
         "embed.html",
         page,

@@ -16,6 +16,7 @@ from api.status.document import PAST_DAYS, Document, Incident, Shown
 from api.status.drawing import Bars, lasted, latency
 from api.status.previews import FEEDS, codes, head, keyed
 from api.status.view import Place, Rendition, View, view
+from evaluators.lifecycle import ENDED
 from evaluators.public import overall_status
 from rules import markdown
 from rules.language import language
@@ -97,11 +98,14 @@ def tone(incident: Incident) -> str:
     return worst if worst != "operational" and not incident.is_over else _OF_IMPACT[incident.impact]
 
 
-def headline(page: Document, place: Place) -> str:
-    """The state of it all in a few words."""
+def headline(page: Document, place: Place) -> tuple[str, str]:
+    """The status whose colour it has, and the state of it all in a few words."""
+    said = place.language.say
     if page.status == "operational":
-        return place.language.say("open_incident" if page.open else "all_well")
-    return place.language.say("under_way" if page.status == "under_maintenance" else f"status_{page.status}")
+        return (
+            ("degraded_performance", said("open_incident")) if page.open else (page.status, said("all_well"))
+        )
+    return page.status, said("under_way" if page.status == "under_maintenance" else f"status_{page.status}")
 
 
 def since(page: Document) -> datetime | None:
@@ -110,9 +114,11 @@ def since(page: Document) -> datetime | None:
     for incident in page.open:
         at = None
         for update in incident.updates:
-            if page.status not in (update.components or incident.components).values():
+            if update.status in ENDED or page.status not in update.components.values():
                 break
             at = update.at
+        else:  # what was entered after the fact began before that
+            at = incident.created_at if incident.updates else None
         found += [at] if at else []
     if page.status == "under_maintenance":
         found += [one.starts_at for one in page.ahead if one.starts_at and one.status != "scheduled"]
@@ -142,23 +148,31 @@ def sections(page: Document) -> list[Section]:
 
 
 class Stretch(Struct, frozen=True):
-    """A day on which something began, or quiet days beside each other."""
+    """A day on which something began, or days beside each other on which nothing did."""
 
     first: date
     last: date
     incidents: list[Incident]
+    is_calm: bool  # whether no incident lasted on it
 
 
 def happened(page: Document, first: date, last: date) -> dict[date, list[Incident]]:
     """What was or is over between these days, the page's, by the day it began (or the first); the newest first."""
     found: dict[date, list[Incident]] = {}
     for incident in page.told:
-        begin, end = (at.astimezone(page.rule.zone).date() for at in lasted(incident, page.at))
+        begin, end = _days_of(incident, page)
         if begin <= last and end >= first:
             found.setdefault(max(begin, first), []).append(incident)
     for those in found.values():
         those.sort(key=lambda incident: lasted(incident, page.at)[0], reverse=True)
     return dict(sorted(found.items(), reverse=True))
+
+
+def _days_of(incident: Incident, page: Document) -> tuple[date, date]:
+    """Its first and last, the page's; of maintenance that did not come to be, when that was said."""
+    begin, end = (at.astimezone(page.rule.zone).date() for at in lasted(incident, page.at))
+    over = incident.resolved_at.astimezone(page.rule.zone).date() if incident.resolved_at else end
+    return min(begin, over), min(end, over)
 
 
 def _past(page: Document) -> list[Stretch]:
@@ -168,14 +182,15 @@ def _past(page: Document) -> list[Stretch]:
         on: [incident for incident in those if incident.is_over]
         for on, those in happened(page, today - timedelta(days=PAST_DAYS - 1), today).items()
     }
+    lasting = [_days_of(incident, page) for incident in page.incidents]
     stretches: list[Stretch] = []
     for back in range(PAST_DAYS):
         on = today - timedelta(days=back)
-        those = over.get(on, [])
-        if stretches and not those and not stretches[-1].incidents:
-            stretches[-1] = Stretch(on, stretches[-1].last, [])
-        else:
-            stretches.append(Stretch(on, on, those))
+        last, those = on, over.get(on, [])
+        is_calm = not any(begin <= on <= end for begin, end in lasting)
+        if stretches and not those and not stretches[-1].incidents and stretches[-1].is_calm == is_calm:
+            last = stretches.pop().last
+        stretches.append(Stretch(on, last, those, is_calm))
     return stretches
 
 
@@ -194,7 +209,8 @@ def _index(page: Document, place: Place, _: Mapping[str, str]) -> Rendition:
         shown.id: [drawn for series in shown.latency if (drawn := latency(series, place))]
         for shown in page.components
     }
-    said = headline(page, place)
+    state, said = headline(page, place)
+    zoned = [] if page.rule.timezone == "UTC" else ["days"]
     return render(
         "index.html",
         page,
@@ -202,12 +218,15 @@ def _index(page: Document, place: Place, _: Mapping[str, str]) -> Rendition:
         title=f"{said} · {page.rule.name}",
         description=". ".join([said, *(incident.title for incident in page.open)]),
         headline=said,
+        state=state,
         since=since(page),
         sections=sections(page),
         bars=bars,
         charts=charts,
         unfolds_charts=sum(map(len, charts.values())) <= MOST_CHARTS,
-        ways=sorted({shown.uptime_by for shown in page.components if shown.days}),
+        ways=[*sorted(by), *zoned]
+        if (by := {shown.uptime_by for shown in page.components if shown.days})
+        else [],
         running=[one for one in page.ahead if one.status != "scheduled"],
         planned=[one for one in page.ahead if one.status == "scheduled"],
         past=_past(page),

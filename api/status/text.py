@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from api.status.badge import headline
 from api.status.document import Document, Incident, Shown
 from api.status.drawing import lasted
-from api.status.pages import plain, sections, since, tone
+from api.status.pages import headline, plain, sections, since, tone
 from api.status.view import Place, Rendition, View, view
 from rules.markdown import one_line
 
@@ -68,7 +67,7 @@ def _index(page: Document, place: Place, given: Mapping[str, str]) -> Rendition:
     paint = _paint(given)
     lines = ["", f"  {one_line(page.rule.name)}", ""]
     begun = since(page)
-    status, state = headline(page, place) or ("operational", "")
+    status, state = headline(page, place)
     lines.append(f"  {paint(f'{_SIGNS[status][0]} {state}', status)}")
     if begun:
         lines.append(f"    {said('since', moment=place.language.moment(begun, page.rule.zone))}")

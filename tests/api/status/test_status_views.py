@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from api.status import look, pages, text
-from api.status.document import Day, Document, Picture
+from api.status.document import Day, Document, Picture, Update
 from api.status.pages import VIEWS
 from api.status.view import Place, Rendition
 from rules.language import LANGUAGES, language
@@ -104,6 +104,62 @@ def test_of_a_large_page_only_groups_with_trouble_are_unfolded() -> None:
 )  # fmt: skip
 def test_since_when_is_what_was_said(page: Document, begun: timedelta | None) -> None:
     assert pages.since(page) == (None if begun is None else NOW - begun)
+
+
+@pytest.mark.parametrize(
+    ("said", "begun"),
+    [
+        pytest.param([("identified", "comp_1", 20), ("investigating", "comp_1", 40)], 60, id="all of it, from its begin on"),
+        pytest.param([("identified", "comp_1", 20), ("investigating", None, 40)], 20, id="since it was said of a component"),
+        pytest.param([("investigating", "comp_1", 20), ("resolved", "comp_1", 40)], 20, id="since it was opened again"),
+    ],
+)  # fmt: skip
+def test_since_when_the_banner_says(said: list[tuple[str, str | None, int]], begun: int) -> None:
+    down = {"comp_1": "major_outage"}
+    one = msgspec.structs.replace(
+        incident(1, "Down", said[0][0], timedelta(minutes=60), about=down),
+        updates=[
+            Update(f"upd_{ago}", status, "It is.", False, NOW - timedelta(minutes=ago), down if on else {})
+            for status, on, ago in said
+        ],
+    )
+    page = document("down", [component(1, "A", status="major_outage")], [one])
+    assert pages.since(page) == NOW - timedelta(minutes=begun)
+
+
+def test_no_day_on_which_an_incident_lasted_is_said_to_have_none() -> None:
+    day = timedelta(days=1)
+    told = [
+        incident(1, "Lasts", "identified", 2 * day),
+        incident(2, "Through days", "resolved", 9 * day, 3 * day),
+        incident(3, "Before it all", "resolved", 30 * day, 18 * day),
+        incident(4, "Moved", "completed", 5 * day, 2 * day, "maintenance"),
+    ]
+    html = _html(document("past", [component(1, "A")], told), place=Place("/p/past", "", language("en")))
+    days = re.findall(r'<section class="day calm"><h3>([^<]+)</h3>\s*<p class="muted">([^<]+)</p>', html)
+    assert days == [
+        ("November 19, 2026 – November 21, 2026", "No other incidents."),
+        ("November 17, 2026 – November 18, 2026", "No incidents."),
+        ("November 13, 2026 – November 15, 2026", "No other incidents."),
+        ("November 10, 2026 – November 11, 2026", "No incidents."),
+        ("November 9, 2026", "No other incidents."),
+    ]
+
+
+def test_maintenance_that_never_came_to_be_says_what_was_planned() -> None:
+    planned = incident(5, "Never", "cancelled", -timedelta(days=4), timedelta(hours=2), "maintenance")
+    page = document("off", [], [msgspec.structs.replace(planned, resolved_at=NOW - timedelta(days=1))])
+    for path in ("", "incidents/inc_5", "incidents/inc_5.txt"):
+        assert re.search("Nov 25, 2026, 15:05.*17:05 CET", _html(page, path), re.DOTALL), path
+    assert re.search("November 20, 2026</h3>[^§]*Never", _html(page))
+    assert "Ended" not in _html(page, "incidents/inc_5")
+
+
+def test_days_that_are_not_those_of_the_times_are_said_to_be_utc() -> None:
+    said = "Each bar is a day from midnight to midnight UTC."
+    assert said in _html(usual())
+    assert said not in _html(usual(timezone="UTC"))
+    assert said not in _html(document("none", []))
 
 
 def test_a_month_has_what_lasted_into_it_and_its_neighbours() -> None:
