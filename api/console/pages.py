@@ -62,12 +62,16 @@ async def settings_page(request: Request, asking: Asking, ref: str) -> Response:
 async def settings(request: Request, asking: Asking, ref: str) -> Response:
     """Save what the form says, or show it with what is wrong."""
     stored = await _named(request, asking, ref)
-    patch = _patch(await fields(request), await ticked(request, "languages"), await ticked(request, "kinds"))
-    expected = whole((await fields(request)).get("revision"), stored.revision)
+    sent = await fields(request)
+    sent["access.password"] = "".join(
+        await ticked(request, "access.password")
+    )  # blanks around it are part of it
+    patch = _patch(sent, await ticked(request, "languages"), await ticked(request, "kinds"))
+    expected = whole(sent.get("revision"), stored.revision)
     try:
         await saving.change(services_of(request), asking, stored, patch, patch=True, expected=expected)
     except StaleError:
-        return await _page(request, asking, stored, patch, changed=True)
+        return await _page(request, asking, await _named(request, asking, ref), patch, changed=True)
     except ProblemError as refused:
         if refused.status != 422:
             raise
@@ -181,7 +185,7 @@ async def _page(
             password=access.get("password") or "",
             is_opened="password" in access and access["password"] is None,
             is_private=not rule.access.is_public,
-            wrong={where.strip("/").replace("/", "."): said for where, said in mistakes or []},
+            wrong={where.strip("/0123456789").replace("/", "."): said for where, said in mistakes or []},
             mistakes=mistakes or [],
             changed=changed,
             editable=editable and stored.managed_by == "api",

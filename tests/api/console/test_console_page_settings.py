@@ -120,12 +120,15 @@ async def test_a_mistake_keeps_what_was_written_and_says_where_it_is(
 ) -> None:
     wrong = await admin.post(
         f"/console/pages/{slug}",
-        FORM | {"timezone": "Mars/Olympus", "look.css": "@import 'x.css'", "frames": "shop.example"},
+        FORM
+        | {"timezone": "Mars/Olympus", "look.css": "@import 'x.css'", "frames": "shop.example"}
+        | {"access.networks": "10.0.0.0/8 us"},
     )
     assert wrong.status == 422
     for said in ("Mars/Olympus", "@import", "<code>timezone</code>", "<code>look/css</code>", "<code>frames"):
         assert said in wrong.html
-    assert wrong.html.count('aria-invalid="true"') >= 2
+    for name in ("timezone", "look.css", "frames", "access.networks"):
+        assert re.search(rf'name="{name}"[^>]*aria-invalid="true"', wrong.html), name
     assert (await _stored(server, slug)).revision == 1
 
 
@@ -140,6 +143,8 @@ async def test_a_password_is_set_kept_and_taken_away_and_never_shown(
     assert "badge.svg?key=" in set_now.html  # what is copied lets in
     await admin.post(f"/console/pages/{slug}", {"name": "Other"})
     assert (await _stored(server, slug)).spec["access"] == {"password": "tulips and more"}
+    await admin.post(f"/console/pages/{slug}", {"name": "Other", "access.password": " with blanks "})
+    assert (await _stored(server, slug)).spec["access"] == {"password": " with blanks "}
     await admin.post(f"/console/pages/{slug}", {"name": "Other", "access.open": "on"})
     assert "access" not in (await _stored(server, slug)).spec
 
