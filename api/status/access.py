@@ -110,12 +110,12 @@ def cookie(page: Document, place: Place, connection: HTTPConnection, mailbox: st
 def _is_near(rule: Page, connection: HTTPConnection) -> bool:
     """Whether their address lets them in. One who comes by a proxy that is not trusted, or does not say for whom it asks, has none."""
     networks, address = tuple(rule.access.networks), address_of(connection)
-    peer = connection.client.host if connection.client else ""
-    if is_trusted(connection, peer):
-        is_known = address != peer
-    else:
-        is_known = not any(name in connection.headers for name in _FORWARDED)
-    return is_known and bool(networks) and is_within(address, networks)
+    if not networks or is_trusted(connection, address):  # a proxy's own: nobody said whose it asks for
+        return False
+    is_direct = connection.client is None or connection.client.host == address
+    return is_within(address, networks) and not (
+        is_direct and any(name in connection.headers for name in _FORWARDED)
+    )
 
 
 _FORWARDED: Final = ("x-forwarded-for", "forwarded", "x-real-ip")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
@@ -67,7 +67,9 @@ class Front:
         slug = addresses.hosts.get(name)
         if slug is not None:
             base, rest = "", path[1:]
-            origin = f"{scheme_of(HTTPConnection(scope))}://{name}{port}"
+            # The name is proved; a port is whatever who asks says, unless all of us is reached there.
+            is_ours = port and urlsplit(self._services.settings.public_url or "").netloc.endswith(port)
+            origin = f"{scheme_of(HTTPConnection(scope))}://{name}{port if is_ours else ''}"
         elif path.startswith(PREFIX):
             slug, _, rest = path[len(PREFIX) :].partition("/")
             base = PREFIX + slug
@@ -167,7 +169,8 @@ def _view(rest: str, place: Place) -> tuple[View | None, Mapping[str, str | None
 
 
 _TO: Final = "to"
-_MISSING: Final = View(re.compile(""), lambda page, place, _: pages.missing(page, place))
+# Also of who is not let in, below what is open: it tells no more than the gate does.
+_MISSING: Final = View(re.compile(""), lambda page, place, _: pages.missing(access.outside(page), place))
 
 
 def _gate(page: Document, path: str, query: str) -> tuple[View, Mapping[str, str | None]]:

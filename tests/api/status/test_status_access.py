@@ -465,3 +465,41 @@ async def test_the_password_is_shown_to_who_administers_the_page_and_nobody_else
         ] == secret
     finally:
         await server.call("PUT", "/api/v1/pages/shop", {"slug": "shop", "name": page["name"]})
+
+
+async def test_what_is_not_there_tells_no_state_to_who_is_not_let_in(visitor: Visitor) -> None:
+    pay = f"/api/v1/components/pay?page={visitor.page.slug}"
+    changed = await visitor.server.call("PATCH", pay, {"status": "major_outage"})
+    assert changed.status == 200, changed.body
+    for path in ("/assets/none", "/favicon.ico"):
+        found = await visitor.ask(path)
+        assert found.status == 404
+        assert "major_outage" not in found.body
+    await visitor.enter("open sesame")
+    assert "major_outage" in (await visitor.ask()).body
+
+
+async def test_a_proxy_behind_a_proxy_that_says_nothing_lets_nobody_in(visitor: Visitor) -> None:
+    services = visitor.server.services
+    services.settings = replace(services.settings, trusted_proxies=("127.0.0.0/8", "10.0.0.5/32"))
+    await visitor.limit({"networks": ["10.0.0.0/8"]})
+    for hops, status in (("10.0.0.5", 401), ("10.0.0.5, 10.0.0.5", 401), ("10.1.2.3, 10.0.0.5", 200)):
+        assert (await visitor.ask(headers={"X-Forwarded-For": hops})).status == status
+
+
+async def test_a_mailed_link_leads_to_no_port_that_who_asks_names(visitor: Visitor) -> None:
+    host = f"{visitor.page.slug}.example"
+    async with transaction(visitor.server.services.pool) as db:
+        page = await objects.find(db, "page", visitor.page.slug)
+        spec = page.spec | {"domain": host, "access": {"emails": ["corp.example"]}}
+        await objects.replace(db, ACTOR, page, spec)
+        await hosts.verify(db, host, page.id, visitor.clock.epoch_s())
+    settings = visitor.server.services.settings
+    visitor.base = ""
+    for public_url in ("https://up.example", "https://up.example:8443/", None):
+        visitor.server.services.settings = replace(settings, public_url=public_url, can_mail=True)
+        await visitor.ask(headers={"Host": host})
+        asked = await visitor.ask("/unlock", {"email": "ann@corp.example"}, {"Host": f"{host}:8443"})
+        assert asked.status == 202
+    links = [letter["item"]["link"].partition("/unlock?")[0] for letter in await _letters(visitor)]
+    assert links == [f"https://{host}", f"https://{host}:8443", f"http://{host}"]
