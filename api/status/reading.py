@@ -86,12 +86,11 @@ class Remembered:
     maintenances: list[Told] = field(default_factory=list)
     whole_s: float = float("-inf")
 
-    async def look(self, db: Connection, page: Stored, components: Sequence[Stored], now_s: float) -> None:
+    async def look(self, db: Connection, page: Stored, now_s: float) -> None:
         """Make those anew that are otherwise, and forget those that are gone."""
         is_whole = not 0 <= now_s - self.whole_s < ARCHIVED_S
         since = moment(0.0 if is_whole else first_day(now_s) - DAY_S)
-        unlisted = [one.id for one in components if str(one.id) not in self.ids]
-        rows = await views.stamps(db, page.id, [*self.ids], unlisted, since, MOST_TOLD)
+        rows = await views.stamps(db, page.id, [*self.ids], since, MOST_TOLD)
         stamps = {row["id"]: row for row in rows}
         fresh = [key for key, row in stamps.items() if key not in self.made or self.made[key][0] != row]
         gone = [key for key, (_, one) in self.made.items() if key not in stamps and _lasted(one, since)]
@@ -183,7 +182,7 @@ class Reader:
                 if len(self.remembered) >= MOST_PAGES:
                     self.remembered.clear()
                 memory = self.remembered[stored.id] = Remembered(ids)
-            await memory.look(db, stored, components, now_s)
+            await memory.look(db, stored, now_s)
             latencies = await self.latencies.of(db, stored, listed, now_s)
             measured = await self.measured.days(db, listed, now_s)
             windows = await uptime.windows(db, components, now_s, now_s + _NOW_S)

@@ -181,25 +181,24 @@ async def stamps(
     connection: Connection,
     page_id: UUID,
     listed: Sequence[str],
-    unlisted: Sequence[UUID],
     since: datetime,
     limit: int,
 ) -> list[Row]:
     """Incidents and maintenance of a page, or of components that it lists, that lasted into the time from `since` on: which revision each has.
 
-    Not what was only ever about components that it does not list. Of each kind the newest `limit`.
+    Not what was only ever about components that it does not list, removed ones included. Of each kind the newest `limit`.
     """
     return await connection.fetch(
         "SELECT s.* FROM unnest(ARRAY['incident', 'maintenance']) AS k (kind) CROSS JOIN LATERAL (SELECT id, revision, "
         "starts_at, ends_at FROM incidents WHERE kind = k.kind AND removed_at IS NULL "
-        "AND (page_id = $1 AND (named = '{}' OR NOT named <@ $6::uuid[]) OR components ?| $2::text[]) "
+        "AND (page_id = $1 AND (named = '{}' OR NOT named <@ ARRAY(SELECT id FROM objects WHERE page_id = $1 "
+        "AND kind = 'component' AND spec->>'listed' = 'false')) OR components ?| $2::text[]) "
         "AND (status <> ALL ($4) OR resolved_at >= $3 OR ends_at >= $3) ORDER BY created_at DESC, id DESC LIMIT $5) s",
         page_id,
         listed,
         since,
         ENDED,
         limit,
-        unlisted,
     )
 
 

@@ -299,3 +299,15 @@ async def test_latency_is_whole_before_and_after_runs_are_rolled_up(shown: Shown
     after = (await shown.latency())["a"][0]
     assert after.p50[-2:] == before.p50[-2:] or after.since != before.since
     assert [value for value in after.p50 if value is not None] == [pytest.approx(0.1, rel=0.02)]
+
+
+async def test_what_was_about_an_unlisted_component_stays_unsaid_when_that_is_removed(shown: Shown) -> None:
+    hidden = shown.parts["h"] = await shown.make("component", "h", name="Inner", listed=False)
+    hour = timedelta(hours=1)
+    incident = await shown.tell(hour, (hour, "investigating", {"h": "major_outage"}))
+    async with transaction(shown.server.services.pool) as db:
+        await db.execute("UPDATE incidents SET named = $2 WHERE id = $1", incident, [hidden.id])
+    assert (await shown.read()).incidents == []
+    async with transaction(shown.server.services.pool) as db:
+        await objects.remove(db, ACTOR, hidden)
+    assert (await shown.read()).incidents == []
