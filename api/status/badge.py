@@ -6,10 +6,9 @@ text is fitted to the width that the font here says, whichever font the reader h
 
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Final
+from typing import Final, NamedTuple
 from unicodedata import east_asian_width, normalize
 from xml.sax.saxutils import escape, quoteattr
 
@@ -40,14 +39,13 @@ MOST_LABEL: Final = 50
 _FONT: Final = (resources.files("api.status") / "fonts" / "DejaVuSans-part.ttf").read_bytes()
 _NOT_XML: Final = dict.fromkeys((0xFFFE, 0xFFFF))
 _SVG: Final = {**OPEN, "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox"}
-_FINE: Final = 4
+_FINE: Final = 2
 """Times larger than it is sent is a PNG drawn: Pillow's edges are hard."""
 _SHARP: Final = 2
 """Times larger than its size in CSS pixels is a PNG sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Box:
+class _Box(NamedTuple):
     x: float
     y: float
     width: float
@@ -57,16 +55,14 @@ class _Box:
     edge: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
+class _Words(NamedTuple):
     x: float
     width: float
     text: str
     fill: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Badge:
+class _Badge(NamedTuple):
     title: str
     width: float
     height: int
@@ -75,12 +71,15 @@ class _Badge:
     words: list[_Words]
 
 
-def headline(page: Document, place: Place, component: str | None = None) -> tuple[str, str] | None:
-    """The status of the page, or of its component with this slug, and what it is called; None where there is none."""
-    if component is None:
-        return pages.headline(page, place)
-    found = (one.status for one in page.components if one.slug == component)
-    return next(((status, place.language.say(f"status_{status}")) for status in found), None)
+def said_of(page: Document, place: Place, slug: str | None) -> tuple[str, str, str] | None:
+    """Its name, its status, and what that is called: of the page, or of its component with this slug; None where there is none."""
+    if slug is None:
+        return page.rule.name, *pages.headline(page, place)
+    say = place.language.say
+    found = (
+        (one.name, one.status, say(f"status_{one.status}")) for one in page.components if one.slug == slug
+    )
+    return next(found, None)
 
 
 def colour(page: Document, status: str) -> str:
@@ -92,51 +91,40 @@ def _upon(background: str) -> str:
     return look.written(look.on(look.read(background)))
 
 
-def _seen(tone: str, surface: str) -> str:
-    return look.written(look.readable(look.read(tone), look.read(surface), look.GRAPHIC))
-
-
 def _badge(page: Document, place: Place, given: Mapping[str, str], *, drawn: bool) -> _Badge | None:
     """`drawn`: whether its text has to be of letters that the font here has."""
     slug = given.get("component")
-    found = headline(page, place, slug)
+    found = said_of(page, place, slug)
     if found is None:
         return None
-    status, state = found
-    name = page.rule.name if slug is None else next(c.name for c in page.components if c.slug == slug)
+    name, status, state = found
     label = _clean(given.get("label", name))
     label = label if len(label) <= MOST_LABEL else f"{label[: MOST_LABEL - 1]}…"
     if drawn:
         label, state = writable(label, slug or page.rule.slug), writable(state, status.replace("_", " "))
     height, size = HEIGHTS.get(given.get("size", ""), HEIGHTS["sm"])
     behind, surface, edge, text = THEMES.get(given.get("theme", ""), THEMES["light"])
-    variant, tone, pad = given.get("variant"), colour(page, status), size * 0.6
-    said = width(label, size), width(state, size)
-    first = said[0] + 2 * pad if label else 0.0
-    title = f"{label}: {state}" if label else state
-    if variant not in VARIANTS[1:]:
-        whole = first + said[1] + 2 * pad
+    variant, tone, pad, dot = given.get("variant"), colour(page, status), size * 0.6, size * 0.7
+    is_flat = variant not in VARIANTS[1:]
+    outer = 1.0 if variant == "dot" else pad
+    x = outer if is_flat else outer + dot + pad * 0.8
+    words: list[_Words] = []
+    if label:
+        words = [_Words(x, width(label, size), label, text)]
+        x += words[0].width + (2 * pad if is_flat else pad)
+    words.append(_Words(x, width(state, size), state, _upon(tone) if is_flat else text))
+    whole, first = x + words[-1].width + outer, x - pad
+    if not is_flat:
+        seen = look.written(look.readable(look.read(tone), look.read(surface), look.GRAPHIC))
+        boxes = [_Box(outer, (height - dot) / 2, dot, dot, dot / 2, seen)]
+        if variant == "outline":
+            boxes.insert(0, _Box(0.5, 0.5, whole - 1, height - 1, 4, surface, edge))
+    elif label:
+        boxes = [_Box(0, 0, whole, height, 4, behind), _Box(first, 0, whole - first, height, 4, tone)]
+        boxes.append(_Box(first, 0, 4, height, 0, tone))
+    else:
         boxes = [_Box(0, 0, whole, height, 4, tone)]
-        if label:
-            boxes = [
-                _Box(0, 0, whole, height, 4, behind),
-                _Box(first, 0, whole - first, height, 4, tone),
-                _Box(first, 0, 4, height, 0, tone),
-            ]
-        words = [_Words(pad, said[0], label, text)] * bool(label)
-        words += [_Words(first + pad, said[1], state, _upon(tone))]
-        return _Badge(title, whole, height, size, boxes, words)
-    dot = size * 0.7
-    outer = pad if variant == "outline" else 1.0
-    boxes = [_Box(outer, (height - dot) / 2, dot, dot, dot / 2, _seen(tone, surface))]
-    x = outer + dot + pad * 0.8
-    words = [_Words(x, said[0], label, text)] * bool(label)
-    x += said[0] + pad if label else 0
-    words += [_Words(x, said[1], state, text)]
-    whole = x + said[1] + outer
-    if variant == "outline":
-        boxes.insert(0, _Box(0.5, 0.5, whole - 1, height - 1, 4, surface, edge))
-    return _Badge(title, whole, height, size, boxes, words)
+    return _Badge(f"{label}: {state}" if label else state, whole, height, size, boxes, words)
 
 
 def _clean(text: str) -> str:
@@ -183,7 +171,7 @@ def _png(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | 
         at = (words.x * scale, (made.height / 2 + made.size * 0.36) * scale)
         pen.text(at, words.text, words.fill, font(made.size * scale), "ls")
     small = picture.resize((round(made.width * _SHARP), made.height * _SHARP), Image.Resampling.LANCZOS)
-    return _sent(small.quantize(32, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+    return _sent(small)
 
 
 def _preview(page: Document, place: Place, _: Mapping[str, str]) -> Rendition | None:
@@ -193,29 +181,24 @@ def _preview(page: Document, place: Place, _: Mapping[str, str]) -> Rendition | 
     picture = Image.new("RGB", (1200, 630), "#ffffff")
     pen = ImageDraw.Draw(picture)
     pen.rectangle((0, 430, 1200, 630), tone)
-    name = writable(_clean(page.rule.name), page.rule.slug)
-    pen.text((80, 240), _fitting(name, 84), "#191c22", font(_fit(name, 84)), "lm")
-    address = place.url().partition("://")[2]
-    pen.text((80, 350), _fitting(address, 36), "#59616e", font(_fit(address, 36)), "lm")
-    state = f"● {writable(state, status.replace('_', ' '))}"
-    pen.text((80, 530), state, _upon(tone), font(_fit(state, 64)), "lm")
-    return _sent(picture.quantize(32, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+    _line(pen, 240, writable(_clean(page.rule.name), page.rule.slug), 84, "#191c22")
+    _line(pen, 350, place.url().partition("://")[2], 36, "#59616e")
+    _line(pen, 530, f"● {writable(state, status.replace('_', ' '))}", 64, _upon(tone))
+    return _sent(picture)
 
 
-def _fit(text: str, size: int) -> int:
-    """The largest size, down to its half, at which `text` is no wider than the preview."""
-    return next((one for one in range(size, size // 2, -2) if width(text, one) <= 1040), size // 2)
-
-
-def _fitting(text: str, size: int) -> str:
+def _line(pen: ImageDraw.ImageDraw, y: int, text: str, size: int, fill: str) -> None:
+    """As large as it fits, down to half of `size`; what is still too wide is cut."""
     while width(text, size // 2) > 1040:
         text = text.removesuffix("…")[:-1] + "…"
-    return text
+    while width(text, size) > 1040:
+        size -= 2
+    pen.text((80, y), text, fill, font(size), "lm")
 
 
 def _sent(picture: Image.Image) -> Rendition:
     body = io.BytesIO()
-    picture.save(body, "PNG", optimize=True)
+    picture.quantize(32, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(body, "PNG", optimize=True)
     return Rendition(body.getvalue(), "image/png", OPEN)
 
 

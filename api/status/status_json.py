@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api.status.badge import colour, headline
+from api.status.badge import colour, said_of
 from api.status.document import Document, Incident, past
 from api.status.view import OPEN, Place, Rendition, View, view
 from evaluators.public import overall_status
@@ -68,11 +68,10 @@ def _status_json(page: Document, _: Place, __: Mapping[str, str]) -> Rendition:
 
 
 def _badge(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | None:
-    found = headline(page, place, given.get("component"))
+    found = said_of(page, place, given.get("component"))
     if found is None:
         return None
-    status, state = found
-    name = next((one.name for one in page.components if one.slug == given.get("component")), page.rule.name)
+    name, status, state = found
     said = {"schemaVersion": 1, "label": one_line(name), "message": state, "color": colour(page, status)}
     return Rendition(msgspec.json.encode(said), "application/json", OPEN)
 
