@@ -40,7 +40,8 @@ class Language:
     @property
     def name(self) -> str:
         """As its speakers call it."""
-        return (self.locale.get_display_name(self.locale) or self.code).capitalize()
+        name = self.locale.get_display_name(self.locale) or self.code
+        return name[0].upper() + name[1:]  # "português (Brasil)" keeps its other capital
 
     def say(self, key: str, /, **values: object) -> str:
         """The text of `key` with its {places} filled; `count` also chooses the plural. Raises `KeyError`: a mistake of ours."""

@@ -94,19 +94,23 @@ def found(page: Document, name: str) -> tuple[Picture, dict[str, str]] | None:
 
 
 def stylesheet(look: Look) -> str:
-    """The colours that a page has of its own; "" where it has none."""
-    said: list[str] = []
+    """The colours that a page has of its own; "" where it has none. Browsers without light-dark() are shown the light ones."""
+    found: dict[str, list[Colour]] = {}
     if look.accent:
         accent = read(look.accent)
-        said.append(f"--accent:{look.accent};--on-accent:{written(on(accent))}")
-        said.append(f"--link:{_both(*(readable(accent, surface, _TEXT) for surface in _SURFACES))}")
+        found["accent"], found["on-accent"] = [accent] * 2, [on(accent)] * 2
+        found["link"] = [readable(accent, surface, _TEXT) for surface in _SURFACES]
     for status, value in look.colours.items():
         colour = read(value)
-        soft = [mixed(colour, surface, _SOFT) for surface in _SURFACES]
-        said.append(f"--{status}:{_both(*(readable(colour, surface, GRAPHIC) for surface in _SURFACES))}")
-        said.append(f"--{status}-soft:{_both(*soft)}")
-        said.append(f"--{status}-text:{_both(*(readable(colour, behind, _TEXT) for behind in soft))}")
-    return f":root{{{';'.join(said)}}}" if said else ""
+        soft = found[f"{status}-soft"] = [mixed(colour, surface, _SOFT) for surface in _SURFACES]
+        found[status] = [readable(colour, surface, GRAPHIC) for surface in _SURFACES]
+        found[f"{status}-text"] = [readable(colour, behind, _TEXT) for behind in soft]
+    if not found:
+        return ""
+    shown = {name: [written(colour) for colour in both] for name, both in found.items()}
+    old = ";".join(f"--{name}:{light}" for name, (light, _) in shown.items())
+    new = ";".join(f"--{name}:light-dark({light},{dark})" for name, (light, dark) in shown.items())
+    return f":root{{{old}}}@supports (color:light-dark(#000,#fff)){{:root{{{new}}}}}"
 
 
 def contrast(one: Colour, other: Colour) -> float:
@@ -149,7 +153,3 @@ def read(value: str) -> Colour:
 def written(colour: Colour) -> str:
     """As `#rrggbb`."""
     return "#" + "".join(f"{round(part * 255):02x}" for part in colour)
-
-
-def _both(light: Colour, dark: Colour) -> str:
-    return f"light-dark({written(light)},{written(dark)})"

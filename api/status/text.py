@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
+from unicodedata import combining, east_asian_width
 
 from api.status.document import Document, Incident, Shown
 from api.status.drawing import lasted
@@ -15,7 +16,7 @@ from rules.markdown import one_line
 WIDTH: Final = 80
 _MEDIA: Final = "text/plain; charset=utf-8"
 _TERMINALS: Final = re.compile(rb"(?i)(curl|wget2?|httpie|xh|fetch libfetch)\b")
-_HAS_TEXT: Final = re.compile(r"([a-z]{2}(?=$|/))?/?(incidents/inc_\w+)?", re.ASCII)
+_HAS_TEXT: Final = re.compile(r"([a-z]{2,3}(?:-\w+)?(?=$|/))?/?(incidents/inc_\w+)?", re.ASCII)
 _SIGNS: Final = {
     "operational": ("●", 32),
     "under_maintenance": ("◆", 34),
@@ -91,13 +92,19 @@ def _index(page: Document, place: Place, given: Mapping[str, str]) -> Rendition:
 
 def _component(shown: Shown, place: Place, paint: Paint) -> str:
     name = one_line(shown.name)
-    if len(name) > _NAME:
-        name = name[: _NAME - 1] + "…"
+    if _cells(name) > _NAME:
+        while _cells(name) >= _NAME:
+            name = name[:-1]
+        name += "…"
+    name += " " * (_NAME - _cells(name))
     share = "" if shown.uptime is None else place.language.percent(shown.uptime)
     status = place.language.say(f"status_{shown.status}")
-    return (
-        f"  {paint(_SIGNS[shown.status][0], shown.status)} {name:<{_NAME}} {status:<26}{share:>10}".rstrip()
-    )
+    return f"  {paint(_SIGNS[shown.status][0], shown.status)} {name} {status:<26}{share:>10}".rstrip()
+
+
+def _cells(name: str) -> int:
+    """Columns of a terminal: letters of East Asia take two, marks upon letters none."""
+    return sum(0 if combining(one) else 1 + (east_asian_width(one) in "WF") for one in name)
 
 
 def _incident(page: Document, place: Place, incident: Incident, paint: Paint) -> list[str]:

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import pytest
+from babel import Locale
 
 from rules.language import DEFAULT, LANGUAGES, language
 
@@ -63,6 +65,16 @@ def test_moments_durations_and_shares_are_those_of_its_land(
     assert _spaced(spoken.lasting(26 * 3600 + 59)) == lasting
     assert _spaced(f"{spoken.seconds(0.084)}, {spoken.seconds(1.238)}") == took
     assert _spaced(spoken.percent(0.99989)) == share
+
+
+def test_languages_are_called_as_their_speakers_do() -> None:
+    assert [language(code).name for code in ("en", "de", "fr", "tr")] == [
+        "English",
+        "Deutsch",
+        "Français",
+        "Türkçe",
+    ]
+    assert replace(language("en"), locale=Locale("pt", "BR")).name == "Português (Brasil)"
 
 
 def _spaced(text: str) -> str:

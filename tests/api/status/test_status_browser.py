@@ -264,7 +264,7 @@ async def test_an_old_page_says_so(server: "Server", tab: Page) -> None:
     async with showing(server, replace(page, stale_since=page.at - timedelta(minutes=7))):
         await tab.goto(f"{server.url}/p/old/de")
         said = await tab.locator(".note:visible").inner_text()
-    assert re.match(r"Stand: 21.11.2026, 14:58 CET. Neuere Angaben können gerade nicht gelesen werden.", said)
+    assert re.match(r"Stand: 21.11.2026, 14:58 CET. Neuere Angaben sind gerade nicht abrufbar.", said)
 
 
 async def test_curl_is_shown_text_and_a_browser_html(server: "Server") -> None:

@@ -205,9 +205,12 @@ def _with_updates(one: Any, count: int) -> Any:
 )
 def test_text_in_an_operators_colours_can_be_read(accent: str) -> None:
     sheet = look.stylesheet(Look.model_validate({"accent": accent, "colours": {"operational": accent}}))
-    said = dict(re.findall(r"--([\w-]+):([^;}]+)", sheet))
-    pairs = {name: re.findall(r"#\w{6}", value) for name, value in said.items()}
-    assert _contrast(said["accent"], said["on-accent"]) >= 4.5
+    old, _, new = sheet.partition("@supports (color:light-dark(#000,#fff))")
+    pairs = {name: re.findall(r"#\w{6}", value) for name, value in re.findall(r"--([\w-]+):([^;}]+)", new)}
+    for name, value in re.findall(r"--([\w-]+):([^;}]+)", old):
+        assert value == pairs[name][0]
+    assert pairs["accent"] == [accent] * 2
+    assert _contrast(accent, pairs["on-accent"][0]) >= 4.5
     for scheme, surfaces in enumerate((("#f8f9fb", "#ffffff"), ("#0d0f13", "#15181e"))):
         for surface in surfaces:
             assert _contrast(pairs["link"][scheme], surface) >= 4.5
@@ -295,6 +298,14 @@ def test_a_terminal_is_shown_eighty_columns(code: str) -> None:
     assert coloured.body != made.body
 
 
+def test_wide_letters_stand_in_the_columns_of_a_terminal() -> None:
+    page = document("wide", [component(1, "决済サービス"), component(2, "支" * 40), component(3, "Web")])
+    html = _html(page, "index.txt")
+    assert "● 决済サービス" + " " * 22 + " Operational" in html
+    assert "● " + "支" * 16 + "…  Operational" in html
+    assert "● Web" + " " * 31 + " Operational" in html
+
+
 def test_a_terminal_is_told_nothing_that_it_would_obey() -> None:
     evil = "a\x1b]0;title\x07\x1b[2Jb\u202ec\rd"
     page = document("evil", [component(1, evil)], [incident(1, evil, "investigating", timedelta(hours=1), said=evil)], name=evil)  # fmt: skip
@@ -312,6 +323,10 @@ def test_a_terminal_is_told_nothing_that_it_would_obey() -> None:
         pytest.param(b"Mozilla/5.0", b"text/html,*/*", False, id="a browser"),
         pytest.param(b"Mozilla/5.0", b"text/plain", True, id="who says that it wants text"),
         pytest.param(b"python-requests/2", b"*/*", False, id="a program"),
+        pytest.param(
+            b"Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)", b"*/*", False, id="Slack"
+        ),
+        pytest.param(b"facebookexternalhit/1.1", b"*/*", False, id="who shows a link"),
         pytest.param(b"", b"", False, id="nobody knows"),
     ],
 )
