@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from api import idempotency, limits
 from api.context import services_of
-from api.origin import address_of, is_foreign, is_https
+from api.origin import is_foreign, is_https, near
 from api.problems import ProblemError, missing
 from engine.store import people
 from engine.store.audit import Actor, Surface
@@ -172,13 +172,13 @@ def guarded(
         try:
             asking = await identify(request)
         except ProblemError:
-            limits.take(request, address_of(request))  # guessing is limited too
+            limits.take(request, near(request))  # guessing is limited too
             raise
         request.state.principal = asking
         headers: dict[str, str] = {}
         if declared.permission is not Permission.PUBLIC or request.method not in SAFE:
             # Not what is public: many read a status page through one proxy, most of all in an outage.
-            headers = limits.take(request, asking.key_id or asking.name or address_of(request))
+            headers = limits.take(request, asking.key_id or asking.name or near(request))
         await _refuse_forged(request, asking, declared)
         _refuse_unpermitted(asking, declared)
         if request.method == "POST" and "idempotency-key" in request.headers and not asking.is_anonymous:

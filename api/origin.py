@@ -24,6 +24,16 @@ def address_of(connection: HTTPConnection) -> str:
     return hop
 
 
+def near(connection: HTTPConnection) -> str:
+    """The address of who asks, as far as one of them has only one: of IPv6 its network. For what is counted."""
+    found = _read(address := address_of(connection))
+    return (
+        str(ipaddress.IPv6Network((int(found), 64), False))
+        if found and found.version == 6
+        else str(found or address)
+    )
+
+
 def is_https(connection: HTTPConnection) -> bool:
     """Whether people reach us by https."""
     public_url = services_of(connection).settings.public_url
@@ -69,9 +79,13 @@ def is_trusted(connection: HTTPConnection, hop: str) -> bool:
 @lru_cache(1024)
 def is_within(hop: str, networks: tuple[str, ...]) -> bool:
     """Whether this is an address in one of these networks; one of IPv4 in the form of IPv6 is of IPv4."""
+    address = _read(hop)
+    return address is not None and any(address in ipaddress.ip_network(one, strict=False) for one in networks)
+
+
+def _read(hop: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(hop)
     except ValueError:
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address  # as a socket for both writes IPv4
-    return any(address in ipaddress.ip_network(network, strict=False) for network in networks)
+        return None
+    return getattr(address, "ipv4_mapped", None) or address  # as a socket for both writes IPv4

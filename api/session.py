@@ -22,7 +22,7 @@ from api.auth import (
 from api.body import read_body, reply, takes
 from api.context import services_of
 from api.limits import too_many
-from api.origin import address_of
+from api.origin import near
 from api.passwords import LEAST_LENGTH, hash_password, is_password
 from api.problems import ProblemError, invalid
 from api.showing import page_slugs
@@ -63,9 +63,10 @@ class NewPassword(Rule):
 async def sign_in(request: Request, email: str, password: str) -> tuple[Person, str]:
     """Whoever proves to be `email`, and their new session's secret. Raises 401, 429."""
     services = services_of(request)
-    account = f"{hashlib.sha256(email.lower().encode()).hexdigest()}@{address_of(request)}"
+    # Addresses first: one that may try no more cannot push others out of the limiter by making up many accounts.
+    _limit(request, near(request), TRIES_PER_ADDRESS)
+    account = f"{hashlib.sha256(email.lower().encode()).hexdigest()}@{near(request)}"
     _limit(request, account, TRIES_PER_ACCOUNT)
-    _limit(request, address_of(request), TRIES_PER_ADDRESS)
     async with services.pool.acquire() as db:
         row = await people.user_by_email(db, email)
     known = row["password"] if row and not row["disabled"] else None
@@ -77,7 +78,7 @@ async def sign_in(request: Request, email: str, password: str) -> tuple[Person, 
 
 async def sign_in_by_link(request: Request, secret: str) -> tuple[Person, str]:
     """Whoever a login link is for; it works once. Raises 401, 429."""
-    _limit(request, address_of(request), TRIES_PER_ADDRESS)
+    _limit(request, near(request), TRIES_PER_ADDRESS)
     async with transaction(services_of(request).pool) as db:
         person = await people.use_login_link(db, secret)
     if person is None:

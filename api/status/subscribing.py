@@ -18,9 +18,10 @@ from starlette.responses import Response
 from api.auth import Permission, Router, permits
 from api.context import services_of
 from api.limits import Limiter
+from api.origin import near
 from api.status import access, pages
 from api.status.document import Document
-from api.status.unlocking import answered, near, shown
+from api.status.unlocking import answered, shown
 from api.subscribers import ask
 from engine.store import subscribers
 from engine.store.database import Row, transaction

@@ -4,7 +4,6 @@ Nothing that is asked here answers otherwise for a mailbox that is let in than f
 """
 
 import hashlib
-import ipaddress
 import logging
 import re
 from typing import Final
@@ -16,7 +15,7 @@ from starlette.responses import Response
 from api.auth import Permission, Router, permits
 from api.context import services_of
 from api.limits import Limiter
-from api.origin import address_of
+from api.origin import near
 from api.status import access, pages
 from api.status.document import Document
 from api.status.front import PLACE
@@ -159,15 +158,6 @@ def shown(request: Request) -> tuple[Document, Place]:
 
 def _below(path: str | None) -> str:
     return path if path and _PATH.fullmatch(path) else ""
-
-
-def near(request: Request) -> str:
-    """The address of who asks, as far as one of them has only one: of IPv6 its network."""
-    address = address_of(request)
-    try:
-        return str(ipaddress.ip_network(f"{address}/64", strict=False)) if ":" in address else address
-    except ValueError:
-        return address
 
 
 def _epoch_s(request: Request) -> float:

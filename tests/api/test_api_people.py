@@ -300,6 +300,25 @@ async def test_a_short_admin_token_opens_nothing(server: "Server") -> None:
     assert answer.status == 401
 
 
+async def test_who_may_try_no_more_pushes_nobody_out_by_making_up_accounts(
+    server: "Server", browser: Browser
+) -> None:
+    settings, logins = server.services.settings, server.app.state.logins
+    server.services.settings = replace(settings, trusted_proxies=("127.0.0.1/32",))
+    now_s = server.services.clock.monotonic_s()
+    for _ in range(50):
+        logins.take("2001:db8:0:7::/64", 50, now_s)
+    known = len(logins._windows)
+    try:
+        for n in range(5):  # each from another address of the same network
+            body = {"email": f"made-up-{n}@shop.example", "password": "guess"}
+            hop = {"x_forwarded_for": f"2001:db8:0:7::{n}"}
+            assert (await Browser(server).call("POST", "/api/v1/login", body, **hop)).status == 429
+    finally:
+        server.services.settings = settings
+    assert len(logins._windows) == known
+
+
 async def test_every_answer_says_what_is_left_and_too_much_is_429(server: "Server") -> None:
     settings = server.services.settings
     server.services.settings = replace(settings, requests_per_minute=3)

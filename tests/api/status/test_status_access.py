@@ -135,6 +135,19 @@ async def test_a_wrong_password_lets_nobody_in_and_is_tried_ten_times(visitor: V
     assert (await visitor.enter("open sesame")).status == 303
 
 
+async def test_tries_are_of_an_address_or_of_a_network_of_ipv6(visitor: Visitor) -> None:
+    services = visitor.server.services
+    services.settings = replace(services.settings, trusted_proxies=("127.0.0.0/8",))
+    clock_s = visitor.clock.ahead_s
+    for spent, others in (("::ffff:192.0.2.1", "::ffff:192.0.2.2"), ("2001:db8::1", "2001:db8:0:1::1")):
+        for status in [401] * WRONG_PER_ADDRESS + [429]:
+            assert (await visitor.enter("wrong", headers={"X-Forwarded-For": spent})).status == status
+            visitor.clock.ahead_s = clock_s
+        assert (await visitor.enter("wrong", headers={"X-Forwarded-For": others})).status == 401
+        same = spent.removeprefix("::ffff:") if "." in spent else "2001:db8::2"
+        assert (await visitor.enter("wrong", headers={"X-Forwarded-For": same})).status == 429
+
+
 async def test_another_password_ends_cookies_and_links(visitor: Visitor) -> None:
     await visitor.enter("open sesame")
     link = urlsplit(
