@@ -27,7 +27,9 @@ class Pages:
         async with services.pool.acquire() as db:
             stored = await objects.get(db, page_id) if page_id else None
             # Before the page is read: what changes between the two is written once more.
-            state = await refreshing.state(db, page_id, services.clock.epoch_s()) if page_id else ""
+            (state,) = (
+                await refreshing.states(db, [(page_id, rule)], services.clock.epoch_s()) if page_id else [""]
+            )
         page = await reader.page(stored.slug) if stored and stored.removed_at is None else None
         if page is None:
             return Rejected("its page is not there")

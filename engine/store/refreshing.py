@@ -1,6 +1,7 @@
 """Pages that are kept as files: when one is due to be written anew. Who writes it, and what, is others' to say."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
@@ -10,12 +11,13 @@ from engine.store import objects, uptime
 from engine.store.database import Connection
 from evaluators.lifecycle import ENDED
 from evaluators.model import Refresh
-from rules.duration import parse_duration_s
-from rules.publishers.static import EVERY_S
+from rules.models import TYPED
+from rules.publishers.static import StaticPublisher
+from rules.shape import spec_of
 
 LINE: Final = "page"
 """Of deliveries, each publisher's one row: a next time takes the place of one that failed."""
-KINDS: Final = ("folder", "s3")
+KINDS: Final = {kind: rule for kind, rule in TYPED["publisher"].items() if issubclass(rule, StaticPublisher)}
 _NOW_S: Final = 0.001
 _DUE: Final = (
     "INSERT INTO outbox AS o (target_id, line, key, item) VALUES ($1, $2, $2, $3) ON CONFLICT (target_id, key) DO UPDATE SET "
@@ -24,24 +26,39 @@ _DUE: Final = (
     "begun_at = CASE o.status WHEN 'pending' THEN o.begun_at END, tried_at = CASE o.status WHEN 'pending' THEN o.tried_at END "
     "WHERE o.status <> 'pending' OR o.attempts > 0"
 )
+_COUNTS: Final = (
+    "SELECT p.id, p.revision, (SELECT string_agg(digest, ' ' ORDER BY name) FROM assets WHERE page_id = p.id), "
+    "(SELECT (count(*), sum(revision))::text FROM incidents WHERE page_id = p.id) FROM objects p WHERE p.id = ANY ($1)"
+)
+_OPEN: Final = (
+    "SELECT id::text, revision, page_id, named FROM incidents "
+    "WHERE named && $1 AND status <> ALL ($2) AND removed_at IS NULL ORDER BY id"
+)
 
 
-async def state(connection: Connection, page_id: UUID, now_s: float) -> str:
-    """Which of its states a page is in: another one after whatever changes it but the measured days."""
-    shown = await objects.listing(connection, "component", pages=[page_id])
+async def states(
+    connection: Connection, kept: Sequence[tuple[UUID, StaticPublisher]], now_s: float
+) -> list[str]:
+    """Which of its states each of these pages is in, kept so: another one after whatever changes it but the measured days.
+
+    A constant number of queries, however many they are.
+    """
+    pages = [*{page_id for page_id, _ in kept}]
+    shown = await objects.listing(connection, "component", pages=pages)
     windows = await uptime.windows(connection, shown, now_s, now_s + _NOW_S)
-    row = await connection.fetchrow(
-        "SELECT p.revision, (SELECT string_agg(digest, ' ' ORDER BY name) FROM assets WHERE page_id = $1), "
-        "(SELECT (count(*), sum(revision))::text FROM incidents WHERE page_id = $1), "
-        "(SELECT (count(*), sum(revision))::text FROM incidents WHERE page_id <> $1 AND named && $2 "
-        " AND status <> ALL ($3) AND removed_at IS NULL) FROM objects p WHERE p.id = $1",
-        page_id,
-        [component.id for component in shown],
-        ENDED,
-    )
-    covered = sorted(str(key) for key, spans in windows.items() if spans)
-    seen = repr(([(one.id, one.revision) for one in shown], covered, row and tuple(row)))
-    return hashlib.sha256(seen.encode()).hexdigest()[:32]
+    seen: dict[UUID, list[object]] = {
+        row["id"]: [*map(str, row)] for row in await connection.fetch(_COUNTS, pages)
+    }
+    homes: dict[UUID, UUID] = {}
+    for one in shown:
+        if one.page_id in seen:
+            homes[one.id] = one.page_id
+            seen[one.page_id].append((str(one.id), one.revision, bool(windows[one.id])))
+    for row in await connection.fetch(_OPEN, [*homes], ENDED):  # also of other pages
+        for page_id in {homes[key] for key in row["named"] if key in homes} - {row["page_id"]}:
+            seen[page_id].append((row["id"], row["revision"]))
+    said = ([seen.get(page_id), spec_of(rule)] for page_id, rule in kept)
+    return [hashlib.sha256(msgspec.json.encode(one, order="deterministic")).hexdigest()[:32] for one in said]
 
 
 async def look(connection: Connection, now_s: float, _: str) -> None:
@@ -54,15 +71,20 @@ async def look(connection: Connection, now_s: float, _: str) -> None:
         " WHERE target_id = o.id ORDER BY updated_at DESC LIMIT 1) r ON true "
         "WHERE o.kind = 'publisher' AND o.removed_at IS NULL AND o.spec->>'type' = ANY ($1) "
         "AND coalesce((o.spec->>'enabled')::bool, true) AND t.stopped_at IS NULL",
-        KINDS,
+        [*KINDS],
     )
-    for row in rows:
-        every_s = parse_duration_s(row["spec"].get("every", EVERY_S))
-        if row["failed_s"] is not None and now_s - row["failed_s"] < every_s:
-            continue
-        is_old = row["written_s"] is None or now_s - row["written_s"] >= every_s
-        if is_old or row["state"] != await state(connection, row["page_id"], now_s):
-            await connection.execute(_DUE, row["id"], LINE, msgspec.to_builtins(Refresh(now_s)))
+    rules = [KINDS[row["spec"]["type"]].model_validate(row["spec"]) for row in rows]
+    found = await states(
+        connection, [(row["page_id"], rule) for row, rule in zip(rows, rules, strict=True)], now_s
+    )
+    due = [
+        row["id"]
+        for row, rule, state in zip(rows, rules, found, strict=True)
+        if (row["failed_s"] is None or now_s - row["failed_s"] >= rule.every)
+        and (row["written_s"] is None or now_s - row["written_s"] >= rule.every or row["state"] != state)
+    ]
+    item = msgspec.to_builtins(Refresh(now_s))
+    await connection.executemany(_DUE, [(target_id, LINE, item) for target_id in due])
     await connection.execute(  # what they could not take while they took nothing
         "UPDATE outbox SET due_at = now() WHERE target_id = ANY ($1) AND status = 'pending' AND attempts > 0 "
         "AND due_at > now() AND incident_id IS NOT NULL",

@@ -145,7 +145,11 @@ async def windows(
         )
         for one in subjects
     }
-    fed = [key for found in mine.values() for key in found if key[0] == "component"]
+    by_key: dict[tuple[str, str, str], list[UUID]] = {}
+    for subject_id, its in mine.items():
+        for key in its:
+            by_key.setdefault(key, []).append(subject_id)
+    fed = [key for key in by_key if key[0] == "component"]
     found: dict[UUID, list[tuple[float, float]]] = {one.id: [] for one in subjects}
     for row in await connection.fetch(
         "SELECT page_id, spec, extract(epoch FROM removed_at)::float8 AS removed FROM objects "
@@ -157,7 +161,7 @@ async def windows(
     ):
         window = Maintenance.model_validate(row["spec"])
         about = window.about(pages[row["page_id"]])
-        covered = [subject_id for subject_id, its in mine.items() if not its.isdisjoint(about)]
+        covered = {subject_id for key in about for subject_id in by_key.get(key, ())}
         for start, end in window.spans(since, min(until, row["removed"] or until)) if covered else ():
             for subject_id in covered:
                 found[subject_id].append((start, min(end, row["removed"] or end)))

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ from engine.store.incidents import Said
 from engine.store.objects import Stored
 from evaluators.model import Item, Post, Refresh
 from exporters.outcome import Delivered, Memory, Outcome, Rejected, Retry
+from rules.publishers.folder import FolderPublisher
 
 ACTOR = Actor("ada", "api")
 EVERY_S = 300.0
@@ -44,7 +45,12 @@ class Desk:
         if self.answers:
             return self.answers.pop(0)
         async with self.pool.acquire() as db:
-            return Delivered({"state": await refreshing.state(db, self.page.id, self.now_s)})
+            return Delivered({"state": await self.state(db, target.spec)})
+
+    async def state(self, db: Connection, spec: Mapping[str, Any]) -> str:
+        rule = FolderPublisher.model_validate(spec)
+        (state,) = await refreshing.states(db, [(self.page.id, rule)], self.now_s)
+        return state
 
     async def look(self) -> None:
         async with transaction(self.pool) as db:
@@ -116,7 +122,11 @@ async def _window(desk: Desk, db: Connection) -> None:
     await objects.create(db, ACTOR, "maintenance", desk.page.id, spec)
 
 
-@pytest.mark.parametrize("change", [_component, _settings, _new_component, _picture, _window])
+async def _publisher(desk: Desk, db: Connection) -> None:
+    await _changed(db, desk.publisher, folder="/srv/elsewhere")
+
+
+@pytest.mark.parametrize("change", [_component, _settings, _new_component, _picture, _window, _publisher])
 async def test_what_changes_a_page_has_it_written_once(
     desk: Desk, change: Callable[[Desk, Connection], Awaitable[None]]
 ) -> None:
@@ -209,7 +219,7 @@ async def test_what_changes_while_it_is_written_is_written_after_it(desk: Desk) 
     await desk.look()
     async with transaction(desk.pool) as db:
         await outbox.begin(db, [row["id"] for row in await outbox.due(db, 1, time.time())], time.time())
-        before = await refreshing.state(db, desk.page.id, desk.now_s)
+        before = await desk.state(db, desk.publisher.spec)
         await _component(desk, db)
     await desk.look()
     async with transaction(desk.pool) as db:
