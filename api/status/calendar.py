@@ -10,7 +10,7 @@ from api.status.document import Document, Incident
 from api.status.feeds import chosen
 from api.status.previews import keyed
 from api.status.view import OPEN, Place, Rendition, View, view
-from rules.markdown import one_line, plain
+from rules.markdown import one_line
 
 MOST_EVENTS: Final = 200
 MOST_TEXT: Final = 5_000
@@ -52,8 +52,7 @@ def _event(page: Document, place: Place, event: Incident) -> list[str]:
     assert event.ends_at is not None
     say, url = place.language.say, keyed(place, place.url(f"incidents/{event.id}"))
     spoken = "\n\n".join(
-        f"{say(f'said_{said.status}')} · {place.language.moment(said.at, page.rule.zone)}\n"
-        f"{plain(said.text) if said.is_markdown else said.text}"
+        f"{say(f'said_{said.status}')} · {place.language.moment(said.at, page.rule.zone)}\n{said.plain}"
         for said in event.updates[:5]
     )
     return [

@@ -18,6 +18,7 @@ from evaluators.lifecycle import ENDED, impact_of
 from evaluators.model import Impact
 from evaluators.public import component_status, overall_status
 from evaluators.uptime import INCIDENTS_DOWN, Bar, bars, edges, incident_line, of_incidents
+from rules import markdown
 from rules.component import Component
 from rules.page import Page
 
@@ -79,6 +80,11 @@ class Update(Struct, frozen=True):
     is_markdown: bool
     at: datetime
     components: dict[str, str] = {}  # ids of listed components -> what they were shown as from then on
+
+    @property
+    def plain(self) -> str:
+        """`text` for who is shown no Markdown."""
+        return markdown.plain(self.text) if self.is_markdown else self.text
 
 
 class Report(Struct, frozen=True):

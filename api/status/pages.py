@@ -3,7 +3,7 @@
 Other pages of the same look (who subscribes, who signs in) extend `base.html`, and are made by `render`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
@@ -78,11 +78,9 @@ def render(
         "tone": tone,
         "span": lambda begin, end: words.span(begin, end, zone),
         "lasted": lambda incident: lasted(incident, page.at),
-        "lasting": lambda incident: words.lasting(_length_s(incident, page.at)),
         "named": {shown.id: shown.name for shown in page.components},
         "zone": " · ".join(dict.fromkeys((zone.key, f"{page.at.astimezone(zone):%Z}"))),
         "status": status,
-        "plain": plain,
         "most_told": MOST_TOLD,
         "most_brief": MOST_BRIEF,
     }
@@ -198,11 +196,6 @@ def _today(page: Document) -> date:
     return page.at.astimezone(page.rule.zone).date()
 
 
-def _length_s(incident: Incident, now: datetime) -> float:
-    begin, end = lasted(incident, now)
-    return (end - begin).total_seconds()
-
-
 def _index(page: Document, place: Place, _: Mapping[str, str]) -> Rendition:
     bars = Bars(page, place)
     charts = {
@@ -227,8 +220,6 @@ def _index(page: Document, place: Place, _: Mapping[str, str]) -> Rendition:
         ways=[*sorted(by), *zoned]
         if (by := {shown.uptime_by for shown in page.components if shown.days})
         else [],
-        running=[one for one in page.ahead if one.status != "scheduled"],
-        planned=[one for one in page.ahead if one.status == "scheduled"],
         past=_past(page),
     )
 
@@ -268,10 +259,6 @@ def _history(page: Document, place: Place, given: Mapping[str, str]) -> Renditio
     )
 
 
-def _history_paths(page: Document) -> Iterable[str]:
-    return ["history", *(f"history/{month:%Y-%m}" for month in _months(page))]
-
-
 def _incident(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | None:
     shown = page.one(given["id"])
     if shown is None:
@@ -282,20 +269,11 @@ def _incident(page: Document, place: Place, given: Mapping[str, str]) -> Renditi
         page,
         place,
         title=f"{shown.title} · {page.rule.name}",
-        description=f"{said}. {plain(shown.updates[0].text, shown.updates[0].is_markdown) if shown.updates else ''}",
+        description=f"{said}. {shown.updates[0].plain if shown.updates else ''}",
         path=f"incidents/{shown.id}",
         incident=shown,
         begin=lasted(shown, page.at)[0],
     )
-
-
-def plain(text: str, is_markdown: bool) -> str:
-    """What somebody wrote, for who is shown no Markdown."""
-    return markdown.plain(text) if is_markdown else text
-
-
-def _incident_paths(page: Document) -> Iterable[str]:
-    return (f"incidents/{one.id}" for one in page.told)
 
 
 _INERT: Final = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
@@ -329,8 +307,18 @@ def missing(page: Document, place: Place) -> Rendition:
 
 VIEWS: Final[tuple[View, ...]] = (
     view("", _index, paths=[""], is_spoken=True),
-    view(r"history(?:/(?P<month>\d{4}-\d{2}))?", _history, paths=_history_paths, is_spoken=True),
-    view(r"incidents/(?P<id>inc_\w+)", _incident, paths=_incident_paths, is_spoken=True),
+    view(
+        r"history(?:/(?P<month>\d{4}-\d{2}))?",
+        _history,
+        paths=lambda page: ["history", *(f"history/{month:%Y-%m}" for month in _months(page))],
+        is_spoken=True,
+    ),
+    view(
+        r"incidents/(?P<id>inc_\w+)",
+        _incident,
+        paths=lambda page: (f"incidents/{one.id}" for one in page.told),
+        is_spoken=True,
+    ),
     view(
         r"assets/(?P<name>[\w.-]+)",
         _asset,

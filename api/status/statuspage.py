@@ -127,7 +127,7 @@ def _incident(
             if key in components
         ]
         was |= said.components
-        text = plain(said.text) if said.is_markdown else said.text
+        text = said.plain
         updates.append(_update(one.id, said.id, _said(said.status), text, said.at, affected))
     if one.report:
         key = show("update", derived_id("report", one.id))

@@ -9,12 +9,14 @@ from unicodedata import combining, east_asian_width
 
 from api.status.document import Document, Incident, Shown
 from api.status.drawing import lasted
-from api.status.pages import headline, plain, sections, since, tone
+from api.status.pages import headline, sections, since, tone
 from api.status.view import Place, Rendition, View, view
-from rules.markdown import one_line
+from rules.markdown import one_line, plain
 
 WIDTH: Final = 80
 _MEDIA: Final = "text/plain; charset=utf-8"
+_OWN: Final = {"Cache-Control": "private, no-cache"}
+"""Who asks is part of why it is text: what is kept for others, under the same address, is the page."""
 _TERMINALS: Final = re.compile(rb"(?i)(curl|wget2?|httpie|xh|fetch libfetch)\b")
 _HAS_TEXT: Final = re.compile(r"([a-z]{2,3}(?:-\w+)?(?=$|/))?/?(incidents/inc_\w+)?", re.ASCII)
 _SIGNS: Final = {
@@ -60,7 +62,7 @@ def _paint(given: Mapping[str, str]) -> Paint:
 
 
 def _text(lines: Iterable[str]) -> Rendition:
-    return Rendition(("\n".join(lines) + "\n").encode(), _MEDIA)
+    return Rendition(("\n".join(lines) + "\n").encode(), _MEDIA, _OWN)
 
 
 def _index(page: Document, place: Place, given: Mapping[str, str]) -> Rendition:
@@ -123,7 +125,7 @@ def _incident(page: Document, place: Place, incident: Incident, paint: Paint) ->
         lines += [
             "",
             f"    {said(f'said_{update.status}')} · {place.language.moment(update.at, zone)}",
-            *_wrapped(plain(update.text, update.is_markdown), 4),
+            *_wrapped(update.plain, 4),
         ]
     return lines
 
@@ -134,7 +136,7 @@ def _one(page: Document, place: Place, given: Mapping[str, str]) -> Rendition | 
         return None
     lines = ["", *_incident(page, place, found, _paint(given))]
     if found.report:
-        lines += ["", f"  {place.language.say('report')}", "", *_wrapped(plain(found.report.text, True), 2)]
+        lines += ["", f"  {place.language.say('report')}", "", *_wrapped(plain(found.report.text), 2)]
     return _text([*lines, "", f"  {place.language.say('text_more', url=place.url(f'incidents/{found.id}'))}"])
 
 
