@@ -99,10 +99,8 @@ async def read_host(
     request: Request, domain: Annotated[str, Query(max_length=253, description="A host name.")]
 ) -> Response:
     """Whether a page is shown on this host name, for a proxy that asks before it gets a certificate. From memory."""
-    addresses, name = _addresses(request), domain.lower().rstrip(".")
-    if name not in addresses.hosts:
-        if not addresses.slugs and not addresses.is_known:
-            raise ProblemError(503, "database-away", "nobody can say right now", headers={"Retry-After": "5"})
+    name = domain.lower().rstrip(".")
+    if await _addresses(request).shown_at(name, services_of(request).clock.monotonic_s()) is None:
         raise missing("no page is shown there")
     return reply({"host": name})
 

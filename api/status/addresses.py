@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,7 +18,16 @@ SOON_S: Final = 10.0
 """What is older is not gone by before it is read anew."""
 READ_S: Final = 2.0
 
+_MAY_BE: Final = re.compile(r"\.[a-z][a-z0-9-]*$")
+"""How names end that a page may have: not as addresses do, nor without a dot."""
+
 log = logging.getLogger(__name__)
+
+
+def away(what: str) -> ProblemError:
+    """503: it is there or not, and nobody can say which."""
+    said = f"{what} cannot be looked up right now"
+    return ProblemError(503, "database-away", said, headers={"Retry-After": "5"})
 
 
 @dataclass(slots=True)
@@ -26,17 +36,28 @@ class Addresses:
 
     services: Services
     slugs: Collection[str] = ()
-    hosts: Mapping[str, str] = field(default_factory=dict)  # -> the page's slug
+    hosts: Mapping[str, str] | None = None  # -> the page's slug; None: nobody could say yet
     read_s: float = float("-inf")
     is_known: bool = False  # whether it was read the last time
     reading: "asyncio.Task[None] | None" = None
 
-    async def renew(self, now_s: float) -> None:
-        """Read them anew, without waiting for it where what is there is young enough, or could not be read the last time."""
-        is_needed = (self.is_known and now_s - self.read_s >= SOON_S) or self.read_s == float("-inf")
-        task = self._start(now_s)
-        if is_needed:
-            await asyncio.shield(task)
+    async def shown_at(self, name: str, now_s: float) -> str | None:
+        """The slug of the page whose host this is; None: it is none's. Raises 503 while nobody could say yet.
+
+        Who comes by a name that no page can have waits for nothing, and so does everybody else where what is there is young
+        enough, or could not be read the last time.
+        """
+        is_nobodys = not _MAY_BE.search(name) or name == self._ours
+        if now_s - self.read_s >= FRESH_S or (self.hosts is None and not is_nobodys):
+            task = self._start(now_s)
+            is_old = self.is_known and now_s - self.read_s >= SOON_S
+            if not is_nobodys and (self.hosts is None or is_old):
+                await asyncio.shield(task)
+        if is_nobodys:
+            return None
+        if self.hosts is None:
+            raise away("this name")
+        return self.hosts.get(name)
 
     async def has(self, slug: str, now_s: float) -> bool:
         """Whether there is this page. Many who ask for none cost one query after the other. Raises 503 when nobody can say."""
@@ -47,9 +68,12 @@ class Addresses:
         if slug not in self.slugs:
             await asyncio.shield(self._start(now_s))
         if slug not in self.slugs and not self.is_known:
-            said = "this page cannot be read right now"
-            raise ProblemError(503, "database-away", said, headers={"Retry-After": "5"})
+            raise away("this page")
         return slug in self.slugs
+
+    @property
+    def _ours(self) -> str | None:
+        return urlsplit(self.services.settings.public_url or "").hostname
 
     def _start(self, now_s: float) -> "asyncio.Task[None]":
         if self.reading is None:
@@ -61,12 +85,11 @@ class Addresses:
         try:
             async with asyncio.timeout(READ_S), unless_cancelled(self.services.pool) as db:
                 known = await hosts.known(db)
-            ours = urlsplit(self.services.settings.public_url or "").hostname
-            self.hosts = {host: slug for slug, found in known.items() for host in found if host != ours}
+            self.hosts = {host: slug for slug, found in known.items() for host in found}
             self.slugs, is_known = known.keys(), True
-        except DATABASE_AWAY as away:
+        except DATABASE_AWAY as failure:
             if self.is_known:
-                why = str(away) or type(away).__name__
+                why = str(failure) or type(failure).__name__
                 log.warning("which pages there are is what it was before: %s", why)
         finally:
             self.read_s, self.is_known, self.reading = now_s, is_known, None

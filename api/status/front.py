@@ -18,7 +18,7 @@ from api.context import Services
 from api.origin import base_url, scheme_of
 from api.problems import ProblemError, answer, missing
 from api.status import access, pages, text
-from api.status.addresses import FRESH_S, Addresses
+from api.status.addresses import Addresses
 from api.status.document import Document
 from api.status.kept import SECURITY, Kept, Made, made
 from api.status.reading import Reader
@@ -55,16 +55,19 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        addresses, now_s = self._addresses, self._services.clock.monotonic_s()
-        if now_s - addresses.read_s >= FRESH_S:
-            await addresses.renew(now_s)
+        try:
+            await self._answer(scope, receive, send)
+        except ProblemError as problem:
+            await _refuse(scope, receive, send, problem)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         name, port = _named(host)
         if name is None:
             await _send(scope, send, _ABSURD)
             return
-        path: str = scope["path"]
-        slug = addresses.hosts.get(name)
+        path, now_s = scope["path"], self._services.clock.monotonic_s()
+        slug = await self._addresses.shown_at(name, now_s)
         if slug is not None:
             base, rest = "", path[1:]
             # The name is proved; a port is whatever who asks says, unless all of us is reached there.
@@ -79,14 +82,9 @@ class Front:
             return
         rest = text.for_reader(rest, scope["headers"])
         kept = self._kept(scope["app"].state)
-        try:
-            copy = await kept.page(slug, now_s)
-        except ProblemError as away:
-            await _refuse(scope, receive, send, away)
-            return
+        copy = await kept.page(slug, now_s)
         if copy is None:
-            await _refuse(scope, receive, send, missing("there is no such status page"))
-            return
+            raise missing("there is no such status page")
         is_read = scope["method"] in ("GET", "HEAD")
         if is_read and copy.is_public and not scope["query_string"]:
             found = kept.plain.get((copy.number, base, origin, "", rest, ()))
@@ -108,7 +106,8 @@ class Front:
         below = below if is_prefixed else rest
         live = below.partition("/")[0]
         if live in LIVE and (key is not None or live in _UNGATED):
-            inner = {**scope, "path": f"{PREFIX}{slug}/{below}", PLACE: (page, place)}
+            method = "GET" if is_read else scope["method"]  # the server sends no body to HEAD
+            inner = {**scope, "method": method, "path": f"{PREFIX}{slug}/{below}", PLACE: (page, place)}
             await self._app(inner, receive, send)
             return
         view, groups = _view(below, place)

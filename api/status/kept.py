@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from api.problems import ProblemError
+from api.status.addresses import away
 from api.status.document import Document
 from api.status.previews import is_listed
 from api.status.view import CSP, Place, Rendition, View
@@ -84,8 +84,8 @@ def made(rendition: Rendition, *, is_public: bool, is_listed: bool, is_proved: b
         # Weak: the same with and without gzip.
         etag = b'W/"%b"' % hashlib.sha256(rendition.body).hexdigest()[:24].encode()
         vary = "Accept-Encoding" if is_public else "Accept-Encoding, Cookie"
-        if rendition.media_type.startswith(("text/html", "text/plain")):  # terminals are shown text
-            vary += ", User-Agent, Accept"
+        if rendition.media_type.startswith("text/html"):  # who wants text is shown that
+            vary += ", Accept"
         said |= {"ETag": etag.decode(), "Vary": vary}
     else:
         said["Cache-Control"] = "no-store"
@@ -199,12 +199,11 @@ class Kept:
         try:
             async with asyncio.timeout(READ_S):
                 document = await self.read(slug)
-        except DATABASE_AWAY as away:
+        except DATABASE_AWAY as failure:
             if copy is None:
-                said = "this page cannot be read right now"
-                raise ProblemError(503, "database-away", said, headers={"Retry-After": "5"}) from None
+                raise away("this page") from None
             if copy.document.stale_since is None:
-                why = str(away) or type(away).__name__
+                why = str(failure) or type(failure).__name__
                 log.warning("the status page %s is shown as of %s: %s", slug, copy.seen_at, why)
             document = _stale(copy)
         except Exception:

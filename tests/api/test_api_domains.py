@@ -185,6 +185,27 @@ async def test_a_pages_own_host_outlives_the_database(server: "Server", dns: Dns
         server.services.pool = pool
 
 
+async def test_until_somebody_can_say_whose_a_name_is_nothing_is_shown_there(server: "Server") -> None:
+    class Away:
+        def acquire(self) -> Any:
+            raise ConnectionRefusedError("nobody listens there")
+
+    pool, addresses = server.services.pool, server.app.state.addresses
+    before = addresses.hosts, addresses.slugs
+    server.services.pool, addresses.hosts, addresses.slugs = Away(), None, ()  # type: ignore[assignment]
+    try:
+        for path in ("/", "/console", "/healthz", "/api/v1/openapi.json", "/p/shop"):
+            answer = await _at(server, "status.shop.example", path)
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "5"), path
+        assert (await server.call("GET", "/api/v1/hosts?domain=a.shop.example", who=None)).status == 503
+        for name in ("127.0.0.1:8000", "[::1]", "localhost", "upbeat:8000"):
+            assert (await _at(server, name, "/healthz")).status == 200, name
+    finally:
+        server.services.pool = pool
+        addresses.hosts, addresses.slugs = before
+    assert (await _at(server, "status.shop.example", "/healthz")).status == 200
+
+
 async def test_only_the_host_header_says_which_host_is_asked(server: "Server", dns: DnsTarget) -> None:
     host = f"{new_id().hex[-8:]}.shop.example"
     slug = await _page(server, host)
