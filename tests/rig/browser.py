@@ -5,7 +5,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
@@ -29,10 +29,12 @@ async def chromium() -> AsyncIterator[Browser]:
         await opened.close()
 
 
-async def barriers(page: Page) -> list[str]:
+async def barriers(
+    page: Page, schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+) -> list[str]:
     """What axe-core finds on this page, in light and in dark."""
     found = []
-    for scheme in ("light", "dark"):
+    for scheme in schemes:
         await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         response: Any = (await Axe().run(page)).response
         found += [
