@@ -97,9 +97,9 @@ def _redrawn(body: bytes, use: Use) -> bytes:
         OSError,
         SyntaxError,
         EOFError,
-        IndexError,
-        KeyError,
+        LookupError,
         TypeError,
+        ValueError,
         struct.error,
         zlib.error,
     ) as broken:

@@ -109,6 +109,7 @@ def test_what_stands_behind_or_beside_a_picture_is_gone() -> None:
         (file(RED, "BMP"), "no picture that is known"),
         (file(RED, "PNG")[:-30], "is damaged"),
         (file(RED, "JPEG")[:300], "is damaged"),
+        (file(RED, "ICO", bitmap_format="bmp", sizes=[(16, 16)])[:-300], "is damaged"),
         (png_of(16_000, 16_000), "too many pixels"),
         (png_of(60_000, 60_000), "too many pixels"),
         (b"\0" * 1_000_001, "has 1000001 bytes; up to 1000000"),
