@@ -128,7 +128,7 @@ class Page(Rule):
     )
     look: Look = Field(default=Look(), description="How it looks.")
     access: Access = Field(default=Access(), description="Who is let in.")
-    frames: list[FrameOrigin] | Literal["any"] = Field(
+    frames: Annotated[list[FrameOrigin], Field(max_length=50)] | Literal["any"] = Field(
         default=[],
         description="Sites whose pages may show its `/embed` in a frame, such as `https://*.example.com`; or `any`.",
     )

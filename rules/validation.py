@@ -16,7 +16,7 @@ from rules.kinds.kind import Host
 from rules.mail import Mailbox
 from rules.node import Node
 from rules.owner import ComponentPath, ParentPath
-from rules.page import Homepage
+from rules.page import Colour, Contact, FrameOrigin, Homepage, HostName
 from rules.problem import Problem, cut, nearest, show
 from rules.settings import PublicUrl
 from rules.shape import WRITTEN, Rule, Slug, Tag
@@ -37,6 +37,10 @@ _PATTERNS: dict[str, str] = {
         (Host, "is not a host name or address; write it without scheme, port and path"),
         (Method, "is not a method in capital letters, such as GET"),
         (Homepage, "is not an http or https URL"),
+        (Contact, "is neither an http or https URL nor an address after mailto:"),
+        (Colour, "is not a colour such as #0f766e"),
+        (HostName, "is not a host name in small letters, such as status.example.com"),
+        (FrameOrigin, "is not a site without a path, such as https://shop.example or https://*.shop.example"),
         (PublicUrl, "is not an http or https URL without query"),
     )
 }
@@ -63,12 +67,23 @@ def check(model: type[Rule], node: Node, file: str, value: Any = None) -> tuple[
         return model.model_validate(node.plain() if value is None else value, context=WRITTEN), []
     except ValidationError as refused:
         found: dict[tuple[int, str], list[str]] = {}
-        for error in refused.errors(include_url=False, include_context=True):
+        errors = refused.errors(include_url=False, include_context=True)
+        for error in errors:
+            if _is_said_better(error, errors):
+                continue
             at, message = _explained(model, node, error)
             said = found.setdefault(at, [])
             if message not in said:
                 said.append(message)
         return None, [Problem(file, line, path, _joined(said)) for (line, path), said in found.items()]
+
+
+def _is_said_better(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    """Whether it is of a list where a word or a list may be, and another says what is wrong in that list."""
+    *path, branch = error["loc"] or ("",)
+    is_word = error["type"] == "literal_error" and str(branch).startswith("literal[")
+    inner = (one["loc"] for one in errors if len(one["loc"]) > len(path) + 1)
+    return is_word and isinstance(error["input"], list) and any([*loc[: len(path)]] == path for loc in inner)
 
 
 def place(node: Node, steps: Sequence[str | int]) -> tuple[Node, list[str | int]]:
