@@ -114,16 +114,25 @@ E = TypeVar("E", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a route needs. `installation`: for every page, not just one. `tells_secret`: its answer is kept nowhere."""
+    """What a route needs. `installation`: for every page, not just one. `tells_secret`: its answer is kept nowhere.
+
+    `anywhere`: the address itself is the proof, whatever page or program it is sent from.
+    """
 
     permission: Permission
     installation: bool = False
     csrf: bool = True
     tells_secret: bool = False
+    anywhere: bool = False
 
 
 def permits(
-    permission: Permission, *, installation: bool = False, csrf: bool = True, tells_secret: bool = False
+    permission: Permission,
+    *,
+    installation: bool = False,
+    csrf: bool = True,
+    tells_secret: bool = False,
+    anywhere: bool = False,
 ) -> Callable[[E], E]:
     """Declare what a route needs; stands below the router's own decorator.
 
@@ -131,7 +140,7 @@ def permits(
     """
 
     def declare(endpoint: E) -> E:
-        endpoint.declared = Declared(permission, installation, csrf, tells_secret)  # type: ignore[attr-defined]
+        endpoint.declared = Declared(permission, installation, csrf, tells_secret, anywhere)  # type: ignore[attr-defined]
         return endpoint
 
     return declare
@@ -298,7 +307,7 @@ def csrf_of(secret: str) -> str:
 async def _refuse_forged(request: Request, asking: Principal, declared: Declared) -> None:
     if request.method in SAFE or _bearer(request) is not None:
         return
-    if is_foreign(request):
+    if is_foreign(request) and not declared.anywhere:
         raise ProblemError(403, "forged", "another site's page made this request")
     if asking.csrf is None or not declared.csrf:
         return

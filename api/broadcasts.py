@@ -1,6 +1,6 @@
 """Messages by hand to subscribers of a page: previewed, sent, followed. Updates of incidents, which are broadcast too, are `api.incidents`'."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import StringConstraints
@@ -105,13 +105,7 @@ async def shown_broadcasts(db: Connection, rows: Sequence[Row]) -> list[dict[str
 @gives(ShownBroadcastPreview)
 async def preview_broadcast(request: Request, asking: Asking, page_ref: PageRef = None) -> Response:
     """How many would be told, and what they would be mailed. Nothing is sent."""
-    return reply(await previewed(request, asking, page_ref, await read_body(request, NewBroadcast)))
-
-
-async def previewed(
-    request: Request, asking: Principal, page_ref: str | None, sent: NewBroadcast
-) -> Mapping[str, Any]:
-    """The preview of a message."""
+    sent = await read_body(request, NewBroadcast)
     services = services_of(request)
     async with services.pool.acquire() as db:
         home = await page_of(db, asking, page_ref)
@@ -119,7 +113,7 @@ async def previewed(
         told = await broadcasts.audience(db, [home.id], wanted)
         below = await page_url(request, db, home)
     envelope = _envelope(home, below, sent, services.clock.epoch_s())
-    return {"page": home.slug, "subscribers": told, "mail": services.preview_mail(envelope)}
+    return reply({"page": home.slug, "subscribers": told, "mail": services.preview_mail(envelope)})
 
 
 def _envelope(home: Stored, below: str, sent: NewBroadcast, at_s: float) -> Envelope:

@@ -3,7 +3,7 @@
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -30,7 +30,7 @@ from engine.store.audit import record
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import new_id, read, show
 from engine.store.objects import Stored
-from engine.store.subscribers import Asked, Entry, Status
+from engine.store.subscribers import Asked, Entry, Source, Status
 from evaluators.model import Letter
 from rules.page import Page, SubscriberKind
 from rules.shape import Rule, Slug
@@ -174,25 +174,9 @@ def _language(home: Stored, code: str | None) -> str | None:
     return code
 
 
-async def ask(
-    db: Connection,
-    page_id: UUID,
-    entry: Entry,
-    below: str,
-    at_s: float,
-    source: Literal["page", "admin", "import"],
-) -> Asked:
+async def ask(db: Connection, page_id: UUID, entry: Entry, below: str, at_s: float, source: Source) -> Asked:
     """Mail them a link to confirm, at most as often as one mailbox may be. `below`: the page's URL."""
-    asked = await subscribers.ask(
-        db,
-        page_id,
-        entry.kind,
-        entry.address,
-        entry.components,
-        entry.language,
-        name=entry.name,
-        source=source,
-    )
+    asked = await subscribers.ask(db, page_id, entry, source)
     if asked.is_new:
         row = asked.row
         letter = Letter(kind="confirm", id=new_id().hex, at=at_s)
@@ -389,44 +373,18 @@ async def import_subscribers(
     reason: Annotated[str, Query(max_length=1000)] = "",
 ) -> Response:
     """Those of a CSV file (text/csv). Who is not `confirmed`, by their line or all of them, is mailed a link. Nothing is
-    imported while a line is bad, unless those are to be skipped.
+    imported while a line is bad, unless those are to be skipped: 422 names every bad line.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ("text/csv", "application/octet-stream"):
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in ("text/csv", "application/octet-stream"):
         raise ProblemError(415, "media-type", "send text/csv")
-    return reply(
-        await imported(
-            request,
-            asking,
-            page_ref,
-            await request.body(),
-            dry_run=dry_run,
-            skip_bad=skip_bad,
-            confirmed=confirmed,
-            reason=reason,
-        )
-    )
-
-
-async def imported(
-    request: Request,
-    asking: Principal,
-    page_ref: str | None,
-    raw: bytes,
-    *,
-    dry_run: bool,
-    skip_bad: bool,
-    confirmed: bool,
-    reason: str,
-) -> Mapping[str, Any]:
-    """What became of a file, or would have. Raises 422 naming every bad line."""
     services, at_s = services_of(request), services_of(request).clock.epoch_s()
     async with services.pool.acquire() as db:
         home = await page_of(db, asking, page_ref, Permission.WRITE)
         known, below = await components_of(db, home), await page_url(request, db, home)
     languages = Page.model_validate(home.spec).languages
     sheet = await asyncio.to_thread(
-        subscriber_files.read_sheet, raw, known, languages, are_confirmed=confirmed
+        subscriber_files.read_sheet, await request.body(), known, languages, are_confirmed=confirmed
     )
     if len(sheet.pending) > MOST_ASKED:
         said = f"{len(sheet.pending)} would be mailed a link; one import mails {MOST_ASKED} at most"
@@ -452,4 +410,5 @@ async def imported(
                 raise _DryRun
     except _DryRun:
         pass
-    return {"dry_run": dry_run, "bad": [{"line": n, "reason": why} for n, why in sheet.bad]} | counts
+    bad = [{"line": number, "reason": why} for number, why in sheet.bad]
+    return reply({"dry_run": dry_run, "bad": bad} | counts)

@@ -13,8 +13,18 @@ from api import broadcasts as told
 from api import idempotency
 from api import subscribers as rest
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.body import validated
-from api.console.forms import PART, as_json, before, fields, filled, listed, older, page_choices, refusal
+from api.console.forms import (
+    PART,
+    as_json,
+    before,
+    fields,
+    filled,
+    listed,
+    older,
+    page_choices,
+    refusal,
+    with_body,
+)
 from api.console.page import CSP, go, render
 from api.context import services_of
 from api.objects import locate
@@ -122,11 +132,10 @@ async def import_file(request: Request, asking: Asking) -> Response:
         raw = await file.read()
         await file.close()
     try:
-        made = await rest.imported(
-            request,
+        made = await rest.import_subscribers(
+            with_body(request, raw, b"text/csv"),
             asking,
             sent.get("page") or None,
-            raw,
             dry_run="check" in sent,
             skip_bad="skip_bad" in sent,
             confirmed="confirmed" in sent,
@@ -134,7 +143,7 @@ async def import_file(request: Request, asking: Asking) -> Response:
         )
     except _REFUSALS as refused:
         return await _subscribers(request, asking, given=sent, refused=refused)
-    return await _subscribers(request, asking, given=sent, imported=made)
+    return await _subscribers(request, asking, given=sent, imported=json.loads(bytes(made.body)))
 
 
 @router.post("/subscribers/{ref}/{verb}")
@@ -212,11 +221,12 @@ async def preview(request: Request, asking: Asking) -> Response:
     """The message as mail, and how many are told; with what sends it."""
     sent = await fields(request)
     try:
-        message = validated(told.NewBroadcast, _message(sent))
-        seen = await told.previewed(request, asking, sent.get("page") or None, message)
+        seen = await told.preview_broadcast(
+            as_json(request, _message(sent)), asking, sent.get("page") or None
+        )
     except _REFUSALS as refused:
         return await _broadcasts(request, asking, sent, refused)
-    return await _broadcasts(request, asking, sent, preview=seen)
+    return await _broadcasts(request, asking, sent, preview=json.loads(bytes(seen.body)))
 
 
 @router.post("/broadcasts")

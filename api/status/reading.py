@@ -199,6 +199,10 @@ class Reader:
             pictures=pictures,
         )
         page = await asyncio.to_thread(document, found, now)
+        if not self.services.settings.can_mail:  # nobody is offered what cannot be
+            kinds = [kind for kind in page.rule.subscribers.kinds if kind != "email"]
+            offered = page.rule.subscribers.model_copy(update={"kinds": kinds})
+            page = replace(page, rule=page.rule.model_copy(update={"subscribers": offered}))
         return replace(page, seal=seal, proof=proof_of(page.rule, seal, self.services.secrets.of(stored.id)))
 
     async def _pictures(self, db: Connection, page_id: UUID) -> dict[str, Picture]:

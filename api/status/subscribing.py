@@ -7,6 +7,7 @@ no secret to who has it, though the page may be. Nobody learns here whether an a
 
 import base64
 import logging
+import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -24,26 +25,29 @@ from api.status.document import Document
 from api.status.unlocking import answered, shown
 from api.subscribers import ask
 from engine.store import subscribers
-from engine.store.database import Row, transaction
+from engine.store.database import transaction
 from engine.store.ids import read, show
 from engine.store.signing import signing_key, webhook_key
 from engine.store.subscribers import Entry
-from rules.page import SubscriberKind
 from rules.subscriber import address_of
 
-PER_CLIENT: Final = 20
-PER_HOST: Final = 60
-PER_PAGE: Final = 1000
-PER_ADDRESS: Final = 3
+PER_CLIENT, PER_HOST, PER_PAGE, PER_ADDRESS = 20, 60, 1000, 5
 """Links that are sent in an hour: asked for by one client, to one host of webhooks, of one page; to one address, of all pages.
 
 How often one page writes to one address is `engine.store.subscribers`'.
 """
-MISSES: Final = 100
-"""Tokens that one client may guess in an hour."""
 _TRAP: Final = "subject"
 """A field that people do not see, and programs fill in."""
 _HERE: Final = ("localhost", "127.0.0.1", "::1")
+_TAG: Final = re.compile(r"\+[^@]*@")
+"""Behind a name: one mailbox has as many of them as it likes."""
+_CHANGES: Final = {"confirm": {"status": "active"}, "unsubscribe": {"status": "unsubscribed"}}
+_HEADINGS: Final = {
+    "confirm": ("sub_confirm_title", "sub_confirmed_title"),
+    "manage": ("sub_manage_title", "sub_manage_title"),
+    "unsubscribe": ("sub_end_title", "sub_ended_title"),
+}
+"""Before it is done, and after."""
 _log = logging.getLogger(__name__)
 
 router = Router(prefix="/p/{slug}", include_in_schema=False)
@@ -85,17 +89,18 @@ async def subscribe(request: Request) -> Response:
         return _form(request, kind, sent, f"sub_wrong_{kind}", 422)
     if not _text(sent, _TRAP):
         services = services_of(request)
-        settings = services.settings
         # The Host header is whatever who asks says: a link made of it could lead who is told to them.
-        is_lost = place.base and settings.public_url is None and urlsplit(place.origin).hostname not in _HERE
-        if is_lost or (kind == "email" and not settings.can_mail):
-            unset = "public_url" if is_lost else "mail"
-            _log.warning("nobody can subscribe to the page %s by %s: set %s", page.rule.slug, kind, unset)
+        is_ours = not place.base or services.settings.public_url or urlsplit(place.origin).hostname in _HERE
+        if not is_ours:
+            _log.warning("nobody can subscribe to the page %s: set public_url", page.rule.slug)
             return _form(request, kind, sent, "gate_unmailed", 503)
-        if _is_too_much(request, kind, address):
+        quotas: list[tuple[str, str | None, int]] = [("page", page.id, PER_PAGE)]
+        if kind == "webhook":
+            quotas.insert(0, ("host", urlsplit(address).hostname, PER_HOST))
+        if not all(_takes(request, *each) for each in (("client", near(request), PER_CLIENT), *quotas)):
             return _form(request, kind, sent, "gate_too_many", 429)
-        entry = Entry(kind, address, "", *_choice(page, sent))
-        if _takes(request, "addresses", subscribers.folded(kind, address), PER_ADDRESS):
+        if _takes(request, "address", _TAG.sub("@", subscribers.folded(kind, address)), PER_ADDRESS):
+            entry = Entry(kind, address, "", *_choice(page, sent))
             async with transaction(services.pool) as db:
                 below, at_s = place.url().rstrip("/"), services.clock.epoch_s()
                 await ask(db, _page_id(page), entry, below, at_s, "page")
@@ -158,13 +163,6 @@ def _page_id(page: Document) -> UUID:
     return found
 
 
-def _is_too_much(request: Request, kind: SubscriberKind, address: str) -> bool:
-    page, _ = shown(request)
-    taken = _takes(request, "clients", near(request), PER_CLIENT)
-    taken = taken and (kind != "webhook" or _takes(request, "hosts", urlsplit(address).hostname, PER_HOST))
-    return not (taken and _takes(request, "pages", page.id, PER_PAGE))
-
-
 def _takes(request: Request, of: str, key: str | None, quota: int) -> bool:
     """Whether there is one left of so many in an hour. Each kind of key has a limiter: none can crowd out another's."""
     limiters: dict[str, Limiter] = request.app.state.subscribing
@@ -175,93 +173,30 @@ def _takes(request: Request, of: str, key: str | None, quota: int) -> bool:
 # ---- with a token
 
 
-async def _whose(request: Request, token: str) -> Row | None:
-    """The subscriber of this page that has this token; a wrong one is counted."""
+@router.api_route("/{verb}/{token}", methods=["GET", "POST"])
+@permits(Permission.PUBLIC, csrf=False, anywhere=True)
+async def subscription(request: Request, verb: str, token: str) -> Response:
+    """What a subscriber sees of it, and the button: `confirm`, `unsubscribe` (by mail programs too, RFC 8058), and `manage`,
+    what they hear of.
+    """
     page, _ = shown(request)
-    limiters: dict[str, Limiter] = request.app.state.subscribing
-    misses, now_s = limiters.setdefault("misses", Limiter(3600.0)), services_of(request).clock.monotonic_s()
-    if misses.spent_s(near(request), MISSES, now_s):
-        return None
-    async with services_of(request).pool.acquire() as db:
+    services, is_sent = services_of(request), request.method == "POST"
+    async with transaction(services.pool) as db:
         row = await subscribers.by_token(db, token) if token.isascii() and len(token) <= 100 else None
-    if row is None or row["page_id"] != _page_id(page):
-        misses.take(near(request), MISSES, now_s)
-        return None
-    return row
-
-
-def _of(request: Request, row: Row | None, heading: str, **values: Any) -> Response:
-    """What a subscriber sees of the subscription."""
-    if row is None:
-        return _missing(request)
-    path = request.url.path.split("/", 3)[3]
+        if row is None or row["page_id"] != _page_id(page) or verb not in _HEADINGS:
+            return _missing(request)
+        if is_sent:
+            components, language = _choice(page, await _sent(request)) if verb == "manage" else (None, None)
+            changes = {"components": components, "language": language}
+            row = await subscribers.edit(db, row["id"], _CHANGES.get(verb, changes)) or row
+        key = webhook_key(await signing_key(db), row["id"]) if row["kind"] == "webhook" else b""
     return _shown(
-        request, "subscription.html", path, heading=heading, one=row, chosen=_ids(row["components"]), **values
+        request,
+        "subscription.html",
+        f"{verb}/{token}",
+        heading=_HEADINGS[verb][row["status"] == _CHANGES.get(verb, {}).get("status")],
+        one=row,
+        chosen=_ids(row["components"]),
+        is_saved=is_sent,
+        secret=f"whsec_{base64.b64encode(key).decode()}" if key else "",
     )
-
-
-@router.get("/confirm/{token}")
-@permits(Permission.PUBLIC)
-async def ask_to_confirm(request: Request, token: str) -> Response:
-    """One button."""
-    row = await _whose(request, token)
-    is_active = row is not None and row["status"] == "active"
-    return _of(request, row, "sub_confirmed_title" if is_active else "sub_confirm_title")
-
-
-@router.post("/confirm/{token}")
-@permits(Permission.PUBLIC, csrf=False)
-async def confirm(request: Request, token: str) -> Response:
-    """Tell them from now on."""
-    if (row := await _whose(request, token)) is not None:
-        async with transaction(services_of(request).pool) as db:
-            row = await subscribers.confirm(db, token)
-    return _of(request, row, "sub_confirmed_title")
-
-
-@router.get("/manage/{token}")
-@permits(Permission.PUBLIC)
-async def manage(request: Request, token: str) -> Response:
-    """What they hear of, to be changed."""
-    row = await _whose(request, token)
-    return _of(request, row, "sub_manage_title", is_saved=False, secret=await _secret(request, row))
-
-
-async def _secret(request: Request, row: Row | None) -> str:
-    """With which the owner of a webhook knows that it is us; "" of others."""
-    if row is None or row["kind"] != "webhook":
-        return ""
-    async with services_of(request).pool.acquire() as db:
-        key = webhook_key(await signing_key(db), row["id"])
-    return f"whsec_{base64.b64encode(key).decode()}"
-
-
-@router.post("/manage/{token}")
-@permits(Permission.PUBLIC, csrf=False)
-async def change(request: Request, token: str) -> Response:
-    """Hear of something else."""
-    page, _ = shown(request)
-    if (row := await _whose(request, token)) is not None:
-        choice = _choice(page, await _sent(request))
-        async with transaction(services_of(request).pool) as db:
-            row = await subscribers.change(db, token, *choice)
-    return _of(request, row, "sub_manage_title", is_saved=True, secret=await _secret(request, row))
-
-
-@router.get("/unsubscribe/{token}")
-@permits(Permission.PUBLIC)
-async def ask_to_end(request: Request, token: str) -> Response:
-    """One button."""
-    row = await _whose(request, token)
-    is_over = row is not None and row["status"] == "unsubscribed"
-    return _of(request, row, "sub_ended_title" if is_over else "sub_end_title")
-
-
-@router.post("/unsubscribe/{token}")
-@permits(Permission.PUBLIC, csrf=False)
-async def end(request: Request, token: str) -> Response:
-    """Send them nothing more, at once: a person's button, or a mail program's (RFC 8058)."""
-    if (row := await _whose(request, token)) is not None:
-        async with transaction(services_of(request).pool) as db:
-            row = await subscribers.unsubscribe(db, token)
-    return _of(request, row, "sub_ended_title")

@@ -13,6 +13,7 @@ from engine.store.ids import new_id
 from rules.page import SubscriberKind
 
 Status = Literal["pending", "active", "unsubscribed", "bounced"]
+Source = Literal["page", "admin", "import"]
 ASK_AGAIN_S: Final = 3600.0
 """So long after a link was mailed no other one is, whoever asks."""
 MOST_ASKED: Final = 3
@@ -55,86 +56,43 @@ def _token() -> str:
     return secrets.token_urlsafe(24)
 
 
-async def ask(
-    connection: Connection,
-    page_id: UUID,
-    kind: SubscriberKind,
-    address: str,
-    components: Sequence[UUID] | None = None,
-    language: str | None = None,
-    *,
-    name: str = "",
-    source: Literal["page", "admin", "import"] = "page",
-) -> Asked:
-    """Somebody wants to be told, and has to confirm. Who is told already stays as they are; who ended it has not begun again
-    before they confirm.
+async def ask(connection: Connection, page_id: UUID, entry: Entry, source: Source) -> Asked:
+    """Somebody is to be told, and has to confirm. Who is told already stays as they are; who ended it has not begun again
+    before they confirm, and is asked only where they asked themselves; an address that bounced also where it is given by hand.
     """
     row = await connection.fetchrow(
         "INSERT INTO subscribers AS s (id, page_id, kind, address, folded, components, language, status, token, name, source) "
         "VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10) ON CONFLICT (page_id, kind, folded) DO UPDATE SET "
-        "components = CASE s.status WHEN 'active' THEN s.components ELSE $6 END, "
-        "language = CASE s.status WHEN 'active' THEN s.language ELSE $7 END RETURNING *",
+        "components = CASE WHEN s.status = 'pending' OR s.status <> 'active' AND $10 = 'page' THEN $6 ELSE s.components END, "
+        "language = CASE WHEN s.status = 'pending' OR s.status <> 'active' AND $10 = 'page' THEN $7 ELSE s.language END RETURNING *",
         new_id(),
         page_id,
-        kind,
-        address.strip(),
-        folded(kind, address),
-        list(components) if components is not None else None,
-        language,
+        entry.kind,
+        entry.address.strip(),
+        folded(entry.kind, entry.address),
+        entry.components,
+        entry.language,
         _token(),
-        name,
+        entry.name,
         source,
     )
     assert row is not None
     asked = await connection.fetchrow(
         "UPDATE subscribers SET asked = CASE WHEN asked_at > now() - interval '1 day' THEN asked + 1 ELSE 1 END, "
         "asked_at = now() WHERE id = $1 AND (asked_at IS NULL OR asked_at <= now() - make_interval(secs => $2) "
-        "AND (asked < $3 OR asked_at <= now() - interval '1 day')) RETURNING *",
+        "AND (asked < $3 OR asked_at <= now() - interval '1 day')) "
+        "AND ($4 = 'page' OR status = 'pending' OR status = 'bounced' AND $4 = 'admin') RETURNING *",
         row["id"],
         ASK_AGAIN_S,
         MOST_ASKED,
+        source,
     )
     return Asked(asked or row, asked is not None)
-
-
-async def confirm(connection: Connection, token: str) -> Row | None:
-    """Whoever has this token wants to be told from now on; None: there is no such token. Twice is once."""
-    row: Row | None = await connection.fetchrow(
-        "UPDATE subscribers SET confirmed_at = CASE status WHEN 'active' THEN confirmed_at ELSE now() END, "
-        "status = 'active', failures = 0, error = NULL, asked = 0, unsubscribed_at = NULL WHERE token = $1 RETURNING *",
-        token,
-    )
-    return row
 
 
 async def by_token(connection: Connection, token: str) -> Row | None:
     """Whose token it is."""
     row: Row | None = await connection.fetchrow("SELECT * FROM subscribers WHERE token = $1", token)
-    return row
-
-
-async def change(
-    connection: Connection, token: str, components: Sequence[UUID] | None, language: str | None
-) -> Row | None:
-    """What whoever has this token wants to hear of (None: everything), and in which language (None: the page's first)."""
-    row: Row | None = await connection.fetchrow(
-        "UPDATE subscribers SET components = $2, language = $3 WHERE token = $1 RETURNING *",
-        token,
-        list(components) if components is not None else None,
-        language,
-    )
-    return row
-
-
-async def unsubscribe(connection: Connection, token: str) -> Row | None:
-    """Nothing more is sent to whoever has this token, nor what waits. None: there is no such token. Twice is once."""
-    row: Row | None = await connection.fetchrow(
-        "UPDATE subscribers SET status = 'unsubscribed', unsubscribed_at = coalesce(unsubscribed_at, now()) "
-        "WHERE token = $1 RETURNING *",
-        token,
-    )
-    if row is not None:
-        await _drop(connection, [row["id"]], "they unsubscribed")
     return row
 
 
@@ -145,8 +103,13 @@ async def get(connection: Connection, subscriber: UUID) -> Row | None:
 
 
 async def edit(connection: Connection, subscriber: UUID, changes: Mapping[str, Any]) -> Row | None:
-    """What operators may set: `name`, `components`, `language`, `status`. Who becomes active is one who confirmed."""
-    row = await get(connection, subscriber)
+    """Set `name`, `components` (None: all of the page), `language` (None: its first), `status`; returns what holds then.
+
+    Who becomes active is one who confirmed; to who is not, nothing more is sent, nor what waits. Twice is once. None: there is none.
+    """
+    row: Row | None = await connection.fetchrow(  # locked: what others change meanwhile is not set back
+        "SELECT * FROM subscribers WHERE id = $1 FOR NO KEY UPDATE", subscriber
+    )
     if row is None:
         return None
     new = {name: changes.get(name, row[name]) for name in ("name", "components", "language", "status")}
@@ -154,8 +117,8 @@ async def edit(connection: Connection, subscriber: UUID, changes: Mapping[str, A
         "UPDATE subscribers SET name = $2, components = $3, language = $4, status = $5, "
         "confirmed_at = CASE WHEN $5 = 'active' AND status <> 'active' THEN now() ELSE confirmed_at END, "
         "unsubscribed_at = CASE WHEN $5 = 'unsubscribed' THEN coalesce(unsubscribed_at, now()) END, "
-        "failures = CASE WHEN $5 = status THEN failures ELSE 0 END, error = CASE WHEN $5 = status THEN error END "
-        "WHERE id = $1 RETURNING *",
+        "asked = CASE WHEN $5 = status THEN asked ELSE 0 END, failures = CASE WHEN $5 = status THEN failures ELSE 0 END, "
+        "error = CASE WHEN $5 = status THEN error END WHERE id = $1 RETURNING *",
         subscriber,
         *new.values(),
     )
@@ -164,12 +127,9 @@ async def edit(connection: Connection, subscriber: UUID, changes: Mapping[str, A
     return row
 
 
-async def remove(connection: Connection, subscriber: UUID) -> Row | None:
-    """Forget one, and what they were sent; None: there was none."""
-    row: Row | None = await connection.fetchrow(
-        "DELETE FROM subscribers WHERE id = $1 RETURNING *", subscriber
-    )
-    return row
+async def remove(connection: Connection, subscriber: UUID) -> None:
+    """Forget one, and what they were sent."""
+    await connection.execute("DELETE FROM subscribers WHERE id = $1", subscriber)
 
 
 async def listing(
@@ -232,10 +192,7 @@ async def add(connection: Connection, page_id: UUID, entry: Entry) -> Asked:
 
 
 async def import_many(
-    connection: Connection,
-    page_id: UUID,
-    entries: Sequence[Entry],
-    source: Literal["admin", "import"] = "import",
+    connection: Connection, page_id: UUID, entries: Sequence[Entry], source: Source = "import"
 ) -> dict[tuple[str, str], Row]:
     """Tell these from now on, each once; returns those that were not told before, by kind and folded address.
 

@@ -1,10 +1,15 @@
 """Subscribers as operators manage them: listed, added, imported, exported; nobody is told again against their will."""
 
+import asyncio
 import csv
 import io
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from engine.store import subscribers
+from engine.store.database import transaction
+from engine.store.ids import read
 
 if TYPE_CHECKING:
     from tests.api.conftest import Answer, Server
@@ -139,6 +144,30 @@ async def test_a_subscriber_of_a_foreign_page_is_not_there(server: "Server") -> 
     assert (await server.call("DELETE", f"{PATH}/{made['id']}", who="reviewer")).status == 403
     assert (await server.call("DELETE", f"{PATH}/{made['id']}", who="editor")).status == 204
     assert (await server.call("GET", f"{PATH}/{made['id']}")).status == 404
+
+
+async def test_who_ended_it_while_an_operator_edits_them_stays_so(server: "Server") -> None:
+    made = await _known(server, "ann@shop.example")
+    key = read("subscriber", made["id"])
+    assert key is not None
+    async with transaction(server.services.pool) as db:
+        await subscribers.edit(db, key, {"status": "unsubscribed"})
+        edit = asyncio.create_task(server.call("PATCH", f"{PATH}/{made['id']}", {"name": "Ann"}))
+        await asyncio.sleep(0.3)
+    answer = await edit
+    assert (answer.body["status"], answer.body["name"]) == ("unsubscribed", "Ann")
+
+
+async def test_a_file_asks_nobody_who_is_told_or_ended_it(server: "Server") -> None:
+    await _known(server, "told@shop.example")
+    made = await _known(server, "ended@shop.example")
+    await server.call("PATCH", f"{PATH}/{made['id']}", {"status": "unsubscribed"})
+    text = "email\ntold@shop.example\nended@shop.example\nnew@shop.example\n"
+    done = await _import(server, text)
+    assert (done.body["asked"], done.body["kept"]) == (1, 2)
+    assert [letter["address"] for letter in await _letters(server)] == ["new@shop.example"]
+    assert (await _add(server, "ended@shop.example")).body["status"] == "unsubscribed"
+    assert len(await _letters(server)) == 1
 
 
 async def test_every_bad_line_of_a_file_is_named_and_nothing_imported(server: "Server") -> None:

@@ -351,8 +351,7 @@ async def test_mails_wait_until_there_is_a_relay_and_the_unsubscribed_are_not_to
     async with post.mailing():
         await post.settled(pending=2, done=1)
         async with post.pool.acquire() as db:
-            assert await subscribers.unsubscribe(db, leaves["token"])
-            assert await subscribers.unsubscribe(db, "nobody") is None
+            assert await subscribers.edit(db, leaves["id"], {"status": "unsubscribed"})
         post.mail = Mail(host="127.0.0.1", sender="status@shop.example")
         await post.settled(done=2, dropped=1)
     assert post.told == [url["address"], "stays@a.example"]
@@ -388,11 +387,11 @@ async def test_who_hears_of_what_is_who_asked_for_it_before_it_was_said(post: Po
     await post.subscribed("api@a.example", components=[api])
     await post.subscribed("web@a.example", components=[web])
     async with transaction(post.pool) as db:
-        asked = await subscribers.ask(db, post.page, "email", "unsure@a.example")
+        asked = await subscribers.ask(db, post.page, Entry("email", "unsure@a.example"), "page")
     await post.begun(api="partial_outage")
     await post.subscribed("late@a.example")
     async with post.pool.acquire() as db:
-        await subscribers.confirm(db, asked.row["token"])
+        await subscribers.edit(db, asked.row["id"], {"status": "active"})
     async with post.mailing():
         await post.settled(done=2)
     assert sorted(post.told) == ["all@a.example", "api@a.example"]
@@ -463,7 +462,7 @@ async def test_old_news_are_given_up_and_old_letters_and_the_unconfirmed_are_for
     async with post.mailing():
         await post.settled(pending=1)
     async with transaction(post.pool) as db:
-        await subscribers.ask(db, post.page, "email", "unsure@a.example")
+        await subscribers.ask(db, post.page, Entry("email", "unsure@a.example"), "page")
         await db.execute("UPDATE letters SET created_at = now() - interval '4 days'")
         assert await letters.expire(db) == 1
         await retention.sweep(db, days=30)
