@@ -8,13 +8,14 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, Protocol
+from weakref import WeakValueDictionary
 
 from evaluators.model import Post, Refresh
-from exporters.outcome import FIRST, Call, Delivered, Memory, Outcome, Rejected, Report
+from exporters.outcome import FIRST, Call, Delivered, Memory, Outcome, Rejected, Report, Retry
 from exporters.publishing import TroubleError
 
 MANIFEST: Final = ".upbeat-manifest.json"
@@ -37,6 +38,8 @@ class Rendered:
 
 
 Render = Callable[[], Awaitable[Rendered | Rejected]]
+_LOCKS: Final[MutableMapping[str, asyncio.Lock]] = WeakValueDictionary()
+"""Of places that this process writes to."""
 
 
 class Shelf(Protocol):
@@ -63,9 +66,13 @@ class StaticPublisher:
 
     shelf: Shelf
     render: Render
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = field(init=False)
     begun: int = 0
     last: Outcome | None = None
+
+    def __post_init__(self) -> None:
+        """Who was edited has another exporter, but not another place."""
+        self.lock = _LOCKS.setdefault(self.shelf.called, asyncio.Lock())
 
     async def export(self, item: Post | Refresh, _: Memory = FIRST) -> Outcome:
         """Write it. What is remembered of an incident is where it is."""
@@ -79,7 +86,7 @@ class StaticPublisher:
         asked = self.begun
         async with self.lock:
             if self.last is None or self.begun == asked or not isinstance(self.last, Delivered):
-                self.begun += 1
+                self.begun, self.last = self.begun + 1, None  # if this breaks, nobody is told of one before
                 self.last = await self._write([])
             return self.last
 
@@ -115,7 +122,7 @@ class StaticPublisher:
 
     async def _written(self, rendered: Rendered, calls: list[Call], *, is_dry: bool) -> None:
         before = await asyncio.to_thread(_read, await self.shelf.manifest(), rendered.page)
-        kept, now = before, dict[str, str]()
+        kept, now, kept_body = before, dict[str, str](), b""
         while batch := await asyncio.to_thread(_digested, rendered.files):
             changed = [file for file, digest in batch if before.get(file[0]) != digest]
             now |= {path: digest for (path, _, __), digest in batch}
@@ -124,7 +131,7 @@ class StaticPublisher:
                 continue
             # Whenever this is ended: what is ours is known, and what may be half done is done again.
             kept = {**before, **now, **dict.fromkeys((path for path, _, __ in changed), "")}
-            await self._keep(rendered.page, kept)
+            kept_body = await self._keep(rendered.page, kept)
             for late in (False, True):
                 if some := [file for file in changed if _leads(file[0]) == late]:
                     await self.shelf.put(some)
@@ -134,14 +141,20 @@ class StaticPublisher:
             return
         if gone:
             kept = {**now, **dict.fromkeys(gone, "")}
-            await self._keep(rendered.page, kept)
+            kept_body = await self._keep(rendered.page, kept)
             await self.shelf.remove(gone)
-        if now != kept:
-            await self._keep(rendered.page, now)
+        if now == kept:
+            return
+        if (found := await self.shelf.manifest()) != kept_body:  # whose word was the last, nobody knows
+            theirs = await asyncio.to_thread(_read, found, rendered.page)
+            await self._keep(rendered.page, dict.fromkeys((*theirs, *now), ""))
+            raise TroubleError(Retry("another process writes there, too"))
+        await self._keep(rendered.page, now)
 
-    async def _keep(self, page: str, digests: Digests) -> None:
+    async def _keep(self, page: str, digests: Digests) -> bytes:
         body = await asyncio.to_thread(lambda: json.dumps({"page": page, "files": digests}).encode())
         await self.shelf.put([(MANIFEST, body, "application/json")])
+        return body
 
 
 def _digested(files: Iterator[File]) -> list[tuple[File, str]]:

@@ -1,5 +1,6 @@
-"""A page as static files: every address that an export has, in every language of the page. Pure; where they go is others' to say."""
+"""A page as static files: every address that an export has, in every language of the page. Where they go is others' to say."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from html import escape
@@ -13,6 +14,8 @@ from rules.language import language
 
 File = tuple[str, bytes, str]
 """Path below the page, what is in it, and its media type."""
+REST_S: Final = 0.0005
+"""After each file, which took as long: threads take turns, and the event loop is not to wait for those of thousands of files."""
 REFUSED: Final = (
     "the page is not public, and files cannot ask who reads them: say `public` to write it all the same"
 )
@@ -27,7 +30,7 @@ def place_of(page: Document, origin: str, base: str, live: str, *, index: bool) 
 
 
 def files(page: Document, place: Place) -> Iterator[File]:
-    """One after the other as they are made; what leads to others comes after them, the page itself last of all."""
+    """One after the other as they are made, in a thread; what leads to others comes after them, the page itself last of all."""
     page, (first, *others) = replace(page, proof="", seal=""), page.rule.languages
     spoken = [replace(place, language=language(code), is_prefixed=True) for code in others]
     asked = {
@@ -43,6 +46,7 @@ def files(page: Document, place: Place) -> Iterator[File]:
         rendition = view.make(page, where, given)
         if rendition is not None:
             yield _file(f"{where.language.code}/{path}" if where.is_prefixed else path, rendition)
+            time.sleep(REST_S)
 
 
 def _file(path: str, rendition: Rendition) -> File:

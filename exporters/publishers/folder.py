@@ -70,8 +70,8 @@ class Folder:
         with _understood():
             for path in paths:
                 target = self._root / path
+                self._stay(target)
                 if target.parent.is_dir():
-                    self._stay(target)
                     for found in (target, target.with_name(target.name + _HALF)):
                         found.unlink(missing_ok=True)
             folders = {parent for path in paths for parent in (self._root / path).parents}

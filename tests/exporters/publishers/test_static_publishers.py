@@ -259,6 +259,86 @@ async def test_a_refusal_is_not_everybodys(tmp_path: Path) -> None:
     assert isinstance(await publisher.export(TELL), Delivered)
 
 
+async def test_who_waited_for_a_writing_that_broke_is_not_told_of_one_before(tmp_path: Path) -> None:
+    site, gate = Site(index="one"), asyncio.Event()
+    publisher = into(tmp_path, site)
+    number = 0
+
+    async def second_breaks() -> Rendered | Rejected:
+        nonlocal number
+        number += 1
+        if number == 1:
+            await gate.wait()
+        if number == 2:
+            raise ConnectionResetError
+        return await site.render()
+
+    publisher.render = second_breaks
+    asked = [asyncio.create_task(publisher.export(TELL)) for _ in range(3)]
+    await asyncio.sleep(0)
+    gate.set()
+    first, second, third = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(second, ConnectionResetError)
+    assert (first, third) == (Delivered({"state": "state-1"}), Delivered({"state": "state-2"}))
+
+
+async def test_two_exporters_of_one_place_write_one_after_the_other(tmp_path: Path) -> None:
+    site, gate, under_way = Site(index="one"), asyncio.Event(), list[int]()
+
+    class Slow(Folder):
+        async def put(self, files: Any) -> None:
+            under_way.append(under_way[-1] + 1 if under_way else 1)
+            await gate.wait()
+            await super().put(files)
+            under_way.append(under_way[-1] - 1)
+
+    two = [StaticPublisher(Slow(str(tmp_path)), site.render) for _ in range(2)]  # as before and after an edit
+    tasks = [asyncio.create_task(one.export(TELL)) for one in two]
+    while not under_way:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert max(under_way) == 1
+
+
+async def test_of_two_processes_that_write_at_once_none_has_the_last_word_unnoticed(tmp_path: Path) -> None:
+    old, new = Site(index="old", a="old", gone="x"), Site(index="new", a="new", more="m")
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    class Slow(Folder):
+        async def put(self, files: Any) -> None:
+            if files[0][0] != MANIFEST:
+                begun.set()
+                await gate.wait()
+            await super().put(files)
+
+    late, other = StaticPublisher(Slow(str(tmp_path)), old.render), into(tmp_path, new)
+    other.lock = asyncio.Lock()  # as in another process
+    task = asyncio.create_task(late.export(TELL))
+    await begun.wait()
+    assert isinstance(await other.export(TELL), Delivered)
+    gate.set()
+    assert await task == Retry("another process writes there, too")
+    assert isinstance(await other.export(TELL), Delivered)
+    assert {name: (tmp_path / name).read_text() for name in there(tmp_path)} == {
+        "index.html": "new",
+        "a.html": "new",
+        "more.html": "m",
+    }
+
+
+async def test_an_empty_folder_behind_a_link_is_not_taken_away(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "www", tmp_path / "outside"
+    (outside / "empty").mkdir(parents=True)
+    folder.mkdir()
+    (folder / "link").symlink_to(outside)
+    known = {"page": "shop", "files": {"link/empty/gone/index.html": "x"}}
+    (folder / MANIFEST).write_text(json.dumps(known))
+    await into(folder, Site(index="one")).export(TELL)
+    assert (outside / "empty").is_dir()
+
+
 async def test_a_dry_run_says_what_would_be_written_and_writes_nothing(tmp_path: Path) -> None:
     site = Site(index="one", old="x")
     publisher = into(tmp_path, site)
@@ -360,7 +440,7 @@ async def test_what_a_bucket_refuses_is_said_in_its_words(
     assert (await publisher.check()).outcome == Rejected(said)
 
 
-@pytest.mark.parametrize("number", range(1, 10))
+@pytest.mark.parametrize("number", range(1, 11))
 async def test_whichever_request_fails_the_next_time_makes_it_right(
     session: aiohttp.ClientSession, s3: S3Server, number: int
 ) -> None:
@@ -371,7 +451,7 @@ async def test_whichever_request_fails_the_next_time_makes_it_right(
     site.pages = {"index": "two", "history": "h2", "new": "n"}
     s3.refuses = {number: Refusal(503, "SlowDown")}
     outcome = await publisher.export(TELL)
-    assert outcome == Retry("HTTP 503 SlowDown") or number > 8
+    assert outcome == Retry("HTTP 503 SlowDown") or number > 9
     s3.refuses = {}
     assert isinstance(await publisher.export(TELL), Delivered)
     assert {key: kept.body.decode() for key, kept in s3.kept.items() if key != MANIFEST} == {
