@@ -99,11 +99,12 @@ def tone(incident: Incident) -> str:
 def headline(page: Document, place: Place) -> tuple[str, str]:
     """The status whose colour it has, and the state of it all in a few words."""
     said = place.language.say
-    if page.status == "operational":
-        return (
-            ("degraded_performance", said("open_incident")) if page.open else (page.status, said("all_well"))
-        )
-    return page.status, said("under_way" if page.status == "under_maintenance" else f"status_{page.status}")
+    if page.status == "operational" and page.open:
+        return "degraded_performance", said("open_incident")
+    is_kept = page.status == "operational" and any(one.status != "scheduled" for one in page.ahead)
+    status = "under_maintenance" if is_kept else page.status
+    keys = {"operational": "all_well", "under_maintenance": "under_way"}
+    return status, said(keys.get(status, f"status_{status}"))
 
 
 def since(page: Document) -> datetime | None:

@@ -107,6 +107,21 @@ def test_since_when_is_what_was_said(page: Document, begun: timedelta | None) ->
 
 
 @pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        pytest.param([], ("operational", "All systems operational"), id="nothing"),
+        pytest.param([("maintenance", "scheduled")], ("operational", "All systems operational"), id="planned"),
+        pytest.param([("maintenance", "in_progress")], ("under_maintenance", "Maintenance is under way"), id="under way"),
+        pytest.param([("maintenance", "in_progress"), ("incident", "monitoring")], ("degraded_performance", "An incident is open"), id="an incident"),
+    ],
+)  # fmt: skip
+def test_what_names_no_component_is_in_the_banner_too(told: list[Any], said: tuple[str, str]) -> None:
+    day = timedelta(days=1)
+    those = [incident(n, "It", status, -day, day, kind) for n, (kind, status) in enumerate(told)]
+    assert pages.headline(document("bare", [component(1, "A")], those), PLACE) == said
+
+
+@pytest.mark.parametrize(
     ("said", "begun"),
     [
         pytest.param([("identified", "comp_1", 20), ("investigating", "comp_1", 40)], 60, id="all of it, from its begin on"),
