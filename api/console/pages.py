@@ -86,28 +86,24 @@ async def _named(request: Request, asking: Principal, ref: str) -> Stored:
 
 def _patch(sent: Mapping[str, str], languages: list[str], kinds: list[str]) -> dict[str, Any]:
     """A merge patch of all that the form has; what was left empty has its default."""
-    first = sent.get("language") or "en"
-    texts: dict[str, Any] = {name: sent.get(name, "").replace("\r\n", "\n") or None for name in _TEXTS}
-    texts |= {name: sent.get(name, "").replace(",", " ").split() or None for name in _LINES}
-    texts |= {name: name in sent for name in _TICKS}
-    if texts["frames"] == ["any"]:
-        texts["frames"] = "any"
-    patch: dict[str, Any] = {
-        "languages": list(dict.fromkeys([first, *languages])),
-        "look": {
-            "accent": sent.get("look.accent") if "accent_own" in sent else None,
-            "colours": {status: sent.get(status) if f"{status}_own" in sent else None for status in COLOURS},
-        },
-        "access": {},
-        "subscribers": {"kinds": kinds},
-    }
-    if sent.get("access.password"):
-        patch["access"]["password"] = sent["access.password"]
-    elif "access.open" in sent:
-        patch["access"]["password"] = None
-    for name, value in texts.items():
-        outer, _, inner = name.rpartition(".")
-        (patch[outer] if outer else patch)[inner] = value
+    values: dict[str, Any] = {name: sent.get(name, "").replace("\r\n", "\n") or None for name in _TEXTS}
+    values |= {name: sent.get(name, "").replace(",", " ").split() or None for name in _LINES}
+    values |= {name: name in sent for name in _TICKS}
+    values |= {f"look.colours.{of}": sent.get(of) if f"{of}_own" in sent else None for of in COLOURS}
+    values["look.accent"] = sent.get("look.accent") if "accent_own" in sent else None
+    values["languages"] = list(dict.fromkeys([sent.get("language") or "en", *languages]))
+    values["subscribers.kinds"] = kinds
+    if values["frames"] == ["any"]:
+        values["frames"] = "any"
+    if sent["access.password"] or "access.open" in sent:
+        values["access.password"] = sent["access.password"] or None
+    patch: dict[str, Any] = {}
+    for name, value in values.items():
+        *outer, last = name.split(".")
+        inner = patch
+        for part in outer:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
     return patch
 
 

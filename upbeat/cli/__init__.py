@@ -47,7 +47,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "templates": ("templates", "Templates: what customers read, in words of your own."),
         "actions": ("actions", "Drafts and decisions about what customers are told."),
         "pages": ("objects", "Status pages."),
-        "page": ("page", "What is on a status page: as files for any web server."),
+        "page": ("page", "What is on a status page: pictures, host name, all of it as files."),
         "components": ("objects", "Components of status pages."),
         "subscribers": ("subscribers", "Subscribers: who is told by a status page itself."),
         "regions": ("objects", "Regions beats run in."),

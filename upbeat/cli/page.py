@@ -86,16 +86,9 @@ async def domain(api: Client, out: Output, check: bool) -> None:
         raise RefusedError(f"{api.slug} names no domain; set `domain:` first")
 
     def render(_: Any) -> None:
-        print_items(
-            {"TYPE": itemgetter("type"), "NAME": itemgetter("name"), "VALUE": itemgetter("value")},
-            found["records"],
-        )
-        click.echo()
-        click.echo(
-            f"{found['domain']} shows {api.slug}"
-            if found["is_verified"]
-            else found["problem"] or "Set them, then: --check"
-        )
+        print_items({name.upper(): itemgetter(name) for name in ("type", "name", "value")}, found["records"])
+        is_shown = f"{found['domain']} shows {api.slug}" if found["is_verified"] else ""
+        click.echo("\n" + (is_shown or found["problem"] or "Set them, then: --check"))
 
     out.show(found, render, brief=[record["value"] for record in found["records"]])
     if check and found["problem"]:
