@@ -77,9 +77,9 @@ def install(app: FastAPI, html: HtmlProblem | None) -> None:
 
 
 async def answer(request: Request, raised: Exception) -> Response:
-    """`raised` as a response; a bug is logged with its traceback."""
+    """`raised` as a response; a bug, or a database that is away, is logged with its traceback."""
     problem = of_exception(raised)
-    if problem.status >= 500:
+    if problem.status >= 500 and problem is not raised:  # what is raised as a problem is none of ours
         request_id = getattr(request.state, "request_id", "")
         log.error("%s %s failed (%s)", request.method, request.url.path, request_id, exc_info=raised)
     html: HtmlProblem | None = request.app.state.html_problem

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def away(what: str) -> ProblemError:
     """503: it is there or not, and nobody can say which."""
-    said = f"{what} cannot be looked up right now"
+    said = f"{what} cannot be read right now"
     return ProblemError(503, "database-away", said, headers={"Retry-After": "5"})
 
 

@@ -5,6 +5,7 @@ days where components are set so. Values and how they are made; no view of them.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -23,6 +24,8 @@ from rules.component import Component
 from rules.page import Page
 
 PAST_DAYS: Final = 14
+REDRAWN_S: Final = 60.0
+"""How old days by what was said may be while nothing is said."""
 _OF_STAGE: Final = {"ok": "operational", "warning": "degraded_performance", "critical": "major_outage"}
 
 
@@ -206,7 +209,8 @@ def document(found: Found, now: datetime) -> Document:
     for history in (*found.incidents, *found.maintenances):
         for key, at in history.changed.items():
             changed[key] = max(at, changed.get(key, at))
-    since = days(now.timestamp())[0]
+    until = _until(found, now.timestamp())
+    since = days(until)[0]
     for history in found.incidents:
         if history.incident.resolved_at is None or history.incident.resolved_at.timestamp() >= since:
             for key, steps in history.said.items():
@@ -215,7 +219,7 @@ def document(found: Found, now: datetime) -> Document:
         _component(
             stored,
             found,
-            now,
+            until,
             current.get(key := show("component", stored.id), []),
             said.get(key, []),
             changed.get(key),
@@ -243,10 +247,20 @@ def public(components: Iterable[Stored]) -> list[Stored]:
     return sorted(listed, key=lambda stored: (stored.spec.get("position", 0), stored.spec["name"].lower()))
 
 
+def _until(found: Found, now_s: float) -> float:
+    """Up to when days are drawn: the last whole minute, or a second after what happened since. Else every page would be another
+    each second, as the share of time that it was up is.
+    """
+    said = (at for one in found.incidents for steps in one.said.values() for _, at, _ in steps)
+    born = (stored.created_at.timestamp() for stored in found.components)
+    newest = max(at for at in (now_s // DAY_S * DAY_S, *said, *born) if at <= now_s)
+    return max(now_s // REDRAWN_S * REDRAWN_S, min(now_s, newest + 1))
+
+
 def _component(
     stored: Stored,
     found: Found,
-    now: datetime,
+    until: float,
     current: list[str],
     said: Sequence[tuple[object, float, str | None]],
     changed: datetime | None,
@@ -258,11 +272,12 @@ def _component(
     if stored.id in found.maintained:
         current = [*current, "under_maintenance"]
         moments.append(datetime.fromtimestamp(found.maintained[stored.id], UTC))
-    daily: Sequence[Bar] = []
-    if rule.shows_uptime:
-        daily = found.measured.get(stored.id) or _told_days(
-            said, stored.created_at.timestamp(), now.timestamp()
-        )
+    drawn, share = list[Day](), None
+    if rule.shows_uptime and (daily := found.measured.get(stored.id)):
+        drawn, share = _drawn(daily)
+    elif rule.shows_uptime:
+        born = max(stored.created_at.timestamp(), days(until)[0])
+        drawn, share = _told_days(tuple(said), born, until)
     return Shown(
         id=show("component", stored.id),
         slug=rule.slug,
@@ -273,9 +288,9 @@ def _component(
         position=rule.position,
         created_at=stored.created_at,
         updated_at=max(moments),
-        uptime=whole(daily).uptime,
+        uptime=share,
         uptime_by=rule.uptime.by,
-        days=[Day(_date(bar.start), _status(bar), bar.parts.uptime) for bar in daily],
+        days=drawn,
         shows_uptime=rule.shows_uptime,
         latency=found.latencies.get(stored.id, []),
     )
@@ -287,13 +302,22 @@ def _status(bar: Bar) -> str | None:
     return _OF_STAGE.get(bar.worst, bar.worst)
 
 
+@lru_cache(256)
 def _date(epoch_s: float) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).date().isoformat()
 
 
-def _told_days(said: Sequence[tuple[object, float, str | None]], born: float, now: float) -> list[Bar]:
-    """Days by what approved updates said."""
-    return bars(incident_line(of_incidents(said, now), born, now), days(now), INCIDENTS_DOWN)
+def _drawn(daily: Sequence[Bar]) -> tuple[list[Day], float | None]:
+    shown = [Day(_date(bar.start), _status(bar), bar.parts.uptime) for bar in daily]
+    return shown, whole(daily).uptime
+
+
+@lru_cache(2000)
+def _told_days(
+    said: tuple[tuple[object, float, str | None], ...], born: float, until: float
+) -> tuple[list[Day], float | None]:
+    """Days by what approved updates said. Components of which nothing was said share theirs."""
+    return _drawn(bars(incident_line(of_incidents(said, until), born, until), days(until), INCIDENTS_DOWN))
 
 
 def told(row: Row, updates: Sequence[Row], ids: Mapping[str, str]) -> Told:

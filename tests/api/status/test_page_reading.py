@@ -311,3 +311,26 @@ async def test_what_was_about_an_unlisted_component_stays_unsaid_when_that_is_re
     async with transaction(shown.server.services.pool) as db:
         await objects.remove(db, ACTOR, hidden)
     assert (await shown.read()).incidents == []
+
+
+async def test_a_page_is_the_same_while_nothing_happens_though_time_goes_on(shown: Shown) -> None:
+    hour = timedelta(hours=1)
+    await shown.tell(days(9), (days(9), "investigating", DOWN), (days(9) - hour, "resolved", {}))
+    await shown.tell(hour, (hour, "investigating", DOWN))
+    begin = -shown.clock.epoch_s() % 60 + 1
+    shown.clock.ahead_s = begin
+    first = await shown.read()
+    shown.clock.ahead_s = begin + 30
+    again = await shown.read()
+    assert replace(again, at=first.at) == first
+    shown.clock.ahead_s = begin + 60
+    later = await shown.read()
+    assert replace(later, at=first.at) != first  # the share of the time that it was up
+    assert [one.date for one in later.components[0].days][-1] == later.at.date().isoformat()
+
+
+async def test_what_was_just_said_is_seen_in_the_days_at_once(shown: Shown) -> None:
+    assert (await shown.read()).components[0].days[-1].status == "operational"
+    await shown.tell(timedelta(0), (timedelta(0), "investigating", DOWN))
+    shown.clock.ahead_s = 0.5
+    assert (await shown.read()).components[0].days[-1].status == "major_outage"
