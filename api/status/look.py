@@ -15,7 +15,7 @@ Colour = tuple[float, float, float]  # red, green, blue, each of 1
 
 _BLACK: Final[Colour] = (0.0, 0.0, 0.0)
 _WHITE: Final[Colour] = (1.0, 1.0, 1.0)
-_SURFACES: Final[tuple[Colour, Colour]] = ((0.969, 0.973, 0.980), (0.082, 0.094, 0.118))
+_SURFACES: Final[tuple[Colour, Colour]] = ((0.941, 0.949, 0.961), (0.110, 0.125, 0.157))
 """What text stands on, light and dark: of `static/status.css` the one that is nearer to the text."""
 _TEXT: Final = 4.6
 GRAPHIC: Final = 3.05
@@ -104,7 +104,8 @@ def stylesheet(look: Look) -> str:
         colour = read(value)
         soft = found[f"{status}-soft"] = [mixed(colour, surface, _SOFT) for surface in _SURFACES]
         found[status] = [readable(colour, surface, GRAPHIC) for surface in _SURFACES]
-        found[f"{status}-text"] = [readable(colour, behind, _TEXT) for behind in soft]
+        text = (readable(colour, behind, _TEXT) for behind in soft)
+        found[f"{status}-text"] = [readable(*both, _TEXT) for both in zip(text, _SURFACES, strict=True)]
     if not found:
         return ""
     shown = {name: [written(colour) for colour in both] for name, both in found.items()}

@@ -226,7 +226,7 @@ def test_text_in_an_operators_colours_can_be_read(accent: str) -> None:
         assert value == pairs[name][0]
     assert pairs["accent"] == [accent] * 2
     assert _contrast(accent, pairs["on-accent"][0]) >= 4.5
-    for scheme, surfaces in enumerate((("#f8f9fb", "#ffffff"), ("#0d0f13", "#15181e"))):
+    for scheme, surfaces in enumerate((("#f8f9fb", "#ffffff", "#f0f2f5"), ("#0d0f13", "#15181e", "#1c2028"))):
         for surface in surfaces:
             assert _contrast(pairs["link"][scheme], surface) >= 4.5
             assert _contrast(pairs["operational-text"][scheme], surface) >= 4.5
