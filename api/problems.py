@@ -1,9 +1,10 @@
 """Every refusal as `application/problem+json` (RFC 9457), in plain words. It decides nothing."""
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 from fastapi import FastAPI
@@ -17,6 +18,8 @@ from engine.store import incidents, objects, people, reviews, secrets
 TYPES = "https://github.com/upbeat-monitoring/upbeat/blob/main/docs/reference/api.md#"
 """Where each kind of problem is explained: its `type` is this and its name."""
 
+_TOKEN: Final = re.compile(r"(^/p/[^/]+/[a-z]+/).+")
+"""In the path of what a subscriber is mailed."""
 log = logging.getLogger(__name__)
 
 HtmlProblem = Callable[[Request, "ProblemError"], Awaitable[Response]]
@@ -81,7 +84,8 @@ async def answer(request: Request, raised: Exception) -> Response:
     problem = of_exception(raised)
     if problem.status >= 500 and problem is not raised:  # what is raised as a problem is none of ours
         request_id = getattr(request.state, "request_id", "")
-        log.error("%s %s failed (%s)", request.method, request.url.path, request_id, exc_info=raised)
+        path = _TOKEN.sub(r"\1***", request.url.path)
+        log.error("%s %s failed (%s)", request.method, path, request_id, exc_info=raised)
     html: HtmlProblem | None = request.app.state.html_problem
     wants_html = "text/html" in request.headers.get("accept", "")
     if html is not None and wants_html and not request.url.path.startswith("/api/"):

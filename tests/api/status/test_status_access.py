@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -490,6 +490,19 @@ async def test_what_is_not_there_tells_no_state_to_who_is_not_let_in(visitor: Vi
         assert "major_outage" not in found.body
     await visitor.enter("open sesame")
     assert "major_outage" in (await visitor.ask()).body
+
+
+async def test_no_subscribers_token_is_logged(visitor: Visitor, caplog: pytest.LogCaptureFixture) -> None:
+    await visitor.enter("open sesame")
+    services = visitor.server.services
+    services.pool, pool = cast("Any", Away(hangs=False)), services.pool
+    try:
+        for path in ("/manage/canary-token", "/confirm/canary-token", "/de/unsubscribe/canary-token"):
+            assert (await visitor.ask(path)).status == 503
+    finally:
+        services.pool = pool
+    assert f"GET {visitor.base}/manage/*** failed" in caplog.text
+    assert "canary-token" not in caplog.text
 
 
 async def test_a_proxy_behind_a_proxy_that_says_nothing_lets_nobody_in(visitor: Visitor) -> None:
