@@ -37,7 +37,6 @@ MEASURED_S: Final = 60.0
 """How old measured days may be: they cost more than all else on the page."""
 MEASURING_S: Final = 1.0
 """How long a page waits for newer ones, those measured longest ago first, while it has all."""
-MOST_MEASURED: Final = 10_000
 ARCHIVED_S: Final = 60.0
 """How old what was over before the first day shown may be."""
 MOST_TOLD: Final = 5000
@@ -59,21 +58,18 @@ class Measured:
     async def days(self, db: Connection, components: Sequence[Stored], now_s: float) -> dict[UUID, list[Bar]]:
         """Of those whose uptime is not simply what incidents said, the days up to now (seconds since the epoch)."""
         ways = {one.id: (one, Component.model_validate(one.spec).uptime) for one in components}
+        asked = [key for key, (_, how) in ways.items() if how != Uptime()]
+        self.made = {key: self.made.get(key, (0.0, 0, [])) for key in asked}
         clock = asyncio.get_running_loop().time
-        shown, enough = {}, clock() + MEASURING_S
-        for key in sorted(ways, key=lambda key: self.made[key][0] if key in self.made else 0.0):
+        enough = clock() + MEASURING_S
+        for key in sorted(asked, key=lambda key: self.made[key][0]):
             component, how = ways[key]
-            if how == Uptime():
-                continue
-            at, revision, found = self.made.get(key, (0.0, 0, []))
+            at, revision, _ = self.made[key]
             is_old = not 0 <= now_s - at < MEASURED_S and clock() < enough
             if is_old or revision != component.revision:
                 (found,), _ = await measure(db, component, how, now_s, days(now_s))
-                if len(self.made) >= MOST_MEASURED:
-                    self.made.clear()
                 self.made[key] = now_s, component.revision, found
-            shown[key] = found
-        return shown
+        return {key: found for key, (_, _, found) in self.made.items()}
 
 
 @dataclass(slots=True)
@@ -94,13 +90,13 @@ class Remembered:
         stamps = {row["id"]: row for row in rows}
         fresh = [key for key, row in stamps.items() if key not in self.made or self.made[key][0] != row]
         gone = [key for key, (_, one) in self.made.items() if key not in stamps and _lasted(one, since)]
-        for key in gone:
-            del self.made[key]
         for begin in range(0, len(fresh), AT_ONCE):
             keys = fresh[begin : begin + AT_ONCE]
             found, updates = await views.told(db, keys), await incidents.updates(db, keys)
             made = await asyncio.to_thread(self._told, found, updates)
             self.made |= {row["id"]: (stamps[row["id"]], one) for row, one in zip(found, made, strict=True)}
+        for key in gone:
+            self.made.pop(key, None)
         self.whole_s = now_s if is_whole else self.whole_s
         if fresh or gone:
             newest = sorted(self.made.values(), key=lambda one: _order(one[1].incident), reverse=True)
@@ -125,15 +121,19 @@ def _order(incident: Incident) -> tuple[datetime, str]:
 class Latencies:
     """What public beats took: read anew once a minute, and at once where one of them is not public any more."""
 
-    made: dict[UUID, tuple[float, dict[str, int], dict[UUID, list[Series]]]] = field(default_factory=dict)
+    read_s: float = 0.0
+    versions: dict[str, int] = field(default_factory=dict)
+    series: dict[UUID, list[Series]] = field(default_factory=dict)
 
     async def of(
         self, db: Connection, page: Stored, components: Sequence[Stored], now_s: float
     ) -> dict[UUID, list[Series]]:
         """By component, those of the last `HOURS` hours of what feeds it."""
-        at, versions, series = self.made.get(page.id, (0.0, {}, {}))
-        if 0 <= now_s - at < MEASURED_S and versions == await views.versions(db, [*map(UUID, versions)]):
-            return series
+        versions = self.versions
+        if 0 <= now_s - self.read_s < MEASURED_S and versions == await views.versions(
+            db, [*map(UUID, versions)]
+        ):
+            return self.series
         begin = (now_s // HOUR_S - HOURS + 1) * HOUR_S
         slugs = {one.id: one.slug for one in components}
         beats = await views.shown_beats(db, page.slug, page.id, slugs, MOST_SERIES)
@@ -144,26 +144,41 @@ class Latencies:
             p50s, p95s = hours.setdefault(row["beat_id"], ([None] * HOURS, [None] * HOURS))
             if place < HOURS and (cells := rollups.sketches(row).get("total")):
                 p50s[place], p95s[place] = quantiles_s(cells, (0.5, 0.95))
-        series = {}
+        series: dict[UUID, list[Series]] = {}
         for row in beats:
             if row["beat_id"] in hours:
                 one = Series(row["name"], begin, HOUR_S, *hours[row["beat_id"]])
                 series.setdefault(row["component_id"], []).append(one)
-        if len(self.made) >= MOST_PAGES:
-            self.made.clear()
-        self.made[page.id] = now_s, {key: n for row in beats for key, n in row["versions"].items()}, series
+        self.read_s, self.series = now_s, series
+        self.versions = {key: n for row in beats for key, n in row["versions"].items()}
         return series
 
 
 @dataclass(slots=True)
-class Reader:
-    """Reads pages; knows what it measured before."""
+class Memory:
+    """What was read of one page before."""
 
-    services: Services
     measured: Measured = field(default_factory=Measured)
     latencies: Latencies = field(default_factory=Latencies)
-    remembered: dict[UUID, Remembered] = field(default_factory=dict)
-    pictures: dict[UUID, dict[str, Picture]] = field(default_factory=dict)
+    told: Remembered = field(default_factory=lambda: Remembered({}))
+    pictures: dict[str, Picture] = field(default_factory=dict)
+
+    async def look_at_pictures(self, db: Connection, page_id: UUID) -> None:
+        """Read them where they changed."""
+        files = await assets.files(db, page_id)
+        if files != {name: picture.file for name, picture in self.pictures.items()}:
+            rows = await assets.all_of(db, page_id)
+            self.pictures = {
+                row["name"]: Picture(row["file"], row["media_type"], row["body"]) for row in rows
+            }
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads pages; remembers what it read, of those that were read last."""
+
+    services: Services
+    pages: dict[UUID, Memory] = field(default_factory=dict)
 
     async def page(self, slug: str) -> Document | None:
         """The page `slug` as it is now; None: there is none."""
@@ -177,26 +192,27 @@ class Reader:
             components = await objects.listing(db, "component", pages=[stored.id])
             listed = public(components)
             ids = {str(one.id): show("component", one.id) for one in listed}
-            memory = self.remembered.get(stored.id)
-            if memory is None or memory.ids != ids:
-                if len(self.remembered) >= MOST_PAGES:
-                    self.remembered.clear()
-                memory = self.remembered[stored.id] = Remembered(ids)
-            await memory.look(db, stored, now_s)
-            latencies = await self.latencies.of(db, stored, listed, now_s)
-            measured = await self.measured.days(db, listed, now_s)
+            memory = self.pages[stored.id] = self.pages.pop(stored.id, Memory())
+            if len(self.pages) > MOST_PAGES:
+                del self.pages[next(iter(self.pages))]
+            if memory.told.ids != ids:
+                memory.told = Remembered(ids)
+            known = memory.told
+            await known.look(db, stored, now_s)
+            latencies = await memory.latencies.of(db, stored, listed, now_s)
+            measured = await memory.measured.days(db, listed, now_s)
             windows = await uptime.windows(db, components, now_s, now_s + _NOW_S)
-            pictures = await self._pictures(db, stored.id)
+            await memory.look_at_pictures(db, stored.id)
             seal = seal_of(await signing_key(db), stored.id)
         found = Found(
             page=stored,
             components=components,
-            incidents=memory.incidents,
-            maintenances=memory.maintenances,
+            incidents=known.incidents,
+            maintenances=known.maintenances,
             measured=measured,
             latencies=latencies,
             maintained={component_id: spans[0][0] for component_id, spans in windows.items() if spans},
-            pictures=pictures,
+            pictures=memory.pictures,
         )
         page = await asyncio.to_thread(document, found, now)
         if not self.services.settings.can_mail:  # nobody is offered what cannot be
@@ -204,13 +220,3 @@ class Reader:
             offered = page.rule.subscribers.model_copy(update={"kinds": kinds})
             page = replace(page, rule=page.rule.model_copy(update={"subscribers": offered}))
         return replace(page, seal=seal, proof=proof_of(page.rule, seal, self.services.secrets.of(stored.id)))
-
-    async def _pictures(self, db: Connection, page_id: UUID) -> dict[str, Picture]:
-        """Those of a page, read where they changed."""
-        files = await assets.files(db, page_id)
-        known = self.pictures.get(page_id, {})
-        if files != {name: picture.file for name, picture in known.items()}:
-            rows = await assets.all_of(db, page_id)
-            known = {row["name"]: Picture(row["file"], row["media_type"], row["body"]) for row in rows}
-            self.pictures[page_id] = known
-        return known

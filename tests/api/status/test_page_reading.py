@@ -334,3 +334,14 @@ async def test_what_was_just_said_is_seen_in_the_days_at_once(shown: Shown) -> N
     await shown.tell(timedelta(0), (timedelta(0), "investigating", DOWN))
     shown.clock.ahead_s = 0.5
     assert (await shown.read()).components[0].days[-1].status == "major_outage"
+
+
+async def test_a_reader_remembers_the_pages_that_were_read_last(
+    server: "Server", shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MOST_PAGES", 2)
+    pages = [shown, *[await Shown(server).begin() for _ in range(3)]]
+    for one in pages:
+        await shown.reader.page(one.slug)
+        await shown.read()
+    assert set(shown.reader.pages) == {pages[-1].page.id, shown.page.id}
