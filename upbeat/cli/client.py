@@ -197,7 +197,8 @@ async def with_client(server: str, token: str | None, work: Callable[[Client], A
     headers = {"User-Agent": f"upbeat-cli/{__version__}"} | (
         {"Authorization": f"Bearer {token}"} if token else {}
     )
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, connect=10.0)
+    # Of silence: what takes longer to be made or sent is waited for.
+    timeout = aiohttp.ClientTimeout(total=None, connect=10.0, sock_read=TIMEOUT_S)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
         return await work(Client(session, server, has_token=bool(token)))
 

@@ -244,7 +244,16 @@ async def _run(*command: str, within_s: float = 120.0) -> tuple[int, str, str]:
 async def test_a_client_of_statuspage_reads_a_page_unmodified(server: "Server", tmp_path: Path) -> None:
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("no node or no npm here")
-    install = ("npm", "install", "--prefix", str(tmp_path), "--ignore-scripts", "--no-audit", "--no-fund")
+    install = (
+        "npm",
+        "install",
+        "--prefix",
+        str(tmp_path),
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--fetch-retries=0",
+    )
     code, _, why = await _run(*install, "statuspage.io@3.3.8")
     if code != 0:
         pytest.skip(f"npm cannot install the client: {why[-300:]}")
