@@ -10,9 +10,8 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.context import Services
 from api.origin import base_url, scheme_of
@@ -113,9 +112,9 @@ class Front:
         view, groups = _view(below, place)
         is_open = view is not None and view.is_open
         if key is None and not is_open:
-            view, groups = _gate(access.outside(page), below, scope["query_string"].decode("latin-1"))
-            rest = f"{place.language.code}\0gate"
-            asked = {_TO: groups[_TO] or ""}
+            wanted = f"{below}?{scope['query_string'].decode('latin-1')}".removesuffix("?")
+            view, groups, rest = _GATE, {}, f"{place.language.code}\0gate"
+            asked = {_TO: wanted if len(wanted) <= LONGEST else ""}
         elif not is_read:
             await _send(scope, send, _ONLY_READ)
             return
@@ -168,32 +167,21 @@ def _view(rest: str, place: Place) -> tuple[View | None, Mapping[str, str | None
 
 
 _TO: Final = "to"
+_GATE: Final = View(
+    re.compile(""),
+    lambda page, place, given: pages.gate(access.outside(page), place, to=given[_TO]),
+    options=frozenset({_TO}),
+)
 # Also of who is not let in, below what is open: it tells no more than the gate does.
 _MISSING: Final = View(re.compile(""), lambda page, place, _: pages.missing(access.outside(page), place))
 
 
-def _gate(page: Document, path: str, query: str) -> tuple[View, Mapping[str, str | None]]:
-    wanted = f"{path}?{query}" if query else path
-    gate = View(
-        re.compile(""),
-        lambda _, place, given: pages.gate(page, place, to=given[_TO]),
-        options=frozenset({_TO}),
-    )
-    return gate, {_TO: wanted if len(wanted) <= LONGEST else ""}
-
-
 async def _refuse(scope: Scope, receive: Receive, send: Send, problem: ProblemError) -> None:
     """Where there is no page whose look it could have: as everywhere else."""
-
-    async def framed(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            said = MutableHeaders(scope=message)
-            for name, value in {**SECURITY, "Cache-Control": "no-store"}.items():
-                said.setdefault(name, value)
-        await send(message)
-
     response = await answer(Request(scope), problem)
-    await response(scope, receive, framed)
+    for name, value in {**SECURITY, "Cache-Control": "no-store"}.items():
+        response.headers.setdefault(name, value)
+    await response(scope, receive, send)
 
 
 async def _send(scope: Scope, send: Send, rendition: Made, cookie: str | None = None) -> None:

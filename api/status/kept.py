@@ -163,12 +163,6 @@ class Copy:
     number: int = field(default_factory=lambda: next(_numbers))
 
 
-def _copy(document: Document, read_s: float, seen_at: datetime) -> Copy:
-    rule = document.rule
-    others = frozenset(rule.languages[1:])
-    return Copy(document, read_s, seen_at, rule.access.is_public, is_listed(document), others)
-
-
 @dataclass(slots=True)
 class Kept:
     """The copies of this process, and what was made of them."""
@@ -199,20 +193,18 @@ class Kept:
         try:
             async with asyncio.timeout(READ_S):
                 document = await self.read(slug)
-        except DATABASE_AWAY as failure:
+        except Exception as failure:
+            is_away = isinstance(failure, DATABASE_AWAY)
             if copy is None:
-                raise away("this page") from None
-            if copy.document.stale_since is None:
-                why = str(failure) or type(failure).__name__
-                log.warning("the status page %s is shown as of %s: %s", slug, copy.seen_at, why)
-            document = _stale(copy)
-        except Exception:
-            if copy is None:
+                if is_away:
+                    raise away("this page") from None
                 raise
             # A bug is no reason to take away what was read before it.
+            document = replace(copy.document, stale_since=copy.document.stale_since or copy.seen_at)
             if copy.document.stale_since is None:
-                log.exception("the status page %s is shown as of %s", slug, copy.seen_at)
-            document = _stale(copy)
+                why = str(failure) or type(failure).__name__
+                said = ("the status page %s is shown as of %s: %s", slug, copy.seen_at, why)
+                log.log(logging.WARNING if is_away else logging.ERROR, *said, exc_info=not is_away)
         if document is None:
             self._forget(slug)
             return None
@@ -224,7 +216,9 @@ class Kept:
         self._forget(slug)
         while len(self.copies) >= MOST_PAGES:
             self._forget(next(iter(self.copies)))
-        self.copies[slug] = _copy(document, now_s, seen_at)
+        rule = document.rule
+        is_public, others = rule.access.is_public, frozenset(rule.languages[1:])
+        self.copies[slug] = Copy(document, now_s, seen_at, is_public, is_listed(document), others)
         return self.copies[slug]
 
     def _forget(self, slug: str) -> None:
@@ -260,7 +254,3 @@ class Kept:
         shelf = self.optional if heeded else self.plain
         key = (copy.number, place.base, place.origin, place.key, path, tuple(heeded.items()))
         return await shelf.take(key, make)
-
-
-def _stale(copy: Copy) -> Document:
-    return replace(copy.document, stale_since=copy.document.stale_since or copy.seen_at)

@@ -83,7 +83,7 @@ async def unlock(request: Request) -> Response:
     if page.rule.access.is_public:
         return Response(status_code=303, headers={"Location": place.path(to)})
     if "ticket" in given:
-        whose = access.holder(page, "link", given["ticket"], _epoch_s(request))
+        whose = access.holder(page, "link", given["ticket"], services_of(request).clock.epoch_s())
     elif "email" in given:
         said, status = await _mailed(request, page, place, given["email"], to)
     elif not (wrong := _judged(request, page, given.get("password", ""))):
@@ -140,7 +140,7 @@ async def _mailed(request: Request, page: Document, place: Place, given: str, to
     if any(asked.take(key, quota, now_s)[0] < 0 for key, quota in quotas.items()):
         return "gate_too_many", 429
     if access.is_listed(page.rule, mailbox):
-        at = _epoch_s(request)
+        at = services.clock.epoch_s()
         ticket = access.ticket(page, "link", mailbox, int(at) + LINK_S)
         link = f"{place.url('unlock')}?{urlencode({'ticket': ticket, 'to': to})}"
         letter = Letter(kind="entrance", id=new_id().hex, at=at)
@@ -158,7 +158,3 @@ def shown(request: Request) -> tuple[Document, Place]:
 
 def _below(path: str | None) -> str:
     return path if path and _PATH.fullmatch(path) else ""
-
-
-def _epoch_s(request: Request) -> float:
-    return services_of(request).clock.epoch_s()

@@ -28,8 +28,3 @@ def signature(key: bytes, *parts: object) -> str:
 def webhook_key(key: bytes, subscriber: UUID) -> bytes:
     """What a subscriber's webhook is signed with; they know it as `whsec_` and its base64."""
     return digest(key, "webhook", subscriber)
-
-
-def is_signed(given: str, key: bytes, *parts: object) -> bool:
-    """Whether `given` is their signature; takes as long whatever it is."""
-    return hmac.compare_digest(given.encode("utf-8", "replace"), signature(key, *parts).encode())
