@@ -97,19 +97,25 @@ def tone(incident: Incident) -> str:
 
 
 def headline(page: Document, place: Place) -> tuple[str, str]:
-    """The status whose colour it has, and the state of it all in a few words."""
+    """The status whose colour it has, and the state of it all in a few words: what names no component counts too."""
     said = place.language.say
     if page.status == "operational" and page.open:
         return "degraded_performance", said("open_incident")
-    is_kept = page.status == "operational" and any(one.status != "scheduled" for one in page.ahead)
-    status = "under_maintenance" if is_kept else page.status
+    status = "under_maintenance" if page.status == "operational" and _running(page) else page.status
     keys = {"operational": "all_well", "under_maintenance": "under_way"}
     return status, said(keys.get(status, f"status_{status}"))
 
 
+def _running(page: Document) -> list[datetime]:
+    """When maintenance began that is under way."""
+    return [one.starts_at for one in page.ahead if one.starts_at and one.status != "scheduled"]
+
+
 def since(page: Document) -> datetime | None:
     """Since when the page is in its state; None where nobody said so: it was set by hand, or all is well."""
-    found: list[datetime] = []
+    if page.status == "operational":
+        return min([one.created_at for one in page.open] or _running(page), default=None)
+    found = _running(page) if page.status == "under_maintenance" else []
     for incident in page.open:
         at = None
         for update in incident.updates:
@@ -119,8 +125,6 @@ def since(page: Document) -> datetime | None:
         else:  # what was entered after the fact began before that
             at = incident.created_at if incident.updates else None
         found += [at] if at else []
-    if page.status == "under_maintenance":
-        found += [one.starts_at for one in page.ahead if one.starts_at and one.status != "scheduled"]
     return min(found, default=None)
 
 

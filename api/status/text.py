@@ -9,7 +9,7 @@ from unicodedata import combining, east_asian_width
 
 from api.status.document import Document, Incident, Shown
 from api.status.drawing import lasted
-from api.status.pages import headline, sections, since, tone
+from api.status.pages import MOST_TOLD, headline, sections, since, tone
 from api.status.view import Place, Rendition, View, view
 from rules.markdown import one_line, plain
 
@@ -88,7 +88,7 @@ def _index(page: Document, place: Place, given: Mapping[str, str]) -> Rendition:
         if those:
             lines += ["", f"  {said(heading)}"]
         for incident in those:
-            lines += ["", *_incident(page, place, incident, paint)]
+            lines += ["", *_incident(page, place, incident, paint, MOST_TOLD)]
     return _text([*lines, "", f"  {said('text_more', url=place.url())}"])
 
 
@@ -109,7 +109,9 @@ def _cells(name: str) -> int:
     return sum(0 if combining(one) else 1 + (east_asian_width(one) in "WF") for one in name)
 
 
-def _incident(page: Document, place: Place, incident: Incident, paint: Paint) -> list[str]:
+def _incident(
+    page: Document, place: Place, incident: Incident, paint: Paint, most: int | None = None
+) -> list[str]:
     said, zone = place.language.say, page.rule.zone
     begin, end = lasted(incident, page.at)
     when = (
@@ -121,7 +123,7 @@ def _incident(page: Document, place: Place, incident: Incident, paint: Paint) ->
     lines += _wrapped(f"{said(f'said_{incident.status}')} · {when}", 2)
     if incident.components:
         lines += _wrapped(f"{said('affected')}: {', '.join(map(one_line, page.named(incident)))}", 2)
-    for update in incident.updates:
+    for update in incident.updates[:most]:
         lines += [
             "",
             f"    {said(f'said_{update.status}')} · {place.language.moment(update.at, zone)}",

@@ -117,8 +117,10 @@ def test_since_when_is_what_was_said(page: Document, begun: timedelta | None) ->
 )  # fmt: skip
 def test_what_names_no_component_is_in_the_banner_too(told: list[Any], said: tuple[str, str]) -> None:
     day = timedelta(days=1)
-    those = [incident(n, "It", status, -day, day, kind) for n, (kind, status) in enumerate(told)]
-    assert pages.headline(document("bare", [component(1, "A")], those), PLACE) == said
+    those = [incident(n, "It", status, day, 2 * day, kind) for n, (kind, status) in enumerate(told)]
+    page = document("bare", [component(1, "A")], those)
+    assert pages.headline(page, PLACE) == said
+    assert pages.since(page) == (None if said[0] == "operational" else NOW - day)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +128,7 @@ def test_what_names_no_component_is_in_the_banner_too(told: list[Any], said: tup
     [
         pytest.param([("identified", "comp_1", 20), ("investigating", "comp_1", 40)], 60, id="all of it, from its begin on"),
         pytest.param([("identified", "comp_1", 20), ("investigating", None, 40)], 20, id="since it was said of a component"),
+        pytest.param([("monitoring", None, 20), ("investigating", "comp_1", 40)], 60, id="since it began, though its components are well"),
         pytest.param([("investigating", "comp_1", 20), ("resolved", "comp_1", 40)], 20, id="since it was opened again"),
     ],
 )  # fmt: skip
@@ -138,7 +141,8 @@ def test_since_when_the_banner_says(said: list[tuple[str, str | None, int]], beg
             for status, on, ago in said
         ],
     )
-    page = document("down", [component(1, "A", status="major_outage")], [one])
+    is_down = said[0][1] is not None
+    page = document("down", [component(1, "A", status="major_outage" if is_down else "operational")], [one])
     assert pages.since(page) == NOW - timedelta(minutes=begun)
 
 
@@ -208,6 +212,8 @@ def test_the_page_itself_says_the_last_ten_updates() -> None:
     many = replace(usual(), incidents=[_with_updates(one, 40)])
     assert _html(many).count('id="upd_1b"') == pages.MOST_TOLD
     assert "All 40 updates" in _html(many)
+    assert _html(many, "index.txt").count("    Identified · ") == pages.MOST_TOLD
+    assert _html(many, "incidents/inc_1.txt").count("    Identified · ") == 40
     assert _html(many, "incidents/inc_1").count('id="upd_1b"') == 40
 
 
