@@ -1,7 +1,9 @@
 """Saving declared objects for every surface: validated as a file is, references checked, secrets kept. No HTTP."""
 
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
 from uuid import UUID
@@ -329,6 +331,11 @@ async def _unrunnable(
     """References that may not be, and what cannot be compiled."""
     if isinstance(rule, FolderPublisher) and rule.folder != before.get("folder") and not asking.is_operator:
         refused = refusal(f"folder:{rule.folder}", services.secrets.lending)
+        real = Path(os.path.realpath(rule.folder))
+        for other in () if refused else await objects.listing(db, "publisher"):
+            theirs = other.spec.get("folder") if other.page_id != page_id else None
+            if theirs and real.is_relative_to(os.path.realpath(theirs)):
+                refused = "is within the folder of another page: name one beside it"
         if refused:
             return [("/folder", f"{rule.folder} {refused}")]
     old = frozenset(references(before))

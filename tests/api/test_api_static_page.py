@@ -68,10 +68,10 @@ async def test_only_who_has_the_machine_says_which_folder_is_written_to(
     lent.mkdir()
     (lent / "out").symlink_to(other)
 
-    async def asked(folder: Path, who: str) -> Any:
+    async def asked(folder: Path, who: str, page: str = "shop") -> Any:
         spec = {
             "slug": f"f-{new_id().hex[-8:]}",
-            "page": "shop",
+            "page": page,
             "type": "folder",
             "origin": "https://s.example",
             "folder": str(folder),
@@ -95,6 +95,10 @@ async def test_only_who_has_the_machine_says_which_folder_is_written_to(
         assert (await asked(lent / "out" / "shop", "editor")).status == 422
         assert (await asked(lent / ".." / "other", "editor")).status == 422
         assert (await asked(Path(f"{lent}er"), "editor")).status == 422
+        within = await asked(lent / "shop" / "de", "other", page="blog")
+        assert within.body["errors"][0]["message"] == (
+            f"{lent}/shop/de is within the folder of another page: name one beside it"
+        )
         moved = {"folder": str(other)}
         path = f"/api/v1/publishers/{made.body['slug']}"
         assert (await server.call("PATCH", path, moved, who="editor")).status == 422
