@@ -5,8 +5,6 @@ file says of its kind does not matter. Where pictures are kept is the store's.
 """
 
 import re
-import struct
-import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Final, Literal, NamedTuple
@@ -93,31 +91,18 @@ def _redrawn(body: bytes, use: Use) -> bytes:
         raise ValueError(f"has too many pixels; up to {MOST_PIXELS} are allowed") from None
     except UnidentifiedImageError:
         raise ValueError("is no picture that is known; PNG, JPEG, WebP, GIF, ICO and SVG are") from None
-    except (
-        OSError,
-        SyntaxError,
-        EOFError,
-        LookupError,
-        TypeError,
-        ValueError,
-        struct.error,
-        zlib.error,
-    ) as broken:
+    except Exception as broken:  # Pillow raises whatever a damaged file leads it to
         raise ValueError(f"is damaged: {broken}") from None
     picture.info.clear()
     picture.thumbnail(_LARGEST[use])
     if use == "favicon":
         side = max(picture.size)
         picture = ImageOps.pad(picture, (side, side), color=(0, 0, 0, 0))
-    while len(made := _png(picture)) > MOST_DRAWN_BYTES:
+    while True:
+        picture.save(written := BytesIO(), "PNG", optimize=True)
+        if written.tell() <= MOST_DRAWN_BYTES:
+            return written.getvalue()
         picture = picture.resize((max(picture.width * 4 // 5, 1), max(picture.height * 4 // 5, 1)))
-    return made
-
-
-def _png(picture: Image.Image) -> bytes:
-    written = BytesIO()
-    picture.save(written, "PNG", optimize=True)
-    return written.getvalue()
 
 
 def _cleaned(body: bytes) -> bytes:
