@@ -31,7 +31,9 @@ MOST_PAGES: Final = 1000
 MOST_BYTES: Final = 48 << 20
 """Of renditions in this process."""
 MOST_OPTIONAL_BYTES: Final = 16 << 20
-"""Of those that depend on a query, beside the others: whoever makes up many takes the place of none of those."""
+"""Of those that depend on a query or on an odd host, beside the others: whoever makes up many takes the place of none of those."""
+MOST_ORIGINS: Final = 8
+"""Under which a page is reached and has room of its own. Who asks may name any, where no `public_url` says which it is."""
 AT_ONCE: Final = 2
 LEAST_GZIP: Final = 500
 SECURITY: Final[Mapping[str, str]] = {
@@ -160,6 +162,7 @@ class Copy:
     is_public: bool
     is_listed: bool
     languages: frozenset[str]  # those with a prefix
+    origins: set[str]  # the first ones under which it was asked for
     number: int = field(default_factory=lambda: next(_numbers))
 
 
@@ -218,7 +221,8 @@ class Kept:
             self._forget(next(iter(self.copies)))
         rule = document.rule
         is_public, others = rule.access.is_public, frozenset(rule.languages[1:])
-        self.copies[slug] = Copy(document, now_s, seen_at, is_public, is_listed(document), others)
+        origins = copy.origins if copy is not None else set()
+        self.copies[slug] = Copy(document, now_s, seen_at, is_public, is_listed(document), others, origins)
         return self.copies[slug]
 
     def _forget(self, slug: str) -> None:
@@ -251,6 +255,8 @@ class Kept:
                 rendition, is_public=copy.is_public, is_listed=copy.is_listed, is_proved=bool(place.key)
             )
 
-        shelf = self.optional if heeded else self.plain
+        if len(copy.origins) < MOST_ORIGINS:
+            copy.origins.add(place.origin)
+        shelf = self.optional if heeded or place.origin not in copy.origins else self.plain
         key = (copy.number, place.base, place.origin, place.key, path, tuple(heeded.items()))
         return await shelf.take(key, make)

@@ -13,7 +13,7 @@ import pytest
 
 from api.status import front, kept
 from api.status.document import Document
-from api.status.kept import Kept, Made, Shelf, made
+from api.status.kept import MOST_ORIGINS, Kept, Made, Shelf, made
 from api.status.view import OPEN, Place, Rendition, View, view
 from api.status.views import VIEWS
 from rules.language import language
@@ -294,6 +294,9 @@ async def test_what_options_make_takes_no_room_from_the_page() -> None:
     for n in range(200):
         await pages.rendition(copy, many, PLACE, "", {}, {"size": str(n)})
     assert (len(pages.plain.made), pages.optional.size_bytes <= 50_000) == (1, True)
+    for n in range(200):
+        await pages.rendition(copy, many, replace(PLACE, origin=f"https://{n}.example"), "", {}, {})
+    assert (len(pages.plain.made), pages.optional.size_bytes <= 50_000) == (MOST_ORIGINS, True)
 
 
 async def test_a_page_says_when_it_was_last_read_not_when_it_last_changed() -> None:
