@@ -85,8 +85,8 @@ async def look(connection: Connection, now_s: float, _: str) -> None:
     ]
     item = msgspec.to_builtins(Refresh(now_s))
     await connection.executemany(_DUE, [(target_id, LINE, item) for target_id in due])
-    await connection.execute(  # what they could not take while they took nothing
-        "UPDATE outbox SET due_at = now() WHERE target_id = ANY ($1) AND status = 'pending' AND attempts > 0 "
-        "AND due_at > now() AND incident_id IS NOT NULL",
+    await connection.execute(  # what they could not take, or refused, while they took nothing
+        "UPDATE outbox SET status = 'pending', attempts = 0, due_at = now(), finished_at = NULL WHERE target_id = ANY ($1) "
+        "AND incident_id IS NOT NULL AND (status = 'dead' OR status = 'pending' AND attempts > 0 AND due_at > now())",
         [row["id"] for row in rows if not row["failures"]],
     )

@@ -215,6 +215,20 @@ async def test_steps_that_could_not_be_written_are_done_once_the_page_was(desk: 
     assert await desk.pool.fetchval("SELECT count(*) FROM outbox WHERE status = 'done'") == 2
 
 
+async def test_steps_that_were_refused_are_done_once_the_page_was_written(desk: Desk) -> None:
+    await desk.written()
+    desk.answers = [Rejected("HTTP 403 AccessDenied")] * 2
+    await desk.opened()
+    await desk.written()
+    assert await desk.pool.fetchval("SELECT status FROM outbox WHERE incident_id IS NOT NULL") == "dead"
+    assert await desk.written() == []  # not again and again while nothing is taken
+    await desk.pool.execute("UPDATE targets SET failed_at = failed_at - interval '6 minutes'")
+    assert [type(item) for item in await desk.written()] == [Refresh]
+    assert [type(item) for item in await desk.written()] == [Post]
+    assert await desk.pool.fetchval("SELECT count(*) FROM outbox WHERE status = 'done'") == 2
+    assert await desk.written() == []
+
+
 async def test_what_changes_while_it_is_written_is_written_after_it(desk: Desk) -> None:
     await desk.look()
     async with transaction(desk.pool) as db:
