@@ -53,18 +53,13 @@ _FILES: Final = {
 }
 
 
-def ours(name: str) -> str:
-    """The name below `assets/` of one of our files, such as `status.css`, which changes with its content."""
-    return _NAMES[name]
-
-
 def assets(page: Document) -> dict[str, Any]:
     """Names below `assets/` that this page refers to now; styles in the order in which they are read."""
     pictures = {name: picture.file for name, picture in page.pictures.items()}
     return {
-        "styles": [ours("status.css"), *_styles(page.rule.look)],
-        "script": ours("status.js"),
-        "icon": pictures.get("favicon", ours(f"icon-{page.status}.svg")),
+        "styles": [_NAMES["status.css"], *_styles(page.rule.look)],
+        "script": _NAMES["status.js"],
+        "icon": pictures.get("favicon", _NAMES[f"icon-{page.status}.svg"]),
         "logo": pictures.get("logo"),
         "logo_dark": pictures.get("logo-dark"),
     }

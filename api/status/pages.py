@@ -162,12 +162,10 @@ class Stretch(Struct, frozen=True):
 def happened(page: Document, first: date, last: date) -> dict[date, list[Incident]]:
     """What was or is over between these days, the page's, by the day it began (or the first); the newest first."""
     found: dict[date, list[Incident]] = {}
-    for incident in page.told:
+    for incident in sorted(page.told, key=lambda one: lasted(one, page.at)[0], reverse=True):
         begin, end = _days_of(incident, page)
         if begin <= last and end >= first:
             found.setdefault(max(begin, first), []).append(incident)
-    for those in found.values():
-        those.sort(key=lambda incident: lasted(incident, page.at)[0], reverse=True)
     return dict(sorted(found.items(), reverse=True))
 
 
@@ -181,15 +179,12 @@ def _days_of(incident: Incident, page: Document) -> tuple[date, date]:
 def _past(page: Document) -> list[Stretch]:
     """The last `PAST_DAYS` days, newest first, with what is over and began there."""
     today = _today(page)
-    over = {
-        on: [incident for incident in those if incident.is_over]
-        for on, those in happened(page, today - timedelta(days=PAST_DAYS - 1), today).items()
-    }
+    found = happened(page, today - timedelta(days=PAST_DAYS - 1), today)
     lasting = [_days_of(incident, page) for incident in page.incidents]
     stretches: list[Stretch] = []
     for back in range(PAST_DAYS):
         on = today - timedelta(days=back)
-        last, those = on, over.get(on, [])
+        last, those = on, [incident for incident in found.get(on, []) if incident.is_over]
         is_calm = not any(begin <= on <= end for begin, end in lasting)
         if stretches and not those and not stretches[-1].incidents and stretches[-1].is_calm == is_calm:
             last = stretches.pop().last
