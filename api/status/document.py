@@ -149,6 +149,14 @@ class Document:
         return [one for one in self.maintenances if not one.is_over]
 
     @property
+    def state(self) -> str:
+        """The status whose colour the whole has: what names no component counts too."""
+        if self.status == "operational" and self.open:
+            return "degraded_performance"
+        is_kept = self.status == "operational" and any(one.status != "scheduled" for one in self.ahead)
+        return "under_maintenance" if is_kept else self.status
+
+    @property
     def told(self) -> list[Incident]:
         """All incidents and maintenance."""
         return [*self.incidents, *self.maintenances]

@@ -59,7 +59,7 @@ def assets(page: Document) -> dict[str, Any]:
     return {
         "styles": [_NAMES["status.css"], *_styles(page.rule.look)],
         "script": _NAMES["status.js"],
-        "icon": pictures.get("favicon", _NAMES[f"icon-{page.status}.svg"]),
+        "icon": pictures.get("favicon", _NAMES[f"icon-{page.state}.svg"]),
         "logo": pictures.get("logo"),
         "logo_dark": pictures.get("logo-dark"),
     }

@@ -97,13 +97,12 @@ def tone(incident: Incident) -> str:
 
 
 def headline(page: Document, place: Place) -> tuple[str, str]:
-    """The status whose colour it has, and the state of it all in a few words: what names no component counts too."""
-    said = place.language.say
-    if page.status == "operational" and page.open:
-        return "degraded_performance", said("open_incident")
-    status = "under_maintenance" if page.status == "operational" and _running(page) else page.status
+    """The status whose colour it has, and the state of it all in a few words."""
     keys = {"operational": "all_well", "under_maintenance": "under_way"}
-    return status, said(keys.get(status, f"status_{status}"))
+    key = keys.get(page.state, f"status_{page.state}")
+    return page.state, place.language.say(
+        "open_incident" if page.status == "operational" and page.open else key
+    )
 
 
 def _running(page: Document) -> list[datetime]:

@@ -121,6 +121,7 @@ def test_what_names_no_component_is_in_the_banner_too(told: list[Any], said: tup
     page = document("bare", [component(1, "A")], those)
     assert pages.headline(page, PLACE) == said
     assert pages.since(page) == (None if said[0] == "operational" else NOW - day)
+    assert look.assets(page)["icon"].startswith(f"icon-{said[0]}-")
 
 
 @pytest.mark.parametrize(
