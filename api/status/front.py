@@ -189,9 +189,9 @@ async def _send(scope: Scope, send: Send, rendition: Made, cookie: str | None = 
     known = encodings = b""
     for name, value in scope["headers"]:
         if name == b"accept-encoding":
-            encodings = value
+            encodings += b"," + value
         elif name == b"if-none-match":
-            known = value
+            known += b"," + value
     status, head, body = rendition.status, rendition.head, rendition.body
     if known and rendition.etag and _has(known, rendition.etag):
         status, head, body = 304, rendition.same_head, b""

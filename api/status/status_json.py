@@ -8,7 +8,6 @@ import msgspec
 from api.status.badge import colour, said_of
 from api.status.document import Document, Incident, past
 from api.status.view import OPEN, Place, Rendition, View, view
-from evaluators.public import overall_status
 from rules.markdown import one_line
 
 
@@ -18,7 +17,7 @@ def _incident(page: Document, one: Incident) -> dict[str, Any]:
         "id": one.id,
         "title": one.title,
         "status": one.status,
-        "impact": overall_status(one.components.values()),
+        "impact": one.impact,
         "created_at": one.created_at,
         "resolved_at": one.resolved_at,
         "components": names,

@@ -2,10 +2,11 @@
 
 import asyncio
 import gzip
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from api.status.view import OPEN, Place, Rendition, View, view
 from api.status.views import VIEWS
 from rules.language import language
 from rules.page import Access, Page
+from tests.api.status import shown
 
 if TYPE_CHECKING:
     from tests.api.conftest import Server
@@ -129,6 +131,8 @@ async def test_who_has_it_is_told_so_in_every_way_of_asking(server: "Server") ->
         )
         assert (status, body, same["etag"]) == (304, b"", etag)
         assert "content-type" not in same
+    lines = b'If-None-Match: "other"', b"If-None-Match: " + etag.encode(), b'If-None-Match: "third"'
+    assert (await raw(server, b"GET /p/shop HTTP/1.1", b"Host: up.example", *lines))[0] == 304
     for known in ('"other"', "", etag[:-2]):
         asked = b"Host: up.example", b"If-None-Match: " + known.encode()
         assert (await raw(server, b"GET /p/shop HTTP/1.1", *asked))[0] == 200
@@ -338,3 +342,13 @@ async def test_a_bug_in_reading_takes_no_page_away() -> None:
     found = await pages.page("shop", 20.0)
     assert found is not None
     assert found.document.stale_since == NOW
+
+
+def test_programs_are_told_the_impact_that_people_gave_an_incident() -> None:
+    hour = timedelta(hours=1)
+    page = shown.document(
+        "shop", [], [shown.incident(1, "No mail", "investigating", hour, impact="critical")]
+    )
+    made = next(one for one in VIEWS if one.pattern.fullmatch("status.json")).make(page, PLACE, {})
+    assert made is not None
+    assert json.loads(made.body)["open"][0]["impact"] == "critical"
