@@ -34,7 +34,7 @@ class Folder:
         await asyncio.to_thread(self._remove, paths)
 
     def _manifest(self) -> bytes | None:
-        with _understood():
+        with _understood(self._root):
             try:
                 found = {path.name for path in self._root.iterdir() if not path.name.endswith(_HALF)}
             except FileNotFoundError:
@@ -49,7 +49,7 @@ class Folder:
         return None
 
     def _put(self, files: Sequence[File]) -> None:
-        with _understood():
+        with _understood(self._root):
             self._root.mkdir(parents=True, exist_ok=True)
             for path, body, _ in files:
                 target = self._root / path
@@ -67,7 +67,7 @@ class Folder:
                 _sync(folder)
 
     def _remove(self, paths: Collection[str]) -> None:
-        with _understood():
+        with _understood(self._root):
             for path in paths:
                 target = self._root / path
                 self._stay(target)
@@ -95,8 +95,8 @@ def _sync(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _understood() -> Iterator[None]:
+def _understood(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as failure:
-        raise TroubleError(Retry(f"{failure.filename}: {failure.strerror or failure}")) from None
+        raise TroubleError(Retry(f"{failure.filename or folder}: {failure.strerror or failure}")) from None

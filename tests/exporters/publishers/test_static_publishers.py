@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -153,6 +154,15 @@ async def test_a_folder_that_cannot_be_written_is_tried_again_and_says_which(tmp
         (tmp_path / "closed").mkdir(mode=0o500)
         outcome = await into(tmp_path / "closed" / "www", Site(index="one")).export(TELL)
         assert reason(outcome) == f"{tmp_path}/closed/www: Permission denied"
+
+
+async def test_a_full_disk_is_said_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as the kernel says it: of no name
+
+    monkeypatch.setattr(os, "fsync", full)
+    said = Retry(f"{tmp_path}: No space left on device")
+    assert await into(tmp_path, Site(index="one")).export(TELL) == said
 
 
 async def test_what_was_cut_short_is_ours_all_the_same(tmp_path: Path) -> None:
