@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 from uuid import UUID
@@ -17,7 +18,7 @@ MOST_LINES: Final = 50_000
 COLUMNS: Final = ("kind", "email", "url", "components", "language", "name", "confirmed", "status")
 _CONFIRMED: Final = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _ENDED: Final = ("unsubscribed", "bounced")
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_COMPUTED: Final = re.compile(r"'*[=+\-@\t\r]")
 _NAME: Final = TypeAdapter[str](PersonName)
 
 
@@ -92,9 +93,10 @@ def _entry(said: Mapping[str, str], components: Mapping[str, UUID], languages: C
         name = _NAME.validate_python(said.get("name", ""))
     except ValidationError:
         raise ValueError('name: has up to 200 characters, none of < > " and no control character') from None
-    slugs = [slug for one in said.get("components", "").split(";") if (slug := one.strip())]
+    cell = said.get("components", "")
+    slugs = [slug for one in cell.split(";") if (slug := one.strip())]
     wanted = [components[_one_of("components", {"components": slug}, components)] for slug in slugs]
-    return Entry(kind, address, name, wanted or None, _one_of("language", said, languages) or None)
+    return Entry(kind, address, name, wanted if cell else None, _one_of("language", said, languages) or None)
 
 
 def _one_of(column: str, said: Mapping[str, str], allowed: Collection[str]) -> str:
@@ -107,17 +109,22 @@ def _one_of(column: str, said: Mapping[str, str], allowed: Collection[str]) -> s
 def _plain(cell: str) -> str:
     """Without blanks around it, and without the mark that keeps spreadsheets from computing it."""
     cell = cell.strip()
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_FORMULA) else cell
+    return cell[1:] if cell[:1] == "'" and _COMPUTED.match(cell) else cell
 
 
-def rows(items: Iterable[Mapping[str, Any]]) -> Iterator[list[str]]:
-    """The cells of subscribers as they are shown. No spreadsheet computes any of them."""
+def written(items: Iterable[Mapping[str, Any]]) -> str:
+    """Lines of subscribers as they are shown. No spreadsheet computes any cell."""
+    text = io.StringIO(newline="")
     for item in items:
+        wanted = item["components"]
         cells = {
             **item,
             "email" if item["kind"] == "email" else "url": item["address"],
-            "components": ";".join(item["components"] or ()),
+            "components": ";"
+            if wanted == []
+            else ";".join(wanted or ()),  # of none that is there is not of all
             "confirmed": "yes" if item["status"] == "active" else "no",
         }
         texts = [str(cells.get(name) or "") for name in COLUMNS]
-        yield [f"'{text}" if text.startswith(_FORMULA) else text for text in texts]
+        csv.writer(text).writerow([f"'{text}" if _COMPUTED.match(text) else text for text in texts])
+    return text.getvalue()

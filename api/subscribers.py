@@ -1,23 +1,20 @@
 """Subscribers of pages as operators manage them: listed, added, imported, exported, ended. How people subscribe is `api.status.subscribing`'s."""
 
 import asyncio
-import csv
-import io
 from collections.abc import AsyncIterator, Sequence
-from functools import partial
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import Field, model_validator
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from api import subscriber_files
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_body, reply, takes
-from api.context import Services, services_of
+from api.context import services_of
 from api.incidents import page_of
 from api.objects import PageRef, Text, locate
 from api.origin import base_url
@@ -41,7 +38,6 @@ router = Router(prefix="/api/v1/subscribers", tags=["subscribers"])
 MOST_ASKED: Final = 5000
 """Links that one import mails: who imports more than that has their word already, or none at all."""
 _PART: Final = 500
-_WHY: Final = "is missing: say how it is known that they want it; it is kept in the audit log"
 Components = Annotated[list[Slug], Field(min_length=1, max_length=1000)] | None
 Reason = Annotated[str, Field(max_length=1000)]
 
@@ -57,12 +53,6 @@ class NewSubscriber(Rule):
     is_confirmed: bool = False
     reason: Reason = ""
 
-    @model_validator(mode="after")
-    def _says_why(self) -> Self:
-        if self.is_confirmed and not self.reason.strip():
-            raise ValueError(f"reason {_WHY}")
-        return self
-
 
 class SubscriberChange(Rule):
     """What changes; `active` needs a `reason`."""
@@ -73,45 +63,11 @@ class SubscriberChange(Rule):
     status: Literal["active", "unsubscribed"] = "active"
     reason: Reason = ""
 
-    @model_validator(mode="after")
-    def _says_why(self) -> Self:
-        if "status" in self.model_fields_set and self.status == "active" and not self.reason.strip():
-            raise ValueError(f"reason {_WHY}")
-        return self
 
-
-OfKind = Annotated[SubscriberKind | None, Query(description="Only of this kind.")]
-OfStatus = Annotated[Status | None, Query(description="Only of this status.")]
-OfComponent = Annotated[
-    str | None, Query(max_length=100, description="Slug or id of a component: who hears of it.")
-]
-
-
-async def found(
-    db: Connection,
-    asking: Principal,
-    page_ref: str | None,
-    *,
-    kind: SubscriberKind | None = None,
-    component: str | None = None,
-    search: str | None = None,
-    **chosen: Any,
-) -> list[Row]:
-    """Those of the pages they may read, as `subscribers.listing` has them."""
-    pages = asking.pages_for(Permission.READ)
-    if page_ref is not None:
-        pages = [(await locate(db, asking, "page", page_ref)).id]
-    edits = (
-        asking.may(Permission.WRITE, None)
-        if pages is None
-        else all(asking.may(Permission.WRITE, one) for one in pages)
-    )
-    if search and not edits:  # a URL that is masked must not be guessed letter by letter
-        if kind not in (None, "email"):
-            return []
-        kind = "email"
-    of = (await locate(db, asking, "component", component, page_ref)).id if component else None
-    return await subscribers.listing(db, pages=pages, kind=kind, component=of, search=search, **chosen)
+def _refuse_unsaid(needed: bool, reason: str) -> None:
+    if needed and not reason.strip():
+        said = "is missing: say how it is known that they want it; it is kept in the audit log"
+        raise invalid([("/reason", said)])
 
 
 async def shown_subscribers(db: Connection, asking: Principal, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -119,38 +75,22 @@ async def shown_subscribers(db: Connection, asking: Principal, rows: Sequence[Ro
     pages = list({row["page_id"] for row in rows})
     slugs = {one.id: one.slug for one in await objects.several(db, pages)}
     named = {one.id: one.slug for one in await objects.listing(db, "component", pages=pages)} if pages else {}
-    kept = [
-        name
-        for name in ShownSubscriber.__struct_fields__
-        if name not in ("id", "page", "address", "components")
-    ]
-    return [
-        {
-            "id": show("subscriber", row["id"]),
-            "page": slugs[row["page_id"]],
-            "address": _seen(row, is_open=asking.may(Permission.WRITE, row["page_id"])),
-            "components": None
-            if row["components"] is None
-            else sorted(named[one] for one in row["components"] if one in named),
-        }
-        | {name: row[name] for name in kept}
-        for row in rows
-    ]
-
-
-def _seen(row: Row, *, is_open: bool) -> str:
-    address: str = row["address"]
-    return (
-        address
-        if is_open or row["kind"] == "email"
-        else f"{urlsplit(address).scheme}://{urlsplit(address).hostname}/..."
-    )
+    items = []
+    for row in rows:
+        item = {name: row[name] for name in ShownSubscriber.__struct_fields__ if name in row}
+        item |= {"id": show("subscriber", row["id"]), "page": slugs[row["page_id"]]}
+        if row["components"] is not None:
+            item["components"] = sorted(named[one] for one in row["components"] if one in named)
+        if row["kind"] != "email" and not asking.may(Permission.WRITE, row["page_id"]):
+            parts = urlsplit(row["address"])
+            item["address"] = f"{parts.scheme}://{parts.hostname}/..."
+        items.append(item)
+    return items
 
 
 async def components_of(db: Connection, home: Stored) -> dict[str, UUID]:
-    """Of a page, those that customers see, by slug."""
-    listed = await objects.listing(db, "component", pages=[home.id])
-    return {one.slug: one.id for one in listed if one.spec.get("listed", True)}
+    """Of a page, by slug; those too that it does not list (any more)."""
+    return {one.slug: one.id for one in await objects.listing(db, "component", pages=[home.id])}
 
 
 async def meant(db: Connection, home: Stored, slugs: Sequence[str] | None) -> list[UUID] | None:
@@ -209,9 +149,9 @@ async def list_subscribers(
     request: Request,
     asking: Asking,
     page_ref: PageRef = None,
-    kind: OfKind = None,
-    status: OfStatus = None,
-    component: OfComponent = None,
+    kind: Annotated[SubscriberKind | None, Query(description="Only of this kind.")] = None,
+    status: Annotated[Status | None, Query(description="Only of this status.")] = None,
+    component: Annotated[str | None, Query(max_length=100, description="Who hears of this one.")] = None,
     search: Text = None,
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -219,14 +159,18 @@ async def list_subscribers(
     """Newest first, the unsubscribed and bounced too. `search`: part of an address or name."""
     before = read_cursor(cursor, AtAndId)
     async with services_of(request).pool.acquire() as db:
-        rows = await found(
+        pages = asking.pages_for(Permission.READ)
+        if page_ref is not None:
+            pages = [(await locate(db, asking, "page", page_ref)).id]
+        rows = await subscribers.listing(
             db,
-            asking,
-            page_ref,
+            pages=pages,
             kind=kind,
             status=status,
-            component=component,
+            component=(await locate(db, asking, "component", component, page_ref)).id if component else None,
             search=search,
+            # a URL that is masked must not be guessed letter by letter
+            finds_urls=all(asking.may(Permission.WRITE, one) for one in ([None] if pages is None else pages)),
             before=before,
             limit=limit + 1,
         )
@@ -237,35 +181,26 @@ async def list_subscribers(
 
 @router.get("/export")
 @permits(Permission.WRITE)
-async def export_subscribers(
-    request: Request, asking: Asking, page_ref: PageRef = None, kind: OfKind = None, status: OfStatus = None
-) -> Response:
+async def export_subscribers(request: Request, asking: Asking, page_ref: PageRef = None) -> Response:
     """All of a page as CSV, which `import` takes. Cells that a spreadsheet would compute begin with '."""
     services = services_of(request)
     async with transaction(services.pool) as db:
         home = await page_of(db, asking, page_ref, Permission.WRITE)
         await record(db, asking.actor, "subscribers.export", home.slug, home.id)
-    name = f"{home.slug}-subscribers.csv"
-    return StreamingResponse(
-        _exported(services, asking, partial(subscribers.listing, pages=[home.id], kind=kind, status=status)),
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        media_type="text/csv; charset=utf-8",
-    )
 
+    async def parts() -> AsyncIterator[str]:
+        before, is_more = None, True
+        yield ",".join(subscriber_files.COLUMNS) + "\r\n"
+        while is_more:
+            async with services.pool.acquire() as db:
+                rows = await subscribers.listing(db, pages=[home.id], before=before, limit=_PART)
+                items = await shown_subscribers(db, asking, rows)
+            yield subscriber_files.written(items)
+            if is_more := len(rows) == _PART:
+                before = (rows[-1]["created_at"], rows[-1]["id"])
 
-async def _exported(services: Services, asking: Principal, query: Any) -> AsyncIterator[str]:
-    before = None
-    yield ",".join(subscriber_files.COLUMNS) + "\r\n"
-    while True:
-        async with services.pool.acquire() as db:
-            rows = await query(db, before=before, limit=_PART)
-            items = await shown_subscribers(db, asking, rows)
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows(subscriber_files.rows(items))
-        yield text.getvalue()
-        if len(rows) < _PART:
-            return
-        before = (rows[-1]["created_at"], rows[-1]["id"])
+    head = {"Content-Disposition": f'attachment; filename="{home.slug}-subscribers.csv"'}
+    return StreamingResponse(parts(), headers=head, media_type="text/csv; charset=utf-8")
 
 
 @router.get("/{ref}")
@@ -301,6 +236,7 @@ async def _answer(db: Connection, asking: Principal, row: Row, status: int = 200
 async def create_subscriber(request: Request, asking: Asking, page_ref: PageRef = None) -> Response:
     """Ask somebody to confirm, or tell who is known to want it. 200: they are there; who unsubscribed stays so."""
     sent = await read_body(request, NewSubscriber)
+    _refuse_unsaid(sent.is_confirmed, sent.reason)
     try:
         address = address_of(sent.kind, sent.address)
     except ValueError as wrong:
@@ -331,6 +267,7 @@ async def create_subscriber(request: Request, asking: Asking, page_ref: PageRef 
 async def change_subscriber(request: Request, asking: Asking, ref: str) -> Response:
     """Change what they hear of, or end it; tell again who bounced or unsubscribed, for a reason."""
     sent = await read_body(request, SubscriberChange)
+    _refuse_unsaid("status" in sent.model_fields_set and sent.status == "active", sent.reason)
     changes: dict[str, Any] = {name: getattr(sent, name) for name in sent.model_fields_set - {"reason"}}
     async with transaction(services_of(request).pool) as db:
         row = await _one(db, asking, ref)
@@ -391,8 +328,7 @@ async def import_subscribers(
         raise ProblemError(422, "too-many", said)
     if not dry_run and sheet.bad and not skip_bad:
         raise invalid([(f"/{number}", f"line {number} {why}") for number, why in sheet.bad])
-    if not dry_run and sheet.confirmed and not reason.strip():
-        raise ProblemError(422, "invalid", f"reason {_WHY}")
+    _refuse_unsaid(bool(sheet.confirmed) and not dry_run, reason)
     counts = {"ended": sheet.ended, "repeated": sheet.repeated}
     try:
         async with transaction(services.pool) as db:

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
+from msgspec import convert
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,22 +14,12 @@ from api import broadcasts as told
 from api import idempotency
 from api import subscribers as rest
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.console.forms import (
-    PART,
-    as_json,
-    before,
-    fields,
-    filled,
-    listed,
-    older,
-    page_choices,
-    refusal,
-    with_body,
-)
+from api.console.forms import PART, as_json, fields, filled, listed, page_choices, refusal, with_body
 from api.console.page import CSP, go, render
 from api.context import services_of
 from api.objects import locate
 from api.problems import ProblemError
+from api.shown_subscribers import ShownSubscriber
 from engine.store import subscribers
 from engine.store.objects import MissingError
 from rules.page import SubscriberKind
@@ -71,20 +62,22 @@ async def _subscribers(
         chosen = query | {"page": page}
         allowed = {"kind": _KINDS, "status": _STATUSES, "component": components}
         chosen |= {key: value if (value := query[key]) in those else "" for key, those in allowed.items()}
-        asked: dict[str, Any] = filled(chosen)
-        rows = await rest.found(
-            db, asking, asked.pop("page", None), before=before(request), limit=PART + 1, **asked
-        )
+        counts = await subscribers.counts(db, home.id) if home else {}
+        editable = await page_choices(db, asking)
+    asked: dict[str, Any] = filled(chosen) | {"cursor": request.query_params.get("cursor")}
+    newest = await rest.list_subscribers(request, asking, asked.pop("page", None), limit=PART, **asked)
+    found = json.loads(bytes(newest.body))
+    async with services_of(request).pool.acquire() as db:
         return await render(
             request,
             db,
             "subscribers.html",
             status,
-            rows=await rest.shown_subscribers(db, asking, rows[:PART]),
-            cursor=older(rows, "created_at"),
-            counts=await subscribers.counts(db, home.id) if home else {},
+            rows=[convert(one, ShownSubscriber) for one in found["items"]],
+            cursor=found["next"],
+            counts=counts,
             pages=pages,
-            editable=await page_choices(db, asking),
+            editable=editable,
             chosen=chosen,
             kinds=_KINDS,
             statuses=_STATUSES,

@@ -120,7 +120,7 @@ async def listing(
 ) -> list[Row]:
     """Those at home on these pages (None: all), newest first (by `number`), with the page's slug and the incident's title."""
     return await connection.fetch(
-        "SELECT b.*, p.slug AS page, i.title FROM broadcasts b JOIN objects p ON p.id = b.page_id "
+        "SELECT b.*, p.slug AS page, i.title FROM broadcasts b JOIN objects p ON p.id = b.page_id AND p.removed_at IS NULL "
         "LEFT JOIN incidents i ON i.id = b.incident_id WHERE ($1::uuid[] IS NULL OR b.page_id = ANY ($1)) "
         "AND ($2::uuid IS NULL OR b.id = $2) AND ($3::bigint IS NULL OR b.number < $3) ORDER BY b.number DESC LIMIT $4",
         pages,
@@ -167,9 +167,11 @@ async def spread(connection: Connection) -> int:
         told = await connection.fetch(
             "INSERT INTO letters (page_id, kind, broadcast_id, subscriber_id, line) "
             "SELECT s.page_id, s.kind, b.id, s.id, coalesce(b.incident_id, b.id)::text FROM broadcasts b "
-            f"JOIN subscribers s ON s.page_id = ANY (b.pages) {_ON_PAGES} WHERE b.id = $1 AND {_HEARS} "
-            "AND s.confirmed_at <= b.created_at AND (b.spread_to IS NULL OR s.id > b.spread_to) "
-            "AND NOT EXISTS (SELECT FROM incidents i WHERE i.id = b.incident_id AND i.removed_at IS NOT NULL) "
+            "JOIN objects p ON p.id = ANY (b.pages) AND p.removed_at IS NULL "
+            f"CROSS JOIN LATERAL (SELECT * FROM subscribers s WHERE s.page_id = p.id AND {_HEARS} "
+            " AND s.confirmed_at <= b.created_at AND (b.spread_to IS NULL OR s.id > b.spread_to) "
+            " ORDER BY s.page_id, s.id LIMIT $3) s "
+            "WHERE b.id = $1 AND NOT EXISTS (SELECT FROM incidents i WHERE i.id = b.incident_id AND i.removed_at IS NOT NULL) "
             "ORDER BY s.id LIMIT $3 RETURNING subscriber_id",
             row["id"],
             row["components"],

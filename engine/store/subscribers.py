@@ -97,8 +97,11 @@ async def by_token(connection: Connection, token: str) -> Row | None:
 
 
 async def get(connection: Connection, subscriber: UUID) -> Row | None:
-    """One of them."""
-    row: Row | None = await connection.fetchrow("SELECT * FROM subscribers WHERE id = $1", subscriber)
+    """One of them, of a page that is there."""
+    row: Row | None = await connection.fetchrow(
+        "SELECT s.* FROM subscribers s JOIN objects p ON p.id = s.page_id AND p.removed_at IS NULL WHERE s.id = $1",
+        subscriber,
+    )
     return row
 
 
@@ -140,15 +143,17 @@ async def listing(
     status: str | None = None,
     component: UUID | None = None,
     search: str | None = None,
+    finds_urls: bool = True,
     before: tuple[datetime, UUID] | None = None,
     limit: int = 100,
 ) -> list[Row]:
     """Those of these pages (None: all), newest first. `component`: who hears of it; `search`: part of an address or a name."""
     return await connection.fetch(
-        "SELECT s.*, p.slug AS page FROM subscribers s JOIN objects p ON p.id = s.page_id "
+        "SELECT s.* FROM subscribers s JOIN objects p ON p.id = s.page_id AND p.removed_at IS NULL "
         "WHERE ($1::uuid[] IS NULL OR s.page_id = ANY ($1)) AND ($2::text IS NULL OR s.kind = $2) "
         "AND ($3::text IS NULL OR s.status = $3) AND ($4::uuid IS NULL OR s.components IS NULL OR $4 = ANY (s.components)) "
-        "AND ($5::text IS NULL OR position(lower($5) IN s.folded) > 0 OR position(lower($5) IN lower(s.name)) > 0) "
+        "AND ($5::text IS NULL OR position(lower($5) IN lower(s.name)) > 0 "
+        " OR position(lower($5) IN s.folded) > 0 AND (s.kind = 'email' OR $9)) "
         "AND ($6::timestamptz IS NULL OR (s.created_at, s.id) < ($6, $7)) ORDER BY s.created_at DESC, s.id DESC LIMIT $8",
         pages,
         kind,
@@ -158,6 +163,7 @@ async def listing(
         before[0] if before else None,
         before[1] if before else None,
         limit,
+        finds_urls,
     )
 
 
