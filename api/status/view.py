@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlsplit
 
 from api.status.document import Document
 from rules.language import Language
@@ -49,11 +48,6 @@ class Place:
     def url(self, path: str = "", *, language: str | None = None) -> str:
         """The same with scheme and host."""
         return self.origin + self.path(path, language=language)
-
-    @property
-    def host(self) -> str:
-        """Of `origin`, for ids that must not change."""
-        return urlsplit(self.origin).netloc
 
     @property
     def _prefix(self) -> str:

@@ -15,12 +15,11 @@ from rules.models import TYPED
 from rules.publishers.static import StaticPublisher
 from rules.shape import spec_of
 
-LINE: Final = "page"
-"""Of deliveries, each publisher's one row: a next time takes the place of one that failed."""
 KINDS: Final = {kind: rule for kind, rule in TYPED["publisher"].items() if issubclass(rule, StaticPublisher)}
 _NOW_S: Final = 0.001
+# Of deliveries, each publisher's one row: a next time takes the place of one that failed.
 _DUE: Final = (
-    "INSERT INTO outbox AS o (target_id, line, key, item) VALUES ($1, $2, $2, $3) ON CONFLICT (target_id, key) DO UPDATE SET "
+    "INSERT INTO outbox AS o (target_id, line, key, item) VALUES ($1, 'page', 'page', $2) ON CONFLICT (target_id, key) DO UPDATE SET "
     "item = excluded.item, attempts = 0, due_at = now(), finished_at = NULL, status = 'pending', "
     "created_at = CASE o.status WHEN 'pending' THEN o.created_at ELSE now() END, "
     "begun_at = CASE o.status WHEN 'pending' THEN o.begun_at END, tried_at = CASE o.status WHEN 'pending' THEN o.tried_at END "
@@ -73,6 +72,8 @@ async def look(connection: Connection, now_s: float, _: str) -> None:
         "AND coalesce((o.spec->>'enabled')::bool, true) AND t.stopped_at IS NULL",
         [*KINDS],
     )
+    if not rows:
+        return
     rules = [KINDS[row["spec"]["type"]].model_validate(row["spec"]) for row in rows]
     found = await states(
         connection, [(row["page_id"], rule) for row, rule in zip(rows, rules, strict=True)], now_s
@@ -84,7 +85,7 @@ async def look(connection: Connection, now_s: float, _: str) -> None:
         and (row["written_s"] is None or now_s - row["written_s"] >= rule.every or row["state"] != state)
     ]
     item = msgspec.to_builtins(Refresh(now_s))
-    await connection.executemany(_DUE, [(target_id, LINE, item) for target_id in due])
+    await connection.executemany(_DUE, [(target_id, item) for target_id in due])
     await connection.execute(  # what they could not take, or refused, while they took nothing
         "UPDATE outbox SET status = 'pending', attempts = 0, due_at = now(), finished_at = NULL WHERE target_id = ANY ($1) "
         "AND incident_id IS NOT NULL AND (status = 'dead' OR status = 'pending' AND attempts > 0 AND due_at > now())",
