@@ -1,5 +1,6 @@
 """`upbeat page`: pictures and the host name of a page, on a server that runs. Its files are another test's."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,16 @@ from tests.upbeat.conftest import Cli
 
 
 @pytest.fixture
-async def page(server: Upbeat) -> str:
+async def page(server: Upbeat) -> AsyncIterator[str]:
     """A page with a host name of its own."""
     slug = f"p-{new_id().hex[-8:]}"
     status, _ = await server.call(
         "POST", "/pages", {"slug": slug, "name": "Shop", "domain": f"{slug}.invalid"}
     )
     assert status == 201
-    return slug
+    yield slug
+    # Other tests on this server name no page: there is but one.
+    assert (await server.call("DELETE", f"/pages/{slug}"))[0] == 204
 
 
 async def test_a_picture_is_uploaded_from_a_file_and_shown(

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.upbeat.conftest import Cli
 
 
 @pytest.fixture
-async def page(server: Upbeat) -> str:
+async def page(server: Upbeat) -> AsyncIterator[str]:
     """A page of its own, with a component."""
     slug = f"p-{new_id().hex[-8:]}"
     made = [
@@ -21,7 +22,10 @@ async def page(server: Upbeat) -> str:
         await server.call("POST", "/components", {"slug": "pay", "name": "Payments", "page": slug}),
     ]
     assert [status for status, _ in made] == [201, 201], made
-    return slug
+    yield slug
+    # Other tests on this server name no page: there is but one.
+    for path in (f"/components/pay?page={slug}", f"/pages/{slug}"):
+        assert (await server.call("DELETE", path))[0] == 204
 
 
 async def test_a_page_is_exported_to_a_folder_again_and_again_and_to_a_zip(
