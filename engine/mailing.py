@@ -12,7 +12,8 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from engine.clock import Clock, SystemClock
 from engine.delivery import JITTER
 from engine.leases import Leases
 from engine.store import broadcasts, letters, subscribers
-from engine.store.database import DATABASE_AWAY, Connection, Pool, Row, transaction
+from engine.store.database import DATABASE_AWAY, Pool, Row
 from engine.store.ids import show
 from engine.store.letters import Fate
 from engine.store.outbox import SCHEDULE_S
@@ -35,32 +36,23 @@ from rules.page import Page, SubscriberKind
 
 PLACES: Final = 64
 """Requests of one kind that are on their way at once. Of mails two for each connection: one waits while one is sent."""
-PER_PAGE: Final = 32
-"""Requests for subscribers of one page, which is no limit of mails: those all go to one relay."""
 PER_HOST: Final = 4
 """Requests to one host."""
 TRY_S: Final = 25.0
 """Less than `HOLD_S`: nobody else takes up what is still on its way."""
-IDLE_S: Final = 0.5
+IDLE_S = 0.5
 NOTE_S: Final = 0.1
 EXPIRE_S: Final = 60.0
+AWAY_S = 2.0
 LEAVE_S: Final = 5.0
 """How long what is on its way may take when this process ends."""
-MOST_RESTING: Final = 10_000
 
 Send = Callable[[Envelope], Awaitable[Outcome]]
 """Deliver this; never raises."""
 
+_COUNTED: Final = {"done": "sent", "pending": "retried", "dead": "failed"}
+_chance = random.random  # of when
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Health:
-    """Counts for /metrics, by kind of subscriber."""
-
-    sent: Counter[str] = field(default_factory=Counter)
-    retried: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -68,22 +60,13 @@ class _Way:
     """What is on its way of one kind."""
 
     kind: SubscriberKind
-    freed: asyncio.Event = field(default_factory=asyncio.Event)
-    taken: Counter[UUID] = field(default_factory=Counter)  # by page
+    freed: asyncio.Event = field(default_factory=asyncio.Event)  # or more waits
+    taken: int = 0
     busy: Counter[str] = field(default_factory=Counter)  # by host
     rests: dict[str, float] = field(default_factory=dict)  # a host asked to be left alone until then
     allowed: float = 1.0  # mails that may leave now, where the relay has a limit
     looked_s: float = 0.0
-
-    def leave(self, page_id: UUID, host: str) -> None:
-        self.taken -= Counter([page_id])  # which forgets what is none
-        self.busy -= Counter([host])
-        self.freed.set()
-
-    def rest(self, host: str, until: float, now: float) -> None:
-        if len(self.rests) >= MOST_RESTING:
-            self.rests = {known: at for known, at in self.rests.items() if at > now}
-        self.rests[host] = max(until, self.rests.get(host, 0.0))
+    half: int = 0  # so few on their way that more are begun: a look at the database for each would cost more than to send it
 
 
 class Mailing:
@@ -101,15 +84,16 @@ class Mailing:
         base_url: Callable[[], str],
         mail: Callable[[], Mail | None],
         clock: Clock | None = None,
-        chance: Callable[[], float] = random.random,
     ) -> None:
-        self.health = Health()
+        self.counts = Counter[tuple[str, str]]()  # for /metrics: letters `sent`, `retried`, `failed`, by kind
         self.lease = Leases(pool, "mailing", ["0"], holder)
         self._pool, self._send, self._clock = pool, send, clock or SystemClock()
-        self._base_url, self._mail, self._chance = base_url, mail, chance
+        self._base_url, self._mail = base_url, mail
         self._ways = [_Way("email"), _Way("webhook"), _Way("slack")]
         self._sending: set[asyncio.Task[None]] = set()
-        self._came: list[tuple[Row, Outcome]] = []
+        self._here: set[int] = set()  # begun, and not written down yet what came of it
+        self._came: list[tuple[Row, Fate, Outcome | None]] = []
+        self._expired_s = 0.0
         self._key = b""
 
     async def run(self) -> None:
@@ -117,228 +101,193 @@ class Mailing:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.lease.run())
-                group.create_task(self._prepare())
-                group.create_task(self._note_all())
+                group.create_task(_again(self._prepare))
+                group.create_task(_again(self._note))
                 for way in self._ways:
-                    group.create_task(self._work(way))
+                    group.create_task(_again(partial(self._work, way)))
         finally:
             if self._sending:
                 await asyncio.wait(self._sending, timeout=LEAVE_S)
             for task in self._sending:
                 task.cancel()
             with contextlib.suppress(*DATABASE_AWAY):
-                await self._note()
+                await self._note(0.0)
             await self.lease.release()
 
     async def _prepare(self) -> None:
-        """Write letters, finish broadcasts, give up what is old."""
-        looked_s = 0.0
-        while True:
+        """Write letters, finish broadcasts, give up what is old, and see what waits."""
+        written = 0
+        if self.lease.held:
+            async with letters.working(self._pool) as connection:
+                written = await broadcasts.spread(connection)
+                await broadcasts.finish(connection)
+                if self._clock.monotonic_s() - self._expired_s > EXPIRE_S:
+                    self._expired_s = self._clock.monotonic_s()
+                    await letters.expire(connection)
+                kinds = await letters.kinds(connection)
+            for way in self._ways:
+                if way.kind in kinds:
+                    way.freed.set()
+        if not written:
             await asyncio.sleep(IDLE_S)
-            if not self.lease.held:
-                continue
-            try:
-                while await self._spread():
-                    for way in self._ways:
-                        way.freed.set()
-                async with self._pool.acquire() as connection:
-                    if self._clock.monotonic_s() - looked_s > EXPIRE_S:
-                        looked_s = self._clock.monotonic_s()
-                        await letters.expire(connection)
-                    await broadcasts.finish(connection)
-            except DATABASE_AWAY as away:
-                _log.warning("letters wait for the database: %s", away)
-                await asyncio.sleep(2.0)
-
-    async def _spread(self) -> int:
-        async with transaction(self._pool) as connection:
-            return await broadcasts.spread(connection)
 
     async def _work(self, way: _Way) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(IDLE_S):
-                    # Some at once: a look at the database for each would cost more than to send it.
-                    while self._places(way) < self._most(way) // 2 or not way.freed.is_set():
-                        way.freed.clear()
-                        await way.freed.wait()
-            way.freed.clear()
-            try:
-                if self.lease.held and (places := min(self._places(way), self._allowance(way))) > 0:
-                    await self._start_due(way, places)
-            except DATABASE_AWAY as away:
-                _log.warning("letters wait for the database: %s", away)
-                await asyncio.sleep(2.0)
+        await way.freed.wait()
+        way.freed.clear()
+        if self.lease.held and (room := self._room(way)) > 0:
+            await self._start_due(way, room)
 
-    def _most(self, way: _Way) -> int:
-        mail = self._mail()
+    def _room(self, way: _Way) -> int:
+        """How many more may be on their way, given what the relay takes at once and in a minute, and whether it rests."""
+        mail, now = self._mail(), self._clock.monotonic_s()
         if way.kind != "email":
-            return PLACES
-        return 2 * mail.connections if mail else 0
+            return PLACES - way.taken
+        if mail is None or way.rests.get("", 0.0) > self._clock.epoch_s():
+            return 0
+        room = 2 * mail.connections - way.taken
+        if mail.per_minute is not None:
+            each_s = 60.0 / mail.per_minute
+            so_far = max(way.allowed, 0.0) + (now - way.looked_s) / each_s
+            way.allowed, way.looked_s = min(so_far, max(2 * IDLE_S / each_s, 1.0)), now
+            room = min(room, int(way.allowed))
+        return room
 
-    def _places(self, way: _Way) -> int:
-        return self._most(way) - way.taken.total()
-
-    def _allowance(self, way: _Way) -> int:
-        """How many may leave now, given what the relay takes in a minute, and whether it rests."""
-        now, mail = self._clock.epoch_s(), self._mail()
-        if way.kind != "email" or mail is None or mail.per_minute is None:
-            return 0 if way.rests.get("", 0.0) > now else PLACES * 2
-        each_s = 60.0 / mail.per_minute
-        way.allowed = min(way.allowed + max(now - way.looked_s, 0.0) / each_s, max(2 * IDLE_S / each_s, 1.0))
-        way.looked_s = now
-        return 0 if way.rests.get("", 0.0) > now else int(way.allowed)
-
-    async def _start_due(self, way: _Way, places: int) -> None:
+    async def _start_due(self, way: _Way, room: int) -> None:
         now = self._clock.epoch_s()
-        per_page = PLACES * 2 if way.kind == "email" else PER_PAGE
-        async with self._pool.acquire() as connection:
-            rows = await letters.claim(connection, way.kind, places, now, per_page=per_page, taken=way.taken)
+        way.rests = {host: until for host, until in way.rests.items() if until > now}
+        async with letters.working(self._pool) as connection:
+            rows = await letters.claim(connection, way.kind, room, now)
             if not rows:
                 return
             pages = await letters.pages(connection, {row["page_id"] for row in rows})
-            shared = {(row["broadcast_id"], row["page_id"]) for row in rows if row["broadcast_id"]}
-            told = await letters.told(connection, shared) if shared else {}
+            told = await letters.told(connection, {(row["broadcast_id"], row["page_id"]) for row in rows})
             self._key = self._key or await signing_key(connection)
-        way.allowed -= len(rows)
-        rules = {key: Page.model_validate(page["spec"]) for key, page in pages.items()}
-        fates: list[Fate] = []
         for row in rows:
-            page, letter = pages.get(row["page_id"]), told.get((row["broadcast_id"], row["page_id"]))
-            why = _dropped(row, page, letter)
-            host = "" if why or way.kind == "email" else _host(way.kind, row["address"])
-            if why or page is None:
-                fates.append(Fate(row["id"], "dropped", why, counts=False))
-            elif host and (way.busy[host] >= PER_HOST or way.rests.get(host, 0.0) > now):
+            if row["id"] in self._here:  # the database was away since before it was sent
+                continue
+            page, said = pages.get(row["page_id"]), told.get((row["broadcast_id"], row["page_id"]))
+            host = "" if way.kind == "email" else _host(way.kind, row["address"])
+            if page is None or (why := _dropped(row, said)):
+                fate = Fate(row["id"], "dropped", "the page was removed" if page is None else why)
+            elif host and (way.busy[host] >= PER_HOST or host in way.rests):
                 until = max(way.rests.get(host, 0.0), now + IDLE_S)
-                fates.append(Fate(row["id"], "pending", "its host is busy", until, counts=False))
+                fate = Fate(row["id"], "pending", "its host is busy", until, counts=False)
             else:
-                envelope = self._envelope(row, page, rules[row["page_id"]], letter)
-                way.taken[row["page_id"]] += 1
+                way.taken += 1
+                way.allowed -= 1
                 way.busy[host] += 1
-                task = asyncio.create_task(self._deliver(way, row, host, envelope))
+                task = asyncio.create_task(self._deliver(way, row, host, page, said))
                 self._sending.add(task)
                 task.add_done_callback(self._sending.discard)
-        if fates:
-            async with self._pool.acquire() as connection:
-                await letters.settle(connection, fates)
+                self._here.add(row["id"])
+                continue
+            self._came.append((row, fate, None))
+        way.half = way.taken // 2
 
-    def _envelope(self, row: Row, page: Row, rule: Page, letter: Letter | None) -> Envelope:
-        item = row["item"]
+    def _envelope(self, row: Row, page: Row, said: Row | None) -> Envelope:
+        rule, item = Page.model_validate(page["spec"]), row["item"]
         wanted = item["language"] if item else row["language"]
         code = wanted if wanted in rule.languages else rule.languages[0]
         base = f"https://{page['host']}" if page["host"] else f"{self._base_url()}/p/{page['slug']}"
         base += "" if code == rule.languages[0] else f"/{code}"
-        common: dict[str, Any] = {
-            "to": row["address"],
-            "kind": row["kind"],
-            "page": rule.name,
-            "page_url": base,
-            "language": code,
-            "timezone": rule.timezone,
-            "sender": rule.subscribers.sender,
-            "reply_to": rule.subscribers.reply_to,
-            "accent": rule.look.accent,
-        }
-        if row["subscriber_id"] and row["kind"] == "webhook":
-            common["secret"] = webhook_key(self._key, row["subscriber_id"])
-        if letter is None:
-            alone = msgspec.convert(item["letter"], Letter)
-            return Envelope(alone, key=f"{alone.id}.{row['id']}", link=item["link"], **common)
+        is_signed = row["subscriber_id"] and row["kind"] == "webhook"
+        letter = letters.worded(said) if said else msgspec.convert(item["letter"], Letter)
+        about = f"{base}/incidents/{letter.incident}" if letter.incident else base
         return Envelope(
             letter,
-            key=f"{letter.id}.{show('subscriber', row['subscriber_id'])}",
-            link=f"{base}/incidents/{letter.incident}" if letter.incident else base,
-            manage_url=f"{base}/manage/{row['token']}",
-            unsubscribe_url=f"{base}/unsubscribe/{row['token']}",
-            **common,
+            to=row["address"],
+            kind=row["kind"],
+            key=f"{letter.id}.{show('subscriber', row['subscriber_id']) if said else row['id']}",
+            page=rule.name,
+            page_url=base,
+            language=code,
+            timezone=rule.timezone,
+            link=about if said else item["link"],
+            manage_url=f"{base}/manage/{row['token']}" if said else "",
+            unsubscribe_url=f"{base}/unsubscribe/{row['token']}" if said else "",
+            sender=rule.subscribers.sender,
+            reply_to=rule.subscribers.reply_to,
+            accent=rule.look.accent,
+            secret=webhook_key(self._key, row["subscriber_id"]) if is_signed else b"",
         )
 
-    async def _deliver(self, way: _Way, row: Row, host: str, envelope: Envelope) -> None:
+    async def _deliver(self, way: _Way, row: Row, host: str, page: Row, said: Row | None) -> None:
+        outcome: Outcome
         try:
             async with asyncio.timeout(TRY_S):
-                outcome = await self._send(envelope)
+                outcome = await self._send(self._envelope(row, page, said))
         except TimeoutError:
             outcome = Retry("no answer in time")
         except Exception as bug:  # one bad letter must not stop the others
             _log.exception("letter %d", row["id"])
             outcome = Retry(f"a bug in Upbeat: {type(bug).__name__}")
         finally:
-            way.leave(row["page_id"], host)
+            way.taken -= 1
+            way.busy -= Counter([host])  # which forgets what is none
+            if way.taken <= way.half:
+                way.freed.set()
         if isinstance(outcome, Retry) and outcome.after_s is not None:
-            now = self._clock.epoch_s()
-            if way.kind == "email" and way.rests.get("", 0.0) <= now:
+            if way.kind == "email" and host not in way.rests:
                 _log.warning("mails wait for %.0f s: %s", outcome.after_s, outcome.reason)
-            way.rest(host, now + outcome.after_s, now)
-        self._came.append((row, outcome))
-
-    async def _note_all(self) -> None:
-        while True:
-            await asyncio.sleep(NOTE_S)
-            try:
-                await self._note()
-            except DATABASE_AWAY as away:
-                _log.warning("what came of letters could not be written yet: %s", away)
-                await asyncio.sleep(2.0)
-
-    async def _note(self) -> None:
-        """Write down what came of letters. Sent is sent: what cannot be written yet is kept until it can."""
-        came, self._came = self._came, []
-        if not came:
-            return
-        fates = [self._fate(row, outcome) for row, outcome in came]
-        try:
-            async with transaction(self._pool) as connection:
-                await letters.settle(connection, fates)
-                await self._judge(connection, came, fates)
-        except (asyncio.CancelledError, *DATABASE_AWAY):
-            self._came = came + self._came
-            raise
-        for (row, _), fate in zip(came, fates, strict=True):
-            count = {"done": self.health.sent, "dead": self.health.failed}.get(
-                fate.status, self.health.retried
-            )
-            count[row["kind"]] += 1
+            way.rests[host] = self._clock.epoch_s() + outcome.after_s
+        self._came.append((row, self._fate(row, outcome), outcome))
 
     def _fate(self, row: Row, outcome: Outcome) -> Fate:
         if isinstance(outcome, Delivered):
             return Fate(row["id"], "done")
         reason = one_line(outcome.reason)[:500]
         if isinstance(outcome, Retry):
-            asked_s = outcome.after_s or 0.0
-            counts = (
-                row["kind"] != "email" or outcome.after_s is None
-            )  # a relay that is away is no fault of the mail
+            # a relay that is away is no fault of the mail
+            counts = row["kind"] != "email" or outcome.after_s is None
             if not counts or row["attempts"] < len(SCHEDULE_S):
-                own_s = SCHEDULE_S[row["attempts"]] if counts else 0.0
-                wait_s = max(own_s * (1.0 + JITTER * self._chance()), asked_s)
-                return Fate(row["id"], "pending", reason, self._clock.epoch_s() + wait_s, counts)
+                own_s = SCHEDULE_S[row["attempts"]] * (1.0 + JITTER * _chance()) if counts else 0.0
+                due_at = self._clock.epoch_s() + max(own_s, outcome.after_s or 0.0)
+                return Fate(row["id"], "pending", reason, due_at, counts)
         return Fate(row["id"], "dead", reason)
 
-    async def _judge(
-        self, connection: Connection, came: list[tuple[Row, Outcome]], fates: list[Fate]
-    ) -> None:
-        """Who got something is well; who refused for good, or a URL that never answered, is nearer to being left alone."""
+    async def _note(self, after_s: float = NOTE_S) -> None:
+        """Write down what came of letters. Sent is sent: what cannot be written yet is kept until it can.
+
+        Who got something is well; who refused for good, or a URL that never answered, is nearer to being left alone.
+        """
+        await asyncio.sleep(after_s)
+        came, self._came = self._came, []
+        if not came:
+            return
         well, ill = set[UUID](), dict[UUID, tuple[str, bool]]()
-        for (row, outcome), fate in zip(came, fates, strict=True):
-            if (subscriber := row["subscriber_id"]) is None:
-                continue
-            if fate.status == "done":
+        for row, fate, outcome in came:
+            if (subscriber := row["subscriber_id"]) and fate.status == "done":
                 well.add(subscriber)
-            elif fate.status == "dead" and (isinstance(outcome, Rejected) or row["kind"] != "email"):
+            elif subscriber and fate.status == "dead":
                 is_gone = isinstance(outcome, Rejected) and outcome.for_good
-                ill[subscriber] = outcome.reason or "", is_gone
-        await subscribers.delivered(connection, list(well))
-        await subscribers.bounced(connection, ill)
+                if isinstance(outcome, Rejected) or row["kind"] != "email":
+                    ill[subscriber] = fate.reason or "", is_gone
+        try:
+            async with letters.working(self._pool) as connection:
+                await letters.settle(connection, [fate for _, fate, _ in came])
+                await subscribers.delivered(connection, list(well))
+                await subscribers.bounced(connection, ill)
+        except (asyncio.CancelledError, *DATABASE_AWAY):
+            self._came = came + self._came
+            raise
+        self._here.difference_update(fate.id for _, fate, _ in came)
+        self.counts.update((_COUNTED[fate.status], row["kind"]) for row, fate, outcome in came if outcome)
 
 
-def _dropped(row: Row, page: Row | None, letter: Letter | None) -> str | None:
+async def _again(work: Callable[[], Awaitable[None]]) -> NoReturn:
+    while True:
+        try:
+            await work()
+        except DATABASE_AWAY as away:
+            _log.warning("letters wait for the database: %s", away)
+            await asyncio.sleep(AWAY_S)
+
+
+def _dropped(row: Row, said: Row | None) -> str | None:
     """Why it is not sent at all."""
-    if page is None:
-        return "the page was removed"
     if row["broadcast_id"] is None:
         return None
-    if letter is None:
+    if said is None:
         return "what it says was removed"
     return None if row["status"] == "active" else f"the subscriber is {row['status']}"
 

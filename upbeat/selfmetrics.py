@@ -74,12 +74,12 @@ def self_families(
         yield counter("upbeat_notices_digested_total", "Notices told together in a digest.", sent.digested)
     if mailing is not None:
         leases.append(mailing.lease)
-        for name, text, count in (
-            ("sent", "Letters that subscribers were sent.", mailing.health.sent),
-            ("retried", "Letters that will be tried again.", mailing.health.retried),
-            ("failed", "Letters that were given up.", mailing.health.failed),
+        for name, text in (
+            ("sent", "Letters that subscribers were sent."),
+            ("retried", "Letters that will be tried again."),
+            ("failed", "Letters that were given up."),
         ):
-            each = ((count[kind], (("kind", kind),)) for kind in ("email", "webhook", "slack"))
+            each = ((mailing.counts[name, kind], (("kind", kind),)) for kind in ("email", "webhook", "slack"))
             yield counter(f"upbeat_letters_{name}_total", text, *each)
     if prober is not None:
         spool = prober.spool

@@ -3,14 +3,15 @@
 How they are sent is `engine.mailing`'s; what they say is put together here, of what holds when they leave.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Literal, NamedTuple, get_args
 from uuid import UUID
 
 from msgspec import convert, to_builtins
 from msgspec.structs import replace
 
-from engine.store.database import Connection, Row
+from engine.store.database import Connection, Pool, Row, transaction
 from engine.store.outbox import HOLD_S
 from evaluators.model import Letter
 from rules.page import SubscriberKind
@@ -45,44 +46,37 @@ async def put_single(
     )
 
 
-async def claim(
-    connection: Connection,
-    kind: SubscriberKind,
-    limit: int,
-    now: float,
-    *,
-    per_page: int,
-    taken: Mapping[UUID, int],
-) -> list[Row]:
+@asynccontextmanager
+async def working(pool: Pool) -> AsyncIterator[Connection]:
+    """A transaction in which queries are planned anew: a plan kept since there were few letters looks at all of many for each."""
+    async with transaction(pool) as connection:
+        await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        yield connection
+
+
+async def claim(connection: Connection, kind: SubscriberKind, limit: int, now: float) -> list[Row]:
     """Begin up to `limit` due letters of this kind, in turn of each page, those of one line one after the other.
 
-    Of a page at most `per_page`, less those it has `taken`. Of which nobody writes down what came of it, it may have arrived.
+    Of which nobody writes down what came of it, it may have arrived.
     """
+    free = f"l.status = 'pending' AND (l.tried_at IS NULL OR l.tried_at <= to_timestamp($3) - interval '{HOLD_S} s')"
     return await connection.fetch(
         "WITH RECURSIVE each AS ((SELECT page_id FROM letters WHERE status = 'pending' AND kind = $1 ORDER BY page_id LIMIT 1) "
         "UNION ALL SELECT (SELECT l.page_id FROM letters l WHERE l.status = 'pending' AND l.kind = $1 "
         " AND l.page_id > each.page_id ORDER BY l.page_id LIMIT 1) FROM each WHERE each.page_id IS NOT NULL), "
-        "heads AS (SELECT l.id, row_number() OVER (PARTITION BY each.page_id ORDER BY l.is_shared, l.due_at, l.id) AS nth "
-        " FROM each LEFT JOIN unnest($4::uuid[], $5::int[]) AS t (page_id, n) USING (page_id) CROSS JOIN LATERAL "
-        " (SELECT l.id, l.due_at, l.broadcast_id IS NOT NULL AS is_shared FROM letters l WHERE l.kind = $1 "
-        "  AND l.page_id = each.page_id AND l.status = 'pending' AND l.due_at <= to_timestamp($3) "
-        f"  AND (l.tried_at IS NULL OR l.tried_at <= to_timestamp($3) - interval '{HOLD_S} s') "
-        "  AND NOT EXISTS (SELECT FROM letters e WHERE e.subscriber_id = l.subscriber_id AND e.line = l.line "
-        "   AND e.status = 'pending' AND e.id < l.id) ORDER BY l.broadcast_id IS NOT NULL, l.due_at, l.id "
-        "  LIMIT least($2, greatest($6 - coalesce(t.n, 0), 0))) l), "
-        "mine AS (SELECT l.id FROM heads JOIN letters l USING (id) WHERE l.status = 'pending' ORDER BY heads.nth, l.id LIMIT $2 "
-        " FOR UPDATE OF l SKIP LOCKED), "
-        "begun AS (UPDATE letters l SET begun_at = coalesce(l.begun_at, to_timestamp($3)), tried_at = to_timestamp($3) "
-        " FROM mine WHERE l.id = mine.id RETURNING l.*) "
+        "heads AS (SELECT h.id FROM each CROSS JOIN LATERAL (SELECT l.id, row_number() OVER () AS nth FROM "
+        f" (SELECT l.id FROM letters l WHERE l.kind = $1 AND l.page_id = each.page_id AND {free} "
+        "  AND l.due_at <= to_timestamp($3) AND (l.subscriber_id IS NULL OR l.id = (SELECT e.id FROM letters e "
+        "   WHERE e.subscriber_id = l.subscriber_id AND e.line = l.line AND e.status = 'pending' "
+        "   ORDER BY e.subscriber_id, e.line, e.id LIMIT 1)) "
+        "  ORDER BY l.broadcast_id IS NOT NULL, l.due_at, l.id LIMIT $2) l) h ORDER BY h.nth LIMIT $2), "
+        f"begun AS (UPDATE letters l SET tried_at = to_timestamp($3) FROM heads WHERE l.id = heads.id AND {free} RETURNING l.*) "
         "SELECT l.id, l.page_id, l.kind, l.broadcast_id, l.subscriber_id, l.item, l.attempts, "
         "coalesce(l.address, s.address) AS address, s.status, s.token, s.language "
         "FROM begun l LEFT JOIN subscribers s ON s.id = l.subscriber_id ORDER BY l.id",
         kind,
         limit,
         now,
-        list(taken),
-        list(taken.values()),
-        per_page,
     )
 
 
@@ -97,12 +91,9 @@ async def pages(connection: Connection, which: Collection[UUID]) -> dict[UUID, R
 
 
 async def told(
-    connection: Connection, which: Collection[tuple[UUID, UUID]]
-) -> dict[tuple[UUID, UUID], Letter]:
-    """What these broadcasts say to subscribers of these pages, as it is worded now; nothing of a removed incident.
-
-    A page names no component but those of its own that it shows.
-    """
+    connection: Connection, which: Collection[tuple[UUID | None, UUID]]
+) -> dict[tuple[UUID, UUID], Row]:
+    """What these broadcasts say to subscribers of these pages, for `worded`; nothing of a removed incident."""
     rows = await connection.fetch(
         "SELECT n.id, n.page_id, b.item, i.title, u.text, u.is_markdown, (SELECT jsonb_object_agg(c.id, c.spec->>'name') "
         " FROM objects c WHERE c.kind = 'component' AND c.page_id = n.page_id AND c.removed_at IS NULL "
@@ -112,17 +103,17 @@ async def told(
         "WHERE b.kind = 'message' OR i.removed_at IS NULL AND u.id IS NOT NULL",
         *map(list, zip(*which, strict=True)),
     )
-    found = {}
-    for row in rows:
-        letter = convert(row["item"], Letter)
-        if row["title"] is not None:
-            names = row["names"] or {}
-            said = {names[key]: status for key, status in letter.components.items() if key in names}
-            letter = replace(
-                letter, title=row["title"], text=row["text"], is_markdown=row["is_markdown"], components=said
-            )
-        found[row["id"], row["page_id"]] = letter
-    return found
+    return {(row["id"], row["page_id"]): row for row in rows}
+
+
+def worded(row: Row) -> Letter:
+    """The letter as it is worded now. A page names no component but those of its own that it shows."""
+    letter, names = convert(row["item"], Letter), row["names"] or {}
+    if row["title"] is None:
+        return letter
+    said = {names[key]: status for key, status in letter.components.items() if key in names}
+    now = {name: row[name] for name in ("title", "text", "is_markdown")}
+    return replace(letter, components=said, **now)
 
 
 class Fate(NamedTuple):
@@ -159,6 +150,16 @@ async def expire(connection: Connection) -> int:
         STALE_DAYS,
     )
     return int(done.rpartition(" ")[2])
+
+
+async def kinds(connection: Connection) -> set[SubscriberKind]:
+    """Of which kinds there are letters that wait."""
+    rows = await connection.fetch(
+        "SELECT kind FROM unnest($1::text[]) AS k (kind) WHERE EXISTS "
+        "(SELECT FROM letters l WHERE l.kind = k.kind AND l.status = 'pending')",
+        get_args(SubscriberKind),
+    )
+    return {row["kind"] for row in rows}
 
 
 async def waiting(connection: Connection) -> dict[str, tuple[int, float]]:

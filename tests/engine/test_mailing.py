@@ -472,3 +472,69 @@ async def test_old_news_are_given_up_and_old_letters_and_the_unconfirmed_are_for
         await retention.sweep(db, days=30)
         assert [row["address"] for row in await subscribers.listing(db)] == ["a@a.example"]
     assert await post.counts() == {}
+
+
+async def test_plans_kept_since_there_were_few_letters_do_not_hold_up_many(post: Post) -> None:
+    async with post.pool.acquire() as db:
+        for _ in range(8):  # the driver's sixth use of a statement keeps its plan
+            assert await letters.claim(db, "email", 16, 1e10) == []
+    await post.subscribed(*many(2000))
+    await post.begun()
+    async with letters.working(post.pool) as db:
+        while await broadcasts.spread(db):
+            pass
+    async with letters.working(post.pool) as db:
+        assert len(await letters.claim(db, "email", 16, 1e10)) == 16
+        kept = await db.fetchval("SHOW plan_cache_mode")
+    assert kept == "force_custom_plan"
+
+
+async def test_a_letter_that_cannot_be_read_stops_no_other(post: Post) -> None:
+    async with post.pool.acquire() as db:
+        letter = Letter(kind="confirm", id="one", at=100.0)
+        await letters.put_single(db, post.page, "email", "bad@a.example", letter, link=BASE)
+        await db.execute(
+            """UPDATE letters SET item = '{"letter": {"kind": "of tomorrow"}, "language": null}'"""
+        )
+    await post.subscribed("a@a.example")
+    await post.begun()
+    async with post.mailing():
+        await post.settled(done=1, dead=1)
+    assert post.told == ["a@a.example"]
+
+
+async def test_what_is_sent_while_the_database_is_away_is_not_sent_again(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letters, "HOLD_S", 0)
+    settle, failures = letters.settle, 5
+
+    async def away(*given: object) -> None:
+        nonlocal failures
+        failures -= 1
+        if failures > 0:
+            raise OSError("away")
+        await settle(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mailing, "AWAY_S", 0.05)
+    monkeypatch.setattr(letters, "settle", away)
+    await post.subscribed(*many(3))
+    await post.begun()
+    async with post.mailing():
+        await post.settled(done=3)
+    assert sorted(post.told) == list(many(3))
+
+
+async def test_a_limit_that_is_set_later_holds_nothing_up_for_what_left_before(post: Post) -> None:
+    limited = Mail(host="127.0.0.1", sender="status@shop.example", per_minute=600)
+    post.mail = limited
+    await post.subscribed(*many(300))
+    await post.begun()
+    async with post.mailing() as working:
+        async with asyncio.timeout(60):
+            while not post.sent:
+                await asyncio.sleep(0.02)
+        post.mail = limited.model_copy(update={"per_minute": None})
+        await post.settled(done=300)
+        post.mail = limited
+        assert working._room(working._ways[0]) > 0

@@ -44,7 +44,7 @@ CREATE TABLE subscribers (
     unsubscribed_at timestamptz,
     UNIQUE (page_id, kind, folded)
 );
-CREATE INDEX subscribers_told ON subscribers (page_id) WHERE status = 'active';
+CREATE INDEX subscribers_told ON subscribers (page_id, id) WHERE status = 'active';
 CREATE INDEX subscribers_listed ON subscribers (page_id, created_at, id);
 
 -- One thing that subscribers are told: an update of an incident or of maintenance, or a message by hand.
@@ -82,7 +82,6 @@ CREATE TABLE letters (
     status        text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'done', 'dead', 'dropped')),
     attempts      integer NOT NULL DEFAULT 0,
     due_at        timestamptz NOT NULL DEFAULT now(),
-    begun_at      timestamptz,                         -- of the first try: one that was cut short may have arrived
     tried_at      timestamptz,                         -- of a try that is under way, or was cut short
     last_error    text,
     created_at    timestamptz NOT NULL DEFAULT now(),
