@@ -4,6 +4,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from msgspec import convert
 from starlette.datastructures import UploadFile
@@ -18,7 +19,7 @@ from api.console.forms import PART, as_json, fields, filled, listed, page_choice
 from api.console.page import CSP, go, render
 from api.context import services_of
 from api.objects import locate
-from api.problems import ProblemError
+from api.problems import ProblemError, missing
 from api.shown_subscribers import ShownSubscriber
 from engine.store import subscribers
 from engine.store.objects import MissingError
@@ -103,15 +104,11 @@ async def add(request: Request, asking: Asking) -> Response:
         answer = await rest.create_subscriber(as_json(request, document), asking, sent.get("page") or None)
     except _REFUSALS as refused:
         return await _subscribers(request, asking, given=sent, refused=refused)
+    said = "added_subscriber" if document["is_confirmed"] else "asked_subscriber"
     return go(
-        f"/console/subscribers?page={sent.get('page', '')}", _said_of(json.loads(bytes(answer.body)), answer)
+        "/console/subscribers?" + urlencode({"page": sent.get("page", "")}),
+        said if answer.status_code == 201 else "known_subscriber",
     )
-
-
-def _said_of(item: Mapping[str, Any], answer: Response) -> str:
-    if answer.status_code == 200:
-        return "known_subscriber"
-    return "added_subscriber" if item["status"] == "active" else "asked_subscriber"
 
 
 @router.post("/subscribers/import")
@@ -153,12 +150,14 @@ async def handle(request: Request, asking: Asking, ref: str, verb: str) -> Respo
             await rest.change_subscriber(as_json(request, changes[verb]), asking, ref)
         elif verb == "remove":
             await rest.delete_subscriber(request, asking, ref)
+        else:
+            raise missing("there is no such page")
     except ProblemError as refused:
         if refused.status != 422:
             raise
         return await _subscribers(request, asking, refused=refused)
     return go(
-        f"/console/subscribers?page={request.query_params.get('page', '')}",
+        "/console/subscribers?" + urlencode({"page": request.query_params.get("page", "")}),
         "removed" if verb == "remove" else "saved",
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from upbeat.cli.client import Client, at, remote
-from upbeat.cli.files import FILE, read_text, write_text
+from upbeat.cli.files import FILE, read_text
 from upbeat.cli.listed import Decorator, Listed, listing, of_page
 from upbeat.cli.output import Output, harmless, paint, when
 
@@ -105,17 +105,11 @@ def _print_import(made: dict[str, Any]) -> None:
 
 
 @subscribers.command()
-@click.option("--out", "file", type=FILE, help="Into this file, instead of standard output.")
 @_its_page
 @remote
-async def export(api: Client, out: Output, file: Path | None, page: str | None) -> None:
+async def export(api: Client, out: Output, page: str | None) -> None:
     """Print all subscribers of a page as CSV, which `import` takes."""
-    text = await api.text("/subscribers/export", page=page)
-    if file is None:
-        click.echo(text, nl=False)
-    else:
-        write_text(file, text)
-        out.done({}, f"{file} is written")
+    click.echo(await api.text("/subscribers/export", page=page), nl=False)
 
 
 @subscribers.command()
@@ -125,14 +119,7 @@ async def export(api: Client, out: Output, file: Path | None, page: str | None) 
 @_components
 @click.option("--yes", is_flag=True, help="Without asking first.")
 @click.option("--dry-run", is_flag=True, help="Only show it.")
-@click.option(
-    "--wait",
-    "wait_s",
-    type=click.IntRange(0),
-    default=600,
-    show_default=True,
-    help="Seconds it is followed for.",
-)
+@click.option("--wait", "wait_s", default=600, show_default=True, help="Seconds it is followed for.")
 @_its_page
 @remote
 async def broadcast(
@@ -149,23 +136,19 @@ async def broadcast(
     body = message | {"components": list(components) or None}
     seen = await api.post("/broadcasts/preview", body, page=page)
     if dry_run or not yes:
-        out.show(
-            seen,
-            lambda _: click.echo(f"{harmless(seen['mail']['subject'])}\n\n{harmless(seen['mail']['text'])}"),
-        )
+        mail = seen["mail"]
+        out.show(seen, lambda _: click.echo(f"{harmless(mail['subject'])}\n\n{harmless(mail['text'])}"))
     if dry_run:
         return
     if not yes:
         click.confirm(f"Send it to {seen['subscribers']}?", abort=True, err=True)
     made = await api.post("/broadcasts", body, page=seen["page"])
-    until_s = time.monotonic() + wait_s
+    until_s, is_seen = time.monotonic() + wait_s, sys.stderr.isatty() and not out.quiet
     while made["finished_at"] is None and time.monotonic() < until_s:
-        progress = made["progress"]
-        if sys.stderr.isatty() and not out.quiet:
-            click.echo(f"\r\x1b[K{progress['sent']} sent, {progress['waiting']} waiting", nl=False, err=True)
         await asyncio.sleep(_POLL_S)
         made = await api.get(at("/broadcasts", made["id"]))
-    if sys.stderr.isatty() and not out.quiet:
-        click.echo("\r\x1b[K", nl=False, err=True)
+        if is_seen:
+            progress = "{sent} sent, {waiting} waiting".format(**made["progress"])
+            click.echo(f"\r\x1b[K{progress}", nl=made["finished_at"] is not None, err=True)
     counts = ", ".join(f"{n} {what}" for what, n in made["progress"].items() if n or what == "sent")
     out.done(made, f"{made['id']}: {counts}", brief=[made["id"]])
