@@ -15,9 +15,9 @@ class S3Publisher(StaticPublisher):
     bucket: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,62}$")] = Field(
         description="Its name."
     )
-    prefix: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9._~-]+/)*$", max_length=300)] = Field(
-        default="", description="What keys begin with, such as `status/`. Nothing else may be there."
-    )
+    prefix: Annotated[
+        str, StringConstraints(pattern=r"^([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*$", max_length=300)
+    ] = Field(default="", description="What keys begin with, such as `status/`. Nothing else may be there.")
     region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")] = Field(
         default="us-east-1", description="Of the bucket."
     )
