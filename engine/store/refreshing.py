@@ -12,7 +12,7 @@ from engine.store.database import Connection
 from evaluators.lifecycle import ENDED
 from evaluators.model import Refresh
 from rules.models import TYPED
-from rules.publishers.static import StaticPublisher
+from rules.publishers.static import EVERY_S, StaticPublisher
 from rules.shape import spec_of
 
 KINDS: Final = {kind: rule for kind, rule in TYPED["publisher"].items() if issubclass(rule, StaticPublisher)}
@@ -61,7 +61,7 @@ async def states(
 
 
 async def look(connection: Connection, now_s: float, _: str) -> None:
-    """Have pages written whose files say something else, or are as old as they may be; not again before that after a failure."""
+    """Have pages written whose files say something else, or are as old as they may be; after a failure not again at once."""
     rows = await connection.fetch(
         "SELECT o.id, o.page_id, o.spec, coalesce(t.failures, 0) AS failures, r.remote->>'state' AS state, "
         "extract(epoch FROM r.updated_at)::float8 AS written_s, "
@@ -81,7 +81,7 @@ async def look(connection: Connection, now_s: float, _: str) -> None:
     due = [
         row["id"]
         for row, rule, state in zip(rows, rules, found, strict=True)
-        if (row["failed_s"] is None or now_s - row["failed_s"] >= rule.every)
+        if (row["failed_s"] is None or now_s - row["failed_s"] >= min(rule.every, EVERY_S))
         and (row["written_s"] is None or now_s - row["written_s"] >= rule.every or row["state"] != state)
     ]
     item = msgspec.to_builtins(Refresh(now_s))

@@ -203,6 +203,17 @@ async def test_a_refusal_is_tried_again_at_the_next_time_or_once_the_publisher_w
     assert await desk.pool.fetchval("SELECT status FROM outbox") == "done"
 
 
+async def test_who_writes_once_a_day_does_not_wait_a_day_after_a_refusal(desk: Desk) -> None:
+    async with transaction(desk.pool) as db:
+        await _changed(db, desk.publisher, every="1d")
+    desk.answers = [Rejected("HTTP 403 AccessDenied")]
+    assert len(await desk.written()) == 1
+    desk.now_s += EVERY_S + 60
+    assert len(await desk.written()) == 1
+    desk.now_s += EVERY_S + 60
+    assert await desk.written() == []
+
+
 async def test_steps_that_could_not_be_written_are_done_once_the_page_was(desk: Desk) -> None:
     await desk.written()
     desk.answers = [Retry("No space left on device")] * 2
