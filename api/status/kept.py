@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from api.problems import ProblemError
 from api.status.addresses import away
 from api.status.document import Document
 from api.status.previews import is_listed
@@ -197,7 +198,7 @@ class Kept:
             async with asyncio.timeout(READ_S):
                 document = await self.read(slug)
         except Exception as failure:
-            is_away = isinstance(failure, DATABASE_AWAY)
+            is_away = isinstance(failure, (*DATABASE_AWAY, ProblemError))
             if copy is None:
                 if is_away:
                     raise away("this page") from None

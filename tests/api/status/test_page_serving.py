@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from api.status import front, kept
+from api.status.addresses import away
 from api.status.document import Document
 from api.status.kept import MOST_ORIGINS, Kept, Made, Shelf, made
 from api.status.view import OPEN, Place, Rendition, View, view
@@ -328,12 +329,19 @@ async def test_a_page_says_when_it_was_last_read_not_when_it_last_changed() -> N
     assert (again.document.stale_since, again.document.at) == (None, NOW.replace(second=45))
 
 
-async def test_a_bug_in_reading_takes_no_page_away() -> None:
+@pytest.mark.parametrize(
+    ("trouble", "level"),
+    [(KeyError("a bug"), "ERROR"), (away("this page"), "WARNING")],
+    ids=["a bug", "away"],
+)
+async def test_trouble_in_reading_takes_no_page_away(
+    trouble: Exception, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
     is_broken = False
 
     async def read(_: str) -> Document:
         if is_broken:
-            raise KeyError("a bug")
+            raise trouble
         return document()
 
     pages = Kept(read)
@@ -342,6 +350,7 @@ async def test_a_bug_in_reading_takes_no_page_away() -> None:
     found = await pages.page("shop", 20.0)
     assert found is not None
     assert found.document.stale_since == NOW
+    assert [record.levelname for record in caplog.records] == [level]
 
 
 def test_programs_are_told_the_impact_that_people_gave_an_incident() -> None:
