@@ -28,15 +28,7 @@ async def queue(connection: Connection, incident: UUID, update: UUID, by: str) -
         update,
     )
     assert row is not None
-    named = await connection.fetch(
-        "SELECT page_id, coalesce((spec->>'listed')::bool, true) AS is_listed FROM objects "
-        "WHERE id = ANY ($1) AND removed_at IS NULL",
-        row["named"],
-    )
-    pages = {one["page_id"] for one in named if one["is_listed"]}
-    if not named or len(named) < len(row["named"]) or any(one["page_id"] != row["page_id"] for one in named):
-        pages.add(row["page_id"])
-    if not pages:  # it is only about what the page does not list, and so is not on it
+    if not (pages := await _pages(connection, row["page_id"], row["named"])):
         return
     letter = Letter(
         kind="update",
@@ -56,7 +48,7 @@ async def queue(connection: Connection, incident: UUID, update: UUID, by: str) -
         "VALUES ($1, $2, $3, 'update', $4, $5, $6, $7, $8) ON CONFLICT (update_id) DO NOTHING",
         new_id(),
         row["page_id"],
-        list(pages),
+        pages,
         incident,
         update,
         row["named"],
@@ -199,9 +191,16 @@ async def finish(connection: Connection) -> None:
 
 async def reach(connection: Connection, page_id: UUID, named: Sequence[UUID]) -> int:
     """How many would hear of an update at home on this page that names these components, as `queue` tells it."""
-    others = await connection.fetch(
-        "SELECT DISTINCT page_id FROM objects WHERE id = ANY ($1) AND removed_at IS NULL "
-        "AND coalesce((spec->>'listed')::bool, true)",
+    return await audience(connection, await _pages(connection, page_id, named), named)
+
+
+async def _pages(connection: Connection, home: UUID, named: Sequence[UUID]) -> list[UUID]:
+    """On which pages that is which is said at home on this one of these components, as `views.stamps` finds it."""
+    rows = await connection.fetch(
+        "SELECT page_id FROM objects WHERE id = ANY ($2::uuid[]) AND removed_at IS NULL "
+        "AND coalesce((spec->>'listed')::bool, true) UNION SELECT $1 WHERE $2 = '{}' OR NOT $2 <@ ARRAY(SELECT id FROM objects "
+        "WHERE page_id = $1 AND kind = 'component' AND spec->>'listed' = 'false')",
+        home,
         list(named),
     )
-    return await audience(connection, {page_id, *(other["page_id"] for other in others)}, named)
+    return [row["page_id"] for row in rows]

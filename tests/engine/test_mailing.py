@@ -538,3 +538,18 @@ async def test_a_limit_that_is_set_later_holds_nothing_up_for_what_left_before(p
         await post.settled(done=300)
         post.mail = limited
         assert working._room(working._ways[0]) > 0
+
+
+async def test_as_many_are_said_to_hear_of_it_as_do(post: Post) -> None:
+    await post.subscribed(*many(3))
+    api, web = (post.components[slug] for slug in ("api", "web"))
+    async with transaction(post.pool) as db:
+        hidden = await objects.get(db, api)
+        assert hidden is not None
+        await objects.replace(db, ACTOR, hidden, {**hidden.spec, "listed": False})
+    for named, wanted in (("api", 0), ("web", 3), (None, 3)):
+        await post.begun(post.page, text="x", **({named: "partial_outage"} if named else {}))
+        async with transaction(post.pool) as db:
+            ids = [{"api": api, "web": web}[named]] if named else []
+            assert await broadcasts.reach(db, post.page, ids) == wanted
+            assert await broadcasts.spread(db) == wanted
