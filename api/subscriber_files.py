@@ -37,7 +37,7 @@ def read_sheet(
     raw: bytes, components: Mapping[str, UUID], languages: Collection[str], *, are_confirmed: bool
 ) -> Sheet:
     """The lines of a file: UTF-8, with a header, separated by commas or semicolons. Takes seconds for a long one."""
-    sheet, seen = Sheet(), set[tuple[str, str]]()
+    sheet, told = Sheet(), dict[tuple[str, str], tuple[Entry, bool] | None]()
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as wrong:
@@ -64,15 +64,16 @@ def read_sheet(
                 sheet.bad.append((lines.line_num, str(wrong)))
                 continue
             key = one.kind, folded(one.kind, one.address)
-            if said_of.get("status") in _ENDED:
+            if said_of.get("status") in _ENDED:  # whatever other lines say
+                told[key] = None
                 sheet.ended += 1
-            elif key in seen:
-                sheet.repeated += 1
             else:
-                (sheet.confirmed if is_confirmed or are_confirmed else sheet.pending).append(one)
-            seen.add(key)
+                sheet.repeated += key in told
+                told.setdefault(key, (one, is_confirmed or are_confirmed))
     except csv.Error as wrong:
         sheet.bad.append((lines.line_num, f"cannot be read as CSV: {wrong}"))
+    for entry, is_confirmed in filter(None, told.values()):
+        (sheet.confirmed if is_confirmed else sheet.pending).append(entry)
     return sheet
 
 

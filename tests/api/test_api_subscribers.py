@@ -170,6 +170,13 @@ async def test_a_file_asks_nobody_who_is_told_or_ended_it(server: "Server") -> N
     assert len(await _letters(server)) == 1
 
 
+async def test_who_ended_it_in_one_line_of_a_file_is_told_by_no_other(server: "Server") -> None:
+    text = "email,status\na@shop.example,active\nA@shop.example,unsubscribed\na@shop.example,active\n"
+    done = await _import(server, text, "&confirmed=true&reason=list")
+    assert (done.body["added"], done.body["ended"], done.body["repeated"]) == (0, 1, 1), done.body
+    assert (await server.call("GET", PATH)).body["items"] == []
+
+
 async def test_every_bad_line_of_a_file_is_named_and_nothing_imported(server: "Server") -> None:
     text = (
         "\ufeffemail;url;components;language;name;confirmed\r\n"
