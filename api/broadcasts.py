@@ -21,7 +21,6 @@ from engine.store import broadcasts, objects
 from engine.store.audit import record
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import read, show
-from engine.store.objects import Stored
 from evaluators.model import Envelope, Letter
 from rules.page import Page
 from rules.shape import Rule
@@ -112,15 +111,10 @@ async def preview_broadcast(request: Request, asking: Asking, page_ref: PageRef 
         wanted = await meant(db, home, sent.components)
         told = await broadcasts.audience(db, [home.id], wanted)
         below = await page_url(request, db, home)
-    envelope = _envelope(home, below, sent, services.clock.epoch_s())
-    return reply({"page": home.slug, "subscribers": told, "mail": services.preview_mail(envelope)})
-
-
-def _envelope(home: Stored, below: str, sent: NewBroadcast, at_s: float) -> Envelope:
     rule = Page.model_validate(home.spec)
-    letter = Letter("message", "preview", at_s, sent.subject, sent.text, sent.is_markdown)
-    return Envelope(
-        letter,
+    at_s = services.clock.epoch_s()
+    envelope = Envelope(
+        Letter("message", "preview", at_s, sent.subject, sent.text, sent.is_markdown),
         to="reader@example.com",
         kind="email",
         key="preview",
@@ -134,6 +128,7 @@ def _envelope(home: Stored, below: str, sent: NewBroadcast, at_s: float) -> Enve
         reply_to=rule.subscribers.reply_to,
         accent=rule.look.accent,
     )
+    return reply({"page": home.slug, "subscribers": told, "mail": services.preview_mail(envelope)})
 
 
 @router.post("", status_code=201)
@@ -147,16 +142,8 @@ async def create_broadcast(request: Request, asking: Asking, page_ref: PageRef =
     async with transaction(services.pool) as db:
         home = await page_of(db, asking, page_ref)
         wanted = await meant(db, home, sent.components)
-        row = await broadcasts.message(
-            db,
-            home.id,
-            sent.subject,
-            sent.text,
-            services.clock.epoch_s(),
-            asking.name,
-            is_markdown=sent.is_markdown,
-            components=wanted,
-        )
+        said, at_s = sent.model_dump(exclude={"components"}), services.clock.epoch_s()
+        row = await broadcasts.message(db, home.id, at=at_s, by=asking.name, components=wanted, **said)
         ref = show("broadcast", row["id"])
         await record(db, asking.actor, "broadcast.send", ref, home.id, None, sent.model_dump())
         return reply(await one(db, asking, ref), 201)

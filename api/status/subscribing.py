@@ -67,17 +67,12 @@ def _shown(request: Request, template: str, path: str, status: int = 200, **valu
 # ---- asked for
 
 
-@router.get("/subscribe")
-@permits(Permission.PUBLIC)
-async def form(request: Request) -> Response:
-    """The form of the kind that the address names."""
-    return _form(request, request.query_params.get("kind", ""))
-
-
-@router.post("/subscribe")
+@router.api_route("/subscribe", methods=["GET", "POST"])
 @permits(Permission.PUBLIC, csrf=False)
 async def subscribe(request: Request) -> Response:
-    """Send a link to confirm. The answer is the same whether the address is known or not."""
+    """The form of a kind; sent, it sends a link to confirm. The answer is the same whether the address is known or not."""
+    if request.method == "GET":
+        return _form(request, request.query_params.get("kind", ""))
     page, place = shown(request)
     sent = await _sent(request)
     kind = _text(sent, "kind")
@@ -90,14 +85,13 @@ async def subscribe(request: Request) -> Response:
     if not _text(sent, _TRAP):
         services = services_of(request)
         # The Host header is whatever who asks says: a link made of it could lead who is told to them.
-        is_ours = not place.base or services.settings.public_url or urlsplit(place.origin).hostname in _HERE
-        if not is_ours:
+        if place.base and not services.settings.public_url and urlsplit(place.origin).hostname not in _HERE:
             _log.warning("nobody can subscribe to the page %s: set public_url", page.rule.slug)
             return _form(request, kind, sent, "gate_unmailed", 503)
-        quotas: list[tuple[str, str | None, int]] = [("page", page.id, PER_PAGE)]
-        if kind == "webhook":
-            quotas.insert(0, ("host", urlsplit(address).hostname, PER_HOST))
-        if not all(_takes(request, *each) for each in (("client", near(request), PER_CLIENT), *quotas)):
+        host = urlsplit(address).hostname if kind == "webhook" else None
+        taken = _takes(request, "client", near(request), PER_CLIENT)
+        taken = taken and (host is None or _takes(request, "host", host, PER_HOST))
+        if not (taken and _takes(request, "page", page.id, PER_PAGE)):
             return _form(request, kind, sent, "gate_too_many", 429)
         if _takes(request, "address", _TAG.sub("@", subscribers.folded(kind, address)), PER_ADDRESS):
             entry = Entry(kind, address, "", *_choice(page, sent))
@@ -163,7 +157,7 @@ def _page_id(page: Document) -> UUID:
     return found
 
 
-def _takes(request: Request, of: str, key: str | None, quota: int) -> bool:
+def _takes(request: Request, of: str, key: str, quota: int) -> bool:
     """Whether there is one left of so many in an hour. Each kind of key has a limiter: none can crowd out another's."""
     limiters: dict[str, Limiter] = request.app.state.subscribing
     limiter = limiters.setdefault(of, Limiter(3600.0))
