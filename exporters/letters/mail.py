@@ -3,6 +3,7 @@
 import asyncio
 import html
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ MOST_OVER_ONE: Final = 500
 """Mails over one connection: relays have limits of their own."""
 _NOBODY: Final = re.compile(r"5\.1\.(1|2|3|6|10)\b")
 _MAILBOX: Final = re.compile(r"5\.2\.\d")
+_POLICY: Final = re.compile(r"relay|auth|sender|polic|spam|block|denied|reject", re.IGNORECASE)
 _CODE: Final = re.compile(r"5\.\d{1,3}\.\d{1,3}\b")
 _URL: Final = re.compile(r"https?://[!-;=?-~]{1,1000}")
 
@@ -35,13 +37,14 @@ class MailExporter:
     ) -> None:
         self._connector, self._relay, self._timeout_s = connector, relay, timeout_s
         self._free = asyncio.Semaphore(connections)
+        self._writer = ThreadPoolExecutor(1, "letters")  # one: who does other work waits for no more than one
         self._idle: list[tuple[aiosmtplib.SMTP, int]] = []  # with how many mails went over it
 
     async def export(self, envelope: Envelope) -> Outcome:
         """Send it once. `Retry` with `after_s`: the relay takes nothing, whoever it is for."""
         sender = envelope.sender or self._relay.sender
-        body = composed(envelope, sender)
         async with self._free:
+            body = await asyncio.get_running_loop().run_in_executor(self._writer, composed, envelope, sender)
             try:
                 client, sent = await self._connected()
             except aiosmtplib.SMTPResponseException as answer:
@@ -56,7 +59,8 @@ class MailExporter:
             except BaseException:
                 client.close()
                 raise
-            if sent + 1 < MOST_OVER_ONE and client.is_connected:
+            # some relays refuse all that follows over one connection, and some after so many mails
+            if sent + 1 < MOST_OVER_ONE and client.is_connected and not isinstance(outcome, Retry):
                 self._idle.append((client, sent + 1))
             else:
                 client.close()
@@ -77,26 +81,26 @@ class MailExporter:
         return client, 0
 
     async def _send(self, client: aiosmtplib.SMTP, sender: str, to: str, body: bytes) -> Outcome:
-        utf8 = {} if (sender + to).isascii() else {"options": ["SMTPUTF8"], "encoding": "utf-8"}
-        if not to.isascii() and "SMTPUTF8" not in (await client.ehlo()).message.upper():
-            return Rejected("the relay takes no mailbox that is not written in ASCII (SMTPUTF8)")
+        # `rules.subscriber` lets in no mailbox that is not written in ASCII; a sender may be anything
+        options = {} if sender.isascii() else {"options": ["SMTPUTF8"], "encoding": "utf-8"}
         try:
-            await client.mail(sender, **utf8)  # type: ignore[arg-type]
+            await client.mail(sender, **options)  # type: ignore[arg-type]
         except aiosmtplib.SMTPResponseException as answer:
-            return Retry(
-                f"SMTP {answer.code} for the sender {sender}", RELAY_AWAY_S if answer.code == 421 else None
-            )
+            away_s = RELAY_AWAY_S if answer.code == 421 else None
+            return Retry(f"SMTP {answer.code} for the sender {sender}", away_s)
         try:
-            await client.rcpt(to, encoding=utf8.get("encoding", "ascii"))  # type: ignore[arg-type]
-            await client.data(body)
+            await client.rcpt(to)
         except aiosmtplib.SMTPResponseException as answer:
             return judged(answer.code, answer.message)
-        except (ValueError, UnicodeError):
-            return Rejected("it is not a mail address", for_good=True)
+        try:
+            await client.data(body)
+        except aiosmtplib.SMTPResponseException as answer:
+            return judged(answer.code, answer.message, of_mailbox=False)
         return Delivered()
 
     def close(self) -> None:
         """Hang up."""
+        self._writer.shutdown(wait=False)
         for client, _ in self._idle:
             client.close()
         self._idle.clear()
@@ -111,16 +115,21 @@ def failed_as(failure: Exception) -> str:
     return type(failure).__name__ if isinstance(failure, aiosmtplib.SMTPException) else failed(failure).reason
 
 
-def judged(code: int, said: str) -> Outcome:
+def judged(code: int, said: str, *, of_mailbox: bool = True) -> Outcome:
     """What a refusal of this recipient means. Only of one whose mailbox it blames is counted that it was refused.
 
-    A relay may refuse everybody, because of its policy or ours: then a mailbox is not to blame.
+    A relay may refuse everybody, because of its policy or ours: then a mailbox is not to blame. Where it says no enhanced code,
+    it blames one that it refused (`of_mailbox`) as such, not what was to be said there.
     """
     found = _CODE.search(said)
     reason = f"SMTP {code}" + (f" {found[0]}" if found else "")
     if code == 421:
         return Retry(reason, RELAY_AWAY_S)
-    if code < 500 or (found and not _NOBODY.match(found[0]) and not _MAILBOX.match(found[0])):
+    if found:
+        is_blamed = bool(_NOBODY.match(found[0]) or _MAILBOX.match(found[0]))
+    else:
+        is_blamed = of_mailbox and code in (550, 551, 552, 553) and not _POLICY.search(said)
+    if code < 500 or not is_blamed:
         return Retry(reason)
     return Rejected(reason, for_good=bool(found and _NOBODY.match(found[0])))
 
@@ -150,10 +159,13 @@ def composed(envelope: Envelope, sender: str) -> bytes:
 
 
 def _unsubscribing(url: str) -> bytes:
-    """RFC 8058, ahead of the rest: EmailMessage makes encoded words of what is longer than a line, and nobody reads those."""
+    """RFC 8058, which is for https, ahead of the rest: EmailMessage makes encoded words of what is longer than a line, and nobody
+    reads those.
+    """
     if not _URL.fullmatch(url):
         return b""
-    return f"List-Unsubscribe: <{url}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n".encode()
+    once = "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" if url.startswith("https:") else ""
+    return f"List-Unsubscribe: <{url}>\r\n{once}".encode()
 
 
 def _list_id(page_url: str) -> str:
