@@ -177,15 +177,20 @@ def _list_id(page_url: str) -> str:
 def _text(envelope: Envelope) -> str:
     say = speech(envelope).say
     parts = [heading(envelope), " · ".join(_about(envelope)), text(envelope), "\n".join(facts(envelope))]
-    parts += [f"{leads(envelope)}:\n{envelope.link}"] if envelope.link else []
-    foot = [say("letter_why", page=line(envelope.page), address=line(envelope.to))]
+    if envelope.link:
+        parts.append(f"{leads(envelope)}:\n{envelope.link}")
     if envelope.manage_url:
-        foot += [
-            f"{say('letter_manage')}: {envelope.manage_url}",
-            f"{say('letter_end')}: {envelope.unsubscribe_url}",
-        ]
-        parts.append("-- \n" + "\n".join(foot))
+        ends = [f"{say(key)}: {url}" for key, url in _ends(envelope)]
+        parts.append("\n".join(["-- ", _why(envelope), *ends]))
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _why(envelope: Envelope) -> str:
+    return speech(envelope).say("letter_why", page=line(envelope.page), address=line(envelope.to))
+
+
+def _ends(envelope: Envelope) -> list[tuple[str, str]]:
+    return [("letter_manage", envelope.manage_url), ("letter_end", envelope.unsubscribe_url)]
 
 
 def _about(envelope: Envelope) -> list[str]:
@@ -199,23 +204,22 @@ def _html(envelope: Envelope) -> str:
         f"<p><strong>{html.escape(line(envelope.page))}</strong></p>",
         f"<h2>{html.escape(heading(envelope))}</h2>",
     ]
-    parts += [f"<p>{html.escape(' · '.join(about))}</p>"] if (about := _about(envelope)) else []
-    is_theirs = letter.is_markdown and letter.kind in ("update", "message")
-    lines = map(html.escape, text(envelope).split("\n"))
-    whole = letter.text.encode(errors="replace").decode()  # of a preview: halves of pairs are nowhere else
-    parts.append(markdown.html(whole) if is_theirs else f"<p>{'<br>'.join(lines)}</p>")
-    parts += (
-        [f"<ul>{''.join(f'<li>{html.escape(fact)}</li>' for fact in found)}</ul>"]
-        if (found := [*facts(envelope)])
-        else []
-    )
+    if about := _about(envelope):
+        parts.append(f"<p>{html.escape(' · '.join(about))}</p>")
+    if letter.is_markdown and letter.kind in ("update", "message"):
+        # of a preview: halves of pairs are nowhere else
+        parts.append(markdown.html(letter.text.encode(errors="replace").decode()))
+    else:
+        parts.append(f"<p>{'<br>'.join(map(html.escape, text(envelope).split(chr(10))))}</p>")
+    if found := [f"<li>{html.escape(fact)}</li>" for fact in facts(envelope)]:
+        parts.append(f"<ul>{''.join(found)}</ul>")
     if envelope.link:
         parts.append(f"<p>{_anchor(envelope.link, leads(envelope), f'color:{accent};font-weight:bold')}</p>")
     if envelope.manage_url:
-        why = html.escape(say("letter_why", page=line(envelope.page), address=line(envelope.to)))
-        ends = [(envelope.manage_url, "letter_manage"), (envelope.unsubscribe_url, "letter_end")]
-        links = " · ".join(_anchor(url, say(key), "color:inherit") for url, key in ends)
-        parts.append(f'<hr><p style="color:#6b7280;font-size:13px">{why}<br>{links}</p>')
+        links = " · ".join(_anchor(url, say(key), "color:inherit") for key, url in _ends(envelope))
+        parts.append(
+            f'<hr><p style="color:#6b7280;font-size:13px">{html.escape(_why(envelope))}<br>{links}</p>'
+        )
     style = f"font-family:sans-serif;max-width:40em;margin:auto;padding:1em;border-top:4px solid {accent}"
     head = f'<!doctype html>\n<html lang="{html.escape(envelope.language)}"><head><meta charset="utf-8"></head>\n'
     return f'{head}<body style="{html.escape(style)}">\n' + "\n".join(parts) + "\n</body></html>\n"

@@ -1,7 +1,7 @@
 """Letters by HTTP: JSON for a subscriber's webhook, signed by Standard Webhooks, or a message for a Slack incoming webhook."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from html import escape
 from typing import Any, Final
 
@@ -17,11 +17,8 @@ from exporters.letters.words import facts, heading, leads, speech, status, text
 from exporters.outcome import Outcome
 
 VERSION: Final = 1
-_TYPES: Final[Mapping[str, str]] = {
-    "message": "message",
-    "confirm": "subscription.confirm",
-    "entrance": "entrance",
-}
+_TYPES: Final = {"message": "message", "confirm": "subscription.confirm"}
+_FIELDS: Final = ("id", "title", "text", "is_markdown", "incident", "impact", "components")
 
 
 class WebExporter:
@@ -43,29 +40,17 @@ class WebExporter:
 def payload(envelope: Envelope) -> dict[str, Any]:
     """The JSON of a letter: every field always there, times RFC 3339 in UTC."""
     letter = envelope.letter
-    times = {name: time_of(getattr(letter, name)) for name in ("at", "began_at", "starts_at", "ends_at")}
-    named = {
-        name: to_builtins(getattr(letter, name))
-        for name in ("id", "title", "text", "is_markdown", "incident")
-    }
-    about = {"status": letter.status or None, "impact": letter.impact, "components": letter.components}
-    links = {
+    data = {name: to_builtins(getattr(letter, name)) for name in _FIELDS}
+    data |= {name: time_of(getattr(letter, name)) for name in ("at", "began_at", "starts_at", "ends_at")}
+    data |= {
+        "status": letter.status or None,
+        "page": {"name": envelope.page, "url": envelope.page_url},
         "url": envelope.link,
         "manage_url": envelope.manage_url,
         "unsubscribe_url": envelope.unsubscribe_url,
     }
-    return {
-        "version": VERSION,
-        "type": _TYPES.get(letter.kind, f"{letter.of}.update"),
-        "timestamp": times["at"],
-        "data": {
-            **named,
-            **about,
-            **times,
-            "page": {"name": envelope.page, "url": envelope.page_url},
-            **links,
-        },
-    }
+    kind = _TYPES.get(letter.kind, f"{letter.of}.update")
+    return {"version": VERSION, "type": kind, "timestamp": data["at"], "data": data}
 
 
 def message(envelope: Envelope) -> dict[str, Any]:
