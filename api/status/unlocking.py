@@ -18,7 +18,7 @@ from api.limits import Limiter
 from api.origin import near
 from api.status import access, pages
 from api.status.document import Document
-from api.status.front import PLACE
+from api.status.front import LONGEST, PLACE
 from api.status.view import CSP, Place, Rendition
 from engine.store import letters
 from engine.store.database import transaction
@@ -157,4 +157,4 @@ def shown(request: Request) -> tuple[Document, Place]:
 
 
 def _below(path: str | None) -> str:
-    return path if path and _PATH.fullmatch(path) else ""
+    return path if path and len(path) <= LONGEST and _PATH.fullmatch(path) else ""

@@ -195,7 +195,7 @@ async def test_a_password_that_stands_for_nothing_lets_nobody_in(
 @pytest.mark.parametrize(
     "to",
     ["//evil.example", "/\\evil.example", "https://evil.example/", "../../console", "..", "a/../../b", "\r\nX: y",
-     "%2f/evil.example", "javascript:x", "a//evil", "?x", "@evil.example", ".env"],
+     "%2f/evil.example", "javascript:x", "a//evil", "?x", "@evil.example", ".env", "a" * 201],
 )  # fmt: skip
 async def test_who_is_let_in_is_led_nowhere_but_below_the_page(visitor: Visitor, to: str) -> None:
     assert (await visitor.enter("open sesame", to)).headers["Location"] == visitor.base
@@ -393,7 +393,17 @@ async def test_no_link_is_made_of_the_host_that_who_asks_names_nor_without_a_rel
 
 
 @pytest.mark.parametrize(
-    "mailbox", ["", "ann", "a@b", "a@corp.example\r\nBcc: x@y.example", "a b@corp.example", "@"]
+    "mailbox",
+    [
+        "\u0301\u0323" * 60_000 + "@corp.example",
+        "ann@" + "\u0301\u0323" * 60_000,
+        "",
+        "ann",
+        "a@b",
+        "a@corp.example\r\nBcc: x@y.example",
+        "a b@corp.example",
+        "@",
+    ],
 )
 async def test_what_is_no_mailbox_is_told_so(visitor: Visitor, mailbox: str) -> None:
     await visitor.limit({"emails": ["corp.example"]})
