@@ -53,6 +53,8 @@ _REFERENCE: Final = re.compile(r"#[\w.:-]+")
 """To a shape in the file, by its name as it stands there: browsers would undo a `%61`."""
 _LOCAL: Final = re.compile(r"""url\( *(["']?)#([\w.:-]+)\1 *\)""", re.IGNORECASE)
 _PAINTED: Final = re.compile(r"""\b(fill|stroke)\s*:\s*url\( *(["']?)#[\w.:-]+\2 *\)""", re.IGNORECASE)
+_LENGTH: Final = re.compile(r"\s*[\d.]{0,9}[1-9][\d.]{0,9}\s*(px|pt|pc|mm|cm|in)?\s*")
+_BOX: Final = re.compile(r"\s*-?[\d.]+[\s,]+-?[\d.]+[\s,]+(\d{1,9}(?:\.\d{0,9})?)[\s,]+(\d{1,9}(?:\.\d{0,9})?)\s*")
 # An icon's frames are decoded by Pillow whatever its head says: this keeps them in bounds, too.
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
@@ -69,7 +71,7 @@ def drawn(body: bytes, use: Use) -> Drawn:
     if len(body) > MOST_BYTES:
         raise ValueError(f"has {len(body)} bytes; up to {MOST_BYTES} are allowed")
     if body.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
-        made = Drawn("image/svg+xml", _cleaned(body))
+        made = Drawn("image/svg+xml", _cleaned(body, use))
     else:
         made = Drawn("image/png", _redrawn(body, use))
     if len(made.body) > MOST_DRAWN_BYTES:
@@ -105,7 +107,7 @@ def _redrawn(body: bytes, use: Use) -> bytes:
         picture = picture.resize((max(picture.width * 4 // 5, 1), max(picture.height * 4 // 5, 1)))
 
 
-def _cleaned(body: bytes) -> bytes:
+def _cleaned(body: bytes, use: Use) -> bytes:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -134,8 +136,24 @@ def _cleaned(body: bytes) -> bytes:
         raise ValueError(_TOO_MUCH)
     made = etree.Element(root.tag, nsmap={None: _SVG[1:-1]})
     _copy(root, made)
+    _measure(made, use)
     _expect_small(made)
     return bytes(etree.tostring(made, encoding="utf-8"))
+
+
+def _measure(made: etree._Element, use: Use) -> None:
+    """Size one that leaves that to where it stands: browsers would show nothing of it where its place is as large as it is."""
+    for side in ("width", "height"):
+        if not _LENGTH.fullmatch(made.get(side, "")):
+            made.attrib.pop(side, None)
+    box = _BOX.fullmatch(made.get("viewBox", ""))
+    if box is None or "width" in made.attrib or "height" in made.attrib:
+        return
+    width, height = (float(side) for side in box.groups())
+    if width and height:
+        scale = min(_LARGEST[use][0] / width, _LARGEST[use][1] / height)
+        made.set("width", f"{max(width * scale, 1):.6g}")
+        made.set("height", f"{max(height * scale, 1):.6g}")
 
 
 def _copy(source: etree._Element, made: etree._Element) -> None:

@@ -64,6 +64,28 @@ def test_a_picture_is_scaled_down_to_fit_and_never_up() -> None:
     assert seen(file(Image.new("RGB", (400, 200)), "PNG"), "favicon").size == (180, 180)
 
 
+@pytest.mark.parametrize(
+    ("said", "size"),
+    [
+        ("viewBox='0 0 120 40'", ("600", "200")),
+        ("viewBox='0 0 120 40' width='100%' height='100%'", ("600", "200")),
+        ("viewBox='-1,-1, 24 24' width='auto' height='0'", ("200", "200")),
+        ("viewBox='0 0 9000 9'", ("600", "1")),
+        ("viewBox='0 0 120 40' width='30'", ("30", None)),
+        ("viewBox='0 0 120 40' width='30mm' height='100%'", ("30mm", None)),
+        ("viewBox='0 0 0 40'", (None, None)),
+        ("viewBox='none'", (None, None)),
+        ("width='64px' height='20.5'", ("64px", "20.5")),
+    ],
+)
+def test_a_drawing_without_a_size_is_given_that_of_its_use(
+    said: str, size: tuple[str | None, str | None]
+) -> None:
+    made = drawn(f"<svg xmlns='http://www.w3.org/2000/svg' {said}><path d='M0 0h9'/></svg>".encode(), "logo")
+    root = etree.fromstring(made.body)
+    assert (root.get("width"), root.get("height")) == size
+
+
 def test_a_photograph_is_made_small_enough() -> None:
     noise = Image.effect_noise((900, 900), 90).convert("RGB")
     assert seen(file(noise, "JPEG", quality=70)).width > 100

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from api.status.document import Day, Document
+from api.status.document import Day, Document, Picture
 from rules.language import LANGUAGES
+from rules.picture import drawn
 from tests.api.console.conftest import WATCH
 from tests.api.status.shown import NOW, component, crowded, document, incident, showing, usual
 from tests.rig.browser import barriers, chromium
@@ -284,3 +285,17 @@ async def test_curl_is_shown_text_and_a_browser_html(server: "Server") -> None:
                 == f"{'public' if kind == 'text/html' else 'private'}, no-cache"
             )
             assert "User-Agent" not in answer.headers["Vary"]
+
+
+async def test_a_logo_without_a_size_is_seen_on_the_page_and_at_its_gate(server: "Server", tab: Page) -> None:
+    pages = []
+    for n, size in enumerate(("", "width='100%' height='100%'", "width='60'")):
+        mark = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 8' {size}><rect width='24' height='8'/></svg>"
+        logo = {"logo": Picture(f"logo-{n}.svg", *drawn(mark.encode(), "logo"))}
+        pages += [replace(page, pictures=logo) for page in (usual(f"open-{n}"), usual(f"shut-{n}", access={"password": "x"}))]  # fmt: skip
+    async with showing(server, *pages):
+        for page in pages:
+            await tab.goto(f"{server.url}/p/{page.rule.slug}")
+            box = await tab.locator(".brand img").bounding_box()
+            assert box
+            assert (round(box["width"]), round(box["height"])) in ((120, 40), (60, 20)), page.rule.slug
