@@ -39,6 +39,7 @@ from evaluators.uptime import (
     edges,
     incident_line,
     ranked,
+    told_since,
     worst,
 )
 from rules.component import Component, Uptime, UptimeBy
@@ -77,7 +78,7 @@ async def measure(
     if how.by == "manual":
         down = INCIDENTS_DOWN
         said = await stored_uptime.impacts(db, stored, since, until)
-        line = incident_line(said, max(born, since), until)
+        line = incident_line(said, max(told_since(said, born), since), until)
     else:
         down = frozenset[str](how.down)
         line, rank = [], ranked(how.down)

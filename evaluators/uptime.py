@@ -167,6 +167,11 @@ def of_incidents(updates: Iterable[tuple[object, float, str | None]], until: flo
     return made
 
 
+def told_since(impacts: Iterable[Span], born: float) -> float:
+    """Since when it is known what was told of something: its birth, or before that what was entered of the time before."""
+    return min([born, *(span.start for span in impacts)])
+
+
 def incident_line(impacts: Iterable[Span], born: float, until: float) -> list[Span]:
     """Spans from `born` to `until`: the worst that approved incidents say at a moment, else operational."""
     cut = [

@@ -18,7 +18,7 @@ from engine.store.objects import Stored
 from evaluators.lifecycle import ENDED, impact_of
 from evaluators.model import Impact
 from evaluators.public import component_status, overall_status
-from evaluators.uptime import INCIDENTS_DOWN, Bar, bars, edges, incident_line, of_incidents
+from evaluators.uptime import INCIDENTS_DOWN, Bar, bars, edges, incident_line, of_incidents, told_since
 from rules import markdown
 from rules.component import Component
 from rules.page import Page
@@ -325,7 +325,9 @@ def _told_days(
     said: tuple[tuple[object, float, str | None], ...], born: float, until: float
 ) -> tuple[list[Day], float | None]:
     """Days by what approved updates said. Components of which nothing was said share theirs."""
-    return _drawn(bars(incident_line(of_incidents(said, until), born, until), days(until), INCIDENTS_DOWN))
+    impacts, edges_s = of_incidents(said, until), days(until)
+    line = incident_line(impacts, max(told_since(impacts, born), edges_s[0]), until)
+    return _drawn(bars(line, edges_s, INCIDENTS_DOWN))
 
 
 def told(row: Row, updates: Sequence[Row], ids: Mapping[str, str]) -> Told:

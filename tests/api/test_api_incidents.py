@@ -1,5 +1,6 @@
 """Incidents by hand through the API: begun, spoken of, edited, merged, taken over, deleted, entered after the fact, and their reports."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -330,7 +331,10 @@ async def test_what_is_over_is_entered_with_its_times_and_notifies_nobody(
     assert await _status(server, site) == "operational"
     page = (await server.call("GET", "/p/shop/status.json", who=None)).body
     bars = next(one["bars"] for one in page["components"] if one["slug"] == site)
-    assert {bar["status"] for bar in bars[:-1]} == {None}  # nothing is known of it before it was made
+    known = [bar["status"] for bar in bars if bar["status"]]  # from when it was first spoken of
+    assert known[0] == known[1] == "major_outage"
+    assert set(known[2:]) == {"operational"}
+    assert len(known) == 4
     again = await _said(server, made.body, status="investigating")
     assert (again.status, "after it was over" in again.body["detail"]) == (409, True)
 
@@ -354,11 +358,12 @@ async def test_what_was_is_in_the_past_and_in_order(
     assert (refused.status, said in found.get(pointer, "")) == (422, True), found
 
 
+@pytest.mark.parametrize("age", [timedelta(days=20), timedelta()], ids=["declared-before", "declared-after"])
 async def test_what_was_counts_from_its_beginning_though_only_its_end_was_said(
-    server: "Server", site: str
+    server: "Server", site: str, age: timedelta
 ) -> None:
     await server.services.pool.execute(
-        "UPDATE objects SET created_at = now() - interval '20 days' WHERE slug = $1", site
+        "UPDATE objects SET created_at = now() - $2::interval WHERE slug = $1", site, age
     )
     now = server.services.clock.epoch_s()
     began, ended = (moment(now - 2 * 86400 + after).isoformat() for after in (0, 3600))
