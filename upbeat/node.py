@@ -38,7 +38,7 @@ from engine.subject import Subject, compile_subject
 from engine.triggering import Triggering
 from evaluators.model import Notice, Stage
 from exporters import prometheus
-from exporters.letters.preview import preview
+from exporters.letters.mail import preview
 from exporters.measurement import Named, Standing, Totals
 from exporters.otlp import resource
 from exporters.outcome import Outcome

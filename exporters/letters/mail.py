@@ -4,6 +4,9 @@ import asyncio
 import html
 import re
 from concurrent.futures import ThreadPoolExecutor
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -156,6 +159,17 @@ def composed(envelope: Envelope, sender: str) -> bytes:
     message.set_content(_text(envelope))
     message.add_alternative(_html(envelope), subtype="html")
     return _unsubscribing(envelope.unsubscribe_url) + message.as_bytes()
+
+
+def preview(envelope: Envelope) -> dict[str, str]:
+    """Its `subject`, `text` and `html` as it would be mailed, read from the very message. Nothing is sent."""
+    message = message_from_bytes(
+        composed(envelope, envelope.sender or "status@localhost"), EmailMessage, policy=default
+    )
+    plain, rich = message.get_body(("plain",)), message.get_body(("html",))
+    assert plain is not None
+    assert rich is not None
+    return {"subject": str(message["Subject"]), "text": plain.get_content(), "html": rich.get_content()}
 
 
 def _unsubscribing(url: str) -> bytes:

@@ -26,7 +26,7 @@ from engine.store.audit import Actor
 from engine.store.database import migrate, open_pool, transaction
 from engine.store.objects import Stored
 from engine.store.secrets import Keyring
-from exporters.letters.preview import preview
+from exporters.letters.mail import preview
 from exporters.outcome import Outcome, Rejected
 from rules.address import EgressPolicy
 from rules.beat import AnyBeat

@@ -9,8 +9,7 @@ from html import escape
 import pytest
 
 from evaluators.model import Envelope, Letter
-from exporters.letters.mail import composed
-from exporters.letters.preview import preview
+from exporters.letters.mail import composed, preview
 from exporters.letters.web import message
 from tests.api.console.conftest import WATCH
 from tests.api.status.test_status_hostile import ATTACKS
