@@ -59,8 +59,10 @@ def refusal(life: Life, status: str | None, at: float, reopen_within_s: float) -
     """Why people may not say this of it now; None where they may. `status` None: it stays what it is."""
     if life.is_merged:
         return "it was merged into another incident, which goes on: say it there"
-    if status not in OPEN or life.status not in ENDED:
+    if life.status not in ENDED or status is None:
         return None
+    if status not in OPEN:
+        return f"it is {life.status} already; what else is to be said of it is said without a status"
     if life.was_over:
         return "it was entered after it was over: it is not opened again; begin another"
     if life.ended_at is not None and at - life.ended_at > reopen_within_s:

@@ -217,6 +217,8 @@ async def test_it_is_opened_again_within_the_pages_time_and_not_later(server: "S
     assert late.status == 409
     assert late.body["detail"].startswith("it ended more than 7d ago")
     assert (await _said(server, made, text="A last word.")).body["status"] == "resolved"
+    twice = await _said(server, made, status="resolved", text="Over, and over.")
+    assert (twice.status, "is resolved already" in twice.body["detail"]) == (409, True)
 
 
 async def test_a_deleted_one_is_shown_to_nobody_and_kept(server: "Server", site: str, publisher: str) -> None:

@@ -69,6 +69,19 @@ async def test_an_incident_is_begun_told_and_resolved(remote: Cli, here: Cli) ->
     ]
 
 
+async def test_who_is_notified_is_said(here: Cli) -> None:
+    for name in ("ann", "bob"):
+        told = ("subscribers", "add", f"{name}@told.example", "--reason", "they asked")
+        assert (await here(*told)).code == 0
+    incident = await _begun(here, "Told")
+    said = await here("incidents", "resolve", incident, "--notify")
+    assert said.out == f"{incident} is resolved: Told\nnotified: 2 subscribers\n"
+    again = await here("incidents", "resolve", incident, "--notify")
+    assert (again.code, "is resolved already" in again.err) == (2, True)
+    for one in (await here("subscribers", "--search", "told.example", "--quiet")).out.split():
+        assert (await here("subscribers", "remove", one, "--forget")).code == 0
+
+
 async def test_an_incident_is_edited_merged_and_deleted(here: Cli) -> None:
     one, other = await _begun(here, "Solw"), await _begun(here, "Other")
     assert (await here("incidents", "edit", one, "--title", "Slow", "--impact", "critical")).code == 0

@@ -269,7 +269,9 @@ def _said(out: Output, item: Mapping[str, Any]) -> None:
     if "step" in item:
         said = f"{item['id']} waits for a review: {item['title']}"
     else:
-        told = ", ".join(item["notified"]["targets"]) or "nobody"
+        heard, targets = item["notified"]["subscribers"], item["notified"]["targets"]
+        own = [f"{heard} subscriber{'s' if heard > 1 else ''}"] if heard else []
+        told = ", ".join([*own, *targets]) or "nobody"
         said = f"{item['id']} is {item['status']}: {item['title']}\nnotified: {told}"
     out.done(item, said, brief=[item["id"]])
 
