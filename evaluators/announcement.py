@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Final, Literal
-from zoneinfo import ZoneInfo
 
 from evaluators.lifecycle import ENDED
+from rules.language import Language
 from rules.maintenance import Announce, Maintenance, Span
 
 SAME_S: Final = 1.0
@@ -105,34 +105,18 @@ def _of(rule: Maintenance, announce: Announce, told: Told, span: Span | None, no
     return steps
 
 
-def title(rule: Maintenance) -> str:
+def title(rule: Maintenance, words: Language) -> str:
     """What customers read it is called."""
-    return (rule.announce and rule.announce.title) or rule.name or "Scheduled maintenance"
+    return (rule.announce and rule.announce.title) or rule.name or words.say("window_title")
 
 
-def text(rule: Maintenance, step: Step, names: Sequence[str]) -> str:
-    """What customers read; `names` are of the components that it is about."""
-    begins, ends = (_at(rule, moment) for moment in step.span)
-    of = (
-        f" of {', '.join(names[:-1])} and {names[-1]}"
-        if names[1:]
-        else "".join(f" of {one}" for one in names)
-    )
+def text(rule: Maintenance, step: Step, names: Sequence[str], words: Language, zone: tzinfo) -> str:
+    """What customers read, in the page's language and by its clocks; `names` are of the components that it is about."""
     if step.does == "announce" and rule.announce and rule.announce.text:
         return rule.announce.text
-    if step.does in ("announce", "begin") and step.status == "in_progress":
-        return f"Maintenance{of} has begun. It is expected to last until {ends}."
-    if step.does == "move" and step.status != "scheduled":
-        return f"The maintenance is now expected to last until {ends}."
-    return {
-        "announce": f"Maintenance{of} is planned from {begins} to {ends}.",
-        "remind": f"Maintenance{of} begins soon: it is planned from {begins} to {ends}.",
-        "move": f"The maintenance was moved: it is now planned from {begins} to {ends}.",
-        "complete": "The maintenance is over.",
-        "cancel": "The maintenance was cancelled.",
-    }[step.does]
-
-
-def _at(rule: Maintenance, moment: float) -> str:
-    local = datetime.fromtimestamp(moment, ZoneInfo(rule.timezone))
-    return f"{local.day} {local:%B %Y, %H:%M} {local.tzname()}"
+    start, end = (words.moment(datetime.fromtimestamp(at, UTC), zone) for at in step.span)
+    key: str = step.does
+    if step.status == "in_progress":
+        key = {"announce": "begin", "move": "extend"}.get(key, key)
+    what = words.say("window_of", names=words.listed(names)) if names else words.say("window_of_none")
+    return words.say(f"window_{key}", what=what, start=start, end=end)

@@ -4,7 +4,7 @@
 plural categories of its language (CLDR: one, few, many, other). What people write is never translated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from functools import cache
@@ -13,6 +13,7 @@ from typing import Final
 
 from babel import Locale
 from babel.dates import format_date, format_skeleton
+from babel.lists import format_list
 from babel.numbers import format_percent
 from babel.units import format_unit
 from ruamel.yaml import YAML
@@ -71,6 +72,10 @@ class Language:
     def month(self, at: date) -> str:
         """A month and its year."""
         return format_skeleton("yMMMM", at, locale=self.locale)
+
+    def listed(self, names: Sequence[str]) -> str:
+        """Such as "Shop, Search and Mail"."""
+        return format_list(names, "standard", self.locale)
 
     def lasting(self, seconds: float) -> str:
         """A duration in its two largest units, such as "1 hr 5 min"."""

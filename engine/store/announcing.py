@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from engine.store import incidents, posts
 from engine.store.audit import POLICY
@@ -20,6 +21,7 @@ from evaluators import announcement
 from evaluators.announcement import Step, Told
 from evaluators.lifecycle import ENDED
 from rules.incident import Step as IncidentStep
+from rules.language import DEFAULT, Language, language
 from rules.maintenance import Maintenance, keys
 
 _TOLD = (
@@ -60,7 +62,7 @@ class _Due(NamedTuple):
 async def _due(connection: Connection, window_ids: Sequence[UUID], now_s: float) -> dict[UUID, list[_Due]]:
     """What is to be said of those of these windows of which anything is, in a few queries however many they are."""
     windows = await connection.fetch(
-        "SELECT o.*, p.slug AS page FROM objects o JOIN objects p ON p.id = o.page_id WHERE o.id = ANY ($1) ORDER BY o.id",
+        "SELECT o.*, p.slug AS page, p.spec AS page_spec FROM objects o JOIN objects p ON p.id = o.page_id WHERE o.id = ANY ($1) ORDER BY o.id",
         window_ids,
     )
     heard: dict[UUID, dict[str, Row]] = {window["id"]: {} for window in windows}
@@ -80,10 +82,15 @@ async def _due(connection: Connection, window_ids: Sequence[UUID], now_s: float)
         quiet += [_Due(window, rule, None, row) for row in live]
     components = await _components(connection, [(one.window, one.rule) for one in quiet])
     for one in quiet:
-        now = announcement.title(one.rule), _shown(components[one.window["id"]])
+        now = announcement.title(one.rule, _words(one.window)), _shown(components[one.window["id"]])
         if one.told is not None and (one.told["title"], one.told["components"]) != now:
             found[one.window["id"]].append(one)
     return {window: due for window, due in found.items() if due}
+
+
+def _words(window: Row) -> Language:
+    """Its page's first language."""
+    return language((window["page_spec"].get("languages") or [DEFAULT])[0])
 
 
 def _seconds(told: Row) -> tuple[float, float, float]:
@@ -112,7 +119,8 @@ async def say(
 async def _take(connection: Connection, due: _Due, now_s: float, by: str) -> None:
     window, rule, step, told = due
     components = (await _components(connection, [(window, rule)]))[window["id"]]
-    title = announcement.title(rule)
+    spoken = _words(window)
+    title = announcement.title(rule, spoken)
     if told is not None and told["status"] not in ENDED and window["removed_at"] is None:
         await connection.execute(
             "UPDATE incidents SET title = $2, components = $3, named = ARRAY(SELECT DISTINCT unnest(named || $4::uuid[])), "
@@ -126,7 +134,8 @@ async def _take(connection: Connection, due: _Due, now_s: float, by: str) -> Non
         assert told is not None
         await posts.queue(connection, told["id"], "edit", now_s)
         return
-    words = announcement.text(rule, step, list(components.values()))
+    zone = ZoneInfo(window["page_spec"].get("timezone", "UTC"))
+    words = announcement.text(rule, step, list(components.values()), spoken, zone)
     notify = rule.announce is None or rule.announce.notify
     said = Said("open", step.status, title, words, _shown(components), now_s, by, notify=notify)
     if told is None:

@@ -1,6 +1,6 @@
 """Maintenance through the API: begun now with one request, planned, ended early, and what it says of itself."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -238,3 +238,17 @@ async def test_who_reviews_speaks_and_who_edits_extends(server: "Server") -> Non
     ):
         answer = await server.call("POST", f"{path}/{verb}?page=shop", body, who=who)
         assert answer.status == status, (who, verb, answer.body)
+
+
+async def test_what_is_said_of_it_has_the_language_and_the_clocks_of_its_page(server: "Server") -> None:
+    async with transaction(server.services.pool) as db:
+        spec = {"slug": "laden", "name": "Laden", "languages": ["de"], "timezone": "Europe/Berlin"}
+        page = await objects.create(db, ACTOR, "page", None, spec)
+        window = {"slug": "platten", "start": "2026-12-24T21:00Z", "duration": "2h", "announce": {"before": "90d"}}
+        made = await objects.create(db, ACTOR, "maintenance", page.id, window)
+        await announcing.follow(db, made.id, datetime(2026, 12, 1, tzinfo=UTC).timestamp())
+        title, text = await db.fetchrow(
+            "SELECT i.title, u.text FROM incidents i JOIN updates u ON u.incident_id = i.id WHERE i.window_id = $1", made.id
+        )  # fmt: skip
+    assert title == "Geplante Wartung"
+    assert text == "Die Wartung ist von 24.12.2026, 22:00 CET bis 25.12.2026, 00:00 CET geplant."

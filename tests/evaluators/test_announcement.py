@@ -8,10 +8,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from evaluators.announcement import Step, Told, due, text, title
+from rules.language import language
 from rules.maintenance import Maintenance
 
 H = 3600.0
 BEGIN = datetime(2026, 1, 4, 2, tzinfo=UTC).timestamp()
+SPAN = (BEGIN, BEGIN + 2 * H)
 
 
 def window(**more: Any) -> Maintenance:
@@ -118,15 +120,37 @@ def test_it_begins_by_the_clocks_of_its_zone_when_they_change(day: str) -> None:
     assert step.span == (begin, begin + 2 * H)
 
 
-def test_the_words_say_what_and_when_by_the_clocks_of_the_window() -> None:
-    rule = window(name="Database", timezone="Europe/Berlin")
-    span = (BEGIN, BEGIN + 2 * H)
-    planned = text(rule, Step("announce", None, span, "scheduled"), ["Site", "Shop"])
-    assert planned == (
-        "Maintenance of Site and Shop is planned from 4 January 2026, 03:00 CET to 4 January 2026, 05:00 CET."
-    )
-    assert title(rule) == "Database"
+@pytest.mark.parametrize(
+    ("code", "names", "said"),
+    [
+        ("en", ["Site", "Shop"], "Maintenance of Site and Shop is planned from Jan 4, 2026, 03:00 CET to Jan 4, 2026, 05:00 CET."),
+        ("en", [], "Maintenance is planned from Jan 4, 2026, 03:00 CET to Jan 4, 2026, 05:00 CET."),
+        ("de", ["Site"], "Die Wartung von Site ist von 04.01.2026, 03:00 CET bis 04.01.2026, 05:00 CET geplant."),
+        ("fr", ["Site"], "La maintenance (Site) est prévue du 4 janv. 2026, 03:00 CET au 4 janv. 2026, 05:00 CET."),
+        ("tr", ["Site", "Shop"], "Site ve Shop bakımı şu zaman için planlandı: 4 Oca 2026, 03:00 CET – 4 Oca 2026, 05:00 CET."),
+    ],
+)  # fmt: skip
+def test_the_words_are_of_the_page_and_by_its_clocks(code: str, names: list[str], said: str) -> None:
+    step = Step("announce", None, SPAN, "scheduled")
+    rule = window(timezone="America/New_York")
+    assert text(rule, step, names, language(code), ZoneInfo("Europe/Berlin")) == said
+
+
+def test_each_step_has_its_words_and_what_was_written_stays_as_it_is() -> None:
+    rule, en = window(name="Database"), language("en")
+    begins, ends = "Jan 4, 2026, 02:00 UTC", "Jan 4, 2026, 04:00 UTC"
+    steps: list[tuple[Step, str]] = [
+        (Step("announce", None, SPAN, "in_progress"), f"Maintenance has begun. It is expected to last until {ends}."),
+        (Step("begin", "0", SPAN, "in_progress"), f"Maintenance has begun. It is expected to last until {ends}."),
+        (Step("remind", "0", SPAN, "scheduled"), f"Maintenance begins soon: it is planned from {begins} to {ends}."),
+        (Step("move", "0", SPAN, "scheduled"), f"The maintenance was moved: it is now planned from {begins} to {ends}."),
+        (Step("move", "0", SPAN, "in_progress"), f"The maintenance is now expected to last until {ends}."),
+        (Step("complete", "0", SPAN, "completed"), "The maintenance is over."),
+        (Step("cancel", "0", SPAN, "cancelled"), "The maintenance was cancelled."),
+    ]  # fmt: skip
+    assert [text(rule, step, [], en, UTC) for step, _ in steps] == [said for _, said in steps]
+    assert title(rule, en) == "Database"
     told = window(announce={"title": "New disks", "text": "We swap disks."})
-    assert title(told) == "New disks"
-    assert text(told, Step("announce", None, span, "scheduled"), []) == "We swap disks."
-    assert text(told, Step("begin", "0", span, "in_progress"), []).startswith("Maintenance has begun.")
+    assert title(told, language("de")) == "New disks"
+    assert text(told, Step("announce", None, SPAN, "scheduled"), [], language("de"), UTC) == "We swap disks."
+    assert title(window(), language("de")) == "Geplante Wartung"
