@@ -146,14 +146,16 @@ class Drawn(Struct, frozen=True):
 
 
 def latency(series: Series, place: Place) -> Drawn | None:
-    """How it is drawn; None while too little is known for a line."""
+    """How it is drawn, one hour as a line of its own; None while nothing is known."""
     count = len(series.p50)
     known = [n for n in range(count) if series.p50[n] is not None and series.p95[n] is not None]
-    if len(known) < 2:
+    if not known:
         return None
+    places = [(n + 0.5) / count for n in known]
+    if len(known) == 1:  # as wide as it is
+        known, places = known * 2, [known[0] / count, (known[0] + 1) / count]
     p50, p95 = ([float(values[n] or 0) for n in known] for values in (series.p50, series.p95))
     top = nice(max(p95) * 1.05)
-    places = [(n + 0.5) / count for n in known]
     seconds = place.language.seconds
     return Drawn(
         series.name,

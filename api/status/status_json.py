@@ -1,6 +1,7 @@
 """`status.json`: the page for programs, in Upbeat's own words, and `badge.json`, as shields.io reads it. Statuspage's words are another module's."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -54,6 +55,13 @@ def _status_json(page: Document, _: Place, __: Mapping[str, str]) -> Rendition:
                 "uptime": shown.uptime,
                 "uptime_by": shown.uptime_by,
                 "bars": shown.days,
+                "latency": [
+                    {
+                        **msgspec.structs.asdict(one),
+                        "since": datetime.fromtimestamp(one.since, UTC),
+                    }
+                    for one in shown.latency
+                ],
             }
             for shown in page.components
         ],

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.status import look, pages, text
-from api.status.document import Day, Document, Picture, Update
+from api.status import look, pages, status_json, text
+from api.status.document import Day, Document, Picture, Series, Update
 from api.status.pages import VIEWS
 from api.status.view import Place, Rendition
 from rules.language import LANGUAGES, language
@@ -354,3 +354,19 @@ def test_a_terminal_is_told_nothing_that_it_would_obey() -> None:
 )
 def test_who_is_shown_text(agent: bytes, accept: bytes, is_terminal: bool) -> None:
     assert text.is_terminal(agent, accept) is is_terminal
+
+
+def test_a_public_beat_is_seen_after_its_first_runs() -> None:
+    hours: list[float | None] = [None] * 23
+    began = NOW.replace(minute=0) - timedelta(hours=23)
+    one = Series("Pay", began.timestamp(), 3600, [*hours, 0.08], [*hours, 0.2])
+    page = document("young", [component(1, "Payments", latency=[one])])
+    html = _html(page)
+    assert re.search(r'class="p50" d="M958\.3 ([\d.]+)h2L1000\.0 \1"', html)
+    assert "typically 80 ms, rarely above 200 ms" in html
+    (view,) = (one for one in status_json.VIEWS if one.pattern.fullmatch("status.json"))
+    made = view.make(page, PLACE, {})
+    assert made is not None
+    (shown,) = msgspec.json.decode(made.body)["components"][0]["latency"]
+    assert (shown["name"], shown["since"], shown["step_s"]) == ("Pay", "2026-11-20T15:00:00Z", 3600)
+    assert (shown["p50"][-2:], shown["p95"][-1]) == ([None, 0.08], 0.2)
