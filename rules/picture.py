@@ -54,7 +54,9 @@ _REFERENCE: Final = re.compile(r"#[\w.:-]+")
 _LOCAL: Final = re.compile(r"""url\( *(["']?)#([\w.:-]+)\1 *\)""", re.IGNORECASE)
 _PAINTED: Final = re.compile(r"""\b(fill|stroke)\s*:\s*url\( *(["']?)#[\w.:-]+\2 *\)""", re.IGNORECASE)
 _LENGTH: Final = re.compile(r"\s*[\d.]{0,9}[1-9][\d.]{0,9}\s*(px|pt|pc|mm|cm|in)?\s*")
-_BOX: Final = re.compile(r"\s*-?[\d.]+[\s,]+-?[\d.]+[\s,]+(\d{1,9}(?:\.\d{0,9})?)[\s,]+(\d{1,9}(?:\.\d{0,9})?)\s*")
+_BOX: Final = re.compile(
+    r"\s*-?[\d.]+[\s,]+-?[\d.]+[\s,]+(\d{1,9}(?:\.\d{0,9})?)[\s,]+(\d{1,9}(?:\.\d{0,9})?)\s*"
+)
 # An icon's frames are decoded by Pillow whatever its head says: this keeps them in bounds, too.
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 

@@ -103,6 +103,10 @@ class Front:
             is_prefixed=is_prefixed,
         )
         below = below if is_prefixed else rest
+        bare = below.removesuffix("/")
+        if is_read and bare not in ("", below) and (bare in LIVE or _view(bare, place)[0]):  # as in an export
+            await _send(scope, send, _elsewhere(f"{base}/{rest[:-1]}", scope["query_string"]))
+            return
         live = below.partition("/")[0]
         if live in LIVE and (key is not None or live in _UNGATED):
             method = "GET" if is_read else scope["method"]  # the server sends no body to HEAD
@@ -164,6 +168,12 @@ def _view(rest: str, place: Place) -> tuple[View | None, Mapping[str, str | None
         if found is not None and (view.is_spoken or not place.is_prefixed):
             return view, found.groupdict()
     return None, {}
+
+
+def _elsewhere(path: str, query: bytes) -> Made:
+    """To what is one address only."""
+    headers = {"Location": f"{path}?{query.decode('latin-1')}".removesuffix("?")}
+    return made(Rendition(b"", "text/plain", headers, 308), is_public=True, is_listed=True)
 
 
 _TO: Final = "to"

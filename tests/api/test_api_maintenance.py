@@ -244,7 +244,12 @@ async def test_what_is_said_of_it_has_the_language_and_the_clocks_of_its_page(se
     async with transaction(server.services.pool) as db:
         spec = {"slug": "laden", "name": "Laden", "languages": ["de"], "timezone": "Europe/Berlin"}
         page = await objects.create(db, ACTOR, "page", None, spec)
-        window = {"slug": "platten", "start": "2026-12-24T21:00Z", "duration": "2h", "announce": {"before": "90d"}}
+        window = {
+            "slug": "platten",
+            "start": "2026-12-24T21:00Z",
+            "duration": "2h",
+            "announce": {"before": "90d"},
+        }
         made = await objects.create(db, ACTOR, "maintenance", page.id, window)
         await announcing.follow(db, made.id, datetime(2026, 12, 1, tzinfo=UTC).timestamp())
         title, text = await db.fetchrow(

@@ -71,6 +71,30 @@ async def test_an_address_is_answered(server: "Server", path: str, status: int) 
 
 
 @pytest.mark.parametrize(
+    ("path", "there"),
+    [
+        ("/p/usual/history/", "/p/usual/history"),
+        ("/p/usual/de/history/2026-11/?a=1&b=/", "/p/usual/de/history/2026-11?a=1&b=/"),
+        ("/p/usual/incidents/inc_none/", "/p/usual/incidents/inc_none"),
+        ("/p/usual/subscribe/?kind=email", "/p/usual/subscribe?kind=email"),
+        ("/p/usual/confirm/a%0d%0aX:1/", None),
+        ("/p/usual//e.example/", None),
+        ("/p/usual/de//", None),
+        ("/p/usual/nothing/", None),
+    ],
+)
+async def test_a_slash_at_its_end_leads_to_the_address_without(
+    server: "Server", path: str, there: str | None
+) -> None:
+    async with shown.showing(server, shown.usual()):
+        for method in (b"GET", b"HEAD"):
+            status, headers, _ = await raw(
+                server, method + b" %b HTTP/1.1" % path.encode(), b"Host: up.example"
+            )
+            assert (status, headers.get("location")) == ((308, there) if there else (404, None))
+
+
+@pytest.mark.parametrize(
     ("host", "status"),
     [
         (b"up.example:8000", 200),
