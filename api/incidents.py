@@ -354,11 +354,11 @@ async def page_of(
     if ref is not None:
         found = await locate(db, asking, "page", ref)
     else:
-        pages = await objects.listing(db, "page", pages=asking.pages_for(permission), limit=2)
+        pages = await objects.listing(db, "page", pages=asking.pages_for(permission), limit=20)
         if len(pages) != 1:
-            raise invalid(
-                [("/page", "is missing: there are several pages" if pages else "is missing: there is none")]
-            )
+            named = ", ".join(one.slug for one in pages)
+            why = f"there are several, such as {named}" if pages else "there is none"
+            raise invalid([("/page", f"is missing: {why}")])
         found = pages[0]
     asking.require(permission, found.id)
     return found

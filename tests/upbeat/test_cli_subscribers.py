@@ -8,6 +8,7 @@ import pytest
 from tests.upbeat.test_cli_incidents import Here
 
 if TYPE_CHECKING:
+    from tests.rig.process import Upbeat
     from tests.upbeat.conftest import Cli
 
 
@@ -37,9 +38,41 @@ async def test_subscribers_are_added_imported_exported_and_ended(
     assert (copy.code, "email,bob@shop.example,,,,Bob,yes,active" in copy.out) == (0, True)
     ended = await here("subscribers", "remove", bob["id"])
     assert (ended.code, "is unsubscribed" in ended.out) == (0, True)
+    left = await here("subscribers", "add", "bob@shop.example", "--reason", "they asked")
+    assert (
+        left.code,
+        f"in the console: {here.environment['UPBEAT_SERVER']}/console/subscribers" in left.out,
+    ) == (1, True), left.out
     for one in (await here("subscribers", "--quiet")).out.split():
         assert (await here("subscribers", "remove", one, "--forget")).code == 0
     assert (await here("subscribers")).out == "none\n"
+
+
+async def test_what_is_shown_of_a_message_keeps_its_lines(here: Here) -> None:
+    shown = await here("subscribers", "broadcast", "--subject", "S", "--text", "one\n\ntwo", "--dry-run")
+    assert "\none\n\ntwo\n" in shown.out
+
+
+async def test_a_refusal_names_options_as_they_are_typed(here: Here, server: "Upbeat") -> None:
+    made = await server.call(
+        "POST", "/pages", {"slug": "inner", "name": "Inner", "access": {"password": "x"}}
+    )
+    assert made[0] == 201
+    said = ("--title", "Slow", "--text", "We look.", "--no-notify")
+    several = await here("incidents", "create", *said)
+    several_too = await here("subscribers", "add", "ann@shop.example")
+    unknown = await here(
+        "subscribers", "add", "ann@shop.example", "--page", "inner", "--component", "nothing"
+    )
+    shut = await here("page", "export", "inner", "--zip", "nowhere.zip")
+    assert (await server.call("DELETE", "/pages/inner"))[0] == 204
+    for ran in (several, several_too):
+        assert (
+            ran.code,
+            ran.err.startswith("Error: --page is missing: there are several, such as inner"),
+        ) == (2, True)
+    assert (unknown.code, unknown.err) == (2, "Error: --component is 'nothing'; allowed are none\n")
+    assert (shut.code, "say `--public`" in shut.err) == (2, True)
 
 
 async def test_a_message_is_shown_agreed_to_and_followed(here: Here) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import ipaddress
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -22,6 +23,7 @@ LOCAL_TOKEN: Final = "local-token"  # noqa: S105 - a file name: `serve` writes i
 LOCAL_URL: Final = "local-url"
 TIMEOUT_S: Final = 60.0
 PAGE: Final = 200
+_QUOTED: Final = re.compile(r"`(\w+)`")
 T = TypeVar("T")
 
 
@@ -159,11 +161,31 @@ def _no_upbeat(server: str, answer: aiohttp.ClientResponse) -> UnreachableError:
 
 
 def _in_words(problem: Mapping[str, Any]) -> str:
-    errors = [f"{error['pointer'] or '/'}: {error['message']}" for error in problem.get("errors", ())]
+    found = [(error["pointer"] or "/", error["message"]) for error in problem.get("errors", ())]
+    errors = [_at_option(pointer, message) for pointer, message in found]
     detail = str(problem.get("detail") or problem.get("title") or "refused")
-    if errors and detail in errors:  # the detail of a 422 repeats its first error
+    if detail in (f"{pointer}: {message}" for pointer, message in found):  # a 422's repeats its first error
         return "\n".join(errors)
-    return "\n".join([detail, *errors])
+    options = _options()
+    said = _QUOTED.sub(lambda name: f"`{options[name[1]]}`" if name[1] in options else name[0], detail)
+    return "\n".join([said, *errors])
+
+
+def _at_option(pointer: str, message: str) -> str:
+    """What is wrong, at the option that it was given by, or was not; else where it is in what was sent."""
+    name = pointer.strip("/").split("/")[0]
+    context, option = click.get_current_context(silent=True), _options().get(name)
+    is_given = context is not None and context.params.get(name) not in (None, (), "")
+    if option is None or not (is_given or message.startswith("is missing")):
+        return f"{pointer}: {message}"
+    return f"{option}{'' if message.startswith('is ') else ':'} {message}"
+
+
+def _options() -> dict[str, str]:
+    """How each option of the command that runs is written, by its name in the API."""
+    context = click.get_current_context(silent=True)
+    options = context.command.params if context is not None else ()
+    return {one.name or "": one.opts[0] for one in options if isinstance(one, click.Option)}
 
 
 def remote(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:

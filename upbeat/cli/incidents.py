@@ -99,10 +99,11 @@ async def show_incident(api: Client, out: Output, incident: str) -> None:
 @click.option("--page", metavar="SLUG", help="Its page, where there are several.")
 @remote
 async def create(api: Client, out: Output, publishers: Sequence[str], page: str | None, **given: Any) -> None:
-    """Begin an incident by hand.
+    """Begin an incident by hand. Where there are several pages, say which.
 
     \b
       upbeat incidents create --title "Checkout is slow" --text "We are looking." --component checkout=partial_outage --notify
+      upbeat incidents create --page shop --title "Late parcels" --text "They come a day later." --impact minor --no-notify
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
     body = body_of(given) | ({"publishers": list(publishers)} if publishers else {})
     _said(out, await api.post("/incidents", body, page=page))

@@ -61,10 +61,16 @@ subscribers.add_command(
 @_its_page
 @remote
 async def add(api: Client, out: Output, page: str | None, components: Sequence[str], **given: Any) -> None:
-    """Send ADDRESS a link to confirm; with --reason it is told from now on, without one."""
+    """Send ADDRESS a link to confirm; with --reason it is told from now on, without one. 1 where it unsubscribed: it stays so."""
     body = given | {"components": list(components) or None, "is_confirmed": bool(given["reason"])}
     made = await api.post("/subscribers", body, page=page)
-    out.done(made, f"{harmless(made['address'])} is {made['status']}", brief=[made["id"]])
+    said, is_left = f"{harmless(made['address'])} is {made['status']}", made["status"] == "unsubscribed"
+    if is_left:
+        said += " and is left so: they come back by the form of the page,\nor where they asked you by "
+        said += f"`Tell them from now on` in the console: {api.server}/console/subscribers"
+    out.done(made, said, brief=[made["id"]])
+    if is_left:
+        raise SystemExit(1)
 
 
 @subscribers.command()
@@ -94,6 +100,11 @@ async def import_file(api: Client, out: Output, file: Path, **asked: Any) -> Non
     out.show(made, _print_import)
     if made["dry_run"] and made["bad"]:
         raise SystemExit(1)
+
+
+def _print_mail(seen: dict[str, Any]) -> None:
+    for line in (seen["mail"]["subject"], "", *seen["mail"]["text"].splitlines()):
+        click.echo(harmless(line))
 
 
 def _print_import(made: dict[str, Any]) -> None:
@@ -136,8 +147,7 @@ async def broadcast(
     body = message | {"components": list(components) or None}
     seen = await api.post("/broadcasts/preview", body, page=page)
     if dry_run or not yes:
-        mail = seen["mail"]
-        out.show(seen, lambda _: click.echo(f"{harmless(mail['subject'])}\n\n{harmless(mail['text'])}"))
+        out.show(seen, _print_mail)
     if dry_run:
         return
     if not yes:
