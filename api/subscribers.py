@@ -114,11 +114,21 @@ def _language(home: Stored, code: str | None) -> str | None:
     return code
 
 
-async def ask(db: Connection, page_id: UUID, entry: Entry, below: str, at_s: float, source: Source) -> Asked:
-    """Mail them a link to confirm, at most as often as one mailbox may be. `below`: the page's URL."""
+async def ask(
+    db: Connection,
+    page_id: UUID,
+    entry: Entry,
+    below: str,
+    at_s: float,
+    source: Source,
+    languages: Sequence[str],
+) -> Asked:
+    """Mail them a link to confirm, at most as often as one mailbox may be. `below`: the page's URL; `languages` are the page's."""
     asked = await subscribers.ask(db, page_id, entry, source)
     if asked.is_new:
         row = asked.row
+        if row["language"] in languages[1:]:
+            below += f"/{row['language']}"
         letter = Letter(kind="confirm", id=new_id().hex, at=at_s)
         await letters.put_single(
             db,
@@ -250,7 +260,13 @@ async def create_subscriber(request: Request, asking: Asking, page_ref: PageRef 
             await subscribers.add(db, home.id, entry)
             if sent.is_confirmed
             else await ask(
-                db, home.id, entry, await page_url(request, db, home), services.clock.epoch_s(), "admin"
+                db,
+                home.id,
+                entry,
+                await page_url(request, db, home),
+                services.clock.epoch_s(),
+                "admin",
+                home.spec.get("languages", ()),
             )
         )
         said = {"kind": sent.kind, "is_confirmed": sent.is_confirmed, "reason": sent.reason}
@@ -336,7 +352,8 @@ async def import_subscribers(
             for part in range(0, len(sheet.confirmed), _PART):  # so that others are answered in between
                 chunk = sheet.confirmed[part : part + _PART]
                 added += len(await subscribers.import_many(db, home.id, chunk))
-            asked = [await ask(db, home.id, one, below, at_s, "import") for one in sheet.pending]
+            spoken = home.spec.get("languages", ())
+            asked = [await ask(db, home.id, one, below, at_s, "import", spoken) for one in sheet.pending]
             counts |= {"added": added, "asked": sum(one.is_new for one in asked)}
             counts["kept"] = len(sheet.confirmed) + len(asked) - counts["added"] - counts["asked"]
             await record(

@@ -96,8 +96,8 @@ async def subscribe(request: Request) -> Response:
         if _takes(request, "address", _TAG.sub("@", subscribers.folded(kind, address)), PER_ADDRESS):
             entry = Entry(kind, address, "", *_choice(page, sent))
             async with transaction(services.pool) as db:
-                below, at_s = place.url().rstrip("/"), services.clock.epoch_s()
-                await ask(db, _page_id(page), entry, below, at_s, "page")
+                below, at_s = place.url(language="").rstrip("/"), services.clock.epoch_s()
+                await ask(db, _page_id(page), entry, below, at_s, "page", page.rule.languages)
     return _shown(
         request, "subscribed.html", "subscribe", heading="sub_sent_title", kind=kind, address=address
     )

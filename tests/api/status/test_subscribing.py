@@ -135,6 +135,9 @@ async def test_components_and_language_are_chosen(server: "Server") -> None:
     )
     (row,) = await _rows(server)
     assert ([f"comp_{one.hex}" for one in row["components"]], row["language"]) == ([ids[0]], "de")
+    (letter,) = await _rows(server, "letters")
+    assert letter["item"]["link"] == f"{server.url}/p/shop/de/confirm/{row['token']}"
+    assert "Bestätigen Sie" in (await server.call("GET", f"/p/shop/de/confirm/{row['token']}", who=None)).body
     await _post(server, f"confirm/{row['token']}")
     saved = await _post(server, f"manage/{row['token']}", f"component={ids[1]}&language=tlh")
     assert (saved.status, "Saved." in saved.body) == (200, True)
