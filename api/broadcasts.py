@@ -1,9 +1,8 @@
 """Messages by hand to subscribers of a page: previewed, sent, followed. Updates of incidents, which are broadcast too, are `api.incidents`'."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,14 +21,11 @@ from engine.store.audit import record
 from engine.store.database import Connection, Row, transaction
 from engine.store.ids import read, show
 from evaluators.model import Envelope, Letter
+from rules.mail import Subject
 from rules.page import Page
 from rules.shape import Rule
 
 router = Router(prefix="/api/v1/broadcasts", tags=["broadcasts"])
-
-Subject = Annotated[
-    str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=200, strip_whitespace=True)
-]
 
 
 class NewBroadcast(Rule):

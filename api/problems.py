@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from engine.store import incidents, objects, people, reviews, secrets
+from rules.validation import said_of
 
 TYPES = "https://github.com/upbeat-monitoring/upbeat/blob/main/docs/reference/api.md#"
 """Where each kind of problem is explained: its `type` is this and its name."""
@@ -100,7 +101,7 @@ def of_exception(raised: Exception) -> ProblemError:
     if isinstance(raised, ProblemError):
         return raised
     if isinstance(raised, RequestValidationError):
-        return invalid((_pointer(error["loc"]), str(error["msg"])) for error in raised.errors())
+        return invalid((_pointer(error["loc"]), said_of(error)) for error in raised.errors())
     if isinstance(raised, HTTPException):
         return _of_http(raised)
     for kind, (status, name) in _TRANSLATED.items():

@@ -17,7 +17,7 @@ from api.origin import base_url
 from api.problems import ProblemError, missing
 from api.status import export
 from api.status.reading import Reader
-from rules.publishers.static import BASE, ORIGIN
+from rules.publishers.static import Base, NoOrigin
 
 CHUNK: Final = 1 << 16
 router = Router(prefix="/api/v1", tags=["pages"])
@@ -29,10 +29,8 @@ async def export_page(
     request: Request,
     asking: Asking,
     ref: str,
-    base: Annotated[str, Query(pattern=f"^{BASE}$", description="The path that leads to it: /status.")] = "",
-    origin: Annotated[
-        str, Query(pattern=f"^({ORIGIN})?$", description="Where that is: https://status.example.com.")
-    ] = "",
+    base: Annotated[Base, Query(description="The path that leads to it: /status.")] = "",
+    origin: Annotated[NoOrigin, Query(description="Where that is: https://status.example.com.")] = "",
     index: Annotated[bool, Query(description="Whether links name index.html.")] = False,
     public: Annotated[bool, Query(description="Also of a page that is not public.")] = False,
 ) -> Response:

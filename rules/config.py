@@ -87,6 +87,7 @@ class _Reading:
         self._nodes: dict[Kind, list[Node]] = {kind: [] for kind in KINDS}
         self._home: str | None = None  # of an object that names no page
         self._taken: dict[tuple[Kind, str | None, str], Node] = {}
+        self._domains: dict[str, Node] = {}
 
     def document(self) -> Document:
         self._expect_set_references()
@@ -190,6 +191,8 @@ class _Reading:
 
     def _declared(self, kind: Kind, node: Node, known: Known) -> Declared | None:
         self._expect_one_of_its_name(kind, node)
+        if kind == "page":
+            self._expect_its_own_domain(node)
         page = None if kind in PAGELESS else self._page(node)
         valid = self._spec(kind, node)
         spec = valid or _sketch(kind, node)
@@ -211,6 +214,14 @@ class _Reading:
         if first is not node:
             said = f"another {kind} has the slug {show(slug)}, on line {first.line}"
             self._wrong(node.child("slug") or node, said)
+
+    def _expect_its_own_domain(self, node: Node) -> None:
+        domain = node.child("domain") if isinstance(node.value, dict) else None
+        if domain is None or not isinstance(domain.value, str):
+            return
+        first = self._domains.setdefault(domain.value, domain)
+        if first is not domain:
+            self._wrong(domain, f"another page has the domain {show(domain.value)}, on line {first.line}")
 
     def _spec(self, kind: Kind, node: Node) -> Rule | None:
         if kind == "region" and isinstance(node.value, str):

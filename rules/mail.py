@@ -7,6 +7,9 @@ from pydantic import Field, StringConstraints
 from rules.shape import Rule
 
 Mailbox = Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;\r\n]+@[^\s@<>,;\r\n]+$", max_length=254)]
+Subject = Annotated[
+    str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=200, strip_whitespace=True)
+]
 
 
 class RelayRule(Rule):

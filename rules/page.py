@@ -156,6 +156,13 @@ class Page(Rule):
     review: Review = Field(default=Review(), description="How what customers are told is reviewed.")
     slack: PageSlack | None = Field(default=None, description="What Slack hears of its incidents, and does.")
 
+    @field_validator("languages")
+    @classmethod
+    def _once_each(cls, languages: list[str]) -> list[str]:
+        if twice := next((code for code in languages if languages.count(code) > 1), None):
+            raise ValueError(f"languages name {twice!r} twice")
+        return languages
+
     @property
     def zone(self) -> ZoneInfo:
         """Its time zone."""

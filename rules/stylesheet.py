@@ -25,7 +25,9 @@ def refused(css: str) -> str | None:
             return f"line {node.source_line}: {node.lower_name}() loads something; nothing may be loaded"
         if node.type == "at-rule" and node.lower_at_keyword not in _RULES:
             return f"line {node.source_line}: @{node.at_keyword} is not allowed; allowed are {', '.join(f'@{name}' for name in sorted(_RULES))}"
-    return None
+    # At the end of the text everything counts as closed, and one brace more would be an error.
+    last = tinycss2.parse_component_value_list(f"{css}\n}}")[-1]
+    return None if last.type == "error" else f"line {last.source_line}: what begins there is never closed"
 
 
 def _nodes(found: Iterable[Any]) -> Iterator[Any]:

@@ -13,15 +13,20 @@ from rules.channels.channel import SECRET_FIELDS, HttpUrl
 from rules.duration import format_duration
 from rules.kinds.http import HttpBeat, Method
 from rules.kinds.kind import Host
-from rules.mail import Mailbox
+from rules.mail import Mailbox, Subject
 from rules.node import Node
 from rules.owner import ComponentPath, ParentPath
 from rules.page import Colour, Contact, FrameOrigin, Homepage, HostName
 from rules.problem import Problem, cut, nearest, show
+from rules.publishers.folder import Folder
+from rules.publishers.publisher import RemoteId
+from rules.publishers.s3 import Bucket, Prefix, Region
+from rules.publishers.static import Base, NoOrigin, Origin
 from rules.settings import PublicUrl
 from rules.shape import WRITTEN, Rule, Slug, Tag
 
 _NAMED_MOST: Final = 12  # keys that are listed beside a good guess
+_HOST_NAME: Final = "is not a host name in small letters, such as status.example.com; münchen.example is written xn--mnchen-3ya.example"
 _PATTERNS: dict[str, str] = {
     get_args(annotated)[1].pattern: words
     for annotated, words in (
@@ -39,8 +44,17 @@ _PATTERNS: dict[str, str] = {
         (Homepage, "is not an http or https URL"),
         (Contact, "is neither an http or https URL nor an address after mailto:"),
         (Colour, "is not a colour such as #0f766e"),
-        (HostName, "is not a host name in small letters, such as status.example.com"),
+        (HostName, _HOST_NAME),
         (FrameOrigin, "is not a site without a path, such as https://shop.example or https://*.shop.example"),
+        (Subject, "is not a line: it is empty, or has a line break in it"),
+        (Folder, "is not an absolute path without / at its end, such as /srv/status"),
+        (RemoteId, "is not an id: it has a space or one of / ? # in it"),
+        (Bucket, "is not a bucket: 2 to 63 letters, digits and . _ -, a letter or digit first"),
+        (Prefix, "is not made of names that each end with / and begin with no dot, such as status/"),
+        (Region, "is not a region in small letters, such as eu-central-1"),
+        (Origin, "is not scheme and host without a path, such as https://status.example.com"),
+        (NoOrigin, "is not scheme and host without a path, such as https://status.example.com"),
+        (Base, "is not a path that begins with / and does not end with it, such as /status"),
         (PublicUrl, "is not an http or https URL without query"),
     )
 }
@@ -136,6 +150,13 @@ def unknown_key(key: str, allowed: Sequence[str]) -> str:
     if near and len(allowed) > _NAMED_MOST:
         return f"unknown key{near}"
     return f"unknown key{near or ';'} allowed: {', '.join(allowed)}"
+
+
+def said_of(error: ErrorDetails) -> str:
+    """An error in what is no document, such as a query, in the same words."""
+    if error["type"] in ("missing", "value_error"):
+        return "is missing" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
+    return f"{_clean(show(error['input']))} {_said(error['type'], error, error['input'])}"
 
 
 def _said(kind: str, error: ErrorDetails, given: object) -> str:

@@ -40,6 +40,7 @@ from evaluators.modes import Modes
 from evaluators.words import region_is_sick
 from rules.config import ConfigError, parse
 from rules.incident import IncidentPolicy
+from rules.page import Access, Page
 from rules.secret import UnsetReferenceError, references, value_of
 from rules.settings import Settings
 from rules.trigger import Trigger
@@ -87,7 +88,7 @@ async def examine(
     found += [one async for one in _database(settings, database_url)]
     if nats_url is not None:
         found += [one async for one in _bus(settings, nats_url)]
-    return found
+    return [*dict.fromkeys(found)]  # a file and the database that it was applied to lack the same
 
 
 def _program() -> Iterator[Finding]:
@@ -176,6 +177,20 @@ def _configuration(settings: ServeSettings) -> Iterator[Finding]:
         yield Finding(
             "configuration", "ok", f"{settings.config} is valid, with {len(document.objects)} objects"
         )
+        url = settings.public_url or document.settings.public_url or ""
+        for one in document.objects:
+            if isinstance(one.spec, Page):
+                yield from _access(one.slug, one.spec.access, document.settings, url)
+
+
+def _access(slug: str, access: Access, kept: Settings, url: str) -> Iterator[Finding]:
+    """Whom a page that is not public cannot let in, though it says so."""
+    if access.emails and not (url and kept.mail):
+        said = f"{slug} cannot mail links that let in"
+        yield Finding("pages", "warn", said, "Set `mail` and `public_url` in upbeat.yaml.")
+    if access.networks and url.startswith("https://") and not kept.trusted_proxies:
+        said = f"{slug} lets nobody in by address: all come by a proxy that is not trusted"
+        yield Finding("pages", "warn", said, "List the proxy's address in `trusted_proxies`.")
 
 
 def _address(settings: ServeSettings, base_url: str | None) -> Iterator[Finding]:
@@ -330,12 +345,8 @@ async def _pages(settings: ServeSettings, connection: Connection) -> AsyncIterat
         "ORDER BY slug"
     )
     for row in rows:
-        if row["access"].get("emails") and not (url and kept.mail):
-            said = f"{row['slug']} cannot mail links that let in"
-            yield Finding("pages", "warn", said, "Set `mail` and `public_url` in upbeat.yaml.")
-        if row["access"].get("networks") and url.startswith("https://") and not kept.trusted_proxies:
-            said = f"{row['slug']} lets nobody in by address: all come by a proxy that is not trusted"
-            yield Finding("pages", "warn", said, "List the proxy's address in `trusted_proxies`.")
+        for one in _access(row["slug"], Access.model_validate(row["access"]), kept, url):
+            yield one
     mailed, told = await subscribers.told(connection)
     if mailed and kept.mail is None:
         said = f"{mailed} subscribers are told by mail, and there is no relay: what they are to read waits"

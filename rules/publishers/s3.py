@@ -7,20 +7,20 @@ from pydantic import Field, StringConstraints
 from rules.channels.channel import HttpUrl, Secret
 from rules.publishers.static import StaticPublisher
 
+Bucket = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,62}$")]
+Prefix = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*$", max_length=300)]
+Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")]
+
 
 class S3Publisher(StaticPublisher):
     """The page as objects of a bucket: Amazon S3, or what speaks as it does."""
 
     type: Literal["s3"] = Field(description="The kind of publisher.")
-    bucket: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,62}$")] = Field(
-        description="Its name."
+    bucket: Bucket = Field(description="Its name.")
+    prefix: Prefix = Field(
+        default="", description="What keys begin with, such as `status/`. Nothing else may be there."
     )
-    prefix: Annotated[
-        str, StringConstraints(pattern=r"^([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*$", max_length=300)
-    ] = Field(default="", description="What keys begin with, such as `status/`. Nothing else may be there.")
-    region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")] = Field(
-        default="us-east-1", description="Of the bucket."
-    )
+    region: Region = Field(default="us-east-1", description="Of the bucket.")
     endpoint: HttpUrl | None = Field(
         default=None,
         description="The service, where it is not Amazon's, such as `https://minio.example:9000`.",

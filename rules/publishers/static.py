@@ -8,8 +8,11 @@ from rules.duration import Duration
 from rules.publishers.publisher import PublisherRule
 
 EVERY_S: Final = 300.0
-ORIGIN: Final = r"https?://[^\s/?#@]+"
-BASE: Final = r"(/[A-Za-z0-9._~-]+)*"
+_ORIGIN: Final = r"https?://[^\s/?#@]+"
+Origin = Annotated[str, StringConstraints(pattern=rf"^{_ORIGIN}$", max_length=300)]
+NoOrigin = Annotated[str, StringConstraints(pattern=rf"^({_ORIGIN})?$", max_length=300)]
+"""An `Origin`, or empty."""
+Base = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=300)]
 
 
 class StaticPublisher(PublisherRule):
@@ -17,12 +20,10 @@ class StaticPublisher(PublisherRule):
 
     takes_all: ClassVar[bool] = True
 
-    origin: Annotated[str, StringConstraints(pattern=rf"^{ORIGIN}$", max_length=300)] = Field(
+    origin: Origin = Field(
         description="Scheme and host that it is read at, such as `https://status.example.com`: feeds carry it."
     )
-    base: Annotated[str, StringConstraints(pattern=rf"^{BASE}$", max_length=300)] = Field(
-        default="", description="The path there that leads to it, such as `/status`."
-    )
+    base: Base = Field(default="", description="The path there that leads to it, such as `/status`.")
     index: bool = Field(
         default=False,
         description="Whether links name `index.html`, for hosts that do not look for it in a folder.",

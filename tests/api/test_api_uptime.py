@@ -310,7 +310,7 @@ async def test_manually_only_approved_incidents_count(world: World) -> None:
         ("since=1h&until=2h", "/since: 1h is not before 2h"),
         ("since=2099-01-01T00:00Z", "/since: 2099-01-01T00:00Z is not before now"),
         ("until=soon", "/until: 'soon' is neither"),
-        ("by=votes", "/by: Input should be 'manual', 'duration' or 'requests'"),
+        ("by=votes", "/by: 'votes' is not allowed; write manual, duration or requests"),
         ("down=warning", "/down: down warning lacks critical, which is worse; add it"),
         ("down=bad", "/down/0: 'bad' is not allowed; write critical or warning"),
         (

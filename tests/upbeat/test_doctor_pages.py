@@ -37,6 +37,19 @@ async def test_a_page_that_cannot_let_in_who_it_should_is_found(database_url: st
     await pool.close()
 
 
+async def test_a_file_whose_page_cannot_mail_links_is_found_where_nothing_runs(tmp_path: Path) -> None:
+    file = tmp_path / "upbeat.yaml"
+
+    async def said(text: str) -> list[str]:
+        file.write_text(f"version: 1\npage: {{slug: p, name: P, access: {{emails: [corp.example]}}}}\n{text}")
+        found = await examine(ServeSettings(data=tmp_path, config=file), None, None)
+        return [one.said for one in found if one.about == "pages"]
+
+    assert await said("") == ["p cannot mail links that let in"]
+    mail = "mail: {host: mail.example, sender: status@corp.example}\n"
+    assert await said(f"{mail}public_url: https://up.example\n") == []
+
+
 async def test_subscribers_who_cannot_be_mailed_or_led_to_the_page_are_found(
     database_url: str, tmp_path: Path
 ) -> None:
