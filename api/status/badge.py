@@ -27,6 +27,7 @@ COLOURS: Final[Mapping[str, str]] = {
     "under_maintenance": "#22609c",
 }
 """Of statuses, where a page has none of its own."""
+_NEUTRAL: Final = "#59616e"
 HEIGHTS: Final[Mapping[str, tuple[int, int]]] = {"sm": (20, 11), "md": (26, 14), "lg": (34, 18)}
 """Of a badge and of its text, in pixels."""
 THEMES: Final[Mapping[str, tuple[str, str, str, str]]] = {
@@ -84,7 +85,9 @@ def said_of(page: Document, place: Place, slug: str | None) -> tuple[str, str, s
 
 def colour(page: Document, status: str) -> str:
     """Of a status, on this page."""
-    return next((tone for of, tone in page.rule.look.colours.items() if of == status), COLOURS[status])
+    return next(
+        (tone for of, tone in page.rule.look.colours.items() if of == status), COLOURS.get(status, _NEUTRAL)
+    )
 
 
 def _upon(background: str) -> str:

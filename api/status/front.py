@@ -118,13 +118,17 @@ class Front:
         if key is None and not is_open:
             wanted = f"{below}?{scope['query_string'].decode('latin-1')}".removesuffix("?")
             view, groups, rest = _GATE, {}, f"{place.language.code}\0gate"
+            if text.asks(scope["headers"]):
+                view, rest = _GATE_TEXT, f"{rest}.txt"
             asked = {_TO: wanted if len(wanted) <= LONGEST else ""}
         elif not is_read:
             await _send(scope, send, _ONLY_READ)
             return
         found = await kept.rendition(copy, view, place, rest, groups, asked) if view else None
         if found is None:
-            found = await kept.rendition(copy, _MISSING, place, f"{place.language.code}\0", {}, {})
+            is_text = text.asks(scope["headers"])
+            rest = f"{place.language.code}\0{'.txt' if is_text else ''}"
+            found = await kept.rendition(copy, _MISSING_TEXT if is_text else _MISSING, place, rest, {}, {})
         assert found is not None
         is_entered = bool(key) and not is_open and asked.get(access.KEY) == key
         await _send(scope, send, found, access.cookie(page, place, connection) if is_entered else None)
@@ -184,6 +188,8 @@ _GATE: Final = View(
 )
 # Also of who is not let in, below what is open: it tells no more than the gate does.
 _MISSING: Final = View(re.compile(""), lambda page, place, _: pages.missing(access.outside(page), place))
+_GATE_TEXT: Final = View(re.compile(""), lambda page, place, _: text.gate(access.outside(page), place))
+_MISSING_TEXT: Final = View(re.compile(""), lambda page, place, _: text.missing(access.outside(page), place))
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, problem: ProblemError) -> None:

@@ -26,6 +26,8 @@ MOST_OPEN: Final = 24
 """Components of a page whose groups are all unfolded; of a larger page only groups in which something is wrong."""
 MOST_CHARTS: Final = 4
 """Latency charts that are unfolded."""
+MOST_NAMED: Final = 5
+"""Components that stand beside what their uptime is."""
 MOST_TOLD: Final = 10
 """Updates of an open incident that the page itself shows; all of them are on its own."""
 MOST_BRIEF: Final = 1000
@@ -76,6 +78,7 @@ def render(
         "languages": [(code, language(code).name, place.path(path, language=at)) for code, at in codes(page)],
         "subscribing": place.path("subscribe") if place.is_live else place.live and f"{place.live}/subscribe",
         "tone": tone,
+        "counted_since": counted_since,
         "span": lambda begin, end: words.span(begin, end, zone),
         "lasted": lambda incident: lasted(incident, page.at),
         "named": {shown.id: shown.name for shown in page.components},
@@ -97,7 +100,9 @@ def tone(incident: Incident) -> str:
 
 
 def headline(page: Document, place: Place) -> tuple[str, str]:
-    """The status whose colour it has, and the state of it all in a few words."""
+    """The status whose colour it has, "unknown" where nothing is listed, and the state of it all in a few words."""
+    if page.state == "operational" and not page.components:
+        return "unknown", place.language.say("none_well")
     keys = {"operational": "all_well", "under_maintenance": "under_way"}
     key = keys.get(page.state, f"status_{page.state}")
     return page.state, place.language.say(
@@ -175,7 +180,7 @@ def _days_of(incident: Incident, page: Document) -> tuple[date, date]:
     return min(begin, over), min(end, over)
 
 
-def _past(page: Document) -> list[Stretch]:
+def past(page: Document) -> list[Stretch]:
     """The last `PAST_DAYS` days, newest first, with what is over and began there."""
     today = _today(page)
     found = happened(page, today - timedelta(days=PAST_DAYS - 1), today)
@@ -202,7 +207,6 @@ def _index(page: Document, place: Place, _: Mapping[str, str]) -> Rendition:
         for shown in page.components
     }
     state, said = headline(page, place)
-    zoned = [] if page.rule.timezone == "UTC" else ["days"]
     return render(
         "index.html",
         page,
@@ -216,11 +220,29 @@ def _index(page: Document, place: Place, _: Mapping[str, str]) -> Rendition:
         bars=bars,
         charts=charts,
         unfolds_charts=sum(map(len, charts.values())) <= MOST_CHARTS,
-        ways=[*sorted(by), *zoned]
-        if (by := {shown.uptime_by for shown in page.components if shown.days})
-        else [],
-        past=_past(page),
+        ways=_ways(page),
+        most_named=MOST_NAMED,
+        past=past(page),
     )
+
+
+def _ways(page: Document) -> list[tuple[str, list[str]]]:
+    """What the figures of the page stand for: keys of texts, and where they differ the names of the components that each is about."""
+    ways: dict[str, list[str]] = {}
+    for shown in page.components:
+        if shown.days:
+            ways.setdefault(shown.uptime_by, []).append(shown.name)
+    zoned = [("days", [])] if ways and page.rule.timezone != "UTC" else list[tuple[str, list[str]]]()
+    return [(way, names if len(ways) > 1 else []) for way, names in sorted(ways.items())] + zoned
+
+
+def counted_since(shown: Shown) -> datetime | None:
+    """Since when its uptime is counted; None: as long as its bars are, or nothing is known."""
+    known = next((day.date for day in shown.days if day.status), None)
+    if known is None or known == shown.days[0].date:
+        return None
+    born = shown.created_at.astimezone(UTC)
+    return born if f"{born:%Y-%m-%d}" == known else datetime.fromisoformat(known).replace(tzinfo=UTC)
 
 
 def _months(page: Document) -> list[date]:

@@ -3,13 +3,14 @@
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 from unicodedata import combining, east_asian_width
 
 from api.status.document import Document, Incident, Shown
 from api.status.drawing import lasted
-from api.status.pages import MOST_TOLD, headline, sections, since, tone
+from api.status.pages import MOST_TOLD, headline, past, sections, since, tone
 from api.status.view import Place, Rendition, View, view
 from rules.markdown import one_line, plain
 
@@ -25,6 +26,7 @@ _SIGNS: Final = {
     "degraded_performance": ("▲", 33),
     "partial_outage": ("▲", 33),
     "major_outage": ("✖", 31),
+    "unknown": ("○", 37),
 }
 """Of a status: its sign, and the number of its colour."""
 _UNSHOWN: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -39,13 +41,16 @@ def is_terminal(agent: bytes, accept: bytes) -> bool:
     return b"html" not in wanted and (wanted.startswith(b"text/plain") or bool(_TERMINALS.match(agent)))
 
 
+def asks(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """`is_terminal` of these headers."""
+    said = dict(headers)
+    return is_terminal(said.get(b"user-agent", b""), said.get(b"accept", b""))
+
+
 def for_reader(path: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The path below a page, its language included, that answers this reader: of a terminal that of the text, where there is one."""
     found = _HAS_TEXT.fullmatch(path)
-    if found is None:
-        return path
-    said = dict(headers)
-    if not is_terminal(said.get(b"user-agent", b""), said.get(b"accept", b"")):
+    if found is None or not asks(headers):
         return path
     code, incident = found.groups()
     return f"{path}.txt" if incident else f"{code}/index.txt" if code else "index.txt"
@@ -89,7 +94,30 @@ def _index(page: Document, place: Place, given: Mapping[str, str]) -> Rendition:
             lines += ["", f"  {said(heading)}"]
         for incident in those:
             lines += ["", *_incident(page, place, incident, paint, MOST_TOLD)]
+    lines += ["", f"  {said('past')}"]
+    for stretch in past(page):
+        first, last = (place.language.day(on) for on in (stretch.first, stretch.last))
+        calm = "" if stretch.incidents else f": {said('no_incident' if stretch.is_calm else 'no_other')}"
+        lines += ["", f"  {last if first == last else f'{first} – {last}'}{calm}"]
+        for incident in stretch.incidents:
+            lines += ["", *_incident(page, place, incident, paint, 1)]
     return _text([*lines, "", f"  {said('text_more', url=place.url())}"])
+
+
+def gate(page: Document, place: Place) -> Rendition:
+    """What is shown to who is not let in."""
+    return _refused(page, place, "gate_title", 401)
+
+
+def missing(page: Document, place: Place) -> Rendition:
+    """What is shown where there is nothing."""
+    return _refused(page, place, "missing_title", 404)
+
+
+def _refused(page: Document, place: Place, key: str, status: int) -> Rendition:
+    said = place.language.say
+    lines = ["", f"  {one_line(page.rule.name)}", "", f"  {said(key)}", ""]
+    return replace(_text([*lines, f"  {said('text_more', url=place.url())}"]), status=status)
 
 
 def _component(shown: Shown, place: Place, paint: Paint) -> str:
@@ -122,7 +150,8 @@ def _incident(
     lines = [paint(line, tone(incident)) for line in _wrapped(one_line(incident.title), 2)]
     lines += _wrapped(f"{said(f'said_{incident.status}')} · {when}", 2)
     if incident.components:
-        lines += _wrapped(f"{said('affected')}: {', '.join(map(one_line, page.named(incident)))}", 2)
+        about = "affects" if incident.status == "scheduled" else "affected"
+        lines += _wrapped(f"{said(about)}: {', '.join(map(one_line, page.named(incident)))}", 2)
     for update in incident.updates[:most]:
         lines += [
             "",

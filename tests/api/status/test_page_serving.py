@@ -94,6 +94,30 @@ async def test_a_slash_at_its_end_leads_to_the_address_without(
             assert (status, headers.get("location")) == ((308, there) if there else (404, None))
 
 
+async def test_a_terminal_is_shown_text_where_nothing_is_and_at_the_gate(server: "Server") -> None:
+    gated = shown.usual("gated", access={"password": "x"})
+    async with shown.showing(server, shown.usual(), gated):
+        for agent, media_type in (
+            (b"curl/8.5.0", "text/plain; charset=utf-8"),
+            (b"x", "text/html; charset=utf-8"),
+        ):
+            for path, status, said in (
+                (b"usual/nothing", 404, b"There is nothing here"),
+                (b"usual/de/incidents/inc_none", 404, b"Hier ist nichts"),
+                (b"usual/badge/nix.svg", 404, b"There is nothing here"),
+                (b"gated", 401, b"This page is not public"),
+                (b"gated/history", 401, b"This page is not public"),
+            ):
+                lines = (b"GET /p/%b HTTP/1.1" % path, b"Host: up.example", b"User-Agent: " + agent)
+                found, headers, body = await raw(server, *lines)
+                assert (found, headers["content-type"], said in body) == (status, media_type, True), (
+                    path,
+                    body,
+                )
+                assert headers["cache-control"] == "no-store"
+                assert path.startswith(b"usual") or b"Checkout" not in body
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.status import look, pages, status_json, text
+from api.status import badge, look, pages, status_json, text
 from api.status.document import Day, Document, Picture, Series, Update
 from api.status.pages import VIEWS
 from api.status.view import Place, Rendition
@@ -370,3 +370,62 @@ def test_a_public_beat_is_seen_after_its_first_runs() -> None:
     (shown,) = msgspec.json.decode(made.body)["components"][0]["latency"]
     assert (shown["name"], shown["since"], shown["step_s"]) == ("Pay", "2026-11-20T15:00:00Z", 3600)
     assert (shown["p50"][-2:], shown["p95"][-1]) == ([None, 0.08], 0.2)
+
+
+def test_a_page_without_components_says_nothing_of_a_state() -> None:
+    page = document("bare", [])
+    assert pages.headline(page, PLACE) == ("unknown", "No status yet")
+    for said in (_html(page), _html(page, "index.txt")):
+        assert "No status yet" in said
+        assert "operational" not in re.sub(r'class="[^"]*"|icon-operational', "", said).lower()
+    opened = [incident(1, "It", "investigating", timedelta(hours=1))]
+    assert pages.headline(document("bare", [], opened), PLACE)[1] == "An incident is open"
+    for view in badge.VIEWS:
+        made = view.make(page, PLACE, {})
+        assert made is not None
+        assert made.media_type != "image/svg+xml" or b"No status yet" in made.body
+        assert (
+            not view.pattern.fullmatch("badge/nix.svg")
+            or view.make(page, PLACE, {"component": "nix"}) is None
+        )
+
+
+def test_uptime_says_since_when_it_is_counted_and_what_it_is_of_which_component() -> None:
+    born = NOW - timedelta(minutes=15)
+    young = component(1, "Young", bad=dict.fromkeys(range(1, 90)), uptime=0.46)
+    week = component(2, "Week", bad=dict.fromkeys(range(7, 90)), uptime_by="duration")
+    old = component(3, "Old")
+    page = document("ages", [msgspec.structs.replace(young, created_at=born), week, old])
+    html = _html(page)
+    assert "46% uptime · since Nov 21, 2026, 14:50 CET" in html
+    assert "99.98% measured uptime · since November 15, 2026" in html
+    assert "99.98% uptime</span>" in html
+    assert "<strong>Young, Old</strong> · Uptime is the share" in html
+    assert "<strong>Week</strong> · Measured uptime is" in html
+    alone = _html(document("one", [old]))
+    assert '<p class="why">Uptime is the share' in alone
+    many = [component(n, f"Part {n}") for n in range(9)]
+    assert "<strong>Part 0, Part 1, Part 2, Part 3, Part 4…</strong>" in _html(
+        document("many", [*many, week])
+    )
+
+
+def test_a_terminal_is_shown_the_last_days_as_the_page_does() -> None:
+    said = _html(usual(), "index.txt")
+    assert "  The last 14 days\n" in said
+    past = said.partition("The last 14 days")[2]
+    assert past.index("Checkout was down") < past.index("Pages were slow")
+    assert "  Affects: Storefront" in said
+    assert "  Affected: Checkout" in said
+
+
+def test_planned_maintenance_affects_components_and_says_nothing_of_their_state() -> None:
+    about = {"comp_1": "under_maintenance"}
+    day = timedelta(days=1)
+    for status, is_planned in (("scheduled", True), ("in_progress", False)):
+        told = incident(1, "It", status, -day if is_planned else timedelta(), day, "maintenance", about=about)
+        html = _html(document("planned", [component(1, "A")], [told]))
+        (shown,) = re.findall(r'<ul class="affected" aria-label="(\w+)">(.*?)</ul>', html)
+        assert (shown[0], "Under maintenance" in shown[1]) == (
+            ("Affects", False) if is_planned else ("Affected", True)
+        )
