@@ -16,7 +16,11 @@ _RULES: Final = frozenset(
 
 def refused(css: str) -> str | None:
     """Why it cannot be served, with its line; None: it can. CSS Syntax Module Level 3, as browsers read it."""
-    for node in _nodes(tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True)):
+    # At the end of a text everything counts as closed: one brace more is an error where it is.
+    *tokens, last = tinycss2.parse_component_value_list(f"{css}\n}}")
+    if last.type != "error":
+        return f"line {last.source_line}: what begins there is never closed"
+    for node in _nodes(tinycss2.parse_stylesheet(tokens, skip_comments=True, skip_whitespace=True)):
         if node.type == "error":
             return f"line {node.source_line}: {node.message}"
         if node.type == "url":
@@ -25,9 +29,7 @@ def refused(css: str) -> str | None:
             return f"line {node.source_line}: {node.lower_name}() loads something; nothing may be loaded"
         if node.type == "at-rule" and node.lower_at_keyword not in _RULES:
             return f"line {node.source_line}: @{node.at_keyword} is not allowed; allowed are {', '.join(f'@{name}' for name in sorted(_RULES))}"
-    # At the end of the text everything counts as closed, and one brace more would be an error.
-    last = tinycss2.parse_component_value_list(f"{css}\n}}")[-1]
-    return None if last.type == "error" else f"line {last.source_line}: what begins there is never closed"
+    return None
 
 
 def _nodes(found: Iterable[Any]) -> Iterator[Any]:
