@@ -252,8 +252,9 @@ async def test_what_is_said_of_it_has_the_language_and_the_clocks_of_its_page(se
         }
         made = await objects.create(db, ACTOR, "maintenance", page.id, window)
         await announcing.follow(db, made.id, datetime(2026, 12, 1, tzinfo=UTC).timestamp())
-        title, text = await db.fetchrow(
+        said = await db.fetchrow(
             "SELECT i.title, u.text FROM incidents i JOIN updates u ON u.incident_id = i.id WHERE i.window_id = $1", made.id
         )  # fmt: skip
-    assert title == "Geplante Wartung"
-    assert text == "Die Wartung ist von 24.12.2026, 22:00 CET bis 25.12.2026, 00:00 CET geplant."
+    assert said is not None
+    assert said["title"] == "Geplante Wartung"
+    assert said["text"] == "Die Wartung ist von 24.12.2026, 22:00 CET bis 25.12.2026, 00:00 CET geplant."

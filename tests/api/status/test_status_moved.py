@@ -71,6 +71,8 @@ async def test_feeds_and_calendars_go_on_where_a_page_moves_to_a_host_of_its_own
     assert await read("", Host=host) == (ids, {f"http://{host}"}, events)
     summary = (await server.call("GET", "/api/v2/summary.json", who=None, headers={"Host": host})).body
     assert (summary["page"]["url"], summary["status"]["indicator"]) == (f"http://{host}/", "none")
+    led = await server.call("GET", "/de/history/?a=1", who=None, headers={"Host": host})
+    assert (led.status, '<html lang="de"' in led.body, "/de/history" in led.body) == (200, True, True)
 
 
 async def test_a_calendar_follows_maintenance_that_is_put_off_and_cancelled(server: "Server") -> None:
