@@ -22,13 +22,12 @@ from engine.store import assets
 from engine.store.database import Connection, transaction
 from engine.store.objects import Stored
 from engine.store.signing import signing_key
-from rules.page import Page
-from rules.picture import Use, drawn
+from rules.page import Page, PictureUse
 
 router = Router(prefix="/api/v1/pages/{ref}", tags=["pages"])
 
 Picture = Annotated[
-    Use, Path(description="`logo`, `logo-dark` (instead of it where the look is dark) or `favicon`.")
+    PictureUse, Path(description="`logo`, `logo-dark` (instead of it where the look is dark) or `favicon`.")
 ]
 _DRAWING: Final = ThreadPoolExecutor(1, "pictures")
 """One after the other: a picture may take 130 MB and a second."""
@@ -48,6 +47,8 @@ async def put_picture(request: Request, asking: Asking, ref: str, name: Picture)
     services = services_of(request)
     async with services.pool.acquire() as db:
         page = await _page(db, asking, ref, Permission.WRITE)
+    from rules.picture import drawn  # with lxml, which few need
+
     body = await request.body()
     try:
         made = await asyncio.get_running_loop().run_in_executor(_DRAWING, drawn, body, name)

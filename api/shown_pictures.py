@@ -2,13 +2,13 @@
 
 from msgspec import Struct
 
-from rules.picture import Use
+from rules.page import PictureUse
 
 
 class ShownPicture(Struct):
     """A picture as it is served now: made anew of what was uploaded."""
 
-    name: Use
+    name: PictureUse
     file: str
     media_type: str
     size_bytes: int

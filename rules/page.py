@@ -31,6 +31,9 @@ HostName = Annotated[
 FrameOrigin = Annotated[
     str, StringConstraints(pattern=r"^https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?$", max_length=300)
 ]
+PictureUse = Literal["logo", "logo-dark", "favicon"]
+MOST_PICTURE_BYTES: Final = 1_000_000
+"""Of an upload; what is made of it is smaller."""
 SubscriberKind = Literal["email", "webhook", "slack"]
 MOST_CSS: Final = 20_000
 

@@ -12,18 +12,16 @@ from typing import Final, Literal, NamedTuple
 from lxml import etree
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from rules.page import MOST_CSS
+from rules.page import MOST_CSS, MOST_PICTURE_BYTES, PictureUse
 from rules.stylesheet import refused
 
-Use = Literal["logo", "logo-dark", "favicon"]
-MOST_BYTES: Final = 1_000_000
 MOST_DRAWN_BYTES: Final = 100_000
 MOST_PIXELS: Final = 4096 * 4096
 """Of a file: 130 MB while they are drawn again."""
 MOST_SHAPES: Final = 20_000
 """What a browser draws of an SVG, where one shape refers to another."""
 _TOO_MUCH: Final = f"has more than {MOST_SHAPES} shapes, or one that refers to itself; save it simpler, and without references"
-_LARGEST: Final[dict[Use, tuple[int, int]]] = {
+_LARGEST: Final[dict[PictureUse, tuple[int, int]]] = {
     "logo": (600, 200),
     "logo-dark": (600, 200),
     "favicon": (180, 180),
@@ -68,10 +66,10 @@ class Drawn(NamedTuple):
     body: bytes
 
 
-def drawn(body: bytes, use: Use) -> Drawn:
+def drawn(body: bytes, use: PictureUse) -> Drawn:
     """The picture made anew, small enough for its use. Raises `ValueError` saying what is wrong and what is allowed."""
-    if len(body) > MOST_BYTES:
-        raise ValueError(f"has {len(body)} bytes; up to {MOST_BYTES} are allowed")
+    if len(body) > MOST_PICTURE_BYTES:
+        raise ValueError(f"has {len(body)} bytes; up to {MOST_PICTURE_BYTES} are allowed")
     if body.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         made = Drawn("image/svg+xml", _cleaned(body, use))
     else:
@@ -83,7 +81,7 @@ def drawn(body: bytes, use: Use) -> Drawn:
     return made
 
 
-def _redrawn(body: bytes, use: Use) -> bytes:
+def _redrawn(body: bytes, use: PictureUse) -> bytes:
     try:
         with Image.open(BytesIO(body), formats=_FORMATS) as opened:
             if opened.width * opened.height > MOST_PIXELS:
@@ -109,7 +107,7 @@ def _redrawn(body: bytes, use: Use) -> bytes:
         picture = picture.resize((max(picture.width * 4 // 5, 1), max(picture.height * 4 // 5, 1)))
 
 
-def _cleaned(body: bytes, use: Use) -> bytes:
+def _cleaned(body: bytes, use: PictureUse) -> bytes:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -143,7 +141,7 @@ def _cleaned(body: bytes, use: Use) -> bytes:
     return bytes(etree.tostring(made, encoding="utf-8"))
 
 
-def _measure(made: etree._Element, use: Use) -> None:
+def _measure(made: etree._Element, use: PictureUse) -> None:
     """Size one that leaves that to where it stands: browsers would show nothing of it where its place is as large as it is."""
     for side in ("width", "height"):
         if not _LENGTH.fullmatch(made.get(side, "")):

@@ -30,8 +30,7 @@ from engine.store import assets, hosts
 from engine.store.objects import StaleError, Stored
 from engine.store.signing import signing_key
 from rules.language import LANGUAGES, language
-from rules.page import Page, SubscriberKind
-from rules.picture import Use
+from rules.page import Page, PictureUse, SubscriberKind
 
 _DOMAIN: Final = msgspec.json.Decoder(ShownDomain)
 _DEFAULTS: Final = Page(slug="x", name="x").model_dump(mode="json")
@@ -41,7 +40,7 @@ _TEXTS: Final = (
     "subscribers.sender", "subscribers.reply_to",
 )  # fmt: skip
 _TICKS: Final = ("indexed", "look.branded")
-_PICTURES: Final[dict[Use, str]] = {
+_PICTURES: Final[dict[PictureUse, str]] = {
     "logo": "Logo",
     "logo-dark": "Logo on dark ground",
     "favicon": "Icon of the browser's tab",
@@ -109,7 +108,7 @@ def _patch(sent: Mapping[str, str], languages: list[str], kinds: list[str]) -> d
 
 @router.post("/pages/{ref}/pictures/{name}")
 @permits(Permission.WRITE)
-async def upload(request: Request, asking: Asking, ref: str, name: Use) -> Response:
+async def upload(request: Request, asking: Asking, ref: str, name: PictureUse) -> Response:
     """Show this picture, or say what is wrong with it."""
     stored = await _named(request, asking, ref)
     async with request.form() as form:
@@ -126,7 +125,7 @@ async def upload(request: Request, asking: Asking, ref: str, name: Use) -> Respo
 
 @router.post("/pages/{ref}/pictures/{name}/delete")
 @permits(Permission.WRITE)
-async def take_away(request: Request, asking: Asking, ref: str, name: Use) -> Response:
+async def take_away(request: Request, asking: Asking, ref: str, name: PictureUse) -> Response:
     """Show none any more."""
     await pictures.delete_picture(request, asking, ref, name)
     return go_to(request, await _named(request, asking, ref), "removed")

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from engine.store.audit import Actor, record
 from engine.store.database import Connection, Row
-from rules.picture import Use
+from rules.page import PictureUse
 
 _FILE: Final = (
     "name || '-' || digest || '.' || CASE media_type WHEN 'image/svg+xml' THEN 'svg' ELSE 'png' END AS file"
@@ -14,7 +14,7 @@ _FILE: Final = (
 
 
 async def put(
-    connection: Connection, actor: Actor, page_id: UUID, name: Use, media_type: str, body: bytes
+    connection: Connection, actor: Actor, page_id: UUID, name: PictureUse, media_type: str, body: bytes
 ) -> str:
     """Store it, instead of what was there; its file name, which changes with its content."""
     before = (await files(connection, page_id)).get(name)
@@ -34,7 +34,7 @@ async def put(
     return file
 
 
-async def remove(connection: Connection, actor: Actor, page_id: UUID, name: Use) -> bool:
+async def remove(connection: Connection, actor: Actor, page_id: UUID, name: PictureUse) -> bool:
     """Whether there was one."""
     sql = f"DELETE FROM assets WHERE page_id = $1 AND name = $2 RETURNING {_FILE}"
     before = await connection.fetchval(sql, page_id, name)

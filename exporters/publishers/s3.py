@@ -63,8 +63,9 @@ class Bucket:
             async with asyncio.TaskGroup() as group:
                 for one in asked:
                     group.create_task(one)
-        except* TroubleError as troubles:
-            raise troubles.exceptions[0] from None
+        except ExceptionGroup as several:
+            troubles = [one for one in several.exceptions if isinstance(one, TroubleError)]
+            raise (troubles[0] if len(troubles) == len(several.exceptions) else several) from None
 
     async def _put(self, path: str, body: bytes, media_type: str) -> Answer:
         cache = IMMUTABLE if path.startswith("assets/") else "no-store" if path == MANIFEST else KEPT

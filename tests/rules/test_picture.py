@@ -10,7 +10,8 @@ import pytest
 from lxml import etree
 from PIL import Image
 
-from rules.picture import MOST_DRAWN_BYTES, MOST_SHAPES, Use, drawn
+from rules.page import PictureUse
+from rules.picture import MOST_DRAWN_BYTES, MOST_SHAPES, drawn
 
 SVG = "<svg xmlns='http://www.w3.org/2000/svg' xmlns:xlink='http://www.w3.org/1999/xlink' viewBox='0 0 9 9'>{}</svg>"
 
@@ -21,7 +22,7 @@ def file(picture: Image.Image, kind: str, **options: Any) -> bytes:
     return written.getvalue()
 
 
-def seen(body: bytes, use: Use = "logo") -> Image.Image:
+def seen(body: bytes, use: PictureUse = "logo") -> Image.Image:
     made = drawn(body, use)
     assert made.media_type == "image/png"
     assert len(made.body) <= MOST_DRAWN_BYTES

@@ -11,7 +11,7 @@ import click
 from exporters.outcome import Delivered, Rejected
 from exporters.publishers.folder import Folder
 from exporters.static import Rendered, StaticPublisher
-from rules.picture import MOST_BYTES, Use
+from rules.page import MOST_PICTURE_BYTES, PictureUse
 from upbeat.cli.client import Client, RefusedError
 from upbeat.cli.listed import on_one
 from upbeat.cli.output import Output, print_items
@@ -67,12 +67,12 @@ async def export(api: Client, out: Output, folder: Path | None, archive: Path | 
 @page.command()
 @on_one(
     "/pages",
-    click.argument("name", type=click.Choice(get_args(Use))),
+    click.argument("name", type=click.Choice(get_args(PictureUse))),
     click.argument("file", type=click.File("rb")),
 )
-async def upload(api: Client, out: Output, name: Use, file: BinaryIO) -> None:
+async def upload(api: Client, out: Output, name: PictureUse, file: BinaryIO) -> None:
     """Show this picture on a status page: PNG, JPEG, WebP, GIF, ICO or SVG of up to 1 MB. It is made anew from what is seen in it."""
-    made = await api.put(f"/pictures/{name}", file.read(MOST_BYTES + 1))
+    made = await api.put(f"/pictures/{name}", file.read(MOST_PICTURE_BYTES + 1))
     said = f"{api.slug} shows it as {made['media_type']} of {made['size_bytes']} bytes"
     out.done(made, said, brief=[made["file"]])
 

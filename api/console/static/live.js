@@ -143,7 +143,8 @@
       button.textContent = "Copied";
     });
   }
-  if (document.querySelector("[data-live]") && body.dataset.method === "GET") listen();
+  if (body.dataset.every) setInterval(refresh, Number(body.dataset.every)); // what it shows makes no news
+  else if (document.querySelector("[data-live]") && body.dataset.method === "GET") listen();
   poll();
   setInterval(age, 1000);
 })();

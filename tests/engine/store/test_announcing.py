@@ -118,7 +118,7 @@ async def test_a_window_that_is_edited_is_followed(desk: Desk) -> None:
     await desk.at(0)
     assert await desk.said() == ["scheduled", "scheduled"]
     text = await desk.pool.fetchval("SELECT text FROM updates ORDER BY at DESC LIMIT 1")
-    assert "now planned from 9 January 2026, 02:00 UTC" in text
+    assert "now planned from Jan 9, 2026, 02:00 UTC" in text
     await desk.change(name="Other disks", components=[])
     await desk.at(1)
     await desk.at(1)
