@@ -31,7 +31,7 @@ async def test_a_policy_that_cannot_be_is_refused_where_it_is_wrong(remote: Cli,
     policy.write_text("quorum: {critical: 9}\n", "utf-8")
     ran = await remote("replay", "--beat", "storefront", "--policy", policy)
     assert ran.code == 2
-    assert "/policy/quorum" in ran.err
+    assert "--policy: storefront: quorum.critical.open is 9" in ran.err
     assert "runs in 3 region(s)" in ran.err
     policy.write_text("quorum: [\n", "utf-8")
     ran = await remote("replay", "--beat", "storefront", "--policy", policy)
