@@ -530,7 +530,9 @@ def _introduced(policy: Policy, state: State) -> Step:
 
 
 def _changed(policy: Policy, state: State, fact: PolicyChanged) -> Step:
-    state = replace(state, assigned=policy.regions)
+    # Who is asked more often now has said nothing sooner.
+    held_until = min(state.held_until, state.at + policy.hold_s)
+    state = replace(state, assigned=policy.regions, held_until=held_until)
     state, asked = _introduced(policy, state)
     if fact.measures_anew:
         state, effects = judge(policy, _anew(policy, state), careful=True)  # held, unless nobody is asked

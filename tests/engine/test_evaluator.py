@@ -448,6 +448,7 @@ async def test_silence_is_unknown_and_opens_nothing(lab: Lab) -> None:
 
 
 async def test_a_beat_that_nobody_ever_answers_for_is_told_as_silent_once(lab: Lab) -> None:
+    await eventually(lambda: lab.pool.fetchval("SELECT state->>'held_until' IS NOT NULL FROM states"), True)
     await lab.change({**SPEC, "interval": "1s", "timeout": "500ms", "quorum": {"max_age": "1s"}})
     await eventually(lab.told, ["unknown"])
     assert await lab.stage() == "unknown"

@@ -38,7 +38,7 @@ from evaluators.facts import (
 )
 from evaluators.model import Kind, Result, Stage, Timings, Verdict
 from evaluators.policy import Bound, Policy, Window, compile_policy
-from evaluators.quorum import decide, fresh_votes, next_deadline
+from evaluators.quorum import decide, fresh_votes, newborn, next_deadline
 from evaluators.state import State
 from rules.beat import BEAT
 
@@ -604,6 +604,15 @@ def test_measuring_something_else_holds_no_longer_than_a_vote_is_fresh() -> None
     scene.fold(PolicyChanged(100.0, measures_anew=True))
     (gone,) = of(Transitioned, scene.fold(Tick(1000.0)))
     assert (gone.at, gone.stage) == (100.0 + AGE_S, Stage.UNKNOWN)
+
+
+def test_who_is_asked_more_often_now_has_said_nothing_sooner() -> None:
+    scene = Scene({})
+    scene.state = newborn(scene.policy, 0.0)
+    scene.policy = policy({"max_age": "60s"})
+    scene.fold(PolicyChanged(10.0))
+    (never,) = of(NeverAnswered, scene.fold(Tick(1000.0)))
+    assert never.at == 10.0 + 60.0
 
 
 def test_another_policy_is_applied_to_the_stored_votes_and_what_it_opens_is_careful() -> None:
