@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 from msgspec import Struct
 
@@ -100,6 +101,55 @@ class StepSeen(Struct, frozen=True):
     failure: Failure | None = None
 
 
+class Document(Struct, frozen=True):
+    """A page that a journey was on, with its web vitals (https://web.dev/vitals): seconds, but for `cls`."""
+
+    step: str  # during which it was first seen
+    url: str
+    ttfb: float | None = None
+    fcp: float | None = None
+    lcp: float | None = None
+    cls: float | None = None
+
+
+class StepDone(Struct, frozen=True):
+    """One step of a journey as it was done, for people."""
+
+    name: str
+    said: str  # what it does: `click button "Buy now"`
+    state: Literal["ok", "failed", "skipped"]
+    after_s: float = 0.0  # from the journey's begin to the step's
+    took_s: float = 0.0
+    error: str = ""
+    is_soft: bool = False  # it failed, and the journey went on
+    is_teardown: bool = False
+    url: str = ""  # of the page when it ended
+    picture: str = ""  # name of the artifact
+
+
+class Journeyed(Struct, frozen=True):
+    """What a browser saw on a journey."""
+
+    steps: tuple[StepDone, ...] = ()
+    documents: tuple[Document, ...] = ()
+    console: tuple[str, ...] = ()  # errors, oldest first, cut
+    console_errors: int = 0
+    failures: tuple[str, ...] = ()  # requests that failed: method, address, why; cut
+    failed_requests: int = 0
+    requests: int = 0
+    weight_bytes: int = 0  # received over the network, TLS included, as the egress proxy counted it
+    browser: str = ""  # Chromium 156.0.8078.79
+    isolation: str = ""  # how it was confined: bubblewrap, process
+
+
+class Artifact(Struct, frozen=True):
+    """A file that is kept of a run, for operators."""
+
+    name: str  # failure.jpg, trace.zip, network.har, page.html, step-3.jpg
+    type: str  # media type
+    data: bytes
+
+
 @dataclass(slots=True)
 class Observation:
     """What one attempt saw. A probe fills it in as it goes, so that a cut attempt keeps what it had."""
@@ -124,6 +174,8 @@ class Observation:
     tls: TlsSeen | None = None
     packets: tuple[float | None, ...] = ()  # round trips in seconds, None for a lost one
     token_s: float | None = None  # what fetching an OAuth 2 token took; in no timing
+    journey: Journeyed | None = None
+    artifacts: tuple[Artifact, ...] = ()  # without secrets
     secrets: tuple[str, ...] = ()  # captured or fetched on the way, to be hidden beside those of the check
     trace_id: str | None = None  # 32 hex digits, as sent in `traceparent`
     timings: Timings = field(default_factory=Timings)

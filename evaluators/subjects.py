@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from evaluators.model import PHASES
-from evaluators.observation import Certificate, Observation, TlsSeen
+from evaluators.observation import Certificate, Journeyed, Observation, TlsSeen
 from rules.expectation import Expectation
 from rules.selection import BudgetError, UnreadableError, expect_within_budget
 
@@ -100,6 +100,22 @@ def _leaf(read_leaf: Callable[[Certificate], Any]) -> Callable[[Observation], An
     return _tls(lambda tls: read_leaf(tls.certificates[0]) if tls.certificates else None)
 
 
+def _journey(read_journey: Callable[[Journeyed], int]) -> Callable[[Observation], Any]:
+    return lambda seen: seen.journey and read_journey(seen.journey)
+
+
+def _vital(name: str) -> Callable[[Observation, str], list[Any]]:
+    """The worst of the pages that were first seen in a step, or of all where none is named."""
+
+    def read_vital(seen: Observation, step: str) -> list[Any]:
+        pages = seen.journey.documents if seen.journey else ()
+        found = [getattr(page, name) for page in pages if step in ("", page.step)]
+        measured = [value for value in found if value is not None]
+        return [max(measured)] if measured else []
+
+    return read_vital
+
+
 def _round_trip(summary: Callable[[list[float]], float], least: int = 1) -> Callable[[Observation], Any]:
     def read_packets(seen: Observation) -> float | None:
         came = [packet for packet in seen.packets if packet is not None]
@@ -135,6 +151,10 @@ _PLAIN: Final[dict[str, Callable[[Observation], Any]]] = {
     "rtt.min": _round_trip(min),
     "rtt.max": _round_trip(max),
     "rtt.jitter": _round_trip(jitter_s, least=2),
+    "console_errors": _journey(lambda journey: journey.console_errors),
+    "failed_requests": _journey(lambda journey: journey.failed_requests),
+    "requests": _journey(lambda journey: journey.requests),
+    "weight": _journey(lambda journey: journey.weight_bytes),
     "loss": lambda seen: 100.0 * seen.packets.count(None) / len(seen.packets) if seen.packets else None,
 }
 """Subjects of one value: None where it is missing."""
@@ -145,6 +165,7 @@ _NAMED: Final[dict[str, Callable[[Observation, str], list[Any]]]] = {
     "step": lambda seen, name: [
         one.timings.total for one in seen.steps if one.name == name and one.timings.total is not None
     ],
+    **{f"vital.{name}": _vital(name) for name in ("ttfb", "fcp", "lcp", "cls")},
     "record": lambda seen, type_: [one.text for one in seen.records if one.type == type_],
     "ttl": lambda seen, type_: [
         one.ttl_s for one in seen.records if one.type == type_ and one.ttl_s is not None

@@ -83,6 +83,12 @@ SUBJECTS: Final[dict[str, Subject]] = {
     "flags": Subject("texts"),
     **dict.fromkeys(_RTT, Subject("took")),
     "loss": Subject("number"),
+    **dict.fromkeys(("vital.ttfb", "vital.fcp", "vital.lcp"), Subject("took", takes=("name",))),
+    "vital.cls": Subject("number", takes=("name",)),
+    "console_errors": Subject("whole"),
+    "failed_requests": Subject("whole"),
+    "requests": Subject("whole"),
+    "weight": Subject("whole"),
 }
 """Every subject there is; a kind of beat asserts those it measures."""
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
+from rules.kinds.browser import BrowserBeat
 from rules.kinds.dns import DnsBeat
 from rules.kinds.external import ExternalBeat
 from rules.kinds.heartbeat import HeartbeatBeat
@@ -12,6 +13,6 @@ from rules.kinds.icmp import IcmpBeat
 from rules.kinds.tcp import TcpBeat
 from rules.kinds.tls import TlsBeat
 
-AnyBeat = HttpBeat | TcpBeat | TlsBeat | DnsBeat | IcmpBeat | HeartbeatBeat | ExternalBeat
+AnyBeat = HttpBeat | TcpBeat | TlsBeat | DnsBeat | IcmpBeat | BrowserBeat | HeartbeatBeat | ExternalBeat
 Beat = Annotated[AnyBeat, Field(discriminator="type")]
 BEAT: TypeAdapter[AnyBeat] = TypeAdapter(Beat)

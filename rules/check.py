@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from rules.kinds.browser import BrowserBeat, BrowserCheck, compile_browser
 from rules.kinds.dns import DnsBeat, DnsCheck, compile_dns
 from rules.kinds.http import HttpBeat, HttpCheck, compile_http
 from rules.kinds.icmp import IcmpBeat, IcmpCheck, compile_icmp
@@ -11,7 +12,7 @@ from rules.kinds.tcp import TcpBeat, TcpCheck, compile_tcp
 from rules.kinds.tls import TlsBeat, TlsCheck, compile_tls_beat
 from rules.secret import Sources
 
-Check = HttpCheck | TcpCheck | TlsCheck | DnsCheck | IcmpCheck
+Check = HttpCheck | TcpCheck | TlsCheck | DnsCheck | IcmpCheck | BrowserCheck
 
 _COMPILERS: dict[type, Callable[[Any, Sources], Check]] = {
     HttpBeat: compile_http,
@@ -19,6 +20,7 @@ _COMPILERS: dict[type, Callable[[Any, Sources], Check]] = {
     TlsBeat: compile_tls_beat,
     DnsBeat: compile_dns,
     IcmpBeat: compile_icmp,
+    BrowserBeat: compile_browser,
 }
 
 

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -17,6 +17,9 @@ from engine.probes.trust import Trust
 from engine.probes.wire import Poller
 from rules.address import EgressPolicy
 from rules.tls import TlsOptions
+
+if TYPE_CHECKING:
+    from engine.browser.pool import Browsers, Turn
 
 _CONTEXTS: Final = 1024
 _VERSIONS: Final = {
@@ -69,7 +72,18 @@ class Context:
     `authorities` (PEM) are trusted instead of the system's, e.g. a private one. `clock` counts seconds for the timings.
     """
 
-    __slots__ = ("clock", "poller", "refusal", "resolver", "tls", "tokens", "traceparent", "trust")
+    __slots__ = (
+        "browsers",
+        "clock",
+        "poller",
+        "refusal",
+        "resolver",
+        "tls",
+        "tokens",
+        "traceparent",
+        "trust",
+        "turn",
+    )
 
     def __init__(
         self,
@@ -79,6 +93,7 @@ class Context:
         authorities: str = "",
         traceparent: Callable[[], str] = new_traceparent,
         clock: Callable[[], float] = time.perf_counter,
+        browsers: "Browsers | None" = None,
     ) -> None:
         self.poller = Poller()
         self.resolver = Resolver(self.poller, names or NameService(), clock)
@@ -89,12 +104,20 @@ class Context:
         self.tokens: dict[Any, Any] = {}  # of OAuth 2; engine.probes.token
         self.traceparent = traceparent
         self.clock = clock
+        self.browsers = browsers
+        self.turn: Turn | None = None  # of a run of a browser beat
         self.judge_by(egress)
 
     def judged_by(self, egress: EgressPolicy) -> Self:
         """The same, of which it shares everything, but for the policy; not to be closed."""
         other = copy.copy(self)
         other.judge_by(egress)
+        return other
+
+    def in_turn(self, turn: "Turn") -> Self:
+        """The same, for one run, which holds a browser; not to be closed."""
+        other = copy.copy(self)
+        other.turn = turn
         return other
 
     def judge_by(self, egress: EgressPolicy) -> None:

@@ -89,6 +89,7 @@ def standing(seen: Observation) -> int:
 
 def _steps(seen: Observation, secrets: tuple[str, ...]) -> dict[str, Any]:
     return {
+        "journey": hide(structs.asdict(seen.journey), secrets) if seen.journey else None,
         "token_s": seen.token_s,
         "steps": [
             {

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from engine.probes import dns, http, icmp, tcp, tls
+from engine.probes import browser, dns, http, icmp, tcp, tls
 from engine.probes.attempt import MESSAGE_MAX, Probe, Watch, attempt
 from engine.probes.connect import connect
 from engine.probes.context import Context
@@ -17,8 +17,9 @@ from engine.probes.trouble import TroubleError
 from engine.tasks import end
 from evaluators.assess import Assessment, assess
 from evaluators.model import Failure, Outcome, Timings, Tried, Verdict
-from evaluators.observation import Observation
+from evaluators.observation import Artifact, Observation
 from rules.check import Check
+from rules.kinds.browser import BrowserCheck
 from rules.kinds.dns import DnsCheck
 from rules.kinds.http import HttpCheck
 from rules.kinds.icmp import IcmpCheck
@@ -35,6 +36,7 @@ PROBES: Final[dict[type, Probe]] = {
     TlsCheck: tls.probe,
     DnsCheck: dns.probe,
     IcmpCheck: icmp.probe,
+    BrowserCheck: browser.probe,
 }
 # Failures that a dead network of our own could explain.
 _NETWORK: Final = (
@@ -65,6 +67,7 @@ class RunOutcome:
     trace_id: str | None = None  # of the last attempt
     certificate_days: float | None = None
     tried: tuple[Tried, ...] = ()  # the attempts before the last one
+    artifacts: tuple[Artifact, ...] = ()  # of the last attempt
     standing: int | None = None  # of a good run whose evidence is there only where this has changed
 
 
@@ -139,6 +142,7 @@ async def _run(
         seen.trace_id,
         seen.tls.days_left if seen.tls else None,
         tuple(tried),
+        seen.artifacts,
         stands,
     )
 

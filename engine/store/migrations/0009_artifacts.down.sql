@@ -1,0 +1,2 @@
+DROP TABLE run_artifacts;
+DROP TABLE artifacts;
