@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from engine.clock import Clock
 from engine.leases import Leases
-from engine.store import inboxes, jobs, pings, retention, rollups
+from engine.store import artifacts, inboxes, jobs, pings, retention, rollups
 from engine.store.database import DATABASE_AWAY, Pool
 from rules.settings import Retention
 
@@ -64,6 +64,9 @@ class Janitor:
             await retention.sweep(connection, days=keep.days)
             await pings.sweep(connection, keep.days)
             await jobs.sweep(connection)
+            await artifacts.expire(
+                connection, now, days=keep.artifact_days, max_bytes=keep.artifact_size
+            )  # last: with what is left of beats
         if trouble is not None:
             raise trouble
         return dropped

@@ -40,6 +40,14 @@ class Retention(Rule):
     evidence_days: int = Field(
         default=7, ge=1, le=3650, description="Days of the evidence of failed runs; never longer than `days`."
     )
+    artifact_days: int = Field(
+        default=14, ge=1, le=3650, description="Days of the files kept of browser runs: pictures, traces."
+    )
+    artifact_size: Size = Field(
+        default=2 * 10**9,
+        ge=10**7,
+        description="Of these files; past it those of the oldest runs go earlier.",
+    )
     event_days: int = Field(default=30, ge=1, le=3650, description="Days of received events.")
     event_size: Size = Field(
         default=5 * 10**9,

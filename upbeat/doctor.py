@@ -32,7 +32,7 @@ from engine.embedded.process import ServerError
 from engine.probes.icmp import allowed_kind
 from engine.probes.trouble import TroubleError
 from engine.secrets import Secrets
-from engine.store import events, installation, regions, secrets, subscribers
+from engine.store import artifacts, events, installation, regions, secrets, subscribers
 from engine.store.database import Connection, Row, codecs, versions
 from engine.store.ids import PARTITIONS
 from engine.store.triggers import modes_of
@@ -299,9 +299,22 @@ async def _installation(settings: ServeSettings, connection: Connection) -> Asyn
     if members and free:
         said = f"{free} partitions have no evaluator"
         yield Finding("leases", "warn", said, "Start one: upbeat serve --roles evaluator")
-    for part in (_regions, _backlog, _webhooks, partial(_secrets, settings), partial(_pages, settings)):
+    for part in (
+        _regions,
+        _backlog,
+        _files,
+        _webhooks,
+        partial(_secrets, settings),
+        partial(_pages, settings),
+    ):
         async for one in part(connection):
             yield one
+
+
+async def _files(connection: Connection) -> AsyncIterator[Finding]:
+    limit = Settings.model_validate(await installation.read_settings(connection)).retention.artifact_size
+    said = f"{await artifacts.size_bytes(connection) / 1e6:.0f} of {limit / 1e6:.0f} MB of files kept of browser runs"
+    yield Finding("evidence", "ok", said)
 
 
 async def _secrets(settings: ServeSettings, connection: Connection) -> AsyncIterator[Finding]:

@@ -14,7 +14,7 @@ from engine.evaluator import Evaluator
 from engine.leases import Leases
 from engine.mailing import Mailing
 from engine.prober import Prober
-from engine.store import events, letters, objects, outbox, pushed, regions, targets
+from engine.store import artifacts, events, letters, objects, outbox, pushed, regions, targets
 from engine.store.database import DATABASE_AWAY, Pool, Row
 from engine.triggering import Triggering
 from exporters.prometheus import Family, LabelPairs, Sample
@@ -106,6 +106,7 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
             sick = await regions.suspended(connection)
             declared = [stored.slug for stored in await objects.listing(connection, "region")]
             health = await targets.health(connection, None)
+            kept_bytes = await artifacts.size_bytes(connection)
     except DATABASE_AWAY:
         pass
     else:
@@ -121,6 +122,7 @@ async def queue_families(pool: Pool, bus: Bus) -> list[Family]:
             gauge("upbeat_pushed_oldest_seconds", "Age of the oldest of them.", oldest_s),
             gauge("upbeat_events_pending", "Received events, not yet judged.", unjudged),
             gauge("upbeat_events_oldest_seconds", "Age of the oldest of them.", unjudged_s),
+            gauge("upbeat_artifacts_bytes", "Files kept of browser runs.", kept_bytes),
             gauge(
                 "upbeat_region_suspended",
                 "Whether the votes of a region do not count, since it is sick.",

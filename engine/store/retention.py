@@ -134,7 +134,7 @@ _SWEPT: Final = (
         "boot_id IN (SELECT boot_id FROM watermarks GROUP BY boot_id HAVING max(at) < now() - interval '30 days')",
     ),
     *((table, f"subject_id IN {_SUBJECTS}") for table in ("transitions", "signals", "facts", "states")),
-    *((table, f"beat_id IN {_SUBJECTS}") for table in ("pings", "ping_keys", "rollups")),
+    *((table, f"beat_id IN {_SUBJECTS}") for table in ("pings", "ping_keys", "rollups", "run_artifacts")),
     *((table, f"trigger_id IN {_TRIGGERS}") for table in ("trigger_states", "trigger_keys", "trigger_beats")),
     ("versions", f"object_id IN {_TRIGGERS}"),
     ("deafness", f"ended_at < now() - interval '{HISTORY_DAYS} days'"),

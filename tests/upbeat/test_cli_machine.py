@@ -56,6 +56,7 @@ async def test_doctor_on_a_running_installation(local: Cli, server: Upbeat) -> N
     assert any("fsync on, synchronous_commit on" in line for line in said)
     assert "one failure domain" in about(ran, "regions")[0]["said"]
     assert about(ran, "database")[0]["said"].startswith("PostgreSQL ")
+    assert about(ran, "evidence")[0]["said"] == "0 of 2000 MB of files kept of browser runs"
     for topic in ("clock", "migrations", "members", "backlog", "deliveries", "disk", "open files", "uvloop"):
         assert about(ran, topic), topic
     assert (
