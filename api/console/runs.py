@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Final
+from urllib.parse import quote, urlencode
 
 from fastapi import Query
 from starlette.requests import Request
@@ -11,6 +13,7 @@ from starlette.responses import Response
 
 from api import beats
 from api.auth import Permission, Router, permits
+from api.console import journeys
 from api.console.charts import Part, stacked
 from api.console.page import render
 from api.console.words import address
@@ -65,6 +68,12 @@ def run_url(slug: str, page_slug: str, run: str, at: datetime) -> str:
     return address("beat", slug, page_slug, "runs", run, at=f"{at.timestamp():.0f}")
 
 
+def file_url(slug: str, page_slug: str, run: str, name: str) -> str:
+    """Where a file that is kept of a run is read: by operators."""
+    path = "/".join(quote(part, safe="") for part in (slug, "results", run, "artifacts", name))
+    return f"/api/v1/beats/{path}?{urlencode({'page': page_slug})}"
+
+
 async def slug_of_page(db: Connection, stored: Stored) -> str:
     """The slug of an object's home page."""
     home = await objects.get(db, stored.page_id) if stored.page_id else None
@@ -83,6 +92,7 @@ async def run_page(request: Request, beat: NamedBeat, run_ref: str, at: EpochS) 
             raise missing("there is no such run; raw results are kept for 30 days")
         run = beats.shown_result(row)
         page_slug, rule = await slug_of_page(db, beat), BEAT.validate_python(beat.spec)
+        url_of = partial(file_url, beat.slug, page_slug, run["run"])
         return await render(
             request,
             db,
@@ -94,6 +104,7 @@ async def run_page(request: Request, beat: NamedBeat, run_ref: str, at: EpochS) 
             run=run,
             evidence=shaped(run) | ({} if beat.spec.get("verify", True) else {"unverified": True}),
             assertions=failing_first(run["assertions"]),
+            journey=await journeys.shown(db, beat.id, row["run_id"], run["evidence"], url_of),
             lanes=waterfall(run),
             chain=chain(run),
             beside=await _beside(db, beat, page_slug, rule, run),
@@ -110,6 +121,8 @@ def waterfall(run: Mapping[str, Any]) -> list[Lane]:
     evidence = run["evidence"] or {}
     tried = run["tried"]
     hops, steps = _all_of(_HOP, evidence.get("hops")), _all_of(_STEP, evidence.get("steps"))
+    if journeys.journey_of(evidence):
+        steps = []  # which have a time line of their own
     scale_s = max([run["timings"]["total"] or 0.0, *(one["timings"]["total"] or 0.0 for one in tried)])
     lanes = [
         _lane(
