@@ -14,6 +14,7 @@ from uuid import UUID
 from engine.bus import Bus, Listening
 from engine.catalog import Catalog, Vantage
 from engine.clock import Clock
+from engine.keeping import Keeping
 from engine.leases import RENEW_S, TTL_S, Leases
 from engine.probed import Compiler, ProbedBeat
 from engine.probes.context import Context
@@ -67,7 +68,7 @@ class Prober:
         ttl_s: float = TTL_S,
         renew_s: float = RENEW_S,
     ) -> None:
-        self.spool = spool
+        self.spool, self.keeping = spool, Keeping(pool)
         self.skipped = 0  # turns of a beat whose run before was still in progress
         self.scheduler: Scheduler[Key] = Scheduler(clock, self._run_due, slots=slots)
         self.catalog: Catalog[ProbedBeat] = Catalog(
@@ -97,12 +98,13 @@ class Prober:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.spool.run())
+                group.create_task(self.keeping.run())
                 group.create_task(self.catalog.run())
                 group.create_task(self.scheduler.run())
                 group.create_task(self._reconcile(group))
         finally:
             await self._leave()
-            await self.spool.drain()
+            await asyncio.gather(self.spool.drain(), self.keeping.drain())
 
     async def _leave(self) -> None:
         await end(self._ordered)
@@ -207,6 +209,7 @@ class Prober:
             if outcome.standing is not None and outcome.standing != known:
                 self._standing[key] = outcome.standing, now_s
             self._hand_in(key, cause, run_id, scheduled_at, outcome, entry.revision)
+            self.keeping.keep(run_id, beat_id, scheduled_at, outcome.artifacts)
 
     async def _measure(self, entry: ProbedBeat, region: str, cause: _Cause, known: int | None) -> RunOutcome:
         if entry.check is None:

@@ -88,6 +88,13 @@ def self_families(
         yield gauge("upbeat_oldest_uncommitted_seconds", "Age of the oldest.", spool.oldest_uncommitted_s)
         yield counter("upbeat_results_dropped_total", "Results lost for want of memory.", spool.dropped)
         yield counter("upbeat_batches_repeated_total", "Batches published again.", spool.repeated)
+        keeping = prober.keeping
+        yield gauge(
+            "upbeat_artifacts_held_bytes", "Files of browser runs, not yet stored.", keeping.held_bytes
+        )
+        yield counter(
+            "upbeat_artifacts_dropped_total", "Files of browser runs that were lost.", keeping.dropped
+        )
         yield from _schedule(prober)
     if leases:
         changes = sum(each.changes for each in leases)

@@ -90,6 +90,9 @@ def standing(seen: Observation) -> int:
 def _steps(seen: Observation, secrets: tuple[str, ...]) -> dict[str, Any]:
     return {
         "journey": hide(structs.asdict(seen.journey), secrets) if seen.journey else None,
+        "artifacts": [  # whether or not they come through
+            {"name": one.name, "type": one.type, "size_bytes": len(one.data)} for one in seen.artifacts
+        ],
         "token_s": seen.token_s,
         "steps": [
             {

@@ -1,5 +1,6 @@
 """Files kept of runs: each content once, by its SHA-256, under a cap. Who may read them is the caller's."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -33,7 +34,7 @@ async def keep(
     for one in artifacts:
         if len(one.data) > MOST_BYTES:
             raise ValueError(f"{one.name} has {len(one.data)} bytes; at most {MOST_BYTES} are kept")
-    digests = [sha256(one.data).digest() for one in artifacts]
+    digests = await asyncio.to_thread(lambda: [sha256(one.data).digest() for one in artifacts])
     contents = dict(zip(digests, (one.data for one in artifacts), strict=True))
     async with connection.transaction():
         for digest in sorted(contents):  # in one order, or two of us could wait for each other
