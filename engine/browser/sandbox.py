@@ -4,16 +4,82 @@ The caller speaks to it through `engine.browser.wire`, and its way to the networ
 """
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+import itertools
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+import engine
 from engine.browser.find import Chromium
+from engine.browser.limits import FOLDER_BYTES, PROCESSES, Member, end_all, members
+from engine.tasks import end
 
 Level = Literal["bubblewrap", "process"]
 MEMORY_BYTES: Final = 2 << 30
 """Of a worker, its browser and its files together."""
+
+_LOOK_S: Final = 0.2
+_TRY_S: Final = 60.0
+_END_S: Final = 15.0
+_STDERR_BYTES: Final = 4096
+_FOLDER: Final = "upbeat-browser-"
+_NOBODY: Final = 65534
+_USERS: Final = range(0x7E000000, 0x7F000000)
+"""Of sandboxes that root starts: one each, so that none can touch another, and all of one can be found."""
+_GATE: Final = "/run/gate"
+_TMP, _SHM = Path("/tmp"), Path("/dev/shm")  # noqa: S108 - the sandbox's own
+_ENVIRONMENT: Final = {"HOME": str(_TMP), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}
+_ROOT: Final = Path(engine.__file__).parents[1]
+_PACKAGES: Final = ("engine/__init__.py", "engine/browser", "evaluators", "rules")  # what the worker imports
+_USR: Final = ("bin", "lib", "lib32", "lib64", "libexec", "share", "local/bin", "local/lib", "local/share")
+_MERGED: Final = ("bin", "sbin", "lib", "lib32", "lib64")  # links into /usr, or folders
+_ETC: Final = (
+    "alternatives",
+    "chromium",
+    "chromium.d",
+    "fonts",
+    "ld.so.cache",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "pki/tls/certs",
+)
+_FILES: Final = {
+    "/etc/passwd": "nobody:x:{user}:{user}::/tmp:/bin/false\n",
+    "/etc/group": "nogroup:x:{user}:\n",
+    "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+}
+_ENTER: Final = """
+import json, sys
+given = json.loads(sys.argv[1])
+sys.path[:] = given["path"]
+from engine.browser.limits import enter
+enter(given)
+sys.argv[1:] = [json.dumps(given["worker"])]
+"""
+_WORKER: Final = (
+    "import runpy; runpy.run_module('engine.browser.inside', run_name='__main__', alter_sys=True)"
+)
+_TRIAL: Final = """
+import json, subprocess, sys
+given, said = json.loads(sys.argv[1]), []
+for more in [], ["--no-sandbox"]:
+    command = [given["chromium"], "--headless", "--disable-gpu", "--dump-dom", *more, "about:blank"]
+    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    said.append("" if "<html" in ran.stdout else ran.stderr[-600:].strip() or f"it ends with {ran.returncode}")
+    if not said[-1]:
+        break
+print(json.dumps(said))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,29 +97,170 @@ class Confinement:
         return self.level == "bubblewrap" and self.has_browser_sandbox
 
 
+_known: dict[Path, Confinement] = {}
+_numbers = itertools.count()
+
+
 async def confinement(chromium: Chromium) -> Confinement:
-    """What can be had here: tried, not guessed; remembered for the process."""
-    raise NotImplementedError
+    """What can be had here: tried, not guessed; remembered for the process. Raises `OSError` where Chromium does not start."""
+    if chromium.path not in _known:
+        _known[chromium.path] = await _tried(chromium)
+    return _known[chromium.path]
+
+
+async def _tried(chromium: Chromium) -> Confinement:
+    lacks = []
+    if sys.platform != "linux":
+        lacks.append("bubblewrap is for Linux only")
+    elif shutil.which("bwrap") is None:
+        lacks.append("no bubblewrap: `apt-get install bubblewrap`")
+    else:
+        try:
+            return await _tried_at("bubblewrap", chromium, lacks)
+        except OSError as trouble:
+            lacks += [f"bubblewrap does not start it: {trouble}", *_obstacles()]
+    try:
+        return await _tried_at("process", chromium, lacks)
+    except OSError as trouble:
+        raise OSError("; ".join([*lacks, str(trouble)])) from None
+
+
+async def _tried_at(level: Level, chromium: Chromium, lacks: list[str]) -> Confinement:
+    """Starts Chromium in it once, with its own sandbox, and without where that fails."""
+    wanted = Confinement(level, has_browser_sandbox=True, memory="watchdog")
+    with tempfile.TemporaryDirectory(prefix=_FOLDER) as folder:
+        gate = Path(folder, "none")
+        gate.touch()
+        sandbox = await start(chromium, wanted, gate, is_script=False, code=_TRIAL)
+        try:
+            async with asyncio.timeout(_TRY_S):
+                said = await sandbox.reader.read()
+        except TimeoutError:
+            raise OSError(f"no answer in {_TRY_S:g} s") from None
+        finally:
+            await sandbox.kill()
+    if not said:
+        raise OSError(sandbox.ended or "it says nothing")
+    with_its_own, *without = json.loads(said)
+    if any(without):
+        raise OSError(f"{chromium.path} does not start: {without[0]}")
+    if without:
+        lacks += [f"Chromium's own sandbox does not start: {with_its_own}", *_obstacles()]
+    return Confinement(level, not without, "watchdog", tuple(dict.fromkeys(lacks)))
+
+
+def _obstacles() -> Iterator[str]:
+    """What is known to stand in the way of user namespaces."""
+    for name, bad in (
+        ("kernel/unprivileged_userns_clone", 0),
+        ("kernel/apparmor_restrict_unprivileged_userns", 1),
+        ("user/max_user_namespaces", 0),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            if int(Path("/proc/sys", name).read_text("ascii")) == bad:
+                yield f"user namespaces are off: sysctl {name.replace('/', '.')} is {bad}"
+    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
+        yield "in a container: start it with docker/seccomp-browser.json (docs/how-to/run-browser-beats.md)"
 
 
 class Sandbox:
     """One worker with its browser. Everything in it ends with `kill`, and nothing of it stays."""
 
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        level: Level,
+        user: int | None,
+        folder: Path | None,
+        memory_bytes: int,
+    ) -> None:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        self.reader, self.writer = process.stdout, process.stdin
+        self._process, self._level, self._user, self._folder = process, level, user, folder
+        self._memory_bytes = memory_bytes
+        self._init, self._pidfd = 0, -1
+        self._used = (0.0, 0)
+        self._ended, self._stderr = "", b""
+        self._watching = asyncio.create_task(self._watch())
+        self._listening = asyncio.create_task(self._listen())
 
     def usage(self) -> tuple[float, int]:
         """CPU seconds so far, and bytes of memory now, of everything in it."""
-        raise NotImplementedError
+        with contextlib.suppress(OSError):
+            if found := self._members():
+                self._used = max(self._used[0], sum(one.cpu_s for one in found)), self._memory(found)
+        return self._used
 
     @property
     def ended(self) -> str:
         """Why it ended by itself or by a limit, for people; empty while it lives."""
-        raise NotImplementedError
+        code = self._process.returncode
+        if self._ended or code is None:
+            return self._ended
+        last = self._stderr.decode("utf-8", "replace").strip()
+        return f"the worker ended with {code}" + (f": {last}" if last else "")
 
     async def kill(self) -> None:
         """End every process in it at once and remove its files. Never raises; may be called twice."""
-        raise NotImplementedError
+        if asyncio.current_task() is not self._watching:
+            await end([self._watching])
+        await asyncio.shield(asyncio.to_thread(self._end))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_S):
+                await asyncio.gather(self._process.wait(), self._listening)
+        self.writer.close()
+        if self._folder:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    def _end(self) -> None:
+        self.usage()
+        pid = 0 if self._process.returncode is not None else self._process.pid
+        if self._level == "process":
+            end_all("/proc", pid, self._user, spared=pid)
+        elif self._find_init():  # with it all of its namespace end, and it is gone only when they are
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            select.select([self._pidfd], [], [], _END_S)
+            os.close(self._pidfd)
+            self._init, self._pidfd = 0, -1
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    def _find_init(self) -> int:
+        """The first process of its PID namespace: bubblewrap's child, which exists a moment after the start."""
+        if not self._init and self._process.returncode is None:
+            found = [one.pid for one in members("/proc", self._process.pid) if one.pid != self._process.pid]
+            with contextlib.suppress(ProcessLookupError):
+                self._pidfd = os.pidfd_open(found[0]) if found else -1
+                self._init = found[0] if found else 0
+        return self._init
+
+    def _members(self) -> list[Member]:
+        if self._level == "process":
+            return members("/proc", self._process.pid, self._user)
+        return members(f"/proc/{self._init}/root/proc", 1) if self._find_init() else []
+
+    def _memory(self, found: Iterable[Member]) -> int:
+        total = sum(one.memory_bytes for one in found)
+        for folder in (_TMP, _SHM) if self._init else ():
+            stat = os.statvfs(f"/proc/{self._init}/root{folder}")
+            total += (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+        return total
+
+    async def _watch(self) -> None:
+        while self._process.returncode is None:
+            _, used = await asyncio.to_thread(self.usage)
+            if used > self._memory_bytes:
+                self._ended = f"more than {self._memory_bytes >> 20} MiB of memory were used"
+                await self.kill()
+            await asyncio.sleep(_LOOK_S)
+
+    async def _listen(self) -> None:
+        assert self._process.stderr is not None
+        while said := await self._process.stderr.read(_STDERR_BYTES):
+            self._stderr = (self._stderr + said)[-_STDERR_BYTES:]
 
 
 async def start(
@@ -64,6 +271,135 @@ async def start(
     is_script: bool,
     environment: Mapping[str, str] | None = None,
     memory_bytes: int = MEMORY_BYTES,
+    code: str = _WORKER,
 ) -> Sandbox:
-    """A worker whose only network is the Unix socket `gate`. Raises `OSError` where it cannot be started."""
-    raise NotImplementedError
+    """A worker whose only network is the Unix socket `gate`. Raises `OSError` where it cannot be started.
+
+    `environment` is for a browser that shows itself to who started it, as whom it then runs. `code` is what runs.
+    """
+    user = _new_user() if os.geteuid() == 0 and environment is None else None
+    is_apart = confined.level == "bubblewrap"
+    real = chromium.path.resolve()
+    worker = {
+        "chromium": str(real),
+        "has_sandbox": confined.has_browser_sandbox,
+        "gate": _GATE if is_apart else str(gate),
+        "is_script": is_script,
+    }
+    given = {
+        "path": [*_paths(), str(_ROOT)],
+        "user": user,
+        "processes": PROCESSES if is_apart or user else -1,
+        "is_init": not is_apart,
+        "parent": os.getpid(),
+        "worker": worker,
+    }
+    command = [os.path.realpath(sys.executable), "-I", "-S", "-c", _ENTER + code, json.dumps(given)]
+    folder, files = None, list[int]()
+    variables = {**_ENVIRONMENT, **(environment or {})}
+    if user is not None:
+        for path in (gate.parent, gate):
+            await asyncio.to_thread(os.chown, path, user, user)
+    if is_apart:
+        command = [*_bubblewrap(real, gate, user, files), "--", *command]
+    else:
+        folder = await asyncio.to_thread(_new_folder, user)
+        variables |= {"HOME": str(folder), "TMPDIR": str(folder)}
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=variables,
+            cwd="/",
+            start_new_session=True,
+            pass_fds=files,
+        )
+    finally:
+        for file in files:
+            os.close(file)
+    return Sandbox(process, confined.level, user, folder, memory_bytes)
+
+
+def _new_user() -> int:
+    user = _USERS[(os.getpid() << 9 | next(_numbers) & 0x1FF) % len(_USERS)]
+    mapped = [line.split() for line in Path("/proc/self/uid_map").read_text("ascii").splitlines()]
+    is_mapped = any(int(first) <= user < int(first) + int(count) for first, _, count in mapped)
+    return user if is_mapped else _NOBODY
+
+
+def _new_folder(user: int | None) -> Path:
+    """A private one. Those of processes that are gone are swept."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
+        owner = left.name.removeprefix(_FOLDER).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
+    if user is not None:
+        os.chown(folder, user, user)
+    return folder
+
+
+def _paths() -> list[str]:
+    """Where Python finds its library, and packages that are installed."""
+    return [
+        path
+        for path in sys.path
+        if Path(path).name in {"site-packages", "dist-packages"} or Path(path).is_relative_to(sys.base_prefix)
+    ]
+
+
+def _shown(chromium: Path) -> Iterator[Path]:
+    """What a worker may read: programs and libraries, and none of what people keep."""
+    yield from (Path("/usr", name) for name in _USR)
+    yield from (Path("/etc", name) for name in _ETC)
+    yield from (Path("/", name) for name in _MERGED if not Path("/", name).is_symlink())
+    for prefix in (Path(sys.base_prefix), Path(os.path.realpath(sys.executable)).parents[1]):
+        yield from (prefix / name for name in ("bin", "lib", "lib64", "pyvenv.cfg"))
+    yield from map(Path, _paths())
+    yield from (_ROOT / package for package in _PACKAGES)
+    yield chromium.parent if (chromium.parent / "icudtl.dat").exists() else chromium
+
+
+def _bubblewrap(chromium: Path, gate: Path, user: int | None, files: list[int]) -> list[str]:
+    """The command. What synthetic files hold is read from handles, which are added to `files`."""
+    command = [
+        "bwrap",
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-net",
+        "--unshare-cgroup-try",
+    ]
+    command += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"]
+    if user is None:
+        command.append("--unshare-user")
+    else:
+        for needed in ("SETUID", "SETGID", "SETPCAP"):
+            command += ["--cap-add", f"CAP_{needed}"]
+    for name in _MERGED:
+        if (link := Path("/", name)).is_symlink():
+            command += ["--symlink", str(link.readlink()), str(link)]
+    command += ["--proc", "/proc", "--dev", "/dev"]
+    for folder in (_TMP, _SHM):
+        command += ["--perms", "1777", "--size", str(FOLDER_BYTES), "--tmpfs", str(folder)]
+    made, bound = {Path("/"), _TMP}, set[Path]()
+
+    def put(option: str, source: str, path: Path) -> None:
+        for parent in reversed([one for one in path.parents if one not in made]):
+            made.add(parent)
+            command.extend(("--perms", "0755", "--dir", str(parent)))
+        command.extend((option, source, str(path)))
+
+    for path in _shown(chromium):
+        if path.exists() and bound.isdisjoint((path, *path.parents)):
+            put("--ro-bind", str(path), path)
+            bound.add(path)
+    put("--ro-bind", str(gate), Path(_GATE))
+    for name, text in _FILES.items():
+        files.append(os.memfd_create(name))
+        os.write(files[-1], text.format(user=os.getuid() if user is None else user).encode())
+        os.lseek(files[-1], 0, os.SEEK_SET)
+        put("--ro-bind-data", str(files[-1]), Path(name))
+    return [*command, "--remount-ro", "/dev", "--remount-ro", "/"]

@@ -1,0 +1,208 @@
+"""What a sandbox may use, and what it does use: set from within before the worker runs, measured and ended from without.
+
+`enter` is the first that runs in a sandbox, and imports nothing but Python's own library.
+"""
+
+import contextlib
+import ctypes
+import os
+import platform
+import resource
+import signal
+import struct
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+FILE_BYTES: Final = 256 << 20
+FOLDER_BYTES: Final = 512 << 20  # of /tmp, and of /dev/shm
+PROCESSES: Final = 1000  # threads count; Chromium has some 150 for a page
+_OPEN_FILES: Final = 4096
+_CPU_S: Final = 1800  # of one process
+_NICE: Final = 10  # behind the probes of networks
+_OOM_SCORE: Final = 900  # the kernel ends a browser before anything of ours
+_END_S: Final = 10.0
+
+_SET_PDEATHSIG, _SET_DUMPABLE, _SET_SECCOMP, _CAPBSET_DROP, _SET_SUBREAPER, _SET_NO_NEW_PRIVS = (
+    1,
+    4,
+    22,
+    24,
+    36,
+    38,
+)
+_CAPABILITIES: Final = 64
+
+# System calls that neither Chromium's own sandbox nor node needs, and where kernels had holes: (x86-64, aarch64).
+_DENIED: Final = {
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "pidfd_getfd": (438, 438),
+    "kcmp": (312, 272),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "open_by_handle_at": (304, 265),
+    "fanotify_init": (300, 262),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "setns": (308, 268),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+    "shmget": (29, 194),  # memory that belongs to no process
+    "msgget": (68, 186),
+}
+_MACHINES: Final = {
+    "x86_64": (0, 0xC000003E, 16),
+    "aarch64": (1, 0xC00000B7, 29),
+}  # column, AUDIT_ARCH, ioctl
+_INPUT_FORGED: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+
+
+class Member(NamedTuple):
+    """A process in a sandbox."""
+
+    pid: int
+    cpu_s: float  # with the children that it has waited for
+    memory_bytes: int  # its own and shared memory, not what it maps of files
+
+
+def enter(given: dict[str, Any]) -> None:
+    """Give up, before the worker runs, all it has no use for. As `init` of the rest where there is no PID namespace."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for limit, wanted in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, _CPU_S),
+        (resource.RLIMIT_FSIZE, FILE_BYTES),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_NPROC, given["processes"]),
+    ):
+        hard = resource.getrlimit(limit)[1]
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(limit, (most, most))
+    os.nice(_NICE)
+    if sys.platform == "linux":
+        for file, value in (("oom_score_adj", _OOM_SCORE), ("autogroup", _NICE)):
+            with contextlib.suppress(OSError):
+                Path("/proc/self", file).write_text(str(value))
+        if (user := given["user"]) is not None:
+            for capability in range(_CAPABILITIES):
+                libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0)
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+        _must(libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)
+        _filter(libc)
+    if given["is_init"]:
+        _be_init(libc, given["parent"])
+
+
+def _must(answer: int) -> None:
+    if answer != 0:
+        raise OSError(ctypes.get_errno(), "the kernel refused to confine the worker")
+
+
+def _filter(libc: ctypes.CDLL) -> None:
+    """A seccomp filter: what is denied says EPERM, other ABIs are not there."""
+    if platform.machine() not in _MACHINES:
+        return
+    column, architecture, ioctl = _MACHINES[platform.machine()]
+    load, equal, at_least, answer = 0x20, 0x15, 0x35, 0x06
+    allow, deny, missing = 0x7FFF0000, 0x00050000 | 1, 0x00050000 | 38
+    numbers = [one[column] for one in _DENIED.values()]
+    code = [(load, 0, 0, 4), (equal, 1, 0, architecture), (answer, 0, 0, missing), (load, 0, 0, 0)]
+    code += [(at_least, 0, 1, 0x40000000), (answer, 0, 0, missing)]  # x32
+    for number in numbers:
+        code += [(equal, 0, 1, number), (answer, 0, 0, deny)]
+    code += [(equal, 0, 1 + 2 * len(_INPUT_FORGED), ioctl), (load, 0, 0, 24)]
+    for request in _INPUT_FORGED:
+        code += [(equal, 0, 1, request), (answer, 0, 0, deny)]
+    code.append((answer, 0, 0, allow))
+    packed = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in code))
+    program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code), ctypes.addressof(packed)))
+    _must(libc.prctl(_SET_SECCOMP, 2, program, 0, 0))
+
+
+def _be_init(libc: ctypes.CDLL, parent: int) -> None:
+    """Stay as the ancestor of whatever is started, also of what detaches, and end it all with the worker or the probe."""
+
+    def end(*_: object) -> None:
+        end_all("/proc", os.getpid(), spared=os.getpid())
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, end)
+    if sys.platform == "linux":
+        _must(libc.prctl(_SET_SUBREAPER, 1, 0, 0, 0))
+        _must(libc.prctl(_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0))
+    if os.getppid() != parent:
+        os._exit(1)
+    worker = os.fork()
+    if worker == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return
+    os.closerange(0, 2)  # what the worker says is the worker's alone
+    while True:
+        ended, status = os.wait()
+        if ended == worker:
+            end_all("/proc", os.getpid(), spared=os.getpid())
+            os._exit(min(255, abs(os.waitstatus_to_exitcode(status))))
+
+
+def members(proc: str, root: int, user: int | None = None) -> list[Member]:
+    """The process `root` of this /proc and all its descendants, and whatever is `user`'s. Those that end meanwhile are left out."""
+    seen: dict[int, tuple[int, int, int]] = {}  # parent, user, memory
+    for folder in Path(proc).iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError, KeyError):
+                lines = Path(folder, "status").read_text("utf-8", "replace").splitlines()
+                said = dict(line.split(":", 1) for line in lines if ":" in line)
+                kib = sum(int(said[key].split()[0]) for key in ("RssAnon", "RssShmem") if key in said)
+                # A process whose first thread ended is a zombie that lives.
+                if not said["State"].strip().startswith(("Z", "X")) or int(said["Threads"]) > 1:
+                    seen[int(folder.name)] = int(said["PPid"]), int(said["Uid"].split()[0]), kib << 10
+    ours = {root} & seen.keys()
+    ours |= {pid for pid, (_, owner, _) in seen.items() if owner == user}
+    while more := {pid for pid, (parent, _, _) in seen.items() if parent in ours} - ours:
+        ours |= more
+    return [Member(pid, _cpu_s(proc, pid), seen[pid][2]) for pid in sorted(ours)]
+
+
+def _cpu_s(proc: str, pid: int) -> float:
+    with contextlib.suppress(OSError):
+        words = Path(proc, str(pid), "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def end_all(proc: str, root: int, user: int | None = None, spared: int = 0) -> bool:
+    """Kill these until none is left; stopped first, so that none can multiply meanwhile. False where some live on."""
+    until = time.monotonic() + _END_S
+    while time.monotonic() < until:
+        left = {one.pid for one in members(proc, root, user)} - {spared}
+        if not left:
+            return True
+        for sent in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, sent)
+        time.sleep(0.005)
+    return False
