@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from api import beats, pushed, saving, subjects, uptime
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.console import charts
+from api.console import charts, journeys
 from api.console.forms import as_json, fields
 from api.console.overview import failures
 from api.console.page import go, go_to, now, render
-from api.console.runs import chain, run_url, shaped, slug_of_page
+from api.console.runs import chain, failed_pictures, run_url, shaped, slug_of_page
 from api.console.words import address
 from api.context import services_of
 from api.explaining import why
@@ -50,6 +50,7 @@ async def beat_page(request: Request, asking: Asking, beat: NamedBeat) -> Respon
     async with services_of(request).pool.acquire() as db:
         shared, at = await standing(request, asking, db, beat), now(request)
         rule, told = BEAT.validate_python(beat.spec), shared["why"]
+        runs = await _runs(db, beat, shared["page_slug"])
         return await render(
             request,
             db,
@@ -63,7 +64,11 @@ async def beat_page(request: Request, asking: Asking, beat: NamedBeat) -> Respon
             summary=await beats.summary(db, beat, max(RANGES[span] // 24, 1), at.timestamp()),
             ranges=RANGES,
             range=span,
-            runs=await _runs(db, beat, shared["page_slug"]),
+            runs=runs,
+            failed=next(filter(None, (run["failed"] for run in runs)), None)
+            if shared["row"]["stage"] != "ok"
+            else None,
+            courses=journeys.courses(runs),
             **await _evidence(db, beat, rule, at),
         )
 
@@ -132,13 +137,16 @@ async def _evidence(db: Connection, beat: Stored, rule: AnyBeat, at: datetime) -
 
 
 async def _runs(db: Connection, beat: Stored, page_slug: str) -> list[dict[str, Any]]:
-    rows = [beats.shown_result(row) for row in await results.listing(db, beat.id, limit=RUNS)]
+    found = await results.listing(db, beat.id, limit=RUNS)
+    pictures = await failed_pictures(db, beat.slug, page_slug, found)
+    rows = [beats.shown_result(row) for row in found]
     totals = sorted(run["timings"]["total"] or 0.0 for run in rows)
     scale_s = totals[(len(totals) - 1) * 9 // 10] if totals else 0.0  # one slow run makes no other invisible
     for run in rows:
         run["parts"] = charts.stacked(run["timings"], scale_s)
         run["said"] = ", ".join(f"{part.phase} {charts.shown(part.seconds)}" for part in run["parts"])
         run["url"] = run_url(beat.slug, page_slug, run["run"], run["at"])
+        run["failed"] = pictures.get(run["run"])
     return rows
 
 

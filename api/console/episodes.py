@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any, Final, get_args
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,11 +10,13 @@ from starlette.responses import Response
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.console.forms import PART, as_json, before, fields, in_a_line, older
 from api.console.page import go, render
+from api.console.runs import LONGEST_RUN, failed_pictures
 from api.console.words import address
 from api.context import services_of
 from api.episodes import Verb, deed_of, do, find, whole
 from api.problems import ProblemError
-from engine.store import episodes, states
+from engine.store import episodes, results, states
+from engine.store.database import Connection, Row
 from engine.store.episodes import State
 
 router = Router(prefix="/console/episodes", include_in_schema=False)
@@ -62,6 +65,7 @@ async def _page(
             status,
             episode=await whole(db, row),
             course=await _course(db, row),
+            failed=await _failed(db, row) if row["owner_kind"] == "beat" else [],
             told=told,
             users=await episodes.assignable(db, row["page_id"]) if can_review else [],
             can_review=can_review,
@@ -69,11 +73,21 @@ async def _page(
         )
 
 
-async def _course(db: Any, row: Any) -> list[Any]:
+async def _course(db: Connection, row: Row) -> list[Any]:
     """Its transitions, from the one that it began with to the one that ended it."""
     found = await states.transitions(db, [row["owner_id"]], since=row["opened_at"], limit=200)
     end = row["closed_at"] or datetime.max.replace(tzinfo=UTC)
     return [turn for turn in found if row["opened_at"] <= turn["at"] <= end]
+
+
+async def _failed(db: Connection, row: Row) -> list[dict[str, Any]]:
+    """Of a beat's browsers how they failed last, one of each region."""
+    end = row["closed_at"] or datetime.max.replace(tzinfo=UTC)
+    found = await results.listing(
+        db, row["owner_id"], before=(end, UUID(int=0)), since=row["opened_at"] - LONGEST_RUN
+    )
+    pictures = await failed_pictures(db, row["owner"], row["page"], found[::-1])
+    return list({one["region"]: one for one in pictures.values()}.values())
 
 
 def _deed(verb: Verb) -> None:

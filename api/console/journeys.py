@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from math import isfinite
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -36,7 +37,7 @@ _STEP: Final = {
     "is_teardown": False,
     "picture": "",
 }
-_VITALS: Final = {"ttfb": (0.8, 1.8), "fcp": (1.8, 3.0), "lcp": (2.5, 4.0), "cls": (0.1, 0.25)}
+_VITALS: Final = {"lcp": (2.5, 4.0), "cls": (0.1, 0.25), "fcp": (1.8, 3.0), "ttfb": (0.8, 1.8)}
 """Good up to the first, poor beyond the second: https://web.dev/articles/vitals."""
 _DOCUMENT: Final = {"step": "", "url": ""} | dict.fromkeys(_VITALS)
 _COUNTS: Final = {"console_errors": 0.0, "failed_requests": 0.0, "requests": 0.0, "weight_bytes": 0.0}
@@ -112,17 +113,35 @@ def journey_of(evidence: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def picture_of(evidence: Mapping[str, Any] | None) -> str | None:
-    """The name of the file that shows how a run failed."""
-    return next((one["name"] for one in _files(evidence) if one["name"] == FAILURE), None)
-
-
 def failing(evidence: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The step that ended a journey; where none did, the first that failed softly."""
     steps = _steps(journey_of(evidence) or {})
     return min(
         (step for step in steps if step["state"] == "failed"), key=lambda one: one["is_soft"], default=None
     )
+
+
+async def pictured(db: Connection, run_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """The runs of which is kept how they failed, each with its beat."""
+    kept = chain.from_iterable((await artifacts.of_runs(db, run_ids)).values())
+    return {
+        row["run_id"]: row["beat_id"] for row in kept if row["name"] == FAILURE and row["type"] in PICTURES
+    }
+
+
+def courses(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[float]]]:
+    """What each step took in these runs, of which the newest is first, and the slowest of each vital: (name, oldest value first)."""
+    found: dict[str, list[float]] = {}
+    for run in reversed(runs):
+        journey = journey_of(run["evidence"]) or {}
+        for step in _steps(journey):
+            if step["state"] == "ok":
+                found.setdefault(step["name"], []).append(step["took_s"])
+        documents = [_fitting(_DOCUMENT, one) for one in _objects(journey.get("documents"))]
+        for name in ("lcp", "fcp", "ttfb"):
+            if values := [one[name] for one in documents if one[name] is not None]:
+                found.setdefault(name.upper(), []).append(max(values))
+    return list(found.items())
 
 
 async def shown(
@@ -142,6 +161,7 @@ async def shown(
     steps = [step | {"picture": _picture(step["picture"], kept, url_of)} for step in _lined(_steps(journey))]
     last = failing(evidence)
     failure = _picture(FAILURE if FAILURE in named else last["picture"] if last else "", kept, url_of)
+    on_film = {FAILURE, *(step["picture"].name for step in steps if step["picture"])}
     return {
         **_fitting(_SEEN, journey),
         "steps": steps,
@@ -150,8 +170,7 @@ async def shown(
         "pictures": [
             _picture(name, kept, url_of)
             for name, row in sorted(kept.items())
-            if row["type"] in PICTURES
-            and name not in {FAILURE, *(one["picture"].name for one in steps if one["picture"])}
+            if row["type"] in PICTURES and name not in on_film
         ],
         "documents": [_judged(_fitting(_DOCUMENT, one)) for one in _objects(journey.get("documents"))],
         "errors": _texts(journey.get("console")),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any, Final, get_args
 from uuid import UUID
 
 from starlette.requests import Request
@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import validated
+from api.console import journeys
 from api.console.forms import PART, before, fields, older, ticked, whole
 from api.console.page import go, render
-from api.console.runs import run_url
+from api.console.runs import LONGEST_RUN, failed_pictures, run_url
 from api.console.words import address
 from api.context import services_of
 from api.origin import base_url
@@ -30,12 +31,15 @@ from api.reviews import (
     shown_actions,
 )
 from api.showing import policy_of
-from engine.store import broadcasts, objects, results, reviews, signals, states
+from engine.store import broadcasts, objects, results, reviews, signals, states, views
 from engine.store.database import Connection, Row
+from engine.store.ids import read
 from engine.store.incidents import NotNowError
 from engine.store.objects import Stored
 from evaluators.review import Status
 from rules.incident import Review, Step
+
+_MOST_PICTURES: Final = 10
 
 router = Router(prefix="/console/actions", include_in_schema=False)
 
@@ -137,6 +141,7 @@ async def _evidence(db: Connection, action: Row) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = action["evidence"]
     if action["status"] == Status.PENDING and action["owner_kind"] == "beat":
         items = await _newest(db, action["owner_id"]) or items
+    pictures = await _pictures(db, action, items)
     shown = []
     for item in items:
         at = datetime.fromisoformat(item["at"]) if "at" in item else None
@@ -147,9 +152,23 @@ async def _evidence(db: Connection, action: Row) -> list[dict[str, Any]]:
         shown.append(
             {"error": None, "trigger": None, "event": None}
             | dict(item)
-            | {"moment": at, "url": url, "of": of}
+            | {"moment": at, "url": url, "of": of, "failed": pictures.get(item.get("run", ""))}
         )
     return shown
+
+
+async def _pictures(
+    db: Connection, action: Row, items: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """How the runs of browsers among these failed, by run: of the first few."""
+    runs = {run: item for item in items if "at" in item and (run := read("run", item.get("run", "")))}
+    found: dict[str, dict[str, Any]] = {}
+    for run, beat in list((await journeys.pictured(db, list(runs))).items())[:_MOST_PICTURES]:
+        at = datetime.fromisoformat(runs[run]["at"])
+        row = await views.run(db, beat, run, at - LONGEST_RUN, at + LONGEST_RUN)
+        slug = runs[run].get("beat", action["owner"])
+        found |= await failed_pictures(db, slug, action["page"], [row] if row else [])
+    return found
 
 
 async def _newest(db: Connection, owner_id: UUID) -> list[dict[str, Any]]:

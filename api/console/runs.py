@@ -21,14 +21,14 @@ from api.context import services_of
 from api.named import NamedBeat
 from api.problems import missing
 from engine.store import objects, states, views
-from engine.store.database import Connection
-from engine.store.ids import read
+from engine.store.database import Connection, Row
+from engine.store.ids import read, show
 from engine.store.objects import Stored
 from evaluators.model import PHASES
 from rules.beat import BEAT, AnyBeat
 from rules.kinds.kind import ProbedRule
 
-_LONGEST_RUN: Final = timedelta(minutes=40)  # six attempts of 300 s with back-off
+LONGEST_RUN: Final = timedelta(minutes=40)  # six attempts of 300 s with back-off
 _DAY_S: Final = 86_400
 _RANK: Final = {"critical": 0, "warning": 1}
 _PLAIN: Final = (
@@ -74,6 +74,26 @@ def file_url(slug: str, page_slug: str, run: str, name: str) -> str:
     return f"/api/v1/beats/{path}?{urlencode({'page': page_slug})}"
 
 
+async def failed_pictures(
+    db: Connection, slug: str, page_slug: str, rows: Sequence[Row]
+) -> dict[str, dict[str, Any]]:
+    """Of those of these runs of which is kept how they failed: `picture`, `url` and `step`, by the run's id as it is shown."""
+    kept = await journeys.pictured(db, [row["run_id"] for row in rows])
+    found = {}
+    for row in rows:
+        if row["run_id"] in kept:
+            run = show("run", row["run_id"])
+            found[run] = {
+                "region": row["region"],
+                "at": row["at"],
+                "picture": file_url(slug, page_slug, run, journeys.FAILURE),
+                "url": run_url(slug, page_slug, run, row["at"]),
+                "step": (journeys.failing(row["evidence"]) or {}).get("name"),
+                "message": row["failure_message"],
+            }
+    return found
+
+
 async def slug_of_page(db: Connection, stored: Stored) -> str:
     """The slug of an object's home page."""
     home = await objects.get(db, stored.page_id) if stored.page_id else None
@@ -85,7 +105,7 @@ async def slug_of_page(db: Connection, stored: Stored) -> str:
 async def run_page(request: Request, beat: NamedBeat, run_ref: str, at: EpochS) -> Response:
     """One run with its assertions and evidence; `at` is about when it ended, in seconds since the epoch."""
     run_id = read("run", run_ref)
-    first, last = (states.moment(at) + sign * _LONGEST_RUN for sign in (-1, 1))
+    first, last = (states.moment(at) + sign * LONGEST_RUN for sign in (-1, 1))
     async with services_of(request).pool.acquire() as db:
         row = await views.run(db, beat.id, run_id, first, last) if run_id else None
         if row is None:
