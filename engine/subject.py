@@ -36,6 +36,7 @@ _UNMEASURED: Final = frozenset(BeatRule.model_fields) | {
     "severity",
     "late_members",
     "publish",
+    "evidence",
 }
 """Keys of a beat that do not say what is measured. A change of any other makes old votes worthless."""
 
@@ -97,7 +98,9 @@ def _address(rule: AnyBeat | Step) -> str:
     host, port = getattr(rule, "host", ""), getattr(rule, "port", None)
     if port and host:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return _PARAMETER.sub(_without_secret, str(getattr(rule, "url", None) or host or ""))
+    return _PARAMETER.sub(
+        _without_secret, str(getattr(rule, "begins", None) or getattr(rule, "url", None) or host)
+    )
 
 
 def _without_secret(parameter: re.Match[str]) -> str:

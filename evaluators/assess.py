@@ -78,7 +78,11 @@ def _unreached(check: Check, seen: Observation) -> tuple[Outcome, ...]:
 def _degraded(check: Check, seen: Observation) -> Failure | None:
     if not check.pace.degraded_after:
         return None
-    took = [(phase, getattr(seen.timings, phase), limit_s) for phase, limit_s in check.pace.degraded_after]
+    steps_s = {f"step {step.name}": step.timings.total for step in seen.steps}
+    took = [
+        (phase, steps_s.get(phase) or getattr(seen.timings, phase, None), limit_s)
+        for phase, limit_s in check.pace.degraded_after
+    ]
     slow = [
         f"{'' if phase == 'total' else f'{phase} '}took {took_s:.3g} s; degraded after {limit_s:g} s"
         for phase, took_s, limit_s in took

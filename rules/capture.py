@@ -18,13 +18,27 @@ from rules.shape import Rule, expect_one
 from rules.wording import expect_among
 
 CAPTURED_MAX_BYTES: Final = 8192
+PLACE_FIRST: Final = "${capture:"
+_BEFORE_A_PLACE: Final = re.compile(r"https?://[^/?#]+[/?#]")
 _PLACE: Final = re.compile(r"\$\{capture:([A-Za-z_][A-Za-z0-9_]{0,62})\}")
 _SOURCES: Final = ("json", "header", "cookie", "matches")
 
 CaptureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 
 
-class Capture(Rule):
+class Hideable(Rule):
+    """A value that is kept for later, and may be a secret."""
+
+    secret: bool | None = Field(
+        default=None, description="Hidden in everything kept of a run; by its name when not given."
+    )
+
+    def is_hidden(self, name: str) -> bool:
+        """Whether what is kept of a run may not show it."""
+        return is_secret_name(name) if self.secret is None else self.secret
+
+
+class Capture(Hideable):
     """One value taken from an answer; the run fails where it is not there."""
 
     json_: str | None = Field(
@@ -37,13 +51,6 @@ class Capture(Rule):
     matches: str | None = Field(
         default=None, max_length=1000, description="RE2 regular expression with one group, searched."
     )
-    secret: bool | None = Field(
-        default=None, description="Hidden in everything kept of a run; by its name when not given."
-    )
-
-    def is_hidden(self, name: str) -> bool:
-        """Whether what is kept of a run may not show it."""
-        return is_secret_name(name) if self.secret is None else self.secret
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -51,9 +58,14 @@ class Capture(Rule):
         expect_one("a capture", _SOURCES, given)
         if self.json_ is not None:
             compile_path(self.json_)
-        if self.matches is not None and compile_pattern(self.matches).groups != 1:
-            raise ValueError(f"{self.matches!r} needs exactly one group: the part that is taken")
+        expect_one_group(self.matches)
         return self
+
+
+def expect_one_group(pattern: str | None) -> None:
+    """Raises `ValueError` for an expression that does not say which part of its match is taken."""
+    if pattern is not None and compile_pattern(pattern).groups != 1:
+        raise ValueError(f"{pattern!r} needs exactly one group: the part that is taken")
 
 
 Captures = dict[CaptureName, Capture]
@@ -68,10 +80,10 @@ class Publishing(Rule):
         description="Captures that templates may show to customers, as captures.NAME: the first 200 characters.",
     )
 
-    def expect_published(self, captures: Iterable[Captures]) -> None:
-        """Raises `ValueError` for what none of `captures` takes, or is a secret."""
-        taken = {name: one for each in captures for name, one in each.items()}
-        public = [name for name, one in taken.items() if not one.is_hidden(name)]
+    def expect_published(self, captures: Iterable[Mapping[str, Hideable]]) -> None:
+        """Raises `ValueError` for what none of `captures` takes, or is a secret in one of them."""
+        taken = [(name, one.is_hidden(name)) for each in captures for name, one in each.items()]
+        public = {name for name, _ in taken} - {name for name, is_hidden in taken if is_hidden}
         expect_among("publish", self.publish, public, "capture that may be shown")
 
 
@@ -120,7 +132,7 @@ def places(value: object) -> Iterator[str]:
 
 def fill(text: str, captured: Mapping[str, str], quoted: Callable[[str], str] = str) -> str:
     """`text` with each `${capture:name}` replaced by its value, `quoted` as its place asks. All must be captured."""
-    if "${capture:" not in text:
+    if PLACE_FIRST not in text:
         return text
     return _PLACE.sub(lambda match: quoted(captured[match.group(1)]), text)
 
@@ -133,3 +145,11 @@ def expect_captured(names: Iterable[str], known: Iterable[str]) -> None:
             raise ValueError(
                 f"${{capture:{name}}} is captured by nothing before it; there are: {', '.join(there) or 'none'}"
             )
+
+
+def expect_own_host(written: str, url: str) -> None:
+    """Raises `ValueError` where a captured value could choose the host of `url`, other than by being the whole URL."""
+    if not url.startswith(PLACE_FIRST) and not _BEFORE_A_PLACE.match(url.partition(PLACE_FIRST)[0]):
+        raise ValueError(
+            f"{written!r} has a capture in its host; a capture is a whole URL, or part of path and query"
+        )

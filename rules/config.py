@@ -24,7 +24,7 @@ from rules.secret import (
     Sources,
     UnknownHereError,
     UnsetReferenceError,
-    expand,
+    expanded,
     is_misspelt,
     references,
     value_of,
@@ -261,7 +261,7 @@ class _Reading:
         refers = any(any(references(scalar.value)) for scalar in node.scalars())
         try:
             if refers:
-                spec = type(spec).model_validate(_expanded(node.plain(), self._sources), context=EXPANDED)
+                spec = type(spec).model_validate(expanded(node.plain(), self._sources), context=EXPANDED)
             if isinstance(spec, ProbedRule):
                 compile_check(spec, self._sources)
         except UnsetReferenceError:
@@ -294,14 +294,6 @@ def _sketch(kind: Kind, node: Node) -> Rule:
 def _slug(node: Node) -> str | None:
     slug = node.child("slug") if isinstance(node.value, dict) else node
     return slug.value if slug and isinstance(slug.value, str) else None
-
-
-def _expanded(value: Any, sources: Sources) -> Any:
-    if isinstance(value, str):
-        return expand(value, sources)
-    if isinstance(value, dict):
-        return {key: _expanded(inner, sources) for key, inner in value.items()}
-    return [_expanded(inner, sources) for inner in value] if isinstance(value, list) else value
 
 
 def _merged(defaults: Node | None, beat: Node) -> Node:

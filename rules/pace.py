@@ -16,7 +16,7 @@ class Pace:
     timeout_s: float  # per attempt
     retries: int
     deadline_s: float  # all attempts and back-off, never more than the interval
-    degraded_after: tuple[tuple[str, float], ...]  # phase and limit
+    degraded_after: tuple[tuple[str, float], ...]  # phase or `step NAME`, and limit
     retries_any: bool = True  # False: only what the network did to an attempt is worth another
 
 

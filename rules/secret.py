@@ -78,6 +78,15 @@ def expand(text: str, sources: Sources) -> str:
     return _REFERENCE.sub(lambda match: value_of(match[0][2:-1], sources), text)
 
 
+def expanded(value: Any, sources: Sources) -> Any:
+    """JSON-like `value` with the references in its texts replaced. Raises `UnsetReferenceError`."""
+    if isinstance(value, str):
+        return expand(value, sources)
+    if isinstance(value, dict):
+        return {key: expanded(inner, sources) for key, inner in value.items()}
+    return [expanded(inner, sources) for inner in value] if isinstance(value, list) else value
+
+
 def references(value: object) -> Iterator[str]:
     """What stands in the braces of every reference anywhere inside a JSON-like `value`, such as `env:NAME`."""
     if isinstance(value, str):

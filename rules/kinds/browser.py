@@ -1,18 +1,25 @@
 """The `browser` beat: a journey on a schedule, and the check compiled of it."""
 
-from dataclasses import dataclass
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from rules.duration import Duration
+from rules.capture import places
+from rules.duration import Duration, format_duration
 from rules.expectation import Expectation, compile_assertions
 from rules.journey import Journey, Keeping, named
 from rules.kinds.kind import ProbedRule, expect_phases, expect_subjects
 from rules.pace import Pace, compile_pace
 from rules.quorum import Confirm, Quorum
-from rules.secret import Sources, expand, hidden_forms, references, value_of
-from rules.target import parse_target
+from rules.secret import Sources, expanded, hidden_forms, is_secret_name, references, value_of
+from rules.target import target_of
+from rules.wording import expect_among
+
+EVIDENCE_S: Final = 5.0
+TEARDOWN_S: Final = 15.0
 
 BROWSER_SUBJECTS: Final = frozenset(
     {
@@ -51,14 +58,31 @@ class BrowserBeat(Journey, ProbedRule):
     @property
     def target(self) -> str:
         """What is measured, in a line for people."""
-        if self.script is not None:
-            return f"script {self.url or ''}".strip()
-        return f"{self.url or next((s.goto for s in self.steps if s.goto), '')} ({len(named(self))} steps)"
+        return f"{self.begins} ({f'{len(named(self))} steps' if self.steps else 'script'})".strip()
 
     @model_validator(mode="after")
     def _asserts_a_journey(self) -> Self:
         expect_subjects(self.assertions, BROWSER_SUBJECTS, "browser")
         expect_phases(self.degraded_after, BROWSER_SUBJECTS, "browser")
+        names = []
+        for name, step, _ in named(self):
+            names.append(name)
+            waits = step.wait.duration if step.wait else None
+            for key, limit_s in (
+                ("timeout", step.timeout),
+                ("degraded_after", step.degraded_after),
+                ("wait", waits),
+            ):
+                if limit_s is not None and limit_s > self.timeout:
+                    raise ValueError(
+                        f"steps: {name}: {key} {format_duration(limit_s)} is longer than the beat's timeout "
+                        f"{format_duration(self.timeout)}"
+                    )
+        if self.script is None:  # whose steps are known when it has run
+            asserted = [
+                one.name for one in self.assertions if one.name and (one.of == "step" or "vital" in one.of)
+            ]
+            expect_among("assertions", asserted, names, "step")
         return self
 
 
@@ -78,27 +102,45 @@ class BrowserCheck:
         """Whether it runs what an operator programmed."""
         return "script" in self.journey
 
+    @property
+    def shares_s(self) -> tuple[float, float]:
+        """What of an attempt's time is for the steps and, kept for it, the teardown; the rest is for evidence."""
+        usable_s = self.pace.timeout_s - min(self.pace.timeout_s / 5, EVIDENCE_S)
+        teardown_s = min(usable_s / 4, TEARDOWN_S) if self.journey.get("teardown") else 0.0
+        return usable_s - teardown_s, teardown_s
+
 
 def compile_browser(beat: BrowserBeat, sources: Sources) -> BrowserCheck:
     """Raises `rules.secret.UnsetReferenceError`, or `ValueError` when a replaced value is not allowed where it stands."""
     spec = beat.model_dump(mode="json", include=set(Journey.model_fields), exclude_defaults=True)
-    journey = _expanded(spec, sources)
-    first = journey.get("url") or next(
-        (step["goto"] for step in journey.get("steps", ()) if "goto" in step), ""
-    )
+    host = target_of(beat.begins, sources).host if beat.begins else ""
+    secrets = {value_of(name, sources) for name in references(spec)}
+    spec = expanded(spec, sources)
+    try:
+        journey = Journey.model_validate(spec)
+    except ValidationError as refused:  # said without the value, any part of which may be the secret
+        where = ".".join(map(str, refused.errors(include_url=False)[0]["loc"]))
+        raise ValueError(f"{where or 'the journey'} is not allowed once its reference is replaced") from None
+    slow = [(f"step {name}", step.degraded_after) for name, step, _ in named(journey) if step.degraded_after]
+    pace = compile_pace(beat)
     return BrowserCheck(
-        compile_pace(beat),
+        replace(pace, degraded_after=(*pace.degraded_after, *slow)),
         compile_assertions(beat.assertions),
-        parse_target(first).host if first else "",
-        journey,
+        host,
+        spec,
         beat.evidence,
-        hidden_forms(value_of(name, sources) for name in references(spec)),
+        hidden_forms(secrets | set(_in_the_clear(journey))),
     )
 
 
-def _expanded(value: Any, sources: Sources) -> Any:
-    if isinstance(value, str):
-        return expand(value, sources)
-    if isinstance(value, dict):
-        return {key: _expanded(inner, sources) for key, inner in value.items()}
-    return [_expanded(inner, sources) for inner in value] if isinstance(value, list) else value
+def _in_the_clear(journey: Journey) -> Iterator[str]:
+    """What is written as it is, and called like a secret."""
+    for name, value in (*journey.headers.items(), *journey.values.items()):
+        if is_secret_name(name):
+            yield from (value, value.rpartition(" ")[2])  # `Bearer x` and x
+    if journey.auth is not None:
+        pair = f"{journey.auth.user}:{journey.auth.password}"
+        yield from (journey.auth.password, b64encode(pair.encode()).decode())
+    for fill in (one.step.fill for one in named(journey) if one.step.fill):
+        if any(map(is_secret_name, fill.words())) and not any(places(fill.value)):
+            yield fill.value

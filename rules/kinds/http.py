@@ -1,6 +1,5 @@
 """The `http` beat: what operators write of its requests, and the check compiled of them."""
 
-import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +19,17 @@ from pydantic import (
 from rules.assertion import BODY, CERTIFICATE, TIMINGS, Assertion, HeaderName, HeaderValue
 from rules.auth import Auth, TokenRequest, compile_auth
 from rules.body import BodyRule, carried, encoded, filled
-from rules.capture import Captures, Publishing, Taking, compile_captures, expect_captured, fill, places
+from rules.capture import (
+    PLACE_FIRST,
+    Captures,
+    Publishing,
+    Taking,
+    compile_captures,
+    expect_captured,
+    expect_own_host,
+    fill,
+    places,
+)
 from rules.expectation import Expectation, compile_assertions
 from rules.kinds.kind import Ip, ProbedRule, expect_subjects
 from rules.pace import Pace, compile_pace
@@ -34,28 +43,18 @@ HTTP_SUBJECTS: Final = (
 )
 _STEPS_SUBJECTS: Final = TIMINGS | {"step"}
 _WRITTEN_BY_US: Final = ("content-length", "transfer-encoding", "connection")
-_PLACE_FIRST: Final = "${capture:"
-_BEFORE_A_PLACE: Final = re.compile(r"https?://[^/?#]+[/?#]")
 
 Method = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z-]{2,19}$")]
 HttpVersion = Literal["1.1", "2", "auto"]
 
 
 def _step_url(url: str) -> str:
-    if _PLACE_FIRST not in url:
+    if PLACE_FIRST not in url:
         return request_url(url)
     if any(references(url)):
         return url
-    _expect_own_host(url, url)
+    expect_own_host(url, url)
     return url
-
-
-def _expect_own_host(written: str, url: str) -> None:
-    """Raises `ValueError` where a captured value could choose the host of `url`, other than by being the whole URL."""
-    if not url.startswith(_PLACE_FIRST) and not _BEFORE_A_PLACE.match(url.partition(_PLACE_FIRST)[0]):
-        raise ValueError(
-            f"{written!r} has a capture in its host; a capture is a whole URL, or part of path and query"
-        )
 
 
 def _proxy(url: str) -> str:
@@ -299,9 +298,9 @@ class _Compiler:
     def _steps(self) -> Iterable[HttpStep]:
         pace, first = replace(self._pace, degraded_after=()), None
         for number, step in enumerate(self._beat.steps, 1):
-            before, place, _ = step.url.partition(_PLACE_FIRST)
+            before, place, _ = step.url.partition(PLACE_FIRST)
             if place:
-                _expect_own_host(step.url, expand(step.url, self._sources))
+                expect_own_host(step.url, expand(step.url, self._sources))
             target = target_of(before, self._sources) if before else first
             assert target is not None  # nothing is captured before the first
             first = first or target
@@ -374,7 +373,7 @@ def drafted(step: HttpStep, captured: Mapping[str, str], before: Target) -> Http
     def filling(text: str) -> str:
         return fill(text, captured)
 
-    whole = draft.url.startswith(_PLACE_FIRST)
+    whole = draft.url.startswith(PLACE_FIRST)
     url = filling(draft.url) if whole else fill(draft.url, captured, lambda value: quote(value, safe=""))
     headers, body = _finished(
         tuple((name, filling(value)) for name, value in draft.headers), filled(draft.content, filling)
