@@ -55,9 +55,11 @@ class Poller:
             self._edges[wire.fd] = wire
             self._epoll.register(wire.fd, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
 
-    def remove(self, wire: "Wire") -> None:
-        """Forget `wire`; closing its socket takes it out of the epoll."""
-        self._edges.pop(wire.fd, None)
+    def remove(self, wire: "Wire", *, stays: bool = False) -> None:
+        """Forget `wire`; closing its socket takes it out of the epoll, and one that `stays` open has to be taken."""
+        known = self._edges.pop(wire.fd, None)
+        if stays and known is not None and self._epoll is not None:
+            self._epoll.unregister(wire.fd)
 
     async def wait(self, wire: "Wire", *, write: bool) -> None:
         """Until `wire` may be ready."""
@@ -110,6 +112,11 @@ class Wire:
         """Hang up."""
         self._poller.remove(self)
         self.socket.close()
+
+    def detach(self) -> socket.socket:
+        """Its socket, for who speaks by other means, and closes it."""
+        self._poller.remove(self, stays=True)
+        return self.socket
 
     def wake(self, events: int = 0) -> None:
         """An edge: something changed. `events` are epoll's."""
