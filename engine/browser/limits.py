@@ -95,9 +95,10 @@ def enter(given: dict[str, Any]) -> None:
         (resource.RLIMIT_NOFILE, _OPEN_FILES),
         (resource.RLIMIT_NPROC, given["processes"]),
     ):
-        hard = resource.getrlimit(limit)[1]
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(limit, (most, most))
+        if wanted is not None:
+            hard = resource.getrlimit(limit)[1]
+            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(limit, (most, most))
     os.nice(_NICE)
     if sys.platform == "linux":
         for file, value in (("oom_score_adj", _OOM_SCORE), ("autogroup", _NICE)):
@@ -109,6 +110,7 @@ def enter(given: dict[str, Any]) -> None:
             os.setgroups([])
             os.setresgid(user, user, user)
             os.setresuid(user, user, user)
+            _must(libc.capset(struct.pack("Ii", 0x20080522, 0), bytes(24)))  # what is inheritable stayed
         _must(libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)
         _filter(libc)

@@ -289,7 +289,7 @@ async def start(
     given = {
         "path": [*_paths(), str(_ROOT)],
         "user": user,
-        "processes": PROCESSES if is_apart or user else -1,
+        "processes": PROCESSES if is_apart or user else None,
         "is_init": not is_apart,
         "parent": os.getpid(),
         "worker": worker,
