@@ -9,7 +9,6 @@ is written waits in bounded buffers, and bytes, connections and refusals are cou
 """
 
 import asyncio
-import os
 import re
 import socket
 from collections.abc import Sequence
@@ -41,7 +40,6 @@ _MOST_FAILURES: Final = 500
 _BACKLOG: Final = 128
 _PAUSE_S: Final = 0.2
 _MOST_HEADERS: Final = 200
-_NOBODY: Final = 65_534  # who is in a sandbox that root starts
 _AUTHORITY: Final = re.compile(r"(?:[^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 _ORIGIN: Final = re.compile(r"http://[^/?#]*", re.IGNORECASE)
 # Interim answers, then the line of the answer proper, which ends this.
@@ -261,15 +259,13 @@ class Gate:
 
 
 async def gate(folder: Path) -> Gate:
-    """One that listens in `folder`, shut. Only its owner may connect; where that is root, whom it starts sandboxes as."""
+    """One that listens in `folder`, shut. Only its owner may connect: `sandbox.start` gives it away."""
     path = folder / "gate"
     listener = socket.socket(socket.AF_UNIX)
     listener.setblocking(False)
     try:
         listener.bind(str(path))
         path.chmod(0o600)
-        if os.geteuid() == 0:
-            os.chown(path, _NOBODY, _NOBODY)
         listener.listen(_BACKLOG)
     except BaseException:
         listener.close()

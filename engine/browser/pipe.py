@@ -1,6 +1,7 @@
 """Bytes passed from one connection to another, no faster than they are taken. Understands none of them."""
 
 import asyncio
+from typing import cast
 
 
 class Pipe(asyncio.Protocol):
@@ -14,10 +15,12 @@ class Pipe(asyncio.Protocol):
         self._is_connected = self._is_over = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport, self._is_connected = transport, True
+        self.transport, self._is_connected = (
+            cast(asyncio.Transport, transport),
+            True,
+        )  # uvloop's is no subclass
         if self._is_over:
-            transport.abort()
+            self.transport.abort()
 
     def abort(self) -> None:
         """Hang up at once, or as soon as it is connected."""
