@@ -18,6 +18,7 @@ from engine.store.database import Connection, Row
 from engine.store.states import moment
 from rules.node import Node, read
 from rules.problem import ConfigError
+from rules.validation import place
 
 Mistakes = list[tuple[str, str]]
 """(where, what)."""
@@ -56,6 +57,13 @@ async def yaml_of(text: str) -> tuple[Node, Mistakes]:
     except ConfigError as wrong:
         node, problems = Node(1, "", {}), list(wrong.problems)
     return node, [(f"line {problem.line}", problem.message) for problem in problems]
+
+
+def line_of(root: Node, pointer: str) -> str:
+    """Where in YAML from a form that is what `pointer` leads to."""
+    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+    found, _ = place(root, [int(step) if step.isdigit() else step for step in steps])
+    return f"line {found.line}, {'.'.join(steps)}" if steps else f"line {found.line}"
 
 
 def as_json(request: Request, document: Any) -> Request:

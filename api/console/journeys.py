@@ -15,11 +15,13 @@ from msgspec import Struct, field
 
 from api.console.charts import Part, stacked
 from engine.store import artifacts
-from engine.store.database import Connection, Row
+from engine.store.database import Connection
 
 MOST_REQUESTS: Final = 500
 MOST_TEXT: Final = 100_000
 """Characters of a console log or a page that are shown; the file has all of it."""
+MOST_TRIED: Final = 4_000_000
+"""Characters of Base64 in one page."""
 FAILURE: Final = "failure.jpg"
 PICTURES: Final = ("image/jpeg", "image/png")
 _LONGEST: Final = 160  # of an address in a table
@@ -148,16 +150,45 @@ async def shown(
     db: Connection, beat_id: UUID, run_id: UUID, evidence: Mapping[str, Any] | None, url_of: UrlOf
 ) -> dict[str, Any] | None:
     """All that the page of a browser's run shows; None for other runs."""
+    if journey_of(evidence) is None:
+        return None
+    kept = (await artifacts.of_runs(db, [run_id])).get(run_id, [])
+    data = {
+        row["name"]: found["data"]
+        for row in kept
+        if row["name"] in _READ and (found := await artifacts.read(db, beat_id, run_id, row["name"]))
+    }
+    return await asyncio.to_thread(laid_out, evidence, kept, data, url_of)
+
+
+def tried(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The same of a run that is not stored: its pictures are in the page itself, as far as they are small."""
+    kept: dict[str, Mapping[str, Any]] = {}
+    left = MOST_TRIED
+    for one in result.get("artifacts") or ():
+        left -= len(one["data"])
+        if one["type"] in PICTURES and left >= 0:
+            kept[one["name"]] = one
+    return laid_out(
+        {"journey": journey_of(result.get("evidence"))},
+        list(kept.values()),
+        {},
+        lambda name: f"data:{kept[name]['type']};base64,{kept[name]['data']}",
+    )
+
+
+def laid_out(
+    evidence: Mapping[str, Any] | None,
+    rows: Sequence[Any],
+    data: Mapping[str, bytes],
+    url_of: UrlOf,
+) -> dict[str, Any] | None:
+    """What the template asks for; `rows` are the files that there are, `data` what is in those that are shown as text."""
     journey = journey_of(evidence)
     if journey is None:
         return None
-    kept = {row["name"]: row for row in (await artifacts.of_runs(db, [run_id])).get(run_id, ())}
+    kept = {row["name"]: row for row in rows}
     named = {one["name"] for one in _files(evidence)} | kept.keys()
-    data = {
-        name: row["data"]
-        for name in _READ & kept.keys()
-        if (row := await artifacts.read(db, beat_id, run_id, name))
-    }
     steps = [step | {"picture": _picture(step["picture"], kept, url_of)} for step in _lined(_steps(journey))]
     last = failing(evidence)
     failure = _picture(FAILURE if FAILURE in named else last["picture"] if last else "", kept, url_of)
@@ -177,8 +208,8 @@ async def shown(
         "failures": _texts(journey.get("failures")),
         "console": _text(data.get("console.txt", b"")),
         "page": _text(data.get("page.html", b"")),
-        "network": await asyncio.to_thread(network, data[_HAR]) if _HAR in data else None,
-        "files": [dict(row) | {"url": url_of(row["name"])} for row in kept.values()],
+        "network": network(data[_HAR]) if _HAR in data else None,
+        "files": [dict(row) | {"url": url_of(row["name"])} for row in kept.values() if "data" not in row],
         "missing": sorted(named - kept.keys()),
     }
 
@@ -262,7 +293,7 @@ def _judged(document: dict[str, Any]) -> dict[str, Any]:
     return document | {"vitals": vitals}
 
 
-def _picture(name: str, kept: Mapping[str, Row], url_of: UrlOf) -> Picture | None:
+def _picture(name: str, kept: Mapping[str, Mapping[str, Any]], url_of: UrlOf) -> Picture | None:
     if not name:
         return None
     return Picture(name, url_of(name) if name in kept and kept[name]["type"] in PICTURES else None)

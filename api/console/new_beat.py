@@ -1,5 +1,6 @@
-"""A new beat: from a URL, with a check before saving; or one that no probe runs, of which jobs or other systems tell."""
+"""A new beat: from a URL, with a check before saving, or a journey that begins there; or one that no probe runs, of which jobs or other systems tell."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -10,15 +11,18 @@ from starlette.responses import Response
 
 from api import saving, tools
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.console import charts
-from api.console.forms import fields, filled, listed, page_choices, refusal, ticked
+from api.console import charts, journeys
+from api.console.forms import fields, filled, line_of, listed, page_choices, refusal, ticked, yaml_of
+from api.console.inputs import document_of, inputs_of
 from api.console.page import go, render
 from api.console.words import address
 from api.context import services_of
 from api.problems import ProblemError, invalid
 from engine.store import objects
 from evaluators.model import PHASES
+from rules.journey import Journey, Keeping
 from rules.known import Kind
+from rules.node import Node
 from rules.pasted import check_of
 
 Pushed = Literal["heartbeat", "external"]
@@ -28,6 +32,13 @@ _BLANK: Final = dict.fromkeys((*_NAMES, *_OF_HEARTBEAT), "")
 _PLAIN: Final = (*_NAMES, "interval", "timeout", "degraded_after", "group")
 _TEXTS: Final = (*_PLAIN, "contains", "depends_on")
 _LISTED: Final = ("regions", "components", "channels")
+_YAML: Final = ("steps", "teardown", "assertions")  # of a browser, in an editor each
+_OF_JOURNEY: Final = inputs_of(
+    Journey, without=frozenset(Journey.model_fields).difference(("device", "locale", "timezone"))
+)
+_OF_EVIDENCE: Final = inputs_of(Keeping)
+_BROWSED: Final = (*_YAML, *(one.name for one in (*_OF_JOURNEY, *_OF_EVIDENCE)))
+_BEGIN: Final = "- goto: /\n- expect: {of: title, matches: .}\n"
 _OFFERED: Final[tuple[Kind, ...]] = ("region", "component", "channel", "group")
 
 router = Router(prefix="/console/beats/new", include_in_schema=False)
@@ -39,17 +50,34 @@ async def _form(
     template: str,
     draft: Mapping[str, Any] | None,
     refused: Exception | None = None,
+    nodes: Mapping[str, Node] | None = None,
     **more: Any,
 ) -> Response:
-    """A form, with mistakes beside the field they are about, and on top those that are about none."""
+    """A form, with mistakes beside the field they are about, and on top those that are about none.
+
+    Those of YAML, whose `nodes` are the values of their fields, say the line.
+    """
     mistakes, status = refusal(refused)
+    mistakes = [_placed(pointer, said, nodes or {}) for pointer, said in mistakes]
     texts = {"target", *(name for name, value in (draft or {}).items() if isinstance(value, str))}
-    beside = {pointer[1:]: said for pointer, said in mistakes if pointer[1:] in texts}
+    beside: dict[str, str] = {}
+    for pointer, said in mistakes:
+        if (name := pointer[1:]) in texts:
+            beside[name] = f"{beside[name]}; {said}" if name in beside else said
     rest = [(pointer, said) for pointer, said in mistakes if pointer[1:] not in beside]
     async with services_of(request).pool.acquire() as db:
         pages = await page_choices(db, asking)
         more |= {"draft": draft, "errors": beside, "mistakes": rest, "pages": pages}
         return await render(request, db, template, status, **more)
+
+
+def _placed(pointer: str, said: str, nodes: Mapping[str, Node]) -> tuple[str, str]:
+    _, name, *rest = pointer.split("/", 2) if "/" in pointer else ("", "")
+    return (
+        (f"/{name}", f"{line_of(nodes[name], '/' + rest[0])}: {said}")
+        if rest and name in nodes
+        else (pointer, said)
+    )
 
 
 # ---- from a URL
@@ -63,7 +91,7 @@ async def new_page(request: Request, asking: Asking) -> Response:
     if not target:
         return await _page(request, asking, target)
     try:
-        check = check_of(target)
+        check = _check_of(target, request.query_params.get("type"))
     except ValueError as wrong:
         return await _page(request, asking, target, refused=invalid([("/target", str(wrong))]))
     async with services_of(request).pool.acquire() as db:
@@ -71,9 +99,20 @@ async def new_page(request: Request, asking: Asking) -> Response:
         pages = await page_choices(db, asking)
     draft: dict[str, Any] = dict.fromkeys(_TEXTS, "") | {key: [] for key in _LISTED}
     draft |= {"slug": _slug(check), "interval": "60s", "timeout": "10s", "regions": regions}
+    if check["type"] == "browser":  # a timeout that a check now may take
+        draft |= dict.fromkeys(_BROWSED, "") | {"interval": "5m", "timeout": "30s", "steps": _BEGIN}
     return await _page(
         request, asking, target, draft | {"type": check["type"], "page": pages[0][0] if pages else ""}
     )
+
+
+def _check_of(target: str, kind: str | None) -> dict[str, Any]:
+    check = check_of(target)
+    if kind != "browser":
+        return check
+    if check["type"] != "http":
+        raise ValueError("a journey begins at http:// or https://")
+    return check | {"type": "browser"}
 
 
 def _slug(check: Mapping[str, Any]) -> str:
@@ -91,6 +130,7 @@ async def _page(
     draft: Mapping[str, Any] | None = None,
     refused: Exception | None = None,
     preview: Mapping[str, Any] | None = None,
+    nodes: Mapping[str, Node] | None = None,
 ) -> Response:
     pages = asking.pages_for(Permission.WRITE)
     async with services_of(request).pool.acquire() as db:
@@ -114,7 +154,11 @@ async def _page(
         "new.html",
         draft,
         refused,
+        nodes,
         target=target,
+        kind=draft["type"] if draft else request.query_params.get("type"),
+        inputs=(*_OF_JOURNEY, *_OF_EVIDENCE),
+        journey=await asyncio.to_thread(journeys.tried, preview) if preview else None,
         **offered,
         choices=[("", "none: it stands alone"), *((slug, slug) for slug in offered["groups"])],
         preview=preview,
@@ -131,22 +175,37 @@ async def create(request: Request, asking: Asking) -> Response:
     draft: dict[str, Any] = {key: sent.get(key, "") for key in _TEXTS}
     draft |= {key: await ticked(request, key) for key in _LISTED}
     try:
-        check = check_of(target)
+        check = _check_of(target, sent.get("type"))
     except ValueError as wrong:
         return await _page(request, asking, target, refused=invalid([("/target", str(wrong))]))
     draft["type"] = check["type"]
+    nodes: dict[str, Node] = {}
     services = services_of(request)
     async with services.pool.acquire() as db:
         regions = [stored.slug for stored in await objects.listing(db, "region")]
     document = _document(check, draft, regions)
     try:
+        if check["type"] == "browser":
+            draft |= {key: sent.get(key, "").replace("\r\n", "\n") for key in _BROWSED}
+            nodes = await _nodes(draft)
+            document |= {name: node.plain() for name, node in nodes.items()} | document_of(_OF_JOURNEY, sent)
+            document["evidence"] = document_of(_OF_EVIDENCE, sent)
         if sent.get("do") == "check":
-            preview = await tools.check_now(services, asking, document | {"retries": 0})
+            shows_all = {"evidence": {"keep": "always", "trace": "always"}} if nodes else {}
+            preview = await tools.check_now(services, asking, document | {"retries": 0} | shows_all)
             return await _page(request, asking, target, draft, preview=preview)
         stored = await saving.create(services, asking, "beat", document)
     except (ProblemError, objects.TakenError) as refused:
-        return await _page(request, asking, target, draft, refused)
+        return await _page(request, asking, target, draft, refused, nodes=nodes)
     return go(address("beat", stored.slug, draft["page"] or None), "added")
+
+
+async def _nodes(draft: Mapping[str, Any]) -> dict[str, Node]:
+    """What the editors of a journey say. Raises 422 with the lines."""
+    read = {name: await yaml_of(draft[name]) for name in _YAML if draft[name]}
+    if wrong := [(f"/{name}", ": ".join(said)) for name, (_, found) in read.items() for said in found]:
+        raise invalid(wrong)
+    return {name: node for name, (node, _) in read.items()}
 
 
 def _document(check: Mapping[str, Any], draft: Mapping[str, Any], regions: list[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api import saving
 from api.auth import Asking, Permission, Principal, Router, permits
-from api.console.forms import Mistakes, fields, whole, yaml_of
+from api.console.forms import Mistakes, fields, line_of, whole, yaml_of
 from api.console.page import go, render
 from api.console.words import address
 from api.context import services_of
@@ -20,9 +20,7 @@ from engine.store.objects import StaleError, Stored
 from rules.declared import Declared
 from rules.export import dump
 from rules.known import KINDS, plural
-from rules.node import Node
 from rules.settings import Settings
-from rules.validation import place
 
 router = Router(prefix="/console", include_in_schema=False)
 
@@ -104,17 +102,11 @@ async def edit(request: Request, asking: Asking, stored: AnyNamed) -> Response:
     except ProblemError as refused:
         if refused.status != 422:
             raise
-        mistakes = [(_where(node, pointer), message) for pointer, message in refused.errors]
+        mistakes = [(line_of(node, pointer), message) for pointer, message in refused.errors]
         return await _page(request, asking, stored, text, mistakes, status=422)
     except StaleError:
         return await _page(request, asking, stored, text, [], status=412, changed=True)
     return go(_back(stored, request.query_params.get("page")), "saved")
-
-
-def _where(root: Node, pointer: str) -> str:
-    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
-    found, _ = place(root, [int(step) if step.isdigit() else step for step in steps])
-    return f"line {found.line}, {'.'.join(steps)}" if steps else f"line {found.line}"
 
 
 @router.post("/{kinds}/{ref}/delete")
