@@ -11,6 +11,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from html.entities import codepoint2name
 from io import BytesIO
@@ -110,16 +111,17 @@ def _har(data: bytes, hidden: Any) -> bytes:
             entry["response"]["content"].pop(name, None)
         if post := entry["request"].get("postData"):
             post["text"] = hidden_text(str(post.get("text", "")))
-    return _line(document, hidden)
-
-
-def _line(document: Any, hidden: Any) -> bytes:
     _blank(document)
-    before = _encode(document)
-    after = _without(before, hidden)
-    if after != before:
-        _decode(after)  # a secret may have begun or ended in the middle of an escape
-    return after
+    return _checked(_encode(document), hidden)
+
+
+def _checked(lines: bytes, hidden: Any) -> bytes:
+    """Without secrets; raises `ValueError` where it is no JSON then: one began or ended in the middle of an escape."""
+    made = _without(lines, hidden)
+    for before, after in zip(lines.split(b"\n"), made.split(b"\n"), strict=True):
+        if before != after:
+            _decode(after)
+    return made
 
 
 def _blank(value: Any) -> None:
@@ -163,7 +165,7 @@ def _trace(data: bytes, hidden: Any) -> bytes | None:
                 renamed[stem.encode()] = hashlib.sha1(now, usedforsecurity=False).hexdigest().encode()
                 entries[f"resources/{renamed[stem.encode()].decode()}.{ending}"] = now
     made = BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=2) as archive:
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
         for name, body in entries.items():
             is_said = name.endswith(_LINES)
             archive.writestr(name, _lines(body, hidden, renamed) if is_said else body)
@@ -210,15 +212,14 @@ def _resource(name: str, body: bytes, hidden: Any) -> bytes | None:
 
 def _lines(body: bytes, hidden: Any, renamed: dict[bytes, bytes]) -> bytes:
     kept = []
-    for line in body.split(b"\n"):
-        try:
-            kept.append(_line(_decode(line), hidden) if line else b"")
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            continue  # the rest can be looked at without it
-    whole = b"\n".join(kept)
+    for line in filter(None, body.split(b"\n")):
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # the rest does without it
+            _blank(document := _decode(line))
+            kept.append(_encode(document))
+    made = _checked(b"\n".join(kept), hidden)
     for before, after in renamed.items():
-        whole = whole.replace(before, after)
-    return whole
+        made = made.replace(before, after)
+    return made
 
 
 # ---- secrets in all their forms
