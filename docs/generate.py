@@ -70,6 +70,7 @@ def configuration() -> str:
     models: dict[str, Any] = schema["$defs"]
     parts = [_INTRO, "## The file\n", *_table(schema["properties"], schema.get("required", []))]
     every, probed = _common(models, BeatRule), _common(models, ProbedRule)
+    locator = models["Locator"]["properties"]
     for name in _ordered(models):
         model = models[name]
         parts += [f"\n## {_title(name)}\n", f"{_text(model.get('description', ''))}\n"]
@@ -79,6 +80,9 @@ def configuration() -> str:
             also = " and of [every beat that probes run](#every-beat-that-probes-run)" if is_probed else ""
             parts.append(f"It has the keys of [every beat](#every-beat){also}, and these.\n")
             keys = {key: value for key, value in keys.items() if key not in (probed if is_probed else every)}
+        elif name != "Locator" and keys.keys() >= locator.keys():
+            parts.append("It has the keys of a [locator](#locator), which say in what, and these.\n")
+            keys = {key: value for key, value in keys.items() if key not in locator}
         parts += _table(keys, model.get("required", []))
         if name == "Defaults":
             parts += ["\n## Every beat\n", *_table(every, ["slug"])]

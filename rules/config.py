@@ -10,6 +10,7 @@ from rules.component import Region
 from rules.declared import Declared, Document
 from rules.export import dump
 from rules.group import Group
+from rules.journey import MOST_LISTS
 from rules.kinds.kind import ProbedRule
 from rules.kinds.tcp import TcpBeat
 from rules.known import KINDS, PAGELESS, Kind, Known, Ref, check_references, plural
@@ -29,7 +30,7 @@ from rules.secret import (
     references,
     value_of,
 )
-from rules.settings import BEAT_WIDE, Defaults, DocumentShape, Settings
+from rules.settings import BEAT_WIDE, Defaults, DocumentShape, Settings, Shared
 from rules.shape import Rule
 from rules.tls import EXPANDED, PemError
 from rules.validation import check, place, unknown_key
@@ -151,6 +152,10 @@ class _Reading:
         defaults = self._root.child("defaults")
         if defaults is not None and defaults.value is not None:
             self.problems += check(Defaults, defaults, self._file)[1]
+        lists = self._root.child("lists")
+        if lists is not None:
+            self.problems += check(Shared, replace(self._root, value={"lists": lists}), self._file)[1]
+        shared = lists.value if lists is not None and isinstance(lists.value, dict) else {}
         for key, kind in _LISTS.items():
             listed = self._root.child(key)
             if listed is None or listed.value is None:
@@ -159,7 +164,9 @@ class _Reading:
                 self._wrong(listed, f"{show(listed.plain())} is not a list of {key}")
                 continue
             items = listed.value
-            self._nodes[kind] += [_merged(defaults, item) for item in items] if kind == "beat" else items
+            if kind == "beat":
+                items = [_with_lists(shared, _merged(defaults, item)) for item in items]
+            self._nodes[kind] += items
 
     def _implied(self) -> list[Declared]:
         implied: list[Declared] = []
@@ -294,6 +301,29 @@ def _sketch(kind: Kind, node: Node) -> Rule:
 def _slug(node: Node) -> str | None:
     slug = node.child("slug") if isinstance(node.value, dict) else node
     return slug.value if slug and isinstance(slug.value, str) else None
+
+
+def _with_lists(shared: dict[str, Node], beat: Node) -> Node:
+    """`beat` with those lists of the file that it uses and has not itself: what is stored of it is whole."""
+    if not shared or not isinstance(beat.value, dict) or beat.value.get("type", beat).value != "browser":
+        return beat
+    written = beat.child("lists") or replace(beat, path=f"{beat.path}.lists", value={})
+    if not isinstance(written.value, dict):
+        return beat
+    lists, is_known = dict(written.value), True
+    asking = [*filter(None, map(beat.child, ("steps", "teardown"))), *lists.values()]
+    while asking:
+        node = asking.pop()
+        for step in node.value if isinstance(node.value, list) else ():
+            name = step.child("use") if isinstance(step.value, dict) else None
+            if name is not None and name.value not in lists:
+                is_known = is_known and name.value in shared
+                if isinstance(name.value, str) and name.value in shared:
+                    lists[name.value] = shared[name.value]
+                    asking.append(lists[name.value])
+    if not is_known:  # so that those that there are can be named
+        lists = dict([*(lists | shared).items()][:MOST_LISTS])
+    return replace(beat, value=beat.value | {"lists": replace(written, value=lists)}) if lists else beat
 
 
 def _merged(defaults: Node | None, beat: Node) -> Node:

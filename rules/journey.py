@@ -30,6 +30,7 @@ from rules.target import RequestUrl, request_url
 from rules.zone import zone_name
 
 MOST_STEPS: Final = 100
+MOST_LISTS: Final = 20
 ACTIONS: Final = (
     "goto", "click", "fill", "select", "check", "press", "hover", "upload",
     "wait", "expect", "store", "screenshot", "use",
@@ -303,7 +304,8 @@ class Keeping(Rule):
 
 
 Lists = dict[Slug, Steps]
-_ATTRIBUTE: Final = r"^[A-Za-z_][\w.:-]*$"
+Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)]
+Attribute = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.:-]*$", max_length=100)]
 
 
 def _blockable(host: str) -> str:
@@ -342,7 +344,9 @@ class Journey(Publishing):
         description="Done whatever happened before, e.g. to log out; a step whose capture is missing is skipped.",
     )
     lists: Lists = Field(
-        default={}, max_length=20, description="Steps that `use` names; those of the file are there as well."
+        default={},
+        max_length=MOST_LISTS,
+        description="Steps that `use` names; those of the file are there as well.",
     )
     script: Annotated[str, StringConstraints(max_length=65_536), AfterValidator(_script)] | None = Field(
         default=None,
@@ -357,9 +361,7 @@ class Journey(Publishing):
     )
     viewport: Viewport | None = Field(default=None, description="Instead of the device's.")
     user_agent: HeaderValue | None = Field(default=None, description="Instead of the device's.")
-    locale: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = Field(
-        default="en-US", description="Language and customs, such as de-DE."
-    )
+    locale: Locale = Field(default="en-US", description="Language and customs, such as de-DE.")
     timezone: Annotated[Words, AfterValidator(zone_name)] = Field(
         default="UTC", description="IANA name, such as Europe/Berlin."
     )
@@ -381,7 +383,7 @@ class Journey(Publishing):
     dialogs: Literal["accept", "dismiss"] = Field(
         default="dismiss", description="What is done with alert, confirm and prompt."
     )
-    test_id_attribute: Annotated[str, StringConstraints(pattern=_ATTRIBUTE, max_length=100)] = Field(
+    test_id_attribute: Attribute = Field(
         default="data-testid", description="The attribute that `test_id` looks at."
     )
     verify: bool = Field(default=True, description="Whether certificates are verified.")
@@ -399,7 +401,7 @@ class Journey(Publishing):
             raise ValueError("values are of a script; steps hold references themselves")
         for name in self.headers:
             if name.lower() in _WRITTEN_BY_BROWSERS:
-                raise ValueError(f"headers: {name} is written by the browser itself")
+                raise ValueError(f"headers hold {name}, which the browser writes itself")
         if self.auth is not None and self.url is None:
             raise ValueError("auth needs `url`: it is sent to that origin only")
         if "third-party" in self.block and not self.begins:
@@ -419,18 +421,16 @@ class Journey(Publishing):
             if times > 1:
                 raise ValueError(f"steps has two of the {what} {name}; a list that is used twice has none")
         for name in filter(_OWN_NAME.fullmatch, pictures):
-            raise ValueError(f"screenshot {name} is the name of a picture that Upbeat takes itself")
+            raise ValueError(f"steps take a screenshot {name}, as Upbeat calls a picture of its own")
         stored = dict[str, Store]()
         for name, step, _ in steps:
             said = step.model_dump(exclude_defaults=True)
             try:
                 expect_captured(places(said), stored)
             except ValueError as missing:
-                raise ValueError(f"steps: {name}: {missing}") from None
+                raise ValueError(f"steps cannot do {name}: {missing}") from None
             if step.goto and step.goto.startswith("/") and self.url is None:
-                raise ValueError(
-                    f"steps: {name} opens the path {step.goto!r}, which needs the journey's `url`"
-                )
+                raise ValueError(f"steps need the journey's `url`: {name} opens the path {step.goto!r}")
             if step.store:
                 stored[step.store.name] = step.store
         self.expect_published({one.step.store.name: one.step.store} for one in steps if one.step.store)
@@ -458,7 +458,7 @@ def named(journey: Journey) -> list[Named]:
             if step.use is None:
                 found.append(Named(step.name or f"{step.action}-{len(found) + 1}", step, is_teardown))
             elif step.use in within:
-                raise ValueError(f"lists: {step.use} uses itself")
+                raise ValueError(f"lists has {step.use}, which uses itself")
             elif step.use not in journey.lists:
                 known = f"there are: {', '.join(journey.lists) or 'none'}"
                 raise ValueError(

@@ -11,6 +11,7 @@ from rules.component import Component, Egress, Network, Region
 from rules.duration import Duration
 from rules.group import Group
 from rules.inbox import Inbox
+from rules.journey import Lists
 from rules.kinds.http import HttpBeat
 from rules.mail import Mail
 from rules.maintenance import Maintenance
@@ -153,7 +154,16 @@ class DocumentShape(Settings):
     groups: list[Group] = Field(
         default=[], description="Beats that fail together, each of which names its `group`."
     )
+    lists: Lists = Field(
+        default={}, max_length=200, description="Steps that `use` names in any `browser` beat of the file."
+    )
     beats: list[Beat] = Field(default=[], description="What is measured.")
     maintenances: list[Maintenance] = Field(default=[], description="When what is worked on.")
     inboxes: list[Inbox] = Field(default=[], description="Where other systems post events.")
     triggers: list[Trigger] = Field(default=[], description="What received events say of beats and groups.")
+
+
+Shared: type[Rule] = create_model(
+    "Shared", __base__=Rule, __module__=__name__, lists=(Lists, DocumentShape.model_fields["lists"])
+)
+"""What beats of the file take from its top."""

@@ -11,6 +11,8 @@ from rules.assertion import HeaderName, HeaderValue
 from rules.channels.apprise import AppriseUrl
 from rules.channels.channel import SECRET_FIELDS, HttpUrl
 from rules.duration import format_duration
+from rules.journey import Attribute, Locale
+from rules.kinds.browser import BrowserBeat
 from rules.kinds.http import HttpBeat, Method
 from rules.kinds.kind import Host
 from rules.mail import Mailbox, Subject
@@ -36,6 +38,8 @@ _PATTERNS: dict[str, str] = {
         (HeaderValue, "has a line break in it; a header is one line"),
         (ComponentPath, "is not a component: write its slug, or page/slug"),
         (ParentPath, "is neither a beat nor a group: write a beat's slug, or group:slug"),
+        (Locale, "is not a locale such as en or de-DE"),
+        (Attribute, "is not the name of an attribute, such as data-testid"),
         (Mailbox, "is not a mail address"),
         (HttpUrl, "is not an http or https URL"),
         (AppriseUrl, "is not a URL of Apprise, such as ntfys://ntfy.example/topic"),
@@ -185,13 +189,14 @@ def _said(kind: str, error: ErrorDetails, given: object) -> str:
 
 def _is_secret(model: type[Rule], steps: Sequence[str | int]) -> bool:
     names = [step for step in steps if isinstance(step, str)]
-    if not names or (model is HttpBeat and names[-1] in ("url", "token_url")):
+    is_where = model in (HttpBeat, BrowserBeat) and names[-1:] in (["url"], ["token_url"])
+    if not names or is_where or names[-2:] == ["press", "key"]:
         return (
             False  # where a beat looks is no secret; a channel's and a watchdog's URL let anybody write there
         )
     return (
         names[-1] in _SECRET_FIELDS
-        or names[-2:] == ["signature", "secrets"]
+        or names[-2:] in (["signature", "secrets"], ["fill", "value"])
         or not _SECRET_PARTS.isdisjoint(names[:-1])
     )
 

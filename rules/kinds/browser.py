@@ -75,7 +75,7 @@ class BrowserBeat(Journey, ProbedRule):
             ):
                 if limit_s is not None and limit_s > self.timeout:
                     raise ValueError(
-                        f"steps: {name}: {key} {format_duration(limit_s)} is longer than the beat's timeout "
+                        f"steps has {name}, whose {key} {format_duration(limit_s)} is longer than the beat's timeout "
                         f"{format_duration(self.timeout)}"
                     )
         if self.script is None:  # whose steps are known when it has run
