@@ -12,7 +12,7 @@ import shutil
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,8 @@ import nats.errors
 from nats.aio.client import Client as NatsClient
 from nats.js.errors import NotFoundError
 
+from engine.browser.find import find_chromium
+from engine.browser.sandbox import confinement
 from engine.bus import EVALUATOR, STREAM, consumer
 from engine.embedded.nats import Program
 from engine.embedded.postgres import Programs
@@ -57,7 +59,6 @@ SKEW_FAIL_S: Final = 5.0
 BACKLOG_WARN: Final = 1000
 MORE: Final = "Start more evaluators: upbeat serve --roles evaluator"
 EVENTS_WARN_S: Final = 15.0
-BROWSERS: Final = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 ANSWER_S: Final = 5.0
 
 
@@ -81,7 +82,13 @@ async def examine(
     settings: ServeSettings, database_url: str | None, nats_url: str | None, base_url: str | None = None
 ) -> list[Finding]:
     """Everything there is to say. The URLs are those of running servers; None where nothing runs."""
-    found = [*_program(), *_folder(settings), *_configuration(settings), *_address(settings, base_url)]
+    found = [
+        *_program(),
+        *[one async for one in _browser(settings.environment)],
+        *_folder(settings),
+        *_configuration(settings),
+        *_address(settings, base_url),
+    ]
     if database_url is None:
         found += _stopped(settings)
         return found
@@ -101,8 +108,37 @@ def _program() -> Iterator[Finding]:
     todo, said = "Install uvloop: runs start later without it.", "present" if has_uvloop else "missing"
     yield _judged("uvloop", said, todo, warn=not has_uvloop)
     yield _icmp()
-    found = filter(None, map(shutil.which, BROWSERS))
-    yield Finding("browser", "ok", next(found, "no Chromium on PATH; only browser beats need one"))
+
+
+async def _browser(environment: Mapping[str, str]) -> AsyncIterator[Finding]:
+    chromium = find_chromium(environment)
+    if chromium is None:
+        named = environment.get("UPBEAT_CHROMIUM")
+        said = (
+            f"UPBEAT_CHROMIUM={named} is no program" if named else "no Chromium; only browser beats need one"
+        )
+        todo = "Name one that is there, or none: then one is looked for."
+        yield _judged("browser", said, todo, fail=bool(named))
+        return
+    try:
+        confined = await confinement(chromium)
+    except OSError as trouble:
+        said = f"{chromium.path} ({chromium.found}) does not start: {trouble}"
+        yield Finding(
+            "browser", "fail", said, "Install chromium-headless-shell, or name one with UPBEAT_CHROMIUM."
+        )
+        return
+    yield Finding("browser", "ok", f"{confined.version}, {chromium.path} ({chromium.found})")
+    own = "with Chromium's own sandbox" if confined.has_browser_sandbox else "without Chromium's own sandbox"
+    said = f"{confined.level}, {own}; memory is held by {confined.memory}"
+    yield _judged("browser sandbox", said, ". ".join(confined.lacks), warn=not confined.runs_scripts)
+    wants = environment.get("UPBEAT_BROWSER_SCRIPTS") == "1"
+    if wants and not confined.runs_scripts:
+        said = "allowed by UPBEAT_BROWSER_SCRIPTS, and cannot be confined: they are refused"
+        yield Finding("browser scripts", "fail", said, "See the browser sandbox, and mend what it lacks.")
+    else:
+        off = "not allowed on this machine: UPBEAT_BROWSER_SCRIPTS=1 allows them"
+        yield Finding("browser scripts", "ok", "allowed" if wants else off)
 
 
 def _icmp() -> Finding:

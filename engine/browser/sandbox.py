@@ -72,13 +72,15 @@ _WORKER: Final = (
 _TRIAL: Final = """
 import json, subprocess, sys
 given, said = json.loads(sys.argv[1]), []
+def run(*options):
+    command = [given["chromium"], "--headless", "--disable-gpu", *options]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
 for more in [], ["--no-sandbox"]:
-    command = [given["chromium"], "--headless", "--disable-gpu", "--dump-dom", *more, "about:blank"]
-    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    ran = run("--dump-dom", *more, "about:blank")
     said.append("" if "<html" in ran.stdout else ran.stderr[-600:].strip() or f"it ends with {ran.returncode}")
     if not said[-1]:
         break
-print(json.dumps(said))
+print(json.dumps([run("--version").stdout.strip(), *said]))
 """
 
 
@@ -89,6 +91,7 @@ class Confinement:
     level: Level
     has_browser_sandbox: bool  # Chromium's own
     memory: Literal["cgroup", "watchdog"]
+    version: str = ""  # Chromium's, as it says
     lacks: tuple[str, ...] = ()  # in words, for `upbeat doctor`
 
     @property
@@ -141,12 +144,12 @@ async def _tried_at(level: Level, chromium: Chromium, lacks: list[str]) -> Confi
             await sandbox.kill()
     if not said:
         raise OSError(sandbox.ended or "it says nothing")
-    with_its_own, *without = json.loads(said)
+    version, with_its_own, *without = json.loads(said)
     if any(without):
         raise OSError(f"{chromium.path} does not start: {without[0]}")
     if without:
         lacks += [f"Chromium's own sandbox does not start: {with_its_own}", *_obstacles()]
-    return Confinement(level, not without, "watchdog", tuple(dict.fromkeys(lacks)))
+    return Confinement(level, not without, "watchdog", version, tuple(dict.fromkeys(lacks)))
 
 
 def _obstacles() -> Iterator[str]:
