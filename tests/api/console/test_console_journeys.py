@@ -1,0 +1,190 @@
+"""What the console shows of a journey, from evidence that somebody else wrote: cut, wrong or hostile, it is a page all the same."""
+
+import json
+import re
+from base64 import b64encode
+from html import unescape
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from api.console.journeys import MOST_REQUESTS, MOST_TRIED, courses, failing, laid_out, network, tried
+from api.console.runs import file_url
+from tests.api.console.journey import FILES, SEEN, STEPS, journey_beat, recorded, travelled
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Server
+    from tests.api.console.conftest import Person, SignIn
+
+
+def text_of(html: str) -> str:
+    """What a page says, without its tags."""
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", html)))
+
+
+def journeyed(**more: Any) -> dict[str, Any]:
+    """Evidence of a journey, with other parts."""
+    steps, documents = ([structs.asdict(one) for one in many] for many in (STEPS, SEEN.documents))
+    return {"journey": structs.asdict(SEEN) | {"steps": steps, "documents": documents} | more}
+
+
+async def test_the_failing_step_comes_first_then_the_strip_the_steps_and_the_rest(
+    server: "Server", admin: "Person"
+) -> None:
+    beat = await journey_beat(server)
+    _, url = await travelled(server, beat)
+    page = await admin.get(url)
+    assert page.status == 200, page.html
+    text = text_of(page.html)
+    after = 0
+    for part in (
+        "Failed at pay",
+        'click button "Pay now"',
+        "https://shop.example/cart",
+        "Film strip",
+        "step-3.jpg is not here",
+        "Skipped.",
+        "Add to cart",
+        "teardown",
+        "needs improvement",
+        "Chromium 156.0.8078.79",
+        "bubblewrap",
+        "npx playwright show-trace",
+        "ERR_CONNECTION_REFUSED",
+        "log ready",
+        "/cart?a=1",
+        "<main><h1>Your cart",
+    ):
+        after = text.index(part, after)
+    assert "&lt;main&gt;&lt;h1&gt;Your cart" in page.html
+
+
+async def test_who_may_not_read_the_beat_is_shown_nothing_of_its_runs(
+    server: "Server", sign_in: "SignIn"
+) -> None:
+    beat = await journey_beat(server)
+    _, url = await travelled(server, beat)
+    assert (await (await sign_in("viewer@blog")).get(url)).status == 404
+
+
+def test_a_hard_failure_is_the_failing_step_also_after_a_soft_one() -> None:
+    soft = structs.replace(STEPS[0], state="failed", is_soft=True)
+    steps = [structs.asdict(one) for one in (soft, *STEPS[1:])]
+    assert (failing({"journey": {"steps": steps}}) or {})["name"] == "pay"
+    assert (failing({"journey": {"steps": steps[:1]}}) or {})["name"] == "open"
+    assert failing({"journey": {"steps": []}}) is None
+
+
+def test_what_was_cut_or_is_of_another_type_is_left_out() -> None:
+    cut = journeyed(
+        steps=[*journeyed()["journey"]["steps"][:1], {"name": 4, "state": "<b>", "took_s": "x", "after_s": True}, "[9 more]"],
+        documents=[{"url": "https://x.example", "lcp": "2", "cls": float("nan")}, None],
+        console="… [4000 characters, cut]",
+        failures=[1, "GET x"],
+        requests="many",
+        browser=None,
+    )  # fmt: skip
+    cut["artifacts"] = [{"name": "failure.jpg"}, {"name": ["x"]}, "…"]
+    shown = laid_out(cut, [], {}, str)
+    assert shown is not None
+    assert [step["state"] for step in shown["steps"]] == ["ok", "unknown"]
+    assert shown["documents"][0]["vitals"]["lcp"][0] is None
+    assert (shown["errors"], shown["failures"], shown["requests"]) == ([], ["GET x"], 0.0)
+    assert (shown["failure"].name, shown["failure"].url) == ("failure.jpg", None)
+    for nothing in (None, {}, {"journey": "… cut"}):
+        assert laid_out(nothing, [], {}, str) is None
+
+
+def test_what_says_that_it_is_a_picture_and_has_another_type_is_none() -> None:
+    rows = [{"name": "step-1.jpg", "type": "text/html", "size_bytes": 3}]
+    shown = laid_out(journeyed(), rows, {}, str)
+    assert shown is not None
+    assert shown["steps"][0]["picture"].url is None
+
+
+def test_vitals_are_judged_by_their_common_thresholds() -> None:
+    given = {"url": "x", "step": "y", "lcp": 2.5, "cls": 0.11, "fcp": 3.1, "ttfb": None}
+    (document,) = (laid_out(journeyed(documents=[given]), [], {}, str) or {})["documents"]
+    words = {name: word for name, (value, _, word) in document["vitals"].items() if value is not None}
+    assert words == {"lcp": "good", "cls": "needs improvement", "fcp": "poor"}
+
+
+def test_steps_are_bars_on_one_time_line() -> None:
+    steps = (laid_out(journeyed(), [], {}, str) or {})["steps"]
+    (open_bar,), (pay_bar,), (out_bar,) = (steps[n]["parts"] for n in (0, 2, 4))
+    assert (open_bar.x, round(pay_bar.x, 1), round(out_bar.x + out_bar.width)) == (0, 17.5, 100)
+
+
+def test_requests_are_lanes_on_the_scale_of_all_of_them() -> None:
+    first, last = network(
+        recorded(("https://a.example/x?y=1", 200), ("https://u:p@b.example/" + "z" * 900, 0))
+    )["lanes"]
+    assert (first["host"], first["path"], first["status"], first["size_bytes"]) == (
+        "a.example",
+        "/x?y=1",
+        200,
+        812,
+    )
+    assert [(part.phase, round(part.seconds, 3)) for part in first["parts"]] == [
+        ("dns", 0.005),
+        ("connect", 0.01),
+        ("tls", 0.02),
+        ("ttfb", 0.101),
+        ("transfer", 0.044),
+    ]
+    assert (last["host"], last["status"], len(last["path"])) == ("b.example", None, 161)
+    assert last["parts"][0].x > 35
+    assert network(recorded()) == {"lanes": [], "left": 0, "wrong": None}
+
+
+def test_an_archive_that_is_none_is_said_to_be_none() -> None:
+    entry = json.loads(recorded(("https://a.example/", 200)))["log"]["entries"][0]
+    strange = [
+        entry | {"startedDateTime": when, "time": time, "request": {"method": "G" * 99, "url": url}}
+        for when, time, url in (
+            ("0001-01-01T00:00:00Z", 1e300, "http://["),
+            ("9999-12-31T23:59:59+14:00", -5, "javascript:xss()"),
+        )
+    ]
+    assert len(network(json.dumps({"log": {"entries": strange}}).encode())["lanes"]) == 2
+    bad: list[Any] = [
+        {"log": {"entries": [entry | {"time": "x"}]}},
+        {"log": 4},
+        [],
+        {"log": {"entries": [[]]}},
+    ]
+    for har in (*(json.dumps(one).encode() for one in bad), b"", b"\xff\xfe", b'{"x":' + b"[" * 100_000):
+        found = network(har)
+        assert found["wrong"], har[:60]
+        assert len(found["wrong"]) <= 160
+    many = network(recorded(*[("https://a.example/", 200)] * 599))
+    assert (len(many["lanes"]), many["left"]) == (MOST_REQUESTS, 99)
+
+
+def test_what_is_only_tried_has_its_pictures_in_the_page_as_far_as_they_are_small() -> None:
+    given = [{"name": one.name, "type": one.type, "data": b64encode(one.data).decode()} for one in FILES]
+    large = {"name": "step-2.jpg", "type": "image/jpeg", "data": "A" * MOST_TRIED}
+    result = journeyed() | {"artifacts": []}
+    shown = tried({"evidence": result, "artifacts": [*given[:2], large]})
+    assert shown is not None
+    assert shown["failure"].url.startswith("data:image/jpeg;base64,")
+    assert [step["picture"].url is not None for step in shown["steps"][:2]] == [True, False]
+    assert shown["files"] == shown["missing"] == []
+    assert tried({"evidence": {"status": 200}}) is None
+
+
+def test_the_course_of_a_step_is_what_it_took_when_it_was_done() -> None:
+    runs = [
+        {"evidence": journeyed()},
+        {"evidence": None},
+        {"evidence": journeyed(steps=[structs.asdict(STEPS[0]) | {"took_s": 9.0}])},
+    ]
+    found = dict(courses(runs))
+    assert found["open"] == [9.0, 0.8]  # the oldest first
+    assert "pay" not in found
+    assert found["LCP"] == [4.4, 4.4]
+
+
+def test_the_address_of_a_file_holds_whatever_it_is_called() -> None:
+    url = file_url("shop", "a&b", "run_1", '../"><img src=x>?#')
+    assert re.fullmatch(r"/api/v1/beats/shop/results/run_1/artifacts/[\w.%-]+\?page=a%26b", url)
