@@ -1,8 +1,10 @@
 """One run here and now, outside any schedule: what `upbeat check` and the console's form show."""
 
+from base64 import b64encode
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from engine.probes.context import Context
 from engine.probes.run import run, troubled
@@ -13,11 +15,12 @@ from rules.secret import Sources, UnsetReferenceError
 
 
 async def check_now(rule: AnyBeat, context: Context, sources: Sources) -> dict[str, Any]:
-    """Run `rule` once; the answer has the shape of a result in the API, without region and time."""
+    """Run `rule` once; the answer has the shape of a result in the API, without region and time. Pictures are in it as Base64."""
     try:
         outcome = await run(compile_check(rule, sources), context, keeps_all=True)
     except (UnsetReferenceError, ValueError) as wrong:
         outcome = troubled("probe.config", str(wrong))
+    pictures = [one for one in outcome.artifacts if one.type.startswith("image/")]
     return {
         "verdict": outcome.verdict.value,
         "attempts": outcome.attempts,
@@ -25,7 +28,7 @@ async def check_now(rule: AnyBeat, context: Context, sources: Sources) -> dict[s
         "tried": [
             {
                 "after": one.after_s,
-                "timings": msgspec.structs.asdict(one.timings),
+                "timings": structs.asdict(one.timings),
                 "error": msgspec.to_builtins(one.failure),
             }
             for one in outcome.tried
@@ -35,4 +38,9 @@ async def check_now(rule: AnyBeat, context: Context, sources: Sources) -> dict[s
         "evidence": outcome.evidence,
         "certificate_days": outcome.certificate_days,
         "trace_id": outcome.trace_id,
+        **(
+            {"artifacts": [structs.asdict(one) | {"data": b64encode(one.data).decode()} for one in pictures]}
+            if pictures
+            else {}
+        ),
     }

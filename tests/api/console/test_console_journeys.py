@@ -174,7 +174,7 @@ def test_what_is_only_tried_has_its_pictures_in_the_page_as_far_as_they_are_smal
 
 
 def test_the_course_of_a_step_is_what_it_took_when_it_was_done() -> None:
-    runs = [
+    runs: list[dict[str, Any]] = [
         {"evidence": journeyed()},
         {"evidence": None},
         {"evidence": journeyed(steps=[structs.asdict(STEPS[0]) | {"took_s": 9.0}])},
