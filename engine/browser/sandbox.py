@@ -301,7 +301,7 @@ async def start(
     folder, files = None, list[int]()
     variables = {**_ENVIRONMENT, **(environment or {})}
     if user is not None:
-        for path in (gate.parent, gate):
+        for path in (gate,) if is_apart else (gate.parent, gate):
             await asyncio.to_thread(os.chown, path, user, user)
     if is_apart:
         command = [*_bubblewrap(real, gate, user, files), "--", *command]
@@ -325,11 +325,12 @@ async def start(
     return Sandbox(process, confined.level, user, folder, memory_bytes)
 
 
-def _new_user() -> int:
-    user = _USERS[(os.getpid() << 9 | next(_numbers) & 0x1FF) % len(_USERS)]
+def _new_user() -> int | None:
+    """One of its own for each sandbox; `nobody` or ourselves where a container knows no other users."""
+    unique = _USERS[(os.getpid() << 9 | next(_numbers) & 0x1FF) % len(_USERS)]
     mapped = [line.split() for line in Path("/proc/self/uid_map").read_text("ascii").splitlines()]
-    is_mapped = any(int(first) <= user < int(first) + int(count) for first, _, count in mapped)
-    return user if is_mapped else _NOBODY
+    ranges = [range(int(first), int(first) + int(count)) for first, _, count in mapped]
+    return next((one for one in (unique, _NOBODY) if any(one in some for some in ranges)), None)
 
 
 def _new_folder(user: int | None) -> Path:
@@ -377,7 +378,7 @@ def _bubblewrap(chromium: Path, gate: Path, user: int | None, files: list[int]) 
     ]
     command += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"]
     if user is None:
-        command.append("--unshare-user")
+        command += ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY)]
     else:
         for needed in ("SETUID", "SETGID", "SETPCAP"):
             command += ["--cap-add", f"CAP_{needed}"]
@@ -402,7 +403,7 @@ def _bubblewrap(chromium: Path, gate: Path, user: int | None, files: list[int]) 
     put("--ro-bind", str(gate), Path(_GATE))
     for name, text in _FILES.items():
         files.append(os.memfd_create(name))
-        os.write(files[-1], text.format(user=os.getuid() if user is None else user).encode())
+        os.write(files[-1], text.format(user=user or _NOBODY).encode())
         os.lseek(files[-1], 0, os.SEEK_SET)
         put("--ro-bind-data", str(files[-1]), Path(name))
     return [*command, "--remount-ro", "/dev", "--remount-ro", "/"]
