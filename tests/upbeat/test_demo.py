@@ -18,8 +18,9 @@ from tests.upbeat.conftest import Cli
 
 async def test_approving_by_itself_ends_with_a_resolved_incident(cli: Cli) -> None:
     began = time.monotonic()
-    ran = await cli("demo", "--approve", "--port", "0", UPBEAT_DEMO_PACE="0.2")
+    ran = await cli("demo", "--approve", "--port", "0", UPBEAT_DEMO_PACE="0.2", UPBEAT_CHROMIUM="none")
     assert ran.code == 0, ran.out + ran.err
+    assert ran.out.count("No browser beat today: no Chromium is installed") == 1
     assert time.monotonic() - began < 90
     steps = re.findall(r"^ *[\d.]+ s  (.*)$", ran.out, re.MULTILINE)
     path = ["failure", "draft", "draft approved", "shop back", "incident resolved"]
@@ -44,6 +45,7 @@ async def demo() -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
                 "TMPDIR": str(folder),
                 "PYTHONUNBUFFERED": "1",
                 "HOME": str(folder),
+                "UPBEAT_CHROMIUM": "none",
             },
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

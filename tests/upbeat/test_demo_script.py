@@ -1,10 +1,11 @@
 """The demo's story as a table: what is seen, second by second, and the phase that follows."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
-from upbeat.demo.script import APPROVED, Pace, Phase, Seen, Story, advance, is_down, is_slow, tell
+from upbeat.demo.script import APPROVED, Pace, Phase, Seen, Story, advance, is_down, is_mute, is_slow, tell
 
 PACE = Pace()
 
@@ -103,15 +104,39 @@ def test_the_outage_lasts_five_minutes_at_most() -> None:
 
 
 def test_the_shop_is_down_exactly_from_the_outage_to_recovery() -> None:
-    assert {phase for phase in Phase if is_down(phase)} == {Phase.OUTAGE, Phase.DECIDED}
-    assert {phase for phase in Phase if is_slow(phase)} == {Phase.SLOW, Phase.OUTAGE, Phase.DECIDED}
+    assert {phase for phase in Phase if is_down(Story(phase))} == {Phase.OUTAGE, Phase.DECIDED}
+    assert {phase for phase in Phase if is_slow(Story(phase))} == {Phase.SLOW, Phase.OUTAGE, Phase.DECIDED}
+
+
+def test_a_mute_button_is_all_that_is_wrong_in_its_round() -> None:
+    stories = [Story(phase, is_mute=True) for phase in Phase]
+    assert {story.phase for story in stories if is_mute(story)} == {Phase.OUTAGE, Phase.DECIDED}
+    assert {story.phase for story in stories if is_slow(story)} == {Phase.SLOW}
+    assert not any(map(is_down, stories))
+
+
+def test_rounds_take_turns_where_a_journey_is_well() -> None:
+    story, failed = Story(), []
+    for now_s in range(0, 2000, 10):
+        decided = "act_1" if story.phase is Phase.OUTAGE else None
+        seen = Seen(now_s, True, "ok", "ok", f"{decided}-{len(failed)}", "rejected", "resolved")
+        before, story = story, advance(PACE, story, seen)
+        if story.phase is Phase.OUTAGE is not before.phase:
+            failed.append("mute" if is_mute(story) else "down")
+    assert failed[:4] == ["mute", "down", "mute", "down"]
+
+
+def test_a_journey_that_is_never_well_is_waited_for_a_minute_only() -> None:
+    began = {phase: at for at, phase in play((10.0, {"is_open": True, "stage": "ok", "journey": "unknown"}))}
+    assert began[Phase.SLOW] - 10.0 == PACE.settle_s
 
 
 @pytest.mark.parametrize("phase", Phase)
 @pytest.mark.parametrize("was_approved", [False, True])
 def test_every_moment_has_its_guide(phase: Phase, was_approved: bool) -> None:
-    for draft in ("act_1",) if phase is Phase.DECIDED else (None, "act_1"):
-        guide = tell(Story(phase, 0.0, draft, was_approved), ["Checkout is down"])
+    drafts = ("act_1",) if phase is Phase.DECIDED else (None, "act_1")
+    for draft, is_mute_now in product(drafts, (False, True)):
+        guide = tell(Story(phase, 0.0, draft, was_approved, is_mute=is_mute_now), ["Checkout is down"])
         assert guide.title
         assert guide.text
         assert (guide.link is None) == (guide.link_label is None)
@@ -124,7 +149,7 @@ def test_the_guide_leads_to_the_draft() -> None:
 
 
 def test_a_faster_pace_is_the_same_story() -> None:
-    assert PACE.scaled(0.5) == Pace(2.0, 2.5, 150.0, 7.5, 7.5, 22.5)
+    assert PACE.scaled(0.5) == Pace(2.0, 2.5, 30.0, 150.0, 7.5, 7.5, 22.5)
 
 
 def test_approved_are_the_statuses_of_what_is_published() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -14,22 +15,25 @@ from typing import Any, Final
 
 from api.context import Guide
 from api.people import LOGIN_PATH
+from engine.browser.find import find_chromium
+from engine.browser.sandbox import confinement
 from engine.store import people
 from engine.store.audit import Actor
 from engine.store.database import transaction
 from upbeat.cli.client import Client, with_client
 from upbeat.cli.local import serving
-from upbeat.demo.script import APPROVED, Pace, Phase, Seen, Story, advance, is_down, is_slow, tell
-from upbeat.demo.shop import BEFORE, GROUP, INBOX, LATE, ON_TIME, config_text
+from upbeat.demo.script import APPROVED, Pace, Phase, Seen, Story, advance, is_down, is_mute, is_slow, tell
+from upbeat.demo.shop import BEFORE, GROUP, INBOX, JOURNEY, LATE, ON_TIME, config_text
 from upbeat.demo.targets import Targets
 from upbeat.serve import Running
 from upbeat.settings import DEFAULT_PORT, ServeSettings
 
 LOOK_S: Final = 0.25
 INTERVAL_S: Final = 5.0
-APPROVING_S: Final = 90.0
+APPROVING_S: Final = 120.0
 """How long `--approve` waits for the end of the first round."""
 
+_OF_BROWSERS: Final = ("PATH", "HOME", "PLAYWRIGHT_BROWSERS_PATH", "UPBEAT_CHROMIUM")
 _ACTOR: Final = Actor("demo", "cli")
 _SAID: Final = {
     Phase.HELLO: "The page is open. All is well, for a moment.",
@@ -40,6 +44,8 @@ _SAID: Final = {
     Phase.CALM: "It is over. It begins again soon.",
     Phase.UNATTENDED: "Nobody approved the draft. The shop is back.",
 }
+_MUTE: Final = "A release breaks the pay button: every address answers as before, and nobody can buy."
+_NO_BROWSER: Final = "No browser beat today: {}. The story goes on without; for it: apt-get install chromium-headless-shell bubblewrap"
 _POSTED: Final[dict[Phase, dict[str, str]]] = {Phase.REPORTED: LATE, Phase.CALM: ON_TIME}
 """By the parcel service, when a phase begins."""
 
@@ -69,16 +75,18 @@ class Demo:
         self._targets = Targets(self._heard)
         self._story, self._is_open = Story(), options.approve
         self._told: list[str] = []  # in this round, without drafts: those the guide tells itself
-        self._seen = Seen(0.0)
+        self._seen, self._has_browser = Seen(0.0), False
 
     async def run(self) -> None:
         """Until Ctrl-C; with `approve` until the first incident is resolved. Leaves nothing behind."""
         try:
             await self._targets.start()
+            self._has_browser = await self._find_browser()
             with _place(self._options.folder) as folder:
                 config = folder / "upbeat.yaml"
+                interval_s = max(1.0, INTERVAL_S * self._options.factor)
                 config.write_text(
-                    config_text(self._targets, max(1.0, INTERVAL_S * self._options.factor)), "utf-8"
+                    config_text(self._targets, interval_s, has_browser=self._has_browser), "utf-8"
                 )
                 settings = ServeSettings(
                     config=config,
@@ -86,12 +94,25 @@ class Demo:
                     host=self._options.host,
                     port=_port(self._options),
                     log_format="text",
-                    environment={},
+                    environment={name: os.environ[name] for name in _OF_BROWSERS if name in os.environ},
                 )
                 with (folder / "demo.log").open("a") as log, contextlib.redirect_stderr(log):
                     await serving(settings, guide=self.guide, then=self._play)
         finally:
             await self._targets.stop()
+
+    async def _find_browser(self) -> bool:
+        """Whether a browser starts here; where not, it says why."""
+        found = find_chromium(os.environ)
+        try:
+            if found is not None:
+                await confinement(found)
+        except OSError as trouble:
+            self._say(_NO_BROWSER.format(str(trouble).splitlines()[0]))
+            return False
+        if found is None:
+            self._say(_NO_BROWSER.format("no Chromium is installed"))
+        return found is not None
 
     def guide(self) -> Guide:
         """What the console shows on top; asking for it means that somebody has opened the page."""
@@ -140,7 +161,7 @@ class Demo:
         while not self.is_complete:
             before, seen = self._seen, await self._look(api)
             story = advance(self._pace, self._story, seen)
-            await self._targets.become(slow=is_slow(story.phase), down=is_down(story.phase))
+            await self._targets.become(slow=is_slow(story), down=is_down(story), mute=is_mute(story))
             if story.phase is not self._story.phase and story.phase in _POSTED:
                 await api.post(f"/external-events/ingest/{token}", _POSTED[story.phase])
             self._tell_changes(before, seen, story, api.server)
@@ -153,6 +174,7 @@ class Demo:
 
     async def _look(self, api: Client) -> Seen:
         beat = await api.get("/beats/checkout")
+        journey = (await api.get(f"/beats/{JOURNEY}"))["stage"] if self._has_browser else None
         actions = (await api.get("/actions", limit=20))["items"]
         opening = next((a for a in actions if a["step"] == "open" and a["owner"] == GROUP), None)
         incidents = (await api.get("/incidents", limit=1))["items"]
@@ -160,6 +182,7 @@ class Demo:
             time.monotonic(),
             self._is_open,
             beat["stage"],
+            journey,
             opening["id"] if opening else None,
             opening["status"] if opening else None,
             incidents[0]["status"] if incidents else None,
@@ -182,7 +205,7 @@ class Demo:
             self._mark("incident resolved")
             self._note(f"  the incident is resolved: {base_url}/p/shop")
         if story.phase is not self._story.phase and story.phase in _SAID:
-            self._note(_SAID[story.phase])
+            self._note(_MUTE if is_mute(story) and story.phase is Phase.OUTAGE else _SAID[story.phase])
             if story.phase is Phase.SLOW:
                 self._told.clear()
             elif story.phase is Phase.OUTAGE:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from api.context import Guide
-from upbeat.demo.shop import INBOX
+from upbeat.demo.shop import INBOX, JOURNEY
 
 
 class Phase(StrEnum):
@@ -29,6 +29,7 @@ class Pace:
 
     hello_s: float = 4.0
     slow_s: float = 5.0
+    settle_s: float = 60.0  # for a first journey, before the story does without
     patience_s: float = 300.0
     hold_s: float = 15.0
     report_s: float = 15.0
@@ -47,6 +48,7 @@ class Seen:
     now_s: float
     is_open: bool = False  # somebody has opened the page
     stage: str = "unknown"  # of the checkout
+    journey: str | None = None  # stage of the journey; None where there is no browser
     draft: str | None = None
     status: str | None = None  # of that draft
     incident: str | None = None  # status of the newest incident
@@ -61,6 +63,7 @@ class Story:
     draft: str | None = None  # of this round
     was_approved: bool = False
     before: str | None = None  # the draft of the round before
+    is_mute: bool = False  # what fails in this round: the button to pay, else the database
 
 
 TOLD_SHOWN: Final = 3
@@ -79,14 +82,19 @@ _STEPS: Final = {
 _DOWN: Final = frozenset({Phase.OUTAGE, Phase.DECIDED})
 
 
-def is_slow(phase: Phase) -> bool:
+def is_slow(story: Story) -> bool:
     """Whether the search answers slowly."""
-    return phase is Phase.SLOW or phase in _DOWN
+    return story.phase is Phase.SLOW or is_down(story)
 
 
-def is_down(phase: Phase) -> bool:
+def is_down(story: Story) -> bool:
     """Whether the database refuses connections, and the checkout fails for it."""
-    return phase in _DOWN
+    return story.phase in _DOWN and not story.is_mute
+
+
+def is_mute(story: Story) -> bool:
+    """Whether the button to pay does nothing, which only a browser sees."""
+    return story.phase in _DOWN and story.is_mute
 
 
 def advance(pace: Pace, story: Story, seen: Seen) -> Story:
@@ -100,7 +108,10 @@ def advance(pace: Pace, story: Story, seen: Seen) -> Story:
     if phase is Phase.DECIDED:
         return replace(after, was_approved=_status(story, seen) in APPROVED)
     if phase is Phase.SLOW:  # a new round
-        return replace(after, draft=None, was_approved=False, before=story.draft or story.before)
+        after = replace(after, draft=None, was_approved=False, before=story.draft or story.before)
+        return replace(
+            after, is_mute=seen.journey == "ok" and not story.is_mute
+        )  # in turns, where there is a browser
     return after
 
 
@@ -115,7 +126,9 @@ def _following(pace: Pace, story: Story, seen: Seen) -> Phase | None:
         case Phase.WAITING:
             return Phase.HELLO if seen.is_open else None
         case Phase.HELLO:
-            is_settled = seen.stage == "ok"  # an outage is seen only by who saw it well before
+            is_settled = seen.stage == "ok" and (
+                seen.journey in (None, "ok") or spent_s >= pace.settle_s
+            )  # an outage is seen only by who saw it well before
             return Phase.SLOW if spent_s >= pace.hello_s and is_settled else None
         case Phase.SLOW:
             return Phase.OUTAGE if spent_s >= pace.slow_s else None
@@ -156,6 +169,15 @@ def tell(story: Story, told: Sequence[str]) -> Guide:
                 "The search has become slow",
                 f"Slower than its degraded_after is a warning. It concerns operators, not customers.{heard}",
             )
+        case Phase.OUTAGE if draft is None and story.is_mute:
+            return Guide(
+                step,
+                "The pay button does nothing, and every check is green",
+                "A release broke the page's script, while each address answers as before. Only a browser that buys a mug "
+                f"every few seconds can see it; it takes a picture when its last step fails.{heard}",
+                f"/console/beats/{JOURNEY}",
+                "See its runs",
+            )
         case Phase.OUTAGE if draft is None:
             return Guide(
                 step,
@@ -167,7 +189,7 @@ def tell(story: Story, told: Sequence[str]) -> Guide:
             return Guide(
                 "3 of 6: your turn",
                 "A draft waits for you",
-                f"Customers know nothing yet. Open the draft, read what each region saw, and approve it.{heard}",
+                f"Customers know nothing yet. Open the draft, see what each region saw, and approve it.{heard}",
                 draft,
                 "Open the draft",
             )

@@ -8,6 +8,9 @@ from upbeat.demo.targets import HOST, SHOP_ADDRESS, Targets
 GROUP: Final = "ordering"
 """The group of checkout and database, which fail together: one outage."""
 
+JOURNEY: Final = "buy"
+"""The beat that buys a mug in a browser: it alone sees a button that does nothing."""
+
 INBOX: Final = "parcels"
 """Where the shop's parcel service posts what it knows; the trigger over it moves the beat `delivery`."""
 BEFORE: Final = (
@@ -20,9 +23,29 @@ LATE: Final = {"depot": "north", "state": "late", "text": "vans wait for an hour
 ON_TIME: Final = {"depot": "north", "state": "on time", "text": "the vans go again"}
 
 
-def config_text(targets: Targets, interval_s: float) -> str:
+_BUYING: Final = f"""\
+  - slug: {JOURNEY}
+    name: Buying a mug
+    group: {GROUP}
+    type: browser
+    url: "http://{HOST}:{{port}}/"
+    interval: 10s
+    timeout: 10s
+    steps:
+      - goto: /
+      - click: Coffee mug
+      - click: Put into basket
+      - click: To the checkout
+      - fill: {{{{label: E-mail, value: ada@shop.example}}}}
+      - {{{{name: pay, click: {{{{role: button, name: Pay}}}}}}}}
+      - {{{{name: order-number, expect: {{{{at: {{{{test_id: order}}}}, of: text, matches: "[0-9]+"}}}}, timeout: 2s}}}}
+"""
+
+
+def config_text(targets: Targets, interval_s: float, *, has_browser: bool) -> str:
     """The document that watches `targets`, every `interval_s` seconds from three regions."""
     http, interval = f"http://{HOST}:{targets.http_port}", format_duration(interval_s)
+    buying = _BUYING.format(port=targets.http_port) if has_browser else ""
     return f"""\
 version: 1
 pages:
@@ -77,7 +100,7 @@ beats:
     resolver: {HOST}:{targets.dns_port}
     assertions: [{{of: record, type: A, contains: {SHOP_ADDRESS}}}]
   - {{slug: delivery, name: Delivery, type: external, components: [delivery]}}
-inboxes:
+{buying}inboxes:
   - {{slug: {INBOX}, name: Parcel service}}
 triggers:
   - slug: delays

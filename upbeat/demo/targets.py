@@ -11,16 +11,18 @@ import dns.message
 import dns.rrset
 from aiohttp import web
 
+from upbeat.demo.pages import MUTE, ORDER, PAGE, PAYING, SHOWN, STYLE
+
 HOST: Final = "127.0.0.1"
 SLOW_S: Final = 0.6
 SHOP_ADDRESS: Final = "192.0.2.10"
 
 
 class Targets:
-    """The shop's servers. Set `is_slow` and `is_down`; `on_notice` hears the JSON of what operators are told."""
+    """The shop's servers. They `become` well, slow, down or mute; `on_notice` hears the JSON of what operators are told."""
 
     def __init__(self, on_notice: Callable[[dict[str, Any]], None]) -> None:
-        self.is_slow = self.is_down = False
+        self.is_slow = self.is_down = self.is_mute = False
         self.http_port = self.db_port = self.dns_port = 0
         self._on_notice = on_notice
         self._stack = contextlib.AsyncExitStack()
@@ -33,7 +35,10 @@ class Targets:
             [
                 web.get("/checkout/health", self._checkout),
                 web.get("/search", self._search),
-                web.get("/", self._storefront),
+                web.get("/checkout.js", self._script),
+                web.get("/shop.css", self._style),
+                web.post("/pay", self._pay),
+                *(web.get(path, self._page) for path in SHOWN),
                 web.post("/hook", self._hook),
             ]
         )
@@ -53,9 +58,9 @@ class Targets:
         """Close everything."""
         await self._stack.aclose()
 
-    async def become(self, *, slow: bool, down: bool) -> None:
-        """Change how the shop is. A database that is down refuses connections."""
-        self.is_slow, self.is_down = slow, down
+    async def become(self, *, slow: bool, down: bool, mute: bool) -> None:
+        """Change how the shop is. A database that is down refuses connections; a mute shop has a button that does nothing."""
+        self.is_slow, self.is_down, self.is_mute = slow, down, mute
         if down:
             await self._close_database()
         elif self._database is None:
@@ -84,8 +89,18 @@ class Targets:
             await asyncio.sleep(SLOW_S)
         return web.json_response({"hits": 3})
 
-    async def _storefront(self, _: web.Request) -> web.Response:
-        return web.Response(text="<h1>Shop</h1>", content_type="text/html")
+    async def _page(self, request: web.Request) -> web.Response:
+        title, body = SHOWN[request.path]
+        return web.Response(text=PAGE.format(title=title, body=body), content_type="text/html")
+
+    async def _style(self, _: web.Request) -> web.Response:
+        return web.Response(text=STYLE, content_type="text/css")
+
+    async def _script(self, _: web.Request) -> web.Response:
+        return web.Response(text=MUTE if self.is_mute else PAYING, content_type="text/javascript")
+
+    async def _pay(self, _: web.Request) -> web.Response:
+        return web.json_response({"order": ORDER}, status=503 if self.is_down else 200)
 
     async def _hook(self, request: web.Request) -> web.Response:
         self._on_notice(await request.json())
