@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import (
+    artifacts,
     beats,
     broadcasts,
     channels,
@@ -62,6 +63,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     *objects.ROUTERS,
     pictures.router,
     beats.router,
+    artifacts.router,
     *subjects.ROUTERS,
     pushed.router,
     explaining.router,

@@ -10,6 +10,7 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api import artifacts
 from api.auth import Asking, Permission, Router, permits
 from api.body import reply
 from api.context import Services, services_of
@@ -99,6 +100,7 @@ def shown_result(row: Row) -> dict[str, Any]:
         ],
         "error": {"type": row["failure_type"], "message": row["failure_message"]} if failed else None,
         "evidence": row["evidence"],
+        "artifacts": artifacts.of_result(row),
         "certificate_days": _seconds(row["certificate_days"]),
         "trace_id": row["trace_id"].hex if row["trace_id"] else None,
         "request": row["request"],

@@ -11,6 +11,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api import artifacts
 from api.auth import OPERATOR_KEYS, Asking, Permission, Principal, Router, permits
 from api.body import read_body, reply, takes
 from api.context import Services, services_of
@@ -135,6 +136,8 @@ async def shown_actions(db: Connection, rows: Sequence[Row]) -> list[dict[str, A
     publishers = await objects.listing(db, "publisher", pages=pages)
     channels = await objects.listing(db, "channel", pages=pages)
     approvals, deliveries = await reviews.approvals(db, ids), await reach.deliveries(db, ids)
+    runs = [read("run", item.get("run", "")) for row in rows for item in row["evidence"]]
+    pictures = await artifacts.failures(db, [run for run in runs if run])
     open_still = await reach.still_open(db, [row["of_incident"] for row in rows if row["of_incident"]])
     return [
         {
@@ -149,6 +152,10 @@ async def shown_actions(db: Connection, rows: Sequence[Row]) -> list[dict[str, A
                 dict(zip(("page", "slug", "name"), names[one.component], strict=True))
                 | {"before": one.before, "after": one.after}
                 for one in impacts.get(row["id"], ())
+            ],
+            "evidence": [
+                item | ({"picture": found} if (found := pictures.get(item.get("run"))) else {})
+                for item in row["evidence"]
             ],
             "original": row["original"]
             and row["original"] | {"components": components(row["original"]["components"], names)},

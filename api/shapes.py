@@ -274,6 +274,23 @@ class ShownTried(Struct):
     error: ShownError
 
 
+class ShownArtifact(Struct):
+    """A file made of a run. `awaited`: it is on its way; `gone`: too old, or lost. Only one that is `kept` can be read."""
+
+    name: str
+    type: str
+    size_bytes: int
+    sha256: str | None
+    state: Literal["kept", "awaited", "gone"]
+    href: str | None
+
+
+class ShownArtifacts(Struct):
+    """The files that are kept of a run."""
+
+    items: list[ShownArtifact]
+
+
 class ShownResult(Struct):
     """One run."""
 
@@ -289,6 +306,7 @@ class ShownResult(Struct):
     assertions: list[ShownAssertion]
     error: ShownError | None
     evidence: dict[str, Any] | None
+    artifacts: list[ShownArtifact]
     certificate_days: float | None
     trace_id: str | None
     request: str | None

@@ -26,9 +26,13 @@ _encode = msgspec.json.encode
 
 JOINED: Final = (
     "LEFT JOIN LATERAL (SELECT evidence, tried FROM evidence "
-    " WHERE scheduled_at = r.scheduled_at AND run_id = r.run_id LIMIT 1) e ON true"
+    " WHERE scheduled_at = r.scheduled_at AND run_id = r.run_id LIMIT 1) e ON true "
+    "LEFT JOIN LATERAL (SELECT json_agg(json_build_object('name', name, 'type', type, 'size_bytes', length(data), "
+    "  'sha256', encode(sha256, 'hex')) ORDER BY name) AS artifacts FROM run_artifacts JOIN artifacts USING (sha256) "
+    " WHERE run_id = r.run_id AND scheduled_at = r.scheduled_at) f ON true"
 )
-"""Joins what was kept of it to a row `r` of results, as `e`."""
+"""Joins what was kept of it to a row `r` of results: SHOWN is then there to be selected."""
+SHOWN: Final = "e.evidence, e.tried, f.artifacts, r.seen_at > now() - interval '10 minutes' AS is_new"
 
 
 async def insert(connection: Connection, runs: Sequence[Result]) -> None:

@@ -121,7 +121,7 @@ async def listing(
 ) -> list[Row]:
     """Results of a beat, newest first by (scheduled_at, run_id), those behind the cursor `before`."""
     return await connection.fetch(
-        "SELECT r.*, e.evidence, e.tried FROM (SELECT * FROM results WHERE beat_id = $1 "
+        f"SELECT r.*, {evidence.SHOWN} FROM (SELECT * FROM results WHERE beat_id = $1 "
         " AND ($2::text IS NULL OR region = $2) AND ($3::text IS NULL OR kind = $3) "
         " AND ($4::text IS NULL OR request = $4) "
         " AND ($5::timestamptz IS NULL OR (scheduled_at, run_id) < ($5, $6)) "

@@ -134,7 +134,7 @@ async def run(
 ) -> Row | None:
     """One run of a beat that was scheduled between `since` and `until`."""
     row: Row | None = await connection.fetchrow(
-        f"SELECT r.*, e.evidence, e.tried FROM results r {evidence.JOINED} "
+        f"SELECT r.*, {evidence.SHOWN} FROM results r {evidence.JOINED} "
         "WHERE r.beat_id = $1 AND r.run_id = $2 AND r.scheduled_at BETWEEN $3 AND $4",
         beat_id,
         run_id,

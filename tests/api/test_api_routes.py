@@ -117,6 +117,7 @@ FOREIGN = [
     for method, path in [("GET", ""), ("PUT", ""), ("PATCH", ""), ("DELETE", "")]
     + (
         [("GET", f"/{x}") for x in ("results", "pings", "transitions", "uptime", "latency")]
+        + [("GET", f"/results/run_{'0' * 32}/artifacts{x}") for x in ("", "/trace.zip")]
         if kind == "beat"
         else []
     )
