@@ -116,7 +116,8 @@ def test_a_mute_button_is_all_that_is_wrong_in_its_round() -> None:
 
 
 def test_rounds_take_turns_where_a_journey_is_well() -> None:
-    story, failed = Story(), []
+    story = Story()
+    failed: list[str] = []
     for now_s in range(0, 2000, 10):
         decided = "act_1" if story.phase is Phase.OUTAGE else None
         seen = Seen(now_s, True, "ok", "ok", f"{decided}-{len(failed)}", "rejected", "resolved")
