@@ -13,7 +13,7 @@ from api.console import charts, journeys
 from api.console.forms import as_json, fields
 from api.console.overview import failures
 from api.console.page import go, go_to, now, render
-from api.console.runs import chain, failed_pictures, run_url, shaped, slug_of_page
+from api.console.runs import chain, run_url, shaped, slug_of_page
 from api.console.words import address
 from api.context import services_of
 from api.explaining import why
@@ -137,16 +137,14 @@ async def _evidence(db: Connection, beat: Stored, rule: AnyBeat, at: datetime) -
 
 
 async def _runs(db: Connection, beat: Stored, page_slug: str) -> list[dict[str, Any]]:
-    found = await results.listing(db, beat.id, limit=RUNS)
-    pictures = await failed_pictures(db, beat.slug, page_slug, found)
-    rows = [beats.shown_result(row) for row in found]
+    rows = [beats.shown_result(row) for row in await results.listing(db, beat.id, limit=RUNS)]
     totals = sorted(run["timings"]["total"] or 0.0 for run in rows)
     scale_s = totals[(len(totals) - 1) * 9 // 10] if totals else 0.0  # one slow run makes no other invisible
     for run in rows:
         run["parts"] = charts.stacked(run["timings"], scale_s)
         run["said"] = ", ".join(f"{part.phase} {charts.shown(part.seconds)}" for part in run["parts"])
         run["url"] = run_url(beat.slug, page_slug, run["run"], run["at"])
-        run["failed"] = pictures.get(run["run"])
+        run["failed"] = journeys.failed(run, run["url"])
     return rows
 
 

@@ -8,9 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Asking, Permission, Principal, Router, permits
+from api.beats import shown_result
+from api.console import journeys
 from api.console.forms import PART, as_json, before, fields, in_a_line, older
 from api.console.page import go, render
-from api.console.runs import LONGEST_RUN, failed_pictures
+from api.console.runs import LONGEST_RUN, run_url
 from api.console.words import address
 from api.context import services_of
 from api.episodes import Verb, deed_of, do, find, whole
@@ -86,8 +88,12 @@ async def _failed(db: Connection, row: Row) -> list[dict[str, Any]]:
     found = await results.listing(
         db, row["owner_id"], before=(end, UUID(int=0)), since=row["opened_at"] - LONGEST_RUN
     )
-    pictures = await failed_pictures(db, row["owner"], row["page"], found[::-1])
-    return list({one["region"]: one for one in pictures.values()}.values())
+    failures: dict[str, dict[str, Any]] = {}
+    for run in map(shown_result, found):
+        url = run_url(row["owner"], row["page"], run["run"], run["at"])
+        if run["region"] not in failures and (how := journeys.failed(run, url)):
+            failures[run["region"]] = how
+    return list(failures.values())
 
 
 def _deed(verb: Verb) -> None:

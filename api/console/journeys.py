@@ -1,10 +1,9 @@
 """What a browser saw on a journey, for the page of its run. It came from a sandbox: none of it is believed, or HTML."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from math import isfinite
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct, field
 
+from api.artifacts import FAILURE
 from api.console.charts import Part, stacked
 from engine.store import artifacts
 from engine.store.database import Connection
@@ -22,7 +22,6 @@ MOST_TEXT: Final = 100_000
 """Characters of a console log or a page that are shown; the file has all of it."""
 MOST_TRIED: Final = 4_000_000
 """Characters of Base64 in one page."""
-FAILURE: Final = "failure.jpg"
 PICTURES: Final = ("image/jpeg", "image/png")
 _LONGEST: Final = 160  # of an address in a table
 _STATES: Final = ("ok", "failed", "skipped")
@@ -46,18 +45,15 @@ _COUNTS: Final = {"console_errors": 0.0, "failed_requests": 0.0, "requests": 0.0
 _SEEN: Final = _COUNTS | {"browser": "", "isolation": ""}
 _HAR: Final = "network.har"
 _READ: Final = {_HAR, "console.txt", "page.html"}  # what is shown as text
-_FILE: Final = {"name": "", "type": "", "size_bytes": 0.0}
-
-UrlOf = Callable[[str], str]
-"""Where a file of the run, by its name, is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A file that is a picture; without `url` it is not there yet, or no longer."""
+    """A file that is a picture; without `url` it is not there yet (`is_awaited`), or no longer."""
 
     name: str
     url: str | None
+    is_awaited: bool
 
 
 class _Took(Struct):
@@ -115,20 +111,25 @@ def journey_of(evidence: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def failed(run: Mapping[str, Any], url: str) -> dict[str, Any] | None:
+    """How this run, as the API shows it, failed: where there is a picture of that."""
+    picture = _picture(FAILURE, {one["name"]: one for one in run["artifacts"]})
+    if picture is None or picture.url is None:
+        return None
+    step = failing(run["evidence"])
+    error = run["error"]["message"] if run["error"] else ""
+    return {"region": run["region"], "at": run["at"], "picture": picture.url, "url": url} | {
+        "step": step["name"] if step else "",
+        "message": error,
+    }
+
+
 def failing(evidence: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The step that ended a journey; where none did, the first that failed softly."""
     steps = _steps(journey_of(evidence) or {})
     return min(
         (step for step in steps if step["state"] == "failed"), key=lambda one: one["is_soft"], default=None
     )
-
-
-async def pictured(db: Connection, run_ids: Sequence[UUID]) -> dict[UUID, UUID]:
-    """The runs of which is kept how they failed, each with its beat."""
-    kept = chain.from_iterable((await artifacts.of_runs(db, run_ids)).values())
-    return {
-        row["run_id"]: row["beat_id"] for row in kept if row["name"] == FAILURE and row["type"] in PICTURES
-    }
 
 
 def courses(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[float]]]:
@@ -146,62 +147,50 @@ def courses(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[float]]]:
     return list(found.items())
 
 
-async def shown(
-    db: Connection, beat_id: UUID, run_id: UUID, evidence: Mapping[str, Any] | None, url_of: UrlOf
-) -> dict[str, Any] | None:
-    """All that the page of a browser's run shows; None for other runs."""
-    if journey_of(evidence) is None:
+async def shown(db: Connection, beat_id: UUID, run_id: UUID, run: Mapping[str, Any]) -> dict[str, Any] | None:
+    """All that the page of a browser's run shows, of a run as the API shows it; None for other runs."""
+    if journey_of(run["evidence"]) is None:
         return None
-    kept = (await artifacts.of_runs(db, [run_id])).get(run_id, [])
     data = {
-        row["name"]: found["data"]
-        for row in kept
-        if row["name"] in _READ and (found := await artifacts.read(db, beat_id, run_id, row["name"]))
+        file["name"]: found["data"]
+        for file in run["artifacts"]
+        if file["name"] in _READ and (found := await artifacts.read(db, beat_id, run_id, file["name"]))
     }
-    return await asyncio.to_thread(laid_out, evidence, kept, data, url_of)
+    return await asyncio.to_thread(laid_out, run["evidence"], run["artifacts"], data)
 
 
 def tried(result: Mapping[str, Any]) -> dict[str, Any] | None:
     """The same of a run that is not stored: its pictures are in the page itself, as far as they are small."""
-    kept: dict[str, Mapping[str, Any]] = {}
-    left = MOST_TRIED
+    files, left = [], MOST_TRIED
     for one in result.get("artifacts") or ():
         left -= len(one["data"])
-        if one["type"] in PICTURES and left >= 0:
-            kept[one["name"]] = one
-    return laid_out(
-        {"journey": journey_of(result.get("evidence"))},
-        list(kept.values()),
-        {},
-        lambda name: f"data:{kept[name]['type']};base64,{kept[name]['data']}",
-    )
+        if left >= 0 and one["type"] in PICTURES:
+            files.append(
+                {"name": one["name"], "type": one["type"], "href": f"data:{one['type']};base64,{one['data']}"}
+            )
+    return laid_out(result.get("evidence"), files, {})
 
 
 def laid_out(
-    evidence: Mapping[str, Any] | None,
-    rows: Sequence[Any],
-    data: Mapping[str, bytes],
-    url_of: UrlOf,
+    evidence: Mapping[str, Any] | None, files: Sequence[Mapping[str, Any]], data: Mapping[str, bytes]
 ) -> dict[str, Any] | None:
-    """What the template asks for; `rows` are the files that there are, `data` what is in those that are shown as text."""
+    """What the template asks for; `data` is what is in the files that are shown as text."""
     journey = journey_of(evidence)
     if journey is None:
         return None
-    kept = {row["name"]: row for row in rows}
-    named = {one["name"] for one in _files(evidence)} | kept.keys()
-    steps = [step | {"picture": _picture(step["picture"], kept, url_of)} for step in _lined(_steps(journey))]
+    known = {one["name"]: one for one in files}
+    steps = [step | {"picture": _picture(step["picture"], known)} for step in _lined(_steps(journey))]
     last = failing(evidence)
-    failure = _picture(FAILURE if FAILURE in named else last["picture"] if last else "", kept, url_of)
     on_film = {FAILURE, *(step["picture"].name for step in steps if step["picture"])}
     return {
         **_fitting(_SEEN, journey),
         "steps": steps,
         "failing": last,
-        "failure": failure,
+        "failure": _picture(FAILURE if FAILURE in known else last["picture"] if last else "", known),
         "pictures": [
-            _picture(name, kept, url_of)
-            for name, row in sorted(kept.items())
-            if row["type"] in PICTURES and name not in on_film
+            picture
+            for name in known
+            if name not in on_film and (picture := _picture(name, known)) and picture.url
         ],
         "documents": [_judged(_fitting(_DOCUMENT, one)) for one in _objects(journey.get("documents"))],
         "errors": _texts(journey.get("console")),
@@ -209,8 +198,7 @@ def laid_out(
         "console": _text(data.get("console.txt", b"")),
         "page": _text(data.get("page.html", b"")),
         "network": network(data[_HAR]) if _HAR in data else None,
-        "files": [dict(row) | {"url": url_of(row["name"])} for row in kept.values() if "data" not in row],
-        "missing": sorted(named - kept.keys()),
+        "files": [one for one in files if "state" in one],
     }
 
 
@@ -293,18 +281,15 @@ def _judged(document: dict[str, Any]) -> dict[str, Any]:
     return document | {"vitals": vitals}
 
 
-def _picture(name: str, kept: Mapping[str, Mapping[str, Any]], url_of: UrlOf) -> Picture | None:
+def _picture(name: str, known: Mapping[str, Mapping[str, Any]]) -> Picture | None:
     if not name:
         return None
-    return Picture(name, url_of(name) if name in kept and kept[name]["type"] in PICTURES else None)
+    file = known.get(name, {"type": "", "href": None})
+    return Picture(name, file["href"] if file["type"] in PICTURES else None, file.get("state") == "awaited")
 
 
 def _text(data: bytes) -> str:
     return data[: 4 * MOST_TEXT].decode("utf-8", "replace")[:MOST_TEXT].replace("\0", "\ufffd")
-
-
-def _files(evidence: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    return [_fitting(_FILE, one) for one in _objects((evidence or {}).get("artifacts"))]
 
 
 def _objects(items: Any) -> list[dict[str, Any]]:

@@ -9,11 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Asking, Permission, Principal, Router, permits
+from api.beats import shown_result
 from api.body import validated
 from api.console import journeys
 from api.console.forms import PART, before, fields, older, ticked, whole
 from api.console.page import go, render
-from api.console.runs import LONGEST_RUN, failed_pictures, run_url
+from api.console.runs import LONGEST_RUN, run_url
 from api.console.words import address
 from api.context import services_of
 from api.origin import base_url
@@ -31,7 +32,7 @@ from api.reviews import (
     shown_actions,
 )
 from api.showing import policy_of
-from engine.store import broadcasts, objects, results, reviews, signals, states, views
+from engine.store import artifacts, broadcasts, objects, results, reviews, signals, states, views
 from engine.store.database import Connection, Row
 from engine.store.ids import read
 from engine.store.incidents import NotNowError
@@ -159,15 +160,15 @@ async def _evidence(db: Connection, action: Row) -> list[dict[str, Any]]:
 
 async def _pictures(
     db: Connection, action: Row, items: Sequence[Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, Any] | None]:
     """How the runs of browsers among these failed, by run: of the first few."""
     runs = {run: item for item in items if "at" in item and (run := read("run", item.get("run", "")))}
-    found: dict[str, dict[str, Any]] = {}
-    for run, beat in list((await journeys.pictured(db, list(runs))).items())[:_MOST_PICTURES]:
-        at = datetime.fromisoformat(runs[run]["at"])
-        row = await views.run(db, beat, run, at - LONGEST_RUN, at + LONGEST_RUN)
-        slug = runs[run].get("beat", action["owner"])
-        found |= await failed_pictures(db, slug, action["page"], [row] if row else [])
+    found = {}
+    for run, files in list((await artifacts.of_runs(db, list(runs))).items())[:_MOST_PICTURES]:
+        item, at = runs[run], datetime.fromisoformat(runs[run]["at"])
+        row = await views.run(db, files[0]["beat_id"], run, at - LONGEST_RUN, at + LONGEST_RUN)
+        url = run_url(item.get("beat", action["owner"]), action["page"], item["run"], at)
+        found[item["run"]] = journeys.failed(shown_result(row), url) if row else None
     return found
 
 

@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Annotated, Any, Final
-from urllib.parse import quote, urlencode
 
 from fastapi import Query
 from starlette.requests import Request
@@ -21,8 +19,8 @@ from api.context import services_of
 from api.named import NamedBeat
 from api.problems import missing
 from engine.store import objects, states, views
-from engine.store.database import Connection, Row
-from engine.store.ids import read, show
+from engine.store.database import Connection
+from engine.store.ids import read
 from engine.store.objects import Stored
 from evaluators.model import PHASES
 from rules.beat import BEAT, AnyBeat
@@ -68,32 +66,6 @@ def run_url(slug: str, page_slug: str, run: str, at: datetime) -> str:
     return address("beat", slug, page_slug, "runs", run, at=f"{at.timestamp():.0f}")
 
 
-def file_url(slug: str, page_slug: str, run: str, name: str) -> str:
-    """Where a file that is kept of a run is read: by operators."""
-    path = "/".join(quote(part, safe="") for part in (slug, "results", run, "artifacts", name))
-    return f"/api/v1/beats/{path}?{urlencode({'page': page_slug})}"
-
-
-async def failed_pictures(
-    db: Connection, slug: str, page_slug: str, rows: Sequence[Row]
-) -> dict[str, dict[str, Any]]:
-    """Of those of these runs of which is kept how they failed: `picture`, `url` and `step`, by the run's id as it is shown."""
-    kept = await journeys.pictured(db, [row["run_id"] for row in rows])
-    found = {}
-    for row in rows:
-        if row["run_id"] in kept:
-            run = show("run", row["run_id"])
-            found[run] = {
-                "region": row["region"],
-                "at": row["at"],
-                "picture": file_url(slug, page_slug, run, journeys.FAILURE),
-                "url": run_url(slug, page_slug, run, row["at"]),
-                "step": (journeys.failing(row["evidence"]) or {}).get("name"),
-                "message": row["failure_message"],
-            }
-    return found
-
-
 async def slug_of_page(db: Connection, stored: Stored) -> str:
     """The slug of an object's home page."""
     home = await objects.get(db, stored.page_id) if stored.page_id else None
@@ -112,7 +84,6 @@ async def run_page(request: Request, beat: NamedBeat, run_ref: str, at: EpochS) 
             raise missing("there is no such run; raw results are kept for 30 days")
         run = beats.shown_result(row)
         page_slug, rule = await slug_of_page(db, beat), BEAT.validate_python(beat.spec)
-        url_of = partial(file_url, beat.slug, page_slug, run["run"])
         return await render(
             request,
             db,
@@ -124,7 +95,7 @@ async def run_page(request: Request, beat: NamedBeat, run_ref: str, at: EpochS) 
             run=run,
             evidence=shaped(run) | ({} if beat.spec.get("verify", True) else {"unverified": True}),
             assertions=failing_first(run["assertions"]),
-            journey=await journeys.shown(db, beat.id, row["run_id"], run["evidence"], url_of),
+            journey=await journeys.shown(db, beat.id, row["run_id"], run),
             lanes=waterfall(run),
             chain=chain(run),
             beside=await _beside(db, beat, page_slug, rule, run),
