@@ -247,7 +247,7 @@ class Gate:
             self._loop.call_later(_PAUSE_S, self._listen, run)
             return
         run.traffic.connections += 1
-        if run.traffic.is_cut or run.traffic.connections > MOST_CONNECTIONS:
+        if run.traffic.connections > MOST_CONNECTIONS:
             self._loop.remove_reader(self._listener)
             run.cut()
         if run.traffic.is_cut or len(run.tasks) >= AT_ONCE:
