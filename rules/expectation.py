@@ -82,6 +82,13 @@ def compile_condition(condition: Condition, *, is_plural: bool) -> Expectation:
     )
 
 
+def compile_comparison(of: str, comparison: Comparison) -> Expectation:
+    """A comparison of one value of `of`, which is there."""
+    operator, expected, wanted = _asked(comparison)
+    pattern = compile_pattern(comparison.matches) if comparison.matches is not None else None
+    return Expectation(of, operator, expected, "critical", pattern=pattern, wanted=wanted)
+
+
 def _asked(comparison: Comparison) -> tuple[str, Any, bool]:
     """Its operator, what that compares with, and what it is to say."""
     operator, expected, wanted = comparison.operator, comparison.expected, not comparison.not_

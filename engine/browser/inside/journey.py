@@ -1,0 +1,565 @@
+"""Does a journey in a context of its own, step by step, and says what became of it. How a step's words are made is `words`."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import quote, urljoin, urlsplit
+
+from msgspec import structs
+from playwright.async_api import Browser, BrowserContext, Error, FilePayload, Page, Playwright
+from playwright.async_api import Locator as Found
+from playwright.async_api import TimeoutError as TooLate
+
+from engine.browser.inside.headers import Headers, basic, origin
+from engine.browser.inside.keeping import Keeper
+from engine.browser.inside.page import Pages, find
+from engine.browser.inside.seeing import Sight
+from engine.browser.inside.words import first_line, of_net, of_several, of_waiting, said
+from engine.browser.wire import Go, Order, Report, Said, Stepped
+from evaluators.model import Failure
+from evaluators.observation import StepDone
+from evaluators.operators import TESTS, hold_together, why_not
+from rules.capture import CAPTURED_MAX_BYTES, PLACE_FIRST, fill, places
+from rules.expectation import Expectation, compile_comparison
+from rules.journey import Expect, Journey, JourneyStep, Named, Store, Wait, named
+from rules.locator import Locator
+from rules.pattern import compile_pattern
+from rules.secret import cut, hidden_forms, hide
+
+OPEN_S: Final = 20.0
+CLOSE_S: Final = 8.0
+_SPARE_S: Final = 0.5  # Playwright's own time-outs come first, where the page still answers
+_ANSWER_S: Final = 1.0
+_POLL_S: Final = (0.03, 0.4)
+_ACTUAL_CHARS: Final = 200
+_FAILED: Final = 400
+_MOST_PICTURES: Final = 100
+_DEVICES: Final = {"desktop": "Desktop Chrome", "phone": "Pixel 7", "tablet": "Galaxy Tab S9"}
+_CHROME: Final = re.compile(r"Chrome/[\d.]+")
+
+
+class StepError(Exception):
+    """A step did not do what it was to do."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.failure = Failure(kind, message)
+
+
+class Worker(NamedTuple):
+    """What there is for any journey."""
+
+    browser: Browser
+    playwright: Playwright
+    say: Callable[[Said], None]
+    go: Callable[[], Awaitable[Go]]
+
+
+def options(journey: Journey, playwright: Playwright, version: str) -> dict[str, Any]:
+    """What a context of this journey looks like to sites, as Playwright takes it."""
+    given = {
+        key: value
+        for key, value in playwright.devices[_DEVICES[journey.device]].items()
+        if key != "default_browser_type"
+    }
+    chrome = f"Chrome/{version.partition('.')[0]}.0.0.0"
+    given["user_agent"] = journey.user_agent or _CHROME.sub(chrome, given["user_agent"])
+    given |= {
+        "locale": journey.locale,
+        "timezone_id": journey.timezone,
+        "ignore_https_errors": not journey.verify,
+    }
+    if journey.viewport is not None:
+        given["viewport"] = given["screen"] = journey.viewport.model_dump()
+    if journey.geolocation is not None:
+        given |= {"geolocation": journey.geolocation.model_dump(), "permissions": ["geolocation"]}
+    return given
+
+
+class Walk:
+    """One journey, once."""
+
+    def __init__(self, worker: Worker, order: Order, folder: Path) -> None:
+        """`folder` is for files of this journey. Raises `pydantic.ValidationError`."""
+        self._browser, self._playwright, self._say, self._go = worker
+        self._order, self._folder = order, folder
+        self._journey = Journey.model_validate(order.journey)
+        self._named = named(self._journey)
+        self._secrets = order.secrets
+        self._captured: dict[str, str] = {}
+        self._hidden: list[str] = []  # names captured that nobody is shown
+        self._steps: list[StepDone] = []
+        self._failure: Failure | None = None
+        self._began = self._ends = 0.0
+        self._is_hung = False
+        self.is_spent = False  # whether the browser is not to be used again
+        self._pages: Pages
+        self._sight: Sight
+        self._keeper = Keeper(self._say, lambda: self._secrets)
+        addresses = [self._journey.url, *(one.step.goto for one in self._named)]
+        self._site = tuple(dict.fromkeys(filter(None, (origin(address) for address in addresses if address))))
+
+    def hide(self, text: str) -> str:
+        """Without what is secret by now."""
+        hidden: str = hide(text, self._secrets)
+        return hidden
+
+    async def walk(self) -> Report:
+        """Do it all. Trouble of the browser is in the report, too."""
+        self._began = time.monotonic()
+        try:
+            async with asyncio.timeout(OPEN_S):
+                context = await self._open()
+        except (Error, TimeoutError) as trouble:
+            self.is_spent = True
+            return Report(failure=Failure("probe.browser", f"no page opens: {first_line(str(trouble))}"))
+        try:
+            async with self._headers():
+                await self._go_through(context)
+        finally:
+            await self._close(context)
+        return self._report()
+
+    async def _open(self) -> BrowserContext:
+        given = options(self._journey, self._playwright, self._browser.version)
+        if self._records:
+            given |= {"record_har_path": self._folder / "network.har", "record_har_content": "omit"}
+        self._playwright.selectors.set_test_id_attribute(self._journey.test_id_attribute)
+        context = await self._browser.new_context(**given)
+        hosts = [urlsplit(one).hostname or "" for one in self._site]
+        self._pages = Pages(context, self._journey.dialogs)
+        self._sight = Sight(context, self._journey, hosts, self.hide)
+        await context.new_page()
+        if self._records:
+            await self._keeper.record(context)
+        return context
+
+    @property
+    def _records(self) -> bool:
+        return self._order.records and not self._order.keeps_nothing
+
+    @asynccontextmanager
+    async def _headers(self) -> AsyncIterator[None]:
+        more = dict(self._journey.headers)
+        if self._order.traceparent:
+            more["traceparent"] = self._order.traceparent
+        by_origin = {one: dict(more) for one in self._site}
+        if self._journey.auth is not None and self._journey.url is not None:
+            by_origin[origin(self._journey.url)]["Authorization"] = basic(self._journey.auth)
+        headers = Headers(by_origin)
+        await headers.on(self._browser)
+        try:
+            yield
+        finally:
+            await headers.off()
+
+    async def _go_through(self, context: BrowserContext) -> None:
+        steps = [one for one in self._named if not one.is_teardown]
+        self._ends = time.monotonic() + self._order.steps_s
+        for number, one in enumerate(steps, 1):
+            if self._failure is not None:
+                self._steps.append(StepDone(one.name, self.hide(said(one.step)), "skipped"))
+                continue
+            await self._one(one, number)
+        page = self._page()
+        if self._order.keeps and self._failure is None and not self._order.keeps_nothing and page is not None:
+            await self._show(page, len(steps))
+        self._ends = time.monotonic() + self._order.teardown_s
+        if (page is None or self._is_hung) and len(steps) < len(self._named):
+            with suppress(Error, TimeoutError):
+                async with asyncio.timeout(_ANSWER_S * 2):
+                    await context.new_page()
+        for number, one in enumerate(self._named[len(steps) :], len(steps) + 1):
+            if set(places(one.step.model_dump(exclude_defaults=True))) <= self._captured.keys():
+                await self._one(one, number)
+            else:
+                self._steps.append(StepDone(one.name, self.hide(said(one.step)), "skipped", is_teardown=True))
+
+    def _page(self) -> Page | None:
+        with suppress(LookupError):
+            return self._pages.current
+        return None
+
+    async def _one(self, named: Named, number: int) -> None:
+        """Do a step, and again where that is asked for."""
+        waits = self._order.is_stepped
+        if waits and number == 1:
+            await self._told()
+        while True:
+            done, failure = await self._done(named, number)
+            self._say(Stepped(done, waits))
+            if not waits or not await self._told():
+                break
+        self._steps.append(done)
+        if failure is not None and not named.is_teardown and not named.step.soft:
+            self._failure = failure
+
+    async def _told(self) -> bool:
+        """Whether it is to be done again. What people think about takes no time."""
+        began = time.monotonic()
+        again = (await self._go()).again
+        self._ends += time.monotonic() - began
+        return again
+
+    async def _done(self, named: Named, number: int) -> tuple[StepDone, Failure | None]:
+        name, step, is_teardown = named
+        words, began = self.hide(said(step)), time.monotonic()
+        left_s = max(self._ends - began, 0.001)
+        within_s = min(step.timeout or left_s, left_s)
+        failure, found = None, tuple[Locator, ...]()
+        try:
+            step = self._filled(step)
+            found = _locators(step)
+            async with asyncio.timeout(within_s + _SPARE_S):
+                await self._act(step, within_s)
+        except (StepError, Error, TimeoutError, LookupError) as wrong:
+            took_s = time.monotonic() - began
+            failure = await self._failed(wrong, step, found, within_s)
+        else:
+            took_s = time.monotonic() - began
+        if failure is not None:
+            failure = Failure(failure.type, self.hide(failure.message))
+        page = self._page()
+        picture = ""
+        if page is not None:
+            if failure is None:
+                await self._sight.read_vitals(page, name, waits=step.goto is not None)
+            picture = await self._evidence(page, named, number, found, failure)
+        done = StepDone(
+            name,
+            words,
+            "ok" if failure is None else "failed",
+            began - self._began,
+            took_s,
+            failure.message if failure else "",
+            is_soft=failure is not None and step.soft,
+            is_teardown=is_teardown,
+            url=self.hide(page.url[:2000]) if page is not None else "",
+            picture=picture,
+        )
+        return done, failure
+
+    async def _evidence(
+        self, page: Page, named: Named, number: int, found: tuple[Locator, ...], failure: Failure | None
+    ) -> str:
+        """What is kept of a step as it ended: the name of its picture."""
+        if self._order.keeps_nothing or self._pages.has_crashed or not self._browser.is_connected():
+            return ""
+        if named.step.screenshot and failure is None:
+            return await self._keeper.picture(page, f"{named.step.screenshot}.jpg")
+        if failure is not None and not named.step.soft and not named.is_teardown:
+            around = [find(page, one) for one in found] + [page.locator("body")]
+            picture = await self._keeper.picture(page, "failure.jpg")
+            await self._keeper.page(tuple(around))
+            return picture
+        if self._records or failure is not None:
+            return await self._keeper.picture(page, f"step-{number}.jpg", is_small=True)
+        return ""
+
+    async def _show(self, page: Page, number: int) -> None:
+        """A picture of how a good journey ended."""
+        last = self._steps[-1]
+        if not last.picture and (
+            picture := await self._keeper.picture(page, f"step-{number}.jpg", is_small=True)
+        ):
+            self._steps[-1] = structs.replace(last, picture=picture)
+
+    def _filled(self, step: JourneyStep) -> JourneyStep:
+        """With what was captured in its places. Raises `StepError`."""
+        given = step.model_dump(exclude_defaults=True)
+        names = set(places(given))
+        if not names:
+            return step
+        if missing := sorted(names - self._captured.keys()):
+            raise StepError("capture.missing", f"nothing was captured as {', '.join(missing)}")
+
+        def put(value: Any, quoted: Callable[[str], str]) -> Any:
+            if isinstance(value, dict):
+                return {key: put(inner, quoted) for key, inner in value.items()}
+            if isinstance(value, list):
+                return [put(inner, quoted) for inner in value]
+            return fill(value, self._captured, quoted) if isinstance(value, str) else value
+
+        is_part = step.goto is not None and not step.goto.startswith(PLACE_FIRST)
+        try:
+            return JourneyStep.model_validate(
+                put(given, (lambda value: quote(value, safe="")) if is_part else str)
+            )
+        except ValueError:
+            raise StepError(
+                "capture.refused", f"what was captured as {', '.join(names)} cannot stand there"
+            ) from None
+
+    async def _act(self, step: JourneyStep, within_s: float) -> None:
+        page, late_ms = self._pages.current, within_s * 1000
+        if step.goto is not None:
+            await self._goto(page, step.goto, late_ms)
+        elif step.click is not None:
+            click = step.click
+            await find(page, click).click(button=click.button, click_count=click.times, timeout=late_ms)
+        elif step.fill is not None:
+            await find(page, step.fill).fill(step.fill.value, timeout=late_ms)
+        elif step.select is not None:
+            await find(page, step.select).select_option(step.select.option, timeout=late_ms)
+        elif step.check is not None:
+            await find(page, step.check).set_checked(step.check.on, timeout=late_ms)
+        elif step.press is not None and step.press.at is not None:
+            await find(page, step.press.at).press(step.press.key, timeout=late_ms)
+        elif step.press is not None:
+            await page.keyboard.press(step.press.key)
+        elif step.hover is not None:
+            await find(page, step.hover).hover(timeout=late_ms)
+        elif step.upload is not None:
+            files: list[FilePayload] = [
+                {"name": one.name, "mimeType": one.type, "buffer": one.content.encode()}
+                for one in step.upload.files
+            ]
+            await find(page, step.upload).set_input_files(files, timeout=late_ms)
+        elif step.wait is not None:
+            await self._wait(page, step.wait, late_ms)
+        elif step.expect is not None:
+            await self._expect(step.expect, within_s)
+        elif step.store is not None:
+            await self._store(page, step.store, late_ms)
+
+    async def _goto(self, page: Page, url: str, late_ms: float) -> None:
+        answer = await page.goto(urljoin(self._journey.url or "", url), timeout=late_ms)
+        if answer is not None and answer.status >= _FAILED:
+            raise StepError(
+                "status", f"HTTP {answer.status} {answer.status_text}".rstrip() + "; below 400 is expected"
+            )
+
+    async def _wait(self, page: Page, wait: Wait, late_ms: float) -> None:
+        if wait.duration is not None:
+            await asyncio.sleep(wait.duration)
+        elif (at := wait.visible or wait.hidden) is not None:
+            await find(page, at).wait_for(state="visible" if wait.visible else "hidden", timeout=late_ms)
+        elif wait.url is not None:
+            fits = globbed(wait.url)
+            await page.wait_for_url(fits, timeout=late_ms, wait_until="commit")
+        else:
+            await page.wait_for_load_state(wait.load, timeout=late_ms)
+
+    async def _expect(self, expect: Expect, within_s: float) -> None:
+        """Raises `StepError` with the last that was seen, where it does not become true."""
+        until, pause_s = time.monotonic() + within_s, _POLL_S[0]
+        subject = f"{expect.of} of {expect.url or expect.at}" if expect.url or expect.at else expect.of
+        expectation = (
+            compile_comparison(expect.of, expect) if expect.model_fields_set & set(expect.operators) else None
+        )
+        while True:
+            left_s = until - time.monotonic()
+            try:
+                wrong = await self._wrong(expect, expectation, subject, max(left_s, _ANSWER_S / 20))
+            except TooLate as late:
+                raise StepError("assertion.expect", of_waiting(late.message, expect.at, within_s)) from None
+            if not wrong:
+                return
+            if left_s <= pause_s:
+                raise StepError("assertion.expect", f"{wrong}; waited {within_s:.3g} s")
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, _POLL_S[1])
+
+    async def _wrong(self, expect: Expect, e: Expectation | None, subject: str, left_s: float) -> str:
+        """What keeps it from being true now; empty where it is."""
+        page, late_ms = self._pages.current, left_s * 1000
+        found = find(page, expect.at) if expect.at is not None else page.locator("body")
+        values: list[Any]
+        if expect.of in ("visible", "hidden"):
+            state: Literal["visible", "hidden"] = "visible" if expect.of == "visible" else "hidden"
+            try:
+                await found.wait_for(state=state, timeout=late_ms)
+            except TooLate as late:
+                if state == "hidden":
+                    raise StepError(
+                        "assertion.expect", f"{expect.at} is still visible; waited {left_s:.3g} s"
+                    ) from None
+                raise
+            return ""
+        if expect.of in ("checked", "unchecked"):
+            is_so = await found.is_checked(timeout=late_ms) is (expect.of == "checked")
+            return "" if is_so else f"{expect.at} is {'un' * (expect.of == 'checked')}checked"
+        if expect.of in ("enabled", "disabled"):
+            is_so = await found.is_enabled(timeout=late_ms) is (expect.of == "enabled")
+            return "" if is_so else f"{expect.at} is {'disabled' if expect.of == 'enabled' else 'enabled'}"
+        if expect.of == "response":
+            fits = globbed(expect.url or "")
+            values = [status for url, status in self._sight.responses if fits(url)]
+            if not values:
+                return f"no response of {expect.url} was seen"
+            if e is None:
+                good = any(200 <= status < 300 for status in values)
+                return "" if good else f"response of {expect.url} is {values[-1]}; 200 to 299 is expected"
+        elif expect.of == "count":
+            values = [await found.count()]
+        else:
+            values = [await self._text(page, found, expect.of, "", late_ms)]
+        assert e is not None
+        if any(holds(value, e) for value in values):
+            return ""
+        actual = values[-1]
+        shown = repr(cut(self.hide(actual), _ACTUAL_CHARS)) if isinstance(actual, str) else actual
+        wanted = (
+            f"{e.operator} {e.expected!r}"
+            if e.operator != "empty"
+            else "empty"
+            if e.expected
+            else "not empty"
+        )
+        return f"{subject} is {shown}{why_not(actual, e)}; expected {'' if e.wanted else 'not '}{wanted}"
+
+    async def _text(self, page: Page, found: Found, of: str, attribute: str, late_ms: float) -> str:
+        if of == "url":
+            return page.url
+        if of == "title":
+            return await page.title()
+        if of == "value":
+            return await found.input_value(timeout=late_ms)
+        if of == "attribute":
+            value = await found.get_attribute(attribute, timeout=late_ms)
+            if value is None:
+                raise StepError("capture.missing", f"it has no attribute {attribute}")
+            return value
+        return " ".join((await found.inner_text(timeout=late_ms)).split())
+
+    async def _store(self, page: Page, store: Store, late_ms: float) -> None:
+        found = find(page, store.at) if store.at is not None else page.locator("body")
+        value = await self._text(page, found, store.of, store.attribute or "", late_ms)
+        is_hidden = store.is_hidden(store.name)
+        if store.matches is not None:
+            match = compile_pattern(store.matches).search(value.encode("utf-8", "replace"))
+            if match is None or match.group(1) is None:
+                shown = "" if is_hidden else f" in {cut(value, _ACTUAL_CHARS)!r}"
+                raise StepError("capture.missing", f"{store.matches!r} finds nothing{shown}")
+            value = match.group(1).decode("utf-8", "replace")
+        if len(value.encode("utf-8", "replace")) > CAPTURED_MAX_BYTES:
+            raise StepError("capture.refused", f"what is there has more than {CAPTURED_MAX_BYTES} bytes")
+        self._captured[store.name] = value
+        if is_hidden:
+            self._hidden.append(store.name)
+            self._secrets = tuple(sorted({*self._secrets, *hidden_forms([value])}, key=len, reverse=True))
+
+    async def _failed(
+        self, wrong: Exception, step: JourneyStep, found: tuple[Locator, ...], within_s: float
+    ) -> Failure:
+        """Why a step failed, in words."""
+        if isinstance(wrong, StepError):
+            return wrong.failure
+        if not self._browser.is_connected():
+            self.is_spent = True
+            return Failure("probe.browser", "the browser crashed, or was ended")
+        if self._pages.has_crashed or "Target crashed" in str(wrong):
+            self.is_spent = True
+            return Failure("probe.browser", "the page crashed")
+        if self._pages.is_flooded:
+            return Failure("step.failed", "the page opens windows or dialogs without end")
+        if isinstance(wrong, LookupError):
+            return Failure("step.failed", str(wrong))
+        if isinstance(wrong, TimeoutError) or (isinstance(wrong, TooLate) and not await self._answers()):
+            self._is_hung = True
+            return Failure(
+                "step.timeout", f"the page does not answer, its scripts are busy; waited {within_s:.3g} s"
+            )
+        assert isinstance(wrong, Error)
+        what = found[0] if found else "it"
+        if several := of_several(wrong.message, what):
+            return Failure("step.failed", several)
+        if isinstance(wrong, TooLate):
+            if step.goto is not None:
+                return Failure("step.timeout", f"the page was not loaded after {within_s:.3g} s")
+            if not found:
+                return Failure("step.timeout", f"it did not happen within {within_s:.3g} s")
+            return Failure("step.failed", of_waiting(wrong.message, what, within_s))
+        if step.goto is not None:
+            if "Download is starting" in wrong.message:
+                return Failure("http.protocol", "what is there is a download and no page")
+            return of_net(wrong.message) or Failure("step.failed", first_line(wrong.message))
+        if "has been closed" in wrong.message:
+            return Failure("step.failed", "the page closed itself meanwhile")
+        return Failure("step.failed", first_line(wrong.message))
+
+    async def _answers(self) -> bool:
+        """Whether scripts run on the page."""
+        with suppress(Error, LookupError):
+            try:
+                async with asyncio.timeout(_ANSWER_S):
+                    await self._pages.current.evaluate("1")
+            except TimeoutError:
+                return False
+        return True
+
+    async def _close(self, context: BrowserContext) -> None:
+        if self._records:
+            await self._keeper.recorded(context, self._folder)
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await context.close()
+        except (Error, TimeoutError):
+            self.is_spent = True
+        if self._records:
+            async with self._keeper.trying("network.har", CLOSE_S):
+                self._keeper.keep_file(self._folder / "network.har", "application/json")
+        has_news = self._failure is not None or any(one.is_soft for one in self._steps)
+        if (has_news or self._order.keeps) and not self._order.keeps_nothing and self._sight.lines:
+            self._keeper.keep(
+                "console.txt", "text/plain", "\n".join(self._sight.lines).encode("utf-8", "replace")
+            )
+
+    def _report(self) -> Report:
+        sight = self._sight
+        captured = {
+            name: self.hide(value) for name, value in self._captured.items() if name not in self._hidden
+        }
+        return Report(
+            tuple(self._steps),
+            sight.documents,
+            tuple(sight.console),
+            sight.console_errors,
+            tuple(sight.failures),
+            sight.failed_requests,
+            sight.requests,
+            captured,
+            self._secrets[:0]
+            if self._secrets == self._order.secrets
+            else tuple(set(self._secrets) - set(self._order.secrets)),
+            self._failure,
+            tuple(self.hide(note) for note in self._keeper.notes),
+        )
+
+
+def _locators(step: JourneyStep) -> tuple[Locator, ...]:
+    """The element a step is about, then those that it is inside."""
+    given: Any = getattr(step, step.action)
+    if isinstance(given, Locator):
+        at: Locator | None = given
+    elif isinstance(given, Wait):
+        at = given.visible or given.hidden
+    else:
+        at = getattr(given, "at", None)
+    found = []
+    while at is not None:
+        found.append(at)
+        at = at.inside
+    return tuple(found)
+
+
+def holds(value: Any, e: Expectation) -> bool:
+    """Whether a value is as it is to be."""
+    test = TESTS.get(e.operator)
+    return test(value, e) is e.wanted if test else hold_together([value], e)
+
+
+def globbed(glob: str) -> Callable[[str], bool]:
+    """Whether an address fits: `**` is anything, `*` anything but a slash, `{a,b}` one of them."""
+    parts = {"**": ".*", "*": "[^/]*", "{": "(?:", "}": ")", ",": "|"}
+    depth, pattern = 0, ""
+    for part in re.findall(r"\*\*|.", glob, re.DOTALL):
+        depth += (part == "{") - (part == "}")
+        is_plain = part not in parts or (part == "," and not depth)
+        pattern += re.escape(part) if is_plain else parts[part]
+    fits = compile_pattern(f"(?s)^{pattern}$")
+    return lambda url: fits.search(url.encode("utf-8", "replace")) is not None

@@ -1,0 +1,185 @@
+"""What is kept of a journey for people: pictures without secrets, the page around an element, console, trace and HAR.
+
+A page that does not answer must not stop a report: each piece has its own time and bytes, and what is missing is noted.
+A picture is taken only where all that holds a secret was hidden before, and nothing that holds one came up meanwhile.
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from playwright.async_api import BrowserContext, CDPSession, Error, Page
+from playwright.async_api import Locator as Found
+
+from engine.browser.wire import ARTIFACT_BYTES, MOST_TOTAL_BYTES, Kept
+from evaluators.observation import Artifact
+
+PICTURE_S: Final = 4.0
+PAGE_S: Final = 2.0
+TRACE_S: Final = 8.0
+PAGE_CHARS: Final = 65_536
+HIDER: Final = "upbeat-hider"
+_WIDE, _NARROW = 1280, 640  # pixels of a picture, and of one of a film strip
+_TRIES: Final = 3
+_REST_BYTES: Final = 4 << 20  # of all that is said, for what are no files
+
+# A selector engine, because Playwright runs those where no script of the page sees what is sought. `queryAll` finds what
+# holds a secret and is not hidden yet, and hides it; with `shows` it then shows all again. Nothing moves by it.
+HIDER_SCRIPT: Final = r"""(() => {
+  const hidden = new Map();
+  const plain = text => (text || "").replace(/[\s-]+/g, "").toLowerCase();
+  const hide = (element, name, value) => {
+    if (hidden.has(element) || !element.style) return;
+    hidden.set(element, element.getAttribute("style"));
+    element.style.setProperty("transition", "none", "important");
+    element.style.setProperty(name, value, "important");
+  };
+  return {
+    query: () => null,
+    queryAll: (root, said) => {
+      const {secrets, shows} = JSON.parse(said), before = hidden.size;
+      const sought = secrets.map(plain).filter(Boolean);
+      const holds = text => { const given = plain(text); return sought.some(secret => given.includes(secret)); };
+      const texts = element => {
+        const inner = [...element.children].filter(child => holds(child.textContent));
+        if (inner.length) inner.forEach(texts); else hide(element, "opacity", "0");
+      };
+      const look = within => {
+        for (const child of within.children) if (holds(child.textContent)) texts(child);
+        if (within.host && holds(within.textContent)) if (![...within.children].some(child => holds(child.textContent))) hide(within.host, "opacity", "0");
+        for (const element of within.querySelectorAll("*")) {
+          if (element.shadowRoot) look(element.shadowRoot);
+          if (typeof element.value === "string" && (element.type === "password" || holds(element.value)))
+            hide(element, "-webkit-text-security", "disc");
+          else if ([...element.attributes].some(({name, value}) => name !== "style" && holds(value)))
+            hide(element, "opacity", "0");
+        }
+      };
+      look(root.ownerDocument || root);
+      const found = [...hidden.keys()].slice(before);
+      if (shows) {
+        for (const [element, style] of hidden)
+          if (style === null) element.removeAttribute("style"); else element.setAttribute("style", style);
+        hidden.clear();
+      }
+      return found;
+    },
+  };
+})()"""
+
+_AROUND: Final = """(element, most) => {
+  for (let i = 0; i < 2 && element.parentElement; i++) {
+    if (element.parentElement.getElementsByTagName("*").length > 1000) break;
+    element = element.parentElement;
+  }
+  return element.outerHTML.slice(0, most);
+}"""
+
+
+class Keeper:
+    """Keeps what one journey leaves behind."""
+
+    def __init__(self, say: Callable[[Kept], None], secrets: Callable[[], tuple[str, ...]]) -> None:
+        self._say, self._secrets = say, secrets
+        self._left_bytes = MOST_TOTAL_BYTES - _REST_BYTES
+        self._sessions: dict[Page, CDPSession] = {}
+        self.notes: list[str] = []
+
+    def keep(self, name: str, kind: str, data: bytes) -> bool:
+        """Say it, where there is room."""
+        if len(data) > min(ARTIFACT_BYTES, self._left_bytes):
+            self.notes.append(f"{name} is left out: {len(data) >> 10} KiB are too many")
+            return False
+        self._left_bytes -= len(data)
+        self._say(Kept(Artifact(name, kind, data)))
+        return True
+
+    @asynccontextmanager
+    async def trying(self, name: str, within_s: float) -> AsyncIterator[None]:
+        """Do something for evidence; trouble with it is a note."""
+        try:
+            async with asyncio.timeout(within_s):
+                yield
+        except TimeoutError:
+            self.notes.append(f"{name} is missing: the page did not answer within {within_s:g} s")
+        except (Error, OSError, LookupError) as trouble:
+            self.notes.append(f"{name} is missing: {str(trouble).strip().partition(chr(10))[0][:200]}")
+
+    async def picture(
+        self, page: Page, name: str, *, is_small: bool = False, filled: tuple[Found, ...] = ()
+    ) -> str:
+        """The window as it is, without secrets, as `name`; empty where there is none."""
+        kept = ""
+        async with self.trying(name, PICTURE_S):
+            data = await self._hidden(page, _NARROW if is_small else _WIDE, 50 if is_small else 70)
+            if data is None:
+                self.notes.append(f"{name} is missing: secrets came up while it was taken")
+            elif self.keep(name, "image/jpeg", data):
+                kept = name
+        return kept
+
+    async def _hidden(self, page: Page, width: int, quality: int) -> bytes | None:
+        secrets = self._secrets()
+        if not secrets:
+            return await self._shot(page, width, quality)
+        for _ in range(_TRIES):
+            await self._hide(page, secrets, shows=False)
+            data = await self._shot(page, width, quality)
+            if await self._hide(page, secrets, shows=True) == 0:
+                return data
+        return None
+
+    async def _hide(self, page: Page, secrets: tuple[str, ...], *, shows: bool) -> int:
+        engine = f"{HIDER}={json.dumps({'secrets': secrets, 'shows': shows})}"
+        return sum(await asyncio.gather(*(frame.locator(engine).count() for frame in page.frames)))
+
+    async def _shot(self, page: Page, width: int, quality: int) -> bytes:
+        session = self._sessions.get(page)
+        if session is None:
+            session = self._sessions[page] = await page.context.new_cdp_session(page)
+        shown = (await session.send("Page.getLayoutMetrics"))["cssVisualViewport"]
+        ratio: Any = await page.evaluate("devicePixelRatio")
+        ratio = ratio if isinstance(ratio, int | float) and 0 < ratio <= 10 else 1
+        clip = {
+            "x": shown["pageX"],
+            "y": shown["pageY"],
+            "width": shown["clientWidth"],
+            "height": shown["clientHeight"],
+            "scale": min(1.0, width / (shown["clientWidth"] * ratio)),
+        }
+        given = {"format": "jpeg", "quality": quality, "clip": clip}
+        return base64.b64decode((await session.send("Page.captureScreenshot", given))["data"])
+
+    async def page(self, found: tuple[Found, ...]) -> None:
+        """What stands around the first of these that is there."""
+        async with self.trying("page.html", PAGE_S):
+            for one in found:
+                if await one.count():
+                    text = await one.first.evaluate(_AROUND, PAGE_CHARS)
+                    self.keep(
+                        "page.html", "text/html", str(text).encode("utf-8", "replace")[: PAGE_CHARS * 4]
+                    )
+                    return
+
+    async def record(self, context: BrowserContext) -> None:
+        """Trace from now on."""
+        async with self.trying("trace.zip", TRACE_S):
+            await context.tracing.start(snapshots=True, screenshots=not self._secrets())
+
+    async def recorded(self, context: BrowserContext, folder: Path) -> None:
+        """Trace no more."""
+        async with self.trying("trace.zip", TRACE_S):
+            path = folder / "trace.zip"
+            await context.tracing.stop(path=path)
+            self.keep_file(path, "application/zip")
+
+    def keep_file(self, path: Path, kind: str) -> None:
+        """What the browser wrote. Raises `OSError`."""
+        if (size := path.stat().st_size) > ARTIFACT_BYTES:
+            self.notes.append(f"{path.name} is left out: {size >> 10} KiB are too many")
+        else:
+            self.keep(path.name, "application/json" if kind == "har" else kind, path.read_bytes())
