@@ -256,6 +256,7 @@ class Gate:
         task = self._loop.create_task(_serve(run, taken))
         run.tasks.add(task)
         task.add_done_callback(run.tasks.discard)
+        task.add_done_callback(lambda _: taken.close())  # one that is cancelled at once is never begun
 
 
 async def gate(folder: Path) -> Gate:
