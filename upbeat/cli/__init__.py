@@ -33,6 +33,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "replay": ("replay", "Try another policy on the past, or check the past against its log."),
         "explain": ("explain", "Say why a beat or group is what it is, and what would change it."),
         "run": ("beats", "Run a beat now, in all its regions."),
+        "evidence": ("evidence", "What is kept of a browser beat's runs: pictures, traces; fetch them."),
         "summary": ("beats", "Count a beat's runs: verdicts, percentiles, the last one."),
         "uptime": ("uptime", "The share of a time in which something was up."),
         "pause": ("beats", "Stop running a beat for a while."),
