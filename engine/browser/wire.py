@@ -4,7 +4,8 @@ The worker is not trusted once a page or a script has run in it: whatever it say
 """
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -35,9 +36,12 @@ class Order(Struct, frozen=True, tag="order"):
 
 
 class Go(Struct, frozen=True, tag="go"):
-    """Do the next step, or the last one again."""
+    """Do the next step; or the last one again, or not the next, or nothing more but the teardown."""
 
     again: bool = False
+    skip: bool = False
+    end: bool = False
+    step: dict[str, Any] | None = None  # a `rules.journey.JourneyStep` to do instead, references replaced
 
 
 class Ready(Struct, frozen=True, tag="ready"):
@@ -75,6 +79,15 @@ class Report(Struct, frozen=True, tag="report"):
         None  # why the journey is not ok; type `probe.browser` where that is our own trouble
     )
     notes: tuple[str, ...] = ()  # what is missing of the evidence, and why
+
+
+class Companion(NamedTuple):
+    """Who follows a journey as it is done, e.g. a person at a terminal. Its verdict is none of theirs."""
+
+    go: Callable[[Stepped | None], Awaitable[Go]]
+    """Told of each step that was done, and of None before the first where it `is_stepped`; how to go on, which counts then."""
+    is_stepped: bool = False
+    is_headed: bool = False  # the window is shown on this machine's display
 
 
 Said = Ready | Stepped | Kept | Report

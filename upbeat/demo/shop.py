@@ -42,7 +42,7 @@ _BUYING: Final = f"""\
 """
 
 
-def config_text(targets: Targets, interval_s: float, *, has_browser: bool) -> str:
+def config_text(targets: Targets, interval_s: float, *, has_browser: bool = False) -> str:
     """The document that watches `targets`, every `interval_s` seconds from three regions."""
     http, interval = f"http://{HOST}:{targets.http_port}", format_duration(interval_s)
     buying = _BUYING.format(port=targets.http_port) if has_browser else ""

@@ -58,7 +58,7 @@ class Targets:
         """Close everything."""
         await self._stack.aclose()
 
-    async def become(self, *, slow: bool, down: bool, mute: bool) -> None:
+    async def become(self, *, slow: bool, down: bool, mute: bool = False) -> None:
         """Change how the shop is. A database that is down refuses connections; a mute shop has a button that does nothing."""
         self.is_slow, self.is_down, self.is_mute = slow, down, mute
         if down:
