@@ -14,9 +14,10 @@ from playwright.async_api import Browser, BrowserContext, Error, FilePayload, Pa
 from playwright.async_api import Locator as Found
 from playwright.async_api import TimeoutError as TooLate
 
-from engine.browser.inside.headers import Headers, basic, origin
+from engine.browser.inside.headers import TRACEPARENT, Headers, basic, origin
 from engine.browser.inside.keeping import Keeper
 from engine.browser.inside.page import Pages, find
+from engine.browser.inside.script import play
 from engine.browser.inside.seeing import Sight
 from engine.browser.inside.words import first_line, of_net, of_several, of_waiting, said
 from engine.browser.wire import Go, Order, Report, Said, Stepped
@@ -146,7 +147,7 @@ class Walk:
     async def _headers(self) -> AsyncIterator[None]:
         more = dict(self._journey.headers)
         if self._order.traceparent:
-            more["traceparent"] = self._order.traceparent
+            more[TRACEPARENT] = self._order.traceparent
         by_origin = {one: dict(more) for one in self._site}
         if self._journey.auth is not None and self._journey.url is not None:
             by_origin[origin(self._journey.url)]["Authorization"] = basic(self._journey.auth)
@@ -160,6 +161,8 @@ class Walk:
     async def _go_through(self, context: BrowserContext) -> None:
         steps = [one for one in self._named if not one.is_teardown]
         self._ends = time.monotonic() + self._order.steps_s
+        if self._journey.script is not None:
+            await self._play(context)
         for number, one in enumerate(steps, 1):
             if self._failure is not None:
                 self._steps.append(StepDone(one.name, self.hide(said(one.step)), "skipped"))
@@ -178,6 +181,31 @@ class Walk:
                 await self._one(one, number)
             else:
                 self._steps.append(StepDone(one.name, self.hide(said(one.step)), "skipped", is_teardown=True))
+
+    async def _play(self, context: BrowserContext) -> None:
+        def told(line: str) -> None:
+            self._sight.lines.append(self.hide(line))
+
+        page, within_s = self._pages.current, self._order.steps_s
+        failure = await play(self._journey, page, context, within_s, self._played, told)
+        if failure is not None:
+            self._failure = Failure(failure.type, self.hide(failure.message))
+
+    async def _played(self, name: str, began: float, failure: Failure | None) -> None:
+        """A step of a script is over."""
+        took_s, page, picture = time.monotonic() - began, self._page(), ""
+        if failure is not None:
+            failure = Failure(failure.type, self.hide(failure.message))
+        if page is not None and not any(one.state == "failed" for one in self._steps):
+            if failure is None:
+                await self._sight.read_vitals(page, name, waits=False)
+            is_own = Named(name, JourneyStep(press="Enter"), is_teardown=False)
+            picture = await self._evidence(page, is_own, len(self._steps) + 1, (), failure)
+        state: Literal["ok", "failed"] = "failed" if failure else "ok"
+        error, url = failure.message if failure else "", self.hide(page.url[:2000]) if page is not None else ""
+        done = StepDone(name, self.hide(name), state, began - self._began, took_s, error, url=url, picture=picture)
+        self._steps.append(done)
+        self._say(Stepped(done))
 
     def _page(self) -> Page | None:
         with suppress(LookupError):
@@ -373,7 +401,7 @@ class Walk:
             state: Literal["visible", "hidden"] = "visible" if expect.of == "visible" else "hidden"
             try:
                 await found.wait_for(state=state, timeout=late_ms)
-            except TooLate as late:
+            except TooLate:
                 if state == "hidden":
                     raise StepError(
                         "assertion.expect", f"{expect.at} is still visible; waited {left_s:.3g} s"
