@@ -101,7 +101,7 @@ class StepSeen(Struct, frozen=True):
     failure: Failure | None = None
 
 
-class Document(Struct, frozen=True):
+class Document(Struct, frozen=True, omit_defaults=True):
     """A page that a journey was on, with its web vitals (https://web.dev/vitals): seconds, but for `cls`."""
 
     step: str  # during which it was first seen
@@ -112,7 +112,7 @@ class Document(Struct, frozen=True):
     cls: float | None = None
 
 
-class StepDone(Struct, frozen=True):
+class StepDone(Struct, frozen=True, omit_defaults=True):
     """One step of a journey as it was done, for people."""
 
     name: str

@@ -179,7 +179,11 @@ def laid_out(
     if journey is None:
         return None
     known = {one["name"]: one for one in files}
-    steps = [step | {"picture": _picture(step["picture"], known)} for step in _lined(_steps(journey))]
+    steps = [
+        step | {"picture": _picture(step["picture"] or name * (name in known), known)}
+        for n, step in enumerate(_lined(_steps(journey)), 1)
+        if (name := f"step-{n}.jpg")  # of many steps the ends are cut
+    ]
     last = failing(evidence)
     on_film = {FAILURE, *(step["picture"].name for step in steps if step["picture"])}
     return {

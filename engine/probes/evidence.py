@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from msgspec import structs
+from msgspec import structs, to_builtins
 
 from engine.probes.reply import EXCERPT_BYTES
 from evaluators.assess import ACTUAL_MAX
@@ -89,7 +89,7 @@ def standing(seen: Observation) -> int:
 
 def _steps(seen: Observation, secrets: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "journey": hide(structs.asdict(seen.journey), secrets) if seen.journey else None,
+        "journey": hide(to_builtins(seen.journey), secrets) if seen.journey else None,
         "artifacts": [  # whether or not they come through
             {"name": one.name, "type": one.type, "size_bytes": len(one.data)} for one in seen.artifacts
         ],
@@ -101,7 +101,7 @@ def _steps(seen: Observation, secrets: tuple[str, ...]) -> dict[str, Any]:
                 "timings": structs.asdict(step.timings),
                 "error": hide(step.failure.message, secrets)[:ACTUAL_MAX] if step.failure else None,
             }
-            for step in seen.steps
+            for step in (() if seen.journey else seen.steps)  # which has them itself
         ],
     }
 
