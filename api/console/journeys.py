@@ -18,6 +18,7 @@ from engine.store import artifacts
 from engine.store.database import Connection
 
 MOST_REQUESTS: Final = 500
+_MOST_READ: Final = 4000  # to read more takes tenths of a second
 MOST_TEXT: Final = 100_000
 """Characters of a console log or a page that are shown; the file has all of it."""
 MOST_TRIED: Final = 4_000_000
@@ -208,6 +209,8 @@ def laid_out(
 
 def network(har: bytes) -> dict[str, Any]:
     """The requests of a recording in their order, each on the scale of all of them."""
+    if (there := har.count(b'"startedDateTime"')) > _MOST_READ:
+        return {"lanes": [], "left": 0, "wrong": f"it has {there} requests; at most {_MOST_READ} are read"}
     try:
         entries = sorted(_read_har(har).log.entries, key=lambda one: one.begun)
     except (msgspec.MsgspecError, RecursionError) as wrong:

@@ -155,6 +155,7 @@ def test_an_archive_that_is_none_is_said_to_be_none() -> None:
         found = network(har)
         assert found["wrong"], har[:60]
         assert len(found["wrong"]) <= 160
+    assert "4001 requests; at most 4000" in network(b'"startedDateTime"' * 4001)["wrong"]
     many = network(recorded(*[("https://a.example/", 200)] * 599))
     assert (len(many["lanes"]), many["left"]) == (MOST_REQUESTS, 99)
 
