@@ -79,12 +79,20 @@ def _judged(about: str, said: str, todo: str, *, warn: bool = False, fail: bool 
 
 
 async def examine(
-    settings: ServeSettings, database_url: str | None, nats_url: str | None, base_url: str | None = None
+    settings: ServeSettings,
+    database_url: str | None,
+    nats_url: str | None,
+    base_url: str | None = None,
+    *,
+    starts_browser: bool = True,
 ) -> list[Finding]:
-    """Everything there is to say. The URLs are those of running servers; None where nothing runs."""
+    """Everything there is to say. The URLs are those of running servers; None where nothing runs.
+
+    A browser is started to see how it is confined, which costs a second of CPU; checks of health do without.
+    """
     found = [
         *_program(),
-        *[one async for one in _browser(settings.environment)],
+        *[one async for one in _browser(settings.environment, starts=starts_browser)],
         *_folder(settings),
         *_configuration(settings),
         *_address(settings, base_url),
@@ -110,7 +118,7 @@ def _program() -> Iterator[Finding]:
     yield _icmp()
 
 
-async def _browser(environment: Mapping[str, str]) -> AsyncIterator[Finding]:
+async def _browser(environment: Mapping[str, str], *, starts: bool) -> AsyncIterator[Finding]:
     chromium = find_chromium(environment)
     if chromium is None:
         named = environment.get("UPBEAT_CHROMIUM")
@@ -120,12 +128,15 @@ async def _browser(environment: Mapping[str, str]) -> AsyncIterator[Finding]:
         todo = "Name one that is there, or none: then one is looked for."
         yield _judged("browser", said, todo, fail=bool(named))
         return
+    if not starts:
+        yield Finding("browser", "ok", f"{chromium.path} ({chromium.found})")
+        return
     try:
         confined = await confinement(chromium)
     except OSError as trouble:
         said = f"{chromium.path} ({chromium.found}) does not start: {trouble}"
         yield Finding(
-            "browser", "fail", said, "Install chromium-headless-shell, or name one with UPBEAT_CHROMIUM."
+            "browser", "warn", said, "Install chromium-headless-shell, or name one with UPBEAT_CHROMIUM."
         )
         return
     yield Finding("browser", "ok", f"{confined.version}, {chromium.path} ({chromium.found})")

@@ -1,9 +1,11 @@
 """The image, the compose files and the unit, read as text: nothing of Docker is needed to see that they fit the program."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +189,122 @@ def test_nats_accepts_its_configuration(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def test_a_browser_is_asked_for() -> None:
+    (plain,) = [step for step in _steps("RUN") if "chromium" in step]
+    assert plain.startswith('[ -z "$BROWSER" ] ||')
+    assert {"bubblewrap", "chromium-headless-shell"} <= set(plain.split())
+    whole = yaml.safe_load((DOCKER / "compose.browser.yaml").read_text("utf-8"))
+    (name, service), *more = whole["services"].items()
+    assert more == []
+    assert name in COMPOSE["compose.yaml"]["services"]
+    assert service["build"]["args"] == {"BROWSER": "1"}
+    options = dict(option.split("=") for option in service["security_opt"])
+    assert (ROOT / options["seccomp"]).exists()  # from the project's folder, as the command at its head says
+    assert options | {"seccomp": ""} == {"seccomp": "", "apparmor": "unconfined", "systempaths": "unconfined"}
+    assert not service.keys() & {"privileged", "cap_add", "network_mode", "pid", "user"}
+
+
+# ---- the seccomp profile of a container with browsers
+
+PROFILE = json.loads((DOCKER / "seccomp-browser.json").read_text("utf-8"))
+NAMESPACES = {"clone", "clone3", "unshare", "mount", "umount2", "pivot_root", "chroot", "sethostname"}
+FORBIDDEN = {
+    *(
+        "add_key",
+        "bpf",
+        "fsmount",
+        "init_module",
+        "io_uring_setup",
+        "kcmp",
+        "kexec_load",
+        "keyctl",
+        "move_mount",
+    ),
+    *(
+        "open_by_handle_at",
+        "perf_event_open",
+        "personality",
+        "process_vm_readv",
+        "ptrace",
+        "reboot",
+        "request_key",
+    ),
+    *("setns", "settimeofday", "swapon", "syslog", "userfaultfd"),
+}
+
+
+def _allowed() -> set[str]:
+    return {name for rule in PROFILE["syscalls"] for name in rule["names"]}
+
+
+def test_the_profile_is_a_list_of_what_is_allowed() -> None:
+    assert (PROFILE["defaultAction"], PROFILE["defaultErrnoRet"]) == ("SCMP_ACT_ERRNO", 38)
+    assert {rule["action"] for rule in PROFILE["syscalls"]} == {"SCMP_ACT_ALLOW"}
+    assert _allowed() >= NAMESPACES
+    assert _allowed() & FORBIDDEN == set()
+    names = PROFILE["syscalls"][-1]["names"]
+    assert names == sorted(set(names))
+
+
+# Becomes one that may call what the profile allows, and nothing else.
+BECOME = """
+import ctypes, json, os, struct, sys
+numbers = json.loads(sys.argv[1])
+code = [(0x20, 0, 0, 0)]
+for number in numbers:
+    code += [(0x15, 0, 1, number), (0x06, 0, 0, 0x7FFF0000)]
+code.append((0x06, 0, 0, 0x00050000 | 38))
+packed = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in code))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code), ctypes.addressof(packed)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, program, 0, 0) == 0
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+TRIED = """
+import asyncio, os, sys
+sys.path.append(sys.argv[1])
+from engine.browser.find import find_chromium
+from engine.browser.sandbox import confinement
+found = asyncio.run(confinement(find_chromium(os.environ)))
+print(found.level, found.has_browser_sandbox, found.lacks)
+"""
+HEADER = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
+
+
+def _run_with(calls: set[str]) -> str:
+    """How a browser is confined by who may call only these: an ordinary user without capabilities."""
+    if not HEADER.exists() or os.uname().machine != "x86_64" or shutil.which("bwrap") is None:
+        pytest.skip(
+            "needs bubblewrap, and the numbers of x86-64's system calls: apt-get install linux-libc-dev"
+        )
+    known = dict(re.findall(r"#define __NR_(\w+)\s+(\d+)", HEADER.read_text("ascii")))
+    numbers = json.dumps(sorted(int(known[name]) for name in calls & known.keys()))
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
+    python = [
+        "/usr/bin/python3" if os.geteuid() == 0 else sys.executable,
+        "-c",
+    ]  # one that nobody can read too
+    command = [*(nobody if os.geteuid() == 0 else ()), *python, BECOME, numbers, *python, TRIED, str(ROOT)]
+    ran = subprocess.run(
+        command,
+        env={"PATH": os.environ["PATH"], "UPBEAT_CHROMIUM": os.environ["CHROMIUM"]},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+@pytest.mark.browser
+def test_a_browser_is_confined_under_the_profile() -> None:
+    if _run_with(_allowed() | NAMESPACES | FORBIDDEN) != "bubblewrap True ()":
+        pytest.skip("an ordinary user has no sandbox here, with any profile")
+    assert _run_with(_allowed()) == "bubblewrap True ()"
+
+
 # ---- the unit
 
 
@@ -218,10 +336,48 @@ def test_the_unit_may_do_little() -> None:
     assert set(_unit()["RestrictAddressFamilies"].split()) == {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"}
 
 
+def _with_browser() -> dict[str, str]:
+    """What the file for browsers changes."""
+    text = (DOCKER / "upbeat-browser.conf").read_text("utf-8")
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+
+
+def test_a_unit_with_browsers_gives_up_what_namespaces_need_and_no_more() -> None:
+    changed = _with_browser()
+    off = {name for name, value in changed.items() if value == "no"}
+    assert off == {"RestrictNamespaces", "ProtectKernelTunables", "ProtectKernelLogs", "ProtectHostname"}
+    assert {name for name in off if _unit().get(name) != "yes"} == set()
+    assert changed.keys() - off == {"SystemCallFilter", "MemoryMax", "OOMPolicy", "TasksMax"}
+
+
+@pytest.mark.browser
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
-def test_systemd_reads_the_unit(tmp_path: Path) -> None:
+def test_a_browser_is_confined_under_the_units_filter() -> None:
+    allowed = set[str]()
+    words = [*_unit()["SystemCallFilter"].split(), *_with_browser()["SystemCallFilter"].split()]
+    while words:
+        word = words.pop()
+        if word.startswith("@"):
+            command = ["systemd-analyze", "--no-pager", "syscall-filter", word]
+            listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[
+                1:
+            ]
+            words += [line.strip() for line in listed if line.strip() and not line.strip().startswith("#")]
+        else:
+            allowed.add(word)
+    if _run_with(_allowed() | NAMESPACES | FORBIDDEN) != "bubblewrap True ()":
+        pytest.skip("an ordinary user has no sandbox here, with any filter")
+    assert _run_with(allowed) == "bubblewrap True ()"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
+@pytest.mark.parametrize("has_browser", [False, True], ids=["plain", "with a browser"])
+def test_systemd_reads_the_unit(tmp_path: Path, *, has_browser: bool) -> None:
     unit = tmp_path / "upbeat.service"
     unit.write_text(UNIT.replace("/opt/upbeat/bin/upbeat", "/bin/true"))
+    if has_browser:
+        (tmp_path / "upbeat.service.d").mkdir()
+        shutil.copy(DOCKER / "upbeat-browser.conf", tmp_path / "upbeat.service.d/browser.conf")
     ran = subprocess.run(
         ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False, timeout=30
     )

@@ -27,9 +27,8 @@ def doctor(config: Path | None, data: Path | None, out: Output) -> None:
 
     async def look() -> list[Finding]:
         found = await running(settings)
-        if found is None:
-            return await examine(settings, None, None)
-        return await examine(settings, found.database_url, found.nats_url, local_url(settings.data))
+        urls = (found.database_url, found.nats_url, local_url(settings.data)) if found else (None, None)
+        return await examine(settings, *urls, starts_browser=not out.quiet)
 
     findings = run_loop(look())
     failed = any(finding.level == "fail" for finding in findings)
