@@ -37,12 +37,14 @@ TYPES: Final = {
     "txt": "text/plain; charset=utf-8",
 }
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}\.(jpg|png|zip|har|html|txt)", re.ASCII)
-_ENTRY: Final = re.compile(r"trace\.(?:trace|network|stacks)|resources/\w[\w@.-]{0,119}", re.ASCII)
+_ENTRY: Final = re.compile(
+    r"trace\.(?:trace|network|stacks)|(?:resources|screencast)/\w[\w@.-]{0,119}", re.ASCII
+)
 _LINES: Final = (".trace", ".network", ".stacks")
 _DATA: Final = (".json", ".txt", ".dat")
 _MOST_CUT: Final = 200
 """Characters of a secret whose beginnings are looked for."""
-_CUT: Final = r"(?:\xe2\x80\xa6|\\+u2026|&hellip;|\z)"
+_CUT: Final = r"(?:\xe2\x80\xa6|\xef\xbf\xbd|\\+u2026|&hellip;|\z)"
 _HIDDEN: Final = REDACTED.encode()
 _NAMED: Final = (
     r"(?i)((?:\A|[?&;])(?:[\w.%\[\]-]*(?:auth|bearer|cookie|token|secret|passw|passphrase|pwd|session|credential|signature)"
@@ -155,10 +157,9 @@ def _trace(data: bytes, hidden: Any) -> bytes | None:
         return None
     renamed = dict[bytes, bytes]()
     for name, was in list(entries.items()):
-        if name.startswith("resources/"):
-            now = _resource(name, was, hidden)
-            if now == was:
-                continue
+        if name.startswith("screencast/") and hidden is not None:
+            del entries[name]
+        elif name.startswith("resources/") and (now := _resource(name, was, hidden)) != was:
             del entries[name]
             if now is not None:  # its old name is the hash of what it was, and could be tried
                 stem, _, ending = name.removeprefix("resources/").partition(".")
@@ -195,14 +196,11 @@ def _unpacked(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _resource(name: str, body: bytes, hidden: Any) -> bytes | None:
-    """What is no text is kept as it is, unless there is a secret in it, or it is a picture of the page and there are some."""
+    """What is no text is kept as it is, unless there is a secret in it."""
     try:
         body.decode()
     except UnicodeDecodeError:
-        is_shown = hidden is not None and (
-            name.startswith("resources/page@") or hidden.search(body) is not None
-        )
-        return None if is_shown else body
+        return None if hidden is not None and hidden.search(body) else body
     return (
         hidden_text(_without(body, hidden).decode()).encode()
         if name.endswith(_DATA)

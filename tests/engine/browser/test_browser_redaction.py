@@ -199,6 +199,7 @@ WAYS: tuple[Callable[[str], str], ...] = (
     lambda s: s,
     json.dumps,
     lambda s: json.dumps(json.dumps({"a": s}, ensure_ascii=False)),
+    lambda s: json.dumps(json.dumps({"secrets": hidden_forms([s])})),
     html.escape,
     lambda s: html.escape(html.escape(s)),
     lambda s: f"<b>{s.encode('ascii', 'xmlcharrefreplace').decode()}</b>",
@@ -248,6 +249,13 @@ def test_whatever_a_secret_is_it_is_found_however_it_is_written(secret: str) -> 
             assert leaks(made, (secret,)) == []
 
 
+@pytest.mark.parametrize("cut", ["plain-secr", "plain-secret-…", 'say("plain-s\\u2026")', "plain-sec\ufffd"])
+def test_the_beginning_of_a_secret_goes_where_the_text_was_cut_off(cut: str) -> None:
+    made = redacted(Artifact("page.html", "", f"<p>{cut}".encode()), hidden_forms(SECRETS))
+    assert made is not None
+    assert b"plain" not in made.data
+
+
 def test_headers_cookies_and_fields_that_are_called_like_a_secret_go_whatever_they_hold() -> None:
     request = {
         "url": "https://shop.example/?page=2&access_token=canary-1&next=3",
@@ -286,7 +294,7 @@ def test_a_resource_that_had_a_secret_loses_the_name_that_was_its_hash() -> None
 def test_pictures_of_the_page_are_in_no_trace_where_there_are_secrets() -> None:
     picture = io.BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "JPEG")
-    trace = archive_of({"trace.trace": b"{}", "resources/page@1-2.jpeg": picture.getvalue()})
+    trace = archive_of({"trace.trace": b"{}", "screencast/page@1-2.jpeg": picture.getvalue()})
     for secrets, names in (((), 2), (("plain-secret-1",), 1)):
         made = redacted(Artifact("trace.zip", "", trace), secrets)
         assert made is not None
