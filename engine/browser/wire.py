@@ -4,8 +4,7 @@ The worker is not trusted once a page or a script has run in it: whatever it say
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -32,16 +31,14 @@ class Order(Struct, frozen=True, tag="order"):
     records: bool = False  # trace, HAR and a picture of each step
     secrets: tuple[str, ...] = ()  # what no picture may show
     traceparent: str = ""  # sent to the origins of the journey
-    is_stepped: bool = False  # wait for `Go` before each step
+    is_stepped: bool = False  # do what `Go` says instead of its steps, until it says nothing; then the teardown
 
 
 class Go(Struct, frozen=True, tag="go"):
-    """Do the next step; or the last one again, or not the next, or nothing more but the teardown."""
+    """Do this step now, whether or not it is the next of the order; without one, no more of them."""
 
-    again: bool = False
-    skip: bool = False
-    end: bool = False
-    step: dict[str, Any] | None = None  # a `rules.journey.JourneyStep` to do instead, references replaced
+    step: dict[str, Any] | None = None  # a `rules.journey.JourneyStep`, references replaced
+    name: str = ""
 
 
 class Ready(Struct, frozen=True, tag="ready"):
@@ -79,15 +76,6 @@ class Report(Struct, frozen=True, tag="report"):
         None  # why the journey is not ok; type `probe.browser` where that is our own trouble
     )
     notes: tuple[str, ...] = ()  # what is missing of the evidence, and why
-
-
-class Companion(NamedTuple):
-    """Who follows a journey as it is done, e.g. a person at a terminal. Its verdict is none of theirs."""
-
-    go: Callable[[Stepped | None], Awaitable[Go]]
-    """Told of each step that was done, and of None before the first where it `is_stepped`; how to go on, which counts then."""
-    is_stepped: bool = False
-    is_headed: bool = False  # the window is shown on this machine's display
 
 
 Said = Ready | Stepped | Kept | Report

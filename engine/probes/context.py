@@ -20,7 +20,6 @@ from rules.tls import TlsOptions
 
 if TYPE_CHECKING:
     from engine.browser.pool import Browsers, Turn
-    from engine.browser.wire import Companion
 
 _CONTEXTS: Final = 1024
 _VERSIONS: Final = {
@@ -76,7 +75,6 @@ class Context:
     __slots__ = (
         "browsers",
         "clock",
-        "companion",
         "poller",
         "refusal",
         "resolver",
@@ -108,7 +106,6 @@ class Context:
         self.clock = clock
         self.browsers = browsers
         self.turn: Turn | None = None  # of a run of a browser beat
-        self.companion: Companion | None = None  # of a journey that somebody follows
         self.judge_by(egress)
 
     def judged_by(self, egress: EgressPolicy) -> Self:
