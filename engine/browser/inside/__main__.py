@@ -15,6 +15,7 @@ from typing import Any
 from playwright.async_api import ProxySettings, async_playwright
 from pydantic import ValidationError
 
+from engine.browser.inside.headers import Headers
 from engine.browser.inside.journey import Walk, Worker
 from engine.browser.inside.keeping import HIDER, HIDER_SCRIPT
 from engine.browser.inside.relay import relay
@@ -61,14 +62,14 @@ async def work(given: dict[str, Any], out: int) -> None:
             args=_ARGUMENTS,
         )
         say(Ready(f"Chromium {browser.version}"))
-        is_spent = False
+        worker, is_spent = Worker(browser, playwright, Headers(browser), say, go), False
         while not is_spent:
             try:
                 order = await asked(reader)
             except WireError:  # no more
                 break
             if isinstance(order, Order):
-                report, is_spent = await _do(Worker(browser, playwright, say, go), order)
+                report, is_spent = await _do(worker, order)
                 say(report)
         await browser.close()
 

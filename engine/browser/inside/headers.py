@@ -7,14 +7,15 @@ redirected. Each request that comes here is judged by its own address, redirecte
 import asyncio
 from base64 import b64encode
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, CDPSession, Error
 
 from rules.journey import BasicAuth
 
-_PORTS = {"http": 80, "https": 443}
+TRACEPARENT: Final = "traceparent"
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 def origin(url: str) -> str:
@@ -36,28 +37,36 @@ def basic(auth: BasicAuth) -> str:
 
 
 class Headers:
-    """What is sent to which origin, while it is on."""
+    """What is sent to which origin, while it is on: in every page, frame and worker of the browser."""
 
-    def __init__(self, by_origin: dict[str, dict[str, str]]) -> None:
-        self._by_origin = {one: given for one, given in by_origin.items() if one and given}
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._by_origin: dict[str, dict[str, str]] = {}
         self._session: CDPSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def on(self, browser: Browser) -> None:
-        """From now on, for every page, frame and worker of the browser. Raises `playwright.async_api.Error`."""
+    async def on(self, by_origin: dict[str, dict[str, str]]) -> None:
+        """From now on. Raises `playwright.async_api.Error`."""
+        self._by_origin = {one: given for one, given in by_origin.items() if given}
         if not self._by_origin:
             return
-        self._session = await browser.new_browser_cdp_session()
-        self._session.on("Fetch.requestPaused", self._paused)
-        await self._session.send(
-            "Fetch.enable", {"patterns": [{"urlPattern": f"{one}/*"} for one in self._by_origin]}
-        )
+        if self._session is None:
+            self._session = await self._browser.new_browser_cdp_session()
+            self._session.on("Fetch.requestPaused", self._paused)
+        patterns: list[dict[str, str]] = []
+        for one, given in self._by_origin.items():
+            # A trace is of what servers compute; to stop every picture for it would cost a fifth of the journey.
+            kinds = ("Document", "XHR", "Fetch") if given.keys() == {TRACEPARENT} else (None,)
+            patterns += [
+                {"urlPattern": f"{one}/*"} | ({"resourceType": kind} if kind else {}) for kind in kinds
+            ]
+        await self._session.send("Fetch.enable", {"patterns": patterns})
 
     async def off(self) -> None:
         """No more."""
-        if self._session is not None:
+        if self._session is not None and self._by_origin:
             with suppress(Error):
-                await self._session.detach()
+                await self._session.send("Fetch.disable")
 
     def _paused(self, said: dict[str, Any]) -> None:
         task = asyncio.create_task(self._go_on(said))

@@ -3,8 +3,8 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
@@ -56,6 +56,7 @@ class Worker(NamedTuple):
 
     browser: Browser
     playwright: Playwright
+    headers: Headers
     say: Callable[[Said], None]
     go: Callable[[], Awaitable[Go]]
 
@@ -86,7 +87,7 @@ class Walk:
 
     def __init__(self, worker: Worker, order: Order, folder: Path) -> None:
         """`folder` is for files of this journey. Raises `pydantic.ValidationError`."""
-        self._browser, self._playwright, self._say, self._go = worker
+        self._browser, self._playwright, self._headers, self._say, self._go = worker
         self._order, self._folder = order, folder
         self._journey = Journey.model_validate(order.journey)
         self._named = named(self._journey)
@@ -115,13 +116,14 @@ class Walk:
         try:
             async with asyncio.timeout(OPEN_S):
                 context = await self._open()
+                await self._send_headers()
         except (Error, TimeoutError) as trouble:
             self.is_spent = True
             return Report(failure=Failure("probe.browser", f"no page opens: {first_line(str(trouble))}"))
         try:
-            async with self._headers():
-                await self._go_through(context)
+            await self._go_through(context)
         finally:
+            await self._headers.off()
             await self._close(context)
         return self._report()
 
@@ -143,20 +145,14 @@ class Walk:
     def _records(self) -> bool:
         return self._order.records and not self._order.keeps_nothing
 
-    @asynccontextmanager
-    async def _headers(self) -> AsyncIterator[None]:
+    async def _send_headers(self) -> None:
         more = dict(self._journey.headers)
         if self._order.traceparent:
             more[TRACEPARENT] = self._order.traceparent
         by_origin = {one: dict(more) for one in self._site}
         if self._journey.auth is not None and self._journey.url is not None:
             by_origin[origin(self._journey.url)]["Authorization"] = basic(self._journey.auth)
-        headers = Headers(by_origin)
-        await headers.on(self._browser)
-        try:
-            yield
-        finally:
-            await headers.off()
+        await self._headers.on(by_origin)
 
     async def _go_through(self, context: BrowserContext) -> None:
         steps = [one for one in self._named if not one.is_teardown]
@@ -202,8 +198,13 @@ class Walk:
             is_own = Named(name, JourneyStep(press="Enter"), is_teardown=False)
             picture = await self._evidence(page, is_own, len(self._steps) + 1, (), failure)
         state: Literal["ok", "failed"] = "failed" if failure else "ok"
-        error, url = failure.message if failure else "", self.hide(page.url[:2000]) if page is not None else ""
-        done = StepDone(name, self.hide(name), state, began - self._began, took_s, error, url=url, picture=picture)
+        error, url = (
+            failure.message if failure else "",
+            self.hide(page.url[:2000]) if page is not None else "",
+        )
+        done = StepDone(
+            name, self.hide(name), state, began - self._began, took_s, error, url=url, picture=picture
+        )
         self._steps.append(done)
         self._say(Stepped(done))
 
