@@ -288,6 +288,7 @@ async def start(
         "has_sandbox": confined.has_browser_sandbox,
         "gate": _GATE if is_apart else str(gate),
         "is_script": is_script,
+        "is_headed": environment is not None,
     }
     given = {
         "path": [*_paths(), str(_ROOT)],
