@@ -159,7 +159,9 @@ class Walk:
         self._ends = time.monotonic() + self._order.steps_s
         if self._journey.script is not None:
             await self._play(context)
-        for number, one in enumerate(steps, 1):
+        elif self._order.is_stepped:
+            await self._as_told()
+        for number, one in enumerate(() if self._order.is_stepped else steps, 1):
             if self._failure is not None:
                 self._steps.append(StepDone(one.name, self.hide(said(one.step)), "skipped"))
                 continue
@@ -214,25 +216,21 @@ class Walk:
         return None
 
     async def _one(self, named: Named, number: int) -> None:
-        """Do a step, and again where that is asked for."""
-        waits = self._order.is_stepped
-        if waits and number == 1:
-            await self._told()
-        while True:
-            done, failure = await self._done(named, number)
-            self._say(Stepped(done, waits))
-            if not waits or not await self._told():
-                break
+        done, failure = await self._done(named, number)
         self._steps.append(done)
+        self._say(Stepped(done, waits=self._order.is_stepped and not named.is_teardown))
         if failure is not None and not named.is_teardown and not named.step.soft:
             self._failure = failure
 
-    async def _told(self) -> bool:
-        """Whether it is to be done again. What people think about takes no time."""
-        began = time.monotonic()
-        again = (await self._go()).again
-        self._ends += time.monotonic() - began
-        return again
+    async def _as_told(self) -> None:
+        """Steps that somebody asks for one by one, each with all the time there is; of tries in a row the last counts."""
+        while (go := await self._go()).step is not None:
+            self._ends, self._failure = time.monotonic() + self._order.steps_s, None
+            if self._steps and self._steps[-1].name == go.name:
+                self._steps.pop()
+            await self._one(
+                Named(go.name, JourneyStep.model_validate(go.step), is_teardown=False), len(self._steps) + 1
+            )
 
     async def _done(self, named: Named, number: int) -> tuple[StepDone, Failure | None]:
         name, step, is_teardown = named
