@@ -1,6 +1,7 @@
 """`upbeat import`: another monitor's file as an upbeat.yaml, and everything of it that has no counterpart. It asks nobody."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from rules.config import ConfigError, Document
 from upbeat.cli.files import FILE, write_text
 from upbeat.cli.output import harmless, print_json
 from upbeat.imports.blackbox import take_blackbox
+from upbeat.imports.codegen import read_script, take_codegen
 from upbeat.imports.draft import Draft
 from upbeat.imports.gatus import take_gatus
 from upbeat.imports.kuma import take_kuma
@@ -124,3 +126,11 @@ def blackbox(file: Path, targets: Path | None) -> Draft:
 @_command("kuma", "Take a JSON backup of Uptime Kuma.")
 def kuma(file: Path) -> Draft:
     return _taken(file, take_kuma, read_json)
+
+
+@_command(
+    "codegen",
+    "Take a script that `playwright codegen` recorded, in Python or JavaScript: its steps become a browser beat.",
+)
+def codegen(file: Path) -> Draft:
+    return _taken(file, partial(take_codegen, name=file.name.partition(".")[0]), read_script)

@@ -45,7 +45,7 @@ class Draft:
         self._slugs: dict[Kind, dict[str, int]] = {"channel": {}, "beat": {}}
         self._variables: dict[str, str] = {}
         self._names: dict[str, int] = {}
-        self._lines = lines
+        self._lines = dict(lines)
 
     @property
     def notes(self) -> list[Note]:
@@ -58,6 +58,11 @@ class Draft:
         while place and place not in self._lines:
             place = place.rpartition("[")[0] if place.endswith("]") else place.rpartition(".")[0]
         self._notes[Note(path, message, self._lines.get(place, 0))] = None
+
+    def place(self, path: str, line: int) -> str:
+        """From now on `path` is on this line."""
+        self._lines[path] = line
+        return path
 
     def slug(self, kind: Kind, *names: str) -> str:
         """A slug for what is called so: the same for the same file, and nobody else's."""

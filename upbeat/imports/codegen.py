@@ -1,0 +1,457 @@
+"""A script that `playwright codegen` recorded, as a `browser` beat: each of its lines becomes a step, or is named. Runs none of it.
+
+What is read is Python's syntax tree; JavaScript as Playwright writes it is put into Python's words first. Neither is a
+whole language: what does not go straight on is for people.
+"""
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from rules.journey import JourneyStep
+from rules.secret import is_secret_name
+from upbeat.imports.draft import Draft
+from upbeat.imports.source import Read, SourceError
+
+_BY: Final = {
+    "get_by_role": "role", "get_by_label": "label", "get_by_text": "text", "get_by_test_id": "test_id",
+    "get_by_placeholder": "placeholder", "get_by_alt_text": "alt", "get_by_title": "title", "locator": "css",
+}  # fmt: skip
+_EXPECTED: Final = {  # what is looked at, and how it is compared
+    "to_be_visible": ("visible", ""), "to_be_hidden": ("hidden", ""), "to_be_checked": ("checked", ""),
+    "to_be_enabled": ("enabled", ""), "to_be_disabled": ("disabled", ""), "to_have_text": ("text", "eq"),
+    "to_contain_text": ("text", "contains"), "to_have_value": ("value", "eq"), "to_be_empty": ("value", "empty"),
+    "to_have_count": ("count", "eq"), "to_have_url": ("url", "eq"), "to_have_title": ("title", "eq"),
+}  # fmt: skip
+_PAIRS: Final = (("visible", "hidden"), ("checked", "unchecked"), ("enabled", "disabled"))
+_OPPOSITE: Final = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}
+_CONTEXT: Final = {
+    "locale": "locale", "timezone_id": "timezone", "base_url": "url", "user_agent": "user_agent", "viewport": "viewport",
+}  # fmt: skip
+_MEANS_NOTHING: Final = frozenset(
+    {"close", "run", "storage_state", "log", "permissions", "is_mobile", "has_touch"}
+)
+_FLAGS: Final = {"IGNORECASE": "i", "MULTILINE": "m", "DOTALL": "s"}
+_OTHER_PAGE: Final = "a journey stays on its page; another one"
+_PLAIN: Final = re.compile(r"(\^?)((?:[^\\.^$*+?()\[\]{}|]|\\\W)*)(\$?)")
+_TOKEN: Final = re.compile(
+    r"""(?P<string>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`)|(?P<comment>//[^\n]*|/\*.*?\*/)"""
+    r"|(?P<regex>(?<=[(\s])/(?![/*\s])(?:\\.|[^/\\\n])+/[a-z]*)|(?P<word>[A-Za-z_$][\w$]*)|\.\.\.|=>|.",
+    re.DOTALL,
+)
+_IN_PYTHON: Final = {"true": "True", "false": "False", "null": "None", "undefined": "None", "...": "**"} | (
+    dict.fromkeys(("await", "const", "let", "var", "\n"), "")
+)
+
+
+class _UnconvertedError(Exception):
+    """A line that no step does; says why."""
+
+
+class _Call(NamedTuple):
+    """`owner.name(*values, **named)`; the options that JavaScript puts into an object are named too."""
+
+    name: str
+    owner: ast.expr | None
+    values: list[ast.expr]
+    named: dict[str, ast.expr]
+
+    def value(self) -> Any:
+        """The first one."""
+        return _literal(self.values[0] if self.values else None)
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """A named one."""
+        return _literal(self.named[name]) if name in self.named else default
+
+
+def read_script(text: str) -> Read:
+    """A script as statements. Raises `SourceError`."""
+    is_python = not re.search(r"^import .* from ['\"]|^const .*= require\(", text, re.MULTILINE)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of escapes that mean nothing
+            return Read(ast.parse(text).body if is_python else [*_javascript(text)], {})
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as wrong:
+        where = f" (line {wrong.lineno})" if isinstance(wrong, SyntaxError) and wrong.lineno else ""
+        said = f"it is neither Python nor JavaScript that can be read{where}"
+        raise SourceError(f"{said}; record with `playwright codegen --target python`") from None
+
+
+def take_codegen(source: list[ast.stmt], draft: Draft, name: str) -> None:
+    """Each function that does something in a page becomes a beat. Raises `SourceError`."""
+    functions = [one for one in source if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    loose = [one for one in source if one not in functions]
+    context = dict[str, Any]()  # a fixture of pytest is of every test
+    is_found = False
+    for called, body in (*((one.name, one.body) for one in functions), ("", loose)):
+        is_one_of_several = sum(one.name.startswith("test_") for one in functions) > 1
+        recorded = _Recording(draft, f"{name}-{called[5:]}" if is_one_of_several else name, context)
+        recorded.take(body)
+        is_found |= recorded.keep()
+    if not is_found:
+        raise SourceError("it opens no page; a script that codegen records has page.goto(...)")
+
+
+class _Recording:
+    """What one function does, as a beat to be."""
+
+    def __init__(self, draft: Draft, name: str, context: dict[str, Any]) -> None:
+        self._draft, self._name, self._spec = draft, name, context
+        self._names: dict[str, _Call] = {}
+        self._steps: list[dict[str, Any]] = []
+        self._path = ""
+
+    def keep(self) -> bool:
+        """Put the beat into the draft, its addresses as paths of its site; False where there is none."""
+        opened = [step for step in self._steps if "goto" in step]
+        if not opened:
+            return False
+        parts = urlsplit(self._spec.get("url") or opened[0]["goto"])
+        site = f"{parts.scheme}://{parts.netloc}"
+        for step in opened:
+            if step["goto"].startswith(f"{site}/"):
+                step["goto"] = step["goto"].removeprefix(site)
+        slug = self._draft.slug("beat", self._name)
+        self._draft.beat(
+            "", {"slug": slug, "type": "browser", "url": site} | self._spec | {"steps": self._steps}
+        )
+        return True
+
+    def take(self, statements: list[ast.stmt]) -> None:
+        """Each statement in its order."""
+        for statement in statements:
+            if isinstance(statement, ast.With | ast.AsyncWith):
+                self.take(statement.body)
+            self._path = self._draft.place(f"steps[{len(self._steps)}]", statement.lineno)
+            try:
+                self._statement(statement)
+            except _UnconvertedError as why:
+                self._draft.note(
+                    self._path, f"{why} is left out: {ast.unparse(statement).partition(chr(10))[0][:200]}"
+                )
+            except RecursionError:
+                self._draft.note(self._path, "what is nested so deeply is left out")
+
+    def _statement(self, statement: ast.stmt) -> None:
+        match statement:
+            case ast.With() | ast.AsyncWith():
+                for item in statement.items:
+                    self._waited(_call_of(item.context_expr))
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                self._names[name] = call = _call_of(value)
+                if call.name == "wait_for_event":
+                    raise _UnconvertedError(_OTHER_PAGE)
+                if call.name in ("new_context", "new_page"):
+                    self._of_context(call.named)
+            case ast.Return(value=ast.Dict() as options):
+                self._of_context(_entries(options))
+            case ast.Expr(value=ast.Constant()) | ast.Import() | ast.ImportFrom() | ast.Pass():
+                pass
+            case ast.Expr(value=value):
+                self._done(_call_of(value))
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                pass
+            case _:
+                raise _UnconvertedError("what does not go straight on")
+
+    def _waited(self, call: _Call) -> None:
+        """`with page.expect_...(): ...`, whose body is done."""
+        if call.name == "expect_response":
+            self._step({"expect": {"of": "response", "url": call.value()}})
+        elif call.name.startswith("expect_"):
+            what = call.name.removeprefix("expect_")
+            raise _UnconvertedError(_OTHER_PAGE if what == "popup" else f"waiting for a {what}")
+
+    def _done(self, call: _Call) -> None:
+        if call.name == "use":
+            self._of_context(call.named)
+        elif call.owner is None or call.name in _MEANS_NOTHING:
+            if not call.name:
+                raise _UnconvertedError("what is no call")
+        elif (expected := _call_of(call.owner)).name == "expect" and expected.values:
+            self._step({"expect": self._expected(call, expected.values[0])}, call)
+        elif (expected.name, call.name) == ("keyboard", "press"):
+            self._step({"press": {"key": call.value()}}, call)
+        elif self._is_page(call.owner):
+            self._of_page(call)
+        else:
+            self._step(self._of_element(call, self._found(call.owner)), call)
+
+    def _step(self, step: dict[str, Any], call: _Call | None = None) -> None:
+        if call is not None and "timeout" in call.named:
+            step["timeout"] = call.option("timeout") / 1000
+        try:
+            JourneyStep.model_validate(step)
+        except ValidationError as refused:
+            said = str(refused.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
+            raise _UnconvertedError(f"what no step takes ({said})") from None
+        self._steps.append(step)
+
+    # ---- what is found
+
+    def _is_page(self, node: ast.expr) -> bool:
+        name = node.id if isinstance(node, ast.Name) else ""
+        pages = [page for page, call in self._names.items() if call.name == "new_page"]
+        if name in pages[1:] or (name.startswith("page") and name in self._names and name not in pages):
+            raise _UnconvertedError(_OTHER_PAGE)
+        return name in (*pages, "page")
+
+    def _found(self, node: ast.expr) -> dict[str, Any]:
+        """A locator as it is written in a beat."""
+        call = _call_of(node)
+        if call.owner is None:
+            raise _UnconvertedError("what finds no element")
+        if call.name in ("first", "last", "nth"):
+            nth = call.value() if call.name == "nth" else -1 if call.name == "last" else 0
+            return self._found(call.owner) | {"nth": nth}
+        if call.name == "filter" and list(call.named) == ["has_text"]:
+            found = self._found(call.owner)
+            if found.keys() & {"nth", "has_text"}:
+                raise _UnconvertedError("a filter of a filter")
+            return found | {"has_text": self._text(call.named["has_text"])}
+        if call.name not in _BY or not call.values or call.named.keys() - {"name", "exact", "has_text"}:
+            raise _UnconvertedError(f"{call.name} so, which is in no locator,")
+        by, found = _BY[call.name], self._within(call.owner)
+        found[by] = self._text(call.values[0])
+        if by == "css" and re.match(r"xpath=|text=|id=|/|\.\.|.*>>", found[by]):
+            raise _UnconvertedError("what is not found by CSS")
+        for option in call.named:
+            if option != "exact":
+                found[option] = self._text(call.named[option])
+            elif call.option(option):
+                found[option] = True
+        return found
+
+    def _within(self, node: ast.expr) -> dict[str, Any]:
+        """Where a locator looks: `inside` and `frame`."""
+        if self._is_page(node):
+            return {}
+        call = _call_of(node)
+        if call.owner is not None and call.name == "frame_locator":
+            held, frame = self._within(call.owner), call.value()
+        elif call.owner is not None and call.name == "content_frame":
+            held = self._found(call.owner)
+            frame = held.pop("css", "")
+            if held.keys() - {"inside", "frame"}:
+                raise _UnconvertedError("a frame that is not found by CSS alone")
+        else:
+            return {"inside": self._found(node)}
+        return {"frame": frame} | ({"inside": {"css": "html"} | held} if "frame" in held else held)
+
+    def _text(self, node: ast.expr) -> str:
+        pattern = _pattern(node)
+        if pattern is None:
+            return str(_literal(node))
+        plain = _PLAIN.fullmatch(pattern[0])
+        if plain is None or not plain[2]:
+            raise _UnconvertedError("a regular expression, which is in no locator,")
+        if plain[1] or plain[3]:
+            self._draft.note(self._path, f"finds {plain[2]!r} also as a part of the text")
+        return re.sub(r"\\(\W)", r"\1", plain[2])
+
+    # ---- what is done
+
+    def _of_page(self, call: _Call) -> None:
+        """What is done by the page itself, with no element."""
+        match call.name:
+            case "goto":
+                given: dict[str, Any] = {}
+                url = self._draft.url(self._path, call.value(), self._name, given)
+                if login := given.get("auth", {}).get("basic"):
+                    self._spec["auth"] = {"user": login["username"], "password": login["password"]}
+                if url != "about:blank":
+                    self._step({"goto": url}, call)
+            case "wait_for_url":
+                self._step({"wait": {"url": call.value()}}, call)
+            case "wait_for_load_state":
+                self._step({"wait": {"load": call.value() if call.values else "load"}}, call)
+            case "wait_for_timeout":
+                self._step({"wait": {"duration": call.value() / 1000}})
+            case "screenshot":
+                stem = PurePath(call.option("path", "")).stem.lower()
+                slug = re.sub(r"[^a-z0-9]+", "-", stem).strip("-") or f"picture-{len(self._steps)}"
+                self._step({"screenshot": slug}, call)
+            case "on" | "once" if call.values and call.value() == "dialog":
+                if ".accept(" in ast.unparse(call.values[-1]):
+                    self._spec["dialogs"] = "accept"
+            case _:
+                raise _UnconvertedError(f"{call.name}, which no step does,")
+
+    def _of_element(self, call: _Call, at: dict[str, Any]) -> dict[str, Any]:
+        for option in call.named.keys() & {"modifiers", "position"}:
+            self._draft.note(self._path, f"is done without its {option}")
+        match call.name:
+            case "click" | "dblclick":
+                times = {"times": 2} if call.name == "dblclick" else {}
+                return {
+                    "click": at
+                    | times
+                    | ({"button": call.option("button")} if "button" in call.named else {})
+                }
+            case "fill" | "press_sequentially":
+                return {"fill": at | {"value": self._typed(call, at)}}
+            case "clear":
+                return {"fill": at | {"value": ""}}
+            case "press":
+                return {"press": {"key": call.value(), "at": at}}
+            case "select_option":
+                return {
+                    "select": at | {"option": call.option("label") or call.option("value") or call.value()}
+                }
+            case "check" | "uncheck":
+                return {"check": at if call.name == "check" else at | {"on": False}}
+            case "hover":
+                return {"hover": at}
+            case "wait_for":
+                return {"wait": {call.option("state", "visible"): at}}
+            case "set_input_files":
+                self._draft.note(self._path, "uploads an empty file of that name: write its content")
+                given = call.value()
+                files = given if isinstance(given, list | tuple) else [given]
+                return {"upload": at | {"files": [{"name": PurePath(str(file)).name} for file in files]}}
+        raise _UnconvertedError(f"{call.name}, which no step does,")
+
+    def _typed(self, call: _Call, at: dict[str, Any]) -> str:
+        value = str(call.value())
+        is_secret = any(is_secret_name(word) for word in at.values() if isinstance(word, str))
+        return self._draft.secret(self._path, value, self._name, "password") if is_secret else value
+
+    def _expected(self, call: _Call, subject: ast.expr) -> dict[str, Any]:
+        name = call.name.removeprefix("not_")
+        is_negated, (of, operator) = name != call.name, _EXPECTED.get(name, ("", ""))
+        if not of:
+            raise _UnconvertedError(f"{name}, which is nothing to expect,")
+        made: dict[str, Any] = {} if of in ("url", "title") else {"at": self._found(subject)}
+        if not operator:
+            of = _OPPOSITE[of] if is_negated else of
+            return made if of == "visible" else {"of": of} | made
+        if call.values and (pattern := _pattern(call.values[0])) is not None:
+            value: Any = f"(?{pattern[1]}){pattern[0]}" if pattern[1] else pattern[0]
+            operator = "matches"
+        else:
+            value = operator == "empty" or call.value()
+        return made | {"of": of, operator: value} | ({"not": True} if is_negated else {})
+
+    # ---- as whom
+
+    def _of_context(self, given: dict[str, ast.expr]) -> None:
+        for key, node in given.items():
+            try:
+                self._option(key, _literal(node))
+            except _UnconvertedError as why:
+                self._draft.note(key, f"{why} is left out")
+
+    def _option(self, key: str, value: Any) -> None:
+        if key in _CONTEXT:
+            self._spec[_CONTEXT[key]] = value
+        elif key == "geolocation":
+            self._spec[key] = {axis: value[axis] for axis in ("latitude", "longitude")}
+        elif key == "ignore_https_errors":
+            self._spec["verify"] = not value
+        elif key == "extra_http_headers":
+            self._spec["headers"] = self._draft.headers(key, value, self._name)
+        elif key == "http_credentials":
+            password = self._draft.secret(key, value["password"], self._name, "password")
+            self._spec["auth"] = {"user": value["username"], "password": password}
+        elif key == "device":
+            tablet = re.search(r"(?i)ipad|\btab\b|nexus (?:7|10)", value)
+            self._spec[key] = "desktop" if "Desktop" in value else "tablet" if tablet else "phone"
+            self._draft.note(key, f"{value!r} becomes `device: {self._spec[key]}`")
+        elif key not in _MEANS_NOTHING or key == "storage_state":
+            raise _UnconvertedError("what has no counterpart")
+
+
+def _call_of(node: ast.expr) -> _Call:
+    """A call taken apart, or an attribute as one of nothing; without a name where it is neither."""
+    node = node.value if isinstance(node, ast.Await) else node
+    if isinstance(node, ast.Attribute):
+        return _Call(node.attr, node.value, [], {})
+    if not isinstance(node, ast.Call):
+        return _Call("", None, [], {})
+    objects = [one for one in node.args if isinstance(one, ast.Dict)]
+    named = {key: value for given in objects for key, value in _entries(given).items()}
+    for keyword in node.keywords:
+        named |= {keyword.arg: keyword.value} if keyword.arg else _spread(keyword.value)
+    called = _call_of(node.func) if isinstance(node.func, ast.Attribute) else None
+    name = called.name if called else ast.unparse(node.func)
+    return _Call(name, called and called.owner, [one for one in node.args if one not in objects], named)
+
+
+def _entries(node: ast.Dict) -> dict[str, ast.expr]:
+    entries: dict[str, ast.expr] = {}
+    for key, value in zip(node.keys, node.values, strict=True):
+        entries |= _spread(value) if key is None else {str(_literal(key)): value}
+    return entries
+
+
+def _spread(node: ast.expr) -> dict[str, ast.expr]:
+    """`**playwright.devices["iPhone 13"]`."""
+    return {"device": node.slice} if isinstance(node, ast.Subscript) else {}
+
+
+def _literal(node: ast.expr | None) -> Any:
+    try:
+        return ast.literal_eval(node or "")
+    except (ValueError, TypeError, SyntaxError):
+        raise _UnconvertedError("what is not written out") from None
+
+
+def _pattern(node: ast.expr) -> tuple[str, str] | None:
+    """The source and flags of `re.compile(...)`."""
+    call = _call_of(node)
+    if call.name != "compile" or not call.values:
+        return None
+    words = re.findall(r"\w+", ast.unparse(call.values[1])) if call.values[1:] else []
+    flags = "".join(_FLAGS.get(word, word.lower()) for word in words if word != "re")
+    return call.value(), re.sub(r"[^ims]", "", flags)
+
+
+def _javascript(text: str) -> Iterator[ast.stmt]:
+    """The statements of a script in Python's words; a line that cannot be put so is a name that nothing has."""
+    parts: list[str] = []
+    text = text.replace(").not.to", ").notTo")
+    depth = begun = 0
+    for token in _TOKEN.finditer(text):
+        kind, piece = token.lastgroup, token[0]
+        if not "".join(parts).strip():
+            begun = token.start()
+        if (piece == "{" and "".join(parts).rstrip().endswith("=>")) or (piece in ")}]" and not depth):
+            parts, depth = [], 0  # of what is around the statements
+        elif piece == ";" and not depth:
+            yield from _in_python(
+                "".join(parts).strip(), text[begun : token.start()], text.count("\n", 0, begun)
+            )
+            parts = []
+        else:
+            depth += (piece in "([{") - (piece in ")}]") if kind is None else 0
+            parts.append(_piece(kind, piece, is_key=depth > 0 and text[token.end() :][:1] == ":"))
+
+
+def _piece(kind: str | None, piece: str, *, is_key: bool) -> str:
+    if kind == "comment":
+        return ""
+    if kind == "regex":
+        source, _, flags = piece[1:].rpartition("/")
+        return f"re.compile({source.replace(chr(92) + '/', '/')!r}, {flags!r})"
+    if kind == "string":
+        return repr(piece[1:-1]) if piece[0] == "`" else piece
+    if kind != "word" or piece in _IN_PYTHON:
+        return _IN_PYTHON.get(piece, piece)
+    word = re.sub(r"(?<=\w)(?:[A-Z]+(?![a-z])|[A-Z])", lambda found: f"_{found[0].lower()}", piece)
+    return repr(word) if is_key else word
+
+
+def _in_python(put: str, written: str, line: int) -> list[ast.stmt]:
+    if not put.strip("()") or re.match(r"import\b|(?:const )?\{.*require\(", put):
+        return []
+    try:
+        statements = ast.parse(put).body
+    except SyntaxError:
+        statements = [ast.Expr(ast.Name(written.partition("\n")[0]), lineno=1, col_offset=0)]
+    return [ast.increment_lineno(one, line) for one in statements]
