@@ -167,7 +167,7 @@ class Walk:
                 continue
             await self._one(one, number)
         page = self._page()
-        if self._order.keeps and self._failure is None and not self._order.keeps_nothing and page is not None:
+        if self._steps and self._order.keeps and self._failure is None and not self._order.keeps_nothing and page:
             await self._show(page, len(steps))
         self._ends = time.monotonic() + self._order.teardown_s
         if (page is None or self._is_hung) and len(steps) < len(self._named):
