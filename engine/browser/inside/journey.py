@@ -224,30 +224,18 @@ class Walk:
     async def _one(self, named: Named, number: int) -> None:
         done, failure = await self._done(named, number)
         self._steps.append(done)
-        self._say(Stepped(done))
+        self._say(Stepped(done, waits=self._order.is_stepped and not named.is_teardown))
         if failure is not None and not named.is_teardown and not named.step.soft:
             self._failure = failure
 
-    async def _follow(self) -> None:
-        """Do what is asked for, one by one. Of a step that is done again the last time counts; thinking takes no time."""
-        found: dict[str, tuple[StepDone, Failure | None]] = {}
-        while True:
-            began = time.monotonic()
-            asked = await self._go()
-            self._ends += time.monotonic() - began
-            if asked.step is None:
-                break
-            try:
-                one = Named(asked.name, JourneyStep.model_validate(asked.step), is_teardown=False)
-                found[asked.name] = await self._done(one, len(found) + 1)
-            except ValueError as wrong:  # pydantic's
-                failure = Failure("probe.config", self.hide(str(wrong)))
-                found[asked.name] = StepDone(asked.name, "", "failed", error=failure.message), failure
-            self._say(Stepped(found[asked.name][0], waits=True))
-        self._steps += [done for done, _ in found.values()]
-        self._failure = next(
-            (failure for done, failure in found.values() if failure and not done.is_soft), None
-        )
+    async def _as_told(self) -> None:
+        """Steps that somebody asks for one by one, each with all the time there is; of tries in a row the last counts."""
+        while (go := await self._go()).step is not None:
+            self._ends, self._failure = time.monotonic() + self._order.steps_s, None
+            if self._steps and self._steps[-1].name == go.name:
+                self._steps.pop()
+            one = Named(go.name, JourneyStep.model_validate(go.step), is_teardown=False)
+            await self._one(one, len(self._steps) + 1)
 
     async def _done(self, named: Named, number: int) -> tuple[StepDone, Failure | None]:
         name, step, is_teardown = named
