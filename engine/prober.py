@@ -198,24 +198,25 @@ class Prober:
             self._busy.discard(key)
 
     async def _run(self, key: Key, cause: _Cause, run_id: str, scheduled_at: float) -> None:
-        beat_id, region = key
+        beat_id, _ = key
         entry = self.catalog.entries.get(beat_id)
         if entry is not None:
             now_s = self._clock.monotonic_s()
             known, kept_s = self._standing.get(key, (None, now_s))
             if now_s - kept_s >= RETOLD_S:
                 known = None
-            outcome = await self._measure(entry, region, cause, known)
+            outcome = await self._measure(entry, key, cause, known)
             if outcome.standing is not None and outcome.standing != known:
                 self._standing[key] = outcome.standing, now_s
             self._hand_in(key, cause, run_id, scheduled_at, outcome, entry.revision)
             self.keeping.keep(run_id, beat_id, scheduled_at, outcome.artifacts)
 
-    async def _measure(self, entry: ProbedBeat, region: str, cause: _Cause, known: int | None) -> RunOutcome:
+    async def _measure(self, entry: ProbedBeat, key: Key, cause: _Cause, known: int | None) -> RunOutcome:
         if entry.check is None:
             failure = entry.failure
             return troubled("probe.config", failure.message if failure else "the check cannot be run here")
         try:
+            beat_id, region = key
             vantage = self.catalog.regions.get(region, Vantage())
             context = self._context_by(region, vantage.egress)
             return await run(
@@ -224,6 +225,8 @@ class Prober:
                 reference=vantage.reference,
                 keeps_all=cause.kind is Kind.MANUAL,
                 known=known,
+                key=beat_id,
+                records=cause.kind is not Kind.SCHEDULED,
             )
         except Exception as bug:
             _log.exception("a run failed in a way it must not")

@@ -127,7 +127,7 @@ class StepDone(Struct, frozen=True, omit_defaults=True):
     picture: str = ""  # name of the artifact
 
 
-class Journeyed(Struct, frozen=True):
+class Journeyed(Struct, frozen=True, omit_defaults=True):
     """What a browser saw on a journey."""
 
     steps: tuple[StepDone, ...] = ()

@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from api.context import ApiSettings, Guide, Health, Services
+from engine.browser.pool import Browsers
 from engine.bus import Bus
 from engine.catalog import Catalog
 from engine.clock import SystemClock
@@ -191,6 +192,8 @@ class Node:
     async def close(self) -> None:
         """Give back what the roles shared."""
         if self._context is not None:
+            if self._context.browsers is not None:
+                await self._context.browsers.close()
             self._context.close()
         for close in reversed(self._closers):
             await close()
@@ -212,7 +215,9 @@ class Node:
     def context(self) -> Context:
         """What probes share on this loop."""
         if self._context is None:
-            self._context = Context(self.policy)
+            self._context = Context(
+                self.policy, browsers=Browsers(self.settings.environment, share=self.settings.workers)
+            )
         return self._context
 
     def _prober(self) -> Prober:

@@ -14,6 +14,8 @@ from evaluators.observation import Artifact, Document, StepDone
 
 MOST_BYTES: Final = 16 << 20
 """Of one message."""
+SAID_BYTES: Final = 2 << 20
+"""Of one message that is no file."""
 MOST_TOTAL_BYTES: Final = 48 << 20
 """Of all that is said about one run."""
 ARTIFACT_BYTES: Final = 8 << 20
@@ -31,7 +33,9 @@ class Order(Struct, frozen=True, tag="order"):
     records: bool = False  # trace, HAR and a picture of each step
     secrets: tuple[str, ...] = ()  # what no picture may show
     traceparent: str = ""  # sent to the origins of the journey
-    is_stepped: bool = False  # do what `Go` says instead of its steps, until it says nothing; then the teardown
+    is_stepped: bool = (
+        False  # do what `Go` says instead of its steps, until it says nothing; then the teardown
+    )
 
 
 class Go(Struct, frozen=True, tag="go"):
@@ -98,7 +102,15 @@ def packed(message: Said | Asked) -> bytes:
 
 async def hear(reader: asyncio.StreamReader) -> Said:
     """What the worker says next. Raises `WireError`."""
-    return _said_by(await _frame(reader))
+    return (await heard(reader))[0]
+
+
+async def heard(reader: asyncio.StreamReader, most: int = MOST_BYTES) -> tuple[Said, int]:
+    """The same, of at most so many bytes, and how many it has."""
+    body = await _frame(reader, most)
+    if len(body) > SAID_BYTES and b"kept" not in body[:16]:
+        raise WireError(f"a message of {len(body)} bytes that is no file")
+    return _said_by(body), len(body)
 
 
 async def asked(reader: asyncio.StreamReader) -> Asked:
@@ -113,11 +125,11 @@ def _said_by(body: bytes) -> Said:
         raise WireError(f"the worker said what is no message: {wrong}") from None
 
 
-async def _frame(reader: asyncio.StreamReader) -> bytes:
+async def _frame(reader: asyncio.StreamReader, most: int = MOST_BYTES) -> bytes:
     try:
         size = int.from_bytes(await reader.readexactly(4), "big")
-        if size > MOST_BYTES:
-            raise WireError(f"a message of {size} bytes; at most {MOST_BYTES} are taken")
+        if size > most:
+            raise WireError(f"a message of {size} bytes; at most {most} are taken")
         return await reader.readexactly(size)
     except (asyncio.IncompleteReadError, OSError):
         raise WireError("the other side is gone") from None

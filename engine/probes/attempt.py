@@ -62,6 +62,11 @@ class Watch:
         self.phase, self._since = "", now
         return spent
 
+    def count_only(self, total_s: float) -> None:
+        """What it took is known better than by its begin and end: it is `total_s` so far."""
+        self.enter("")
+        self._began = max(self._began, self._since - total_s)
+
     def stop(self) -> Timings:
         """End the last phase. `total` includes what lies between phases."""
         if self.phase == "auth":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from msgspec import structs, to_builtins
+from msgspec import json, structs, to_builtins
 
 from engine.probes.reply import EXCERPT_BYTES
 from evaluators.assess import ACTUAL_MAX
@@ -22,6 +22,10 @@ RECORDS_KEPT: Final = 50
 CERTIFICATES_KEPT: Final = 8
 NAMES_KEPT: Final = 20
 HOPS_KEPT: Final = 10
+JOURNEY_BYTES: Final = 14_000
+JOURNEY_LINES: Final = 50
+_STEP_LEAST: Final = ("name", "state", "after_s", "took_s", "picture")
+_MOST_FAILED: Final = 10
 
 
 def evidence(check: Check, seen: Observation) -> dict[str, Any]:
@@ -89,7 +93,7 @@ def standing(seen: Observation) -> int:
 
 def _steps(seen: Observation, secrets: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "journey": hide(to_builtins(seen.journey), secrets) if seen.journey else None,
+        "journey": _journey(hide(to_builtins(seen.journey), secrets)) if seen.journey else None,
         "artifacts": [  # whether or not they come through
             {"name": one.name, "type": one.type, "size_bytes": len(one.data)} for one in seen.artifacts
         ],
@@ -104,6 +108,23 @@ def _steps(seen: Observation, secrets: tuple[str, ...]) -> dict[str, Any]:
             for step in (() if seen.journey else seen.steps)  # which has them itself
         ],
     }
+
+
+def _journey(told: dict[str, Any]) -> dict[str, Any]:
+    """As much as there is room for: of what went well the least, then of lines and pages, never of the step that failed."""
+    steps = told.get("steps", [])
+    for most in (JOURNEY_LINES, 10, 3):
+        told |= {key: told.get(key, [])[:most] for key in ("documents", "console", "failures")}
+        if len(json.encode(told)) <= JOURNEY_BYTES:
+            break
+        told["steps"] = [
+            step if step["state"] == "failed" else {key: step[key] for key in _STEP_LEAST if key in step}
+            for step in steps
+        ]
+    failed = [step for step in steps if step["state"] == "failed"]
+    if len(json.encode(told)) > JOURNEY_BYTES:  # dozens failed softly
+        told["steps"] = sorted(failed, key=lambda step: step.get("is_soft", False))[:_MOST_FAILED]
+    return _there(told)
 
 
 def _there(found: dict[str, Any]) -> dict[str, Any]:

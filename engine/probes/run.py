@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +30,8 @@ from rules.secret import hide
 
 log: Final = logging.getLogger(__name__)
 REFERENCE_S: Final = 2.0
+PATIENCE_S: Final = 10.0
+"""A journey waits so long for its turn even where its deadline leaves no time for that."""
 PROBES: Final[dict[type, Probe]] = {
     HttpCheck: http.probe,
     TcpCheck: tcp.probe,
@@ -78,6 +80,8 @@ async def run(
     reference: Sequence[tuple[str, int]] = (),
     keeps_all: bool = False,
     known: int | None = None,
+    key: Hashable = "",
+    records: bool = False,
 ) -> RunOutcome:
     """Run `check` once, with its retries, within `check.pace.deadline_s` seconds.
 
@@ -87,10 +91,20 @@ async def run(
     beyond the interval; when all fail, the verdict is `error`. One cut short by the interval has not failed.
     A good run has evidence only with `keeps_all`, of its steps, and where certificates or records are what it is about
     and their `standing` is not the `known` one.
+    A journey waits for its turn first, fairly among those of other `key`s; `records`: it is to be looked at closely.
     Raises nothing but cancellation; a bug is logged and is an `error` too.
     """
     try:
-        return await _run(check, context, reference, keeps_all=keeps_all, known=known)
+        if not isinstance(check, BrowserCheck):
+            return await _run(check, context, reference, keeps_all=keeps_all, known=known)
+        if context.browsers is None:
+            return troubled("probe.browser", "this probe runs no browser")
+        patience_s = max(check.pace.interval_s - check.pace.deadline_s, PATIENCE_S)
+        turn = context.browsers.turn(check, key, patience_s, keeps_all=keeps_all, records=records)
+        async with turn as held:
+            return await _run(check, context.in_turn(held), reference, keeps_all=keeps_all, known=known)
+    except TroubleError as trouble:  # there was no turn
+        return troubled(trouble.kind, str(trouble)[:MESSAGE_MAX])
     except Exception as bug:
         log.exception("a run failed; this is a bug in Upbeat")
         failure = Failure("probe.internal", f"{type(bug).__name__}: {bug}"[:MESSAGE_MAX])
@@ -125,8 +139,15 @@ async def _run(
             break
         tried.append(Tried(after_s, seen.timings, failure))
         after_s, backoff_s = clock() - began_s, min(backoff_s * 2, BACKOFF_MAX_S)
+    if context.turn is not None:
+        seen.artifacts = await context.turn.artifacts(check.secrets + seen.secrets)
     spare_s = min(REFERENCE_S, began_s + pace.interval_s - clock())
-    if failure and is_network and reference and await _all_fail(context, reference, spare_s):
+    if (
+        failure
+        and (is_network or failure.type == "step.timeout")
+        and reference
+        and await _all_fail(context, reference, spare_s)
+    ):
         verdict = Verdict.ERROR
         failure = Failure("probe.no_network", f"no reference target answers; {failure.message}")
     is_whole = failure is not None or keeps_all
