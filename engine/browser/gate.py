@@ -284,13 +284,19 @@ async def _serve(run: _Run, taken: socket.socket) -> None:
             async with asyncio.timeout(HEAD_S):
                 size = await client.asked
             target, head = _asked(bytes(client.early[:size]))
-            out = await run.dial(target)
         except TimeoutError:
             client.answer("408 Request Timeout", "no request came")
+            return await client.lost
         except ValueError as wrong:
             client.answer("400 Bad Request", f"not a request that a proxy understands: {wrong}")
+            return await client.lost
+        try:
+            out = await run.dial(target)
         except TroubleError as trouble:
-            client.answer(_refusal(trouble.kind), trouble.kind)
+            if head:  # an answer of ours would be taken for the site's
+                client.transport.close()
+            else:
+                client.answer(_refusal(trouble.kind), trouble.kind)
         else:
             server = _Server(run, is_plain=bool(head))
             try:

@@ -197,10 +197,12 @@ def test_metadata_is_refused_however_it_is_written(play: Callable[..., None], ho
     async def act(stage: Stage) -> None:
         stage.names["meta.test"] = ["169.254.169.254"]
         traffic = await stage.open()
-        for request in (f"CONNECT {host}:80", f"CONNECT {host}:25", f"GET http://{host}/latest"):
-            answer = await stage.ask(f"{request} HTTP/1.1\r\n\r\n")
+        for port in (80, 25):
+            answer = await stage.ask(f"CONNECT {host}:{port} HTTP/1.1\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 403 ")
             assert answer.endswith(b"\r\n\r\negress.refused\n")
+        # An answer of the gate's would be taken for the site's.
+        assert await stage.ask(f"GET http://{host}/latest HTTP/1.1\r\n\r\n") == b""
         assert {failure.type for failure in traffic.failures.values()} == {"egress.refused"}
         assert f"{host}:25" in traffic.failures
 
@@ -240,7 +242,7 @@ def test_why_a_host_was_not_reached_is_remembered_by_host_and_port(play: Callabl
         with socket.create_server(("127.0.0.1", 0)) as taken:
             closed = taken.getsockname()[1]
         traffic = await stage.open()
-        assert (await stage.ask("GET http://Nowhere.test/ HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 502 ")
+        assert await stage.ask("GET http://Nowhere.test/ HTTP/1.1\r\n\r\n") == b""
         assert (await stage.ask(f"CONNECT 127.0.0.1:{closed} HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 502 ")
         assert {name: failure.type for name, failure in traffic.failures.items()} == {
             "nowhere.test:80": "dns.no_record",
