@@ -25,13 +25,13 @@ from engine.browser.wire import (
 from engine.probes.attempt import MESSAGE_MAX
 from evaluators.model import Failure, Outcome, Timings
 from evaluators.observation import Artifact, Document, Journeyed, Observation, StepDone, StepSeen
-from rules.journey import Journey, Named, named
+from rules.journey import Journey, JourneyStep, Named, named
 from rules.kinds.browser import BrowserCheck
 from rules.secret import cut, hidden_forms
 from rules.target import parse_target
 
 Guide = Callable[[Stepped | None], Awaitable[Go]]
-"""Shown a step that was done (None: before the first), says when to go on."""
+"""Shown a step that was done, and None before the first of a stepped journey; says what is next, where that is asked."""
 MOST_MESSAGES: Final = 500
 MOST_STEPS: Final = 200
 _MOST_SAID: Final = 50  # lines of the console, requests that failed, pages, captures
@@ -118,6 +118,11 @@ class Heard:
             self._report = said
         else:
             raise WireError("something that nobody asked for")
+
+    def expect(self, go: Go) -> None:
+        """A step that is asked for, which the journey may not have."""
+        if go.step is not None:
+            self._known[go.name] = Named(go.name, JourneyStep.model_validate(go.step), is_teardown=False)
 
     def broke(self, why: str) -> None:
         """It will say nothing more."""
@@ -240,19 +245,25 @@ async def hear_out(
         confined.writer.write(packed(message))
         await confined.writer.drain()
 
+    async def go_on(guide: Guide, done: Stepped | None) -> None:
+        go = await guide(done)
+        if done is None or (done.waits and order.is_stepped):
+            heard_so_far.expect(go)
+            await ask(go)
+
     try:
         async with asyncio.timeout(max(0.0, within_s - _SPARE_S)):
             await ask(order)
-            if guide is not None:
-                await ask(await guide(None))
+            if guide is not None and order.is_stepped:
+                await go_on(guide, None)
             for _ in range(MOST_MESSAGES):
                 said, size = await heard(confined.reader, min(left, 2 * ARTIFACT_BYTES))
                 left -= size
                 heard_so_far.take(said)
                 if isinstance(said, Report):
                     return said.failure is None or said.failure.type != "probe.browser"
-                if guide is not None and isinstance(said, Stepped) and said.waits:
-                    await ask(await guide(said))
+                if guide is not None and isinstance(said, Stepped):
+                    await go_on(guide, said)
         heard_so_far.broke(f"the worker said more than {MOST_MESSAGES} things")
     except TimeoutError:
         pass

@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Coroutine, Hashable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -102,7 +102,7 @@ class Turn:
                     keeps_all=self._keeps_all,
                     records=self._records,
                     traceparent=traceparent,
-                    is_stepped=self._browsers.guide is not None,
+                    is_stepped=self._browsers.is_stepped,
                 )
                 is_whole = await hear_out(
                     heard, browser.sandbox, order, watch.ends_s - context.clock(), self._browsers.guide
@@ -141,7 +141,10 @@ class Turn:
 
 
 class Browsers:
-    """The pool of a process, one of `share` on this machine. `guide` is asked before each step; `shown` shows the browser."""
+    """The pool of a process, one of `share` on this machine.
+
+    `guide` is shown each step, and asked for the next where it `is_stepped`; `shown` is the display of a headed one.
+    """
 
     def __init__(
         self,
@@ -150,11 +153,12 @@ class Browsers:
         share: int = 1,
         slots: int | None = None,
         guide: Guide | None = None,
+        is_stepped: bool = False,
         shown: Mapping[str, str] | None = None,
         idle_s: float = IDLE_S,
     ) -> None:
         self.slots = slots or slots_of(environment, share)
-        self.guide = guide
+        self.guide, self.is_stepped = guide, is_stepped
         self.lateness = Lateness()  # of runs that had to have a turn
         self.runs = self.busy = 0  # attempts; runs without a turn
         self.ends: Counter[Reason] = Counter()
@@ -313,6 +317,9 @@ class Browsers:
             raise OSError(_MISSING)
         async with self._trying:
             confined = await confinement(chromium)
+        if headed:  # a display is of who looks at it: no other user or namespace has it
+            own = confined.has_browser_sandbox and os.geteuid() != 0
+            confined = replace(confined, level="process", has_browser_sandbox=own)
         if check.is_script and not confined.runs_scripts:
             raise TroubleError(
                 "probe.scripts", f"scripts cannot be confined here: {'; '.join(confined.lacks)}"

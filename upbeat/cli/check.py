@@ -5,7 +5,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,16 +13,21 @@ from typing import Any, Final
 import click
 from pydantic import ValidationError
 
+from engine.browser.pool import Browsers
 from engine.probes.context import Context
 from engine.secrets import Secrets
 from evaluators.model import Kind
 from rules.address import EgressPolicy
 from rules.assertion import in_words
 from rules.beat import BEAT, AnyBeat
+from rules.check import Check, compile_check
+from rules.kinds.browser import BrowserBeat, BrowserCheck
 from rules.kinds.kind import ProbedRule
 from rules.pasted import ACCEPTED, check_of
+from rules.secret import Sources
 from upbeat.check import check_now
 from upbeat.cli.files import FILE, read_document
+from upbeat.cli.journey import Stepper, display, shown, unhurried, write_files
 from upbeat.cli.output import Columns, Output, milliseconds, paint, print_items, print_table, with_output
 
 AT_ONCE: Final = 20
@@ -46,6 +51,17 @@ _ASSERTION: Final[Columns] = {
     "SAW": lambda a: _seen(a["of"], a["actual"]),
     "WHY": lambda a: a["message"],
 }
+_PAGE: Final[Columns] = {
+    "PAGE": lambda d: d["url"],
+    "TTFB": lambda d: milliseconds(d.get("ttfb")),
+    "FCP": lambda d: milliseconds(d.get("fcp")),
+    "LCP": lambda d: milliseconds(d.get("lcp")),
+    "CLS": lambda d: f"{d['cls']:.3f}" if d.get("cls") is not None else "",
+}
+_LINE: Final = {
+    key: {heading: str} for key, heading in (("console", "CONSOLE"), ("failures", "FAILED REQUEST"))
+}
+_FILE: Final[Columns] = {"FILE": lambda f: f["path"], "TYPE": lambda f: f["type"]}
 _CERTIFICATE: Final[Columns] = {
     "CERTIFICATE": lambda c: c["subject"],
     "FOR": lambda c: ", ".join(c["names"][:5]),
@@ -77,6 +93,14 @@ _SLUG = re.compile(r"[a-z0-9-]+")
 @click.option(
     "--retries", type=click.IntRange(0, 5), help="Attempts after the first, instead of the beat's own."
 )
+@click.option(
+    "--evidence",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where files of a browser beat go; a temporary folder where it failed.",
+)
+@click.option("--headed", is_flag=True, help="Show the browser's window; it is confined less then.")
+@click.option("--step", "stepped", is_flag=True, help="Ask before each step of a browser beat.")
 @click.option("--strict", is_flag=True, help="A warning fails the check, too.")
 @with_output
 def check(
@@ -85,6 +109,9 @@ def check(
     everything: bool,
     timeout: str | None,
     retries: int | None,
+    folder: Path | None,
+    headed: bool,
+    stepped: bool,
     strict: bool,
     out: Output,
 ) -> None:
@@ -97,6 +124,7 @@ def check(
       upbeat check dns:shop.example        (or dns:shop.example?type=MX, dns://9.9.9.9/shop.example)
       upbeat check icmp://gateway.internal
       upbeat check checkout-api --config upbeat.yaml
+      upbeat check purchase --config upbeat.yaml --step --headed      (a browser beat, step by step)
       upbeat check --all --config upbeat.yaml
 
     Exits with 0 when all is well, 1 when a check failed, 2 when there was nothing to check.
@@ -105,7 +133,28 @@ def check(
         raise click.UsageError("Name one target, or give --all with --config.")
     given = {"timeout": timeout, "retries": retries}
     beats, egress = _beats(target, config, {key: value for key, value in given.items() if value is not None})
-    results = asyncio.run(_run(beats, egress))
+    is_journey = isinstance(beats[0], BrowserBeat) and len(beats) == 1
+    if (headed or stepped) and not is_journey:
+        raise click.UsageError("--headed and --step are for one browser beat.")
+    if stepped and (out.json or out.quiet):
+        raise click.UsageError("--step shows each step; it goes with neither --json nor --quiet.")
+    browsers = Browsers(os.environ, shown=display(os.environ) if headed else None)
+    sources = Secrets(os.environ).of(None)
+    tuned: Callable[[Check], Check] = lambda check: check  # noqa: E731 - that of most
+    if stepped:
+
+        def read() -> BrowserCheck:
+            (beat,), _ = _beats(target, config, {})
+            check = compile_check(beat, sources)
+            assert isinstance(check, BrowserCheck)
+            return check
+
+        browsers.guide, browsers.is_stepped, tuned = Stepper(read).go, True, unhurried
+    elif is_journey and not (out.json or out.quiet):
+        browsers.guide = shown
+    results = asyncio.run(_run(beats, egress, browsers, sources, tuned))
+    for result in results:
+        write_files(result, folder / result["beat"] if folder and everything else folder)
     if everything:
         out.show({"items": results, "next": None}, lambda _: print_items(_BEAT, results))
     else:
@@ -159,14 +208,19 @@ def _beat(spec: Mapping[str, Any], given: Mapping[str, Any]) -> AnyBeat:
         raise click.UsageError(said) from None
 
 
-async def _run(beats: Sequence[AnyBeat], egress: EgressPolicy) -> list[dict[str, Any]]:
+async def _run(
+    beats: Sequence[AnyBeat],
+    egress: EgressPolicy,
+    browsers: Browsers,
+    sources: Sources,
+    tuned: Callable[[Check], Check],
+) -> list[dict[str, Any]]:
     """The result of each, as `GET /api/v1/beats/{slug}/results` shows a run, with what was run."""
-    context, slots = Context(egress), asyncio.Semaphore(AT_ONCE)
-    sources = Secrets(os.environ).of(None)
+    context, slots = Context(egress, browsers=browsers), asyncio.Semaphore(AT_ONCE)
 
     async def one(beat: AnyBeat) -> dict[str, Any]:
         async with slots:
-            result = await check_now(beat, context, sources)
+            result = await check_now(beat, context, sources, tuned=tuned, has_files=True)
         at = (
             datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         )
@@ -178,6 +232,7 @@ async def _run(beats: Sequence[AnyBeat], egress: EgressPolicy) -> list[dict[str,
     try:
         return await asyncio.gather(*map(one, beats))
     finally:
+        await browsers.close()
         context.close()
 
 
@@ -189,6 +244,8 @@ def _print_one(result: Mapping[str, Any]) -> None:
     evidence = result["evidence"] or {}
     if address := evidence.get("address"):
         click.echo(f"from {address}{_status(evidence)}")
+    if journey := evidence.get("journey"):
+        click.echo(_journey(journey))
     if evidence.get("unverified"):
         click.echo("not verified: who answered may have been anybody (`verify: false`)")
     click.echo()
@@ -196,10 +253,15 @@ def _print_one(result: Mapping[str, Any]) -> None:
         (phase, milliseconds(seconds)) for phase, seconds in result["timings"].items() if seconds is not None
     ]
     print_table(("PHASE", "TIME"), taken)
-    for columns, items in _tables(result["assertions"], evidence):
+    for columns, items in (*_tables(result["assertions"], evidence), (_FILE, result.get("artifacts") or ())):
         if items:
             click.echo()
             print_items(columns, items)
+
+
+def _journey(journey: Mapping[str, Any]) -> str:
+    size = f"{journey.get('weight_bytes', 0) / 1000:.0f} kB in {journey.get('requests', 0)} requests"
+    return f"{journey.get('browser')} in {journey.get('isolation')}, {size}"
 
 
 def _status(evidence: Mapping[str, Any]) -> str:
@@ -220,6 +282,10 @@ def _tables(
     """What a run showed, as tables: those it has nothing for are empty."""
     yield _STEP, evidence.get("steps") or ()
     yield _ASSERTION, sorted(assertions, key=lambda one: bool(one["ok"]))
+    journey = evidence.get("journey") or {}
+    yield _PAGE, journey.get("documents") or ()
+    for key, columns in _LINE.items():
+        yield columns, journey.get(key) or ()
     yield _CERTIFICATE, (evidence.get("tls") or {}).get("certificates") or ()
     answers = evidence.get("answers") or (
         [{**evidence, "server": evidence.get("address")}] if evidence.get("records") else []
