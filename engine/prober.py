@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+from engine.browser.pool import Browsers
 from engine.bus import Bus, Listening
 from engine.catalog import Catalog, Vantage
 from engine.clock import Clock
@@ -92,6 +93,11 @@ class Prober:
     def leases(self) -> list[Leases]:
         """Those of each region, for their `held` and `trouble`."""
         return [leases for leases, _ in self._leases.values()]
+
+    @property
+    def browsers(self) -> Browsers | None:
+        """Those that do journeys."""
+        return self._context.browsers
 
     async def run(self) -> None:
         """Probe until cancelled; then runs in progress are cut, leases given back and results drained."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from engine.browser.pool import Browsers
 from engine.bus import Bus, BusError
 from engine.delivery import Delivery
 from engine.evaluator import Evaluator
@@ -96,6 +97,8 @@ def self_families(
             "upbeat_artifacts_dropped_total", "Files of browser runs that were lost.", keeping.dropped
         )
         yield from _schedule(prober)
+        if prober.browsers is not None and prober.browsers.runs:
+            yield from _browsers(prober.browsers)
     if leases:
         changes = sum(each.changes for each in leases)
         yield counter("upbeat_lease_changes_total", "Units of work gained or lost.", changes)
@@ -194,6 +197,22 @@ def _schedule(prober: Prober) -> Iterator[Family]:
     yield counter("upbeat_extra_runs_dropped_total", "Confirm and manual runs dropped.", scheduler.refused)
     late = ((scheduler.lateness.quantile_s(q), (("quantile", str(q)),)) for q in (0.5, 0.99, 1.0))
     yield gauge("upbeat_start_lateness_seconds", "How late runs start, by quantile.", *late)
+
+
+def _browsers(browsers: Browsers) -> Iterator[Family]:
+    cpu_s, size = browsers.usage()
+    yield gauge("upbeat_browser_slots", "Browser runs that may be at once.", browsers.slots)
+    yield gauge("upbeat_browser_runs_in_flight", "Browser runs now.", browsers.running)
+    yield gauge("upbeat_browser_runs_waiting", "Browser runs that wait for a slot.", browsers.waiting)
+    yield gauge("upbeat_browsers_warm", "Browsers that wait for a run.", browsers.warm)
+    yield counter("upbeat_browser_attempts_total", "Attempts of browser runs.", browsers.runs)
+    yield counter("upbeat_browser_runs_busy_total", "Browser runs that no slot came free for.", browsers.busy)
+    ended = ((count, (("reason", reason),)) for reason, count in browsers.ends.items())
+    yield counter("upbeat_browsers_ended_total", "Browsers that were ended, by why.", *ended)
+    yield counter("upbeat_browser_cpu_seconds_total", "CPU time of browsers and their sandboxes.", cpu_s)
+    yield gauge("upbeat_browser_memory_bytes", "Memory of the browsers there are.", size)
+    late = ((browsers.lateness.quantile_s(q), (("quantile", str(q)),)) for q in (0.5, 0.99, 1.0))
+    yield gauge("upbeat_browser_lateness_seconds", "How long browser runs waited for a slot.", *late)
 
 
 def gauge(name: str, text: str, *values: float | tuple[float, LabelPairs]) -> Family:
