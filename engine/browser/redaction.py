@@ -92,7 +92,9 @@ def _text(data: bytes, hidden: Any) -> bytes:
 
 
 def _console(data: bytes, hidden: Any) -> bytes:
-    return hidden_text(_text(data, hidden).decode()).encode()
+    return hidden_text(
+        _text(data, hidden).decode(), named=False
+    ).encode()  # that would take ports for passwords
 
 
 def _without(text: bytes, hidden: Any) -> bytes:
