@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import re
 import resource
 import signal
 import struct
@@ -23,57 +24,26 @@ _CPU_S: Final = 1800  # of one process
 _NICE: Final = 10  # behind the probes of networks
 _OOM_SCORE: Final = 900  # the kernel ends a browser before anything of ours
 _END_S: Final = 10.0
+_QUIET: Final = 2  # looks that find nobody: one may miss who is forked meanwhile
 
-_SET_PDEATHSIG, _SET_DUMPABLE, _SET_SECCOMP, _CAPBSET_DROP, _SET_SUBREAPER, _SET_NO_NEW_PRIVS = (
-    1,
-    4,
-    22,
-    24,
-    36,
-    38,
-)
+_SET_PDEATHSIG, _SET_DUMPABLE, _SET_SECCOMP = 1, 4, 22
+_CAPBSET_DROP, _SET_SUBREAPER, _SET_NO_NEW_PRIVS = 24, 36, 38
 _CAPABILITIES: Final = 64
 
-# System calls that neither Chromium's own sandbox nor node needs, and where kernels had holes: (x86-64, aarch64).
-_DENIED: Final = {
-    "ptrace": (101, 117),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "pidfd_getfd": (438, 438),
-    "kcmp": (312, 272),
-    "add_key": (248, 217),
-    "request_key": (249, 218),
-    "keyctl": (250, 219),
-    "bpf": (321, 280),
-    "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282),
-    "io_uring_setup": (425, 425),
-    "io_uring_enter": (426, 426),
-    "io_uring_register": (427, 427),
-    "kexec_load": (246, 104),
-    "kexec_file_load": (320, 294),
-    "init_module": (175, 105),
-    "finit_module": (313, 273),
-    "open_by_handle_at": (304, 265),
-    "fanotify_init": (300, 262),
-    "mount": (165, 40),
-    "umount2": (166, 39),
-    "pivot_root": (155, 41),
-    "setns": (308, 268),
-    "open_tree": (428, 428),
-    "move_mount": (429, 429),
-    "fsopen": (430, 430),
-    "fsconfig": (431, 431),
-    "fsmount": (432, 432),
-    "fspick": (433, 433),
-    "mount_setattr": (442, 442),
-    "shmget": (29, 194),  # memory that belongs to no process
-    "msgget": (68, 186),
-}
-_MACHINES: Final = {
-    "x86_64": (0, 0xC000003E, 16),
-    "aarch64": (1, 0xC00000B7, 29),
-}  # column, AUDIT_ARCH, ioctl
+# System calls that neither Chromium's own sandbox nor node needs, most where kernels had holes: name, x86-64, aarch64.
+_DENIED: Final = re.findall(
+    r"(\w+) (\d+) (\d+)",
+    """
+    ptrace 101 117, process_vm_readv 310 270, process_vm_writev 311 271, pidfd_getfd 438 438, kcmp 312
+    272, add_key 248 217, request_key 249 218, keyctl 250 219, bpf 321 280, perf_event_open 298 241,
+    userfaultfd 323 282, io_uring_setup 425 425, io_uring_enter 426 426, io_uring_register 427 427,
+    kexec_load 246 104, kexec_file_load 320 294, init_module 175 105, finit_module 313 273,
+    open_by_handle_at 304 265, fanotify_init 300 262, mount 165 40, umount2 166 39, pivot_root 155 41,
+    setns 308 268, open_tree 428 428, move_mount 429 429, fsopen 430 430, fsconfig 431 431, fsmount 432
+    432, fspick 433 433, mount_setattr 442 442, shmget 29 194, msgget 68 186
+    """,
+)
+_MACHINES: Final = {"x86_64": (1, 0xC000003E, 16), "aarch64": (2, 0xC00000B7, 29)}  # AUDIT_ARCH, ioctl
 _INPUT_FORGED: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 
 
@@ -88,16 +58,17 @@ class Member(NamedTuple):
 def enter(given: dict[str, Any]) -> None:
     """Give up, before the worker runs, all it has no use for. As `init` of the rest where there is no PID namespace."""
     libc = ctypes.CDLL(None, use_errno=True)
-    for limit, wanted in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_CPU, _CPU_S),
-        (resource.RLIMIT_FSIZE, FILE_BYTES),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES),
-        (resource.RLIMIT_NPROC, given["processes"]),
-    ):
-        if wanted is not None:
-            hard = resource.getrlimit(limit)[1]
-            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    wanted = {
+        "CORE": 0,
+        "CPU": _CPU_S,
+        "FSIZE": FILE_BYTES,
+        "NOFILE": _OPEN_FILES,
+        "NPROC": given["processes"],
+    }
+    for name, most in wanted.items():
+        limit = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(limit)[1]
+        if most is not None and (hard == resource.RLIM_INFINITY or most < hard):
             resource.setrlimit(limit, (most, most))
     os.nice(_NICE)
     if sys.platform == "linux":
@@ -130,11 +101,10 @@ def _filter(libc: ctypes.CDLL) -> None:
     column, architecture, ioctl = _MACHINES[platform.machine()]
     load, equal, at_least, answer = 0x20, 0x15, 0x35, 0x06
     allow, deny, missing = 0x7FFF0000, 0x00050000 | 1, 0x00050000 | 38
-    numbers = [one[column] for one in _DENIED.values()]
     code = [(load, 0, 0, 4), (equal, 1, 0, architecture), (answer, 0, 0, missing), (load, 0, 0, 0)]
     code += [(at_least, 0, 1, 0x40000000), (answer, 0, 0, missing)]  # x32
-    for number in numbers:
-        code += [(equal, 0, 1, number), (answer, 0, 0, deny)]
+    for one in _DENIED:
+        code += [(equal, 0, 1, int(one[column])), (answer, 0, 0, deny)]
     code += [(equal, 0, 1 + 2 * len(_INPUT_FORGED), ioctl), (load, 0, 0, 24)]
     for request in _INPUT_FORGED:
         code += [(equal, 0, 1, request), (answer, 0, 0, deny)]
@@ -172,20 +142,23 @@ def _be_init(libc: ctypes.CDLL, parent: int) -> None:
 def members(proc: str, root: int, user: int | None = None) -> list[Member]:
     """The process `root` of this /proc and all its descendants, and whatever is `user`'s. Those that end meanwhile are left out."""
     seen: dict[int, tuple[int, int, int]] = {}  # parent, user, memory
-    for folder in Path(proc).iterdir():
+    over = set()
+    for folder in Path(proc).iterdir() if sys.platform == "linux" else ():
         if folder.name.isdigit():
             with contextlib.suppress(OSError, KeyError):
                 lines = Path(folder, "status").read_text("utf-8", "replace").splitlines()
                 said = dict(line.split(":", 1) for line in lines if ":" in line)
                 kib = sum(int(said[key].split()[0]) for key in ("RssAnon", "RssShmem") if key in said)
+                pid = int(folder.name)
+                seen[pid] = int(said["PPid"]), int(said["Uid"].split()[0]), kib << 10
                 # A process whose first thread ended is a zombie that lives.
-                if not said["State"].strip().startswith(("Z", "X")) or int(said["Threads"]) > 1:
-                    seen[int(folder.name)] = int(said["PPid"]), int(said["Uid"].split()[0]), kib << 10
+                if said["State"].strip().startswith(("Z", "X")) and int(said["Threads"]) == 1:
+                    over.add(pid)
     ours = {root} & seen.keys()
     ours |= {pid for pid, (_, owner, _) in seen.items() if owner == user}
     while more := {pid for pid, (parent, _, _) in seen.items() if parent in ours} - ours:
         ours |= more
-    return [Member(pid, _cpu_s(proc, pid), seen[pid][2]) for pid in sorted(ours)]
+    return [Member(pid, _cpu_s(proc, pid), seen[pid][2]) for pid in sorted(ours - over)]
 
 
 def _cpu_s(proc: str, pid: int) -> float:
@@ -197,14 +170,13 @@ def _cpu_s(proc: str, pid: int) -> float:
 
 def end_all(proc: str, root: int, user: int | None = None, spared: int = 0) -> bool:
     """Kill these until none is left; stopped first, so that none can multiply meanwhile. False where some live on."""
-    until = time.monotonic() + _END_S
-    while time.monotonic() < until:
+    until, quiet = time.monotonic() + _END_S, 0
+    while time.monotonic() < until and quiet < _QUIET:
         left = {one.pid for one in members(proc, root, user)} - {spared}
-        if not left:
-            return True
+        quiet = 0 if left else quiet + 1
         for sent in (signal.SIGSTOP, signal.SIGKILL):
             for pid in left:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, sent)
         time.sleep(0.005)
-    return False
+    return quiet == _QUIET

@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,9 @@ _LOOK_S: Final = 0.2
 _TRY_S: Final = 60.0
 _END_S: Final = 15.0
 _STDERR_BYTES: Final = 4096
-_FOLDER: Final = "upbeat-browser-"
+_UNKNOWN, _ENDED = -1, -2  # for a handle
+FOLDER: Final = f"upbeat-browser-{os.getpid()}-"
+"""What names of private folders begin with; those of processes that are gone are swept."""
 _NOBODY: Final = 65534
 _USERS: Final = range(0x7E000000, 0x7F000000)
 """Of sandboxes that root starts: one each, so that none can touch another, and all of one can be found."""
@@ -43,14 +46,8 @@ _PACKAGES: Final = ("engine/__init__.py", "engine/browser", "evaluators", "rules
 _USR: Final = ("bin", "lib", "lib32", "lib64", "libexec", "share", "local/bin", "local/lib", "local/share")
 _MERGED: Final = ("bin", "sbin", "lib", "lib32", "lib64")  # links into /usr, or folders
 _ETC: Final = (
-    "alternatives",
-    "chromium",
-    "chromium.d",
-    "fonts",
-    "ld.so.cache",
-    "ssl/certs",
-    "ssl/openssl.cnf",
-    "pki/tls/certs",
+    *("alternatives", "chromium", "chromium.d", "fonts", "ld.so.cache"),
+    *("ssl/certs", "ssl/openssl.cnf", "pki/tls/certs"),
 )
 _FILES: Final = {
     "/etc/passwd": "nobody:x:{user}:{user}::/tmp:/bin/false\n",
@@ -112,6 +109,7 @@ async def confinement(chromium: Chromium) -> Confinement:
 
 
 async def _tried(chromium: Chromium) -> Confinement:
+    await asyncio.to_thread(_sweep)
     lacks = []
     if sys.platform != "linux":
         lacks.append("bubblewrap is for Linux only")
@@ -131,7 +129,7 @@ async def _tried(chromium: Chromium) -> Confinement:
 async def _tried_at(level: Level, chromium: Chromium, lacks: list[str]) -> Confinement:
     """Starts Chromium in it once, with its own sandbox, and without where that fails."""
     wanted = Confinement(level, has_browser_sandbox=True, memory="watchdog")
-    with tempfile.TemporaryDirectory(prefix=_FOLDER) as folder:
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
         gate = Path(folder, "none")
         gate.touch()
         sandbox = await start(chromium, wanted, gate, is_script=False, code=_TRIAL)
@@ -182,7 +180,7 @@ class Sandbox:
         self.reader, self.writer = process.stdout, process.stdin
         self._process, self._level, self._user, self._folder = process, level, user, folder
         self._memory_bytes = memory_bytes
-        self._init, self._pidfd = 0, -1
+        self._init, self._pidfd, self._looking = 0, _UNKNOWN, threading.Lock()
         self._used = (0.0, 0)
         self._ended, self._stderr = "", b""
         self._watching = asyncio.create_task(self._watch())
@@ -218,32 +216,31 @@ class Sandbox:
 
     def _end(self) -> None:
         self.usage()
+        with self._looking:
+            pidfd, self._init, self._pidfd = self._pidfd, 0, _ENDED
         pid = 0 if self._process.returncode is not None else self._process.pid
-        if self._level == "process":
-            end_all("/proc", pid, self._user, spared=pid)
-        elif self._find_init():  # with it all of its namespace end, and it is gone only when they are
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            select.select([self._pidfd], [], [], _END_S)
-            os.close(self._pidfd)
-            self._init, self._pidfd = 0, -1
-        if pid:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-
-    def _find_init(self) -> int:
-        """The first process of its PID namespace: bubblewrap's child, which exists a moment after the start."""
-        if not self._init and self._process.returncode is None:
-            found = [one.pid for one in members("/proc", self._process.pid) if one.pid != self._process.pid]
-            with contextlib.suppress(ProcessLookupError):
-                self._pidfd = os.pidfd_open(found[0]) if found else -1
-                self._init = found[0] if found else 0
-        return self._init
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._level == "process":
+                end_all("/proc", pid, self._user, spared=pid)
+            elif pidfd >= 0:  # with it all of its namespace end, and it is gone only when they are
+                try:
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    select.select([pidfd], [], [], _END_S)
+                finally:
+                    os.close(pidfd)
+            if pid:
+                os.killpg(pid, signal.SIGKILL)
 
     def _members(self) -> list[Member]:
         if self._level == "process":
             return members("/proc", self._process.pid, self._user)
-        return members(f"/proc/{self._init}/root/proc", 1) if self._find_init() else []
+        with self._looking:
+            if self._pidfd == _UNKNOWN and self._process.returncode is None:
+                # Bubblewrap's child is the first of its PID namespace. It exists a moment after the start.
+                found = [one.pid for one in members("/proc", self._process.pid)]
+                self._init = next((pid for pid in found if pid != self._process.pid), 0)
+                self._pidfd = os.pidfd_open(self._init) if self._init else _UNKNOWN
+            return members(f"/proc/{self._init}/root/proc", 1) if self._init else []
 
     def _memory(self, found: Iterable[Member]) -> int:
         total = sum(one.memory_bytes for one in found)
@@ -257,8 +254,9 @@ class Sandbox:
             _, used = await asyncio.to_thread(self.usage)
             if used > self._memory_bytes:
                 self._ended = f"more than {self._memory_bytes >> 20} MiB of memory were used"
-                await self.kill()
+                break
             await asyncio.sleep(_LOOK_S)
+        await self.kill()
 
     async def _listen(self) -> None:
         assert self._process.stderr is not None
@@ -335,15 +333,20 @@ def _new_user() -> int | None:
 
 
 def _new_folder(user: int | None) -> Path:
-    """A private one. Those of processes that are gone are swept."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
-        owner = left.name.removeprefix(_FOLDER).partition("-")[0]
-        if owner.isdigit() and not Path("/proc", owner).exists():
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER))
     if user is not None:
         os.chown(folder, user, user)
     return folder
+
+
+def _sweep() -> None:
+    for left in Path(tempfile.gettempdir()).glob("upbeat-browser-*-*"):
+        try:
+            os.kill(int(left.name.split("-")[2]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except (PermissionError, ValueError):
+            continue  # it is alive, or not ours
 
 
 def _paths() -> list[str]:

@@ -384,15 +384,12 @@ def test_it_dies_with_the_probe(way: tuple[str, str]) -> None:
     asyncio.run(gone())
 
 
-def test_what_a_dead_probe_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+def test_what_a_dead_probe_left_is_swept(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     left, mine = tmp_path / f"upbeat-browser-{gone.pid}-x", tmp_path / f"upbeat-browser-{os.getpid()}-x"
-    for folder in (left, mine):
+    for folder in (left, mine, tmp_path / "upbeat-browser-other-x"):
         (folder / "profile").mkdir(parents=True)
-    code = f"import sys; sys.path.append({str(ROOT)!r}); from engine.browser.sandbox import _new_folder as new; print(new(None))"
-    made = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    assert {path.name for path in tmp_path.iterdir()} == {mine.name, Path(made).name}
+    code = f"import sys; sys.path.append({str(ROOT)!r}); from engine.browser.sandbox import _sweep; _sweep()"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)}, check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {mine.name, "upbeat-browser-other-x"}
