@@ -98,6 +98,7 @@ class Walk:
         self._failure: Failure | None = None
         self._began = self._ends = 0.0
         self._is_hung = False
+        self._limit = asyncio.timeout(None)  # of the step that is being done
         self.is_spent = False  # whether the browser is not to be used again
         self._pages: Pages
         self._sight: Sight
@@ -134,7 +135,7 @@ class Walk:
         self._playwright.selectors.set_test_id_attribute(self._journey.test_id_attribute)
         context = await self._browser.new_context(**given)
         hosts = [urlsplit(one).hostname or "" for one in self._site]
-        self._pages = Pages(context, self._journey.dialogs)
+        self._pages = Pages(context, self._journey.dialogs, self._flooded)
         self._sight = Sight(context, self._journey, hosts, self.hide)
         await context.new_page()
         if self._records:
@@ -177,6 +178,7 @@ class Walk:
             await self._show(page, len(steps))
         self._ends = time.monotonic() + self._order.teardown_s
         if (page is None or self._is_hung) and len(steps) < len(self._named):
+            self._is_hung = False
             with suppress(Error, TimeoutError):
                 async with asyncio.timeout(_ANSWER_S * 2):
                     await context.new_page()
@@ -192,6 +194,8 @@ class Walk:
 
         page, within_s = self._pages.current, self._order.steps_s
         failure = await play(self._journey, page, context, within_s, self._played, told)
+        if not self._browser.is_connected() or self._pages.has_crashed:
+            failure = Failure("probe.browser", "the browser or its page crashed, or was ended")
         if failure is not None:
             self._failure = Failure(failure.type, self.hide(failure.message))
 
@@ -215,6 +219,10 @@ class Walk:
         )
         self._steps.append(done)
         self._say(Stepped(done))
+
+    def _flooded(self) -> None:
+        with suppress(RuntimeError):  # it ends just now
+            self._limit.reschedule(0)
 
     def _page(self) -> Page | None:
         with suppress(LookupError):
@@ -246,7 +254,7 @@ class Walk:
         try:
             step = self._filled(step)
             found = _locators(step)
-            async with asyncio.timeout(within_s + _SPARE_S):
+            async with self._keeper.named(f"{name}: {words}"), asyncio.timeout(within_s + _SPARE_S):
                 await self._act(step, within_s)
         except (StepError, Error, TimeoutError, LookupError) as wrong:
             took_s = time.monotonic() - began
@@ -260,7 +268,8 @@ class Walk:
         if page is not None:
             if failure is None:
                 await self._sight.read_vitals(page, name, waits=step.goto is not None)
-            picture = await self._evidence(page, named, number, found, failure)
+            async with self._keeper.named("evidence"):
+                picture = await self._evidence(page, named, number, found, failure)
         done = StepDone(
             name,
             words,
@@ -280,6 +289,9 @@ class Walk:
     ) -> str:
         """What is kept of a step as it ended: the name of its picture."""
         if self._order.keeps_nothing or self._pages.has_crashed or not self._browser.is_connected():
+            return ""
+        if self._is_hung and failure is not None:
+            self._keeper.notes.append("failure.jpg and page.html are missing: the page does not answer")
             return ""
         if named.step.screenshot and failure is None:
             return await self._keeper.picture(page, f"{named.step.screenshot}.jpg")
@@ -488,6 +500,7 @@ class Walk:
             self.is_spent = True
             return Failure("probe.browser", "the page crashed")
         if self._pages.is_flooded:
+            self._is_hung = True
             return Failure("step.failed", "the page opens windows or dialogs without end")
         if isinstance(wrong, LookupError):
             return Failure("step.failed", str(wrong))
@@ -519,6 +532,7 @@ class Walk:
         with suppress(Error, LookupError):
             try:
                 async with asyncio.timeout(_ANSWER_S):
+                    await self._keeper.stop(self._pages.current)
                     await self._pages.current.evaluate("1")
             except TimeoutError:
                 return False
