@@ -8,7 +8,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,6 +87,7 @@ class Keeper:
         self._say, self._secrets = say, secrets
         self._left_bytes = MOST_TOTAL_BYTES - _REST_BYTES
         self._sessions: dict[Page, CDPSession] = {}
+        self._traced: BrowserContext | None = None
         self.notes: list[str] = []
 
     def keep(self, name: str, kind: str, data: bytes) -> bool:
@@ -138,9 +139,7 @@ class Keeper:
         return sum(await asyncio.gather(*(frame.locator(engine).count() for frame in page.frames)))
 
     async def _shot(self, page: Page, width: int, quality: int) -> bytes:
-        session = self._sessions.get(page)
-        if session is None:
-            session = self._sessions[page] = await page.context.new_cdp_session(page)
+        session = await self._session(page)
         shown = (await session.send("Page.getLayoutMetrics"))["cssVisualViewport"]
         ratio: Any = await page.evaluate("devicePixelRatio")
         ratio = ratio if isinstance(ratio, int | float) and 0 < ratio <= 10 else 1
@@ -153,6 +152,15 @@ class Keeper:
         }
         given = {"format": "jpeg", "quality": quality, "clip": clip}
         return base64.b64decode((await session.send("Page.captureScreenshot", given))["data"])
+
+    async def _session(self, page: Page) -> CDPSession:
+        if page not in self._sessions:
+            self._sessions[page] = await page.context.new_cdp_session(page)
+        return self._sessions[page]
+
+    async def stop(self, page: Page) -> None:
+        """Load no more: a page that waits for its next one answers nobody."""
+        await (await self._session(page)).send("Page.stopLoading")
 
     async def page(self, found: tuple[Found, ...]) -> None:
         """What stands around the first of these that is there."""
@@ -169,6 +177,21 @@ class Keeper:
         """Trace from now on."""
         async with self.trying("trace.zip", TRACE_S):
             await context.tracing.start(snapshots=True, screenshots=not self._secrets())
+            self._traced = context
+
+    @asynccontextmanager
+    async def named(self, name: str) -> AsyncIterator[None]:
+        """What is done meanwhile stands under this name in the trace, if there is one."""
+        if self._traced is None:
+            yield
+            return
+        with suppress(Error):
+            await self._traced.tracing.group(name)
+        try:
+            yield
+        finally:
+            with suppress(Error):
+                await self._traced.tracing.group_end()
 
     async def recorded(self, context: BrowserContext, folder: Path) -> None:
         """Trace no more."""

@@ -1,7 +1,7 @@
 """The pages of a journey: which one it is on, and how elements are found on it. What is done with them is `journey`."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, Literal
 
@@ -11,8 +11,8 @@ from playwright.async_api import Locator as Found
 from rules.locator import Locator
 
 MOST_PAGES: Final = 8
-MOST_DIALOGS: Final = 100
-MOST_OPENED: Final = 100
+MOST_ASKED: Final = 100
+"""Windows and dialogs that are opened."""
 
 
 def find(page: Page, locator: Locator) -> Found:
@@ -46,11 +46,14 @@ def find(page: Page, locator: Locator) -> Found:
 class Pages:
     """Those that are open. The journey is on the newest."""
 
-    def __init__(self, context: BrowserContext, dialogs: Literal["accept", "dismiss"]) -> None:
-        self._context, self._answer = context, dialogs
+    def __init__(
+        self, context: BrowserContext, dialogs: Literal["accept", "dismiss"], flooded: Callable[[], None]
+    ) -> None:
+        """`flooded` is called when the site opens more than is sensible."""
+        self._answer, self._flooded = dialogs, flooded
         self._open: list[Page] = []
         self._tasks: set[asyncio.Future[None]] = set()
-        self.dialogs = self.opened = 0
+        self._asked = 0
         self.has_crashed = False
         context.on("page", self._opened)
         context.on("dialog", self._dialog)
@@ -64,17 +67,22 @@ class Pages:
 
     @property
     def is_flooded(self) -> bool:
-        """Whether the site opened more than is sensible; then dialogs are answered no more."""
-        return self.opened > MOST_OPENED or self.dialogs > MOST_DIALOGS
+        """Whether that was so; then dialogs are answered no more."""
+        return self._asked > MOST_ASKED
 
     def _opened(self, page: Page) -> None:
-        self.opened += 1
+        self._count()
         if len(self._open) >= MOST_PAGES:
             self._soon(page.close())
             return
         self._open.append(page)
         page.on("close", self._closed)
         page.on("crash", self._crashed)
+
+    def _count(self) -> None:
+        self._asked += 1
+        if self.is_flooded:
+            self._flooded()
 
     def _closed(self, page: Page) -> None:
         with suppress(ValueError):
@@ -84,8 +92,8 @@ class Pages:
         self.has_crashed = True
 
     def _dialog(self, dialog: Dialog) -> None:
-        self.dialogs += 1
-        if self.dialogs <= MOST_DIALOGS:  # then it stays, and the page with it
+        self._count()
+        if not self.is_flooded:  # then it stays, and the page with it
             self._soon(dialog.accept() if self._answer == "accept" else dialog.dismiss())
 
     def _soon(self, doing: Coroutine[Any, Any, None]) -> None:
