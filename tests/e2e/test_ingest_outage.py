@@ -17,7 +17,7 @@ from engine.store.audit import Actor
 from engine.store.database import codecs
 from engine.store.ids import show
 from tests.rig.installation import family, send
-from tests.rig.process import Upbeat, fresh_folder, servers_of, until, upbeat
+from tests.rig.process import Upbeat, fresh_folder, until, upbeat
 
 CONFIG = "version: 1\npage: {slug: shop, name: Shop}\ninboxes:\n  - {slug: alerts, rate_limit: 1000000}\n"
 SENDERS = 8
@@ -81,7 +81,7 @@ class Senders:
 
 def postmaster(running: Upbeat) -> int:
     """The process that all others of PostgreSQL are children of."""
-    return min(pid for pid, name in servers_of(running.data).items() if name == "postgres")
+    return int((running.data / "pg" / "postmaster.pid").read_text().splitlines()[0])
 
 
 async def test_whatever_was_acknowledged_is_stored_though_the_database_is_killed(running: Upbeat) -> None:
