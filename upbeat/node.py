@@ -50,6 +50,7 @@ from rules.settings import Settings, Watchdog
 from upbeat import __version__
 from upbeat.check import check_now
 from upbeat.identity import Identity
+from upbeat.imports.codegen import recorded
 from upbeat.letters import Letters
 from upbeat.names import txt
 from upbeat.otlp import OtlpExport
@@ -345,6 +346,7 @@ class Node:
             self.slack,
             txt,
             preview,
+            recorded,
             self.guide,
         )
         return self._services

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from api.context import services_of
 from api.problems import ProblemError, invalid
 from engine.store import objects
 from evaluators.model import PHASES
+from rules.export import text_of
 from rules.journey import Journey, Keeping
 from rules.known import Kind
 from rules.node import Node
@@ -37,7 +38,7 @@ _OF_JOURNEY: Final = inputs_of(
     Journey, without=frozenset(Journey.model_fields).difference(("device", "locale", "timezone"))
 )
 _OF_EVIDENCE: Final = inputs_of(Keeping)
-_BROWSED: Final = (*_YAML, *(one.name for one in (*_OF_JOURNEY, *_OF_EVIDENCE)))
+_BROWSED: Final = ("recording", *_YAML, *(one.name for one in (*_OF_JOURNEY, *_OF_EVIDENCE)))
 _BEGIN: Final = "- goto: /\n- expect: {of: title, matches: .}\n"
 _OFFERED: Final[tuple[Kind, ...]] = ("region", "component", "channel", "group")
 
@@ -131,6 +132,7 @@ async def _page(
     refused: Exception | None = None,
     preview: Mapping[str, Any] | None = None,
     nodes: Mapping[str, Node] | None = None,
+    notes: Sequence[str] = (),
 ) -> Response:
     pages = asking.pages_for(Permission.WRITE)
     async with services_of(request).pool.acquire() as db:
@@ -157,6 +159,7 @@ async def _page(
         nodes,
         target=target,
         kind=draft["type"] if draft else request.query_params.get("type"),
+        notes=notes,
         inputs=(*_OF_JOURNEY, *_OF_EVIDENCE),
         journey=await asyncio.to_thread(journeys.tried, preview) if preview else None,
         **offered,
@@ -187,6 +190,8 @@ async def create(request: Request, asking: Asking) -> Response:
     try:
         if check["type"] == "browser":
             draft |= {key: sent.get(key, "").replace("\r\n", "\n") for key in _BROWSED}
+            if sent.get("do") == "import":
+                return await _imported(request, asking, target, draft)
             nodes = await _nodes(draft)
             document |= {name: node.plain() for name, node in nodes.items()} | document_of(_OF_JOURNEY, sent)
             document["evidence"] = document_of(_OF_EVIDENCE, sent)
@@ -198,6 +203,20 @@ async def create(request: Request, asking: Asking) -> Response:
     except (ProblemError, objects.TakenError) as refused:
         return await _page(request, asking, target, draft, refused, nodes=nodes)
     return go(address("beat", stored.slug, draft["page"] or None), "added")
+
+
+async def _imported(request: Request, asking: Principal, target: str, draft: dict[str, Any]) -> Response:
+    """The form with the steps of a recording instead of its own; where that is none, as it was."""
+    try:
+        spec, notes = await asyncio.to_thread(services_of(request).recorded, draft["recording"])
+    except ValueError as wrong:
+        return await _page(request, asking, target, draft, invalid([("/recording", str(wrong))]))
+    text = text_of({"steps": spec["steps"]}).partition("\n")[2]
+    steps = "".join(line.removeprefix("  ") for line in text.splitlines(keepends=True))
+    draft |= {"steps": steps, "recording": ""} | {
+        one.name: spec[one.name] for one in _OF_JOURNEY if one.name in spec
+    }
+    return await _page(request, asking, spec.get("url", target), draft, notes=notes)
 
 
 async def _nodes(draft: Mapping[str, Any]) -> dict[str, Node]:

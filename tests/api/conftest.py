@@ -30,6 +30,7 @@ from exporters.letters.mail import preview
 from exporters.outcome import Outcome, Rejected
 from rules.address import EgressPolicy
 from rules.beat import AnyBeat
+from upbeat.imports.codegen import recorded
 from upbeat.names import txt
 from upbeat.slack import Slack
 from upbeat.targets import Targets
@@ -136,6 +137,7 @@ def _services(pool: Any, bus: Bus) -> Services:
         Slack(lambda: None, EgressPolicy, Secrets({})),
         txt,
         preview,
+        recorded,
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from rules.journey import JourneyStep
 from rules.secret import is_secret_name
+from rules.shape import written
 from upbeat.imports.draft import Draft
 from upbeat.imports.source import Read, SourceError
 
@@ -96,6 +97,21 @@ def take_codegen(source: list[ast.stmt], draft: Draft, name: str) -> None:
         is_found |= recorded.keep()
     if not is_found:
         raise SourceError("it opens no page; a script that codegen records has page.goto(...)")
+
+
+def recorded(text: str) -> tuple[dict[str, Any], list[str]]:
+    """The first beat that a script becomes, as it is declared, and what people have to look at. Raises `ValueError`."""
+    try:
+        source = read_script(text)
+        draft = Draft(source.lines)
+        take_codegen(source.value, draft, "recorded")
+    except SourceError as wrong:
+        raise ValueError(str(wrong)) from None
+    notes = [f"line {note.line}: {note.message}" for note in draft.notes]
+    beats = [one for one in draft.document()[1].objects if one.kind == "beat"]
+    if not beats:
+        raise ValueError("; ".join(notes))
+    return written(beats[0].spec), notes
 
 
 class _Recording:

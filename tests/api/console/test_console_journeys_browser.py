@@ -145,6 +145,30 @@ async def test_a_journey_is_written_tried_and_added(server: "Server", tab: "Tab"
     assert await tab.attacks() == []
 
 
+RECORDED = """
+def test_buys(page: Page) -> None:
+    page.goto("https://shop.example/mugs")
+    page.get_by_role("button", name="Add </textarea><script>xss()</script>").click()
+    page.mouse.move(3, 4)
+"""
+
+
+async def test_a_recording_becomes_steps_and_what_does_not_is_said(server: "Server", tab: "Tab") -> None:
+    page = tab.page
+    await page.goto(f"{server.url}/console/beats/new?target=https://shop.example/&type=browser")
+    await page.get_by_text("From a recording").click()
+    await page.get_by_label("Script of playwright codegen").fill("nothing at all")
+    await page.get_by_role("button", name="Turn into steps").click()
+    await page.get_by_text("it is neither Python nor JavaScript").wait_for()
+    await page.get_by_label("Script of playwright codegen").fill(RECORDED)
+    await page.get_by_role("button", name="Turn into steps").click()
+    await page.get_by_text("line 4: mouse so").wait_for()
+    assert (await page.get_by_label("Steps").input_value()).startswith(
+        "- goto: /mugs\n- click:\n    role: button\n"
+    )
+    assert await tab.attacks() == []
+
+
 async def test_customers_see_nothing_of_how_a_journey_failed(
     server: "Server", tab: "Tab", live: "Live"
 ) -> None:
