@@ -324,7 +324,7 @@ class Browsers:
             raise TroubleError(
                 "probe.scripts", f"scripts cannot be confined here: {'; '.join(confined.lacks)}"
             )
-        folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="upbeat-gate-")
+        folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix=sandbox.FOLDER)
         way = starting = None
         try:
             way = await gate(Path(folder.name))
