@@ -81,8 +81,8 @@ from playwright.sync_api import Page, expect
 
 
 @pytest.fixture(scope="session")
-def browser_context_args(browser_context_args, playwright) {{
-    return {{"locale":"de-DE","viewport":{{"width":800,"height":600}}}}
+def browser_context_args(browser_context_args, playwright):
+    return {{"locale": "de-DE", "viewport": {{"width":800,"height":600}}}}
 
 
 def test_example(page: Page) -> None:
@@ -184,7 +184,7 @@ def script(flavour: str, lines: str, *, indent: int = 4, prefix: str = "", optio
     [
         pytest.param(script(LIBRARY, IN_PYTHON), id="library"),
         pytest.param(script(ASYNC, IN_PYTHON, prefix="await "), id="async"),
-        pytest.param(script(PYTEST, IN_PYTHON).replace(" playwright) {", " playwright):"), id="pytest"),
+        pytest.param(script(PYTEST, IN_PYTHON), id="pytest"),
         pytest.param(script(TYPESCRIPT, IN_JAVASCRIPT, indent=2), id="playwright test"),
         pytest.param(script(JAVASCRIPT, IN_JAVASCRIPT, indent=2), id="javascript"),
     ],
