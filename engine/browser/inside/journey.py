@@ -254,7 +254,10 @@ class Walk:
         try:
             step = self._filled(step)
             found = _locators(step)
-            async with self._keeper.named(f"{name}: {words}"), asyncio.timeout(within_s + _SPARE_S):
+            async with (
+                self._keeper.named(f"{name}: {words}"),
+                asyncio.timeout(within_s + _SPARE_S) as self._limit,
+            ):
                 await self._act(step, within_s)
         except (StepError, Error, TimeoutError, LookupError) as wrong:
             took_s = time.monotonic() - began
