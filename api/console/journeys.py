@@ -232,10 +232,13 @@ def _lane(entry: _Entry, after_s: float, scale_s: float) -> dict[str, Any]:
     except ValueError:  # such as http://[
         host, path = "", entry.request.url
     took, answer = entry.timings, entry.response
+    connect_s, tls_s = _seconds(took.connect), _seconds(took.ssl)  # Playwright's do not overlap
+    if not entry.request.url.startswith("https:"):  # it says so of these, too
+        connect_s, tls_s = connect_s + tls_s, 0.0
     timings = {
         "dns": _seconds(took.dns),
-        "connect": max(_seconds(took.connect) - _seconds(took.ssl), 0.0),
-        "tls": _seconds(took.ssl),
+        "connect": connect_s,
+        "tls": tls_s,
         "ttfb": _seconds(took.send) + _seconds(took.wait),
         "transfer": _seconds(took.receive),
     }

@@ -60,7 +60,7 @@ def recorded(*requests: tuple[str, int], name: str = "text/html") -> bytes:
     entries = [
         {
             "startedDateTime": f"2026-11-21T05:00:{n // 10:02}.{n % 10}00Z",
-            "time": 180.0,
+            "time": 200.0,
             "request": {"method": "GET", "url": url, "headers": [{"name": "x", "value": name}]},
             "response": {"status": status, "content": {"size": 2000, "mimeType": name}, "_transferSize": 812},
             "timings": {"dns": 5, "connect": 30, "ssl": 20, "send": 1, "wait": 100, "receive": 44},

@@ -125,13 +125,15 @@ def test_requests_are_lanes_on_the_scale_of_all_of_them() -> None:
     )
     assert [(part.phase, round(part.seconds, 3)) for part in first["parts"]] == [
         ("dns", 0.005),
-        ("connect", 0.01),
+        ("connect", 0.03),
         ("tls", 0.02),
         ("ttfb", 0.101),
         ("transfer", 0.044),
     ]
     assert (last["host"], last["status"], len(last["path"])) == ("b.example", None, 161)
     assert last["parts"][0].x > 35
+    (plain,) = network(recorded(("http://a.example/", 200)))["lanes"]
+    assert [(part.phase, round(part.seconds, 3)) for part in plain["parts"]][1] == ("connect", 0.05)
     assert network(recorded()) == {"lanes": [], "left": 0, "wrong": None}
 
 
