@@ -32,6 +32,7 @@ _LOOK_S: Final = 0.2
 _TRY_S: Final = 60.0
 _END_S: Final = 15.0
 _STDERR_BYTES: Final = 4096
+_PIECE_BYTES: Final = 1 << 20
 _UNKNOWN, _ENDED = -1, -2  # for a handle
 FOLDER: Final = f"upbeat-browser-{os.getpid()}-"
 """What names of private folders begin with; those of processes that are gone are swept."""
@@ -210,6 +211,9 @@ class Sandbox:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_S):
                 await asyncio.gather(self._process.wait(), self._listening)
+                with contextlib.suppress(RuntimeError):  # somebody else still hears it
+                    while await self.reader.read(_PIECE_BYTES):  # or its pipe stays open
+                        pass
         self.writer.close()
         if self._folder:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)

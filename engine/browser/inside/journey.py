@@ -194,7 +194,12 @@ class Walk:
 
         page, within_s = self._pages.current, self._order.steps_s
         failure = await play(self._journey, page, context, within_s, self._played, told)
-        if not self._browser.is_connected() or self._pages.has_crashed:
+        lives = False
+        with suppress(Error, TimeoutError, OSError):
+            async with asyncio.timeout(_ANSWER_S * 2):
+                await (await self._browser.new_context()).close()  # `is_connected` knows nothing of a dead driver
+                lives = not self._pages.has_crashed
+        if not lives:
             failure = Failure("probe.browser", "the browser or its page crashed, or was ended")
         if failure is not None:
             self._failure = Failure(failure.type, self.hide(failure.message))
