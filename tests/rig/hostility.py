@@ -13,7 +13,7 @@ import socket
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -47,7 +47,6 @@ class Attack:
     steps: Any = None
     script: str | None = None
     is_calm: bool = False
-    spends: bool = False
 
 
 def attacks(name: str) -> list[Attack]:
@@ -70,7 +69,7 @@ class World:
     problems: list[str] = field(default_factory=list)
     browsers: Browsers | None = None
     context: Context | None = None
-    timeout_s: float = 10.0
+    timeout_s: float = 6.0
 
     def put(self, text: str) -> str:
         """With this world's addresses in its places."""
@@ -101,13 +100,19 @@ class World:
         if said not in one.says:
             told = outcome.failure.message if outcome.failure else ""
             self.problems.append(f"{one.name}: ended with {said or 'ok'} {told!r}, not one of {one.says}")
+        if "does not start" in (outcome.failure.message if outcome.failure else ""):
+            self.problems.append(f"{one.name}: was not played")
         if outcome.verdict == "critical" and said in _NONE_CRITICAL:
             self.problems.append(f"{one.name}: {said} is critical")
-        if self.token.encode() in b"".join([repr(outcome).encode(), *map(_unpacked, outcome.artifacts), *self.asked]):
+        if self.token.encode() in b"".join(
+            [repr(outcome).encode(), *map(_unpacked, outcome.artifacts), *self.asked]
+        ):
             self.problems.append(f"{one.name}: a canary was read")
         shown = b"".join(artifact.data for artifact in outcome.artifacts if artifact.name == "console.txt")
         self.problems += [
-            f"{one.name}: {line}" for line in shown.decode("utf-8", "replace").splitlines() if line.startswith(("reached", "did ", "wrote "))
+            f"{one.name}: {line}"
+            for line in shown.decode("utf-8", "replace").splitlines()
+            if line.startswith(("reached", "did ", "wrote "))
         ]
         self.problems += [f"{one.name}: a canary was reached: {hit}" for hit in self.hits]
         self.hits.clear()
@@ -120,7 +125,9 @@ class World:
         found = [f"file {path.name}" for path in (self.folder / "tmp").iterdir()]
         for status in Path("/proc").glob("[0-9]*/status"):
             with contextlib.suppress(OSError):
-                lines = dict(line.split(":\t", 1) for line in status.read_text("utf-8").splitlines() if ":\t" in line)
+                lines = dict(
+                    line.split(":\t", 1) for line in status.read_text("utf-8").splitlines() if ":\t" in line
+                )
                 is_zombie = lines["State"].startswith("Z")
                 is_child = int(lines["PPid"]) == os.getpid() and lines["Name"] in ("bwrap", "chrome")
                 if not is_zombie and (is_child or int(lines["Uid"].split()[0]) in users):
@@ -153,7 +160,9 @@ class _Bell(asyncio.DatagramProtocol):
 
 
 @contextlib.asynccontextmanager
-async def hostile_world(folder: Path, *, slots: int = 2) -> AsyncIterator[World]:
+async def hostile_world(
+    folder: Path, *, slots: int = 2, policy: EgressPolicy = POLICY
+) -> AsyncIterator[World]:
     """One in `folder`, which is private. What is left when all has ended is among its problems."""
     world = World(folder)
     (folder / "canary").write_text(world.token)
@@ -177,22 +186,27 @@ async def hostile_world(folder: Path, *, slots: int = 2) -> AsyncIterator[World]
     async with contextlib.AsyncExitStack() as stack:
         first = await asyncio.start_server(caught, "127.0.0.1", 0)
         world.port = first.sockets[0].getsockname()[1]
-        servers: list[asyncio.AbstractServer] = [first, await asyncio.start_server(served, OUTSIDE, world.port)]
+        servers: list[asyncio.AbstractServer] = [
+            first,
+            await asyncio.start_server(served, OUTSIDE, world.port),
+        ]
         with contextlib.suppress(OSError):
             servers.append(await asyncio.start_server(caught, "::1", world.port))
-        for path in (str(folder / "socket"), f"\0{world.token}"):
-            servers.append(await asyncio.start_unix_server(caught, path))
+        paths = (str(folder / "socket"), f"\0{world.token}")
+        servers += [await asyncio.start_unix_server(caught, path) for path in paths]
         (folder / "socket").chmod(0o777)
         for server in servers:
             stack.callback(server.close)
         for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
             with contextlib.suppress(OSError):
-                bell, _ = await loop.create_datagram_endpoint(lambda: _Bell(world.hits), (host, world.port), family=family)
+                bell, _ = await loop.create_datagram_endpoint(
+                    lambda: _Bell(world.hits), (host, world.port), family=family
+                )
                 stack.callback(bell.close)
         environment = os.environ | {"UPBEAT_BROWSER_SCRIPTS": "1", "UPBEAT_CHROMIUM": os.environ["CHROMIUM"]}
         tempfile.tempdir = str(folder / "tmp")
         world.browsers = Browsers(environment, slots=slots)
-        world.context = Context(POLICY, browsers=world.browsers)
+        world.context = Context(policy, browsers=world.browsers)
         try:
             yield world
         finally:
@@ -213,17 +227,18 @@ async def _answer(world: World, path: str, writer: asyncio.StreamWriter) -> None
     elif path.startswith("/benign"):
         body = "<body>calm"
     elif path.startswith("/worker.js"):
-        kind, body = "text/javascript", "oninstall = () => skipWaiting(); onfetch = e => e.respondWith(new Response('mine'))"
+        kind, body = (
+            "text/javascript",
+            "oninstall = () => skipWaiting(); onfetch = e => e.respondWith(new Response('mine'))",
+        )
     elif path.startswith("/endless"):
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: 5000000000\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: 5000000000\r\n\r\n"
+        )
         for _ in range(5_000_000_000 >> 16):
             writer.write(b"x" * 65_536)
             await writer.drain()
-    writer.write(f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body.encode())}\r\n\r\n{body}".encode())
+    writer.write(
+        f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body.encode())}\r\n\r\n{body}".encode()
+    )
     await writer.drain()
-
-
-async def play(world: World, chosen: Sequence[Attack]) -> None:
-    """One after the other."""
-    for one in chosen:
-        await world.attack(one)

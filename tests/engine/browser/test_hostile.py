@@ -1,0 +1,77 @@
+"""Each hostile page and script once, against the real pool, sandbox and gate; 500 of them: `python -m tests.faults hostile`."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from engine.browser.find import find_chromium
+from engine.browser.sandbox import confinement
+from rules.address import EgressPolicy
+from tests.rig.hostility import VARIABLE, Attack, attacks, hostile_world
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that the sandbox's user could reach, if only it were shown it."""
+    with TemporaryDirectory(prefix="hostile-") as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
+
+
+async def test_no_hostile_page_reads_reaches_or_leaves_anything(folder: Path) -> None:
+    async with hostile_world(folder) as world:
+        for one in attacks("pages"):
+            await world.attack(one)
+    assert world.problems == []
+
+
+async def test_no_hostile_script_reads_reaches_or_leaves_anything(folder: Path) -> None:
+    chromium = find_chromium(os.environ | {"UPBEAT_CHROMIUM": os.environ["CHROMIUM"]})
+    assert chromium is not None
+    if not (confined := await confinement(chromium)).runs_scripts:
+        pytest.skip("; ".join(confined.lacks))
+    async with hostile_world(folder) as world:
+        for one in attacks("scripts"):
+            await world.attack(one)
+        await world.attack(Attack("afterwards", ("",), steps=[{"goto": "$OUT/benign"}]))
+    assert world.problems == []
+
+
+async def test_without_the_policy_the_canary_is_reached(folder: Path) -> None:
+    async with hostile_world(folder, policy=EgressPolicy()) as world:
+        for one in attacks("pages"):
+            if one.name in (
+                "the probe's own port",
+                "loopback, metadata and private addresses however written",
+            ):
+                await world.attack(one)
+    assert sum("a canary was reached" in problem for problem in world.problems) > 1
+
+
+async def test_without_the_sandbox_the_canaries_are_read_and_reached(folder: Path) -> None:
+    async with hostile_world(folder) as world:
+        for one in attacks("scripts"):
+            if one.is_calm:
+                body = "".join(f"    {line}\n" for line in world.put(one.script or "").splitlines())
+                code = f"import asyncio\nasync def journey():\n{body}\nasyncio.run(journey())"
+                ran = await _ran(code)
+                assert world.token in ran or "reached" in ran, one.name
+                assert one.name != "files, environments and keys" or ran.count(world.token) > 1
+    assert VARIABLE not in os.environ
+    assert len(world.hits) >= 3
+
+
+async def _ran(code: str) -> str:
+    """What it prints."""
+    ran = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return ran.stdout
