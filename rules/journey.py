@@ -2,6 +2,7 @@
 
 import ast
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self
@@ -261,7 +262,7 @@ class JourneyStep(Rule):
         action = expect_one("a step", ACTIONS, [one for one in ACTIONS if getattr(self, one) is not None])
         if self.severity == "warning" and not self.soft:
             raise ValueError("severity warning needs `soft: true`: the journey goes on after a warning")
-        if action == "use" and len(self.model_fields_set) > 1:
+        if action == "use" and len(self.model_dump(exclude_defaults=True)) > 1:
             raise ValueError("a step that uses a list has nothing beside it; write that to its steps")
         return self
 
@@ -303,7 +304,7 @@ class Keeping(Rule):
     )
 
 
-Lists = dict[Slug, Steps]
+Lists = dict[Slug, Annotated[Steps, Field(min_length=1)]]  # so that what multiplies has an end
 Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)]
 Attribute = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.:-]*$", max_length=100)]
 
@@ -321,10 +322,13 @@ def _pattern(pattern: str) -> str:
 
 def _script(text: str) -> str:
     try:
-        body = ast.parse(text).body
+        with warnings.catch_warnings(action="ignore"):  # of escapes that mean nothing
+            body = ast.parse(text).body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as wrong:
         line = f", line {wrong.lineno}" if isinstance(wrong, SyntaxError) and wrong.lineno else ""
-        raise ValueError(f"script is not Python{line}: {getattr(wrong, 'msg', None) or wrong}") from None
+        raise ValueError(
+            f"script is not Python{line}: {getattr(wrong, 'msg', wrong) or 'too deep'}"
+        ) from None
     if not any(isinstance(one, ast.AsyncFunctionDef) and one.name == "journey" for one in body):
         raise ValueError("script needs `async def journey(page, context, values, step)`")
     if any(references(text)):

@@ -99,6 +99,8 @@ def test_lists_that_multiply_are_refused_before_they_grow() -> None:
     lists = {f"l{n}": [{"use": f"l{n + 1}"}] * 10 for n in range(9)} | {"l9": [{"goto": "/"}] * 10}
     with pytest.raises(ValidationError, match="at most 100 steps, those of lists included"):
         beat(lists=lists, steps=[{"use": "l0"}])
+    with pytest.raises(ValidationError, match="should have at least 1 item"):
+        beat(lists=lists | {"l9": []}, steps=[{"use": "l0"}])
 
 
 def test_teardown_may_name_what_any_step_stores() -> None:
@@ -174,6 +176,7 @@ def test_a_script_is_read_and_never_run() -> None:
     assert "in the clear" in check.secrets
     with pytest.raises(ValidationError, match="script is not Python"):
         beat(script="(" * 20_000)
+    beat(script=text + '    values["pattern"] = "\\d"\n')
 
 
 def test_the_teardown_has_a_share_of_the_time_that_nothing_takes() -> None:
