@@ -23,7 +23,7 @@ from rules.journey import Journey, Named, named
 from rules.kinds.browser import BrowserCheck
 from rules.secret import hide
 
-STEP_S: Final = 30.0
+STEP_S: Final = 10.0
 """Of a step that says nothing of its own."""
 
 _DAY_S: Final = 86_400.0
@@ -151,7 +151,7 @@ async def _line() -> str:
 
 def write_files(result: dict[str, Any], folder: Path | None) -> None:
     """The run's files, into `folder`, or a new one where it failed; `artifacts` of the result says where they are."""
-    files = result.pop("artifacts", [])
+    files = list({file["name"]: file for file in result.pop("artifacts", [])}.values())  # a step's last
     if not files or (folder is None and result["verdict"] == "ok"):
         return
     folder = folder or Path(tempfile.mkdtemp(prefix=f"upbeat-{result['beat']}-"))
