@@ -35,6 +35,7 @@ OPEN_S: Final = 20.0
 CLOSE_S: Final = 8.0
 _SPARE_S: Final = 0.5  # Playwright's own time-outs come first, where the page still answers
 _ANSWER_S: Final = 1.0
+_TRY_S: Final = 1.0  # then the page may be another, e.g. a window that opened late
 _POLL_S: Final = (0.03, 0.4)
 _ACTUAL_CHARS: Final = 200
 _FAILED: Final = 400
@@ -197,7 +198,9 @@ class Walk:
         lives = False
         with suppress(Error, TimeoutError, OSError):
             async with asyncio.timeout(_ANSWER_S * 2):
-                await (await self._browser.new_context()).close()  # `is_connected` knows nothing of a dead driver
+                await (
+                    await self._browser.new_context()
+                ).close()  # `is_connected` knows nothing of a dead driver
                 lives = not self._pages.has_crashed
         if not lives:
             failure = Failure("probe.browser", "the browser or its page crashed, or was ended")
@@ -253,7 +256,7 @@ class Walk:
     async def _done(self, named: Named, number: int) -> tuple[StepDone, Failure | None]:
         name, step, is_teardown = named
         words, began = self.hide(said(step)), time.monotonic()
-        left_s = max(self._ends - began, 0.001)
+        left_s = max(self._ends - began, 0.001)  # Playwright takes 0 for ever
         within_s = min(step.timeout or left_s, left_s)
         failure, found = None, tuple[Locator, ...]()
         try:
@@ -404,11 +407,11 @@ class Walk:
             compile_comparison(expect.of, expect) if expect.model_fields_set & set(expect.operators) else None
         )
         while True:
-            left_s = until - time.monotonic()
+            left_s = max(until - time.monotonic(), _POLL_S[0])
             try:
-                wrong = await self._wrong(expect, expectation, subject, max(left_s, _ANSWER_S / 20))
+                wrong = await self._wrong(expect, expectation, subject, min(left_s, _TRY_S))
             except TooLate as late:
-                raise StepError("assertion.expect", of_waiting(late.message, expect.at, within_s)) from None
+                wrong = of_waiting(late.message, expect.at)
             if not wrong:
                 return
             if left_s <= pause_s:
@@ -422,15 +425,14 @@ class Walk:
         found = find(page, expect.at) if expect.at is not None else page.locator("body")
         values: list[Any]
         if expect.of in ("visible", "hidden"):
-            state: Literal["visible", "hidden"] = "visible" if expect.of == "visible" else "hidden"
             try:
-                await found.wait_for(state=state, timeout=late_ms)
-            except TooLate:
-                if state == "hidden":
-                    raise StepError(
-                        "assertion.expect", f"{expect.at} is still visible; waited {left_s:.3g} s"
-                    ) from None
-                raise
+                await found.wait_for(state="visible" if expect.of == "visible" else "hidden", timeout=late_ms)
+            except TooLate as late:
+                return (
+                    of_waiting(late.message, expect.at)
+                    if expect.of == "visible"
+                    else f"{expect.at} is visible"
+                )
             return ""
         if expect.of in ("checked", "unchecked"):
             is_so = await found.is_checked(timeout=late_ms) is (expect.of == "checked")
@@ -455,14 +457,8 @@ class Walk:
             return ""
         actual = values[-1]
         shown = repr(cut(self.hide(actual), _ACTUAL_CHARS)) if isinstance(actual, str) else actual
-        wanted = (
-            f"{e.operator} {e.expected!r}"
-            if e.operator != "empty"
-            else "empty"
-            if e.expected
-            else "not empty"
-        )
-        return f"{subject} is {shown}{why_not(actual, e)}; expected {'' if e.wanted else 'not '}{wanted}"
+        wanted = f"{'' if e.wanted else 'not '}{e.operator} {e.expected!r}"
+        return f"{subject} is {shown}{why_not(actual, e)}; expected {wanted}"
 
     async def _text(self, page: Page, found: Found, of: str, attribute: str, late_ms: float) -> str:
         if of == "url":
@@ -526,7 +522,7 @@ class Walk:
                 return Failure("step.timeout", f"the page was not loaded after {within_s:.3g} s")
             if not found:
                 return Failure("step.timeout", f"it did not happen within {within_s:.3g} s")
-            return Failure("step.failed", of_waiting(wrong.message, what, within_s))
+            return Failure("step.failed", f"{of_waiting(wrong.message, what)}; waited {within_s:.3g} s")
         if step.goto is not None:
             if "Download is starting" in wrong.message:
                 return Failure("http.protocol", "what is there is a download and no page")
@@ -565,9 +561,7 @@ class Walk:
 
     def _report(self) -> Report:
         sight = self._sight
-        captured = {
-            name: self.hide(value) for name, value in self._captured.items() if name not in self._hidden
-        }
+        public = {name: value for name, value in self._captured.items() if name not in self._hidden}
         return Report(
             tuple(self._steps),
             sight.documents,
@@ -576,10 +570,8 @@ class Walk:
             tuple(sight.failures),
             sight.failed_requests,
             sight.requests,
-            captured,
-            self._secrets[:0]
-            if self._secrets == self._order.secrets
-            else tuple(set(self._secrets) - set(self._order.secrets)),
+            {name: self.hide(value) for name, value in public.items()},
+            tuple(one for one in self._secrets if one not in self._order.secrets),
             self._failure,
             tuple(self.hide(note) for note in self._keeper.notes),
         )

@@ -27,57 +27,9 @@ _WIDE, _NARROW = 1280, 640  # pixels of a picture, and of one of a film strip
 _TRIES: Final = 3
 _REST_BYTES: Final = 4 << 20  # of all that is said, for what are no files
 
-# A selector engine, because Playwright runs those where no script of the page sees what is sought. `queryAll` finds what
-# holds a secret and is not hidden yet, and hides it; with `shows` it then shows all again. Nothing moves by it.
-HIDER_SCRIPT: Final = r"""(() => {
-  const hidden = new Map();
-  const plain = text => (text || "").replace(/[\s-]+/g, "").toLowerCase();
-  const hide = (element, name, value) => {
-    if (hidden.has(element) || !element.style) return;
-    hidden.set(element, element.getAttribute("style"));
-    element.style.setProperty("transition", "none", "important");
-    element.style.setProperty(name, value, "important");
-  };
-  return {
-    query: () => null,
-    queryAll: (root, said) => {
-      const {secrets, shows} = JSON.parse(said), before = hidden.size;
-      const sought = secrets.map(plain).filter(Boolean);
-      const holds = text => { const given = plain(text); return sought.some(secret => given.includes(secret)); };
-      const texts = element => {
-        const inner = [...element.children].filter(child => holds(child.textContent));
-        if (inner.length) inner.forEach(texts); else hide(element, "opacity", "0");
-      };
-      const look = within => {
-        for (const child of within.children) if (holds(child.textContent)) texts(child);
-        if (within.host && holds(within.textContent)) if (![...within.children].some(child => holds(child.textContent))) hide(within.host, "opacity", "0");
-        for (const element of within.querySelectorAll("*")) {
-          if (element.shadowRoot) look(element.shadowRoot);
-          if (typeof element.value === "string" && (element.type === "password" || holds(element.value)))
-            hide(element, "-webkit-text-security", "disc");
-          else if ([...element.attributes].some(({name, value}) => name !== "style" && holds(value)))
-            hide(element, "opacity", "0");
-        }
-      };
-      look(root.ownerDocument || root);
-      const found = [...hidden.keys()].slice(before);
-      if (shows) {
-        for (const [element, style] of hidden)
-          if (style === null) element.removeAttribute("style"); else element.setAttribute("style", style);
-        hidden.clear();
-      }
-      return found;
-    },
-  };
-})()"""
-
-_AROUND: Final = """(element, most) => {
-  for (let i = 0; i < 2 && element.parentElement; i++) {
-    if (element.parentElement.getElementsByTagName("*").length > 1000) break;
-    element = element.parentElement;
-  }
-  return element.outerHTML.slice(0, most);
-}"""
+_HERE: Final = Path(__file__).parent
+HIDER_SCRIPT: Final = (_HERE / "hider.js").read_text("utf-8")
+_AROUND: Final = (_HERE / "around.js").read_text("utf-8")
 
 
 class Keeper:
@@ -93,7 +45,7 @@ class Keeper:
     def keep(self, name: str, kind: str, data: bytes) -> bool:
         """Say it, where there is room."""
         if len(data) > min(ARTIFACT_BYTES, self._left_bytes):
-            self.notes.append(f"{name} is left out: {len(data) >> 10} KiB are too many")
+            self.notes.append(f"{name} is left out: it is too large")
             return False
         self._left_bytes -= len(data)
         self._say(Kept(Artifact(name, kind, data)))
@@ -110,9 +62,7 @@ class Keeper:
         except (Error, OSError, LookupError) as trouble:
             self.notes.append(f"{name} is missing: {str(trouble).strip().partition(chr(10))[0][:200]}")
 
-    async def picture(
-        self, page: Page, name: str, *, is_small: bool = False, filled: tuple[Found, ...] = ()
-    ) -> str:
+    async def picture(self, page: Page, name: str, *, is_small: bool = False) -> str:
         """The window as it is, without secrets, as `name`; empty where there is none."""
         kept = ""
         async with self.trying(name, PICTURE_S):
@@ -202,7 +152,5 @@ class Keeper:
 
     def keep_file(self, path: Path, kind: str) -> None:
         """What the browser wrote. Raises `OSError`."""
-        if (size := path.stat().st_size) > ARTIFACT_BYTES:
-            self.notes.append(f"{path.name} is left out: {size >> 10} KiB are too many")
-        else:
-            self.keep(path.name, "application/json" if kind == "har" else kind, path.read_bytes())
+        with path.open("rb") as file:
+            self.keep(path.name, kind, file.read(ARTIFACT_BYTES + 1))

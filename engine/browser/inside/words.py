@@ -10,7 +10,7 @@ _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 _PREFIX: Final = re.compile(r"^(?:\w+\.\w+: )?(?:Error: )*")
 _STRICT: Final = re.compile(r"strict mode violation: .* resolved to (\d+) elements:\n(.*)", re.DOTALL)
 _MATCHED: Final = re.compile(r"^\s*\d+\) (<.*?>)(?: aka .*)?$", re.MULTILINE)
-_NET: Final = re.compile(r"net::(ERR_[A-Z0-9_]+)")
+_NET: Final = re.compile(r"net::ERR_([A-Z0-9_]+)")
 _ELEMENT_CHARS: Final = 120
 _SHOWN: Final = 3
 
@@ -27,38 +27,32 @@ _WAITED: Final = {
 _COVERED: Final = re.compile(r"- (<.*>)(?: from .*)? intercepts pointer events")
 
 _NET_TYPES: Final = {
-    "ERR_CERT_DATE_INVALID": "tls.expired",
-    "ERR_CERT_COMMON_NAME_INVALID": "tls.wrong_host",
-    "ERR_CERT_AUTHORITY_INVALID": "tls.untrusted",
-    "ERR_CERT_REVOKED": "tls.revoked",
-    "ERR_CERT_WEAK_KEY": "tls.weak_key",
-    "ERR_CERT_WEAK_SIGNATURE_ALGORITHM": "tls.weak_signature",
-    "ERR_SSL_VERSION_OR_CIPHER_MISMATCH": "tls.old_version",
-    "ERR_SSL_OBSOLETE_VERSION": "tls.old_version",
-    "ERR_SSL_CLIENT_AUTH_CERT_NEEDED": "tls.client_certificate",
-    "ERR_BAD_SSL_CLIENT_AUTH_CERT": "tls.client_certificate",
-    "ERR_SSL_UNRECOGNIZED_NAME_ALERT": "tls.unrecognized_name",
-    "ERR_NAME_NOT_RESOLVED": "dns.nxdomain",
-    "ERR_CONNECTION_REFUSED": "connect.refused",
-    "ERR_CONNECTION_TIMED_OUT": "connect.timeout",
-    "ERR_TIMED_OUT": "http.timeout",
-    "ERR_EMPTY_RESPONSE": "http.closed",
-    "ERR_CONNECTION_CLOSED": "http.closed",
-    "ERR_CONTENT_LENGTH_MISMATCH": "http.closed",
-    "ERR_INCOMPLETE_CHUNKED_ENCODING": "http.closed",
-    "ERR_CONNECTION_RESET": "http.reset",
-    "ERR_CONNECTION_ABORTED": "http.reset",
-    "ERR_TUNNEL_CONNECTION_FAILED": "connect.unreachable",
-    "ERR_ADDRESS_UNREACHABLE": "connect.unreachable",
-    "ERR_INTERNET_DISCONNECTED": "connect.unreachable",
-    "ERR_PROXY_CONNECTION_FAILED": "probe.browser",  # the gate is not there
-    "ERR_INSUFFICIENT_RESOURCES": "probe.browser",
-    "ERR_OUT_OF_MEMORY": "probe.browser",
+    code: kind
+    for kind, codes in {
+        "tls.expired": "CERT_DATE_INVALID",
+        "tls.wrong_host": "CERT_COMMON_NAME_INVALID",
+        "tls.untrusted": "CERT_AUTHORITY_INVALID",
+        "tls.revoked": "CERT_REVOKED",
+        "tls.weak_key": "CERT_WEAK_KEY",
+        "tls.weak_signature": "CERT_WEAK_SIGNATURE_ALGORITHM",
+        "tls.old_version": "SSL_VERSION_OR_CIPHER_MISMATCH SSL_OBSOLETE_VERSION",
+        "tls.client_certificate": "SSL_CLIENT_AUTH_CERT_NEEDED BAD_SSL_CLIENT_AUTH_CERT",
+        "tls.unrecognized_name": "SSL_UNRECOGNIZED_NAME_ALERT",
+        "dns.nxdomain": "NAME_NOT_RESOLVED",
+        "connect.refused": "CONNECTION_REFUSED",
+        "connect.timeout": "CONNECTION_TIMED_OUT",
+        "http.timeout": "TIMED_OUT",
+        "http.closed": "EMPTY_RESPONSE CONNECTION_CLOSED CONTENT_LENGTH_MISMATCH INCOMPLETE_CHUNKED_ENCODING",
+        "http.reset": "CONNECTION_RESET CONNECTION_ABORTED",
+        "connect.unreachable": "TUNNEL_CONNECTION_FAILED ADDRESS_UNREACHABLE INTERNET_DISCONNECTED",
+        "probe.browser": "PROXY_CONNECTION_FAILED INSUFFICIENT_RESOURCES OUT_OF_MEMORY",  # the first: the gate is not there
+    }.items()
+    for code in codes.split()
 }
 _NET_FAMILIES: Final = (
-    ("ERR_CERT_", "tls.untrusted"),
-    ("ERR_SSL_", "tls.handshake"),
-    ("ERR_NAME_", "dns.servfail"),
+    ("CERT_", "tls.untrusted"),
+    ("SSL_", "tls.handshake"),
+    ("NAME_", "dns.servfail"),
 )
 _NET_WORDS: Final = {
     "tls.expired": "its certificate has expired, or is not valid yet",
@@ -116,7 +110,7 @@ def of_net(message: str) -> Failure | None:
     code = found[1]
     family = next((kind for prefix, kind in _NET_FAMILIES if code.startswith(prefix)), "http.protocol")
     kind = _NET_TYPES.get(code, family)
-    plain = code.removeprefix("ERR_").replace("_", " ").lower()
+    plain = code.replace("_", " ").lower()
     return Failure(kind, f"{_NET_WORDS[kind]} ({plain})" if kind in _NET_WORDS else plain)
 
 
@@ -129,7 +123,7 @@ def of_several(message: str, what: object) -> str:
     return f"{found[1]} elements match {what}: {shown}{', ...' if int(found[1]) > _SHOWN else ''}"
 
 
-def of_waiting(message: str, what: object, after_s: float) -> str:
+def of_waiting(message: str, what: object) -> str:
     """Why an element could not be used in time."""
     log = _ANSI.sub("", message)
     why, at = "", -1
@@ -141,4 +135,4 @@ def of_waiting(message: str, what: object, after_s: float) -> str:
             why, at = f"is covered by {found[1][:_ELEMENT_CHARS]}", found.start()
     if not why:
         why = "is there, but not as it is wanted" if "locator resolved to" in log else "is not there"
-    return f"{what} {why}; waited {after_s:.3g} s"
+    return f"{what} {why}"
