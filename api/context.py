@@ -109,7 +109,7 @@ class Services:
     slack: Slack
     txt: Callable[[str], Awaitable[list[str] | Retry]]  # the DNS' texts at a name
     preview_mail: Callable[[Envelope], Mapping[str, str]]  # subject, text, html
-    recorded: Callable[[str], tuple[dict[str, Any], list[str]]]  # a recording as a beat, and notes; or ValueError
+    recorded: Callable[[str], tuple[dict[str, Any], list[str]]]  # a beat, and notes; or ValueError
     guide: Callable[[], Guide | None] = lambda: None
 
 
