@@ -42,8 +42,10 @@ _ENTRY: Final = re.compile(
 )
 _LINES: Final = (".trace", ".network", ".stacks")
 _DATA: Final = (".json", ".txt", ".dat")
-_MOST_CUT: Final = 200
-"""Characters of a secret whose beginnings are looked for."""
+_PIECE: Final = 200
+"""Characters of a secret that are looked for at once: of a key in PEM, each part."""
+_PATTERN: Final = 200_000
+_MOST_PATTERNS: Final = 4_000_000
 _CUT: Final = r"(?:\xe2\x80\xa6|\xef\xbf\xbd|\\+u2026|&hellip;|\z)"
 _HIDDEN: Final = REDACTED.encode()
 _NAMED: Final = (
@@ -51,6 +53,8 @@ _NAMED: Final = (
     r"[\w.%\[\]-]*|[\w.%\[\]-]*(?:[_.-]pass|key))=)[^&#\"'\s<>\\]+"
 )
 """Of a URL or form: what `rules.secret.is_secret_name` says of names."""
+
+Matchers = tuple[Any, ...]
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
@@ -64,20 +68,20 @@ def redacted(artifact: Artifact, secrets: tuple[str, ...]) -> Artifact | None:
     named = _NAME.fullmatch(artifact.name)
     if named is None or len(artifact.data) > MOST_BYTES:
         return None
-    make: Callable[[bytes, Any], bytes | None] = {
+    make: Callable[[bytes, Matchers], bytes | None] = {
         "zip": _trace,
         "har": _har,
         "html": _text,
         "txt": _console,
     }.get(named[1], _picture)
     try:
-        data = make(artifact.data, _matcher(secrets))
+        data = make(artifact.data, _matchers(secrets))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None  # no picture, no JSON, other JSON than it should be, nested too deeply
     return Artifact(artifact.name, TYPES[named[1]], data) if data and len(data) <= MOST_BYTES else None
 
 
-def _picture(data: bytes, _: Any) -> bytes | None:
+def _picture(data: bytes, _: Matchers) -> bytes | None:
     from PIL import Image, UnidentifiedImageError  # which few need
 
     try:
@@ -87,19 +91,19 @@ def _picture(data: bytes, _: Any) -> bytes | None:
         return None
 
 
-def _text(data: bytes, hidden: Any) -> bytes:
+def _text(data: bytes, hidden: Matchers) -> bytes:
     return _without(data.decode("utf-8", "replace").encode(), hidden)
 
 
-def _console(data: bytes, hidden: Any) -> bytes:
+def _console(data: bytes, hidden: Matchers) -> bytes:
     return hidden_text(
         _text(data, hidden).decode(), named=False
     ).encode()  # that would take ports for passwords
 
 
-def _without(text: bytes, hidden: Any) -> bytes:
-    if hidden is not None:
-        text = hidden.sub(_HIDDEN, text)
+def _without(text: bytes, hidden: Matchers) -> bytes:
+    for one in hidden:
+        text = one.sub(_HIDDEN, text)
     found: bytes = _named().sub(rb"\1" + _HIDDEN, text)
     return found
 
@@ -107,7 +111,7 @@ def _without(text: bytes, hidden: Any) -> bytes:
 # ---- JSON
 
 
-def _har(data: bytes, hidden: Any) -> bytes:
+def _har(data: bytes, hidden: Matchers) -> bytes:
     document = _decode(data)
     for entry in document["log"]["entries"]:
         entry.pop("_webSocketMessages", None)
@@ -119,7 +123,7 @@ def _har(data: bytes, hidden: Any) -> bytes:
     return _checked(_encode(document), hidden)
 
 
-def _checked(lines: bytes, hidden: Any) -> bytes:
+def _checked(lines: bytes, hidden: Matchers) -> bytes:
     """Without secrets; raises `ValueError` where it is no JSON then: one began or ended in the middle of an escape."""
     made = _without(lines, hidden)
     for before, after in zip(lines.split(b"\n"), made.split(b"\n"), strict=True):
@@ -152,14 +156,14 @@ def _blank(value: Any) -> None:
 # ---- traces
 
 
-def _trace(data: bytes, hidden: Any) -> bytes | None:
+def _trace(data: bytes, hidden: Matchers) -> bytes | None:
     """The archive written anew, of what belongs in one."""
     entries = dict(_unpacked(data))
     if "trace.trace" not in entries:
         return None
     renamed = dict[bytes, bytes]()
     for name, was in list(entries.items()):
-        if name.startswith("screencast/") and hidden is not None:
+        if name.startswith("screencast/") and hidden:
             del entries[name]
         elif name.startswith("resources/") and (now := _resource(name, was, hidden)) != was:
             del entries[name]
@@ -197,12 +201,12 @@ def _unpacked(data: bytes) -> Iterator[tuple[str, bytes]]:
         raise ValueError(str(wrong)) from None
 
 
-def _resource(name: str, body: bytes, hidden: Any) -> bytes | None:
+def _resource(name: str, body: bytes, hidden: Matchers) -> bytes | None:
     """What is no text is kept as it is, unless there is a secret in it."""
     try:
         body.decode()
     except UnicodeDecodeError:
-        return None if hidden is not None and hidden.search(body) else body
+        return None if any(one.search(body) for one in hidden) else body
     return (
         hidden_text(_without(body, hidden).decode()).encode()
         if name.endswith(_DATA)
@@ -210,7 +214,7 @@ def _resource(name: str, body: bytes, hidden: Any) -> bytes | None:
     )
 
 
-def _lines(body: bytes, hidden: Any, renamed: dict[bytes, bytes]) -> bytes:
+def _lines(body: bytes, hidden: Matchers, renamed: dict[bytes, bytes]) -> bytes:
     kept = []
     for line in filter(None, body.split(b"\n")):
         with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # the rest does without it
@@ -231,12 +235,19 @@ def _named() -> Any:
 
 
 @lru_cache(maxsize=8)  # the files of a run, of as many as are told at once
-def _matcher(secrets: tuple[str, ...]) -> Any:
-    """Finds each secret in bytes, however it is written there; None without any."""
+def _matchers(secrets: tuple[str, ...]) -> tuple[Any, ...]:
+    """Find each secret in bytes, however it is written there. Raises `ValueError` for too many or too long ones."""
     derived = {form for one in secrets for form in hidden_forms((one,)) if form != one}
     plain = {one.strip() for one in secrets if one not in derived}
-    found = [form for one in sorted(plain, key=len, reverse=True) for form in _forms(one)]
-    return _compiled("|".join(found)) if found else None
+    groups, total = [""], 0
+    for form in (form for one in sorted(plain, key=len, reverse=True) for form in _forms(one)):
+        total += len(form)
+        if total > _MOST_PATTERNS:
+            raise ValueError("more secrets than can be looked for")
+        if len(groups[-1]) + len(form) > _PATTERN:
+            groups.append("")
+        groups[-1] += f"|{form}" if groups[-1] else form
+    return tuple(_compiled(group) for group in groups if group)
 
 
 def _compiled(pattern: str) -> Any:
@@ -246,14 +257,16 @@ def _compiled(pattern: str) -> Any:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    if len(secret) < HIDDEN_LEAST:
-        return
-    letters = [_letter(one) for one in secret]
-    yield "".join(letters)
-    rest = ""
-    for letter in reversed(letters[HIDDEN_LEAST:_MOST_CUT]):
-        rest = f"(?:{letter}{rest})?"
-    yield "".join(letters[:HIDDEN_LEAST]) + rest + _CUT
+    size = -(-len(secret) // -(-len(secret) // _PIECE)) if secret else 1  # pieces of one size
+    for at in range(0, len(secret), size):
+        letters = [_letter(one) for one in secret[at : at + size]]
+        if len("".join(secret[at : at + size].split())) < HIDDEN_LEAST:
+            continue
+        yield "".join(letters)
+        rest = ""
+        for letter in reversed(letters[HIDDEN_LEAST:]):
+            rest = f"(?:{letter}{rest})?"
+        yield "".join(letters[:HIDDEN_LEAST]) + rest + _CUT
     raw = secret.encode("utf-8", "surrogatepass")
     for shift in range(3):
         coded = base64.b64encode(bytes(shift) + raw).decode()

@@ -249,6 +249,22 @@ def test_whatever_a_secret_is_it_is_found_however_it_is_written(secret: str) -> 
             assert leaks(made, (secret,)) == []
 
 
+def test_a_key_of_many_lines_is_found_in_one_line_and_in_parts() -> None:
+    key = "\n".join(
+        ["-----BEGIN KEY-----", *(b64(f"{line:048d}") for line in range(60)), "-----END KEY-----"]
+    )
+    said = [key, json.dumps(key), key.replace("\n", ""), urllib.parse.quote(key), key[:1500] + "…"]
+    made = redacted(Artifact("page.html", "", "\n".join(said).encode()), hidden_forms([key]))
+    assert made is not None
+    assert not [line for line in key.splitlines() if line.encode() in made.data]
+
+
+def test_more_secrets_than_can_be_looked_for_leave_nothing() -> None:
+    many = tuple(f"{n}{'!' * 195}" for n in range(1000, 1200))
+    assert redacted(Artifact("page.html", "", b"<p>"), many) is None
+    assert redacted(Artifact("page.html", "", b"<p>" + many[7].encode()), many[:60]) is not None
+
+
 @pytest.mark.parametrize("cut", ["plain-secr", "plain-secret-…", 'say("plain-s\\u2026")', "plain-sec\ufffd"])
 def test_the_beginning_of_a_secret_goes_where_the_text_was_cut_off(cut: str) -> None:
     made = redacted(Artifact("page.html", "", f"<p>{cut}".encode()), hidden_forms(SECRETS))
