@@ -341,7 +341,9 @@ class Journey(Publishing):
 
     url: RequestUrl | None = Field(default=None, description="Its site: paths of `goto` are of it.")
     steps: Steps = Field(
-        default=[], description="What is done, in order, a `goto` first; the first failure ends it."
+        default=[],
+        description="What is done, in order, a `goto` first; the first failure ends it. Where a window opens, it goes on "
+        "in that one until it closes.",
     )
     teardown: Steps = Field(
         default=[],

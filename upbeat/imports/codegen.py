@@ -39,7 +39,6 @@ _MEANS_NOTHING: Final = frozenset(
     {"close", "run", "storage_state", "log", "permissions", "is_mobile", "has_touch"}
 )
 _FLAGS: Final = {"IGNORECASE": "i", "MULTILINE": "m", "DOTALL": "s"}
-_OTHER_PAGE: Final = "a journey stays on its page; another one"
 _PLAIN: Final = re.compile(r"(\^?)((?:[^\\.^$*+?()\[\]{}|]|\\\W)*)(\$?)")
 _TOKEN: Final = re.compile(
     r"""(?P<string>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`)|(?P<comment>//[^\n]*|/\*.*?\*/)"""
@@ -119,7 +118,7 @@ class _Recording:
 
     def __init__(self, draft: Draft, name: str, context: dict[str, Any]) -> None:
         self._draft, self._name, self._spec = draft, name, context
-        self._names: dict[str, _Call] = {}
+        self._pages = ["page"]  # that are open; a journey is on the newest
         self._steps: list[dict[str, Any]] = []
         self._path = ""
 
@@ -160,11 +159,7 @@ class _Recording:
                 for item in statement.items:
                     self._waited(_call_of(item.context_expr))
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                self._names[name] = call = _call_of(value)
-                if call.name == "wait_for_event":
-                    raise _UnconvertedError(_OTHER_PAGE)
-                if call.name in ("new_context", "new_page"):
-                    self._of_context(call.named)
+                self._named(name, value, _call_of(value))
             case ast.Return(value=ast.Dict() as options):
                 self._of_context(_entries(options))
             case ast.Expr(value=ast.Constant()) | ast.Import() | ast.ImportFrom() | ast.Pass():
@@ -176,17 +171,30 @@ class _Recording:
             case _:
                 raise _UnconvertedError("what does not go straight on")
 
+    def _named(self, name: str, value: ast.expr, call: _Call) -> None:
+        if call.name in ("new_context", "new_page"):
+            self._of_context(call.named)
+        if call.name == "new_page":
+            if self._steps:
+                raise _UnconvertedError("a page that is not opened by the site")
+            self._pages = [name]
+        elif call.name == "wait_for_event" and call.value() != "popup":
+            raise _UnconvertedError(f"waiting for a {call.value()}")
+        elif name.startswith("page") and call.name in ("value", ""):
+            self._pages.append(name)
+
     def _waited(self, call: _Call) -> None:
         """`with page.expect_...(): ...`, whose body is done."""
         if call.name == "expect_response":
             self._step({"expect": {"of": "response", "url": call.value()}})
-        elif call.name.startswith("expect_"):
-            what = call.name.removeprefix("expect_")
-            raise _UnconvertedError(_OTHER_PAGE if what == "popup" else f"waiting for a {what}")
+        elif call.name.startswith("expect_") and call.name != "expect_popup":
+            raise _UnconvertedError(f"waiting for a {call.name.removeprefix('expect_')}")
 
     def _done(self, call: _Call) -> None:
         if call.name == "use":
             self._of_context(call.named)
+        elif call.name == "close" and call.owner is not None and self._pages[1:] == [ast.unparse(call.owner)]:
+            self._draft.note(self._path, f"goes back only where the site closes {self._pages.pop()} itself")
         elif call.owner is None or call.name in _MEANS_NOTHING:
             if not call.name:
                 raise _UnconvertedError("what is no call")
@@ -213,10 +221,9 @@ class _Recording:
 
     def _is_page(self, node: ast.expr) -> bool:
         name = node.id if isinstance(node, ast.Name) else ""
-        pages = [page for page, call in self._names.items() if call.name == "new_page"]
-        if name in pages[1:] or (name.startswith("page") and name in self._names and name not in pages):
-            raise _UnconvertedError(_OTHER_PAGE)
-        return name in (*pages, "page")
+        if name in self._pages[:-1]:
+            raise _UnconvertedError("what is done on another page than the newest")
+        return name == self._pages[-1]
 
     def _found(self, node: ast.expr) -> dict[str, Any]:
         """A locator as it is written in a beat."""

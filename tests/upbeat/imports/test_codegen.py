@@ -237,7 +237,7 @@ def test_a_line_becomes_a_step(line: str, step: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('page1 = page1_info.value\npage1.get_by_text("x").click()', "another one is left out: page1.get_by_text"),
+        ("page1 = context.new_page()", "a page that is not opened by the site is left out: page1 ="),
         ("page.go_back()", "go_back, which no step does, is left out: page.go_back()"),
         ('page.get_by_role("x").click()', "no ARIA role"),
         ('page.get_by_role("heading", level=1).click()', "get_by_role so, which is in no locator"),
@@ -254,19 +254,43 @@ def test_what_no_step_does_is_named_with_its_line(line: str, said: str) -> None:
     assert len(taken.steps) == 1
     ((where, told),) = taken.notes()
     assert said in told
-    assert where == 10 + line.startswith("page1 =")
+    assert where == 10
 
 
-def test_a_popup_is_opened_and_what_is_done_in_it_named() -> None:
-    taken = library(
-        "with page.expect_popup() as page1_info:",
-        '    page.get_by_role("link", name="Terms").click()',
-        "page1 = page1_info.value",
-        'page1.get_by_text("Terms").click()',
-        'page.get_by_text("Back").click()',
-    )
-    assert taken.steps[1:] == [{"click": {"role": "link", "name": "Terms"}}, {"click": {"text": "Back"}}]
-    assert [line for line, _ in taken.notes()] == [10, 13]
+POPUP = """\
+with page.expect_popup() as page1_info:
+    page.get_by_role("link", name="Terms").click()
+page1 = page1_info.value
+page1.get_by_text("Read").click()
+page.get_by_text("Too early").click()
+page1.close()
+page.get_by_text("Back").click()
+"""
+JAVASCRIPT_POPUP = """\
+await page.goto('https://shop.example/');
+const page1Promise = page.waitForEvent('popup');
+await page.getByRole('link', { name: 'Terms' }).click();
+const page1 = await page1Promise;
+await page1.getByText('Read').click();
+await page.getByText('Too early').click();
+await page1.close();
+await page.getByText('Back').click();
+"""
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        pytest.param(library(POPUP), id="python"),
+        pytest.param(Taken(script(TYPESCRIPT, JAVASCRIPT_POPUP)), id="javascript"),
+    ],
+)
+def test_a_journey_is_on_the_newest_page(taken: Taken) -> None:
+    clicked = [{"role": "link", "name": "Terms"}, {"text": "Read"}, {"text": "Back"}]
+    assert taken.steps[1:] == [{"click": at} for at in clicked]
+    first, second = (message for _, message in taken.notes())
+    assert first.startswith("what is done on another page than the newest is left out: ")
+    assert second == "goes back only where the site closes page1 itself"
 
 
 def test_passwords_are_not_copied() -> None:
