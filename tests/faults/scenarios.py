@@ -8,9 +8,10 @@ import random
 import shutil
 import signal
 import statistics
+import subprocess
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.exporters.publishers.site_server import KEY
 from tests.faults import oracle
 from tests.faults.ledger import FLOODED, HOOKED, REPORTED, Ledger, Load
 from tests.faults.permutations import permuted
+from tests.rig.hostility import Attack, World, attacks, hostile_world
 from tests.rig.installation import Installation, connect, send, split, whole
 from tests.rig.process import fresh_folder, small_disk, until
 from tests.rig.targets import Receiver, StreamTarget
@@ -455,6 +457,39 @@ async def permutations(seed: int, most: int = 10_000, at_once: int = 500) -> Rep
     return report
 
 
+async def hostile(seed: int, runs: int = 500, at_once: int = 2, batch: int = 50) -> Report:
+    """Hostile pages and scripts in a random order. Nothing is read, reached or left behind, and what each run is called is so."""
+    report, chance = Report("hostile", seed), random.Random(seed)
+    if not os.environ.get("CHROMIUM"):
+        found = await asyncio.to_thread(
+            subprocess.run, ["sh", ".ci/chromium"], capture_output=True, text=True, check=False
+        )
+        if found.returncode:
+            return Report("hostile", seed, skipped="no Chromium; CHROMIUM=/path names one")
+        os.environ["CHROMIUM"] = found.stdout.strip()
+    corpus, counted, left = attacks("pages") + attacks("scripts"), Counter[str](), runs
+    while left > 0:
+        chosen = iter([chance.choice(corpus) for _ in range(min(batch, left))])
+        with fresh_folder() as folder:
+            folder.chmod(0o711)
+            async with hostile_world(folder, slots=at_once) as world:
+
+                async def play(world: World = world, chosen: Iterator[Attack] = chosen) -> None:
+                    for one in chosen:
+                        await world.attack(one)
+
+                await asyncio.gather(*(play() for _ in range(at_once)))
+        counted.update(world.ended)
+        report.problems += world.problems
+        left -= batch
+    kinds = {"reads": "was read", "escapes": "reached", "residue": "left behind", "misnamed": "ended with"}
+    report.figures = {
+        kind: sum(said in problem for problem in report.problems) for kind, said in kinds.items()
+    }
+    report.figures |= {"runs": runs, "ended": dict(counted)}
+    return report
+
+
 Named = Callable[[int], Awaitable[Report]]
 ALL: dict[str, Named] = {
     "kills": lambda seed: kills(seed, 50),
@@ -465,4 +500,5 @@ ALL: dict[str, Named] = {
     "disk-full": disk_full,
     "clock-jump": clock_jump,
     "permutations": permutations,
+    "hostile": hostile,
 }

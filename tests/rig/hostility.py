@@ -6,6 +6,7 @@ pool, sandbox and gate. What counts: what was read, what was reached, what staye
 
 import asyncio
 import contextlib
+import gc
 import io
 import os
 import secrets
@@ -13,7 +14,7 @@ import socket
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -64,17 +65,17 @@ class World:
     token: str = field(default_factory=lambda: f"canary-{secrets.token_hex(12)}")
     hits: list[str] = field(default_factory=list)  # canaries that were reached
     asked: list[bytes] = field(default_factory=list)  # of the hostile site
-    page: str = ""
+    pages: list[str] = field(default_factory=list)  # one per run
     ended: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     browsers: Browsers | None = None
     context: Context | None = None
     timeout_s: float = 6.0
 
-    def put(self, text: str) -> str:
+    def put(self, text: str, site: str = "") -> str:
         """With this world's addresses in its places."""
         return Template(text).safe_substitute(
-            OUT=f"http://{OUTSIDE}:{self.port}",
+            OUT=site,
             FILE=str(self.folder / "canary"),
             NAME=VARIABLE,
             PORT=str(self.port),
@@ -86,14 +87,18 @@ class World:
     async def attack(self, one: Attack) -> RunOutcome:
         """Play it, and note all that should not be."""
         assert self.context is not None
-        self.page, out = self.put(one.page), f"http://{OUTSIDE}:{self.port}"
+        out = f"http://{OUTSIDE}:{self.port}/{len(self.pages)}"
+        self.pages.append(self.put(one.page, out))
         given: dict[str, Any] = {"type": "browser", "slug": "a", "url": out, "retries": 0, "interval": "5m"}
         given |= {"timeout": f"{self.timeout_s}s", "evidence": {"keep": "always"}}
         if one.script is not None:
-            body = "".join(f"    {line}\n" for line in self.put(one.script).splitlines())
+            body = "".join(f"    {line}\n" for line in self.put(one.script, out).splitlines())
             given["script"] = f"async def journey(page, context, values, step):\n{body}"
         else:
-            given["steps"] = _put(one.steps or [{"goto": "$OUT/"}, {"wait": {"duration": "1s"}}], self)
+            given["steps"] = _put(
+                one.steps or [{"goto": "$OUT/"}, {"wait": {"duration": "1s"}}],
+                lambda text: self.put(text, out),
+            )
         outcome = await run(compile_check(BEAT.validate_python(given), {}), self.context, key=one.name)
         said = outcome.failure.type if outcome.failure else ""
         self.ended[said or "ok"] += 1
@@ -135,12 +140,21 @@ class World:
         return found
 
 
-def _put(value: Any, world: World) -> Any:
+def _put(value: Any, put: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
-        return {key: _put(inner, world) for key, inner in value.items()}
+        return {key: _put(inner, put) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_put(inner, world) for inner in value]
-    return world.put(value) if isinstance(value, str) else value
+        return [_put(inner, put) for inner in value]
+    return put(value) if isinstance(value, str) else value
+
+
+def _handles() -> int:
+    """Sockets and pipes that are open here."""
+    found = 0
+    for one in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found += one.readlink().name.startswith(("socket:", "pipe:"))
+    return found
 
 
 def _unpacked(artifact: Any) -> bytes:
@@ -169,7 +183,7 @@ async def hostile_world(
     (folder / "canary").chmod(0o644)
     (folder / "tmp").mkdir(mode=0o711)
     loop, before = asyncio.get_running_loop(), tempfile.tempdir
-    os.environ[VARIABLE] = world.token
+    os.environ[VARIABLE], handles = world.token, _handles()
 
     async def caught(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -215,11 +229,16 @@ async def hostile_world(
             del os.environ[VARIABLE]
             world.context.close()
             world.problems += [f"left behind: {one}" for one in world.left()]
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)  # what was closed is closed in the loop's next turns
+    gc.collect()
+    if (more := _handles() - handles) > 0:
+        world.problems.append(f"left behind: {more} sockets and pipes")
 
 
 async def _answer(world: World, path: str, writer: asyncio.StreamWriter) -> None:
-    to, status, kind, body = unquote(path.partition("to=")[2]), "200 OK", "text/html", world.page
+    number, _, path = path[1:].partition("/")
+    to, path = unquote(path.partition("to=")[2]), f"/{path}"
+    status, kind, body = "200 OK", "text/html", world.pages[int(number)] if number.isdecimal() else ""
     if path.startswith("/redirect"):
         status = f"302 Found\r\nlocation: {to}"
     elif path.startswith("/go"):
