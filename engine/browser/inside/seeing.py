@@ -23,6 +23,7 @@ MOST_LINES: Final = 500
 MOST_RESPONSES: Final = 5000
 MOST_DOCUMENTS: Final = 50
 LINE_CHARS: Final = 500
+MOST_CHARS: Final = 2000  # of an address
 VITALS_S: Final = 1.0
 _PAINT_MS: Final = 300  # what a page that was just opened is given to paint
 _FAILED: Final = 400  # statuses from here on
@@ -62,7 +63,7 @@ class Sight:
             began, *times, cls = found if isinstance(found, list) and len(found) == 5 else [None] * 5
             if not isinstance(began, int | float) or page.url == "about:blank":
                 return
-            known = self._documents.get(began) or Document(step, self._hide(page.url[:2000]))
+            known = self._documents.get(began) or Document(step, self._hide(page.url[:MOST_CHARS]))
             if began in self._documents or len(self._documents) < MOST_DOCUMENTS:
                 ttfb, fcp, lcp = (_seconds(time) for time in times)
                 self._documents[began] = structs.replace(known, ttfb=ttfb, fcp=fcp, lcp=lcp, cls=_number(cls))
@@ -88,7 +89,7 @@ class Sight:
 
     def _answered(self, response: Response) -> None:
         self.requests += 1
-        self.responses.append((response.url, response.status))
+        self.responses.append((response.url[:MOST_CHARS], response.status))
         if response.status >= _FAILED and not self._is_blocked(response.url):
             self._fail(response.request, str(response.status))
 
