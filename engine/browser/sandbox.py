@@ -244,7 +244,9 @@ class Sandbox:
                 found = [one.pid for one in members("/proc", self._process.pid)]
                 self._init = next((pid for pid in found if pid != self._process.pid), 0)
                 self._pidfd = os.pidfd_open(self._init) if self._init else _UNKNOWN
-            return members(f"/proc/{self._init}/root/proc", 1) if self._init else []
+            if not self._init or Path(f"/proc/{self._init}/root").samefile("/"):
+                return []  # at first its files are the machine's, whose memory is not its own
+            return members(f"/proc/{self._init}/root/proc", 1)
 
     def _memory(self, found: Iterable[Member]) -> int:
         total = sum(one.memory_bytes for one in found)
