@@ -348,9 +348,9 @@ class _Recording:
     def _expected(self, call: _Call, subject: ast.expr) -> dict[str, Any]:
         name = call.name.removeprefix("not_")
         is_negated, (of, operator) = name != call.name, _EXPECTED.get(name, ("", ""))
-        if not of:
+        if not of or (of in ("url", "title") and not self._is_page(subject)):
             raise _UnconvertedError(f"{name}, which is nothing to expect,")
-        made: dict[str, Any] = {} if of in ("url", "title") else {"at": self._found(subject)}
+        made: dict[str, Any] = {"at": self._found(subject)} if of not in ("url", "title") else {}
         if not operator:
             of = _OPPOSITE[of] if is_negated else of
             return made if of == "visible" else {"of": of} | made
