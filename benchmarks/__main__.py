@@ -27,6 +27,7 @@ ALL: dict[str, Sequence[Sequence[str]]] = {
     "preview": ((),),
     "false_incidents": ((),),
     "hostile": ((),),
+    "journeys": ((),),
     "throughput": (
         ("paced",),
         ("paced", "--scheme", "https"),
