@@ -18,7 +18,9 @@ FAILED = { code=$$?; test $$code -ne 5 || echo "No test was found: look at ARGS 
 .PHONY: run test check bench faults docs
 
 run: $(VENV)/run.stamp
-	@$(VENV)/bin/upbeat demo $(ARGS) || test $$? -eq 130
+	@wait=$$(command -v timeout >/dev/null && echo timeout 300); \
+		UPBEAT_CHROMIUM="$${UPBEAT_CHROMIUM:-$$($$wait sh .ci/chromium --install || echo none)}" \
+		$(VENV)/bin/upbeat demo $(ARGS) || test $$? -eq 130
 
 test: $(VENV)/dev.stamp
 	@CHROMIUM="$$(sh .ci/chromium --install || echo none)" $(RUN) -m pytest -n "$$(sh .ci/cores)" \
