@@ -111,7 +111,7 @@ async def test_a_journey_is_written_tried_and_added(server: "Server", tab: "Tab"
     page, before = tab.page, server.services.check_now
     await page.goto(f"{server.url}/console/beats/new")
     await page.get_by_label("What to watch").fill("https://shop.example/")
-    await page.get_by_role("button", name="Continue as a browser's journey").click()
+    await page.get_by_role("button", name="Write a browser's journey").click()
     await page.get_by_label("Page", exact=True).select_option("shop")
     await page.get_by_label("Slug").fill(beat := f"buy-{new_id().hex[-6:]}")
     await page.get_by_label("Steps").fill("- goto: /\n- clik: Buy\n- expect: {at: Thanks}\n")
