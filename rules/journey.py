@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from rules.assertion import HeaderName, HeaderValue, Severity
+from rules.auth import Auth
 from rules.capture import (
     PLACE_FIRST,
     CaptureName,
@@ -284,13 +285,6 @@ class Position(Rule):
     longitude: float = Field(ge=-180, le=180, description="Degrees east.")
 
 
-class BasicAuth(Rule):
-    """Who asks, where the site wants HTTP authentication."""
-
-    user: Words = Field(description="Name; may hold references.")
-    password: Words = Field(description="A reference such as `${secret:shop}`.")
-
-
 class Keeping(Rule):
     """`evidence:` of a browser beat: what is kept of its runs, for operators."""
 
@@ -377,8 +371,8 @@ class Journey(Publishing):
     headers: dict[HeaderName, HeaderValue] = Field(
         default={}, max_length=50, description="Sent with every request to the origins of `url` and `goto`."
     )
-    auth: BasicAuth | None = Field(
-        default=None, description="HTTP authentication, sent to the origin of `url` only."
+    auth: Auth | None = Field(
+        default=None, description="Who asks, `basic` or `bearer`; sent to the origin of `url` only."
     )
     block: list[Annotated[Words, AfterValidator(_blockable)]] = Field(
         default=[],
@@ -410,6 +404,8 @@ class Journey(Publishing):
                 raise ValueError(f"headers hold {name}, which the browser writes itself")
         if self.auth is not None and self.url is None:
             raise ValueError("auth needs `url`: it is sent to that origin only")
+        if self.auth is not None and self.auth.oauth2 is not None:
+            raise ValueError("auth takes basic or bearer; a browser fetches no token")
         if "third-party" in self.block and not self.begins:
             raise ValueError("block: third-party needs `url`, or a `goto` with an address")
         expect_captured(places(self.model_dump(include={"url", "headers", "auth", "values"})), ())

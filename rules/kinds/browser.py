@@ -1,12 +1,12 @@
 """The `browser` beat: a journey on a schedule, and the check compiled of it."""
 
-from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from rules.auth import compile_auth
 from rules.capture import places
 from rules.duration import Duration, format_duration
 from rules.expectation import Expectation, compile_assertions
@@ -139,8 +139,7 @@ def _in_the_clear(journey: Journey) -> Iterator[str]:
         if is_secret_name(name):
             yield from (value, value.rpartition(" ")[2])  # `Bearer x` and x
     if journey.auth is not None:
-        pair = f"{journey.auth.user}:{journey.auth.password}"
-        yield from (journey.auth.password, b64encode(pair.encode()).decode())
+        yield from compile_auth(journey.auth, {})[2]
     for fill in (one.step.fill for one in named(journey) if one.step.fill):
         if any(map(is_secret_name, fill.words())) and not any(places(fill.value)):
             yield fill.value

@@ -150,7 +150,7 @@ def test_what_is_called_like_a_secret_is_hidden_in_the_clear_too() -> None:
     pair = b64encode(b"me:open sesame").decode()
     check = compiled(
         headers={"Authorization": "Bearer abcdef123", "X-Shop": "ordinary"},
-        auth={"user": "me", "password": "open sesame"},
+        auth={"basic": {"username": "me", "password": "open sesame"}},
         steps=[
             {"goto": "/"},
             {"fill": {"label": "Your password", "value": "hunter2!"}},

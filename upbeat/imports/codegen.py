@@ -284,10 +284,7 @@ class _Recording:
         """What is done by the page itself, with no element."""
         match call.name:
             case "goto":
-                given: dict[str, Any] = {}
-                url = self._draft.url(self._path, call.value(), self._name, given)
-                if login := given.get("auth", {}).get("basic"):
-                    self._spec["auth"] = {"user": login["username"], "password": login["password"]}
+                url = self._draft.url(self._path, call.value(), self._name, self._spec)
                 if url != "about:blank":
                     self._step({"goto": url}, call)
             case "wait_for_url":
@@ -381,7 +378,7 @@ class _Recording:
             self._spec["headers"] = self._draft.headers(key, value, self._name)
         elif key == "http_credentials":
             password = self._draft.secret(key, value["password"], self._name, "password")
-            self._spec["auth"] = {"user": value["username"], "password": password}
+            self._spec["auth"] = {"basic": {"username": value["username"], "password": password}}
         elif key == "device":
             tablet = re.search(r"(?i)ipad|\btab\b|nexus (?:7|10)", value)
             self._spec[key] = "desktop" if "Desktop" in value else "tablet" if tablet else "phone"

@@ -5,14 +5,11 @@ redirected. Each request that comes here is judged by its own address, redirecte
 """
 
 import asyncio
-from base64 import b64encode
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, CDPSession, Error
-
-from rules.journey import BasicAuth
 
 TRACEPARENT: Final = "traceparent"
 _PORTS: Final = {"http": 80, "https": 443}
@@ -29,11 +26,6 @@ def origin(url: str) -> str:
         return ""
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, _PORTS[parts.scheme]) else "")
-
-
-def basic(auth: BasicAuth) -> str:
-    """The header's value (RFC 7617)."""
-    return f"Basic {b64encode(f'{auth.user}:{auth.password}'.encode()).decode()}"
 
 
 class Headers:

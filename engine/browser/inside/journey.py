@@ -14,7 +14,7 @@ from playwright.async_api import Browser, BrowserContext, Error, Page, Playwrigh
 from playwright.async_api import TimeoutError as TooLate
 
 from engine.browser.inside.doing import Doer, StepError
-from engine.browser.inside.headers import TRACEPARENT, Headers, basic, origin
+from engine.browser.inside.headers import TRACEPARENT, Headers, origin
 from engine.browser.inside.keeping import Keeper
 from engine.browser.inside.page import Pages, find
 from engine.browser.inside.script import play
@@ -23,6 +23,7 @@ from engine.browser.inside.words import first_line, of_net, of_several, of_waiti
 from engine.browser.wire import Go, Order, Report, Said, Stepped
 from evaluators.model import Failure
 from evaluators.observation import StepDone
+from rules.auth import compile_auth
 from rules.capture import PLACE_FIRST, fill, places
 from rules.journey import Journey, JourneyStep, Named, Store, Wait, named
 from rules.locator import Locator
@@ -139,7 +140,9 @@ class Walk:
             more[TRACEPARENT] = self._order.traceparent
         by_origin = {one: dict(more) for one in self._site}
         if self._journey.auth is not None and self._journey.url is not None:
-            by_origin[origin(self._journey.url)]["Authorization"] = basic(self._journey.auth)
+            by_origin[origin(self._journey.url)]["Authorization"] = (
+                compile_auth(self._journey.auth, {})[0] or ""
+            )
         await self._headers.on(by_origin)
 
     async def _go_through(self, context: BrowserContext) -> None:
