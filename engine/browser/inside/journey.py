@@ -230,7 +230,7 @@ class Walk:
         done, failure = await self._done(named, number)
         self._steps.append(done)
         self._say(Stepped(done, waits=self._order.is_stepped and not named.is_teardown))
-        if failure is not None and not named.is_teardown and not named.step.soft:
+        if failure is not None and not named.is_teardown and not done.is_soft:
             self._failure = failure
 
     async def _as_told(self) -> None:
@@ -277,7 +277,7 @@ class Walk:
             began - self._began,
             took_s,
             failure.message if failure else "",
-            is_soft=failure is not None and step.soft,
+            is_soft=failure is not None and step.soft and not failure.type.startswith("probe."),
             is_teardown=is_teardown,
             url=self.hide(page.url[:MOST_CHARS]) if page is not None else "",
             picture=picture,
@@ -350,7 +350,7 @@ class Walk:
         """Why a step failed, in words."""
         if isinstance(wrong, StepError):
             return wrong.failure
-        if not self._browser.is_connected():
+        if not self._browser.is_connected() or "Connection closed" in str(wrong):  # by the driver
             self.is_spent = True
             return Failure("probe.browser", "the browser crashed, or was ended")
         if self._pages.has_crashed or "Target crashed" in str(wrong):
