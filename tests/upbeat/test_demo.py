@@ -95,3 +95,16 @@ async def test_the_link_signs_in_again_and_again_and_opening_the_console_starts_
     assert await asyncio.wait_for(process.wait(), 20) == 0
     assert list(folder.iterdir()) == []
     assert servers_of(folder) == {}
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+async def test_with_a_browser_the_outage_is_one_that_only_a_journey_sees(cli: Cli) -> None:
+    ran = await cli(
+        *("demo", "--approve", "--port", "0"),
+        UPBEAT_DEMO_PACE="0.2",
+        UPBEAT_CHROMIUM=os.environ["CHROMIUM"],
+    )
+    assert ran.code == 0, ran.out + ran.err
+    assert "breaks the pay button" in ran.out
+    assert "incident resolved" in ran.out
