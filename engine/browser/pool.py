@@ -298,8 +298,7 @@ class Browsers:
         if time.monotonic() < self._rests_until or self._is_closed:
             raise TroubleError("probe.browser", self._why or "the probe ends")
         try:
-            async with asyncio.timeout(START_S):
-                browser = await self._start(check)
+            browser = await self._start(check)
         except (OSError, WireError) as failure:  # TimeoutError is one
             why = str(failure) or f"it was not ready within {START_S:g} s"
             self._why = f"the browser does not start: {why}"
@@ -333,7 +332,8 @@ class Browsers:
             )
             started = await asyncio.shield(starting)
             try:
-                ready = await hear(started.reader)
+                async with asyncio.timeout(START_S):
+                    ready = await hear(started.reader)
             except WireError as silent:
                 await asyncio.sleep(0.1)  # it says on another pipe why it ended
                 raise WireError(started.ended or str(silent)) from None
