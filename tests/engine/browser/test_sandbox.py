@@ -30,10 +30,10 @@ given = json.loads(sys.argv[1])
 sys.path.append(given["root"])
 from pathlib import Path
 from engine.browser.find import Chromium
-from engine.browser.sandbox import Confinement, start
+from engine.browser.sandbox import FOLDER, Confinement, start
 
 async def main():
-    folder = Path(tempfile.mkdtemp(prefix="probe-"))
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER))
     gate = folder / "gate"
     server = await asyncio.start_unix_server(lambda reader, writer: writer.close(), gate)
     sandbox = await start(
