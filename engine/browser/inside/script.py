@@ -76,9 +76,6 @@ async def play(
 def _failure(wrong: BaseException, within_s: float) -> Failure:
     """What went wrong, with the script's own line."""
     where = [frame.lineno for frame in traceback.extract_tb(wrong.__traceback__) if frame.filename == _NAME]
-    line = (
-        wrong.lineno if isinstance(wrong, SyntaxError) and wrong.filename == _NAME else (where or [None])[-1]
-    )
     text, kind = first_line(str(wrong)), "step.failed"
     if "Target crashed" in text:
         kind = "probe.browser"
@@ -92,7 +89,7 @@ def _failure(wrong: BaseException, within_s: float) -> Failure:
         kind, text = known.type, known.message
     else:
         text = f"{type(wrong).__name__}: {text}" if text else type(wrong).__name__
-    return Failure(kind, f"line {line}: {text}" if line else text)
+    return Failure(kind, f"line {where[-1]}: {text}" if where else text)
 
 
 class _Lines(io.TextIOBase):
