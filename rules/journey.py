@@ -245,7 +245,7 @@ class JourneyStep(Rule):
     screenshot: Slug | None = Field(default=None, description="Take a picture, called so.")
     use: Slug | None = Field(default=None, description="Do the steps of a list, called so.")
     timeout: Duration | None = Field(
-        default=None, gt=0, le=300.0, description="Of this step; what is left of the run's when not given."
+        default=None, gt=0, le=300.0, description="Of this step; `step_timeout` when not given."
     )
     soft: bool = Field(default=False, description="Go on after it failed; the run fails all the same.")
     severity: Severity = Field(
@@ -352,6 +352,12 @@ class Journey(Publishing):
         default=None,
         description="Playwright for Python instead of steps: `async def journey(page, context, values, step)`. "
         "Only on probes that allow scripts and can confine them.",
+    )
+    step_timeout: Duration = Field(
+        default=15.0,
+        gt=0,
+        le=300.0,
+        description="Of each step without a `timeout`, but one that lets time pass; never more than is left of the run's.",
     )
     values: dict[CaptureName, Input] = Field(
         default={}, max_length=50, description="What a script is given as `values`; may hold references."

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -64,19 +65,21 @@ class BrowserBeat(Journey, ProbedRule):
     def _asserts_a_journey(self) -> Self:
         expect_subjects(self.assertions, BROWSER_SUBJECTS, "browser")
         expect_phases(self.degraded_after, BROWSER_SUBJECTS, "browser")
-        names = []
+        names, whole = [], ("the beat's timeout", self.timeout)
         for name, step, _ in named(self):
             names.append(name)
-            waits = step.wait.duration if step.wait else None
-            for key, limit_s in (
-                ("timeout", step.timeout),
-                ("degraded_after", step.degraded_after),
-                ("wait", waits),
+            passes_s = step.wait.duration if step.wait else None
+            own = ("its timeout", step.timeout) if step.timeout else ("step_timeout", self.step_timeout)
+            end = whole if passes_s and not step.timeout else min(own, whole, key=itemgetter(1))
+            for key, limit_s, (most, most_s) in (
+                ("timeout", step.timeout, whole),
+                ("degraded_after", step.degraded_after, end),
+                ("wait", passes_s, end),
             ):
-                if limit_s is not None and limit_s > self.timeout:
+                if limit_s is not None and limit_s > most_s:
                     raise ValueError(
-                        f"steps has {name}, whose {key} {format_duration(limit_s)} is longer than the beat's timeout "
-                        f"{format_duration(self.timeout)}"
+                        f"steps has {name}, whose {key} {format_duration(limit_s)} is longer than {most} "
+                        f"{format_duration(most_s)}"
                     )
         if self.script is None:  # whose steps are known when it has run
             asserted = [

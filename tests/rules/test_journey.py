@@ -185,6 +185,23 @@ def test_the_teardown_has_a_share_of_the_time_that_nothing_takes() -> None:
     assert sum(compiled(timeout=1, teardown=[{"goto": "/logout"}]).shares_s) == pytest.approx(0.8)
 
 
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"click": "a", "degraded_after": "20s"}, "whose degraded_after 20s is longer than step_timeout 15s"),
+        (
+            {"click": "a", "degraded_after": "9s", "timeout": "5s"},
+            "degraded_after 9s is longer than its timeout 5s",
+        ),
+        ({"wait": "9s", "timeout": "5s"}, "whose wait 9s is longer than its timeout 5s"),
+    ],
+)
+def test_no_step_is_to_take_longer_than_it_may(step: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        beat(steps=[{"goto": "/"}, step])
+    beat(steps=[{"goto": "/"}, step | {"timeout": "20s"}, {"wait": "30s", "degraded_after": "40s"}])
+
+
 def test_a_slow_step_is_a_warning() -> None:
     check = compiled(
         degraded_after="20s", steps=[{"goto": "/"}, {"name": "pay", "click": "Pay", "degraded_after": "2s"}]

@@ -121,6 +121,7 @@ class Walk:
             given |= {"record_har_path": self._folder / "network.har", "record_har_content": "omit"}
         self._playwright.selectors.set_test_id_attribute(self._journey.test_id_attribute)
         context = await self._browser.new_context(**given)
+        context.set_default_timeout(self._journey.step_timeout * 1000)  # of what a script does
         hosts = [urlsplit(one).hostname or "" for one in self._site]
         self._pages = Pages(context, self._journey.dialogs, self._flooded)
         self._sight = Sight(context, self._journey, hosts, self.hide)
@@ -246,7 +247,8 @@ class Walk:
         name, step, is_teardown = named
         words, began = self.hide(said(step)), time.monotonic()
         left_s = max(self._ends - began, 0.001)  # Playwright takes 0 for ever
-        within_s = min(step.timeout or left_s, left_s)
+        passes_s = step.wait.duration if step.wait else None
+        within_s = min(step.timeout or (left_s if passes_s else self._journey.step_timeout), left_s)
         failure, found = None, tuple[Locator, ...]()
         try:
             step = self._filled(step)
@@ -364,6 +366,10 @@ class Walk:
             return Failure("step.failed", "the page opens windows or dialogs without end")
         if isinstance(wrong, LookupError):
             return Failure("step.failed", str(wrong))
+        if step.wait is not None and step.wait.duration is not None:
+            return Failure(
+                "step.timeout", f"of the time for the steps only {within_s:.3g} s were left for it"
+            )
         if isinstance(wrong, TimeoutError) or (isinstance(wrong, TooLate) and not await self._answers()):
             self._is_hung = True
             return Failure(

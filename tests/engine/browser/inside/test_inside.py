@@ -239,6 +239,21 @@ async def test_every_action_is_done_and_said(worker: Worker, site: Site) -> None
     assert [one.step for one in report.documents] == ["open", report.steps[-1].name]
 
 
+async def test_steps_wait_no_longer_than_the_journey_says_but_where_time_is_to_pass(
+    worker: Worker, site: Site
+) -> None:
+    missing, passes = {"click": "Nothing"}, {"wait": 0.6}
+    report = await worker.do(journey(site, {"goto": "/", "timeout": 20}, passes, missing, step_timeout=0.5))
+    assert [one.state for one in report.steps] == ["ok", "ok", "failed"]
+    assert last(report) == 'text "Nothing" is not there; waited 0.5 s'
+    late = {"wait": {"visible": {"css": "#late"}}, "timeout": 20}
+    report = await worker.do(journey(site, {"goto": "/lazy", "timeout": 20}, late, step_timeout=0.001))
+    assert report.failure is None, report
+    report = await worker.do(journey(site, {"goto": "/"}, {"wait": 60}), steps_s=3.0)
+    assert report.failure is not None
+    assert last(report).startswith("of the time for the steps only ")
+
+
 @pytest.mark.parametrize(
     "steps",
     [
