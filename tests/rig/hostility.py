@@ -35,6 +35,7 @@ FOLDER: Final = Path(__file__).parents[1] / "engine/browser/hostile"
 OUTSIDE: Final = "127.0.0.2"
 VARIABLE: Final = "UPBEAT_CANARY"
 POLICY: Final = EgressPolicy([f"{OUTSIDE}/32"], denies_private=True)
+_PATIENCE_S: Final = 60.0  # of what is to end by itself, whatever the load
 _NONE_CRITICAL: Final = ("probe.browser", "probe.busy", "probe.scripts")
 
 
@@ -90,7 +91,8 @@ class World:
         out = f"http://{OUTSIDE}:{self.port}/{len(self.pages)}"
         self.pages.append(self.put(one.page, out))
         given: dict[str, Any] = {"type": "browser", "slug": "a", "url": out, "retries": 0, "interval": "5m"}
-        given |= {"timeout": f"{self.timeout_s}s", "evidence": {"keep": "always"}}
+        timeout_s = self.timeout_s if "step.timeout" in one.says else _PATIENCE_S
+        given |= {"timeout": f"{timeout_s}s", "evidence": {"keep": "always"}}
         if one.script is not None:
             body = "".join(f"    {line}\n" for line in self.put(one.script, out).splitlines())
             given["script"] = f"async def journey(page, context, values, step):\n{body}"
