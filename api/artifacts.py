@@ -20,6 +20,7 @@ from engine.store.database import Connection, Row
 from engine.store.ids import read, show
 
 FAILURE: Final = "failure.jpg"
+_SAID: Final = {"name": str, "type": str, "size_bytes": int}
 _FIELDS: Final = ("name", "type", "size_bytes", "sha256")
 _HEADERS: Final = {
     "Content-Security-Policy": "sandbox; default-src 'none'",
@@ -96,8 +97,9 @@ def _said(row: Row) -> Iterator[dict[str, Any]]:
     """Which files the evidence says there are, as far as it was not cut to size."""
     found = (row["evidence"] or {}).get("artifacts")
     for one in found if isinstance(found, list) else ():
-        if isinstance(one, dict) and one.keys() == {"name", "type", "size_bytes"}:
-            yield one
+        if isinstance(one, dict) and {key: type(value) for key, value in one.items()} == _SAID:
+            if 0 <= one["size_bytes"] < 1 << 40:  # larger numbers than a float's can be in JSON
+                yield one
 
 
 async def failures(db: Connection, run_ids: Sequence[UUID]) -> dict[str, str]:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import isfinite
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -317,5 +316,5 @@ def _fitting(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 def _fits(value: Any, usual: Any) -> bool:
     if usual is None or isinstance(usual, float):
-        return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
     return isinstance(value, type(usual))

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from api.artifacts import of_result
 from api.console.journeys import MOST_REQUESTS, MOST_TRIED, courses, failing, laid_out, network, tried
+from engine.store.ids import new_id
 from tests.api.console.journey import FILES, SEEN, STEPS, journey_beat, recorded, travelled
 
 if TYPE_CHECKING:
@@ -81,16 +83,37 @@ def test_what_was_cut_or_is_of_another_type_is_left_out() -> None:
         console="… [4000 characters, cut]",
         failures=[1, "GET x"],
         requests="many",
+        weight_bytes=10**400,
         browser=None,
     )  # fmt: skip
     shown = laid_out(cut, [{"name": "failure.jpg", "type": "image/jpeg", "href": None, "state": "gone"}], {})
     assert shown is not None
     assert [step["state"] for step in shown["steps"]] == ["ok", "unknown"]
     assert shown["documents"][0]["vitals"]["lcp"][0] is None
-    assert (shown["errors"], shown["failures"], shown["requests"]) == ([], ["GET x"], 0.0)
+    assert [shown[key] for key in ("errors", "failures", "requests", "weight_bytes")] == [
+        [],
+        ["GET x"],
+        0.0,
+        0.0,
+    ]
     assert (shown["failure"].name, shown["failure"].url) == ("failure.jpg", None)
     for nothing in (None, {}, {"journey": "… cut"}):
         assert laid_out(nothing, [], {}) is None
+
+
+def test_files_of_another_shape_are_none() -> None:
+    said = {"name": "a.jpg", "type": "image/jpeg", "size_bytes": 1}
+    rows = [
+        said,
+        said | {"name": ["x"]},
+        said | {"type": None},
+        said | {"size_bytes": {}},
+        said | {"size_bytes": 10**400},
+        {"name": "b"},
+        4,
+    ]
+    row = {"run_id": new_id(), "beat_id": new_id(), "is_new": True, "evidence": {"artifacts": rows}}
+    assert [one["name"] for one in of_result(row)] == ["a.jpg"]
 
 
 def test_what_says_that_it_is_a_picture_and_has_another_type_is_none() -> None:
