@@ -8,14 +8,16 @@ from starlette.responses import Response
 
 from api.auth import Asking, Permission, Principal, Router, permits
 from api.body import read_json, reply, takes
-from api.context import Services, services_of
+from api.context import services_of
 from api.problems import ProblemError, invalid
 from api.saving import masked, may_edit, rule_of, unlent
 from engine.store import installation, objects
 from engine.store.database import Connection
 from engine.store.objects import Stored
+from engine.tasks import end
 from rules.beat import AnyBeat, Beat
 from rules.config import Declared, dump, json_schema, parse
+from rules.kinds.browser import BrowserBeat
 from rules.kinds.kind import ProbedRule
 from rules.known import KINDS
 from rules.problem import ConfigError, show
@@ -23,10 +25,12 @@ from rules.secret import Unjudged, UnsetReferenceError
 from rules.settings import Settings
 
 CHECKS_AT_ONCE: Final = 8
+JOURNEYS_AT_ONCE: Final = 2
 MOST_CHECK_S: Final = 30.0
+MOST_JOURNEY_S: Final = 60.0
 
 router = Router(prefix="/api/v1", tags=["tools"])
-_slots = asyncio.Semaphore(CHECKS_AT_ONCE)
+_checks, _journeys = asyncio.Semaphore(CHECKS_AT_ONCE), asyncio.Semaphore(JOURNEYS_AT_ONCE)
 
 
 @router.post("/check")
@@ -34,11 +38,15 @@ _slots = asyncio.Semaphore(CHECKS_AT_ONCE)
 @takes(Beat)
 async def check(request: Request, asking: Asking) -> Response:
     """Run a beat that is not saved, now; `{url}` alone is enough."""
-    return reply(await check_now(services_of(request), asking, await read_json(request)))
+    return reply(await check_now(request, asking, await read_json(request)))
 
 
-async def check_now(services: Services, asking: Principal, document: Any) -> dict[str, Any]:
-    """The result of one run of `document`, in at most 30 s. Raises 403, 422, 503."""
+async def check_now(request: Request, asking: Principal, document: Any) -> dict[str, Any]:
+    """The result of one run of `document`, in at most 30 s, a journey's in 60 s; it ends when who asked has left.
+
+    Raises 403, 422, 503.
+    """
+    services = services_of(request)
     if isinstance(document, dict):
         document = {"slug": "check", "type": "http" if "url" in document else None} | document
     rule = rule_of("beat", document)
@@ -47,8 +55,10 @@ async def check_now(services: Services, asking: Principal, document: Any) -> dic
         raise invalid([("/type", rule.not_run())])
     if "retries" not in rule.model_fields_set:
         rule = rule.model_copy(update={"retries": 0})
-    if rule.timeout * (rule.retries + 1) > MOST_CHECK_S:
-        raise invalid([("/timeout", f"a check may take {MOST_CHECK_S:.0f} s in all, retries included")])
+    is_journey = isinstance(rule, BrowserBeat)
+    most_s = MOST_JOURNEY_S if is_journey else MOST_CHECK_S
+    if rule.timeout * (rule.retries + 1) > most_s:
+        raise invalid([("/timeout", f"a check may take {most_s:.0f} s in all, retries included")])
     async with services.pool.acquire() as db:
         pages = {
             stored.slug: stored.id
@@ -60,13 +70,24 @@ async def check_now(services: Services, asking: Principal, document: Any) -> dic
         page_id = pages[home] if home else None
         if errors := await unlent(services, db, asking, document, page_id):
             raise invalid(errors)
-    if _slots.locked():
-        raise ProblemError(503, "busy", f"{CHECKS_AT_ONCE} checks are running", headers={"Retry-After": "5"})
-    async with _slots:
+    slots = _journeys if is_journey else _checks
+    if slots.locked():
+        many = f"{JOURNEYS_AT_ONCE} journeys" if is_journey else f"{CHECKS_AT_ONCE} checks"
+        raise ProblemError(503, "busy", f"{many} are running", headers={"Retry-After": "5"})
+    rule = rule.model_copy(
+        update={"interval": min(rule.interval, most_s)}
+    )  # nor does it wait longer for a browser
+    async with slots:
+        run = asyncio.ensure_future(services.check_now(rule, page_id))
         try:
-            return await services.check_now(rule, page_id)
+            while not (await asyncio.wait([run], timeout=1))[0]:
+                if await request.is_disconnected():
+                    raise ProblemError(503, "left", "who asked for this check has left")
+            return run.result()
         except (UnsetReferenceError, ValueError) as refused:
             raise invalid([("", str(refused))]) from None
+        finally:
+            await end([run])
 
 
 @router.post("/validate")

@@ -100,8 +100,8 @@ async def new_page(request: Request, asking: Asking) -> Response:
         pages = await page_choices(db, asking)
     draft: dict[str, Any] = dict.fromkeys(_TEXTS, "") | {key: [] for key in _LISTED}
     draft |= {"slug": _slug(check), "interval": "60s", "timeout": "10s", "regions": regions}
-    if check["type"] == "browser":  # a timeout that a check now may take
-        draft |= dict.fromkeys(_BROWSED, "") | {"interval": "5m", "timeout": "30s", "steps": _BEGIN}
+    if check["type"] == "browser":
+        draft |= dict.fromkeys(_BROWSED, "") | {"interval": "5m", "timeout": "60s", "steps": _BEGIN}
     return await _page(
         request, asking, target, draft | {"type": check["type"], "page": pages[0][0] if pages else ""}
     )
@@ -197,7 +197,7 @@ async def create(request: Request, asking: Asking) -> Response:
             document["evidence"] = document_of(_OF_EVIDENCE, sent)
         if sent.get("do") == "check":
             shows_all = {"evidence": {"keep": "always", "trace": "always"}} if nodes else {}
-            preview = await tools.check_now(services, asking, document | {"retries": 0} | shows_all)
+            preview = await tools.check_now(request, asking, document | {"retries": 0} | shows_all)
             return await _page(request, asking, target, draft, preview=preview)
         stored = await saving.create(services, asking, "beat", document)
     except (ProblemError, objects.TakenError) as refused:
