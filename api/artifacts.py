@@ -97,9 +97,9 @@ def _said(row: Row) -> Iterator[dict[str, Any]]:
     """Which files the evidence says there are, as far as it was not cut to size."""
     found = (row["evidence"] or {}).get("artifacts")
     for one in found if isinstance(found, list) else ():
-        if isinstance(one, dict) and {key: type(value) for key, value in one.items()} == _SAID:
-            if 0 <= one["size_bytes"] < 1 << 40:  # larger numbers than a float's can be in JSON
-                yield one
+        shape = {key: type(value) for key, value in one.items()} if isinstance(one, dict) else {}
+        if shape == _SAID and 0 <= one["size_bytes"] < 1 << 40:  # in JSON there are numbers that no float is
+            yield one
 
 
 async def failures(db: Connection, run_ids: Sequence[UUID]) -> dict[str, str]:

@@ -112,7 +112,7 @@ def test_files_of_another_shape_are_none() -> None:
         {"name": "b"},
         4,
     ]
-    row = {"run_id": new_id(), "beat_id": new_id(), "is_new": True, "evidence": {"artifacts": rows}}
+    row: Any = {"run_id": new_id(), "beat_id": new_id(), "is_new": True, "evidence": {"artifacts": rows}}
     assert [one["name"] for one in of_result(row)] == ["a.jpg"]
 
 
