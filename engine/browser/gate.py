@@ -123,9 +123,8 @@ class _Client(Pipe):
         super().__init__()
         loop = asyncio.get_running_loop()
         self._run = run
-        self.asked: asyncio.Future[int] = (
-            loop.create_future()
-        )  # the size of the request's head, 0 where there is none
+        # The size of the request's head, 0 where there is none.
+        self.asked: asyncio.Future[int] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
 
     def data_received(self, data: bytes) -> None:

@@ -12,13 +12,11 @@ class Pipe(asyncio.Protocol):
         self.other: Pipe | None = None
         self.early = bytearray()  # came before there was another end: one piece
         self.has_ended = False
-        self._is_connected = self._is_over = False
+        self._is_connected = self._is_over = self._is_full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport, self._is_connected = (
-            cast(asyncio.Transport, transport),
-            True,
-        )  # uvloop's is no subclass
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self._is_connected = True
         if self._is_over:
             self.transport.abort()
 
@@ -40,7 +38,7 @@ class Pipe(asyncio.Protocol):
                 end.early.clear()
             if end.has_ended:
                 far.transport.write_eof()
-            else:
+            elif not far._is_full:  # what came early may be more than it takes
                 end.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
@@ -51,11 +49,13 @@ class Pipe(asyncio.Protocol):
             self.other.transport.write(data)
 
     def pause_writing(self) -> None:
-        if self.other is not None and not self.other.transport.is_closing():
+        self._is_full = True
+        if self.other is not None:
             self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self.other is not None and not self.other.transport.is_closing():
+        self._is_full = False
+        if self.other is not None:
             self.other.transport.resume_reading()
 
     def eof_received(self) -> bool:

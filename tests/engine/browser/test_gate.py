@@ -15,6 +15,7 @@ import uvloop
 from engine.browser import gate as gates
 from engine.browser.gate import Gate, Traffic, gate
 from engine.browser.inside.relay import relay
+from engine.browser.pipe import Pipe
 from engine.probes.context import Context
 from engine.probes.nameservice import NameService
 from rules.address import EgressPolicy
@@ -136,6 +137,31 @@ def test_a_tunnel_carries_bytes_both_ways_and_counts_them(play: Callable[..., No
         await stage.gate.shut()
         assert (traffic.sent_bytes, traffic.received_bytes) == (1_000_000, 1_000_003)
         assert (traffic.connections, traffic.failures, traffic.is_cut) == (1, {}, False)
+
+    play(act)
+
+
+def test_more_than_the_other_end_takes_is_not_taken_either(play: Callable[..., None]) -> None:
+    async def act(_: Stage) -> None:
+        loop, ends = asyncio.get_running_loop(), []
+        (near, left), (right, far) = socket.socketpair(), socket.socketpair()
+        for one in (left, right):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
+            ends.append((await loop.create_connection(Pipe, sock=one))[1])
+        near.setblocking(False)
+        near.send(b"x" * 50_000)
+        while not ends[0].early:
+            await asyncio.sleep(0.01)
+        ends[0].early += b"x" * 150_000  # as one piece may have
+        ends[0].join(ends[1])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await loop.sock_sendall(near, b"x" * (20 << 20))  # the far end reads nothing
+        assert ends[1].transport.get_write_buffer_size() < 1 << 20
+        for end in ends:
+            end.abort()
+        near.close()
+        far.close()
 
     play(act)
 
