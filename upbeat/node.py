@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from api.context import ApiSettings, Guide, Health, Services
-from engine.browser.pool import Browsers
+from engine.browser.pool import Browsers, slots_here
 from engine.bus import Bus
 from engine.catalog import Catalog
 from engine.clock import SystemClock
@@ -70,6 +70,11 @@ STUCK_S = 15.0
 """A finished result uncommitted, or a due run unstarted, for longer than this is not ready."""
 
 _log = logging.getLogger(__name__)
+
+
+def browsers_of(settings: ServeSettings, number: int = 0) -> int:
+    """How many the `number`-th of its workers may run at once, the first of them being itself; at least 1."""
+    return max(1, ((settings.browsers or slots_here()) + settings.workers - 1 - number) // settings.workers)
 
 
 class Node:
@@ -216,9 +221,8 @@ class Node:
     def context(self) -> Context:
         """What probes share on this loop."""
         if self._context is None:
-            self._context = Context(
-                self.policy, browsers=Browsers(self.settings.environment, share=self.settings.workers)
-            )
+            slots = browsers_of(self.settings)
+            self._context = Context(self.policy, browsers=Browsers(self.settings.environment, slots=slots))
         return self._context
 
     def _prober(self) -> Prober:

@@ -36,7 +36,7 @@ from rules.settings import Settings
 from upbeat.apply import UnreadableError, apply_file
 from upbeat.keys import keyring
 from upbeat.logs import set_up
-from upbeat.node import Node
+from upbeat.node import Node, browsers_of
 from upbeat.patience import Patience, Watch
 from upbeat.settings import ServeSettings, SettingsError
 from upbeat.web import bind, serve_http
@@ -338,6 +338,7 @@ async def _worker(node: Node, number: int, command: list[str]) -> None:
         "UPBEAT_CONFIG": "",
         "UPBEAT_SECRET_KEY": node.secrets.keyring.text if node.secrets.keyring else "",
         "UPBEAT_WORKERS": "1",
+        "UPBEAT_BROWSERS": str(browsers_of(node.settings, number)),
         "UPBEAT_PARENT": str(os.getpid()),
         "UPBEAT_WORKER": str(number),
     }

@@ -27,6 +27,7 @@ class ServeSettings:
     roles: frozenset[str] = frozenset(ROLES)
     regions: tuple[str, ...] | None = None  # None: all of them
     workers: int = 1
+    browsers: int | None = None  # of all workers; None: what the machine has room for
     database_url: str | None = None  # None: an embedded server
     nats_url: str | None = None  # None: an embedded server
     nats_replicas: int = 1
@@ -82,6 +83,9 @@ def serve_settings(
     log_format = environment.get("UPBEAT_LOG", "json")
     if log_format not in ("json", "text"):
         raise SettingsError(f"UPBEAT_LOG={log_format!r}; allowed are json and text")
+    scripts = environment.get("UPBEAT_BROWSER_SCRIPTS", "")
+    if scripts not in ("", "0", "1"):
+        raise SettingsError(f"UPBEAT_BROWSER_SCRIPTS={scripts!r}; allowed are 0 and 1")
     config_text = environment.get("UPBEAT_CONFIG")
     data_text = environment.get("UPBEAT_DATA")
     return ServeSettings(
@@ -92,6 +96,7 @@ def serve_settings(
         roles=_roles(roles or environment.get("UPBEAT_ROLES")),
         regions=_names(regions or environment.get("UPBEAT_REGIONS")),
         workers=workers if workers is not None else _number(environment, "UPBEAT_WORKERS", 1, 1, 64),
+        browsers=_number(environment, "UPBEAT_BROWSERS", 0, 1, 100) or None,
         database_url=secret(environment, "UPBEAT_DATABASE_URL"),
         nats_url=secret(environment, "UPBEAT_NATS_URL"),
         nats_replicas=_number(environment, "UPBEAT_NATS_REPLICAS", 1, 1, 5),
@@ -106,7 +111,7 @@ def _number(environment: Mapping[str, str], name: str, default: int, least: int,
     text = environment.get(name)
     if not text:
         return default
-    if not text.isdigit() or not least <= int(text) <= most:
+    if not text.isdecimal() or not least <= int(text) <= most:
         raise SettingsError(f"{name}={text!r}; allowed is a whole number from {least} to {most}")
     return int(text)
 

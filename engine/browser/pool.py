@@ -45,17 +45,14 @@ _MISSING: Final = "no Chromium is found; install one (`apt-get install chromium-
 Reason = Literal["script", "worn", "idle", "trouble", "crowded", "close"]
 
 
-def slots_of(environment: Mapping[str, str], share: int = 1) -> int:
-    """`UPBEAT_BROWSERS`, else one per core and 700 MB of free memory; of that one part of `share`, at least 1."""
-    text = environment.get("UPBEAT_BROWSERS", "")
-    if text.isdecimal() and int(text):
-        return max(1, min(int(text), MOST_WAITING) // share)
+def slots_here() -> int:
+    """One per core and 700 MB of free memory, at least 1."""
     most = os.cpu_count() or 1
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
         free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
         most = min(most, free // SLOT_BYTES)
-    return max(1, most // share)
+    return max(1, most)
 
 
 @dataclass(slots=True, eq=False)
@@ -141,7 +138,7 @@ class Turn:
 
 
 class Browsers:
-    """The pool of a process, one of `share` on this machine.
+    """The pool of a process.
 
     `guide` is shown each step, and asked for the next where it `is_stepped`; `shown` is the display of a headed one.
     """
@@ -150,14 +147,13 @@ class Browsers:
         self,
         environment: Mapping[str, str],
         *,
-        share: int = 1,
-        slots: int | None = None,
+        slots: int = 1,
         guide: Guide | None = None,
         is_stepped: bool = False,
         shown: Mapping[str, str] | None = None,
         idle_s: float = IDLE_S,
     ) -> None:
-        self.slots = slots or slots_of(environment, share)
+        self.slots = slots
         self.guide, self.is_stepped = guide, is_stepped
         self.lateness = Lateness()  # of runs that had to have a turn
         self.runs = self.busy = 0  # attempts; runs without a turn

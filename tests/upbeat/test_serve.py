@@ -15,7 +15,7 @@ import pytest
 from tests.rig.process import Upbeat, fresh_folder, servers_of, until
 from upbeat import node
 from upbeat.serve import worker_command
-from upbeat.settings import serve_settings
+from upbeat.settings import SettingsError, serve_settings
 
 
 def test_a_worker_does_no_more_than_the_process_that_starts_it() -> None:
@@ -23,6 +23,28 @@ def test_a_worker_does_no_more_than_the_process_that_starts_it() -> None:
     probing = serve_settings({}, roles="api,probe", regions="eu, us")
     assert worker_command(probing)[-4:] == ["--roles", "probe", "--regions", "eu,us"]
     assert worker_command(serve_settings({}, roles="api,exporter")) == []
+
+
+def test_workers_share_browsers_and_each_has_one() -> None:
+    def shares(browsers: str, workers: int) -> list[int]:
+        settings = serve_settings({"UPBEAT_BROWSERS": browsers}, workers=workers)
+        return [node.browsers_of(settings, number) for number in range(workers)]
+
+    assert [shares("5", 1), shares("5", 2), shares("2", 3)] == [[5], [3, 2], [1, 1, 1]]
+    assert 1 <= shares("", 1)[0] <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "allowed"),
+    [
+        ("UPBEAT_BROWSERS", "many", "a whole number from 1 to 100"),
+        ("UPBEAT_BROWSERS", "0", "a whole number from 1 to 100"),
+        ("UPBEAT_BROWSER_SCRIPTS", "yes", "0 and 1"),
+    ],
+)
+def test_settings_of_browsers_say_what_is_allowed(name: str, text: str, allowed: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}='{text}'; allowed .*{allowed}$"):
+        serve_settings({name: text})
 
 
 def test_a_disk_that_cannot_be_asked_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

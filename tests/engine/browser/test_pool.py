@@ -18,7 +18,7 @@ from engine.browser import pool
 from engine.browser.find import find_chromium
 from engine.browser.gate import Traffic
 from engine.browser.hearing import MOST_MESSAGES, Heard, hear_out, order_of
-from engine.browser.pool import MOST_WAITING, Browsers, slots_of
+from engine.browser.pool import MOST_WAITING, Browsers
 from engine.browser.wire import Kept, Report, Stepped, WireError, packed
 from engine.probes.context import Context
 from engine.probes.evidence import JOURNEY_BYTES, evidence
@@ -157,11 +157,6 @@ def test_a_cancelled_run_loses_no_slot(turns: Callable[[int], Browsers], is_gran
         return browsers.running, browsers.waiting
 
     assert asyncio.run(told()) == (0, 0)
-
-
-def test_slots_are_what_is_said_or_fit_the_machine_and_shared_by_workers() -> None:
-    assert [slots_of({"UPBEAT_BROWSERS": "6"}, share) for share in (1, 2, 12)] == [6, 3, 1]
-    assert 1 <= slots_of({}) <= (os.cpu_count() or 1)
 
 
 # ---- what a worker says, who may be lying
