@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from typing import Any, Final, get_args
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,9 +16,11 @@ from api.console.words import address
 from api.context import services_of
 from api.episodes import Verb, deed_of, do, find, whole
 from api.problems import ProblemError
-from engine.store import episodes, results, states
+from engine.store import episodes, states, views
 from engine.store.database import Connection, Row
 from engine.store.episodes import State
+
+_MOST_PICTURES: Final = 12
 
 router = Router(prefix="/console/episodes", include_in_schema=False)
 
@@ -67,7 +68,7 @@ async def _page(
             status,
             episode=await whole(db, row),
             course=await _course(db, row),
-            failed=await _failed(db, row) if row["owner_kind"] == "beat" else [],
+            failed=await _failed(db, row),
             told=told,
             users=await episodes.assignable(db, row["page_id"]) if can_review else [],
             can_review=can_review,
@@ -83,17 +84,17 @@ async def _course(db: Connection, row: Row) -> list[Any]:
 
 
 async def _failed(db: Connection, row: Row) -> list[dict[str, Any]]:
-    """Of a beat's browsers how they failed last, one of each region."""
+    """How browsers failed last while it was open, one of each beat and region."""
     end = row["closed_at"] or datetime.max.replace(tzinfo=UTC)
-    found = await results.listing(
-        db, row["owner_id"], before=(end, UUID(int=0)), since=row["opened_at"] - LONGEST_RUN
+    found = await views.failures_pictured(
+        db, row["owner_id"], row["opened_at"] - LONGEST_RUN, end, _MOST_PICTURES
     )
-    failures: dict[str, dict[str, Any]] = {}
-    for run in map(shown_result, found):
-        url = run_url(row["owner"], row["page"], run["run"], run["at"])
-        if run["region"] not in failures and (how := journeys.failed(run, url)):
-            failures[run["region"]] = how
-    return list(failures.values())
+    shown = []
+    for one in found:
+        run = shown_result(one)
+        if how := journeys.failed(run, run_url(one["beat"], row["page"], run["run"], run["at"])):
+            shown.append(how | {"beat": one["beat"]})
+    return shown
 
 
 def _deed(verb: Verb) -> None:

@@ -14,7 +14,7 @@ from api.body import validated
 from api.console import journeys
 from api.console.forms import PART, before, fields, older, ticked, whole
 from api.console.page import go, render
-from api.console.runs import LONGEST_RUN, run_url
+from api.console.runs import run_url
 from api.console.words import address
 from api.context import services_of
 from api.origin import base_url
@@ -32,7 +32,7 @@ from api.reviews import (
     shown_actions,
 )
 from api.showing import policy_of
-from engine.store import artifacts, broadcasts, objects, results, reviews, signals, states, views
+from engine.store import broadcasts, objects, results, reviews, signals, states, views
 from engine.store.database import Connection, Row
 from engine.store.ids import read
 from engine.store.incidents import NotNowError
@@ -40,7 +40,7 @@ from engine.store.objects import Stored
 from evaluators.review import Status
 from rules.incident import Review, Step
 
-_MOST_PICTURES: Final = 10
+_MOST_PICTURES: Final = 50
 
 router = Router(prefix="/console/actions", include_in_schema=False)
 
@@ -161,15 +161,14 @@ async def _evidence(db: Connection, action: Row) -> list[dict[str, Any]]:
 async def _pictures(
     db: Connection, action: Row, items: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, Any] | None]:
-    """How the runs of browsers among these failed, by run: of the first few."""
-    runs = {run: item for item in items if "at" in item and (run := read("run", item.get("run", "")))}
-    found = {}
-    for run, files in list((await artifacts.of_runs(db, list(runs))).items())[:_MOST_PICTURES]:
-        item, at = runs[run], datetime.fromisoformat(runs[run]["at"])
-        row = await views.run(db, files[0]["beat_id"], run, at - LONGEST_RUN, at + LONGEST_RUN)
-        url = run_url(item.get("beat", action["owner"]), action["page"], item["run"], at)
-        found[item["run"]] = journeys.failed(shown_result(row), url) if row else None
-    return found
+    """How the runs of browsers among the first few of these failed, by run."""
+    beats = {item["run"]: item.get("beat", action["owner"]) for item in items if item.get("run")}
+    asked = [run for text in list(beats)[:_MOST_PICTURES] if (run := read("run", text))]
+    found = map(shown_result, await views.pictured(db, asked))
+    return {
+        run["run"]: journeys.failed(run, run_url(beats[run["run"]], action["page"], run["run"], run["at"]))
+        for run in found
+    }
 
 
 async def _newest(db: Connection, owner_id: UUID) -> list[dict[str, Any]]:

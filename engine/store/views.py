@@ -144,6 +144,35 @@ async def run(
     return row
 
 
+async def pictured(connection: Connection, run_ids: Sequence[UUID]) -> list[Row]:
+    """Of these runs those that have a picture of how they failed."""
+    return await connection.fetch(
+        f"SELECT r.*, {evidence.SHOWN} FROM run_artifacts a JOIN results r USING (beat_id, scheduled_at, run_id) "
+        f"{evidence.JOINED} WHERE a.run_id = ANY ($1) AND a.name = 'failure.jpg'",
+        run_ids,
+    )
+
+
+async def failures_pictured(
+    connection: Connection, owner_id: UUID, since: datetime, until: datetime, limit: int
+) -> list[Row]:
+    """How browsers failed last within a time, of each `beat` (its slug) that the owner is or has, and region."""
+    return await connection.fetch(
+        "WITH newest AS (SELECT DISTINCT ON (o.slug, r.region) o.slug, r.beat_id, r.scheduled_at, r.run_id "
+        "FROM objects o JOIN states s ON s.subject_id = o.id CROSS JOIN LATERAL (SELECT * FROM results "
+        " WHERE beat_id = o.id AND scheduled_at BETWEEN $2 AND $3 ORDER BY scheduled_at DESC LIMIT 100) r "
+        "JOIN run_artifacts a ON a.run_id = r.run_id AND a.scheduled_at = r.scheduled_at AND a.name = 'failure.jpg' "
+        f"WHERE o.spec->>'type' = 'browser' AND (o.id = $1 OR {_GROUP} = $1) "
+        "ORDER BY o.slug, r.region, r.scheduled_at DESC LIMIT $4) "
+        f"SELECT n.slug AS beat, r.*, {evidence.SHOWN} FROM newest n JOIN results r USING (beat_id, scheduled_at, run_id) "
+        f"{evidence.JOINED} ORDER BY n.slug, r.region",
+        owner_id,
+        since,
+        until,
+        limit,
+    )
+
+
 async def around(connection: Connection, beat_id: UUID, at: datetime, within: timedelta) -> list[Row]:
     """Of each region the run of a beat that was scheduled nearest to `at`, if any was near enough; by region."""
     return await connection.fetch(

@@ -10,7 +10,9 @@ from msgspec import structs
 
 from api.artifacts import of_result
 from api.console.journeys import MOST_REQUESTS, MOST_TRIED, courses, failing, laid_out, network, tried
-from engine.store.ids import new_id
+from engine.store import episodes
+from engine.store.ids import new_id, show
+from tests.api.console.conftest import grouped, happened, outage
 from tests.api.console.journey import FILES, SEEN, STEPS, journey_beat, recorded, travelled
 
 if TYPE_CHECKING:
@@ -66,6 +68,29 @@ async def test_who_may_not_read_the_beat_is_shown_nothing_of_its_runs(
     beat = await journey_beat(server)
     _, url = await travelled(server, beat)
     assert (await (await sign_in("viewer@blog")).get(url)).status == 404
+
+
+async def test_the_episode_of_a_group_shows_how_each_browser_in_it_failed_last_in_each_region(
+    server: "Server", admin: "Person"
+) -> None:
+    slug = f"buying-{new_id().hex[-6:]}"
+    group = await grouped(server.services, slug, {f"db-{slug}": outage()})
+    beats = [await journey_beat(server, group=slug) for _ in range(2)]
+    for beat in beats:
+        await happened(server.services, beat, outage(), str(group.id))
+    _, older = await travelled(server, beats[0], ago=30.0)
+    _, newer = await travelled(server, beats[0])
+    _, there = await travelled(server, beats[0], region="us")
+    _, other = await travelled(server, beats[1])
+    async with server.services.pool.acquire() as db:
+        (episode,) = await episodes.listing(db, owner=group.id)
+    page = await admin.get(f"/console/episodes/{show('episode', episode['id'])}")
+    shown = (
+        re.findall(r'class="thumb"', page.html),
+        [unescape(page.html).count(f'href="{url}"') for url in (older, newer, there, other)],
+    )
+    assert (len(shown[0]), shown[1]) == (3, [0, 2, 2, 2])
+    assert f"{beats[0].slug} in us, " in text_of(page.html)
 
 
 def test_a_hard_failure_is_the_failing_step_also_after_a_soft_one() -> None:
