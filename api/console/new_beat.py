@@ -101,7 +101,7 @@ async def new_page(request: Request, asking: Asking) -> Response:
     draft: dict[str, Any] = dict.fromkeys(_TEXTS, "") | {key: [] for key in _LISTED}
     draft |= {"slug": _slug(check), "interval": "60s", "timeout": "10s", "regions": regions}
     if check["type"] == "browser":
-        draft |= dict.fromkeys(_BROWSED, "") | {"interval": "5m", "timeout": "60s", "steps": _BEGIN}
+        draft |= dict.fromkeys(_BROWSED, "") | {"interval": "5m", "timeout": "1m", "steps": _BEGIN}
     return await _page(
         request, asking, target, draft | {"type": check["type"], "page": pages[0][0] if pages else ""}
     )

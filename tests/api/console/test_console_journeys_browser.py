@@ -140,7 +140,7 @@ async def test_a_journey_is_written_tried_and_added(server: "Server", tab: "Tab"
         [{"goto": "/"}, {"click": {"text": "Buy"}}],
         [{"goto": "/logout"}],
     )
-    assert (spec["device"], spec["interval"], spec["timeout"]) == ("phone", "5m", "60s")
+    assert (spec["device"], spec["interval"], spec["timeout"]) == ("phone", "5m", "1m")
     assert [said for said in tab.trouble if "status of 422" not in said] == []
     assert await tab.attacks() == []
 
