@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct, field
 
 from api.artifacts import FAILURE
+from api.console import charts
 from api.console.charts import Part, stacked
 from engine.store import artifacts
 from engine.store.database import Connection
@@ -132,19 +133,27 @@ def failing(evidence: Mapping[str, Any] | None) -> dict[str, Any] | None:
     )
 
 
-def courses(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[float]]]:
-    """What each step took in these runs, of which the newest is first, and the slowest of each vital: (name, oldest value first)."""
-    found: dict[str, list[float]] = {}
+def courses(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[float], str, str]]:
+    """What each step took in these runs, of which the newest is first, and the worst of each vital: (name, oldest value first, newest, most)."""
+    found: dict[tuple[bool, str], list[float]] = {}
     for run in reversed(runs):
         journey = journey_of(run["evidence"]) or {}
         for step in _steps(journey):
             if step["state"] == "ok":
-                found.setdefault(step["name"], []).append(step["took_s"])
+                found.setdefault((False, step["name"]), []).append(step["took_s"])
         documents = [_fitting(_DOCUMENT, one) for one in _objects(journey.get("documents"))]
-        for name in ("lcp", "fcp", "ttfb"):
+        for name in _VITALS:
             if values := [one[name] for one in documents if one[name] is not None]:
-                found.setdefault(name.upper(), []).append(max(values))
-    return list(found.items())
+                found.setdefault((True, name), []).append(max(values))
+    return [
+        (name.upper() if is_vital else name, values, _told(key, values[-1]), _told(key, max(values)))
+        for key, values in found.items()
+        for is_vital, name in (key,)
+    ]
+
+
+def _told(key: tuple[bool, str], value: float) -> str:
+    return f"{value:.3f}" if key == (True, "cls") else charts.shown(value)
 
 
 async def shown(db: Connection, beat_id: UUID, run_id: UUID, run: Mapping[str, Any]) -> dict[str, Any] | None:

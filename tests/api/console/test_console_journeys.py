@@ -227,7 +227,8 @@ def test_the_course_of_a_step_is_what_it_took_when_it_was_done() -> None:
         {"evidence": None},
         {"evidence": journeyed(steps=[structs.asdict(STEPS[0]) | {"took_s": 9.0}])},
     ]
-    found = dict(courses(runs))
-    assert found["open"] == [9.0, 0.8]  # the oldest first
+    found = {name: rest for name, *rest in courses(runs)}
+    assert found["open"] == [[9.0, 0.8], "800 ms", "9.00 s"]  # the oldest first
     assert "pay" not in found
-    assert found["LCP"] == [4.4, 4.4]
+    assert found["LCP"] == [[4.4, 4.4], "4.40 s", "4.40 s"]
+    assert found["CLS"] == [[0.31, 0.31], "0.310", "0.310"]
