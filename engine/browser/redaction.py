@@ -10,49 +10,63 @@ import hashlib
 import re
 import zipfile
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
-from html.entities import codepoint2name
+from html.entities import html5
 from io import BytesIO
 from typing import Any, Final
 
 import msgspec
 import re2
 
+from engine.browser.wire import ARTIFACT_BYTES
 from evaluators.observation import Artifact
 from rules.redaction import hidden_text
 from rules.secret import HIDDEN_LEAST, REDACTED, hidden_forms, is_secret_name
 
-MOST_BYTES: Final = 8 << 20
 MOST_UNPACKED_BYTES: Final = 32 << 20
 MOST_ENTRIES: Final = 2000
+MOST_JSON_BYTES: Final = 4 << 20
+"""Of one document: read, it takes many times as much, and nothing else is done meanwhile."""
 MOST_SIDE: Final = 16_384  # pixels
 TYPES: Final = {
     "jpg": "image/jpeg",
-    "png": "image/png",
     "zip": "application/zip",
     "har": "application/json",
     "html": "text/html; charset=utf-8",
     "txt": "text/plain; charset=utf-8",
 }
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}\.(jpg|png|zip|har|html|txt)", re.ASCII)
+FILE: Final = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,63}}\.({'|'.join(TYPES)})", re.ASCII)
+_LINES: Final = ("trace.trace", "trace.network", "trace.stacks")
+_RESOURCE: Final = re.compile(rb"[0-9a-f]{40}")
 _ENTRY: Final = re.compile(
-    r"trace\.(?:trace|network|stacks)|(?:resources|screencast)/\w[\w@.-]{0,119}", re.ASCII
+    rf"{'|'.join(_LINES)}|resources/{_RESOURCE.pattern.decode()}(?:\.\w{{1,20}})?|screencast/[\w@.-]{{1,120}}",
+    re.ASCII,
 )
-_LINES: Final = (".trace", ".network", ".stacks")
+_PACKED: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of the others Python unpacks all at once
 _DATA: Final = (".json", ".txt", ".dat")
+_SEEN: Final = (
+    *(".png", ".jpeg", ".jpg", ".gif", ".webp", ".avif", ".ico"),
+    ".woff",
+    ".woff2",
+    ".ttf",
+    ".otf",
+)
 _PIECE: Final = 200
 """Characters of a secret that are looked for at once: of a key in PEM, each part."""
-_PATTERN: Final = 200_000
-_MOST_PATTERNS: Final = 4_000_000
+_PATTERN: Final = 50_000
+_MOST_PATTERNS: Final = 2_000_000
+_MEMORY: Final = 16 << 20  # for one of RE2's
+_BACKSLASH: Final = r"(?:\\|%(?:25)*5[cC])"
 _CUT: Final = r"(?:\xe2\x80\xa6|\xef\xbf\xbd|\\+u2026|&hellip;|\z)"
 _HIDDEN: Final = REDACTED.encode()
 _NAMED: Final = (
-    r"(?i)((?:\A|[?&;])(?:[\w.%\[\]-]*(?:auth|bearer|cookie|token|secret|passw|passphrase|pwd|session|credential|signature)"
-    r"[\w.%\[\]-]*|[\w.%\[\]-]*(?:[_.-]pass|key))=)[^&#\"'\s<>\\]+"
+    r"(?i)((?:\A|[?&;#]|%(?:25)*(?:3f|26|23))(?:[\w.%\[\]-]*(?:auth|bearer|cookie|token|secret|passw|passphrase|pwd|session"
+    r"|credential|signature)[\w.%\[\]-]*|[\w.%\[\]-]*(?:[_.-]pass|key))(?:=|%(?:25)*3d))[^&#\"'\s<>\\]+"
 )
-"""Of a URL or form: what `rules.secret.is_secret_name` says of names."""
+"""Of a URL or form, or of one in another: what `rules.secret.is_secret_name` says of names."""
 
 Matchers = tuple[Any, ...]
 
@@ -65,27 +79,23 @@ def redacted(artifact: Artifact, secrets: tuple[str, ...]) -> Artifact | None:
 
     Takes CPU, up to some seconds: call it in a thread.
     """
-    named = _NAME.fullmatch(artifact.name)
-    if named is None or len(artifact.data) > MOST_BYTES:
+    named = FILE.fullmatch(artifact.name)
+    if named is None or len(artifact.data) > ARTIFACT_BYTES:
         return None
-    make: Callable[[bytes, Matchers], bytes | None] = {
-        "zip": _trace,
-        "har": _har,
-        "html": _text,
-        "txt": _console,
-    }.get(named[1], _picture)
+    made: dict[str, Callable[[bytes, Matchers], bytes | None]]
+    made = {"jpg": _picture, "zip": _trace, "har": _har, "txt": _console}
     try:
-        data = make(artifact.data, _matchers(secrets))
+        data = made.get(named[1], _text)(artifact.data, _matchers(secrets))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None  # no picture, no JSON, other JSON than it should be, nested too deeply
-    return Artifact(artifact.name, TYPES[named[1]], data) if data and len(data) <= MOST_BYTES else None
+    return Artifact(artifact.name, TYPES[named[1]], data) if data and len(data) <= ARTIFACT_BYTES else None
 
 
 def _picture(data: bytes, _: Matchers) -> bytes | None:
     from PIL import Image, UnidentifiedImageError  # which few need
 
     try:
-        with Image.open(BytesIO(data), formats=("JPEG", "PNG")) as picture:
+        with Image.open(BytesIO(data), formats=("JPEG",)) as picture:
             return data if max(picture.size) <= MOST_SIDE else None
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError):
         return None
@@ -95,10 +105,8 @@ def _text(data: bytes, hidden: Matchers) -> bytes:
     return _without(data.decode("utf-8", "replace").encode(), hidden)
 
 
-def _console(data: bytes, hidden: Matchers) -> bytes:
-    return hidden_text(
-        _text(data, hidden).decode(), named=False
-    ).encode()  # that would take ports for passwords
+def _console(data: bytes, hidden: Matchers) -> bytes:  # `named` would take ports for passwords
+    return hidden_text(_text(data, hidden).decode(), named=False).encode()
 
 
 def _without(text: bytes, hidden: Matchers) -> bytes:
@@ -112,45 +120,44 @@ def _without(text: bytes, hidden: Matchers) -> bytes:
 
 
 def _har(data: bytes, hidden: Matchers) -> bytes:
-    document = _decode(data)
+    document = _read(data)
     for entry in document["log"]["entries"]:
         entry.pop("_webSocketMessages", None)
         for name in ("text", "encoding"):
             entry["response"]["content"].pop(name, None)
         if post := entry["request"].get("postData"):
             post["text"] = hidden_text(str(post.get("text", "")))
-    _blank(document)
-    return _checked(_encode(document), hidden)
+    return _written(document, hidden)
 
 
-def _checked(lines: bytes, hidden: Matchers) -> bytes:
+def _read(data: bytes) -> Any:
+    if len(data) > MOST_JSON_BYTES:
+        raise ValueError("too large")
+    return _decode(data)
+
+
+def _written(document: Any, hidden: Matchers) -> bytes:
     """Without secrets; raises `ValueError` where it is no JSON then: one began or ended in the middle of an escape."""
-    made = _without(lines, hidden)
-    for before, after in zip(lines.split(b"\n"), made.split(b"\n"), strict=True):
-        if before != after:
-            _decode(after)
+    _blank(document)
+    made = _without(_encode(document), hidden)
+    _decode(made, type=msgspec.Raw)
     return made
 
 
-def _blank(value: Any) -> None:
+def _blank(value: Any, *, is_cookie: bool = False) -> None:
     """Empty headers, cookies and fields that are called like a secret."""
     if isinstance(value, dict):
-        name = value.get("name")
-        if isinstance(name, str) and (is_secret_name(name) or value.get("type") == "password"):
+        name, kind = value.get("name"), value.get("type")
+        is_field = isinstance(kind, str) and kind.lower() == "password"
+        if is_cookie or is_field or (isinstance(name, str) and is_secret_name(name)):
             for key in ("value", "content", "__playwright_value_"):
                 if isinstance(value.get(key), str):
                     value[key] = REDACTED
-        cookies = value.get("cookies")
-        for cookie in cookies if isinstance(cookies, list) else ():
-            if isinstance(cookie, dict):
-                cookie["value"] = REDACTED
-        for inner in value.values():
-            if isinstance(inner, dict | list):
-                _blank(inner)
+        for key, inner in value.items():
+            _blank(inner, is_cookie=key == "cookies")
     elif isinstance(value, list):
         for inner in value:
-            if isinstance(inner, dict | list):
-                _blank(inner)
+            _blank(inner, is_cookie=is_cookie)
 
 
 # ---- traces
@@ -161,69 +168,65 @@ def _trace(data: bytes, hidden: Matchers) -> bytes | None:
     entries = dict(_unpacked(data))
     if "trace.trace" not in entries:
         return None
-    renamed = dict[bytes, bytes]()
-    for name, was in list(entries.items()):
-        if name.startswith("screencast/") and hidden:
-            del entries[name]
-        elif name.startswith("resources/") and (now := _resource(name, was, hidden)) != was:
-            del entries[name]
-            if now is not None:  # its old name is the hash of what it was, and could be tried
-                stem, _, ending = name.removeprefix("resources/").partition(".")
-                renamed[stem.encode()] = hashlib.sha1(now, usedforsecurity=False).hexdigest().encode()
-                entries[f"resources/{renamed[stem.encode()].decode()}.{ending}"] = now
+    renamed, kept = dict[bytes, bytes](), dict[str, bytes]()
+    now: bytes | None
+    for name in sorted(entries, key=_LINES.__contains__):  # what names the resources comes last
+        now = was = entries.pop(name)
+        if name in _LINES:
+            now = b"\n".join(_lines(was, hidden, renamed))
+        elif name.startswith("screencast/"):
+            now = None if hidden else was
+        elif (now := _resource(name, was, hidden)) not in (was, None):
+            # Its name is the hash of what it was, and could be tried.
+            renamed[name[10:50].encode()] = hashlib.sha1(now, usedforsecurity=False).hexdigest().encode()
+        if now is not None:
+            kept[_named_anew(name.encode(), renamed).decode()] = now
     made = BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
-        for name, body in entries.items():
-            is_said = name.endswith(_LINES)
-            archive.writestr(name, _lines(body, hidden, renamed) if is_said else body)
+        for name, body in kept.items():
+            archive.writestr(name, body)
     return made.getvalue()
 
 
 def _unpacked(data: bytes) -> Iterator[tuple[str, bytes]]:
     """Raises `ValueError` for what is no archive, or too large a one."""
+    if data.count(b"PK\1\2") > MOST_ENTRIES:  # before anything is made of each
+        raise ValueError("too many entries")
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
-            infos = archive.infolist()
-            if len(infos) > MOST_ENTRIES or sum(one.file_size for one in infos) > MOST_UNPACKED_BYTES:
+            infos = [one for one in archive.infolist() if _ENTRY.fullmatch(one.filename)]
+            if sum(one.file_size for one in infos) > MOST_UNPACKED_BYTES:
                 raise ValueError("too large")
             for one in infos:
-                if _ENTRY.fullmatch(one.filename):
-                    with archive.open(one) as body:  # gives no more than the size that it said
-                        yield one.filename, body.read()
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        OSError,
-    ) as wrong:
+                if one.compress_type in _PACKED:
+                    with archive.open(
+                        one
+                    ) as body:  # asked for all, it would unpack more than it said there is
+                        yield one.filename, body.read(one.file_size)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as wrong:
         raise ValueError(str(wrong)) from None
 
 
 def _resource(name: str, body: bytes, hidden: Matchers) -> bytes | None:
-    """What is no text is kept as it is, unless there is a secret in it."""
+    """Text without secrets. Of other bytes nobody can tell, so where there are secrets only pictures and fonts are kept."""
     try:
-        body.decode()
+        if b"\0" not in body:  # as in UTF-16
+            text = _without(body.decode().encode(), hidden)
+            return hidden_text(text.decode()).encode() if name.endswith(_DATA) else text
     except UnicodeDecodeError:
-        return None if any(one.search(body) for one in hidden) else body
-    return (
-        hidden_text(_without(body, hidden).decode()).encode()
-        if name.endswith(_DATA)
-        else _without(body, hidden)
-    )
+        pass
+    is_kept = not hidden or (name.endswith(_SEEN) and not any(one.search(body) for one in hidden))
+    return body if is_kept else None
 
 
-def _lines(body: bytes, hidden: Matchers, renamed: dict[bytes, bytes]) -> bytes:
-    kept = []
+def _lines(body: bytes, hidden: Matchers, renamed: dict[bytes, bytes]) -> Iterator[bytes]:
     for line in filter(None, body.split(b"\n")):
-        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # the rest does without it
-            _blank(document := _decode(line))
-            kept.append(_encode(document))
-    made = _checked(b"\n".join(kept), hidden)
-    for before, after in renamed.items():
-        made = made.replace(before, after)
-    return made
+        with suppress(ValueError, msgspec.MsgspecError, RecursionError):  # the rest does without it
+            yield _named_anew(_written(_read(line), hidden), renamed)
+
+
+def _named_anew(text: bytes, renamed: dict[bytes, bytes]) -> bytes:
+    return _RESOURCE.sub(lambda name: renamed.get(name[0], name[0]), text) if renamed else text
 
 
 # ---- secrets in all their forms
@@ -234,8 +237,8 @@ def _named() -> Any:
     return _compiled(_NAMED)
 
 
-@lru_cache(maxsize=8)  # the files of a run, of as many as are told at once
-def _matchers(secrets: tuple[str, ...]) -> tuple[Any, ...]:
+@lru_cache(maxsize=4)  # the files of a run, of as many as are told at once
+def _matchers(secrets: tuple[str, ...]) -> Matchers:
     """Find each secret in bytes, however it is written there. Raises `ValueError` for too many or too long ones."""
     derived = {form for one in secrets for form in hidden_forms((one,)) if form != one}
     plain = {one.strip() for one in secrets if one not in derived}
@@ -252,31 +255,34 @@ def _matchers(secrets: tuple[str, ...]) -> tuple[Any, ...]:
 
 def _compiled(pattern: str) -> Any:
     options = re2.Options()
-    options.encoding, options.log_errors, options.max_mem = re2.Options.Encoding.LATIN1, False, 64 << 20
+    options.encoding, options.log_errors, options.max_mem = re2.Options.Encoding.LATIN1, False, _MEMORY
     return re2.compile(pattern.encode(), options)
 
 
 def _forms(secret: str) -> Iterator[str]:
     size = -(-len(secret) // -(-len(secret) // _PIECE)) if secret else 1  # pieces of one size
     for at in range(0, len(secret), size):
-        letters = [_letter(one) for one in secret[at : at + size]]
-        if len("".join(secret[at : at + size].split())) < HIDDEN_LEAST:
+        piece = secret[at : at + size]
+        letters = [_letter(one) for one in piece]
+        if not piece.strip() or len("".join(piece.splitlines())) < HIDDEN_LEAST:
             continue
         yield "".join(letters)
         rest = ""
         for letter in reversed(letters[HIDDEN_LEAST:]):
             rest = f"(?:{letter}{rest})?"
         yield "".join(letters[:HIDDEN_LEAST]) + rest + _CUT
-    raw = secret.encode("utf-8", "surrogatepass")
-    for shift in range(3):
-        coded = base64.b64encode(bytes(shift) + raw).decode()
-        own = coded[
-            -(-shift * 8 // 6) : (shift + len(raw)) * 8 // 6
-        ]  # what depends on nothing but the secret
-        if len(own) >= HIDDEN_LEAST:
-            yield "".join(
-                {"+": f"(?:-|{_letter('+')})", "/": f"(?:_|{_letter('/')})"}.get(one, one) for one in own
-            )
+    for raw in {
+        secret.encode(coding, "surrogatepass")
+        for coding in ("utf-8", "latin-1")
+        if max(secret) < "\u0100" or coding == "utf-8"
+    }:
+        for shift in range(3):
+            coded = base64.b64encode(bytes(shift) + raw).decode()
+            own = coded[-(-shift * 8 // 6) : (shift + len(raw)) * 8 // 6]  # depends on nothing but the secret
+            if len(own) >= HIDDEN_LEAST:
+                yield "".join(
+                    {"+": rf"(?:-|{_letter('+')})", "/": f"(?:_|{_letter('/')})"}.get(c, c) for c in own
+                )
 
 
 @lru_cache(maxsize=512)
@@ -285,23 +291,31 @@ def _letter(letter: str) -> str:
     if letter.isascii() and letter.isalnum():
         return letter
     if letter in "\r\n":  # a field of one line has none of them
-        return r"(?:[\r\n]|\\+[rn]|%(?:25)*0[aAdD]|\\+u000[aAdD]|&(?:amp;)*#(?:1[03]|[xX]0*[aAdD]);)*"
-    code, utf8 = ord(letter), letter.encode("utf-8", "surrogatepass")
+        return rf"(?:[\r\n]|{_BACKSLASH}+(?:[rn]|u000[aAdD])|%(?:25)*0[aAdD]|&(?:amp;)*#(?:1[03]|[xX]0*[aAdD]);)*"
+    code, utf8 = f"{ord(letter):x}", letter.encode("utf-8", "surrogatepass")
     utf16 = letter.encode("utf-16-be", "surrogatepass")
-    units = [utf16[at : at + 2].hex() for at in range(0, len(utf16), 2)]
-    name = codepoint2name.get(code, "#0")
     ways = [
-        r"\\+" if letter == "\\" else rf"\\*{_bytes(utf8)}",
+        _bytes(utf8),
         _bytes(utf8.decode("latin-1").encode()),  # read as what it is not
         "".join(f"%(?:25)*{_hex(f'{byte:02x}')}" for byte in utf8),
-        "".join(rf"\\+u{_hex(unit)}" for unit in units),
-        rf"\\+[uU]\{{?0*{_hex(f'{code:x}')}\}}?",
-        rf"&(?:amp;)*(?:#0*{code}|#[xX]0*{_hex(f'{code:x}')}|{name});",
+        rf"{_BACKSLASH}*".join(f"u{_hex(utf16[at : at + 2].hex())}" for at in range(0, len(utf16), 2)),
+        rf"[uU]\{{?0*{_hex(code)}\}}?",
+        f"&(?:amp;)*(?:#0*{ord(letter)}|#[xX]0*{_hex(code)}{''.join(f'|{n}' for n in _entities()[letter])});",
     ]
-    if code < 256:
-        ways += [rf"\\+x{_hex(f'{code:02x}')}", rf"\x{code:02x}", f"%{_hex(f'{code:02x}')}"]
-    ways += {" ": [r"\+", r"\xc2\xa0", "&nbsp;"], "\t": [r"\\+t"]}.get(letter, [])
-    return f"(?:{'|'.join(ways)})"
+    if len(code) < 3:
+        ways += [rf"x{_hex(f'{ord(letter):02x}')}", rf"\x{ord(letter):02x}", f"%{_hex(f'{ord(letter):02x}')}"]
+    ways += {" ": [r"\+", r"\xc2\xa0", "&nbsp;"], "\t": ["t"]}.get(letter, [])
+    return f"{_BACKSLASH}*(?:{'|'.join(ways)})"
+
+
+@lru_cache(maxsize=1)
+def _entities() -> defaultdict[str, list[str]]:
+    """How HTML names each character."""
+    names = defaultdict[str, list[str]](list)
+    for name, letter in html5.items():
+        if name.endswith(";"):
+            names[letter].append(name[:-1])
+    return names
 
 
 def _bytes(text: bytes) -> str:
