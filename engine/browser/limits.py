@@ -146,13 +146,14 @@ def members(proc: str, root: int, user: int | None = None) -> list[Member]:
     for folder in Path(proc).iterdir() if sys.platform == "linux" else ():
         if folder.name.isdigit():
             with contextlib.suppress(OSError, KeyError):
-                lines = Path(folder, "status").read_text("utf-8", "replace").splitlines()
-                said = dict(line.split(":", 1) for line in lines if ":" in line)
-                kib = sum(int(said[key].split()[0]) for key in ("RssAnon", "RssShmem") if key in said)
+                # What a process calls itself is a line of this, in which only the end of a line is escaped.
+                lines = Path(folder, "status").read_bytes().split(b"\n")[1:]
+                said = dict(line.split(b":", 1) for line in lines if line)
+                kib = sum(int(said[key].split()[0]) for key in (b"RssAnon", b"RssShmem") if key in said)
                 pid = int(folder.name)
-                seen[pid] = int(said["PPid"]), int(said["Uid"].split()[0]), kib << 10
+                seen[pid] = int(said[b"PPid"]), int(said[b"Uid"].split()[0]), kib << 10
                 # A process whose first thread ended is a zombie that lives.
-                if said["State"].strip().startswith(("Z", "X")) and int(said["Threads"]) == 1:
+                if said[b"State"].strip().startswith((b"Z", b"X")) and int(said[b"Threads"]) == 1:
                     over.add(pid)
     ours = {root} & seen.keys()
     ours |= {pid for pid, (_, owner, _) in seen.items() if owner == user}

@@ -229,7 +229,9 @@ class Sandbox:
             elif pidfd >= 0:  # with it all of its namespace end, and it is gone only when they are
                 try:
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                    select.select([pidfd], [], [], _END_S)
+                    ended = select.poll()  # `select` knows no handle above 1024
+                    ended.register(pidfd, select.POLLIN)
+                    ended.poll(_END_S * 1000)
                 finally:
                     os.close(pidfd)
             if pid:
