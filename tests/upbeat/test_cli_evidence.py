@@ -15,6 +15,8 @@ from evaluators.model import Failure, Kind, Result, Timings, Verdict
 from evaluators.observation import Artifact
 from tests.api.conftest import server as api_server  # noqa: F401 - a fixture
 from tests.upbeat.conftest import Cli
+from upbeat.cli.client import RefusedError
+from upbeat.cli.evidence import place_of
 
 if TYPE_CHECKING:
     from tests.api.conftest import Server
@@ -36,24 +38,20 @@ async def runs(api_server: "Server") -> list[UUID]:  # noqa: F811
         for at in (now - 60, now):
             run = new_id()
             made.append(run)
-            result = Result(
-                *(
-                    str(run),
-                    str(beat.id),
-                    "eu",
-                    Kind.SCHEDULED,
-                    Verdict.CRITICAL,
-                    at,
-                    at,
-                    1,
-                    1,
-                    Timings(total=1.0),
-                ),
-                failure=Failure("step.timeout", "the button never came"),
-            )
+            what = (str(run), str(beat.id), "eu", Kind.SCHEDULED, Verdict.CRITICAL, at, at, 1, 1)
+            failure = Failure("step.timeout", "the button never came")
+            result = Result(*what, Timings(total=1.0), failure=failure)
             await results.insert(db, [(str(new_id()), at, result)], at)
             await artifacts.keep(db, run, beat.id, at, FILES)
     return made
+
+
+@pytest.mark.parametrize("run", ["..", ".", "", "a/b", "..\\x", "/tmp", "run_1\n"])
+def test_a_server_that_lies_writes_nothing_beside_the_folder(run: str, tmp_path: Path) -> None:
+    for pair in ((run, ".bashrc"), (run, "trace.zip"), ("run_1", run), ("run_1", ".bashrc")):
+        with pytest.raises(RefusedError, match="none of Upbeat's"):
+            place_of(tmp_path, *pair)
+    assert place_of(tmp_path, "run_1", "step-1.jpg") == tmp_path / "run_1" / "step-1.jpg"
 
 
 async def test_files_are_listed_fetched_and_a_trace_is_opened_where_there_is_a_display(

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import re
 import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ _FILE: Final[Columns] = {
     "FILE": lambda f: f["name"],
     "SIZE": lambda f: f"{f['size_bytes'] / 1000:.1f} kB" if f["state"] == "kept" else f["state"],
 }
+_PART: Final = re.compile(r"[A-Za-z0-9][\w-]*(\.[a-z]+)?", re.ASCII)
 _OF_RUN: Final = ("run", "at", "region", "verdict")
 
 
@@ -60,16 +62,14 @@ async def evidence(api: Client, out: Output, wanted: str | None, folder: Path | 
         return
     kept = [one for one in found if one["state"] == "kept" and (folder or one["name"] == TRACE)]
     if not kept:
-        raise RefusedError(
-            f"No {'files are' if folder else 'trace is'} kept of {wanted or 'its newest runs'}."
-        )
-    run = kept[0]["run"]
-    place = folder or Path(tempfile.mkdtemp(prefix="upbeat-"))
+        missing = "files are" if folder else "trace is"
+        raise RefusedError(f"No {missing} kept of {wanted or 'its newest runs'}.")
+    run, place = kept[0]["run"], folder or Path(tempfile.mkdtemp(prefix="upbeat-"))
     paths = [await _fetched(api, one, place) for one in kept if one["run"] == run]
     listed = [str(path) for path in paths]
     out.done({"files": listed}, "\n".join(listed), brief=listed)
     if trace:
-        await _open([path for path in paths if path.name == TRACE])
+        await _open(next((path for path in listed if path.endswith(TRACE)), None))
 
 
 async def _files(api: Client, wanted: str | None) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ async def _files(api: Client, wanted: str | None) -> list[dict[str, Any]]:
 
 
 async def _fetched(api: Client, one: Mapping[str, Any], folder: Path) -> Path:
-    path = folder / Path(one["run"]).name / Path(one["name"]).name  # wherever a server says
+    path = place_of(folder, one["run"], one["name"])
     content = await api.content(f"/results/{one['run']}/artifacts/{one['name']}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,13 +97,19 @@ async def _fetched(api: Client, one: Mapping[str, Any], folder: Path) -> Path:
     return path
 
 
-async def _open(traces: Sequence[Path]) -> None:
-    if not traces:
+def place_of(folder: Path, run: str, name: str) -> Path:
+    """Where a file is written: below `folder`, whatever a server says. Raises `RefusedError`."""
+    if not (_PART.fullmatch(run) and _PART.fullmatch(name)):
+        raise RefusedError(f"The server names a file {f'{run}/{name}'!r}, which is none of Upbeat's.")
+    return folder / run / name
+
+
+async def _open(trace: str | None) -> None:
+    if trace is None:
         raise RefusedError("No trace is kept of this run.")
-    viewer = ["-m", "playwright", "show-trace", str(traces[0])]
+    viewer = ["-m", "playwright", "show-trace", trace]
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        click.echo(
-            f"There is no display here. Where there is one: {shlex.join(['python', *viewer])}", err=True
-        )
+        said = f"There is no display here. Where there is one: {shlex.join(['python', *viewer])}"
+        click.echo(said, err=True)
         return
     await asyncio.to_thread(subprocess.run, [sys.executable, *viewer], check=False)
