@@ -8,13 +8,14 @@ import ast
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from rules.journey import JourneyStep
+from rules.journey import MOST_STEPS, JourneyStep
 from rules.secret import is_secret_name
 from rules.shape import written
 from upbeat.imports.draft import Draft
@@ -24,6 +25,10 @@ _BY: Final = {
     "get_by_role": "role", "get_by_label": "label", "get_by_text": "text", "get_by_test_id": "test_id",
     "get_by_placeholder": "placeholder", "get_by_alt_text": "alt", "get_by_title": "title", "locator": "css",
 }  # fmt: skip
+_DONE: Final[dict[str, tuple[str, dict[str, Any]]]] = {  # to an element: the action, and what is beside the locator
+    "click": ("click", {}), "dblclick": ("click", {"times": 2}), "hover": ("hover", {}), "clear": ("fill", {"value": ""}),
+    "check": ("check", {}), "uncheck": ("check", {"on": False}),
+}  # fmt: skip
 _EXPECTED: Final = {  # what is looked at, and how it is compared
     "to_be_visible": ("visible", ""), "to_be_hidden": ("hidden", ""), "to_be_checked": ("checked", ""),
     "to_be_enabled": ("enabled", ""), "to_be_disabled": ("disabled", ""), "to_have_text": ("text", "eq"),
@@ -32,22 +37,24 @@ _EXPECTED: Final = {  # what is looked at, and how it is compared
 }  # fmt: skip
 _PAIRS: Final = (("visible", "hidden"), ("checked", "unchecked"), ("enabled", "disabled"))
 _OPPOSITE: Final = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}
-_CONTEXT: Final = {
-    "locale": "locale", "timezone_id": "timezone", "base_url": "url", "user_agent": "user_agent", "viewport": "viewport",
+_CONTEXT: Final[dict[str, tuple[str, type]]] = {
+    "locale": ("locale", str), "timezone_id": ("timezone", str), "user_agent": ("user_agent", str),
+    "viewport": ("viewport", dict), "geolocation": ("geolocation", dict),
 }  # fmt: skip
 _MEANS_NOTHING: Final = frozenset(
     {"close", "run", "storage_state", "log", "permissions", "is_mobile", "has_touch"}
 )
+_OPENS: Final = frozenset({"launch", "new_context", "new_page", "wait_for_event", "value", ""})
 _FLAGS: Final = {"IGNORECASE": "i", "MULTILINE": "m", "DOTALL": "s"}
 _PLAIN: Final = re.compile(r"(\^?)((?:[^\\.^$*+?()\[\]{}|]|\\\W)*)(\$?)")
-_TOKEN: Final = re.compile(
-    r"""(?P<string>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`)|(?P<comment>//[^\n]*|/\*.*?\*/)"""
+_TOKEN: Final = re.compile(  # each has an end, though what it is of has none: nothing is looked at twice
+    r"""(?P<string>'(?:\\.|[^'\\])*'?|"(?:\\.|[^"\\])*"?|`(?:\\.|[^`\\])*`?)|(?P<space>\s+|//[^\n]*|/\*.*?(?:\*/|\Z))"""
     r"|(?P<regex>(?<=[(\s])/(?![/*\s])(?:\\.|[^/\\\n])+/[a-z]*)|(?P<word>[A-Za-z_$][\w$]*)|\.\.\.|=>|.",
     re.DOTALL,
 )
-_IN_PYTHON: Final = {"true": "True", "false": "False", "null": "None", "undefined": "None", "...": "**"} | (
-    dict.fromkeys(("await", "const", "let", "var", "\n"), "")
-)
+_IN_PYTHON: Final = {"true": "True", "false": "False", "null": "None", "undefined": "None", "...": "**"}
+_NO_WORDS: Final = frozenset({"await", "const", "let", "var"})
+_BLOCKS: Final = frozenset({"for", "if", "else", "while", "do", "try", "catch", "finally", "switch"})
 
 
 class _UnconvertedError(Exception):
@@ -62,17 +69,18 @@ class _Call(NamedTuple):
     values: list[ast.expr]
     named: dict[str, ast.expr]
 
-    def value(self) -> Any:
+    def value(self, kind: Any = str) -> Any:
         """The first one."""
-        return _literal(self.values[0] if self.values else None)
+        return _literal(self.values[0] if self.values else None, kind)
 
-    def option(self, name: str, default: Any = None) -> Any:
+    def option(self, name: str, default: Any = None, kind: Any = str) -> Any:
         """A named one."""
-        return _literal(self.named[name]) if name in self.named else default
+        return _literal(self.named[name], kind) if name in self.named else default
 
 
 def read_script(text: str) -> Read:
     """A script as statements. Raises `SourceError`."""
+    text = text.removeprefix("\ufeff")
     is_python = not re.search(r"^import .* from ['\"]|^const .*= require\(", text, re.MULTILINE)
     try:
         with warnings.catch_warnings(action="ignore"):  # of escapes that mean nothing
@@ -86,12 +94,12 @@ def read_script(text: str) -> Read:
 def take_codegen(source: list[ast.stmt], draft: Draft, name: str) -> None:
     """Each function that does something in a page becomes a beat. Raises `SourceError`."""
     functions = [one for one in source if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
-    loose = [one for one in source if one not in functions]
+    loose = [one for one in source if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    are_several = sum(one.name.startswith("test_") for one in functions) > 1
     context = dict[str, Any]()  # a fixture of pytest is of every test
     is_found = False
     for called, body in (*((one.name, one.body) for one in functions), ("", loose)):
-        is_one_of_several = sum(one.name.startswith("test_") for one in functions) > 1
-        recorded = _Recording(draft, f"{name}-{called[5:]}" if is_one_of_several else name, context)
+        recorded = _Recording(draft, f"{name}-{called[5:]}" if are_several else name, context)
         recorded.take(body)
         is_found |= recorded.keep()
     if not is_found:
@@ -106,7 +114,7 @@ def recorded(text: str) -> tuple[dict[str, Any], list[str]]:
         take_codegen(source.value, draft, "recorded")
     except SourceError as wrong:
         raise ValueError(str(wrong)) from None
-    notes = [f"line {note.line}: {note.message}" for note in draft.notes]
+    notes = [f"line {note.line}: {note.message}" if note.line else note.message for note in draft.notes]
     beats = [one for one in draft.document()[1].objects if one.kind == "beat"]
     if not beats:
         raise ValueError("; ".join(notes))
@@ -120,7 +128,7 @@ class _Recording:
         self._draft, self._name, self._spec = draft, name, context
         self._pages = ["page"]  # that are open; a journey is on the newest
         self._steps: list[dict[str, Any]] = []
-        self._path = ""
+        self._path, self._is_full = "", False
 
     def keep(self) -> bool:
         """Put the beat into the draft, its addresses as paths of its site; False where there is none."""
@@ -132,9 +140,9 @@ class _Recording:
         for step in opened:
             if step["goto"].startswith(f"{site}/"):
                 step["goto"] = step["goto"].removeprefix(site)
-        slug = self._draft.slug("beat", self._name)
+        slug, url = self._draft.slug("beat", self._name), site if parts.netloc else None
         self._draft.beat(
-            "", {"slug": slug, "type": "browser", "url": site} | self._spec | {"steps": self._steps}
+            "", {"slug": slug, "type": "browser", "url": url} | self._spec | {"steps": self._steps}
         )
         return True
 
@@ -147,9 +155,7 @@ class _Recording:
             try:
                 self._statement(statement)
             except _UnconvertedError as why:
-                self._draft.note(
-                    self._path, f"{why} is left out: {ast.unparse(statement).partition(chr(10))[0][:200]}"
-                )
+                self._draft.note(self._path, f"{why} is left out: {_shown(statement)}")
             except RecursionError:
                 self._draft.note(self._path, "what is nested so deeply is left out")
 
@@ -159,7 +165,7 @@ class _Recording:
                 for item in statement.items:
                     self._waited(_call_of(item.context_expr))
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                self._named(name, value, _call_of(value))
+                self._named(name, _call_of(value))
             case ast.Return(value=ast.Dict() as options):
                 self._of_context(_entries(options))
             case ast.Expr(value=ast.Constant()) | ast.Import() | ast.ImportFrom() | ast.Pass():
@@ -171,7 +177,7 @@ class _Recording:
             case _:
                 raise _UnconvertedError("what does not go straight on")
 
-    def _named(self, name: str, value: ast.expr, call: _Call) -> None:
+    def _named(self, name: str, call: _Call) -> None:
         if call.name in ("new_context", "new_page"):
             self._of_context(call.named)
         if call.name == "new_page":
@@ -182,6 +188,12 @@ class _Recording:
             raise _UnconvertedError(f"waiting for a {call.value()}")
         elif name.startswith("page") and call.name in ("value", ""):
             self._pages.append(name)
+        elif (
+            isinstance(call.owner, ast.Name)
+            and call.owner.id in self._pages
+            and call.name not in (*_BY, *_OPENS)
+        ):
+            self._done(call)  # such as an answer that is looked at
 
     def _waited(self, call: _Call) -> None:
         """`with page.expect_...(): ...`, whose body is done."""
@@ -209,7 +221,12 @@ class _Recording:
 
     def _step(self, step: dict[str, Any], call: _Call | None = None) -> None:
         if call is not None and "timeout" in call.named:
-            step["timeout"] = call.option("timeout") / 1000
+            step["timeout"] = _seconds(call.named["timeout"])
+        if len(self._steps) >= MOST_STEPS:
+            if self._is_full:
+                return
+            self._is_full = True
+            raise _UnconvertedError(f"all that comes after {MOST_STEPS} steps")
         try:
             JourneyStep.model_validate(step)
         except ValidationError as refused:
@@ -231,8 +248,9 @@ class _Recording:
         if call.owner is None:
             raise _UnconvertedError("what finds no element")
         if call.name in ("first", "last", "nth"):
-            nth = call.value() if call.name == "nth" else -1 if call.name == "last" else 0
-            return self._found(call.owner) | {"nth": nth}
+            return self._found(call.owner) | {
+                "nth": {"first": 0, "last": -1}.get(call.name) if call.name != "nth" else call.value(int)
+            }
         if call.name == "filter" and list(call.named) == ["has_text"]:
             found = self._found(call.owner)
             if found.keys() & {"nth", "has_text"}:
@@ -244,12 +262,9 @@ class _Recording:
         found[by] = self._text(call.values[0])
         if by == "css" and re.match(r"xpath=|text=|id=|/|\.\.|.*>>", found[by]):
             raise _UnconvertedError("what is not found by CSS")
-        for option in call.named:
-            if option != "exact":
-                found[option] = self._text(call.named[option])
-            elif call.option(option):
-                found[option] = True
-        return found
+        if call.option("exact", default=False, kind=bool):
+            found["exact"] = True
+        return found | {one: self._text(call.named[one]) for one in call.named if one != "exact"}
 
     def _within(self, node: ast.expr) -> dict[str, Any]:
         """Where a locator looks: `inside` and `frame`."""
@@ -292,10 +307,12 @@ class _Recording:
             case "wait_for_load_state":
                 self._step({"wait": {"load": call.value() if call.values else "load"}}, call)
             case "wait_for_timeout":
-                self._step({"wait": {"duration": call.value() / 1000}})
+                self._step({"wait": {"duration": _seconds(call.values[0] if call.values else None)}})
             case "screenshot":
                 stem = PurePath(call.option("path", "")).stem.lower()
-                slug = re.sub(r"[^a-z0-9]+", "-", stem).strip("-") or f"picture-{len(self._steps)}"
+                slug = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")
+                if not slug or slug == "failure" or {"screenshot": slug} in self._steps:
+                    slug = f"picture-{len(self._steps)}"
                 self._step({"screenshot": slug}, call)
             case "on" | "once" if call.values and call.value() == "dialog":
                 if ".accept(" in ast.unparse(call.values[-1]):
@@ -306,34 +323,24 @@ class _Recording:
     def _of_element(self, call: _Call, at: dict[str, Any]) -> dict[str, Any]:
         for option in call.named.keys() & {"modifiers", "position"}:
             self._draft.note(self._path, f"is done without its {option}")
+        if call.name in _DONE:
+            action, more = _DONE[call.name]
+            return {action: at | more | ({"button": call.option("button")} if "button" in call.named else {})}
         match call.name:
-            case "click" | "dblclick":
-                times = {"times": 2} if call.name == "dblclick" else {}
-                return {
-                    "click": at
-                    | times
-                    | ({"button": call.option("button")} if "button" in call.named else {})
-                }
             case "fill" | "press_sequentially":
                 return {"fill": at | {"value": self._typed(call, at)}}
-            case "clear":
-                return {"fill": at | {"value": ""}}
             case "press":
                 return {"press": {"key": call.value(), "at": at}}
             case "select_option":
-                return {
-                    "select": at | {"option": call.option("label") or call.option("value") or call.value()}
-                }
-            case "check" | "uncheck":
-                return {"check": at if call.name == "check" else at | {"on": False}}
-            case "hover":
-                return {"hover": at}
+                named = [call.named[one] for one in ("label", "value") if one in call.named]
+                given = next(iter([*named, *call.values]), None)
+                return {"select": at | {"option": _literal(given, (str, list))}}
             case "wait_for":
                 return {"wait": {call.option("state", "visible"): at}}
             case "set_input_files":
+                given = call.value((str, list, tuple))
+                files = [given] if isinstance(given, str) else given
                 self._draft.note(self._path, "uploads an empty file of that name: write its content")
-                given = call.value()
-                files = given if isinstance(given, list | tuple) else [given]
                 return {"upload": at | {"files": [{"name": PurePath(str(file)).name} for file in files]}}
         raise _UnconvertedError(f"{call.name}, which no step does,")
 
@@ -355,7 +362,7 @@ class _Recording:
             value: Any = f"(?{pattern[1]}){pattern[0]}" if pattern[1] else pattern[0]
             operator = "matches"
         else:
-            value = operator == "empty" or call.value()
+            value = operator == "empty" or call.value((str, int))
         return made | {"of": of, operator: value} | ({"not": True} if is_negated else {})
 
     # ---- as whom
@@ -363,26 +370,32 @@ class _Recording:
     def _of_context(self, given: dict[str, ast.expr]) -> None:
         for key, node in given.items():
             try:
-                self._option(key, _literal(node))
+                self._option(self._draft.place(key, node.lineno), node)
             except _UnconvertedError as why:
                 self._draft.note(key, f"{why} is left out")
 
-    def _option(self, key: str, value: Any) -> None:
+    def _option(self, key: str, node: ast.expr) -> None:
         if key in _CONTEXT:
-            self._spec[_CONTEXT[key]] = value
-        elif key == "geolocation":
-            self._spec[key] = {axis: value[axis] for axis in ("latitude", "longitude")}
+            name, kind = _CONTEXT[key]
+            self._spec[name] = _literal(node, kind)
+            if name == "geolocation":
+                self._spec[name].pop("accuracy", None)
+        elif key == "base_url":
+            self._spec["url"] = self._draft.url(key, _address(_literal(node)), self._name, self._spec)
         elif key == "ignore_https_errors":
-            self._spec["verify"] = not value
+            self._spec["verify"] = not _literal(node, bool)
         elif key == "extra_http_headers":
-            self._spec["headers"] = self._draft.headers(key, value, self._name)
+            headers = {str(name): str(value) for name, value in _literal(node, dict).items()}
+            self._spec["headers"] = self._draft.headers(key, headers, self._name)
         elif key == "http_credentials":
-            password = self._draft.secret(key, value["password"], self._name, "password")
-            self._spec["auth"] = {"basic": {"username": value["username"], "password": password}}
+            name, password = (str(_literal(node, dict).get(one, "")) for one in ("username", "password"))
+            password = self._draft.secret(key, password, self._name, "password")
+            self._spec["auth"] = {"basic": {"username": name, "password": password}}
         elif key == "device":
-            tablet = re.search(r"(?i)ipad|\btab\b|nexus (?:7|10)", value)
-            self._spec[key] = "desktop" if "Desktop" in value else "tablet" if tablet else "phone"
-            self._draft.note(key, f"{value!r} becomes `device: {self._spec[key]}`")
+            device = _literal(node)
+            tablet = re.search(r"(?i)ipad|\btab\b|nexus (?:7|10)", device)
+            self._spec[key] = "desktop" if "Desktop" in device else "tablet" if tablet else "phone"
+            self._draft.note(key, f"{device!r} becomes `device: {self._spec[key]}`")
         elif key not in _MEANS_NOTHING or key == "storage_state":
             raise _UnconvertedError("what has no counterpart")
 
@@ -406,7 +419,7 @@ def _call_of(node: ast.expr) -> _Call:
 def _entries(node: ast.Dict) -> dict[str, ast.expr]:
     entries: dict[str, ast.expr] = {}
     for key, value in zip(node.keys, node.values, strict=True):
-        entries |= _spread(value) if key is None else {str(_literal(key)): value}
+        entries |= _spread(value) if key is None else {str(_literal(key, object)): value}
     return entries
 
 
@@ -415,11 +428,24 @@ def _spread(node: ast.expr) -> dict[str, ast.expr]:
     return {"device": node.slice} if isinstance(node, ast.Subscript) else {}
 
 
-def _literal(node: ast.expr | None) -> Any:
-    try:
-        return ast.literal_eval(node or "")
-    except (ValueError, TypeError, SyntaxError):
-        raise _UnconvertedError("what is not written out") from None
+def _literal(node: ast.expr | None, kind: Any = str) -> Any:
+    with suppress(ValueError, TypeError, SyntaxError, RecursionError):
+        value = ast.literal_eval(node or "")
+        if isinstance(value, kind):
+            return value
+    raise _UnconvertedError("what is not written out")
+
+
+def _seconds(node: ast.expr | None) -> float:
+    """Of milliseconds."""
+    return float(min(_literal(node, (int, float)), 1e9)) / 1000
+
+
+def _address(url: str) -> str:
+    with suppress(ValueError):
+        if urlsplit(url).netloc:
+            return url
+    raise _UnconvertedError("what is no address")
 
 
 def _pattern(node: ast.expr) -> tuple[str, str] | None:
@@ -432,46 +458,64 @@ def _pattern(node: ast.expr) -> tuple[str, str] | None:
     return call.value(), re.sub(r"[^ims]", "", flags)
 
 
+def _shown(statement: ast.stmt) -> str:
+    with suppress(RecursionError):
+        return ast.unparse(statement).partition("\n")[0][:200]
+    return "what is nested so deeply"
+
+
 def _javascript(text: str) -> Iterator[ast.stmt]:
     """The statements of a script in Python's words; a line that cannot be put so is a name that nothing has."""
-    parts: list[str] = []
     text = text.replace(").not.to", ").notTo")
-    depth = begun = 0
+    parts, depth, line, begun, last = list[str](), 0, 0, 0, ""
     for token in _TOKEN.finditer(text):
-        kind, piece = token.lastgroup, token[0]
-        if not "".join(parts).strip():
-            begun = token.start()
-        if (piece == "{" and "".join(parts).rstrip().endswith("=>")) or (piece in ")}]" and not depth):
-            parts, depth = [], 0  # of what is around the statements
-        elif piece == ";" and not depth:
-            yield from _in_python(
-                "".join(parts).strip(), text[begun : token.start()], text.count("\n", 0, begun)
+        kind, piece, after = token.lastgroup, token[0], text[token.end() : token.end() + 1]
+        line += piece.count("\n")
+        if kind == "space":
+            ends = (
+                "\n" in piece
+                and not depth
+                and last[-1:] in {")", "'", '"'}
+                and after not in {".", "{", "?", "+"}
             )
+            if not (ends and parts and parts[0] not in _BLOCKS):
+                parts += [" "] if parts else []
+                continue
+            kind, piece = None, ";"
+        is_end = not depth and kind is None and piece in ";)]}"
+        is_function = kind is None and piece == "{" and (last == "=>" or (not depth and "function" in parts))
+        if is_function or is_end:
+            yield from [] if is_function else _in_python("".join(parts).strip(), begun)
+            parts, depth, last = [], 0, ""  # what is around statements is none
+            continue
+        begun = begun if parts else line - piece.count("\n")
+        if kind is None:
+            depth += (piece in "([{") - (piece in ")]}")
+        parts += [] if piece in _NO_WORDS else [_piece(kind, piece, is_key=depth > 0 and after == ":")]
+        last = piece
+        if piece == "}" and not depth and parts[0] in _BLOCKS:
+            yield from _in_python("".join(parts), begun)
             parts = []
-        else:
-            depth += (piece in "([{") - (piece in ")}]") if kind is None else 0
-            parts.append(_piece(kind, piece, is_key=depth > 0 and text[token.end() :][:1] == ":"))
+    yield from _in_python("".join(parts).strip(), begun)
 
 
 def _piece(kind: str | None, piece: str, *, is_key: bool) -> str:
-    if kind == "comment":
-        return ""
     if kind == "regex":
         source, _, flags = piece[1:].rpartition("/")
         return f"re.compile({source.replace(chr(92) + '/', '/')!r}, {flags!r})"
-    if kind == "string":
-        return repr(piece[1:-1]) if piece[0] == "`" else piece
+    if kind == "string" and piece[0] == "`":
+        return f"f'{{{piece.count('$')}}}'" if "${" in piece else repr(piece[1:-1])
     if kind != "word" or piece in _IN_PYTHON:
         return _IN_PYTHON.get(piece, piece)
     word = re.sub(r"(?<=\w)(?:[A-Z]+(?![a-z])|[A-Z])", lambda found: f"_{found[0].lower()}", piece)
     return repr(word) if is_key else word
 
 
-def _in_python(put: str, written: str, line: int) -> list[ast.stmt]:
-    if not put.strip("()") or re.match(r"import\b|(?:const )?\{.*require\(", put):
+def _in_python(put: str, line: int) -> list[ast.stmt]:
+    if not put.strip("()") or re.match(r"import\b|\{.*require\(", put):
         return []
     try:
         statements = ast.parse(put).body
-    except SyntaxError:
-        statements = [ast.Expr(ast.Name(written.partition("\n")[0]), lineno=1, col_offset=0)]
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        statements = [ast.Expr(ast.Name(put.partition("\n")[0]), lineno=1, col_offset=0)]
     return [ast.increment_lineno(one, line) for one in statements]

@@ -348,6 +348,70 @@ def test_what_is_no_recorded_script_is_refused(text: str, said: str) -> None:
         Taken(text)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'page.wait_for_timeout("x")', 'page.get_by_text("x").click(timeout="5s")', "page.goto(5)", 'page.goto(b"https://x.example")',
+        "page.goto([])", 'page.get_by_text("x").wait_for(state=[])', "page.screenshot(path=5)", "page.get_by_text(re.compile(5)).click()",
+        "page.get_by_text(None).click()", "page.get_by_text(f'{x}').click()", "page.wait_for_timeout(1e999)", "page.nowhere",
+        "page" + ".first" * 250 + ".go()", "context = browser.new_context(geolocation=5)", "page2 = browser.new_page(base_url='http://[')",
+        'context = browser.new_context(http_credentials="x")', "context = browser.new_context(extra_http_headers=[1])",
+        "context = browser.new_context(**playwright.devices[5])", 'context = browser.new_context(viewport="wide")',
+    ],
+)  # fmt: skip
+def test_what_is_written_otherwise_than_it_is_recorded_is_named(line: str) -> None:
+    taken = library(line)
+    assert taken.steps == [{"goto": "/"}]
+    assert {where for where, _ in taken.notes()} == {10}
+
+
+@pytest.mark.parametrize(
+    ("lines", "clicked", "named"),
+    [
+        ("if (a) {\n  await page.getByText('a').click();\n}\nawait page.getByText('b').click();", ["b"], [5]),
+        ("for (const a of [1]) { await page.goBack(); }\nawait page.getByText(`${a}`).click();", [], [5, 6]),
+        ("await page.getByText('a').click()\nawait page\n  .getByText('b')\n  .click()", ["a", "b"], []),
+        ("await page.getByText('a').click()\r\nawait page.goBack();\r\n", ["a"], [6]),
+        ("// don't\nawait page.getByText('// (no /* \\' c').click(); /* ' */", ["// (no /* ' c"], []),
+        ("await page.getByText('a').click();\nawait page.getByText('b", ["a"], [6]),
+    ],
+)
+def test_javascript_is_taken_line_by_line_or_named(lines: str, clicked: list[str], named: list[int]) -> None:
+    taken = Taken(
+        script(TYPESCRIPT, "x", indent=2).replace(
+            "  x", "await page.goto('https://shop.example/');\n" + lines
+        )
+    )
+    assert [step["click"]["text"] for step in taken.steps[1:]] == clicked
+    assert [line for line, _ in taken.notes()] == [line + 8 for line in named]
+
+
+def test_an_answer_that_is_looked_at_is_a_step_all_the_same() -> None:
+    assert library('answer = page.goto("https://shop.example/cart")').steps[1:] == [{"goto": "/cart"}]
+
+
+def test_of_a_long_recording_the_first_hundred_steps_are_taken() -> None:
+    taken = library(*["page.get_by_text('x').click()"] * 200)
+    assert len(taken.steps) == 100
+    assert [(line, said[:40]) for line, said in taken.notes()] == [
+        (109, "all that comes after 100 steps is left o")
+    ]
+
+
+@pytest.mark.parametrize(
+    "piece", ["'", "'\\\\'", "(", "(/", "/*", "=>{", "a.", "A", "`", "page.a('b');", "\n", ";"]
+)
+def test_long_odd_javascript_is_read_once(piece: str) -> None:
+    odd = "await page.goto('https://shop.example/');\n" + piece * (200_000 // len(piece))
+    assert Taken(TYPESCRIPT.format(lines=odd)).steps == [{"goto": "/"}]
+
+
+def test_credentials_of_a_base_url_are_not_copied() -> None:
+    taken = library('page.goto("/cart")', options='base_url="https://me:open-sesame@shop.example/"')
+    assert taken.spec["url"] == "https://shop.example/"
+    assert "open-sesame" not in taken.text
+
+
 def test_a_script_is_never_run() -> None:
     with pytest.raises(SourceError):
         Taken("raise SystemExit(1)\n")
