@@ -12,6 +12,7 @@ from engine.browser.sandbox import Sandbox
 from engine.browser.wire import (
     ARTIFACT_BYTES,
     MOST_TOTAL_BYTES,
+    Alive,
     Asked,
     Go,
     Kept,
@@ -32,9 +33,10 @@ from rules.target import parse_target
 
 Guide = Callable[[Stepped | None], Awaitable[Go]]
 """Shown a step that was done, and None before the first of a stepped journey; says what is next, where that is asked."""
-MOST_MESSAGES: Final = 500
+MOST_MESSAGES: Final = 1000
 MOST_STEPS: Final = 200
 _MOST_SAID: Final = 50  # lines of the console, requests that failed, pages, captures
+_SILENT_S: Final = 5.0  # then a worker does not live, or has no time to
 _SPARE_S: Final = 0.5  # of an attempt, in which its end is told
 _LONGEST: Final = 300  # characters
 _TYPES: Final = {
@@ -97,11 +99,13 @@ class Heard:
         self.hosts = list(dict.fromkeys(target[0] for url in urls if (target := _place(url))))
         self._steps: list[StepDone] = []
         self._report: Report | None = None
+        self._failed: Failure | None = None  # as the step said that did, until it is reported
         self._wrong = ""
 
     def take(self, said: object) -> None:
         """Raises `WireError` for what is not to be said now, or too often."""
         if isinstance(said, Stepped):
+            self._failed = said.failure
             if len(self._steps) >= MOST_STEPS:
                 raise WireError(f"more than {MOST_STEPS} steps")
             if not self._is_known(said.step):
@@ -116,7 +120,7 @@ class Heard:
             self.artifacts.append(Artifact(one.name, _TYPES[found[1]], one.data))
         elif isinstance(said, Report):
             self._report = said
-        else:
+        elif not isinstance(said, Alive):
             raise WireError("something that nobody asked for")
 
     def expect(self, go: Go) -> None:
@@ -152,6 +156,7 @@ class Heard:
             traffic.received_bytes,
             self._browser,
             self._isolation,
+            _texts(report.notes),
         )
         seen.failure = self._failure(report, traffic, ended)
         seen.steps = [self._seen(one, seen.failure) for one in self._steps if one.state != "skipped"]
@@ -165,8 +170,11 @@ class Heard:
                     "probe.browser", _text(f"the browser broke: {ended or self._wrong}", MESSAGE_MAX)
                 )
             done = {one.name for one in self._steps}
-            left = next((name for name in self._known if name not in done), "a step")
-            return Failure("step.timeout", f"{left} did not end within the time of the attempt")
+            left = [name for name, one in self._known.items() if name not in done and not one.is_teardown]
+            if self._failed is None and (left or self._check.is_script):
+                which = left[0] if left else "a step"
+                return Failure("step.timeout", f"{which} did not end within the time of the attempt")
+            report = Report(failure=self._failed or Failure("probe.browser", "the browser did not report"))
         if report.failure is None:
             return None
         kind = report.failure.type
@@ -239,7 +247,8 @@ async def hear_out(
     heard_so_far: Heard, confined: Sandbox, order: Order, within_s: float, guide: Guide | None
 ) -> bool:
     """Tell the worker, and listen until it has reported. False where it did not, or cannot be trusted with another."""
-    left = MOST_TOTAL_BYTES
+    left, clock = MOST_TOTAL_BYTES, asyncio.get_running_loop().time
+    last_s = clock()
 
     async def ask(message: Asked) -> None:
         confined.writer.write(packed(message))
@@ -258,15 +267,17 @@ async def hear_out(
                 await go_on(guide, None)
             for _ in range(MOST_MESSAGES):
                 said, size = await heard(confined.reader, min(left, 2 * ARTIFACT_BYTES))
-                left -= size
+                left, last_s = left - size, clock()
                 heard_so_far.take(said)
                 if isinstance(said, Report):
-                    return said.failure is None or said.failure.type != "probe.browser"
+                    return not said.is_last
                 if guide is not None and isinstance(said, Stepped):
                     await go_on(guide, said)
         heard_so_far.broke(f"the worker said more than {MOST_MESSAGES} things")
     except TimeoutError:
-        pass
+        is_busy = guide is not None or "script" in order.journey  # one waits for us, one for what it runs
+        if not is_busy and clock() - last_s > min(_SILENT_S, within_s / 2):
+            heard_so_far.broke("the worker is silent")
     except (WireError, OSError) as broken:
         heard_so_far.broke(str(broken))
         await asyncio.sleep(0.1)  # what ended it is said on another pipe

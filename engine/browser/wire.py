@@ -56,6 +56,11 @@ class Stepped(Struct, frozen=True, tag="stepped"):
 
     step: StepDone
     waits: bool = False  # for `Go`
+    failure: Failure | None = None  # of the journey, by this step
+
+
+class Alive(Struct, frozen=True, tag="alive"):
+    """Said every second while a journey is done: a page that hangs does not stop this."""
 
 
 class Kept(Struct, frozen=True, tag="kept"):
@@ -80,9 +85,10 @@ class Report(Struct, frozen=True, tag="report"):
         None  # why the journey is not ok; type `probe.browser` where that is our own trouble
     )
     notes: tuple[str, ...] = ()  # what is missing of the evidence, and why
+    is_last: bool = False  # the worker takes no more orders
 
 
-Said = Ready | Stepped | Kept | Report
+Said = Ready | Stepped | Alive | Kept | Report
 Asked = Order | Go
 
 _encode = msgspec.msgpack.Encoder().encode
