@@ -270,7 +270,7 @@ async def hear_out(
                 left, last_s = left - size, clock()
                 heard_so_far.take(said)
                 if isinstance(said, Report):
-                    return not said.is_last
+                    return not said.is_spent
                 if guide is not None and isinstance(said, Stepped):
                     await go_on(guide, said)
         heard_so_far.broke(f"the worker said more than {MOST_MESSAGES} things")

@@ -85,7 +85,7 @@ class Report(Struct, frozen=True, tag="report"):
         None  # why the journey is not ok; type `probe.browser` where that is our own trouble
     )
     notes: tuple[str, ...] = ()  # what is missing of the evidence, and why
-    is_last: bool = False  # the worker takes no more orders
+    is_spent: bool = False  # the worker takes no more orders
 
 
 Said = Ready | Stepped | Alive | Kept | Report
