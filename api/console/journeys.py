@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct, field
 
 from api.artifacts import FAILURE
-from api.console import charts
 from api.console.charts import Part, stacked
+from api.console.charts import shown as in_time
 from engine.store import artifacts
 from engine.store.database import Connection
 
@@ -26,24 +26,16 @@ MOST_TRIED: Final = 4_000_000
 PICTURES: Final = ("image/jpeg", "image/png")
 _LONGEST: Final = 160  # of an address in a table
 _STATES: Final = ("ok", "failed", "skipped")
-_STEP: Final = {
-    "name": "",
-    "said": "",
-    "state": "",
-    "after_s": 0.0,
-    "took_s": 0.0,
-    "error": "",
-    "url": "",
-} | {
-    "is_soft": False,
-    "is_teardown": False,
-    "picture": "",
+_STEP: Final = dict.fromkeys(("name", "said", "state", "error", "url", "picture"), "") | {
+    **dict.fromkeys(("after_s", "took_s"), 0.0),
+    **dict.fromkeys(("is_soft", "is_teardown"), False),
 }
 _VITALS: Final = {"lcp": (2.5, 4.0), "cls": (0.1, 0.25), "fcp": (1.8, 3.0), "ttfb": (0.8, 1.8)}
 """Good up to the first, poor beyond the second: https://web.dev/articles/vitals."""
 _DOCUMENT: Final = {"step": "", "url": ""} | dict.fromkeys(_VITALS)
-_COUNTS: Final = {"console_errors": 0.0, "failed_requests": 0.0, "requests": 0.0, "weight_bytes": 0.0}
-_SEEN: Final = _COUNTS | {"browser": "", "isolation": ""}
+_COUNTS: Final = ("console_errors", "failed_requests", "requests", "weight_bytes")
+_SEEN: Final = dict.fromkeys(_COUNTS, 0.0) | {"browser": "", "isolation": ""}
+T = TypeVar("T")
 _HAR: Final = "network.har"
 _READ: Final = {_HAR, "console.txt", "page.html"}  # what is shown as text
 
@@ -117,20 +109,15 @@ def failed(run: Mapping[str, Any], url: str) -> dict[str, Any] | None:
     picture = _picture(FAILURE, {one["name"]: one for one in run["artifacts"]})
     if picture is None or picture.url is None:
         return None
-    step = failing(run["evidence"])
-    error = run["error"]["message"] if run["error"] else ""
-    return {"region": run["region"], "at": run["at"], "picture": picture.url, "url": url} | {
-        "step": step["name"] if step else "",
-        "message": error,
-    }
+    step, error = failing(run["evidence"]), run["error"]
+    said = {"step": step["name"] if step else "", "message": error["message"] if error else ""}
+    return {"region": run["region"], "at": run["at"], "picture": picture.url, "url": url} | said
 
 
 def failing(evidence: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The step that ended a journey; where none did, the first that failed softly."""
-    steps = _steps(journey_of(evidence) or {})
-    return min(
-        (step for step in steps if step["state"] == "failed"), key=lambda one: one["is_soft"], default=None
-    )
+    steps = [one for one in _steps(journey_of(evidence) or {}) if one["state"] == "failed"]
+    return min(steps, key=lambda one: one["is_soft"], default=None)
 
 
 def courses(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[float], str, str]]:
@@ -141,7 +128,7 @@ def courses(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[float], s
         for step in _steps(journey):
             if step["state"] == "ok":
                 found.setdefault((False, step["name"]), []).append(step["took_s"])
-        documents = [_fitting(_DOCUMENT, one) for one in _objects(journey.get("documents"))]
+        documents = [_fitting(_DOCUMENT, one) for one in _those(dict, journey.get("documents"))]
         for name in _VITALS:
             if values := [one[name] for one in documents if one[name] is not None]:
                 found.setdefault((True, name), []).append(max(values))
@@ -153,7 +140,7 @@ def courses(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[float], s
 
 
 def _told(key: tuple[bool, str], value: float) -> str:
-    return f"{value:.3f}" if key == (True, "cls") else charts.shown(value)
+    return f"{value:.3f}" if key == (True, "cls") else in_time(value)
 
 
 async def shown(db: Connection, beat_id: UUID, run_id: UUID, run: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -205,9 +192,10 @@ def laid_out(
             for name in known
             if name not in on_film and (picture := _picture(name, known)) and picture.url
         ],
-        "documents": [_judged(_fitting(_DOCUMENT, one)) for one in _objects(journey.get("documents"))],
-        "errors": _texts(journey.get("console")),
-        "failures": _texts(journey.get("failures")),
+        "documents": [_judged(_fitting(_DOCUMENT, one)) for one in _those(dict, journey.get("documents"))],
+        "errors": _those(str, journey.get("console")),
+        "failures": _those(str, journey.get("failures")),
+        "notes": _those(str, journey.get("notes")),
         "console": _text(data.get("console.txt", b"")),
         "page": _text(data.get("page.html", b"")),
         "network": network(data[_HAR]) if _HAR in data else None,
@@ -270,23 +258,21 @@ def _seconds(milliseconds: float) -> float:
 
 
 def _steps(journey: Mapping[str, Any]) -> list[dict[str, Any]]:
-    steps = [_fitting(_STEP, one) for one in _objects(journey.get("steps"))]
+    steps = [_fitting(_STEP, one) for one in _those(dict, journey.get("steps"))]
     return [step if step["state"] in _STATES else step | {"state": "unknown"} for step in steps]
 
 
 def _lined(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The steps with their bars on the journey's time line."""
+    """The steps with their bars on the journey's time line; what took no time is seen, too."""
     scale_s = max((step["after_s"] + step["took_s"] for step in steps), default=0.0)
-    return [
-        step
-        | {"parts": (Part(step["state"], *_stretch(step, scale_s), step["took_s"]),) if scale_s > 0 else ()}
-        for step in steps
-    ]
-
-
-def _stretch(step: Mapping[str, Any], scale_s: float) -> tuple[float, float]:
-    x = min(max(100 * step["after_s"] / scale_s, 0.0), 99.5)
-    return x, min(max(100 * step["took_s"] / scale_s, 0.5), 100 - x)  # what took no time is seen, too
+    if scale_s <= 0:
+        return [step | {"parts": ()} for step in steps]
+    lined = []
+    for step in steps:
+        x = min(max(100 * step["after_s"] / scale_s, 0.0), 99.5)
+        width = min(max(100 * step["took_s"] / scale_s, 0.5), 100 - x)
+        lined.append(step | {"parts": (Part(step["state"], x, width, step["took_s"]),)})
+    return lined
 
 
 def _judged(document: dict[str, Any]) -> dict[str, Any]:
@@ -310,12 +296,8 @@ def _text(data: bytes) -> str:
     return data[: 4 * MOST_TEXT].decode("utf-8", "replace")[:MOST_TEXT].replace("\0", "\ufffd")
 
 
-def _objects(items: Any) -> list[dict[str, Any]]:
-    return [one for one in items if isinstance(one, dict)] if isinstance(items, list) else []
-
-
-def _texts(items: Any) -> list[str]:
-    return [one for one in items if isinstance(one, str)] if isinstance(items, list) else []
+def _those(kind: type[T], items: Any) -> list[T]:
+    return [one for one in items if isinstance(one, kind)] if isinstance(items, list) else []
 
 
 def _fitting(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
