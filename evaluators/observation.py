@@ -140,6 +140,7 @@ class Journeyed(Struct, frozen=True, omit_defaults=True):
     weight_bytes: int = 0  # received over the network, TLS included, as the egress proxy counted it
     browser: str = ""  # Chromium 156.0.8078.79
     isolation: str = ""  # how it was confined: bubblewrap, process
+    notes: tuple[str, ...] = ()  # what is missing of the files, and why
 
 
 class Artifact(Struct, frozen=True):

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from msgspec import structs
+
 from engine.browser.find import find_chromium
 from engine.browser.gate import Gate, gate
 from engine.browser.hearing import Guide, Heard, hear_out, order_of
@@ -120,11 +122,15 @@ class Turn:
         if seen.failure is not None:
             raise TroubleError(seen.failure.type, seen.failure.message)
 
-    async def artifacts(self, secrets: tuple[str, ...]) -> tuple[Artifact, ...]:
-        """What was kept of the last attempt, without secrets."""
+    async def show(self, seen: Observation, secrets: tuple[str, ...]) -> None:
+        """Give it what was kept of the last attempt, without secrets; and say what is not, as nobody can tell."""
         files = self._artifacts
         found = await asyncio.to_thread(lambda: [redacted(one, secrets) for one in files]) if files else []
-        return tuple(one for one in found if one is not None)
+        seen.artifacts = tuple(one for one in found if one is not None)
+        left = [one.name for one, made in zip(files, found, strict=True) if made is None]
+        if seen.journey and left:
+            said = f"{', '.join(left)[:200]}: left out, as nobody can tell that no secret is there"
+            seen.journey = structs.replace(seen.journey, notes=(*seen.journey.notes, said))
 
     async def begin(self) -> None:
         """Have a browser. Raises `TroubleError`."""

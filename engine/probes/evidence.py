@@ -114,7 +114,7 @@ def _journey(told: dict[str, Any]) -> dict[str, Any]:
     """As much as there is room for: of what went well the least, then of lines and pages, never of the step that failed."""
     steps = told.get("steps", [])
     for most in (JOURNEY_LINES, 10, 3):
-        told |= {key: told.get(key, [])[:most] for key in ("documents", "console", "failures")}
+        told |= {key: told.get(key, [])[:most] for key in ("documents", "console", "failures", "notes")}
         if len(json.encode(told)) <= JOURNEY_BYTES:
             break
         told["steps"] = [

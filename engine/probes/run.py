@@ -140,7 +140,7 @@ async def _run(
         tried.append(Tried(after_s, seen.timings, failure))
         after_s, backoff_s = clock() - began_s, min(backoff_s * 2, BACKOFF_MAX_S)
     if context.turn is not None:
-        seen.artifacts = await context.turn.artifacts(check.secrets + seen.secrets)
+        await context.turn.show(seen, check.secrets + seen.secrets)
     spare_s = min(REFERENCE_S, began_s + pace.interval_s - clock())
     if (
         failure
