@@ -18,14 +18,14 @@ from engine.browser import pool
 from engine.browser.find import find_chromium
 from engine.browser.gate import Traffic
 from engine.browser.hearing import MOST_MESSAGES, Heard, hear_out, order_of
-from engine.browser.pool import MOST_WAITING, Browsers
+from engine.browser.pool import MOST_WAITING, Browsers, Turn
 from engine.browser.wire import Kept, Report, Stepped, WireError, packed
 from engine.probes.context import Context
 from engine.probes.evidence import JOURNEY_BYTES, evidence
 from engine.probes.run import RunOutcome, run
 from engine.probes.trouble import TroubleError
 from evaluators.model import Failure, Verdict
-from evaluators.observation import Artifact, Observation, StepDone
+from evaluators.observation import Artifact, Journeyed, Observation, StepDone
 from rules.address import EgressPolicy
 from rules.beat import BEAT
 from rules.check import compile_check
@@ -233,6 +233,7 @@ def test_lies_in_a_report_are_cut_to_what_can_be() -> None:
         ),
         console=("e\0" * 900,) * 500,
         console_errors=-1,
+        notes=("trace.zip is left out\0" * 40,) * 200,
         captured={"hidden": "x"},
         secrets=("a", "a longer one"),
         failure=Failure("Not A Type\n", "m" * 9000),
@@ -242,10 +243,20 @@ def test_lies_in_a_report_are_cut_to_what_can_be() -> None:
     step = seen.journey.steps[0]
     assert (is_whole, len(seen.journey.steps), step.after_s, step.took_s) == (True, 1, 0.0, 0.0)
     assert (len(seen.journey.console), seen.journey.console_errors, seen.captured) == (50, 0, {})
-    assert "\0" not in step.url + seen.journey.console[0]
+    assert "\0" not in step.url + seen.journey.console[0] + seen.journey.notes[0]
+    assert seen.journey.notes[49].startswith("trace.zip is left out")
     assert "a" not in seen.secrets
     assert seen.failure is not None
     assert (seen.failure.type, len(seen.failure.message) <= 501) == ("probe.browser", True)
+
+
+def test_a_file_that_nobody_can_read_is_left_out_and_said() -> None:
+    turn, seen = Turn(Browsers({}), check(), keeps_all=False, records=False), Observation(journey=Journeyed())
+    turn._artifacts = (Artifact("trace.zip", "", b"no archive"), Artifact("console.txt", "", b"said"))
+    asyncio.run(turn.show(seen, ()))
+    assert [one.name for one in seen.artifacts] == ["console.txt"]
+    assert seen.journey is not None
+    assert seen.journey.notes == ("trace.zip: left out, as nobody can tell that no secret is there",)
 
 
 def test_what_was_heard_before_the_end_is_kept_with_why_it_ended() -> None:
