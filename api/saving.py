@@ -42,6 +42,7 @@ from rules.trigger import Trigger
 MASK: Final = "***"
 _CARRIED: Final = frozenset(
     {"body", "json", "form", "files", "body_base64", "jsonrpc", "auth", "proxy", "send", "send_base64"}
+    | {"upload", "script", "values"}
 )
 """Keys of a beat or a step that may hold what only who may edit it is shown."""
 READ_ONLY: Final = frozenset(
@@ -203,8 +204,12 @@ def _masked_request(request: Mapping[str, Any]) -> dict[str, Any]:
         shown["headers"] = {
             name: MASK if is_secret_name(name) else value for name, value in shown["headers"].items()
         }
-    if "steps" in shown:
-        shown["steps"] = [_masked_request(step) for step in shown["steps"]]
+    if "fill" in shown:
+        shown["fill"] = shown["fill"] | {"value": MASK}
+    if "lists" in shown:
+        shown["lists"] = {name: [*map(_masked_request, steps)] for name, steps in shown["lists"].items()}
+    for steps in shown.keys() & {"steps", "teardown"}:
+        shown[steps] = [*map(_masked_request, shown[steps])]
     return shown
 
 

@@ -10,6 +10,7 @@ def is_blocked(host: str, block: Sequence[str], site: Sequence[str]) -> bool:
     Of a site are its host, a leading `www.` aside, what is below that, and what that is below: no list of public
     suffixes is asked, which would go stale.
     """
+    host = host.removesuffix(".")  # names of the root, which a page may write with its dot
     return any(
         not any(_is_of(host, own) for own in site)
         if pattern == "third-party"
@@ -19,5 +20,5 @@ def is_blocked(host: str, block: Sequence[str], site: Sequence[str]) -> bool:
 
 
 def _is_of(host: str, own: str) -> bool:
-    own = own.lower().removeprefix("www.")
+    own = own.lower().removesuffix(".").removeprefix("www.")
     return host == own or host.endswith(f".{own}") or own.endswith(f".{host}")

@@ -68,10 +68,8 @@ class Locator(Rule):
         return self
 
     def words(self) -> Iterator[str]:
-        """What a person calls it."""
-        yield from filter(
-            None, (self.name, self.label, self.text, self.placeholder, self.title, self.test_id)
-        )
+        """What it is called."""
+        yield from filter(None, (self.name, *(getattr(self, by) for by in BY)))
 
     def __str__(self) -> str:
         """As people read it: `button "Buy now"`."""

@@ -65,11 +65,14 @@ async def listing(
 def redact(value: Any, key: str = "") -> Any:
     """`value` with whatever looks like a secret by its key replaced by `***`; references stay."""
     if isinstance(value, Mapping):
-        # A Slack incoming webhook's URL is its password.
-        hidden = "secret" if value.get("type") == "slack" else ""
+        # A Slack incoming webhook's URL is its password, and so is what a journey fills into a field that is called so.
+        words = [one for name, one in value.items() if name != "value" and isinstance(one, str)]
+        hidden = {
+            "url": value.get("type") == "slack",
+            "value": key == "fill" and any(map(is_secret_name, words)),
+        }
         return {
-            name: redact(inner, hidden if name == "url" and hidden else str(name))
-            for name, inner in value.items()
+            name: redact(inner, "secret" if hidden.get(name) else str(name)) for name, inner in value.items()
         }
     if isinstance(value, list):
         return [redact(inner, key) for inner in value]

@@ -23,10 +23,17 @@ def test_nothing_that_a_request_carries_is_shown() -> None:
         {"jsonrpc": {"method": "m", "params": [secret]}},
     )
     steps = [{"name": f"s{n}", **request, **one} for n, one in enumerate(carried)]
+    typed = [
+        {"goto": "/"},
+        {"fill": {"css": "#x", "value": secret}},
+        {"upload": {"css": "#y", "files": [{"name": "y", "content": secret}]}},
+    ]
     beats: tuple[dict[str, Any], ...] = (
         {"type": "http", "steps": steps, "auth": {"bearer": secret}, "proxy": f"http://u:{secret}@proxy:1"},
         {"type": "http", **request, **carried[0]},
         {"type": "tcp", "host": "h", "port": 1, "steps": [{"send": secret}]},
+        {"type": "browser", "url": "https://h", "steps": typed, "teardown": typed, "lists": {"l": typed}},
+        {"type": "browser", "values": {"v": secret}, "script": f"async def journey(page):\n    '{secret}'"},
     )
     for beat in beats:
         spec = spec_of(BEAT.validate_python({"slug": "b", **beat}))

@@ -19,6 +19,8 @@ from rules.blocking import is_blocked
         ("shop.test.evil.example", ("third-party",), True),
         ("img.shop.test", ("third-party", "img.*"), True),
         ("127.0.0.1", ("third-party",), True),
+        ("ads.example.", ("*.example",), True),
+        ("img.shop.test.", ("third-party",), False),
         ("ads.example", (), False),
     ],
 )
