@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urljoin
 
 from engine.browser.gate import MOST_BYTES, Traffic
+from engine.browser.redaction import FILE, TYPES
 from engine.browser.sandbox import Sandbox
 from engine.browser.wire import (
     ARTIFACT_BYTES,
@@ -39,14 +40,6 @@ _MOST_SAID: Final = 50  # lines of the console, requests that failed, pages, cap
 _SILENT_S: Final = 5.0  # then a worker does not live, or has no time to
 _SPARE_S: Final = 0.5  # of an attempt, in which its end is told
 _LONGEST: Final = 300  # characters
-_TYPES: Final = {
-    "jpg": "image/jpeg",
-    "zip": "application/zip",
-    "har": "application/json",
-    "html": "text/html",
-    "txt": "text/plain",
-}
-_FILE: Final = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,63}}\.({'|'.join(_TYPES)})")
 _KIND: Final = re.compile(r"[a-z]+(\.[a-z0-9_]+)?")
 _URL: Final = re.compile(r"https?://[^\s\"'<>]+")
 _BY_NETWORK: Final = ("http.", "dns.", "connect.", "egress.", "tls.handshake", "step.timeout")
@@ -114,10 +107,10 @@ class Heard:
             self._steps = [one for one in self._steps if one.name != step.name] + [step]  # it was done again
         elif isinstance(said, Kept):
             one = said.artifact
-            found = _FILE.fullmatch(one.name)
+            found = FILE.fullmatch(one.name)
             if found is None or len(one.data) > ARTIFACT_BYTES:
                 raise WireError("a file that nobody asked for")
-            self.artifacts.append(Artifact(one.name, _TYPES[found[1]], one.data))
+            self.artifacts.append(Artifact(one.name, TYPES[found[1]], one.data))
         elif isinstance(said, Report):
             self._report = said
         elif not isinstance(said, Alive):
@@ -231,7 +224,7 @@ class Heard:
             one.is_soft,
             one.is_teardown,
             _text(one.url),
-            one.picture if _FILE.fullmatch(one.picture) else "",
+            one.picture if FILE.fullmatch(one.picture) else "",
         )
 
     def _document(self, one: Document) -> Document:
