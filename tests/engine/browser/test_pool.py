@@ -159,6 +159,62 @@ def test_a_cancelled_run_loses_no_slot(turns: Callable[[int], Browsers], is_gran
     assert asyncio.run(told()) == (0, 0)
 
 
+class Worn:
+    """A browser that uses as much memory as is said."""
+
+    def __init__(self) -> None:
+        self.ended, self.size = "", 100
+
+    def usage(self) -> tuple[float, int]:
+        return 1.0, self.size
+
+    async def kill(self) -> None:
+        self.ended = "killed"
+
+    close = kill
+
+    def cleanup(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "why"),
+    [
+        ("MOST_RUNS", 3, "worn"),
+        ("OLDEST_S", -1.0, "worn"),
+        ("GROWN_BYTES", 9, "worn"),
+        ("IDLE_S", 0.0, "idle"),
+    ],
+)
+def test_a_browser_is_renewed_when_it_is_worn_and_ended_when_idle(
+    monkeypatch: pytest.MonkeyPatch, limit: str, most: float, why: pool.Reason
+) -> None:
+    monkeypatch.setattr(pool, limit, most)
+
+    async def told() -> None:
+        browsers, made = Browsers({}, slots=1, idle_s=pool.IDLE_S), list[Any]()
+
+        async def start(_: BrowserCheck) -> Any:
+            worn: Any = Worn()
+            made.append(pool._Browser(worn, worn, worn, worn, "", asyncio.get_running_loop().time()))
+            browsers._all.add(made[-1])
+            return made[-1]
+
+        monkeypatch.setattr(browsers, "_start", start)
+        for _ in range(3):
+            async with held(browsers, "a"):
+                made[-1].runs += 1
+            made[-1].sandbox.size += 5
+        for _ in range(2):  # whoever is idle is ended by a timer
+            await asyncio.sleep(0.001)
+        assert browsers.ends[why] >= 1
+        await browsers.close()
+        assert all(one.sandbox.ended for one in made)
+        assert browsers.usage() == (float(len(made)), 0)
+
+    asyncio.run(told())
+
+
 # ---- what a worker says, who may be lying
 
 
@@ -361,7 +417,7 @@ def inside(named: str) -> list[int]:
 
 
 @pytest.mark.browser
-def test_a_warm_browser_does_the_next_journey_and_one_that_was_killed_is_replaced(shop: str) -> None:
+def test_a_warm_browser_does_the_next_journey_and_one_that_breaks_is_our_own_trouble(shop: str) -> None:
     async def told(browsers: Browsers, context: Context) -> None:
         beat = check(url=shop)
         assert (await run(beat, context)).verdict is Verdict.OK
@@ -369,23 +425,32 @@ def test_a_warm_browser_does_the_next_journey_and_one_that_was_killed_is_replace
         assert (await run(beat, context)).verdict is Verdict.OK
         assert first
         assert (inside("engine.browser"), browsers.runs, browsers.warm) == (first, 2, 1)
-        hung = check(url=shop, steps=[{"goto": "/"}, {"click": {"text": "Nope"}}])
-        for victim in ("--type=renderer", "--headless", "run-driver", "engine.browser"):
+        waits = check(url=shop, timeout="60s", steps=[{"goto": "/"}, {"wait": {"duration": "40s"}}])
+        looks = check(url=shop, timeout="60s", steps=[{"goto": "/"}, {"click": {"text": "Nope"}}])
+        steps = [{"goto": "/"}, {"click": {"text": "Nope"}, "timeout": "1s"}, {"wait": {"duration": "9s"}}]
+        freezes = check(url=shop, timeout="15s", steps=steps)
+        for victim, sent, journey in (
+            ("--type=renderer", signal.SIGKILL, waits),
+            ("--headless", signal.SIGKILL, looks),
+            ("run-driver", signal.SIGKILL, looks),
+            ("engine.browser", signal.SIGKILL, looks),
+            ("run-driver", signal.SIGSTOP, freezes),
+            ("engine.browser", signal.SIGSTOP, freezes),
+        ):
             asked = len(ASKED)
-            running = asyncio.create_task(run(hung, context))
+            running = asyncio.create_task(run(journey, context))
             while len(ASKED) == asked and not running.done():
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.3)  # the page is there
             for pid in inside(victim):
                 with suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, sent)
             outcome = await running
             assert (outcome.verdict, outcome.failure and outcome.failure.type) == (
                 Verdict.ERROR,
                 "probe.browser",
-            ), (victim, outcome.failure)
-            assert (await run(beat, context)).verdict is Verdict.OK, victim
-        assert browsers.ends["trouble"] == 4
+            ), (victim, sent, outcome.failure)
+        assert browsers.ends["trouble"] == 6
 
     on_browsers(told)
     assert not inside("engine.browser")
