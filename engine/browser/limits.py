@@ -30,9 +30,10 @@ _SET_PDEATHSIG, _SET_DUMPABLE, _SET_SECCOMP = 1, 4, 22
 _CAPBSET_DROP, _SET_SUBREAPER, _SET_NO_NEW_PRIVS = 24, 36, 38
 _CAPABILITIES: Final = 64
 
-# System calls that neither Chromium's own sandbox nor node needs, most where kernels had holes: name, x86-64, aarch64.
+# System calls that neither Chromium's own sandbox nor node needs, most where kernels had holes, some whose memory is in no
+# process or stays: name, x86-64, aarch64.
 _DENIED: Final = re.findall(
-    r"(\w+) (\d+) (\d+)",
+    r"(\w+)\s+(\d+)\s+(\d+)",
     """
     ptrace 101 117, process_vm_readv 310 270, process_vm_writev 311 271, pidfd_getfd 438 438, kcmp 312
     272, add_key 248 217, request_key 249 218, keyctl 250 219, bpf 321 280, perf_event_open 298 241,
@@ -40,11 +41,14 @@ _DENIED: Final = re.findall(
     kexec_load 246 104, kexec_file_load 320 294, init_module 175 105, finit_module 313 273,
     open_by_handle_at 304 265, fanotify_init 300 262, mount 165 40, umount2 166 39, pivot_root 155 41,
     setns 308 268, open_tree 428 428, move_mount 429 429, fsopen 430 430, fsconfig 431 431, fsmount 432
-    432, fspick 433 433, mount_setattr 442 442, shmget 29 194, msgget 68 186
+    432, fspick 433 433, mount_setattr 442 442, shmget 29 194, msgget 68 186, semget 64 190, mq_open 240
+    180, syslog 103 116, memfd_create 319 279, memfd_secret 447 447
     """,
 )
-_MACHINES: Final = {"x86_64": (1, 0xC000003E, 16), "aarch64": (2, 0xC00000B7, 29)}  # AUDIT_ARCH, ioctl
+_MACHINES: Final = {"x86_64": (1, 0xC000003E, 16, 41), "aarch64": (2, 0xC00000B7, 29, 198)}  # AUDIT_ARCH, ioctl, socket
 _INPUT_FORGED: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+_FAMILIES: Final = (1, 2, 10)  # UNIX, INET, INET6; no network namespace holds those of virtual machines
+_NETLINK: Final = 16
 
 
 class Member(NamedTuple):
@@ -59,7 +63,7 @@ def enter(given: dict[str, Any]) -> None:
     """Give up, before the worker runs, all it has no use for. As `init` of the rest where there is no PID namespace."""
     libc = ctypes.CDLL(None, use_errno=True)
     wanted = {
-        "CORE": 0,
+        "CORE": 1,  # byte: none is written, and unlike at 0 none goes to the machine's collector
         "CPU": _CPU_S,
         "FSIZE": FILE_BYTES,
         "NOFILE": _OPEN_FILES,
@@ -84,8 +88,9 @@ def enter(given: dict[str, Any]) -> None:
             _must(libc.capset(struct.pack("Ii", 0x20080522, 0), bytes(24)))  # what is inheritable stayed
         _must(libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)
-        _filter(libc)
-    if given["is_init"]:
+    if given["is_init"]:  # else bubblewrap did, for its own first process too
+        if sys.platform == "linux":
+            _filter(libc)
         _be_init(libc, given["parent"])
 
 
@@ -94,24 +99,34 @@ def _must(answer: int) -> None:
         raise OSError(ctypes.get_errno(), "the kernel refused to confine the worker")
 
 
-def _filter(libc: ctypes.CDLL) -> None:
-    """A seccomp filter: what is denied says EPERM, other ABIs are not there."""
+def program() -> bytes:
+    """A seccomp filter: what is denied says EPERM, other ABIs are not there. Empty for machines that are not known."""
     if platform.machine() not in _MACHINES:
-        return
-    column, architecture, ioctl = _MACHINES[platform.machine()]
-    load, equal, at_least, answer = 0x20, 0x15, 0x35, 0x06
-    allow, deny, missing = 0x7FFF0000, 0x00050000 | 1, 0x00050000 | 38
-    code = [(load, 0, 0, 4), (equal, 1, 0, architecture), (answer, 0, 0, missing), (load, 0, 0, 0)]
-    code += [(at_least, 0, 1, 0x40000000), (answer, 0, 0, missing)]  # x32
+        return b""
+    column, architecture, ioctl, socket = _MACHINES[platform.machine()]
+    load, equal, at_least = 0x20, 0x15, 0x35
+    allow, deny, missing = ((0x06, 0, 0, answer) for answer in (0x7FFF0000, 0x00050000 | 1, 0x00050000 | 38))
+    code = [(load, 0, 0, 4), (equal, 1, 0, architecture), missing, (load, 0, 0, 0)]
+    code += [(at_least, 0, 1, 0x40000000), missing]  # x32
     for one in _DENIED:
-        code += [(equal, 0, 1, int(one[column])), (answer, 0, 0, deny)]
-    code += [(equal, 0, 1 + 2 * len(_INPUT_FORGED), ioctl), (load, 0, 0, 24)]
+        code += [(equal, 0, 1, int(one[column])), deny]
+    forged = [(load, 0, 0, 24)]
     for request in _INPUT_FORGED:
-        code += [(equal, 0, 1, request), (answer, 0, 0, deny)]
-    code.append((answer, 0, 0, allow))
-    packed = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in code))
-    program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code), ctypes.addressof(packed)))
-    _must(libc.prctl(_SET_SECCOMP, 2, program, 0, 0))
+        forged += [(equal, 0, 1, request), deny]
+    opened = [(load, 0, 0, 16)]
+    for family in _FAMILIES:
+        opened += [(equal, 0, 1, family), allow]
+    opened += [(equal, 1, 0, _NETLINK), deny, (load, 0, 0, 32), (equal, 1, 0, 0), deny]  # but that of routes
+    for call, block in ((ioctl, forged), (socket, opened)):
+        code += [(equal, 0, len(block) + 1, call), *block, allow]
+    return b"".join(struct.pack("HBBI", *one) for one in [*code, allow])
+
+
+def _filter(libc: ctypes.CDLL) -> None:
+    if code := program():
+        packed = ctypes.create_string_buffer(code)
+        given = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(packed)))
+        _must(libc.prctl(_SET_SECCOMP, 2, given, 0, 0))
 
 
 def _be_init(libc: ctypes.CDLL, parent: int) -> None:

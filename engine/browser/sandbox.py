@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -21,7 +22,7 @@ from typing import Final, Literal
 
 import engine
 from engine.browser.find import Chromium
-from engine.browser.limits import FOLDER_BYTES, PROCESSES, Member, end_all, members
+from engine.browser.limits import FOLDER_BYTES, PROCESSES, Member, end_all, members, program
 from engine.tasks import end
 
 Level = Literal["bubblewrap", "process"]
@@ -32,6 +33,7 @@ _LOOK_S: Final = 0.2
 _TRY_S: Final = 60.0
 _END_S: Final = 15.0
 _STDERR_BYTES: Final = 4096
+_SAID: Final = 300  # characters of it
 _PIECE_BYTES: Final = 1 << 20
 _UNKNOWN, _ENDED = -1, -2  # for a handle
 FOLDER: Final = f"upbeat-browser-{os.getpid()}-"
@@ -200,7 +202,7 @@ class Sandbox:
         code = self._process.returncode
         if self._ended or code is None:
             return self._ended
-        last = self._stderr.decode("utf-8", "replace").strip()
+        last = _last(self._stderr.decode("utf-8", "replace"))
         return f"the worker ended with {code}" + (f": {last}" if last else "")
 
     async def kill(self) -> None:
@@ -332,6 +334,13 @@ async def start(
     return Sandbox(process, confined.level, user, folder, memory_bytes)
 
 
+def _last(said: str) -> str:
+    """Of what a program said before it ended, the line that says why; for people."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if re.match(r"[\w.]+: |.*:FATAL:", line)]  # Python's, bubblewrap's; Chromium's
+    return (telling or lines or [""])[-1].strip()[:_SAID]
+
+
 def _new_user() -> int | None:
     """One of its own for each sandbox; `nobody` or ourselves where a container knows no other users."""
     unique = _USERS[(os.getpid() << 9 | next(_numbers) & 0x1FF) % len(_USERS)]
@@ -413,9 +422,15 @@ def _bubblewrap(chromium: Path, gate: Path, user: int | None, files: list[int]) 
             put("--ro-bind", str(path), path)
             bound.add(path)
     put("--ro-bind", str(gate), Path(_GATE))
-    for name, text in _FILES.items():
-        files.append(os.memfd_create(name))
-        os.write(files[-1], text.format(user=user or _NOBODY).encode())
+
+    def handle(content: bytes) -> str:
+        files.append(os.memfd_create("sandbox"))
+        os.write(files[-1], content)
         os.lseek(files[-1], 0, os.SEEK_SET)
-        put("--ro-bind-data", str(files[-1]), Path(name))
+        return str(files[-1])
+
+    for name, text in _FILES.items():
+        put("--ro-bind-data", handle(text.format(user=user or _NOBODY).encode()), Path(name))
+    if filtered := program():
+        command += ["--seccomp", handle(filtered)]
     return [*command, "--remount-ro", "/dev", "--remount-ro", "/"]
