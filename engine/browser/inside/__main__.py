@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from engine.browser.inside.headers import Headers
 from engine.browser.inside.journey import Walk, Worker
 from engine.browser.inside.keeping import HIDER, HIDER_SCRIPT
 from engine.browser.inside.relay import relay
-from engine.browser.wire import Go, Order, Ready, Report, Said, WireError, asked, packed
+from engine.browser.wire import Alive, Go, Order, Ready, Report, Said, WireError, asked, packed
 from evaluators.model import Failure
 from rules.secret import hide
 
@@ -43,6 +44,11 @@ async def work(given: dict[str, Any], out: int) -> None:
         while left:
             left = left[os.write(out, left) :]
 
+    async def live() -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            say(Alive())
+
     async def go() -> Go:
         if not isinstance(message := await asked(reader), Go):
             raise WireError("an order came amidst another")
@@ -62,20 +68,18 @@ async def work(given: dict[str, Any], out: int) -> None:
             args=_ARGUMENTS,
         )
         say(Ready(f"Chromium {browser.version}"))
-        worker, is_spent = Worker(browser, playwright, Headers(browser), say, go), False
-        while not is_spent:
-            try:
-                order = await asked(reader)
-            except WireError:  # no more
-                break
-            if isinstance(order, Order):
-                report, is_spent = await _do(worker, order)
-                say(report)
+        worker, report = Worker(browser, playwright, Headers(browser), say, go), Report()
+        with suppress(WireError):  # no more orders
+            while not report.is_spent:
+                if isinstance(order := await asked(reader), Order):
+                    living = asyncio.create_task(live())
+                    report = await _do(worker, order)
+                    living.cancel()
+                    say(report)
         await browser.close()
 
 
-async def _do(worker: Worker, order: Order) -> tuple[Report, bool]:
-    """The report, and whether that was the last."""
+async def _do(worker: Worker, order: Order) -> Report:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
             walk = Walk(worker, order, Path(folder))
@@ -83,8 +87,8 @@ async def _do(worker: Worker, order: Order) -> tuple[Report, bool]:
             first = wrong.errors(include_input=False, include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
             said = f"the journey cannot be done as it is: {where}: {first['msg']}"
-            return Report(failure=Failure("probe.config", hide(said, order.secrets))), False
-        return await walk.walk(), walk.is_spent
+            return Report(failure=Failure("probe.config", hide(said, order.secrets)))
+        return await walk.walk()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ from rules.journey import Expect, JourneyStep, Store, Wait
 from rules.pattern import compile_pattern
 from rules.secret import cut
 
-_TRY_S: Final = 1.0  # then the page may be another, e.g. a window that opened late
+_TRY_S: Final = (
+    1.0  # then the page may be another, e.g. a window that opened late; a huge page needs longer ones
+)
 _POLL_S: Final = (0.03, 0.4)
 _ACTUAL_CHARS: Final = 200
 _FAILED: Final = 400
@@ -102,7 +104,7 @@ class Doer:
 
     async def _expect(self, expect: Expect, within_s: float) -> None:
         """Raises `StepError` with the last that was seen, where it does not become true."""
-        until, pause_s = time.monotonic() + within_s, _POLL_S[0]
+        until, pause_s, try_s = time.monotonic() + within_s, _POLL_S[0], _TRY_S
         subject = f"{expect.of} of {expect.url or expect.at}" if expect.url or expect.at else expect.of
         expectation = (
             compile_comparison(expect.of, expect) if expect.model_fields_set & set(expect.operators) else None
@@ -110,9 +112,9 @@ class Doer:
         while True:
             left_s = max(until - time.monotonic(), _POLL_S[0])
             try:
-                wrong = await self._wrong(expect, expectation, subject, min(left_s, _TRY_S))
+                wrong = await self._wrong(expect, expectation, subject, min(left_s, try_s))
             except TooLate as late:
-                wrong = of_waiting(late.message, expect.at)
+                wrong, try_s = of_waiting(late.message, expect.at), try_s * 2
             if not wrong:
                 return
             if left_s <= pause_s:

@@ -85,11 +85,12 @@ class Walk:
         self._began = self._ends = 0.0
         self._is_hung = False
         self._limit = asyncio.timeout(None)  # of the step that is being done
-        self.is_spent = False  # whether the browser is not to be used again
+        self._is_spent = False  # whether the browser is not to be used again
         self._pages: Pages
         self._sight: Sight
         self._doer: Doer
-        self._keeper = Keeper(self._say, lambda: self._secrets)
+        self._options = options(self._journey, self._playwright, self._browser.version)
+        self._keeper = Keeper(self._say, lambda: self._secrets, self._options["device_scale_factor"])
         addresses = [self._journey.url, *(one.step.goto for one in self._named)]
         self._site = tuple(dict.fromkeys(filter(None, (origin(address) for address in addresses if address))))
 
@@ -106,24 +107,25 @@ class Walk:
                 context = await self._open()
                 await self._send_headers()
         except (Error, TimeoutError) as trouble:
-            self.is_spent = True
-            return Report(failure=Failure("probe.browser", f"no page opens: {first_line(str(trouble))}"))
+            failure = Failure("probe.browser", f"no page opens: {first_line(str(trouble))}")
+            return Report(failure=failure, is_spent=True)
         try:
             await self._go_through(context)
         finally:
             await self._headers.off()
             await self._close(context)
+        self._is_spent |= self._pages.has_crashed
         return self._report()
 
     async def _open(self) -> BrowserContext:
-        given = options(self._journey, self._playwright, self._browser.version)
+        given = self._options
         if self._records:
             given |= {"record_har_path": self._folder / "network.har", "record_har_content": "omit"}
         self._playwright.selectors.set_test_id_attribute(self._journey.test_id_attribute)
         context = await self._browser.new_context(**given)
         context.set_default_timeout(self._journey.step_timeout * 1000)  # of what a script does
         hosts = [urlsplit(one).hostname or "" for one in self._site]
-        self._pages = Pages(context, self._journey.dialogs, self._flooded)
+        self._pages = Pages(context, self._journey.dialogs, self._stop)
         self._sight = Sight(context, self._journey, hosts, self.hide)
         self._doer = Doer(self._pages, self._sight, self._journey.url or "", self.hide, self._store)
         await context.new_page()
@@ -218,8 +220,8 @@ class Walk:
         self._steps.append(done)
         self._say(Stepped(done))
 
-    def _flooded(self) -> None:
-        with suppress(RuntimeError):  # it ends just now
+    def _stop(self) -> None:
+        with suppress(RuntimeError, AssertionError):  # it ends just now, or there was none yet
             self._limit.reschedule(0)
 
     def _page(self) -> Page | None:
@@ -230,9 +232,10 @@ class Walk:
     async def _one(self, named: Named, number: int) -> None:
         done, failure = await self._done(named, number)
         self._steps.append(done)
-        self._say(Stepped(done, waits=self._order.is_stepped and not named.is_teardown))
         if failure is not None and not named.is_teardown and not done.is_soft:
             self._failure = failure
+        waits = self._order.is_stepped and not named.is_teardown
+        self._say(Stepped(done, waits, self._failure))
 
     async def _as_told(self) -> None:
         """Steps that somebody asks for one by one, each with all the time there is; of tries in a row the last counts."""
@@ -353,13 +356,13 @@ class Walk:
         if isinstance(wrong, StepError):
             return wrong.failure
         if not self._browser.is_connected() or "Connection closed" in str(wrong):  # by the driver
-            self.is_spent = True
+            self._is_spent = True
             return Failure("probe.browser", "the browser crashed, or was ended")
         if self._pages.has_crashed or "Target crashed" in str(wrong):
-            self.is_spent = True
+            self._is_spent = True
             return Failure("probe.browser", "the page crashed")
         if "closed" in str(wrong) and not await self._has_driver():
-            self.is_spent = True
+            self._is_spent = True
             return Failure("probe.browser", "the browser's driver ended")
         if self._pages.is_flooded:
             self._is_hung = True
@@ -371,6 +374,9 @@ class Walk:
                 "step.timeout", f"of the time for the steps only {within_s:.3g} s were left for it"
             )
         if isinstance(wrong, TimeoutError) or (isinstance(wrong, TooLate) and not await self._answers()):
+            if not await self._has_driver():
+                self._is_spent = True
+                return Failure("probe.browser", "the browser does not answer")
             self._is_hung = True
             return Failure(
                 "step.timeout", f"the page does not answer, its scripts are busy; waited {within_s:.3g} s"
@@ -396,7 +402,7 @@ class Walk:
     async def _has_driver(self) -> bool:
         """Whether what drives the browser is there; when it ends every page seems closed."""
         with suppress(Error, TimeoutError):
-            async with asyncio.timeout(_ANSWER_S):
+            async with asyncio.timeout(2 * _ANSWER_S):
                 await (await self._browser.new_browser_cdp_session()).detach()
             return True
         return False
@@ -419,7 +425,7 @@ class Walk:
             async with asyncio.timeout(CLOSE_S):
                 await context.close()
         except (Error, TimeoutError):
-            self.is_spent = True
+            self._is_spent = True
         if self._records:
             async with self._keeper.trying("network.har", CLOSE_S):
                 self._keeper.keep_file(self._folder / "network.har", "application/json")
@@ -444,6 +450,7 @@ class Walk:
             tuple(one for one in self._secrets if one not in self._order.secrets),
             self._failure,
             tuple(self.hide(note) for note in self._keeper.notes),
+            self._is_spent,
         )
 
 

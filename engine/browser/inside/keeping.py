@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from playwright.async_api import BrowserContext, CDPSession, Error, Page
 from playwright.async_api import Locator as Found
@@ -35,8 +35,11 @@ _AROUND: Final = (_HERE / "around.js").read_text("utf-8")
 class Keeper:
     """Keeps what one journey leaves behind."""
 
-    def __init__(self, say: Callable[[Kept], None], secrets: Callable[[], tuple[str, ...]]) -> None:
-        self._say, self._secrets = say, secrets
+    def __init__(
+        self, say: Callable[[Kept], None], secrets: Callable[[], tuple[str, ...]], density: float
+    ) -> None:
+        """`density` is how many pixels a CSS pixel has."""
+        self._say, self._secrets, self._density = say, secrets, density
         self._left_bytes = MOST_TOTAL_BYTES - _REST_BYTES
         self._sessions: dict[Page, CDPSession] = {}
         self._traced: BrowserContext | None = None
@@ -68,37 +71,43 @@ class Keeper:
         async with self.trying(name, PICTURE_S):
             data = await self._hidden(page, _NARROW if is_small else _WIDE, 50 if is_small else 70)
             if data is None:
-                self.notes.append(f"{name} is missing: secrets came up while it was taken")
+                self.notes.append(f"{name} is missing: secrets or frames came up while it was taken")
             elif self.keep(name, "image/jpeg", data):
                 kept = name
         return kept
 
     async def _hidden(self, page: Page, width: int, quality: int) -> bytes | None:
         secrets = self._secrets()
-        if not secrets:
-            return await self._shot(page, width, quality)
-        for _ in range(_TRIES):
-            await self._hide(page, secrets, shows=False)
-            data = await self._shot(page, width, quality)
-            if await self._hide(page, secrets, shows=True) == 0:
-                return data
+        for left in reversed(range(_TRIES)):
+            try:
+                await self._hide(page, secrets, shows=False)
+                data = await self._shot(page, width, quality)
+            except Error:  # e.g. another page comes just now
+                if not left:
+                    raise
+            else:
+                if await self._hide(page, secrets, shows=True) == 0:
+                    return data
         return None
 
     async def _hide(self, page: Page, secrets: tuple[str, ...], *, shows: bool) -> int:
+        if not secrets:
+            return 0
         engine = f"{HIDER}={json.dumps({'secrets': secrets, 'shows': shows})}"
-        return sum(await asyncio.gather(*(frame.locator(engine).count() for frame in page.frames)))
+        # One without an address never came: it shows nothing, and answers nobody.
+        looks = (frame.locator(engine).count() for frame in page.frames if frame.url)
+        found = await asyncio.gather(*looks, return_exceptions=True)
+        return sum(one if isinstance(one, int) else 1 for one in found)  # a frame may go meanwhile
 
     async def _shot(self, page: Page, width: int, quality: int) -> bytes:
         session = await self._session(page)
         shown = (await session.send("Page.getLayoutMetrics"))["cssVisualViewport"]
-        ratio: Any = await page.evaluate("devicePixelRatio")
-        ratio = ratio if isinstance(ratio, int | float) and 0 < ratio <= 10 else 1
         clip = {
             "x": shown["pageX"],
             "y": shown["pageY"],
             "width": shown["clientWidth"],
             "height": shown["clientHeight"],
-            "scale": min(1.0, width / (shown["clientWidth"] * ratio)),
+            "scale": min(1.0, width / (shown["clientWidth"] * self._density)),
         }
         given = {"format": "jpeg", "quality": quality, "clip": clip}
         return base64.b64decode((await session.send("Page.captureScreenshot", given))["data"])

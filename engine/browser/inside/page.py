@@ -47,10 +47,10 @@ class Pages:
     """Those that are open. The journey is on the newest."""
 
     def __init__(
-        self, context: BrowserContext, dialogs: Literal["accept", "dismiss"], flooded: Callable[[], None]
+        self, context: BrowserContext, dialogs: Literal["accept", "dismiss"], stop: Callable[[], None]
     ) -> None:
-        """`flooded` is called when the site opens more than is sensible."""
-        self._answer, self._flooded = dialogs, flooded
+        """`stop` is called when the site opens more than is sensible, and when a page crashes."""
+        self._answer, self._stop = dialogs, stop
         self._open: list[Page] = []
         self._tasks: set[asyncio.Future[None]] = set()
         self._asked = 0
@@ -82,7 +82,7 @@ class Pages:
     def _count(self) -> None:
         self._asked += 1
         if self.is_flooded:
-            self._flooded()
+            self._stop()
 
     def _closed(self, page: Page) -> None:
         with suppress(ValueError):
@@ -90,11 +90,13 @@ class Pages:
 
     def _crashed(self, page: Page) -> None:
         self.has_crashed = True
+        self._stop()
 
     def _dialog(self, dialog: Dialog) -> None:
         self._count()
         if not self.is_flooded:  # then it stays, and the page with it
-            self._soon(dialog.accept() if self._answer == "accept" else dialog.dismiss())
+            accepts = self._answer == "accept" or dialog.type == "beforeunload"  # else there is no way on
+            self._soon(dialog.accept() if accepts else dialog.dismiss())
 
     def _soon(self, doing: Coroutine[Any, Any, None]) -> None:
         async def quietly() -> None:

@@ -40,6 +40,7 @@ PAGES = {
     "/frames": "<iframe id=outer src=/middle></iframe>",
     "/middle": "<p>middle</p><iframe id=inner src=http://localhost:{other}/inner></iframe>",
     "/inner": "<button onclick=\"this.textContent='Confirmed'\">Confirm</button>",
+    "/unsaved": """<body>Unsaved<script>onbeforeunload = event => event.preventDefault()</script>""",
     "/dialogs": """<button onclick="out.textContent=String(confirm('Sure?'))">Ask</button><p id=out></p>""",
     "/downloads": "<a href=/file download>Get it</a>",
     "/broken": "<h1>There</h1><img src=/cut><script src=/missing.js></script><script>console.error('oh no'); "
@@ -72,6 +73,19 @@ PAGES = {
       '<b style=color:red>correct-horse-battery</b>'</script>""",
     "/framed": "<h1>Yours</h1><input aria-label=Code><iframe src=http://localhost:{other}/told width=900></iframe>",
     "/told": "<b style='color:red;font-size:40px'>correct-horse-battery</b>",
+    "/shown": """<style>body {{ color: red; font: bold 40px sans-serif }} * {{ opacity: 1 !important }}</style><h1 id=h>Yours</h1>
+      <select style='color:red'><option>correct-horse-battery</select> <button value=correct-horse-battery>correct-horse-battery
+      </button> <input type=submit value=correct-horse-battery style='color:red'> <img alt=correct-horse-battery width=600 height=60>
+      <form><input type=hidden name=children><input type=hidden name=style><input type=hidden name=attributes>
+      correct-horse-battery</form> <p>cor&shy;rect&#8203;-horse-battery</p> <p style=display:contents>correct-horse-battery</p>
+      <p>correct-horse-battery <b>correct-horse-battery</b></p><p data-code=correct-horse-battery></p>
+      <style>h1 {{ color: black }} [data-code]::after {{ content: attr(data-code) }}</style>
+      <script>document.body.append('correct-horse-battery'); const state = 'correct-horse-battery'</script>""",
+    "/fights": """<h1>Yours</h1><p style='color:red;font-size:40px'>correct-horse-battery</p><script>const p = document.querySelector('p');
+      new MutationObserver(() => p.style.opacity == 1 || p.style.setProperty('opacity', 1)).observe(p, {{attributes: true}})</script>""",
+    "/waits": "<h1>Yours</h1><iframe src=http://localhost:{other}/slow></iframe>",
+    "/poisoned": "<h1>Yours</h1><script>Array.prototype[Symbol.iterator] = () => {{ throw 1 }}; devicePixelRatio = 0; Promise = Map = 0;"
+    "document.querySelector = JSON.parse = performance.getEntriesByName = () => null</script>",
     "/late-window": "<button onclick=\"setTimeout(() => window.open('/child'), 400)\">Open</button>",
 }  # fmt: skip
 MOVING = "<h1>Moving</h1><div id=box></div><p style=font-size:40px>Big</p><script>setTimeout(() => box.style.height='200px', 100)</script>"
@@ -386,6 +400,13 @@ async def test_dialogs_are_answered(worker: Worker, site: Site, answer: str, sai
     assert report.failure is None
 
 
+async def test_a_page_that_asks_whether_to_leave_is_left(worker: Worker, site: Site) -> None:
+    report = await worker.do(
+        journey(site, {"goto": "/unsaved"}, {"click": "Unsaved"}, {"goto": "/second"}, dialogs="dismiss")
+    )
+    assert report.failure is None
+
+
 async def test_console_and_requests_are_seen(worker: Worker, site: Site) -> None:
     report = await worker.do(
         journey(
@@ -515,7 +536,7 @@ def reds(picture: bytes) -> int:
     return both.histogram()[255]
 
 
-@pytest.mark.parametrize("path", ["/shows", "/framed"])
+@pytest.mark.parametrize("path", ["/shows", "/shown", "/framed"])
 async def test_no_picture_shows_a_secret(worker: Worker, site: Site, path: str) -> None:
     steps = (
         {"goto": path},
@@ -528,6 +549,21 @@ async def test_no_picture_shows_a_secret(worker: Worker, site: Site, path: str) 
     report = await worker.do(journey(site, *steps), secrets=(SECRET,), records=True)
     assert worker.kept.keys() >= {"shop.jpg", "failure.jpg", "step-1.jpg", "step-2.jpg"}, report.notes
     assert not any(reds(data) for name, data in worker.kept.items() if name.endswith(".jpg"))
+
+
+async def test_there_is_no_picture_of_a_page_that_shows_again_what_was_hidden(
+    worker: Worker, site: Site
+) -> None:
+    report = await worker.do(journey(site, {"goto": "/fights"}, {"screenshot": "shop"}), secrets=(SECRET,))
+    assert report.notes == ("shop.jpg is missing: secrets or frames came up while it was taken",)
+
+
+@pytest.mark.parametrize("path", ["/waits", "/poisoned"])
+async def test_there_is_a_picture_of_a_page(worker: Worker, site: Site, path: str) -> None:
+    await worker.do(
+        journey(site, {"goto": path, "timeout": 1.5}, {"click": "Nothing", "timeout": 0.1}), secrets=(SECRET,)
+    )
+    assert "failure.jpg" in worker.kept
 
 
 async def test_what_was_typed_is_not_to_be_read_in_a_picture(worker: Worker, site: Site) -> None:
