@@ -60,6 +60,7 @@ _PATTERN: Final = 50_000
 _MOST_PATTERNS: Final = 2_000_000
 _MEMORY: Final = 16 << 20  # for one of RE2's
 _BACKSLASH: Final = r"(?:\\|%(?:25)*5[cC])"
+_AMP, _SHARP, _SEMICOLON = r"(?:&|%(?:25)*26)(?:amp;)*", "(?:#|%(?:25)*23)", "(?:;|%(?:25)*3[bB])"
 _CUT: Final = r"(?:\xe2\x80\xa6|\xef\xbf\xbd|\\+u2026|&hellip;|\z)"
 _HIDDEN: Final = REDACTED.encode()
 _NAMED: Final = (
@@ -271,11 +272,9 @@ def _forms(secret: str) -> Iterator[str]:
         for letter in reversed(letters[HIDDEN_LEAST:]):
             rest = f"(?:{letter}{rest})?"
         yield "".join(letters[:HIDDEN_LEAST]) + rest + _CUT
-    for raw in {
-        secret.encode(coding, "surrogatepass")
-        for coding in ("utf-8", "latin-1")
-        if max(secret) < "\u0100" or coding == "utf-8"
-    }:
+    written = secret.replace("\\", r"\\").replace('"', r"\"")  # as in JSON
+    codings = ("utf-8", "latin-1") if max(secret, default="") < "\u0100" else ("utf-8",)
+    for raw in {text.encode(coding, "surrogatepass") for text in (secret, written) for coding in codings}:
         for shift in range(3):
             coded = base64.b64encode(bytes(shift) + raw).decode()
             own = coded[-(-shift * 8 // 6) : (shift + len(raw)) * 8 // 6]  # depends on nothing but the secret
@@ -300,7 +299,7 @@ def _letter(letter: str) -> str:
         "".join(f"%(?:25)*{_hex(f'{byte:02x}')}" for byte in utf8),
         rf"{_BACKSLASH}*".join(f"u{_hex(utf16[at : at + 2].hex())}" for at in range(0, len(utf16), 2)),
         rf"[uU]\{{?0*{_hex(code)}\}}?",
-        f"&(?:amp;)*(?:#0*{ord(letter)}|#[xX]0*{_hex(code)}{''.join(f'|{n}' for n in _entities()[letter])});",
+        f"{_AMP}(?:{_SHARP}(?:0*{ord(letter)}|[xX]0*{_hex(code)}){''.join(f'|{n}' for n in _entities()[letter])}){_SEMICOLON}",
     ]
     if len(code) < 3:
         ways += [rf"x{_hex(f'{ord(letter):02x}')}", rf"\x{ord(letter):02x}", f"%{_hex(f'{ord(letter):02x}')}"]

@@ -218,6 +218,8 @@ WAYS: tuple[Callable[[str], str], ...] = (
     repr,
     lambda s: urllib.parse.quote(json.dumps({"a": json.dumps(s)}), safe=""),
     lambda s: "".join(f"&{ENTITIES[c]}" if c in ENTITIES else c for c in s),
+    lambda s: urllib.parse.quote(html.escape(json.dumps(s)), safe=""),
+    lambda s: b64(json.dumps({"pw": s}, ensure_ascii=False)),
     b64,
     lambda s: b64("me:" + s),
     lambda s: b64("u:" + s) + ".",
