@@ -226,9 +226,9 @@ def outage(regions: Sequence[str] = ("eu", "us", "ap"), ago: float = 60.0) -> li
     return runs + [(ago - 10 * n, region, "critical") for n in range(3) for region in regions]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    """A real Chromium."""
+    """A real Chromium; each test has a context of its own."""
     async with chromium() as opened:
         yield opened
 

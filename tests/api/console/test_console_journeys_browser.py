@@ -47,10 +47,13 @@ EVIL_FILES = (
 
 async def seen(page: "Page") -> list[int]:
     """The widths of the pictures of a page, once all are loaded; 0 of one that could not be."""
-    await page.evaluate("for (const one of document.images) one.loading = 'eager'")
-    await page.wait_for_load_state("networkidle")
-    widths: list[int] = await page.locator("main img").evaluate_all(
-        "all => all.map((one) => one.naturalWidth)"
+    widths: list[int] = await page.evaluate(
+        """async () => {
+        const pictures = [...document.querySelectorAll("main img")];
+        for (const one of pictures) one.loading = "eager";
+        await Promise.all(pictures.map((one) => one.decode().catch(() => {})));
+        return pictures.map((one) => one.naturalWidth);
+    }"""
     )
     return widths
 
@@ -91,8 +94,9 @@ async def test_hostile_evidence_is_inert(server: "Server", tab: "Tab", live: "Li
         await tab.page.goto(server.url + path)
         if path in ("/console/actions", "/console/episodes"):
             await tab.page.locator("main tr", has_text=beat.slug).get_by_role("link").first.click()
-            assert await tab.page.locator("main img").count() == 1
-        await tab.page.wait_for_load_state("networkidle")
+            await tab.page.locator("main img").wait_for()
+        await tab.page.wait_for_load_state()
+        assert 0 in await seen(tab.page), path  # what is no picture was tried
         assert await tab.attacks() == [], path
     assert [said for said in tab.trouble if "status of 4" not in said] == []
 
