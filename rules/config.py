@@ -153,7 +153,7 @@ class _Reading:
         if defaults is not None and defaults.value is not None:
             self.problems += check(Defaults, defaults, self._file)[1]
         lists = self._root.child("lists")
-        if lists is not None:
+        if lists is not None and lists.value is not None:
             self.problems += check(Shared, replace(self._root, value={"lists": lists}), self._file)[1]
         shared = lists.value if lists is not None and isinstance(lists.value, dict) else {}
         for key, kind in _LISTS.items():
@@ -315,12 +315,13 @@ def _with_lists(shared: dict[str, Node], beat: Node) -> Node:
     while asking:
         node = asking.pop()
         for step in node.value if isinstance(node.value, list) else ():
-            name = step.child("use") if isinstance(step.value, dict) else None
-            if name is not None and name.value not in lists:
-                is_known = is_known and name.value in shared
-                if isinstance(name.value, str) and name.value in shared:
-                    lists[name.value] = shared[name.value]
-                    asking.append(lists[name.value])
+            used = step.child("use") if isinstance(step.value, dict) else None
+            name = used.value if used is not None else None
+            if isinstance(name, str) and name not in lists:
+                is_known = is_known and name in shared
+                if name in shared:
+                    lists[name] = shared[name]
+                    asking.append(shared[name])
     if not is_known:  # so that those that there are can be named
         lists = dict([*(lists | shared).items()][:MOST_LISTS])
     return replace(beat, value=beat.value | {"lists": replace(written, value=lists)}) if lists else beat

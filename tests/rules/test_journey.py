@@ -11,7 +11,7 @@ from evaluators.assess import assess
 from evaluators.model import Timings, Verdict
 from evaluators.observation import Observation, StepSeen
 from rules.check import compile_check
-from rules.config import parse
+from rules.config import ConfigError, parse
 from rules.export import dump
 from rules.journey import Journey, named
 from rules.kinds.browser import BrowserBeat, BrowserCheck
@@ -260,3 +260,10 @@ def test_a_list_of_the_beat_goes_before_one_of_the_file() -> None:
     shop = next(one.spec for one in parse(text, "upbeat.yaml", {}).objects if one.slug == "shop")
     assert isinstance(shop, BrowserBeat)
     assert [str(step.click) for step in shop.lists["send"]] == ['text "Mine"']
+
+
+@pytest.mark.parametrize("use", ["[send]", "{send: 1}", "7"])
+def test_what_is_used_is_called_by_a_name(use: str) -> None:
+    with pytest.raises(ConfigError, match=r"upbeat.yaml:12: beats\[0\].steps\[1\].use: .* is not text"):
+        parse(LISTS.replace("{use: login}", f"{{use: {use}}}"), "upbeat.yaml", {})
+    parse("lists:\nbeats: []\n", "upbeat.yaml", {})
