@@ -37,7 +37,7 @@ _ORDINARY: Final = re.compile(
 # Linear in any text, as RE2 is.
 _NAMED: Final = re2.compile(
     r"(?i)([\w.-]*(?:auth|cookie|token|secret|passw|passphrase|pwd|\bpass\b|[_.-]pass\b|session|credential|signature|key)"
-    r"[\w.-]*[\"']?\s*[:=]\s*(?:bearer\s+|basic\s+)?|\bbearer\s+|://[^\s/@:]*:)"
+    r"[\w.-]*[\"']?\s*[:=]\s*(?:bearer\s+|basic\s+)?|\bbearer\s+)"
     r"(?:(\")[^\"\n]+|(')[^'\n]+|[^\s\"',;&@]+)"
 )
 # What is a secret by its look: JWT, keys of clouds and code hosts, private keys, credentials and secret parts of URLs, ours.
@@ -53,9 +53,11 @@ _IN_URL: Final = re2.compile(
     r"|/external-events/ingest/|/ping/|[?&](?:sig|code|x-amz-credential|sas)=)[^\s\"'<>?&]{8,}"
 )
 _BEFORE: Final = re2.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
+# What follows a user's name, also where the text ends before the host: no port is.
+_AFTER_USER: Final = re2.compile(r"(://[^\s/@:\"']*:)\d*[A-Za-z_$%^*~+=!-][^\s\"',;&@]*")
 _CREDENTIALS: Final = re2.compile(r"://[^\s/@:\"']*:[^\s/@\"']+@")
 _ANY: Final = re2.compile(
-    "|".join(f"(?:{one.pattern})" for one in (_NAMED, _LOOKS, _IN_URL, _BEFORE, _CREDENTIALS))
+    "|".join(f"(?:{one.pattern})" for one in (_NAMED, _LOOKS, _IN_URL, _BEFORE, _CREDENTIALS, _AFTER_USER))
 )
 _RANDOM: Final = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9+/_=-]{24,}")
 
@@ -73,7 +75,7 @@ def hidden_text(text: str, *, named: bool = True) -> str:
         return text
     text = _LOOKS.sub(MASK, text)
     text = _IN_URL.sub(r"\1***", _CREDENTIALS.sub("://***@", _BEFORE.sub(r"\1 ***", text)))
-    return str(_NAMED.sub(r"\1\2\3***", text)) if named else str(text)
+    return str(_NAMED.sub(r"\1\2\3***", _AFTER_USER.sub(r"\1***", text))) if named else str(text)
 
 
 def _is_hidden_reference(text: str, paths: Iterable[str]) -> bool:
@@ -281,5 +283,5 @@ def _secrets(text: str) -> Iterator[str]:
     """What `hidden_text` hides of a text."""
     for pattern in (_LOOKS, _CREDENTIALS, _BEFORE):
         yield from (match[0] for match in pattern.finditer(text))
-    for pattern in (_IN_URL, _NAMED):
+    for pattern in (_IN_URL, _NAMED, _AFTER_USER):
         yield from (match[0][len(match[1]) :].strip("\"'") for match in pattern.finditer(text))

@@ -220,3 +220,18 @@ def test_hiding_is_total(text: str) -> None:
     hidden_text(text)
     Redaction(["$..a"]).document([text, {text: text}])
     Redaction().query(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("see http://127.0.0.1:18080/x?a=1 now", "see http://127.0.0.1:18080/x?a=1 now"),
+        ("(http://h:80). http://[::1]:8080/a", "(http://h:80). http://[::1]:8080/a"),
+        ("http://a:8080/u/me@x.example", "http://a:8080/u/me@x.example"),
+        ("postgres://u:s3cr/et@db/x", "postgres://u:***@db/x"),
+        ("postgres://u:1234@db", "postgres://***@db"),
+        ("amqp://u:12ab", "amqp://u:***"),
+    ],
+)
+def test_a_port_is_shown_and_a_password_in_an_address_is_not(text: str, shown: str) -> None:
+    assert hidden_text(text) == shown
