@@ -161,13 +161,7 @@ class Walk:
                 continue
             await self._one(one, number)
         page = self._page()
-        if (
-            self._steps
-            and self._order.keeps
-            and self._failure is None
-            and not self._order.keeps_nothing
-            and page
-        ):
+        if self._order.keeps and not self._order.keeps_nothing and page is not None:
             await self._show(page, len(steps))
         self._ends = time.monotonic() + self._order.teardown_s
         if (page is None or self._is_hung) and len(steps) < len(self._named):
@@ -187,38 +181,33 @@ class Walk:
 
         page, within_s = self._pages.current, self._order.steps_s
         failure = await play(self._journey, page, context, within_s, self._played, told)
-        lives = False
-        with suppress(Error, TimeoutError, OSError):
-            async with asyncio.timeout(_ANSWER_S * 2):
-                await (
-                    await self._browser.new_context()
-                ).close()  # `is_connected` knows nothing of a dead driver
-                lives = not self._pages.has_crashed
-        if not lives:
+        if self._pages.has_crashed or not await self._has_driver():
             failure = Failure("probe.browser", "the browser or its page crashed, or was ended")
-        if failure is not None:
-            self._failure = Failure(failure.type, self.hide(failure.message))
+        self._failure = self._hidden_in(failure)
 
     async def _played(self, name: str, began: float, failure: Failure | None) -> None:
         """A step of a script is over."""
         took_s, page, picture = time.monotonic() - began, self._page(), ""
-        if failure is not None:
-            failure = Failure(failure.type, self.hide(failure.message))
+        failure = self._hidden_in(failure)
         if page is not None and not any(one.state == "failed" for one in self._steps):
             if failure is None:
                 await self._sight.read_vitals(page, name, waits=False)
             is_own = Named(name, JourneyStep(press="Enter"), is_teardown=False)
             picture = await self._evidence(page, is_own, len(self._steps) + 1, (), failure)
-        state: Literal["ok", "failed"] = "failed" if failure else "ok"
-        error, url = (
-            failure.message if failure else "",
-            self.hide(page.url[:MOST_CHARS]) if page is not None else "",
-        )
-        done = StepDone(
-            name, self.hide(name), state, began - self._began, took_s, error, url=url, picture=picture
-        )
+        done = self._step(name, self.hide(name), began, took_s, failure, picture)
         self._steps.append(done)
         self._say(Stepped(done))
+
+    def _hidden_in(self, failure: Failure | None) -> Failure | None:
+        return failure and Failure(failure.type, self.hide(failure.message))
+
+    def _step(
+        self, name: str, words: str, began: float, took_s: float, failure: Failure | None, picture: str
+    ) -> StepDone:
+        state: Literal["ok", "failed"] = "failed" if failure else "ok"
+        page, error = self._page(), failure.message if failure else ""
+        url = self.hide(page.url[:MOST_CHARS]) if page is not None else ""
+        return StepDone(name, words, state, began - self._began, took_s, error, url=url, picture=picture)
 
     def _stop(self) -> None:
         with suppress(RuntimeError, AssertionError):  # it ends just now, or there was none yet
@@ -252,7 +241,7 @@ class Walk:
         left_s = max(self._ends - began, 0.001)  # Playwright takes 0 for ever
         passes_s = step.wait.duration if step.wait else None
         within_s = min(step.timeout or (left_s if passes_s else self._journey.step_timeout), left_s)
-        failure, found = None, tuple[Locator, ...]()
+        wrong, found = None, tuple[Locator, ...]()
         try:
             step = self._filled(step)
             found = _locators(step)
@@ -261,13 +250,12 @@ class Walk:
                 asyncio.timeout(within_s + _SPARE_S) as self._limit,
             ):
                 await self._doer.do(step, within_s)
-        except (StepError, Error, TimeoutError, LookupError) as wrong:
-            took_s = time.monotonic() - began
-            failure = await self._failed(wrong, step, found, within_s)
-        else:
-            took_s = time.monotonic() - began
-        if failure is not None:
-            failure = Failure(failure.type, self.hide(failure.message))
+        except (StepError, Error, TimeoutError, LookupError) as trouble:
+            wrong = trouble
+        took_s = time.monotonic() - began
+        failure = self._hidden_in(await self._failed(wrong, step, found, within_s) if wrong else None)
+        is_ours = failure is not None and failure.type.startswith("probe.")
+        self._is_spent |= is_ours
         page = self._page()
         picture = ""
         if page is not None:
@@ -275,19 +263,9 @@ class Walk:
                 await self._sight.read_vitals(page, name, waits=step.goto is not None)
             async with self._keeper.named("evidence"):
                 picture = await self._evidence(page, named, number, found, failure)
-        done = StepDone(
-            name,
-            words,
-            "ok" if failure is None else "failed",
-            began - self._began,
-            took_s,
-            failure.message if failure else "",
-            is_soft=failure is not None and step.soft and not failure.type.startswith("probe."),
-            is_teardown=is_teardown,
-            url=self.hide(page.url[:MOST_CHARS]) if page is not None else "",
-            picture=picture,
-        )
-        return done, failure
+        done = self._step(name, words, began, took_s, failure, picture)
+        is_soft = failure is not None and step.soft and not is_ours
+        return structs.replace(done, is_soft=is_soft, is_teardown=is_teardown), failure
 
     async def _evidence(
         self, page: Page, named: Named, number: int, found: tuple[Locator, ...], failure: Failure | None
@@ -311,11 +289,9 @@ class Walk:
 
     async def _show(self, page: Page, number: int) -> None:
         """A picture of how a good journey ended."""
-        last = self._steps[-1]
-        if not last.picture and (
-            picture := await self._keeper.picture(page, f"step-{number}.jpg", is_small=True)
-        ):
-            self._steps[-1] = structs.replace(last, picture=picture)
+        if self._failure is None and self._steps and not self._steps[-1].picture:
+            picture = await self._keeper.picture(page, f"step-{number}.jpg", is_small=True)
+            self._steps[-1] = structs.replace(self._steps[-1], picture=picture)
 
     def _filled(self, step: JourneyStep) -> JourneyStep:
         """With what was captured in its places. Raises `StepError`."""
@@ -356,13 +332,10 @@ class Walk:
         if isinstance(wrong, StepError):
             return wrong.failure
         if not self._browser.is_connected() or "Connection closed" in str(wrong):  # by the driver
-            self._is_spent = True
             return Failure("probe.browser", "the browser crashed, or was ended")
         if self._pages.has_crashed or "Target crashed" in str(wrong):
-            self._is_spent = True
             return Failure("probe.browser", "the page crashed")
         if "closed" in str(wrong) and not await self._has_driver():
-            self._is_spent = True
             return Failure("probe.browser", "the browser's driver ended")
         if self._pages.is_flooded:
             self._is_hung = True
@@ -375,7 +348,6 @@ class Walk:
             )
         if isinstance(wrong, TimeoutError) or (isinstance(wrong, TooLate) and not await self._answers()):
             if not await self._has_driver():
-                self._is_spent = True
                 return Failure("probe.browser", "the browser does not answer")
             self._is_hung = True
             return Failure(
