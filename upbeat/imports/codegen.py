@@ -248,9 +248,8 @@ class _Recording:
         if call.owner is None:
             raise _UnconvertedError("what finds no element")
         if call.name in ("first", "last", "nth"):
-            return self._found(call.owner) | {
-                "nth": {"first": 0, "last": -1}.get(call.name) if call.name != "nth" else call.value(int)
-            }
+            nth = {"first": 0, "last": -1}[call.name] if call.name != "nth" else call.value(int)
+            return self._found(call.owner) | {"nth": nth}
         if call.name == "filter" and list(call.named) == ["has_text"]:
             found = self._found(call.owner)
             if found.keys() & {"nth", "has_text"}:
@@ -297,6 +296,7 @@ class _Recording:
 
     def _of_page(self, call: _Call) -> None:
         """What is done by the page itself, with no element."""
+        first = call.values[0] if call.values else None
         match call.name:
             case "goto":
                 url = self._draft.url(self._path, call.value(), self._name, self._spec)
@@ -305,16 +305,14 @@ class _Recording:
             case "wait_for_url":
                 self._step({"wait": {"url": call.value()}}, call)
             case "wait_for_load_state":
-                self._step({"wait": {"load": call.value() if call.values else "load"}}, call)
+                self._step({"wait": {"load": call.value() if first else "load"}}, call)
             case "wait_for_timeout":
-                self._step({"wait": {"duration": _seconds(call.values[0] if call.values else None)}})
+                self._step({"wait": {"duration": _seconds(first)}})
             case "screenshot":
-                stem = PurePath(call.option("path", "")).stem.lower()
-                slug = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")
-                if not slug or slug == "failure" or {"screenshot": slug} in self._steps:
-                    slug = f"picture-{len(self._steps)}"
-                self._step({"screenshot": slug}, call)
-            case "on" | "once" if call.values and call.value() == "dialog":
+                slug = re.sub(r"[^a-z0-9]+", "-", PurePath(call.option("path", "")).stem.lower()).strip("-")
+                is_taken = slug in ("", "failure") or {"screenshot": slug} in self._steps
+                self._step({"screenshot": f"picture-{len(self._steps)}" if is_taken else slug}, call)
+            case "on" | "once" if first and call.value() == "dialog":
                 if ".accept(" in ast.unparse(call.values[-1]):
                     self._spec["dialogs"] = "accept"
             case _:
@@ -325,23 +323,22 @@ class _Recording:
             self._draft.note(self._path, f"is done without its {option}")
         if call.name in _DONE:
             action, more = _DONE[call.name]
-            return {action: at | more | ({"button": call.option("button")} if "button" in call.named else {})}
+            return {action: at | more | {one: call.option(one) for one in call.named if one == "button"}}
         match call.name:
             case "fill" | "press_sequentially":
                 return {"fill": at | {"value": self._typed(call, at)}}
             case "press":
                 return {"press": {"key": call.value(), "at": at}}
             case "select_option":
-                named = [call.named[one] for one in ("label", "value") if one in call.named]
-                given = next(iter([*named, *call.values]), None)
-                return {"select": at | {"option": _literal(given, (str, list))}}
+                given = [*(call.named[one] for one in call.named if one in ("label", "value")), *call.values]
+                return {"select": at | {"option": _literal(given[0] if given else None, (str, list))}}
             case "wait_for":
                 return {"wait": {call.option("state", "visible"): at}}
             case "set_input_files":
                 given = call.value((str, list, tuple))
-                files = [given] if isinstance(given, str) else given
+                names = [PurePath(str(file)).name for file in ([given] if isinstance(given, str) else given)]
                 self._draft.note(self._path, "uploads an empty file of that name: write its content")
-                return {"upload": at | {"files": [{"name": PurePath(str(file)).name} for file in files]}}
+                return {"upload": at | {"files": [{"name": name} for name in names]}}
         raise _UnconvertedError(f"{call.name}, which no step does,")
 
     def _typed(self, call: _Call, at: dict[str, Any]) -> str:
