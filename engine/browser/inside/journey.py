@@ -250,6 +250,8 @@ class Walk:
                 asyncio.timeout(within_s + _SPARE_S) as self._limit,
             ):
                 await self._doer.do(step, within_s)
+                if passes_s and not await self._has_driver():  # while nothing was asked of it
+                    raise StepError("probe.browser", "the browser crashed, or was ended")
         except (StepError, Error, TimeoutError, LookupError) as trouble:
             wrong = trouble
         took_s = time.monotonic() - began
