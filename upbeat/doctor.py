@@ -141,7 +141,7 @@ async def _browser(environment: Mapping[str, str], *, starts: bool) -> AsyncIter
         return
     yield Finding("browser", "ok", f"{confined.version}, {chromium.path} ({chromium.found})")
     own = "with Chromium's own sandbox" if confined.has_browser_sandbox else "without Chromium's own sandbox"
-    said = f"{confined.level}, {own}; memory is held by {confined.memory}"
+    said = f"{confined.level}, {own}"
     yield _judged("browser sandbox", said, ". ".join(confined.lacks), warn=not confined.runs_scripts)
     wants = environment.get("UPBEAT_BROWSER_SCRIPTS") == "1"
     if wants and not confined.runs_scripts:

@@ -40,7 +40,7 @@ def find_chromium(environment: Mapping[str, str], *, headed: bool = False) -> Ch
     found = (
         Chromium(path, re.search("headless.shell", path.name) is not None, how)
         for path, how in _candidates(environment)
-        if path.is_file() and os.access(path, os.X_OK) and not _is_snap(path)
+        if os.access(path, os.X_OK) and path.is_file() and not _is_snap(path)
     )
     return next((one for one in found if not (headed and one.is_headless_only)), None)
 
@@ -59,7 +59,7 @@ def _candidates(environment: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
     for folder in (
         [Path(named)] if named else [home / ".cache/ms-playwright", home / "Library/Caches/ms-playwright"]
     ):
-        for pattern in _DOWNLOADS:
+        for pattern in _DOWNLOADS if os.access(folder, os.R_OK) else ():
             for path in sorted(folder.glob(pattern), key=_revision, reverse=True):
                 yield path, "Playwright"
 
@@ -75,4 +75,4 @@ def _is_snap(path: Path) -> bool:
     real = path.resolve()
     if real.parts[1:2] == ("snap",) or real.name == "snap":
         return True
-    return real.stat().st_size < 1 << 16 and b"/snap/bin/" in real.read_bytes()
+    return os.access(real, os.R_OK) and real.stat().st_size < 1 << 16 and b"/snap/bin/" in real.read_bytes()

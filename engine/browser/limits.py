@@ -45,7 +45,10 @@ _DENIED: Final = re.findall(
     180, syslog 103 116, memfd_create 319 279, memfd_secret 447 447
     """,
 )
-_MACHINES: Final = {"x86_64": (1, 0xC000003E, 16, 41), "aarch64": (2, 0xC00000B7, 29, 198)}  # AUDIT_ARCH, ioctl, socket
+_MACHINES: Final = {
+    "x86_64": (1, 0xC000003E, 16, 41),
+    "aarch64": (2, 0xC00000B7, 29, 198),
+}  # AUDIT_ARCH, ioctl, socket
 _INPUT_FORGED: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 _FAMILIES: Final = (1, 2, 10)  # UNIX, INET, INET6; no network namespace holds those of virtual machines
 _NETLINK: Final = 16

@@ -12,9 +12,11 @@ import re
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +32,11 @@ MEMORY_BYTES: Final = 2 << 30
 """Of a worker, its browser and its files together."""
 
 _LOOK_S: Final = 0.2
+_LOOK_MAX_S: Final = 1.0  # where there is much to look at
 _TRY_S: Final = 60.0
 _END_S: Final = 15.0
-_STDERR_BYTES: Final = 4096
+_STDERR_BYTES: Final = 65_536
+_HEAR_S: Final = 0.02
 _SAID: Final = 300  # characters of it
 _PIECE_BYTES: Final = 1 << 20
 _UNKNOWN, _ENDED = -1, -2  # for a handle
@@ -77,7 +81,7 @@ def run(*options):
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
 for more in [], ["--no-sandbox"]:
     ran = run("--dump-dom", *more, "about:blank")
-    said.append("" if "<html" in ran.stdout else ran.stderr[-600:].strip() or f"it ends with {ran.returncode}")
+    said.append("" if "<html" in ran.stdout else ran.stderr[:4000].strip() or f"it ends with {ran.returncode}")
     if not said[-1]:
         break
 print(json.dumps([run("--version").stdout.strip(), *said]))
@@ -90,7 +94,6 @@ class Confinement:
 
     level: Level
     has_browser_sandbox: bool  # Chromium's own
-    memory: Literal["cgroup", "watchdog"]
     version: str = ""  # Chromium's, as it says
     lacks: tuple[str, ...] = ()  # in words, for `upbeat doctor`
 
@@ -121,6 +124,8 @@ async def _tried(chromium: Chromium) -> Confinement:
     else:
         try:
             return await _tried_at("bubblewrap", chromium, lacks)
+        except TimeoutError:  # a machine that is busy now has no lower walls for it later
+            raise
         except OSError as trouble:
             lacks += [f"bubblewrap does not start it: {trouble}", *_obstacles()]
     try:
@@ -131,7 +136,7 @@ async def _tried(chromium: Chromium) -> Confinement:
 
 async def _tried_at(level: Level, chromium: Chromium, lacks: list[str]) -> Confinement:
     """Starts Chromium in it once, with its own sandbox, and without where that fails."""
-    wanted = Confinement(level, has_browser_sandbox=True, memory="watchdog")
+    wanted = Confinement(level, has_browser_sandbox=True)
     with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
         gate = Path(folder, "none")
         gate.touch()
@@ -140,17 +145,17 @@ async def _tried_at(level: Level, chromium: Chromium, lacks: list[str]) -> Confi
             async with asyncio.timeout(_TRY_S):
                 said = await sandbox.reader.read()
         except TimeoutError:
-            raise OSError(f"no answer in {_TRY_S:g} s") from None
+            raise TimeoutError(f"{chromium.path} does not answer in {_TRY_S:g} s") from None
         finally:
             await sandbox.kill()
     if not said:
         raise OSError(sandbox.ended or "it says nothing")
     version, with_its_own, *without = json.loads(said)
     if any(without):
-        raise OSError(f"{chromium.path} does not start: {without[0]}")
+        raise OSError(f"{chromium.path} does not start: {_last(without[0])}")
     if without:
-        lacks += [f"Chromium's own sandbox does not start: {with_its_own}", *_obstacles()]
-    return Confinement(level, not without, "watchdog", version, tuple(dict.fromkeys(lacks)))
+        lacks += [f"Chromium's own sandbox does not start: {_last(with_its_own)}", *_obstacles()]
+    return Confinement(level, not without, version, tuple(dict.fromkeys(lacks)))
 
 
 def _obstacles() -> Iterator[str]:
@@ -181,7 +186,8 @@ class Sandbox:
         assert process.stdout is not None
         assert process.stdin is not None
         self.reader, self.writer = process.stdout, process.stdin
-        self._process, self._level, self._user, self._folder = process, level, user, folder
+        self._process, self._level, self._folder = process, level, folder
+        self._user = user if user in _USERS else None  # not what is nobody's
         self._memory_bytes = memory_bytes
         self._init, self._pidfd, self._looking = 0, _UNKNOWN, threading.Lock()
         self._used = (0.0, 0)
@@ -190,10 +196,7 @@ class Sandbox:
         self._listening = asyncio.create_task(self._listen())
 
     def usage(self) -> tuple[float, int]:
-        """CPU seconds so far, and bytes of memory now, of everything in it."""
-        with contextlib.suppress(OSError):
-            if found := self._members():
-                self._used = max(self._used[0], sum(one.cpu_s for one in found)), self._memory(found)
+        """CPU seconds so far, and bytes of memory, of everything in it; as of the last look."""
         return self._used
 
     @property
@@ -218,10 +221,18 @@ class Sandbox:
                         pass
         self.writer.close()
         if self._folder:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            await asyncio.to_thread(_remove, self._folder)
+
+    def _look(self) -> float:
+        """How many seconds it took: what runs in it says how many processes there are."""
+        began_s = time.monotonic()
+        with contextlib.suppress(OSError):
+            if found := self._members():
+                self._used = max(self._used[0], sum(one.cpu_s for one in found)), self._memory(found)
+        return time.monotonic() - began_s
 
     def _end(self) -> None:
-        self.usage()
+        self._look()
         with self._looking:
             pidfd, self._init, self._pidfd = self._pidfd, 0, _ENDED
         pid = 0 if self._process.returncode is not None else self._process.pid
@@ -236,8 +247,8 @@ class Sandbox:
                     ended.poll(_END_S * 1000)
                 finally:
                     os.close(pidfd)
-            if pid:
-                os.killpg(pid, signal.SIGKILL)
+            if self._process.returncode is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _members(self) -> list[Member]:
         if self._level == "process":
@@ -261,17 +272,18 @@ class Sandbox:
 
     async def _watch(self) -> None:
         while self._process.returncode is None:
-            _, used = await asyncio.to_thread(self.usage)
-            if used > self._memory_bytes:
+            took_s = await asyncio.to_thread(self._look)
+            if self._used[1] > self._memory_bytes:
                 self._ended = f"more than {self._memory_bytes >> 20} MiB of memory were used"
                 break
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(max(_LOOK_S, min(4 * took_s, _LOOK_MAX_S)))
         await self.kill()
 
     async def _listen(self) -> None:
         assert self._process.stderr is not None
         while said := await self._process.stderr.read(_STDERR_BYTES):
             self._stderr = (self._stderr + said)[-_STDERR_BYTES:]
+            await asyncio.sleep(_HEAR_S)  # who says more waits, not we
 
 
 async def start(
@@ -309,15 +321,15 @@ async def start(
     command = [os.path.realpath(sys.executable), "-I", "-S", "-c", _ENTER + code, json.dumps(given)]
     folder, files = None, list[int]()
     variables = {**_ENVIRONMENT, **(environment or {})}
-    if user is not None:
-        for path in (gate,) if is_apart else (gate.parent, gate):
-            await asyncio.to_thread(os.chown, path, user, user)
-    if is_apart:
-        command = [*_bubblewrap(real, gate, user, files), "--", *command]
-    else:
-        folder = await asyncio.to_thread(_new_folder, user)
-        variables |= {"HOME": str(folder), "TMPDIR": str(folder)}
     try:
+        if is_apart:
+            command = [*_bubblewrap(real, gate, user, files), "--", *command]
+        else:
+            folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=FOLDER))
+            variables |= {"HOME": str(folder), "TMPDIR": str(folder)}
+        if user is not None:
+            for path in (gate,) if folder is None else (gate, gate.parent, folder):
+                os.chown(path, user, user)
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,
@@ -328,6 +340,10 @@ async def start(
             start_new_session=True,
             pass_fds=files,
         )
+    except BaseException:
+        if folder is not None:
+            _remove(folder)
+        raise
     finally:
         for file in files:
             os.close(file)
@@ -337,7 +353,9 @@ async def start(
 def _last(said: str) -> str:
     """Of what a program said before it ended, the line that says why; for people."""
     lines = [line for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if re.match(r"[\w.]+: |.*:FATAL:", line)]  # Python's, bubblewrap's; Chromium's
+    telling = [
+        line for line in lines if re.match(r"[\w.]+: |.*:FATAL:", line)
+    ]  # Python's, bubblewrap's; Chromium's
     return (telling or lines or [""])[-1].strip()[:_SAID]
 
 
@@ -349,21 +367,20 @@ def _new_user() -> int | None:
     return next((one for one in (unique, _NOBODY) if any(one in some for some in ranges)), None)
 
 
-def _new_folder(user: int | None) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER))
-    if user is not None:
-        os.chown(folder, user, user)
-    return folder
-
-
 def _sweep() -> None:
     for left in Path(tempfile.gettempdir()).glob("upbeat-browser-*-*"):
         try:
             os.kill(int(left.name.split("-")[2]), 0)
-        except ProcessLookupError:
-            shutil.rmtree(left, ignore_errors=True)
-        except (PermissionError, ValueError):
+        except ProcessLookupError:  # others may have made one of this name
+            if left.lstat().st_uid in (own := os.geteuid(), *(_USERS if own == 0 else ())):
+                _remove(left)
+        except (OSError, ValueError, OverflowError):
             continue  # it is alive, or not ours
+
+
+def _remove(folder: Path) -> None:
+    """However deep it is: Python's own stops at 1000 folders."""
+    subprocess.run(["/bin/rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
 
 
 def _paths() -> list[str]:

@@ -1,5 +1,9 @@
 """Which Chromium is taken where there are several, and what is none."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +76,22 @@ def test_the_newest_of_playwrights_downloads(home: dict[str, str], tmp_path: Pat
     found = find_chromium(home, headed=True)
     assert found is not None
     assert (found.path.name, "1187" in str(found.path)) == ("chrome", True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may read all")
+def test_what_may_not_be_looked_at_is_none(home: dict[str, str], tmp_path: Path) -> None:
+    shut = tmp_path / ".cache"
+    mine = _program(shut / "ms-playwright/chromium-1/chrome-linux/chrome")
+    shut.chmod(0)
+    tmp_path.chmod(0o755)
+    code = f"""
+import sys
+sys.path.append({str(Path(__file__).parents[3])!r})
+from engine.browser.find import find_chromium
+print([find_chromium({home!r} | more) for more in ({{}}, {{"UPBEAT_CHROMIUM": {str(mine)!r}}})])
+"""
+    other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    python = shutil.which("python3", path="/usr/bin") or sys.executable
+    ran = subprocess.run([*other, python, "-c", code], capture_output=True, text=True, check=False)
+    shut.chmod(0o755)
+    assert (ran.stdout, ran.stderr) == ("[None, None]\n", "")

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import pytest
 
+from engine.browser.sandbox import _last
+
 ROOT: Final = Path(__file__).parents[3]
 IS_ROOT: Final = os.geteuid() == 0
 NOBODY: Final = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
@@ -32,18 +34,20 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RL
 busy = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
 from pathlib import Path
 from engine.browser.find import Chromium
+from engine.browser import sandbox as ours
 from engine.browser.sandbox import FOLDER, Confinement, start
+ours.PROCESSES = 300
 
 async def main():
     folder = Path(tempfile.mkdtemp(prefix=FOLDER))
     gate = folder / "gate"
     server = await asyncio.start_unix_server(lambda reader, writer: writer.close(), gate)
     sandbox = await start(
-        Chromium(Path("/usr/bin/true"), True, "test"), Confinement(given["level"], True, "watchdog"), gate,
+        Chromium(Path("/usr/bin/true"), True, "test"), Confinement(given["level"], True), gate,
         is_script=False, memory_bytes=given["memory_bytes"], code=given["code"],
     )
     said = await (sandbox.reader.readline() if given["is_endless"] else sandbox.reader.read())
-    print(json.dumps({"said": json.loads(said or "null"), "usage": sandbox.usage()}), flush=True)
+    print(json.dumps({"said": json.loads(said or "null")}), flush=True)
     if given["is_endless"]:
         sys.stdin.readline()
     await sandbox.kill()
@@ -51,7 +55,7 @@ async def main():
     server.close()
     gate.unlink(missing_ok=True)
     folder.rmdir()
-    print(json.dumps({"ended": sandbox.ended, "usage": sandbox.usage()}), flush=True)
+    print(json.dumps({"ended": sandbox.ended}), flush=True)
 
 asyncio.run(main())
 """
@@ -284,7 +288,9 @@ def test_no_process_but_its_own_is_seen(looked: dict[str, Any]) -> None:
 def test_what_no_browser_needs_the_kernel_refuses(looked: dict[str, Any]) -> None:
     assert set(looked["calls"].values()) | {looked["forged"]} == {"Operation not permitted"}
     assert looked["routes"] == "None"
-    if looked["way"][0] == "bubblewrap":  # as an ordinary user, what runs in it may write to its first process
+    if (
+        looked["way"][0] == "bubblewrap"
+    ):  # as an ordinary user, what runs in it may write to its first process
         assert looked["first"] == ["2"]
 
 
@@ -325,7 +331,7 @@ def test_a_fork_bomb_is_bounded_and_ended(way: tuple[str, str]) -> None:
 import os, time
 made = 0
 try:
-    while made < 5000:
+    while made < 2000:
         if os.fork() == 0:
             time.sleep(1000)
         made += 1
@@ -345,7 +351,7 @@ while True:
         text=True,
     )
     said, _ = process.communicate("\n", timeout=ALIVE_S)
-    assert 100 < json.loads(said.splitlines()[0])["said"] < 1000
+    assert 100 < json.loads(said.splitlines()[0])["said"] < 300
     assert _alive(mark) == []
 
 
@@ -404,12 +410,38 @@ def test_it_dies_with_the_probe(way: tuple[str, str]) -> None:
     asyncio.run(gone())
 
 
-def test_what_a_dead_probe_left_is_swept(tmp_path: Path) -> None:
+def test_what_a_dead_probe_left_is_swept_whatever_else_is_called_so(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     left, mine = tmp_path / f"upbeat-browser-{gone.pid}-x", tmp_path / f"upbeat-browser-{os.getpid()}-x"
-    for folder in (left, mine, tmp_path / "upbeat-browser-other-x"):
+    others = [tmp_path / f"upbeat-browser-{name}-x" for name in ("other", "9" * 30)]
+    theirs = tmp_path / f"upbeat-browser-{gone.pid}-theirs"
+    for folder in (left, mine, *others, *([theirs] if IS_ROOT else [])):
         (folder / "profile").mkdir(parents=True)
-    code = f"import sys; sys.path.append({str(ROOT)!r}); from engine.browser.sandbox import _sweep; _sweep()"
+    if IS_ROOT:
+        os.chown(theirs, 65534, 65534)
+        others.append(theirs)
+    code = f"""
+import os, sys
+sys.path.append({str(ROOT)!r})
+os.chdir({str(left)!r})
+for _ in range(1100):
+    os.mkdir("a")
+    os.chdir("a")
+os.chdir("/")
+from engine.browser.sandbox import _sweep
+_sweep()
+"""
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)}, check=True)
-    assert {path.name for path in tmp_path.iterdir()} == {mine.name, "upbeat-browser-other-x"}
+    assert set(tmp_path.iterdir()) == {mine, *others}
+
+
+def test_what_a_worker_said_last_is_one_line_for_people() -> None:
+    trace = 'Traceback (most recent call last):\n  File "x.py", line 1, in y\n    return z\n'
+    assert _last(trace + "OSError: [Errno 2] gone\nbrowser logs:\n  - pid 3\n") == "OSError: [Errno 2] gone"
+    assert (
+        _last("bwrap: No permissions to create new namespace\n")
+        == "bwrap: No permissions to create new namespace"
+    )
+    assert _last("[1:1:0101:FATAL:zygote.cc(1)] No usable sandbox!\n#0 0x55\n").endswith("No usable sandbox!")
+    assert _last(" \n") == ""

@@ -98,9 +98,9 @@ def test_without_user_namespaces_it_names_the_sysctl() -> None:
 @pytest.mark.parametrize(
     ("confined", "runs_scripts"),
     [
-        (Confinement("bubblewrap", has_browser_sandbox=True, memory="watchdog"), True),
-        (Confinement("bubblewrap", has_browser_sandbox=False, memory="watchdog"), False),
-        (Confinement("process", has_browser_sandbox=True, memory="watchdog"), False),
+        (Confinement("bubblewrap", has_browser_sandbox=True), True),
+        (Confinement("bubblewrap", has_browser_sandbox=False), False),
+        (Confinement("process", has_browser_sandbox=True), False),
     ],
     ids=["both", "without Chromium's own", "without bubblewrap"],
 )
