@@ -112,7 +112,8 @@ class Walk:
         try:
             await self._go_through(context)
         finally:
-            await self._headers.off()
+            if not self._is_spent:  # what is broken may answer nothing
+                await self._headers.off()
             await self._close(context)
         self._is_spent |= self._pages.has_crashed
         return self._report()
@@ -260,7 +261,7 @@ class Walk:
         self._is_spent |= is_ours
         page = self._page()
         picture = ""
-        if page is not None:
+        if page is not None and not is_ours:
             if failure is None:
                 await self._sight.read_vitals(page, name, waits=step.goto is not None)
             async with self._keeper.named("evidence"):

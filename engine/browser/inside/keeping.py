@@ -144,13 +144,15 @@ class Keeper:
         if self._traced is None:
             yield
             return
-        with suppress(Error):
-            await self._traced.tracing.group(name)
+        with suppress(Error, TimeoutError):
+            async with asyncio.timeout(PAGE_S):
+                await self._traced.tracing.group(name)
         try:
             yield
         finally:
-            with suppress(Error):
-                await self._traced.tracing.group_end()
+            with suppress(Error, TimeoutError):
+                async with asyncio.timeout(PAGE_S):
+                    await self._traced.tracing.group_end()
 
     async def recorded(self, context: BrowserContext, folder: Path) -> None:
         """Trace no more."""
