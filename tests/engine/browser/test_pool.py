@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import uvloop
 
-from engine.browser import pool
+from engine.browser import hearing, pool
 from engine.browser.find import find_chromium
 from engine.browser.gate import Traffic
 from engine.browser.hearing import MOST_MESSAGES, Heard, hear_out, order_of
 from engine.browser.pool import MOST_WAITING, Browsers, Turn
-from engine.browser.wire import Kept, Report, Stepped, WireError, packed
+from engine.browser.wire import Alive, Kept, Report, Stepped, WireError, packed
 from engine.probes.context import Context
 from engine.probes.evidence import JOURNEY_BYTES, evidence
 from engine.probes.run import RunOutcome, run
@@ -221,24 +221,27 @@ def test_a_browser_is_renewed_when_it_is_worn_and_ended_when_idle(
 class Mouth:
     """A sandbox that says what it was given."""
 
-    def __init__(self, *said: bytes) -> None:
+    def __init__(self, *said: bytes, lives: bool = False) -> None:
         self.reader = asyncio.StreamReader()
         self.reader.feed_data(b"".join(said))
-        self.reader.feed_eof()
+        if not lives:
+            self.reader.feed_eof()
         self.writer: Any = SimpleNamespace(write=lambda _: None, drain=self._drain)
 
     async def _drain(self) -> None:
         pass
 
 
-def heard_of(*said: bytes, ended: str = "", traffic: Traffic | None = None) -> tuple[bool, Observation]:
+def heard_of(
+    *said: bytes, ended: str = "", traffic: Traffic | None = None, lives: bool = False
+) -> tuple[bool, Observation]:
     async def told() -> tuple[bool, Observation]:
         beat = check()
         so_far, seen = Heard(beat, "Chromium", "bubblewrap"), Observation()
         order = order_of(
             beat, 60.0, is_first=True, keeps_all=False, records=False, traceparent="", is_stepped=False
         )
-        mouth: Any = Mouth(*said)
+        mouth: Any = Mouth(*said, lives=lives)
         is_whole = await hear_out(so_far, mouth, order, 60.0, None)
         so_far.tell(seen, traffic or Traffic(), ended)
         return is_whole, seen
@@ -247,6 +250,8 @@ def heard_of(*said: bytes, ended: str = "", traffic: Traffic | None = None) -> t
 
 
 GONE = StepDone("goto-1", "goto /", "ok", 0.0, 1.0)
+FAILED = StepDone("goto-1", "goto /", "failed", 0.0, 1.0, "no")
+BOUGHT = StepDone("click-2", "click Buy", "ok", 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -279,6 +284,24 @@ def test_a_worker_that_lies_is_our_own_trouble_and_is_not_used_again(said: bytes
     assert seen.failure is not None
     assert (is_whole, seen.failure.type) == (False, "probe.browser")
     assert sum(len(one.data) for one in (seen.artifacts or ())) <= 48 << 20
+
+
+@pytest.mark.parametrize(
+    ("said", "ends_as"),
+    [
+        (b"", "probe.browser"),
+        (packed(Alive()), "step.timeout"),
+        (packed(Stepped(FAILED, failure=Failure("step.failed", "no"))) + packed(Alive()), "step.failed"),
+        (packed(Stepped(GONE)) + packed(Stepped(BOUGHT)) + packed(Alive()), "probe.browser"),
+    ],
+    ids=["is silent", "lives", "said what failed", "did it all and does not report"],
+)
+def test_a_worker_without_a_report(monkeypatch: pytest.MonkeyPatch, said: bytes, ends_as: str) -> None:
+    monkeypatch.setattr(hearing, "_SILENT_S", 60.0 if said else 0.0)
+    monkeypatch.setattr(hearing, "_SPARE_S", 59.8)
+    is_whole, seen = heard_of(said, lives=True)
+    assert seen.failure is not None
+    assert (is_whole, seen.failure.type) == (False, ends_as)
 
 
 def test_lies_in_a_report_are_cut_to_what_can_be() -> None:
@@ -427,15 +450,14 @@ def test_a_warm_browser_does_the_next_journey_and_one_that_breaks_is_our_own_tro
         assert (inside("engine.browser"), browsers.runs, browsers.warm) == (first, 2, 1)
         waits = check(url=shop, timeout="60s", steps=[{"goto": "/"}, {"wait": {"duration": "40s"}}])
         looks = check(url=shop, timeout="60s", steps=[{"goto": "/"}, {"click": {"text": "Nope"}}])
-        steps = [{"goto": "/"}, {"click": {"text": "Nope"}, "timeout": "1s"}, {"wait": {"duration": "9s"}}]
-        freezes = check(url=shop, timeout="15s", steps=steps)
+        steps = [{"goto": "/"}, {"click": {"text": "Nope"}, "timeout": "1s"}]
+        freezes = check(url=shop, timeout="8s", steps=steps)
         for victim, sent, journey in (
             ("--type=renderer", signal.SIGKILL, waits),
             ("--headless", signal.SIGKILL, looks),
             ("run-driver", signal.SIGKILL, looks),
             ("engine.browser", signal.SIGKILL, looks),
             ("run-driver", signal.SIGSTOP, freezes),
-            ("engine.browser", signal.SIGSTOP, freezes),
         ):
             asked = len(ASKED)
             running = asyncio.create_task(run(journey, context))
@@ -450,7 +472,7 @@ def test_a_warm_browser_does_the_next_journey_and_one_that_breaks_is_our_own_tro
                 Verdict.ERROR,
                 "probe.browser",
             ), (victim, sent, outcome.failure)
-        assert browsers.ends["trouble"] == 6
+        assert browsers.ends["trouble"] == 5
 
     on_browsers(told)
     assert not inside("engine.browser")
