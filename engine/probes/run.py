@@ -86,7 +86,7 @@ async def run(
     """Run `check` once, with its retries, within `check.pace.deadline_s` seconds.
 
     An attempt is cut at the deadline, and one that could not begin before it, or after a warning end, is not begun; the
-    last attempt counts.
+    last attempt counts. A journey is done again only where there is time for the whole of it.
     After a failed network run the region's `reference` targets (host, port) are tried for at most 2 s more, and not
     beyond the interval; when all fail, the verdict is `error`. One cut short by the interval has not failed.
     A good run has evidence only with `keeps_all`, of its steps, and where certificates or records are what it is about
@@ -130,8 +130,8 @@ async def _run(
         is_network = seen.failure is not None and seen.failure.type.startswith(_NETWORK)
         if failure is None or len(tried) >= pace.retries or not (pace.retries_any or is_network):
             break
-        # What is only a warning is not made a failure by an attempt that is cut short.
-        whole_s = pace.timeout_s if verdict is Verdict.WARNING else 0.0
+        # A warning is not made a failure, nor a journey's failure another one, by an attempt that is cut short.
+        whole_s = pace.timeout_s if verdict is Verdict.WARNING or isinstance(check, BrowserCheck) else 0.0
         if clock() + backoff_s + whole_s >= ends_s:
             break
         await asyncio.sleep(backoff_s)

@@ -510,6 +510,18 @@ def test_a_page_that_hangs_is_the_targets_failure_and_the_browser_is_ended(shop:
 
 
 @pytest.mark.browser
+def test_a_journey_is_not_begun_again_where_its_time_would_be_cut(shop: str) -> None:
+    async def told(browsers: Browsers, context: Context) -> None:
+        steps = [{"goto": "/"}, {"click": "Sell", "timeout": "4s"}]
+        outcome = await run(check(url=shop, steps=steps, interval="10s", timeout="6s", retries=1), context)
+        assert outcome.failure is not None
+        assert (outcome.attempts, outcome.failure.type) == (1, "step.failed")
+        assert "Sell" in outcome.failure.message
+
+    on_browsers(told)
+
+
+@pytest.mark.browser
 def test_a_script_has_a_browser_of_its_own_where_scripts_are_allowed(shop: str) -> None:
     script = f"async def journey(page, context, values, step):\n    await page.goto({shop!r})\n"
     beat = check(url=shop, steps=[], script=script)
