@@ -41,17 +41,17 @@ async def test_a_script_has_named_steps_and_what_it_prints_is_kept(world: World)
     assert (outcome.verdict, outcome.failure) == ("ok", None)
     assert outcome.evidence is not None
     steps = outcome.evidence["journey"]["steps"]
-    assert [(one["name"], one["state"]) for one in steps] == [("open", "ok"), ("read", "ok")]
+    assert [(one["name"], one["state"]) for one in steps] == [("began", "ok"), ("open", "ok"), ("read", "ok")]
     assert {one.name: one.data for one in outcome.artifacts}["console.txt"] == b"values none"
 
 
 @pytest.mark.parametrize(
     ("script", "kind", "message"),
     [
-        ("async with step('pay'):\n    assert 1 == 2, 'sums'", "assertion.expect", "line 3: sums"),
-        ("await expect(page.locator('b')).to_be_visible(timeout=50)", "assertion.expect", "line 2: Locator expected to be visible"),
-        ("await page.locator('b').click(timeout=50)", "step.timeout", "line 2: Timeout 50ms exceeded."),
-        ("x = 1\nraise LookupError('no basket')", "step.failed", "line 3: LookupError: no basket"),
+        ("async with step('pay'):\n    assert 1 == 2, 'sums'", "assertion.expect", "line 4: sums"),
+        ("await expect(page.locator('b')).to_be_visible(timeout=50)", "assertion.expect", "line 3: Locator expected to be visible"),
+        ("await page.locator('b').click(timeout=50)", "step.timeout", "line 3: Timeout 50ms exceeded."),
+        ("x = 1\nraise LookupError('no basket')", "step.failed", "line 4: LookupError: no basket"),
         ("await page.goto('http://127.0.0.1:8080/')", "egress.refused", "127.0.0.1"),
     ],
     ids=["an assertion", "an expectation", "a time-out", "an exception", "a refused address"],
