@@ -515,8 +515,7 @@ def test_a_journey_is_not_begun_again_where_its_time_would_be_cut(shop: str) -> 
         steps = [{"goto": "/"}, {"click": "Sell", "timeout": "4s"}]
         outcome = await run(check(url=shop, steps=steps, interval="10s", timeout="6s", retries=1), context)
         assert outcome.failure is not None
-        assert (outcome.attempts, outcome.failure.type) == (1, "step.failed")
-        assert "Sell" in outcome.failure.message
+        assert (outcome.attempts, outcome.tried) == (1, ())
 
     on_browsers(told)
 
