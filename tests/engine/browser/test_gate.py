@@ -236,7 +236,7 @@ def test_metadata_is_refused_however_it_is_written(play: Callable[..., None], ho
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "0x7f.1", "2130706433", "[::1]", "10.0.0.1", "in.test"]
+    "host", ["127.0.0.1", "localhost", "0x7f.1", "2130706433", "[::1]", "10.0.0.1", "in.test", "localhost."]
 )
 def test_private_addresses_are_the_regions_to_allow(play: Callable[..., None], host: str) -> None:
     async def act(stage: Stage) -> None:
@@ -303,8 +303,11 @@ def test_blocked_hosts_are_not_reached(play: Callable[..., None]) -> None:
      "GET http://127.0.0.1:{port}/ HTTP/1.1\r\nA : b\r\n\r\n", "GET http://127.0.0.1:{port}/ HTTP/1.1\r\n a: b\r\n\r\n",
      "GET http://127.0.0.1:{port}/ HTTP/1.1\nA: b\n\n\r\n\r\n", "GET http://127.0.0.1:{port}/\xe4 HTTP/1.1\r\n\r\n",
      "GET http://127.0.0.1:{port}/ HTTP/1.1\r\nA: " + "x" * 70_000, "GET http://127.0.0.1:{port}/" + "x" * 70_000,
-     "GET http://127.0.0.1:{port}/ HTTP/1.1\r\n" + "A: b\r\n" * 300 + "\r\n"],
-    ids=range(20),
+     "GET http://127.0.0.1:{port}/ HTTP/1.1\r\n" + "A: b\r\n" * 300 + "\r\n", "CONNECT [::1%lo]:{port} HTTP/1.1\r\n\r\n",
+     "GET http://127.0.0.1:{port}/ HTTP/1.1\r\nA: b\r\n c\r\n\r\n", "GET http://127.0.0.1:{port}/ HTTP/1.1\r\nA: b\rC: d\r\n\r\n",
+     "GET http://127.0.0.1:{port}/ HTTP/1.1\r\nA: b\0c\r\n\r\n", "\r\n\r\nGET http://127.0.0.1:{port}/ HTTP/1.1\r\n\r\n",
+     "GET http://127.0.0.1:{port}/ HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n"],
+    ids=range(26),
 )  # fmt: skip
 def test_what_is_no_request_is_refused(play: Callable[..., None], request_: str) -> None:
     async def act(stage: Stage) -> None:
