@@ -213,13 +213,13 @@ class Sandbox:
         if asyncio.current_task() is not self._watching:
             await end([self._watching])
         await asyncio.shield(asyncio.to_thread(self._end))
+        self.writer.close()  # a worker whose bubblewrap was ended as it began hears of it by this alone
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_S):
                 await asyncio.gather(self._process.wait(), self._listening)
                 with contextlib.suppress(RuntimeError):  # somebody else still hears it
                     while await self.reader.read(_PIECE_BYTES):  # or its pipe stays open
                         pass
-        self.writer.close()
         if self._folder:
             await asyncio.to_thread(_remove, self._folder)
 
