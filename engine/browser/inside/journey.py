@@ -31,6 +31,8 @@ from rules.secret import hidden_forms, hide
 
 OPEN_S: Final = 20.0
 CLOSE_S: Final = 8.0
+_LEAST_S: Final = 0.05  # with less left a step is not begun
+_EXPLAINED: Final = ("step.failed", "step.timeout", "assertion.expect")
 _SPARE_S: Final = 0.5  # Playwright's own time-outs come first, where the page still answers
 _ANSWER_S: Final = 1.0
 _DEVICES: Final = {"desktop": "Desktop Chrome", "phone": "Pixel 7", "tablet": "Galaxy Tab S9"}
@@ -82,7 +84,7 @@ class Walk:
         self._hidden: list[str] = []  # names captured that nobody is shown
         self._steps: list[StepDone] = []
         self._failure: Failure | None = None
-        self._began = self._ends = 0.0
+        self._began = self._ends = self._step_began = 0.0
         self._is_hung = False
         self._limit = asyncio.timeout(None)  # of the step that is being done
         self._is_spent = False  # whether the browser is not to be used again
@@ -239,11 +241,14 @@ class Walk:
     async def _done(self, named: Named, number: int) -> tuple[StepDone, Failure | None]:
         name, step, is_teardown = named
         words, began = self.hide(said(step)), time.monotonic()
+        around, self._step_began = self._step_began, began
         left_s = max(self._ends - began, 0.001)  # Playwright takes 0 for ever
         passes_s = step.wait.duration if step.wait else None
         within_s = min(step.timeout or (left_s if passes_s else self._journey.step_timeout), left_s)
         wrong, found = None, tuple[Locator, ...]()
         try:
+            if left_s < _LEAST_S:
+                raise StepError("step.timeout", "the attempt's time was over before this step")
             step = self._filled(step)
             found = _locators(step)
             async with (
@@ -256,7 +261,11 @@ class Walk:
         except (StepError, Error, TimeoutError, LookupError) as trouble:
             wrong = trouble
         took_s = time.monotonic() - began
-        failure = self._hidden_in(await self._failed(wrong, step, found, within_s) if wrong else None)
+        failure = await self._failed(wrong, step, found, within_s) if wrong else None
+        if failure is not None and failure.type in _EXPLAINED:
+            causes = self._sight.wrong_since(around)  # since the step before began
+            failure = Failure(failure.type, "; ".join((failure.message, *causes)))
+        failure = self._hidden_in(failure)
         is_ours = failure is not None and failure.type.startswith("probe.")
         self._is_spent |= is_ours
         page = self._page()

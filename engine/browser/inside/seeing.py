@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from evaluators.observation import Document
 from rules.blocking import is_blocked
 from rules.journey import Journey
 from rules.pattern import compile_pattern
+from rules.secret import cut
 
 MOST_ERRORS: Final = 50
 MOST_FAILURES: Final = 50
@@ -23,6 +25,8 @@ MOST_LINES: Final = 500
 MOST_RESPONSES: Final = 5000
 MOST_DOCUMENTS: Final = 50
 LINE_CHARS: Final = 500
+MOST_OWN: Final = 50
+SHORT_CHARS: Final = 160  # of what is said beside a step's failure
 MOST_CHARS: Final = 2000  # of an address
 VITALS_S: Final = 1.0
 _PAINT_MS: Final = 300  # what a page that was just opened is given to paint
@@ -44,6 +48,7 @@ class Sight:
         self.console_errors = self.failed_requests = self.requests = 0
         self.failures: list[str] = []
         self.lines: deque[str] = deque(maxlen=MOST_LINES)
+        self._own: deque[tuple[float, bool, str]] = deque(maxlen=MOST_OWN)  # when, whether a request, what
         self.responses: deque[tuple[str, int]] = deque(maxlen=MOST_RESPONSES)
         context.on("console", self._said)
         context.on("weberror", self._threw)
@@ -54,6 +59,11 @@ class Sight:
     def documents(self) -> tuple[Document, ...]:
         """The pages that it was on."""
         return tuple(self._documents.values())
+
+    def wrong_since(self, began: float) -> tuple[str, ...]:
+        """Of the site itself, the last request that failed and the last error of the console since then."""
+        last = {is_request: text for when, is_request, text in self._own if when >= began}
+        return tuple(last[key] for key in (True, False) if key in last)
 
     async def read_vitals(self, page: Page, step: str, *, waits: bool) -> None:
         """Of the page as it is now. Says nothing of a page that does not answer."""
@@ -72,18 +82,22 @@ class Sight:
         text = message.text[:LINE_CHARS]
         where = message.location.get("url", "")
         if message.type == "error" and not self._is_blocked(where):
-            self._err(text)
+            # A request that failed is known as such, and a third party's trouble is seldom the cause.
+            is_own = not text.startswith("Failed to load resource") and self._is_own(where)
+            self._err(text, is_own=is_own)
         self.lines.append(self._hide(f"{message.type}: {text}" + (f" ({where[:200]})" if where else "")))
 
     def _threw(self, error: WebError) -> None:
         text = str(error.error).strip().partition("\n")[0][:LINE_CHARS]
-        self._err(f"uncaught: {text}")
+        self._err(f"uncaught: {text}", is_own=True)
         self.lines.append(self._hide(f"uncaught: {text}"))
 
-    def _err(self, text: str) -> None:
+    def _err(self, text: str, *, is_own: bool) -> None:
         if any(pattern.search(text.encode("utf-8", "replace")) for pattern in self._ignored):
             return
         self.console_errors += 1
+        if is_own:
+            self._own.append((time.monotonic(), False, self._short(f"console: {text}")))
         if len(self.console) < MOST_ERRORS:
             self.console.append(self._hide(text))
 
@@ -105,15 +119,27 @@ class Sight:
 
     def _fail(self, request: Request, why: str) -> None:
         self.failed_requests += 1
+        if self._is_own(request.url):
+            address = request.url.partition("?")[0][:LINE_CHARS]
+            self._own.append((time.monotonic(), True, self._short(f"{request.method} {address}: {why}")))
         if len(self.failures) < MOST_FAILURES:
             self.failures.append(self._hide(f"{request.method} {request.url[:LINE_CHARS]}: {why}"))
 
+    def _short(self, text: str) -> str:
+        return cut(self._hide(text), SHORT_CHARS)
+
+    def _is_own(self, url: str) -> bool:
+        return not self._is_among(url, ("third-party",))
+
     def _is_blocked(self, url: str) -> bool:
+        return bool(self._block) and self._is_among(url, self._block)
+
+    def _is_among(self, url: str, block: Sequence[str]) -> bool:
         try:
-            host = urlsplit(url).hostname if self._block else None
+            host = urlsplit(url).hostname
         except ValueError:
             return False
-        return host is not None and is_blocked(host, self._block, self._site)
+        return host is not None and is_blocked(host, block, self._site)
 
 
 def _number(value: object) -> float | None:

@@ -433,6 +433,27 @@ async def test_console_and_requests_are_seen(worker: Worker, site: Site) -> None
     assert report.steps[-1].picture == "step-3.jpg"
 
 
+async def test_a_failure_names_what_went_wrong_on_the_site_since_the_step_before(
+    worker: Worker, site: Site
+) -> None:
+    missing = {"click": "Nothing", "timeout": 0.5}
+    report = await worker.do(journey(site, {"goto": "/broken"}, {"wait": 0.3}, {"wait": 0.1}, missing))
+    assert last(report) == 'text "Nothing" is not there; waited 0.5 s'  # what was before is not of it
+    report = await worker.do(journey(site, {"goto": "/broken"}, missing))
+    said = last(report).split("; ")
+    assert said[:2] == ['text "Nothing" is not there', "waited 0.5 s"]
+    assert said[2].startswith(f"GET {site.url}/")
+    assert said[3].startswith("console: ")
+    assert len(said) == 4
+
+
+async def test_a_step_that_comes_after_the_time_is_not_begun(worker: Worker, site: Site) -> None:
+    report = await worker.do(journey(site, {"goto": "/"}, {"click": "Nothing"}), steps_s=0.01)
+    assert report.failure is not None
+    assert report.failure.type == "step.timeout"
+    assert last(report) == "the attempt's time was over before this step"
+
+
 async def test_what_is_blocked_is_no_failure(worker: Worker, site: Site) -> None:
     report = await worker.do(journey(site, {"goto": "/broken"}, {"wait": 0.2}, block=["127.*"]))
     assert (report.failed_requests, report.requests) == (0, 3)
