@@ -26,6 +26,7 @@ from nats.aio.client import Client as NatsClient
 from nats.js.errors import NotFoundError
 
 from engine.browser.find import find_chromium
+from engine.browser.pool import slots_here
 from engine.browser.sandbox import confinement
 from engine.bus import EVALUATOR, STREAM, consumer
 from engine.embedded.nats import Program
@@ -42,6 +43,8 @@ from evaluators.modes import Modes
 from evaluators.words import region_is_sick
 from rules.config import ConfigError, parse
 from rules.incident import IncidentPolicy
+from rules.kinds.browser import BrowserBeat
+from rules.pace import run_deadline_s
 from rules.page import Access, Page
 from rules.secret import UnsetReferenceError, references, value_of
 from rules.settings import Settings
@@ -349,6 +352,7 @@ async def _installation(settings: ServeSettings, connection: Connection) -> Asyn
     for part in (
         _regions,
         _backlog,
+        partial(_journeys, settings),
         _files,
         _webhooks,
         partial(_secrets, settings),
@@ -356,6 +360,31 @@ async def _installation(settings: ServeSettings, connection: Connection) -> Asyn
     ):
         async for one in part(connection):
             yield one
+
+
+async def _journeys(settings: ServeSettings, connection: Connection) -> AsyncIterator[Finding]:
+    """Whether all journeys that run as long as they may would have a browser, were every region's probe this machine."""
+    rows = await connection.fetch(
+        "SELECT o.spec, (SELECT count(*) FROM objects r WHERE r.kind = 'region' AND r.removed_at IS NULL) AS regions "
+        "FROM objects o WHERE o.kind = 'beat' AND o.removed_at IS NULL AND o.spec->>'type' = 'browser'"
+    )
+    beats = [(BrowserBeat.model_validate(row["spec"]), row["regions"]) for row in rows]
+    needed = sum(
+        len(beat.regions or range(regions))
+        * run_deadline_s(beat.interval, beat.timeout, beat.retries)
+        / beat.interval
+        for beat, regions in beats
+        if beat.enabled
+    )
+    if not needed:
+        return
+    there = settings.browsers or slots_here()
+    said = f"journeys that all take their whole time need {needed:.1f} browsers at once; this machine has {there}"
+    todo = (
+        "A longer interval, a shorter timeout, fewer retries or regions, more probes, or a higher UPBEAT_BROWSERS; "
+        "else runs are `probe.busy` in an outage."
+    )
+    yield _judged("browsers", said, todo, warn=needed > there)
 
 
 async def _files(connection: Connection) -> AsyncIterator[Finding]:
