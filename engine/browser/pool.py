@@ -162,6 +162,7 @@ class Browsers:
         self.slots = slots
         self.guide, self.is_stepped = guide, is_stepped
         self.lateness = Lateness()  # of runs that had to have a turn
+        self.start_s = 0.0  # of the last browser that was started, its confinement tried before
         self.runs = self.busy = 0  # attempts; runs without a turn
         self.ends: Counter[Reason] = Counter()
         self._environment, self._shown, self._idle_s = environment, shown, idle_s
@@ -299,6 +300,7 @@ class Browsers:
             self.drop(self._warm.pop(0), "crowded")
         if time.monotonic() < self._rests_until or self._is_closed:
             raise TroubleError("probe.browser", self._why or "the probe ends")
+        began_s = time.monotonic()
         try:
             browser = await self._start(check)
         except (OSError, WireError) as failure:  # TimeoutError is one
@@ -307,7 +309,7 @@ class Browsers:
             self._rests_until = time.monotonic() + self._rest_s
             self._rest_s = min(self._rest_s * 2, REST_MAX_S)
             raise TroubleError("probe.browser", self._why) from None
-        self._rest_s = REST_FIRST_S
+        self._rest_s, self.start_s = REST_FIRST_S, time.monotonic() - began_s
         return browser
 
     async def _start(self, check: BrowserCheck) -> _Browser:

@@ -7,12 +7,14 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import click
 from pydantic import ValidationError
 
+from engine.browser.find import find_chromium
 from engine.browser.pool import Browsers
 from engine.probes.context import Context
 from engine.secrets import Secrets
@@ -141,6 +143,9 @@ def check(
     browsers = Browsers(os.environ, shown=display(os.environ) if headed else None)
     sources = Secrets(os.environ).of(None)
     tuned: Callable[[Check], Check] = lambda check: check  # noqa: E731 - that of most
+    stepper = None
+    if is_journey and not (out.json or out.quiet) and (chromium := find_chromium(os.environ, headed=headed)):
+        click.echo(f"Starting {chromium.path} ...")
     if stepped:
 
         def read() -> BrowserCheck:
@@ -149,16 +154,24 @@ def check(
             assert isinstance(check, BrowserCheck)
             return check
 
-        browsers.guide, browsers.is_stepped, tuned = Stepper(read).go, True, unhurried
+        stepper = Stepper(read)
+        browsers.guide, browsers.is_stepped, tuned = stepper.go, True, unhurried
     elif is_journey and not (out.json or out.quiet):
         browsers.guide = shown
     results = asyncio.run(_run(beats, egress, browsers, sources, tuned))
     for result in results:
         write_files(result, folder / result["beat"] if folder and everything else folder)
+    if (
+        stepper is not None
+        and stepper.left
+        and not (results[0]["error"] or {}).get("type", "").startswith("probe.")
+    ):
+        click.echo(stepper.left)
+        raise click.exceptions.Exit(1)
     if everything:
         out.show({"items": results, "next": None}, lambda _: print_items(_BEAT, results))
     else:
-        out.show(results[0], _print_one)
+        out.show(results[0], partial(_print_one, start_s=browsers.start_s))
     allowed = ("ok",) if strict else ("ok", "warning")
     raise click.exceptions.Exit(0 if all(result["verdict"] in allowed for result in results) else 1)
 
@@ -236,7 +249,7 @@ async def _run(
         context.close()
 
 
-def _print_one(result: Mapping[str, Any]) -> None:
+def _print_one(result: Mapping[str, Any], start_s: float) -> None:
     attempts = f", {result['attempts']} attempts" if result["attempts"] > 1 else ""
     click.echo(f"{paint(result['verdict'])}  {result['target']}{attempts}")
     if result["error"]:
@@ -245,7 +258,9 @@ def _print_one(result: Mapping[str, Any]) -> None:
     if address := evidence.get("address"):
         click.echo(f"from {address}{_status(evidence)}")
     if journey := evidence.get("journey"):
-        click.echo(_journey(journey))
+        click.echo(
+            f"{_journey(journey)}; the browser had started in {start_s:.1f} s, which counts as no time"
+        )
     if evidence.get("unverified"):
         click.echo("not verified: who answered may have been anybody (`verify: false`)")
     click.echo()

@@ -77,12 +77,23 @@ class Stepper:
         self._check, self._read = read(), read
         self._at = 0  # of the step that comes next; after a failure the one that failed
         self._has_failed = False
+        self._done: set[str] = set()
+
+    @property
+    def left(self) -> str:
+        """That somebody ended it before all was done and nothing had failed, in words; else empty."""
+        names = {one.name for one in self._steps()}
+        done = len(names & self._done)
+        is_whole = self._has_failed or done == len(names)
+        return "" if is_whole else f"ended by you after {done} of {len(names)} steps: no verdict"
 
     async def go(self, done: Stepped | None) -> Go:
         """Show what was done, and ask what comes."""
         if done is not None:
             _show(done.step)
             self._has_failed = done.step.state == "failed"
+            if not self._has_failed:
+                self._done.add(done.step.name)
             self._at += not self._has_failed
         while True:
             steps = self._steps()
