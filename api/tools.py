@@ -82,7 +82,7 @@ async def check_now(request: Request, asking: Principal, document: Any) -> dict[
         try:
             while not (await asyncio.wait([run], timeout=1))[0]:
                 if await request.is_disconnected():
-                    raise ProblemError(503, "left", "who asked for this check has left")
+                    raise ProblemError(503, "busy", "who asked for this check has left")
             return run.result()
         except (UnsetReferenceError, ValueError) as refused:
             raise invalid([("", str(refused))]) from None

@@ -21,7 +21,7 @@ from engine.browser.find import find_chromium
 from engine.browser.gate import Gate, gate
 from engine.browser.hearing import Guide, Heard, hear_out, order_of
 from engine.browser.redaction import redacted
-from engine.browser.sandbox import FOLDER, Confinement, Sandbox, confinement, start
+from engine.browser.sandbox import Confinement, Sandbox, confinement, place, start
 from engine.browser.wire import Ready, WireError, hear
 from engine.probes.attempt import Watch
 from engine.probes.context import Context
@@ -327,7 +327,7 @@ class Browsers:
             raise TroubleError(
                 "probe.scripts", f"scripts cannot be confined here: {'; '.join(confined.lacks)}"
             )
-        folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix=FOLDER)
+        folder = await asyncio.to_thread(tempfile.TemporaryDirectory, dir=place())
         way = starting = None
         try:
             way = await gate(Path(folder.name))

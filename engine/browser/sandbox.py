@@ -4,7 +4,9 @@ The caller speaks to it through `engine.browser.wire`, and its way to the networ
 """
 
 import asyncio
+import atexit
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -19,6 +21,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -40,7 +43,7 @@ _HEAR_S: Final = 0.02
 _SAID: Final = 300  # characters of it
 _PIECE_BYTES: Final = 1 << 20
 _UNKNOWN, _ENDED = -1, -2  # for a handle
-FOLDER: Final = f"upbeat-browser-{os.getpid()}-"
+FOLDER: Final = "upbeat-browser-"
 """What names of private folders begin with; those of processes that are gone are swept."""
 _NOBODY: Final = 65534
 _USERS: Final = range(0x7E000000, 0x7F000000)
@@ -107,6 +110,22 @@ _known: dict[Path, Confinement] = {}
 _numbers = itertools.count()
 
 
+@cache
+def place() -> Path:
+    """The folder of this process's own ones, locked while it lives: numbers of processes say nothing in other namespaces."""
+    while True:
+        made = Path(tempfile.mkdtemp(prefix=FOLDER))
+        handle = os.open(made, os.O_RDONLY | os.O_DIRECTORY)  # open, and locked, until the process ends
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            made.chmod(0o711)  # what is in it is of its user
+        except OSError:  # another process takes it for a dead one's, and removes it
+            os.close(handle)
+        else:
+            atexit.register(_remove, made)
+            return made
+
+
 async def confinement(chromium: Chromium) -> Confinement:
     """What can be had here: tried, not guessed; remembered for the process. Raises `OSError` where Chromium does not start."""
     if chromium.path not in _known:
@@ -137,7 +156,7 @@ async def _tried(chromium: Chromium) -> Confinement:
 async def _tried_at(level: Level, chromium: Chromium, lacks: list[str]) -> Confinement:
     """Starts Chromium in it once, with its own sandbox, and without where that fails."""
     wanted = Confinement(level, has_browser_sandbox=True)
-    with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
+    with tempfile.TemporaryDirectory(dir=place()) as folder:
         gate = Path(folder, "none")
         gate.touch()
         sandbox = await start(chromium, wanted, gate, is_script=False, code=_TRIAL)
@@ -325,7 +344,7 @@ async def start(
         if is_apart:
             command = [*_bubblewrap(real, gate, user, files), "--", *command]
         else:
-            folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=FOLDER))
+            folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=place()))
             variables |= {"HOME": str(folder), "TMPDIR": str(folder)}
         if user is not None:
             for path in (gate,) if folder is None else (gate, gate.parent, folder):
@@ -368,14 +387,16 @@ def _new_user() -> int | None:
 
 
 def _sweep() -> None:
-    for left in Path(tempfile.gettempdir()).glob("upbeat-browser-*-*"):
-        try:
-            os.kill(int(left.name.split("-")[2]), 0)
-        except ProcessLookupError:  # others may have made one of this name
-            if left.lstat().st_uid in (own := os.geteuid(), *(_USERS if own == 0 else ())):
-                _remove(left)
-        except (OSError, ValueError, OverflowError):
-            continue  # it is alive, or not ours
+    """Others may have made folders of this name: only our own are removed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with contextlib.suppress(OSError):  # it is alive, or not ours
+            handle = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if os.fstat(handle).st_uid == os.geteuid():
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _remove(left)
+            finally:
+                os.close(handle)
 
 
 def _remove(folder: Path) -> None:

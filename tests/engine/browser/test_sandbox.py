@@ -1,6 +1,7 @@
 """What hostile code in a sandbox can read, reach, use up and leave behind. It is Python here; Chromium is no better."""
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -35,11 +36,11 @@ busy = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
 from pathlib import Path
 from engine.browser.find import Chromium
 from engine.browser import sandbox as ours
-from engine.browser.sandbox import FOLDER, Confinement, start
+from engine.browser.sandbox import Confinement, place, start
 ours.PROCESSES = 300
 
 async def main():
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER))
+    folder = Path(tempfile.mkdtemp(dir=place()))
     gate = folder / "gate"
     server = await asyncio.start_unix_server(lambda reader, writer: writer.close(), gate)
     sandbox = await start(
@@ -411,16 +412,17 @@ def test_it_dies_with_the_probe(way: tuple[str, str]) -> None:
 
 
 def test_what_a_dead_probe_left_is_swept_whatever_else_is_called_so(tmp_path: Path) -> None:
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    left, mine = tmp_path / f"upbeat-browser-{gone.pid}-x", tmp_path / f"upbeat-browser-{os.getpid()}-x"
-    others = [tmp_path / f"upbeat-browser-{name}-x" for name in ("other", "9" * 30)]
-    theirs = tmp_path / f"upbeat-browser-{gone.pid}-theirs"
-    for folder in (left, mine, *others, *([theirs] if IS_ROOT else [])):
+    left, mine, linked = (tmp_path / f"upbeat-browser-{name}" for name in ("left", "mine", "linked"))
+    others = [linked, tmp_path / "upbeat-browsers"]
+    for folder in (left, mine, others[1]):
         (folder / "profile").mkdir(parents=True)
+    linked.symlink_to(tmp_path / "upbeat-browsers")
     if IS_ROOT:
-        os.chown(theirs, 65534, 65534)
-        others.append(theirs)
+        others.append(tmp_path / "upbeat-browser-theirs")
+        others[-1].mkdir()
+        os.chown(others[-1], 65534, 65534)
+    locked = os.open(mine, os.O_RDONLY)
+    fcntl.flock(locked, fcntl.LOCK_EX)
     code = f"""
 import os, sys
 sys.path.append({str(ROOT)!r})
@@ -433,6 +435,7 @@ from engine.browser.sandbox import _sweep
 _sweep()
 """
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)}, check=True)
+    os.close(locked)
     assert set(tmp_path.iterdir()) == {mine, *others}
 
 
