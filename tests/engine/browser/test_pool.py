@@ -30,6 +30,7 @@ from rules.address import EgressPolicy
 from rules.beat import BEAT
 from rules.check import compile_check
 from rules.kinds.browser import BrowserCheck
+from tests.rig.installation import family
 
 PAGE = b"""<title>Shop</title><h1>Shop</h1><button onclick="document.body.append('bought')">Buy</button>
 <button onclick="for(;;){}">Hang</button>"""
@@ -424,15 +425,8 @@ def on_browsers(
 
 def inside(named: str) -> list[int]:
     """Processes of this test's browsers whose command has `named` in it."""
-    found, parents = [], {os.getpid()}
-    pids = sorted(int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal())
-    for _ in range(3):  # numbers may have begun anew
-        for pid in pids:
-            with suppress(OSError, IndexError):
-                parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
-                if parent in parents:
-                    parents.add(pid)
-    for pid in parents - {os.getpid()}:
+    found = []
+    for pid in family(os.getpid())[1:]:
         with suppress(OSError):
             if named in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode():
                 found.append(pid)
@@ -485,6 +479,7 @@ def test_a_run_that_is_cancelled_leaves_no_browser_and_no_slot_taken(shop: str) 
             run(check(url=shop, steps=[{"goto": "/"}, {"wait": {"duration": "30s"}}]), context)
         )
         while not inside("--type=renderer"):
+            assert not running.done(), running.result()
             await asyncio.sleep(0.05)
         running.cancel()
         with suppress(asyncio.CancelledError):
