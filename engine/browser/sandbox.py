@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -106,14 +105,15 @@ class Confinement:
         return self.level == "bubblewrap" and self.has_browser_sandbox
 
 
+_places: dict[str, Path] = {}
 _known: dict[Path, Confinement] = {}
 _numbers = itertools.count()
 
 
-@cache
 def place() -> Path:
     """The folder of this process's own ones, locked while it lives: numbers of processes say nothing in other namespaces."""
-    while True:
+    where = tempfile.gettempdir()
+    while not (made := _places.get(where)) or not made.exists():
         made = Path(tempfile.mkdtemp(prefix=FOLDER))
         handle = os.open(made, os.O_RDONLY | os.O_DIRECTORY)  # open, and locked, until the process ends
         try:
@@ -122,8 +122,9 @@ def place() -> Path:
         except OSError:  # another process takes it for a dead one's, and removes it
             os.close(handle)
         else:
+            _places[where] = made
             atexit.register(_remove, made)
-            return made
+    return made
 
 
 async def confinement(chromium: Chromium) -> Confinement:
