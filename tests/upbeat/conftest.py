@@ -100,3 +100,14 @@ async def local(server: Upbeat) -> Cli:
 
     await until(said, "the server leaves its address")
     return Cli({"UPBEAT_DATA": str(server.data)})
+
+
+@pytest.fixture
+async def own() -> AsyncIterator[Targets]:
+    """A shop of the test's own, to be broken."""
+    targets = Targets(lambda _: None)
+    await targets.start()
+    try:
+        yield targets
+    finally:
+        await targets.stop()

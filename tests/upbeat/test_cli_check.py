@@ -1,7 +1,6 @@
 """`upbeat check` against real servers: what it prints, and the exit code a pipeline goes by."""
 
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,17 +8,6 @@ import pytest
 from tests.upbeat.conftest import Cli
 from upbeat.demo.shop import config_text
 from upbeat.demo.targets import HOST, Targets
-
-
-@pytest.fixture
-async def own() -> AsyncIterator[Targets]:
-    """A shop of the test's own, to be broken."""
-    targets = Targets(lambda _: None)
-    await targets.start()
-    try:
-        yield targets
-    finally:
-        await targets.stop()
 
 
 def urls(shop: Targets) -> list[str]:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,6 @@ from upbeat.demo.shop import config_text
 from upbeat.demo.targets import Targets
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-async def own() -> AsyncIterator[Targets]:
-    """A shop of the test's own, to be broken."""
-    targets = Targets(lambda _: None)
-    await targets.start()
-    try:
-        yield targets
-    finally:
-        await targets.stop()
 
 
 @pytest.fixture
